@@ -1,0 +1,101 @@
+//! Which filters run for which sample.
+
+/// The live filters of each sample of a batch, ascending: compressed rows, (N) lists over C filters.
+///
+/// A filter is live where its gate is not 0. A NaN gate is live, so that it shows in the output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ActiveFilters {
+    filters: usize,
+    /// Row n is `indices[starts[n]..starts[n + 1]]`; (N + 1).
+    starts: Vec<usize>,
+    /// Filter numbers, each below `filters`, ascending within a row.
+    indices: Vec<u32>,
+}
+
+impl ActiveFilters {
+    /// From gates in rows of `stride` values, of which columns `first..first + filters` are used.
+    /// `None` if a row is too short for the columns or `gates` is no whole number of rows.
+    #[must_use]
+    pub fn from_columns(
+        gates: &[f32],
+        stride: usize,
+        first: usize,
+        filters: usize,
+    ) -> Option<ActiveFilters> {
+        let end = first.checked_add(filters)?;
+        if stride == 0 || end > stride || !gates.len().is_multiple_of(stride) {
+            return None;
+        }
+        u32::try_from(filters).ok()?;
+        let batch = gates.len() / stride;
+        let mut starts = Vec::with_capacity(batch + 1);
+        let mut indices = Vec::with_capacity(batch * filters);
+        starts.push(0);
+        for row in gates.chunks_exact(stride) {
+            let live = row[first..end].iter().enumerate().filter(|(_, gate)| **gate != 0.0);
+            // `filters` fits in u32, so every index below it does.
+            indices.extend(live.map(|(filter, _)| filter as u32));
+            starts.push(indices.len());
+        }
+        Some(ActiveFilters { filters, starts, indices })
+    }
+
+    /// Number of samples, N.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Number of filters a row chooses from, C.
+    #[must_use]
+    pub fn filters(&self) -> usize {
+        self.filters
+    }
+
+    /// Live filters of sample `n`, ascending.
+    ///
+    /// # Panics
+    /// If `n` is not below [`batch`](Self::batch).
+    #[must_use]
+    pub fn row(&self, n: usize) -> &[u32] {
+        &self.indices[self.starts[n]..self.starts[n + 1]]
+    }
+
+    /// Live (sample, filter) pairs.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.indices.len()
+    }
+
+    /// Share of (sample, filter) pairs that are live, 0 to 1; 1 for an empty batch.
+    #[must_use]
+    pub fn density(&self) -> f64 {
+        let all = self.batch() * self.filters;
+        if all == 0 { 1.0 } else { self.live() as f64 / all as f64 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_list_the_nonzero_columns_of_their_slot() {
+        #[rustfmt::skip]
+        let gates = [
+            1.0, 0.0, 0.5, f32::NAN,
+            0.0, 1.0, 0.0, -0.0,
+        ];
+        let slot = ActiveFilters::from_columns(&gates, 4, 1, 3).expect("columns fit");
+        assert_eq!((slot.batch(), slot.filters(), slot.live()), (2, 3, 3));
+        assert_eq!(slot.row(0), [1, 2]);
+        assert_eq!(slot.row(1), [0]);
+        assert!((slot.density() - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn columns_outside_a_row_are_refused() {
+        assert_eq!(ActiveFilters::from_columns(&[1.0; 8], 4, 2, 3), None);
+        assert_eq!(ActiveFilters::from_columns(&[1.0; 7], 4, 0, 4), None);
+    }
+}

@@ -1,0 +1,188 @@
+//! Sizes of the ops. The output-size formula of a convolution lives here only.
+
+use crate::error::{KernelError, Result};
+
+/// Sizes of a 2-D convolution (cross-correlation, as in PyTorch; groups = 1).
+///
+/// input (N, C, H, W), weight (F, C, KH, KW), output (N, F, OH, OW) with
+/// `OH = (H + 2·padding - KH) / stride + 1` (rounded down), OW alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dDims {
+    batch: usize,
+    in_channels: usize,
+    in_size: [usize; 2],
+    out_channels: usize,
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+}
+
+impl Conv2dDims {
+    /// `input` is (N, C, H, W), `weight` is (F, C, KH, KW); `stride` and `padding` are (height, width).
+    ///
+    /// # Errors
+    /// [`KernelError::Dims`] if the channels differ, a stride or kernel side is 0, the kernel is
+    /// larger than the padded input, or a buffer would not fit in the address space.
+    pub fn new(
+        input: [usize; 4],
+        weight: [usize; 4],
+        stride: [usize; 2],
+        padding: [usize; 2],
+    ) -> Result<Conv2dDims> {
+        let fail = |rule, got| Err(KernelError::Dims { op: "conv2d", rule, got });
+        let [batch, in_channels, h, w] = input;
+        let [out_channels, weight_channels, kh, kw] = weight;
+        if in_channels != weight_channels {
+            return fail(
+                "the weight's channels must be the input's channels",
+                format!("input {input:?} and weight {weight:?}"),
+            );
+        }
+        if stride.contains(&0) || kh == 0 || kw == 0 {
+            return fail(
+                "stride and kernel must not be 0",
+                format!("stride {stride:?}, kernel {:?}", [kh, kw]),
+            );
+        }
+        // Every size below, bordered scratch planes included, is a product of these: if the
+        // product of all fits with room to spare, so does each.
+        let extent = |size: usize, pad: usize| pad.checked_mul(2)?.checked_add(size);
+        let bordered = extent(h, padding[0]).zip(extent(w, padding[1]));
+        let fits = bordered.is_some_and(|(ph, pw)| {
+            [batch.max(1), in_channels.max(out_channels).max(1), pw.max(1), ph.max(1), 64]
+                .into_iter()
+                .try_fold(1usize, usize::checked_mul)
+                .is_some_and(|bytes| bytes < isize::MAX as usize)
+                && [out_channels, in_channels, kh, kw, 64]
+                    .into_iter()
+                    .try_fold(1usize, usize::checked_mul)
+                    .is_some_and(|bytes| bytes < isize::MAX as usize)
+        });
+        let Some((padded_h, padded_w)) = bordered.filter(|_| fits) else {
+            return fail(
+                "the buffers must fit in the address space",
+                format!("input {input:?}, weight {weight:?}, padding {padding:?}"),
+            );
+        };
+        if kh > padded_h || kw > padded_w {
+            return fail(
+                "the kernel must not be larger than the padded input",
+                format!("input {input:?}, weight {weight:?}, padding {padding:?}"),
+            );
+        }
+        Ok(Conv2dDims {
+            batch,
+            in_channels,
+            in_size: [h, w],
+            out_channels,
+            kernel: [kh, kw],
+            stride,
+            padding,
+        })
+    }
+
+    /// N.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+    /// C.
+    #[must_use]
+    pub fn in_channels(&self) -> usize {
+        self.in_channels
+    }
+    /// F.
+    #[must_use]
+    pub fn out_channels(&self) -> usize {
+        self.out_channels
+    }
+    /// (H, W).
+    #[must_use]
+    pub fn in_size(&self) -> [usize; 2] {
+        self.in_size
+    }
+    /// (KH, KW).
+    #[must_use]
+    pub fn kernel(&self) -> [usize; 2] {
+        self.kernel
+    }
+    /// (height, width).
+    #[must_use]
+    pub fn stride(&self) -> [usize; 2] {
+        self.stride
+    }
+    /// (height, width).
+    #[must_use]
+    pub fn padding(&self) -> [usize; 2] {
+        self.padding
+    }
+    /// (OH, OW).
+    #[must_use]
+    pub fn out_size(&self) -> [usize; 2] {
+        let side = |i: usize| {
+            (self.in_size[i] + 2 * self.padding[i] - self.kernel[i]) / self.stride[i] + 1
+        };
+        [side(0), side(1)]
+    }
+    /// H·W.
+    #[must_use]
+    pub fn in_plane(&self) -> usize {
+        self.in_size[0] * self.in_size[1]
+    }
+    /// OH·OW.
+    #[must_use]
+    pub fn out_plane(&self) -> usize {
+        let [h, w] = self.out_size();
+        h * w
+    }
+    /// KH·KW.
+    #[must_use]
+    pub fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+    /// N·C·H·W.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.batch * self.in_channels * self.in_plane()
+    }
+    /// F·C·KH·KW.
+    #[must_use]
+    pub fn weight_len(&self) -> usize {
+        self.out_channels * self.in_channels * self.taps()
+    }
+    /// N·F·OH·OW.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.batch * self.out_channels * self.out_plane()
+    }
+    /// Multiply-accumulates of one sample with every filter and channel live: F·C·KH·KW·OH·OW.
+    #[must_use]
+    pub fn macs_per_sample(&self) -> u64 {
+        self.weight_len() as u64 * self.out_plane() as u64
+    }
+}
+
+/// Sizes of an op that treats every (sample, channel) plane alike: x (N, C, H, W) with `plane = H·W`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaneDims {
+    /// N.
+    pub batch: usize,
+    /// C.
+    pub channels: usize,
+    /// H·W.
+    pub plane: usize,
+}
+
+impl PlaneDims {
+    /// N·C·H·W.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.batch * self.channels * self.plane
+    }
+
+    /// True if there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

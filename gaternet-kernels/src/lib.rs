@@ -1,0 +1,15 @@
+//! Kernels of gaternet: slices in, slices out. They know dims, never tensors.
+//!
+//! Every public function checks the lengths of its slices against the dims and returns a
+//! [`KernelError`] before it writes anything.
+
+pub mod active;
+pub mod cpu;
+pub mod dims;
+mod error;
+pub mod reference;
+
+pub use active::ActiveFilters;
+pub use cpu::isa::Isa;
+pub use dims::Conv2dDims;
+pub use error::{KernelError, Result};

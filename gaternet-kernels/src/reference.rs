@@ -1,0 +1,1 @@
+//! The specification: naive f64 loops that every kernel is tested against.

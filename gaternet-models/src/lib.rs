@@ -1,0 +1,2 @@
+//! ResNet backbones, the gater, and [`GatedResNet`].
+#![forbid(unsafe_code)]
