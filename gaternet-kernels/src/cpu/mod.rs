@@ -3,4 +3,5 @@
 pub mod conv2d;
 pub mod isa;
 mod scratch;
+pub mod sgd;
 mod simd;
