@@ -6,6 +6,8 @@
 mod correlate;
 mod plan;
 mod tile;
+#[cfg(test)]
+mod tests;
 mod weight_grad;
 
 use crate::active::ActiveFilters;
