@@ -3,6 +3,7 @@
 //! [`forward`] and [`backward_input`] are one correlation with different plans ([`plan`]) over one
 //! register tile ([`tile`]); [`backward_weight`] has a layout of its own ([`weight_grad`]).
 
+mod channel_last;
 mod correlate;
 mod plan;
 mod tile;

@@ -152,22 +152,22 @@ macro_rules! tile_kernels {
     };
 }
 
-// 32 registers: F·P sums, P pixels, one weight.
+// 32 registers: F·P sums, P pixels and F weights (the compiler loads all weights of a tap first).
 #[cfg(target_arch = "x86_64")]
 tile_kernels!(avx512, "avx512f", {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
-    3: [1 2 3 4 5 6 7 8],
-    4: [1 2 3 4 5 6],
-    5: [1 2 3 4 5],
-    6: [1 2 3 4],
+    3: [1 2 3 4 5 6 7],
+    4: [1 2 3 4 5],
+    5: [1 2 3 4],
+    6: [1 2 3],
 });
 // 16 registers.
 #[cfg(target_arch = "x86_64")]
 tile_kernels!(avx2, "avx2,fma", {
-    1: [1 2 3 4 5 6 7 8],
-    2: [1 2 3 4 5 6],
-    3: [1 2 3 4],
+    1: [1 2 3 4 5 6 7],
+    2: [1 2 3 4],
+    3: [1 2 3],
 });
 #[cfg(target_arch = "x86_64")]
 tile_kernels!(scalar, "sse2", {

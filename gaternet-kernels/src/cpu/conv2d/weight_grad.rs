@@ -12,6 +12,7 @@
 use rayon::prelude::*;
 
 use super::Live;
+use super::channel_last::channel_last;
 use super::tile::even_ranges;
 use crate::cpu::isa::{Isa, Level};
 use crate::cpu::scratch::with_scratch;
@@ -33,8 +34,7 @@ pub(super) fn run(
     if grad_weight.is_empty() {
         return;
     }
-    let kernels = Kernels::of(isa);
-    let layout = Layout::new(dims, kernels.lanes);
+    let layout = Layout::new(dims, Kernels::of(isa).lanes);
     let samples = dims.batch().div_ceil(CHUNKS).max(1);
     let chunks = dims.batch().div_ceil(samples);
     let len = layout.partial_len(dims);
@@ -42,7 +42,7 @@ pub(super) fn run(
     partials.par_chunks_mut(len).enumerate().for_each(|(chunk, partial)| {
         let end = dims.batch().min((chunk + 1) * samples);
         for n in chunk * samples..end {
-            add_sample(kernels, dims, &layout, live, n, input, grad_output, partial);
+            add_sample(isa, dims, &layout, live, n, input, grad_output, partial);
         }
     });
 
@@ -94,7 +94,7 @@ impl Layout {
 
 #[allow(clippy::too_many_arguments)]
 fn add_sample(
-    kernels: &Kernels,
+    isa: Isa,
     dims: &Conv2dDims,
     layout: &Layout,
     live: Live<'_>,
@@ -120,9 +120,10 @@ fn add_sample(
     let grad_output = &grad_output[n * out_sample..(n + 1) * out_sample];
     with_scratch(layout.scratch_len(dims), |pixels| {
         let channels = live.channels.map(|active| active.row(n));
-        channel_last(dims, layout, channels, input, pixels);
+        channel_last(isa, dims, channels, input, pixels);
         let [oh, ow] = dims.out_size();
         let pixel = dims.in_channels();
+        let kernels = Kernels::of(isa);
         let partial = partial.as_mut_ptr();
         for range in even_ranges(filters.len(), MAX_FILTERS) {
             let filters = &filters[range];
@@ -154,65 +155,6 @@ fn add_sample(
             }
         }
     });
-}
-
-/// (C, H, W) -> (H + 2·padding, W + 2·padding, C) with zero borders; channels not in the list are zeros.
-fn channel_last(
-    dims: &Conv2dDims,
-    layout: &Layout,
-    channels: Option<&[u32]>,
-    input: &[f32],
-    pixels: &mut [f32],
-) {
-    let ([h, w], [py, px]) = (dims.in_size(), dims.padding());
-    let c = dims.in_channels();
-    let row = layout.width * c;
-    let end = layout.height * row;
-    pixels[end..].fill(0.0);
-    for (y, pixels) in pixels[..end].chunks_exact_mut(row).enumerate() {
-        let inside = y.checked_sub(py).filter(|y| *y < h);
-        let Some(y) = inside else {
-            pixels.fill(0.0);
-            continue;
-        };
-        pixels[..px * c].fill(0.0);
-        pixels[(px + w) * c..].fill(0.0);
-        let pixels = &mut pixels[px * c..(px + w) * c];
-        let source = |channel: usize| {
-            let start = channel * h * w + y * w;
-            &input[start..start + w]
-        };
-        match channels {
-            None => interleave(c, source, pixels),
-            Some(channels) => {
-                pixels.fill(0.0);
-                for channel in channels.iter().map(|channel| *channel as usize) {
-                    let values = source(channel).iter();
-                    pixels[channel..].iter_mut().step_by(c).zip(values).for_each(|(p, v)| *p = *v);
-                }
-            }
-        }
-    }
-}
-
-/// Writes `c` rows as one row of pixels, in blocks whose cache lines are written whole.
-fn interleave<'a>(c: usize, source: impl Fn(usize) -> &'a [f32], pixels: &mut [f32]) {
-    const BLOCK: usize = 16;
-    let mut first = 0;
-    while first + BLOCK <= c {
-        let rows: [&[f32]; BLOCK] = std::array::from_fn(|i| source(first + i));
-        for (x, pixel) in pixels.chunks_exact_mut(c).enumerate() {
-            let block = &mut pixel[first..first + BLOCK];
-            for (to, from) in block.iter_mut().zip(&rows) {
-                *to = from[x];
-            }
-        }
-        first += BLOCK;
-    }
-    for channel in first..c {
-        let values = source(channel).iter();
-        pixels[channel..].iter_mut().step_by(c).zip(values).for_each(|(p, v)| *p = *v);
-    }
 }
 
 /// Arguments of a tile kernel.
