@@ -27,7 +27,9 @@ pub enum KernelError {
         got: String,
     },
     /// A list of live filters that is not one for this call.
-    #[error("{op}: {list} lists {got_filters} filters of {got_batch} samples, expected {filters} of {batch}")]
+    #[error(
+        "{op}: {list} lists {got_filters} filters of {got_batch} samples, expected {filters} of {batch}"
+    )]
     ActiveFilters {
         /// The kernel.
         op: &'static str,
