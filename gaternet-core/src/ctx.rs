@@ -1,0 +1,77 @@
+//! How a forward pass runs.
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+/// Mode, gradient tracking and randomness of one forward pass.
+///
+/// A pass is a function of its inputs and this value alone: the same seed and stream give the same
+/// numbers, so a resumed run that numbers its steps by stream repeats the uninterrupted one.
+#[derive(Debug, Clone)]
+pub struct Ctx {
+    training: bool,
+    tracks: bool,
+    rng: ChaCha8Rng,
+}
+
+impl Ctx {
+    /// Training: batch statistics, noise, gradients.
+    #[must_use]
+    pub fn train(seed: u64) -> Ctx {
+        Ctx { training: true, tracks: true, rng: ChaCha8Rng::seed_from_u64(seed) }
+    }
+
+    /// Evaluation: running statistics, no noise, no gradients.
+    #[must_use]
+    pub fn eval() -> Ctx {
+        Ctx { training: false, tracks: false, rng: ChaCha8Rng::seed_from_u64(0) }
+    }
+
+    /// The same mode, with gradients.
+    #[must_use]
+    pub fn with_grad(self) -> Ctx {
+        Ctx { tracks: true, ..self }
+    }
+
+    /// The same seed, at the start of the stream number `stream` (a step, say).
+    #[must_use]
+    pub fn with_stream(mut self, stream: u64) -> Ctx {
+        self.rng.set_stream(stream);
+        self.rng.set_word_pos(0);
+        self
+    }
+
+    /// True in a training pass.
+    #[must_use]
+    pub fn training(&self) -> bool {
+        self.training
+    }
+
+    /// True if parameters enter the graph.
+    #[must_use]
+    pub fn tracks(&self) -> bool {
+        self.tracks
+    }
+
+    /// The randomness.
+    pub fn rng(&mut self) -> &mut ChaCha8Rng {
+        &mut self.rng
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::Rng;
+
+    use super::*;
+
+    #[test]
+    fn a_stream_depends_on_seed_and_number_only() {
+        let first = |seed, stream| Ctx::train(seed).with_stream(stream).rng().next_u64();
+        let mut used = Ctx::train(1);
+        used.rng().next_u64();
+        assert_eq!(used.with_stream(5).rng().next_u64(), first(1, 5));
+        assert_ne!(first(1, 5), first(1, 6));
+        assert_ne!(first(1, 5), first(2, 5));
+    }
+}

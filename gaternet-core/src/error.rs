@@ -1,0 +1,133 @@
+//! What can go wrong, with the values that made it so.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use gaternet_kernels::KernelError;
+
+use crate::shape::Shape;
+
+/// Everything a caller can cause.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A kernel refused its arguments.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+    /// Tensors that do not fit an op or each other.
+    #[error("{op}: {rule}, got {got}")]
+    Shape {
+        /// The op.
+        op: &'static str,
+        /// The rule that is broken.
+        rule: &'static str,
+        /// The offending shapes or values.
+        got: String,
+    },
+    /// A setting outside its range.
+    #[error("configuration: {field} = {value}: {rule}")]
+    Config {
+        /// The setting.
+        field: &'static str,
+        /// Its value.
+        value: String,
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// The operating system refused a file operation.
+    #[error("cannot {action} {}", path.display())]
+    Io {
+        /// What was tried: `read`, `write`, `rename`, ...
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// A file whose contents are not what its format asks for.
+    #[error("{}: {rule}, got {got}", path.display())]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// The rule that is broken.
+        rule: &'static str,
+        /// What was found.
+        got: String,
+    },
+    /// A checkpoint whose entries are not the ones of the model. Nothing was loaded.
+    #[error("{} does not fit the model:{}", path.display(), list(missing, unexpected, misshapen))]
+    Checkpoint {
+        /// The file.
+        path: PathBuf,
+        /// Names the model has and the file lacks.
+        missing: Vec<String>,
+        /// Names the file has and the model lacks.
+        unexpected: Vec<String>,
+        /// Names both have, with different shapes.
+        misshapen: Vec<Misshapen>,
+    },
+    /// A stored tensor holds NaN or an infinity. Nothing was loaded.
+    #[error("{}: tensor `{name}` holds a NaN or an infinity", path.display())]
+    NonFinite {
+        /// The file.
+        path: PathBuf,
+        /// The tensor.
+        name: String,
+    },
+    /// A gradient that was asked for does not exist.
+    #[error("no gradient for {what}: {rule}")]
+    MissingGradient {
+        /// Whose gradient.
+        what: String,
+        /// Why there is none.
+        rule: &'static str,
+    },
+    /// A field of a data file with a value that cannot be.
+    #[error("{}: {field}: expected {expected}, got {got}", path.display())]
+    Field {
+        /// The file or folder.
+        path: PathBuf,
+        /// The field, with the index of its record.
+        field: String,
+        /// What the format asks for.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start the thread {name}")]
+    Thread {
+        /// Name of the thread.
+        name: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+/// Result of everything fallible in this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A tensor whose shape in a checkpoint differs from the model's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Misshapen {
+    /// Name in the state dict.
+    pub name: String,
+    /// Shape in the model.
+    pub expected: Shape,
+    /// Shape in the file.
+    pub got: Shape,
+}
+
+fn list(missing: &[String], unexpected: &[String], misshapen: &[Misshapen]) -> String {
+    let mut text = String::new();
+    for (title, names) in [("missing", missing), ("unexpected", unexpected)] {
+        if !names.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = write!(text, " {title} {};", names.join(", "));
+        }
+    }
+    for Misshapen { name, expected, got } in misshapen {
+        let _ = write!(text, " {name} has shape {got}, expected {expected};");
+    }
+    text
+}

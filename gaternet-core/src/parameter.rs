@@ -1,0 +1,154 @@
+//! What a model owns: parameters (trained), buffers (kept) and counters.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use crate::autograd::Node;
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// A trained tensor. Clones share the value.
+#[derive(Debug, Clone)]
+pub struct Parameter {
+    node: Arc<Node>,
+    value: Buffer,
+}
+
+impl Parameter {
+    /// A parameter that starts as `value`.
+    #[must_use]
+    pub fn new(value: Tensor) -> Parameter {
+        Parameter { node: Arc::new(Node::leaf()), value: Buffer::new(value) }
+    }
+
+    /// The value for a forward pass: part of the graph if `ctx` tracks gradients.
+    #[must_use]
+    pub fn value(&self, ctx: &Ctx) -> Tensor {
+        let value = self.tensor();
+        if ctx.tracks() { value.with_node(self.node.clone()) } else { value }
+    }
+
+    /// The value, outside every graph.
+    #[must_use]
+    pub fn tensor(&self) -> Tensor {
+        self.value.tensor()
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shape is another.
+    pub fn set(&self, value: &Tensor) -> Result<()> {
+        self.value.set(value)
+    }
+
+    /// Changes the value in place; tensors handed out before keep what they had.
+    pub fn update<R>(&self, change: impl FnOnce(&mut [f32]) -> R) -> R {
+        self.value.update(change)
+    }
+
+    /// Distinguishes parameters; clones have the same number.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.node.id()
+    }
+}
+
+/// A tensor that is kept but not trained: running statistics. Clones share the value.
+#[derive(Debug, Clone)]
+pub struct Buffer(Arc<RwLock<Tensor>>);
+
+impl Buffer {
+    /// A buffer that starts as `value`.
+    #[must_use]
+    pub fn new(value: Tensor) -> Buffer {
+        Buffer(Arc::new(RwLock::new(value.detach())))
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn tensor(&self) -> Tensor {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Replaces the value.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shape is another.
+    pub fn set(&self, value: &Tensor) -> Result<()> {
+        let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        same_shape(current.shape(), value.shape())?;
+        *current = value.detach();
+        Ok(())
+    }
+
+    /// Changes the value in place; tensors handed out before keep what they had.
+    pub fn update<R>(&self, change: impl FnOnce(&mut [f32]) -> R) -> R {
+        change(self.0.write().unwrap_or_else(PoisonError::into_inner).data_mut())
+    }
+}
+
+/// A whole number that is kept with a model (PyTorch's `num_batches_tracked`). Clones share it.
+#[derive(Debug, Clone, Default)]
+pub struct Counter(Arc<AtomicI64>);
+
+impl Counter {
+    /// The number.
+    #[must_use]
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the number.
+    pub fn set(&self, value: i64) {
+        self.0.store(value, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn increment(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn same_shape(expected: &Shape, got: &Shape) -> Result<()> {
+    if expected == got {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        op: "set",
+        rule: "a parameter or buffer keeps its shape",
+        got: format!("{got} for {expected}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn clones_share_the_value_and_tensors_keep_theirs() {
+        let parameter = Parameter::new(Tensor::full([3], 1.0).expect("small"));
+        let before = parameter.tensor();
+        parameter.clone().update(|data| data[1] = 5.0);
+        assert_eq!(parameter.tensor().data(), [1.0, 5.0, 1.0]);
+        assert_eq!(before.data(), [1.0, 1.0, 1.0]);
+    }
+
+    #[test]
+    fn only_a_tracking_pass_records_parameters() {
+        let parameter = Parameter::new(Tensor::scalar(1.0));
+        assert!(parameter.value(&Ctx::train(0)).requires_grad());
+        assert!(parameter.value(&Ctx::eval().with_grad()).requires_grad());
+        assert!(!parameter.value(&Ctx::eval()).requires_grad());
+    }
+
+    #[test]
+    fn another_shape_is_refused_and_changes_nothing() {
+        let buffer = Buffer::new(Tensor::full([2], 1.0).expect("small"));
+        let error = buffer.set(&Tensor::zeros([3]).expect("small")).expect_err("3 is not 2");
+        assert!(error.to_string().contains("(3,) for (2,)"), "{error}");
+        assert_eq!(buffer.tensor().data(), [1.0, 1.0]);
+    }
+}

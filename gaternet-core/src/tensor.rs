@@ -1,0 +1,314 @@
+//! f32 tensors: contiguous, row-major, immutable once made.
+
+use std::sync::Arc;
+
+use ndarray::{ArrayD, ArrayViewD, IxDyn};
+use rand::Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::autograd::{self, Backward, Gradients, Node};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::storage::{self, Storage};
+
+/// An f32 tensor. Cloning shares the elements.
+#[derive(Debug, Clone)]
+pub struct Tensor {
+    storage: Arc<Storage>,
+    shape: Shape,
+    node: Option<Arc<Node>>,
+}
+
+impl Tensor {
+    /// # Errors
+    /// [`Error::Shape`] if `data` is not as long as `shape` says.
+    pub fn new(data: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape.elements() != Some(data.len()) {
+            return Err(Error::Shape {
+                op: "tensor",
+                rule: "the data must have as many elements as the shape",
+                got: format!("{} elements for shape {shape}", data.len()),
+            });
+        }
+        Ok(Tensor { storage: Arc::new(Storage::new(data)), shape, node: None })
+    }
+
+    /// # Errors
+    /// [`Error::Shape`] if the elements would not fit in the address space.
+    pub fn zeros(shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        let data = storage::take_zeroed(elements(&shape)?);
+        Tensor::new(data, shape)
+    }
+
+    /// Every element is `value`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the elements would not fit in the address space.
+    pub fn full(shape: impl Into<Shape>, value: f32) -> Result<Tensor> {
+        let shape = shape.into();
+        let mut data = storage::take(elements(&shape)?);
+        data.fill(value);
+        Tensor::new(data, shape)
+    }
+
+    /// One element, shape `()`.
+    #[must_use]
+    pub fn scalar(value: f32) -> Tensor {
+        let storage = Arc::new(Storage::new(vec![value]));
+        Tensor { storage, shape: Shape::from([]), node: None }
+    }
+
+    /// Independent draws from N(0, std²).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the elements would not fit in the address space.
+    pub fn randn(shape: impl Into<Shape>, std: f32, rng: &mut impl Rng) -> Result<Tensor> {
+        let shape = shape.into();
+        let mut data = storage::take(elements(&shape)?);
+        for x in &mut data {
+            let draw: f32 = StandardNormal.sample(rng);
+            *x = std * draw;
+        }
+        Tensor::new(data, shape)
+    }
+
+    /// Copies an array of any layout.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the elements would not fit in the address space.
+    pub fn from_ndarray(array: &ArrayViewD<'_, f32>) -> Result<Tensor> {
+        Tensor::new(array.iter().copied().collect(), array.shape())
+    }
+
+    /// A copy as an array.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `ndarray` refuses the shape.
+    pub fn to_ndarray(&self) -> Result<ArrayD<f32>> {
+        ArrayD::from_shape_vec(IxDyn(self.dims()), self.data().to_vec()).map_err(|error| {
+            Error::Shape {
+                op: "to_ndarray",
+                rule: "the shape must be one that ndarray can hold",
+                got: format!("{}: {error}", self.shape),
+            }
+        })
+    }
+
+    /// The result of an op: recorded in the graph if one of `inputs` is. `backward` is called only
+    /// then, and must save detached tensors only.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `data` is not as long as `shape` says.
+    pub fn from_op<B: Backward + 'static>(
+        data: Vec<f32>,
+        shape: impl Into<Shape>,
+        inputs: &[&Tensor],
+        backward: impl FnOnce() -> B,
+    ) -> Result<Tensor> {
+        let mut output = Tensor::new(data, shape)?;
+        if inputs.iter().any(|input| input.requires_grad()) {
+            let parents = inputs.iter().map(|input| input.node.clone()).collect();
+            output.node = Some(Arc::new(Node::new(parents, Box::new(backward()))));
+        }
+        Ok(output)
+    }
+
+    /// The same elements as an input of a new graph, whose gradient is kept.
+    #[must_use]
+    pub fn leaf(&self) -> Tensor {
+        self.with_node(Arc::new(Node::leaf()))
+    }
+
+    /// The same elements, outside every graph.
+    #[must_use]
+    pub fn detach(&self) -> Tensor {
+        Tensor { storage: self.storage.clone(), shape: self.shape.clone(), node: None }
+    }
+
+    /// The same elements in another shape; the gradient takes the way back.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shapes have different numbers of elements.
+    pub fn reshape(&self, shape: impl Into<Shape>) -> Result<Tensor> {
+        let shape = shape.into();
+        if shape.elements() != Some(self.len()) {
+            return Err(Error::Shape {
+                op: "reshape",
+                rule: "the number of elements must not change",
+                got: format!("{} to {shape}", self.shape),
+            });
+        }
+        let mut output = Tensor { storage: self.storage.clone(), shape, node: None };
+        if let Some(parent) = &self.node {
+            let backward = Box::new(Reshape(self.shape.clone()));
+            output.node = Some(Arc::new(Node::new(vec![Some(parent.clone())], backward)));
+        }
+        Ok(output)
+    }
+
+    /// Sizes.
+    #[must_use]
+    pub fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// Sizes, as a slice.
+    #[must_use]
+    pub fn dims(&self) -> &[usize] {
+        self.shape.dims()
+    }
+
+    /// Number of elements.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.data().len()
+    }
+
+    /// True if there is no element.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The elements, row-major.
+    #[must_use]
+    pub fn data(&self) -> &[f32] {
+        self.storage.data()
+    }
+
+    /// The only element.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are more or none.
+    pub fn item(&self) -> Result<f32> {
+        match self.data() {
+            [value] => Ok(*value),
+            _ => Err(Error::Shape {
+                op: "item",
+                rule: "the tensor must have exactly one element",
+                got: self.shape.to_string(),
+            }),
+        }
+    }
+
+    /// True if the tensor is part of a graph.
+    #[must_use]
+    pub fn requires_grad(&self) -> bool {
+        self.node.is_some()
+    }
+
+    /// Gradients of this scalar with respect to every parameter and leaf it was computed from.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if this is no scalar, [`Error::MissingGradient`] if it is in no graph, or
+    /// the error of an op.
+    pub fn backward(&self) -> Result<Gradients> {
+        autograd::backward(self, &[])
+    }
+
+    /// [`backward`](Self::backward), keeping the gradients of these intermediate tensors too.
+    ///
+    /// # Errors
+    /// As [`backward`](Self::backward).
+    pub fn backward_retaining(&self, intermediates: &[&Tensor]) -> Result<Gradients> {
+        autograd::backward(self, intermediates)
+    }
+
+    pub(crate) fn node(&self) -> Option<&Arc<Node>> {
+        self.node.as_ref()
+    }
+
+    pub(crate) fn with_node(&self, node: Arc<Node>) -> Tensor {
+        Tensor { node: Some(node), ..self.detach() }
+    }
+
+    /// The elements for writing, if no other tensor shares them.
+    pub(crate) fn unique_data(&mut self) -> Option<&mut [f32]> {
+        Arc::get_mut(&mut self.storage).map(Storage::data_mut)
+    }
+
+    /// The elements for writing, copied first if another tensor shares them.
+    pub(crate) fn data_mut(&mut self) -> &mut [f32] {
+        if Arc::get_mut(&mut self.storage).is_none() {
+            let mut copy = storage::take(self.len());
+            copy.copy_from_slice(self.data());
+            self.storage = Arc::new(Storage::new(copy));
+        }
+        match Arc::get_mut(&mut self.storage) {
+            Some(storage) => storage.data_mut(),
+            None => unreachable!("the storage was made above and is not shared"),
+        }
+    }
+}
+
+fn elements(shape: &Shape) -> Result<usize> {
+    shape.elements().ok_or_else(|| Error::Shape {
+        op: "tensor",
+        rule: "the elements must fit in the address space",
+        got: shape.to_string(),
+    })
+}
+
+#[derive(Debug)]
+struct Reshape(Shape);
+
+impl Backward for Reshape {
+    fn name(&self) -> &'static str {
+        "reshape"
+    }
+
+    fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(Tensor { shape: self.0.clone(), ..grad })])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn data_must_fill_the_shape() {
+        let error = Tensor::new(vec![0.0; 5], [2, 3]).expect_err("5 is not 6").to_string();
+        assert!(error.contains("5 elements for shape (2, 3)"), "{error}");
+        assert!(Tensor::zeros([usize::MAX, 2]).is_err());
+    }
+
+    #[test]
+    fn clones_share_and_a_write_copies_only_what_is_shared() {
+        let mut a = Tensor::full([4], 1.0).expect("small");
+        let b = a.clone();
+        assert!(a.unique_data().is_none());
+        a.data_mut()[0] = 2.0;
+        assert_eq!((a.data()[0], b.data()[0]), (2.0, 1.0));
+        assert!(a.unique_data().is_some());
+    }
+
+    #[test]
+    fn randn_has_the_mean_and_deviation_asked_for() {
+        let x = Tensor::randn([100_000], 2.0, &mut ChaCha8Rng::seed_from_u64(1)).expect("small");
+        let n = x.len() as f64;
+        let mean = x.data().iter().map(|&x| f64::from(x)).sum::<f64>() / n;
+        let var = x.data().iter().map(|&x| (f64::from(x) - mean).powi(2)).sum::<f64>() / n;
+        assert!(mean.abs() < 0.03 && (var.sqrt() - 2.0).abs() < 0.03, "{mean} {var}");
+    }
+
+    #[test]
+    fn ndarray_round_trip_keeps_logical_order() {
+        let x = Tensor::new((0..6).map(|i| i as f32).collect(), [2, 3]).expect("6 elements");
+        let transposed = x.to_ndarray().expect("rank 2").reversed_axes();
+        let y = Tensor::from_ndarray(&transposed.view()).expect("6 elements");
+        assert_eq!(y.dims(), [3, 2]);
+        assert_eq!(y.data(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    }
+
+    #[test]
+    fn item_is_for_one_element() {
+        assert_eq!(Tensor::scalar(3.0).item().expect("one element"), 3.0);
+        assert!(Tensor::zeros([2]).expect("small").item().is_err());
+    }
+}
