@@ -186,3 +186,108 @@ impl PlaneDims {
         self.len() == 0
     }
 }
+
+/// Sizes of a 2-D average pool without padding.
+///
+/// input (N, C, H, W), output (N, C, OH, OW) with `OH = (H - KH) / stride + 1` (rounded down), OW
+/// alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PoolDims {
+    batch: usize,
+    channels: usize,
+    in_size: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+}
+
+impl PoolDims {
+    /// `input` is (N, C, H, W); `kernel` and `stride` are (height, width).
+    ///
+    /// # Errors
+    /// [`KernelError::Dims`] if a stride or kernel side is 0, the kernel is larger than the input,
+    /// or a buffer would not fit in the address space.
+    pub fn new(input: [usize; 4], kernel: [usize; 2], stride: [usize; 2]) -> Result<PoolDims> {
+        let fail = |rule| {
+            let got = format!("input {input:?}, kernel {kernel:?}, stride {stride:?}");
+            Err(KernelError::Dims { op: "avg_pool2d", rule, got })
+        };
+        let [batch, channels, h, w] = input;
+        if stride.contains(&0) || kernel.contains(&0) {
+            return fail("stride and kernel must not be 0");
+        }
+        if kernel[0] > h || kernel[1] > w {
+            return fail("the kernel must not be larger than the input");
+        }
+        checked_len("avg_pool2d", &input)?;
+        Ok(PoolDims { batch, channels, in_size: [h, w], kernel, stride })
+    }
+
+    /// N.
+    #[must_use]
+    pub fn batch(&self) -> usize {
+        self.batch
+    }
+    /// C.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+    /// (H, W).
+    #[must_use]
+    pub fn in_size(&self) -> [usize; 2] {
+        self.in_size
+    }
+    /// (KH, KW).
+    #[must_use]
+    pub fn kernel(&self) -> [usize; 2] {
+        self.kernel
+    }
+    /// (height, width).
+    #[must_use]
+    pub fn stride(&self) -> [usize; 2] {
+        self.stride
+    }
+    /// (OH, OW).
+    #[must_use]
+    pub fn out_size(&self) -> [usize; 2] {
+        let side = |i: usize| (self.in_size[i] - self.kernel[i]) / self.stride[i] + 1;
+        [side(0), side(1)]
+    }
+    /// N·C·H·W.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.batch * self.channels * self.in_size[0] * self.in_size[1]
+    }
+    /// N·C·OH·OW.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        let [h, w] = self.out_size();
+        self.batch * self.channels * h * w
+    }
+}
+
+/// Sizes of a fully connected layer: x (N, I), weight (O, I), y (N, O).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LinearDims {
+    /// N.
+    pub batch: usize,
+    /// I.
+    pub in_features: usize,
+    /// O.
+    pub out_features: usize,
+}
+
+/// The product of `sizes`, of which f32 buffers must fit in the address space.
+pub(crate) fn checked_len(op: &'static str, sizes: &[usize]) -> Result<usize> {
+    // Every partial product must fit, so a 0 does not hide sizes that overflow.
+    let product = sizes.iter().map(|&size| size.max(1)).try_fold(4usize, usize::checked_mul);
+    if product.is_none_or(|bytes| bytes > isize::MAX as usize) {
+        let got = format!("{sizes:?}");
+        return Err(KernelError::Dims {
+            op,
+            rule: "the buffers must fit in the address space",
+            got,
+        });
+    }
+    Ok(sizes.iter().product())
+}

@@ -8,8 +8,10 @@ pub mod cpu;
 pub mod dims;
 mod error;
 pub mod reference;
+#[cfg(test)]
+mod testing;
 
 pub use active::ActiveFilters;
 pub use cpu::isa::Isa;
-pub use dims::Conv2dDims;
+pub use dims::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
 pub use error::{KernelError, Result};

@@ -1,3 +1,14 @@
 //! CPU kernels. Each file is one op; hot loops exist once per instruction set ([`isa`]).
 
+pub mod batch_norm;
+pub mod cross_entropy;
+pub mod elementwise;
+pub mod gate;
 pub mod isa;
+mod lanes;
+pub mod linear;
+mod parallel;
+pub mod pool;
+pub mod relu;
+pub mod sgd;
+mod shared_slice;

@@ -1,0 +1,106 @@
+//! Batch normalisation, fused with what follows it in a residual unit.
+//!
+//! `z = weight·(x - mean)/sqrt(var + eps) + bias`, `a = z·gate`, `y = relu(a + residual)`.
+//! x, y and residual are (N, C, H, W); weight, bias, mean and var (C); gates (N, C). Where a gate
+//! is 0, `a` is +0 by selection, so that a NaN in x does not show.
+//!
+//! A task is one channel of all samples, so no result depends on the number of threads.
+
+mod backward;
+mod forward;
+#[cfg(test)]
+mod tests;
+
+pub use backward::{Grads, Saved, backward};
+pub use forward::{forward_eval, forward_train};
+
+use std::ops::Range;
+
+use crate::dims::{PlaneDims, checked_len};
+use crate::error::{KernelError, Result, check_len};
+
+/// The learned part.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a> {
+    /// (C).
+    pub weight: &'a [f32],
+    /// (C).
+    pub bias: &'a [f32],
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// What follows the normalisation; by default nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// (N, C): a factor per plane.
+    pub gates: Option<&'a [f32]>,
+    /// (N, C, H, W): added after the gates. Its values are read by the forward passes only.
+    pub residual: Option<&'a [f32]>,
+    /// Whether a ReLU comes last. NaN passes through it.
+    pub relu: bool,
+}
+
+impl Epilogue<'_> {
+    fn gate(&self, plane: usize) -> f32 {
+        self.gates.map_or(1.0, |gates| gates[plane])
+    }
+}
+
+/// The normalisation of one channel: `z = (x - mean)·scale + bias`.
+#[derive(Clone, Copy)]
+struct Channel {
+    mean: f32,
+    inv_std: f32,
+    scale: f32,
+    bias: f32,
+}
+
+impl Channel {
+    fn new(affine: &Affine, c: usize, mean: f32, var: f32) -> Channel {
+        let inv_std = (1.0 / (f64::from(var) + f64::from(affine.eps)).sqrt()) as f32;
+        Channel { mean, inv_std, scale: affine.weight[c] * inv_std, bias: affine.bias[c] }
+    }
+}
+
+/// Elements of plane number `plane`, which is `n·C + c`.
+fn elements(dims: PlaneDims, plane: usize) -> Range<usize> {
+    plane * dims.plane..(plane + 1) * dims.plane
+}
+
+/// Checks what all passes share; `(C)` buffers beyond weight and bias come as `per_channel`, (N, C,
+/// H, W) ones beyond the residual as `whole`.
+fn check(
+    op: &'static str,
+    dims: PlaneDims,
+    affine: &Affine,
+    epilogue: &Epilogue,
+    per_channel: &[(&'static str, usize)],
+    whole: &[(&'static str, usize)],
+) -> Result<()> {
+    let len = checked_len(op, &[dims.batch, dims.channels, dims.plane])?;
+    check_len(op, "weight", dims.channels, affine.weight.len())?;
+    check_len(op, "bias", dims.channels, affine.bias.len())?;
+    for (buffer, got) in per_channel {
+        check_len(op, buffer, dims.channels, *got)?;
+    }
+    for (buffer, got) in whole {
+        check_len(op, buffer, len, *got)?;
+    }
+    if let Some(gates) = epilogue.gates {
+        check_len(op, "gates", dims.batch * dims.channels, gates.len())?;
+    }
+    if let Some(residual) = epilogue.residual {
+        check_len(op, "residual", len, residual.len())?;
+    }
+    Ok(())
+}
+
+/// `Err` where a channel has no value to take statistics of.
+fn check_samples(op: &'static str, dims: PlaneDims) -> Result<()> {
+    if dims.batch * dims.plane == 0 {
+        let rule = "batch statistics need at least one value per channel";
+        return Err(KernelError::Dims { op, rule, got: format!("{dims:?}") });
+    }
+    Ok(())
+}

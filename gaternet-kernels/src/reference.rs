@@ -1,1 +1,0 @@
-//! The specification: naive f64 loops that every kernel is tested against.
