@@ -82,6 +82,26 @@ pub enum Error {
         /// Why there is none.
         rule: &'static str,
     },
+    /// A field of a data file with a value that cannot be.
+    #[error("{}: {field}: expected {expected}, got {got}", path.display())]
+    Field {
+        /// The file or folder.
+        path: PathBuf,
+        /// The field, with the index of its record.
+        field: String,
+        /// What the format asks for.
+        expected: String,
+        /// What was found.
+        got: String,
+    },
+    /// The operating system refused a thread.
+    #[error("cannot start the thread {name}")]
+    Thread {
+        /// Name of the thread.
+        name: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
 }
 
 /// Result of everything fallible in this crate.

@@ -3,6 +3,7 @@
 
 pub mod autograd;
 mod ctx;
+pub mod data;
 mod error;
 mod parameter;
 mod shape;

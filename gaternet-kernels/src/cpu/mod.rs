@@ -1,6 +1,7 @@
 //! CPU kernels. Each file is one op; hot loops exist once per instruction set ([`isa`]).
 
 pub mod batch_norm;
+pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod gate;
@@ -10,5 +11,7 @@ pub mod linear;
 mod parallel;
 pub mod pool;
 pub mod relu;
+mod scratch;
 pub mod sgd;
 mod shared_slice;
+mod simd;

@@ -1,0 +1,242 @@
+//! Random crop, horizontal flip, normalisation.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use super::dataset::{CHANNELS, Dataset, IMAGE_LEN, SIDE};
+use super::stream;
+use crate::{Error, Result, Tensor, storage};
+
+/// Images of one task of the thread pool: enough work to be worth handing over.
+const IMAGES_PER_TASK: usize = 16;
+
+/// What is done to an image on its way to the model:
+///
+/// 1. pad by `crop_padding` black (0) pixels on each side and crop 32x32 at a random place,
+/// 2. with `flip`, mirror left and right with probability 1/2,
+/// 3. normalise: `(x / 255 - mean) / std` per channel.
+///
+/// The same order as torchvision's `RandomCrop(32, padding)`, `RandomHorizontalFlip()`, `ToTensor()`,
+/// `Normalize(mean, std)`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Augment {
+    /// Pixels of padding before the crop, below 32; 0 for no crop.
+    pub crop_padding: usize,
+    /// Whether to mirror half of the images.
+    pub flip: bool,
+    /// Mean of each channel, on a scale of 0 to 1.
+    pub mean: [f32; CHANNELS],
+    /// Standard deviation of each channel, on a scale of 0 to 1.
+    pub std: [f32; CHANNELS],
+}
+
+impl Augment {
+    /// The usual training augmentation of CIFAR: 4 pixels of padding, flips.
+    #[must_use]
+    pub fn train() -> Augment {
+        Augment { crop_padding: 4, flip: true, ..Augment::eval() }
+    }
+
+    /// Nothing but the normalisation with the statistics of CIFAR-10.
+    #[must_use]
+    pub fn eval() -> Augment {
+        Augment {
+            crop_padding: 0,
+            flip: false,
+            mean: [0.4914, 0.4822, 0.4465],
+            std: [0.2470, 0.2435, 0.2616],
+        }
+    }
+
+    /// The images `indices` of `data`, augmented on all cores: (`indices.len()`, 3, 32, 32).
+    ///
+    /// What happens to image `i` depends on `seed`, `epoch` and `i` only.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if an index is not below N, the padding is 32 or more, a mean is not finite or
+    /// a standard deviation is not a positive finite number.
+    pub fn batch(
+        &self,
+        data: &Dataset,
+        indices: &[usize],
+        seed: u64,
+        epoch: u64,
+    ) -> Result<Tensor> {
+        self.check()?;
+        let images = indices.iter().map(|&index| data.image(index).ok_or(index));
+        let images: Vec<&[u8]> =
+            images.collect::<Result<_, _>>().map_err(|index| Error::Config {
+                field: "indices",
+                value: format!("{index} of {} images", data.len()),
+                rule: "must be below the number of images",
+            })?;
+        let mut out = storage::take(images.len() * IMAGE_LEN);
+        out.par_chunks_exact_mut(IMAGE_LEN)
+            .zip(images)
+            .zip(indices)
+            .with_min_len(IMAGES_PER_TASK)
+            .for_each(|((out, image), &index)| {
+                let crop = Crop::sample(self, &mut stream(seed, epoch, index as u64));
+                self.apply(crop, image, out);
+            });
+        Tensor::new(out, [indices.len(), CHANNELS, SIDE, SIDE])
+    }
+
+    /// `Err` unless every field is usable.
+    pub(super) fn check(&self) -> Result<()> {
+        let fail = |field, value, rule| Err(Error::Config { field, value, rule });
+        if self.crop_padding >= SIDE {
+            return fail("crop_padding", self.crop_padding.to_string(), "must be below 32");
+        }
+        if !self.mean.iter().all(|mean| mean.is_finite()) {
+            return fail("mean", format!("{:?}", self.mean), "must be finite");
+        }
+        if !self.std.iter().all(|std| std.is_finite() && *std > 0.0) {
+            return fail("std", format!("{:?}", self.std), "must be positive and finite");
+        }
+        Ok(())
+    }
+
+    fn apply(&self, crop: Crop, image: &[u8], out: &mut [f32]) {
+        let normalisation = self.mean.iter().zip(&self.std);
+        let planes = image.chunks_exact(SIDE * SIDE).zip(out.chunks_exact_mut(SIDE * SIDE));
+        for ((plane, out), (&mean, &std)) in planes.zip(normalisation) {
+            for (y, out) in out.chunks_exact_mut(SIDE).enumerate() {
+                let row = crop.row(plane, y);
+                for (out, pixel) in out.iter_mut().zip(row) {
+                    *out = (f32::from(pixel) / 255.0 - mean) / std;
+                }
+            }
+        }
+    }
+}
+
+/// One draw: the output at (y, x) shows the input at (y + down, x + right), mirrored with `flip`.
+#[derive(Clone, Copy)]
+struct Crop {
+    down: isize,
+    right: isize,
+    flip: bool,
+}
+
+impl Crop {
+    fn sample(augment: &Augment, rng: &mut ChaCha8Rng) -> Crop {
+        // `check` keeps the padding below 32.
+        let padding = augment.crop_padding as i32;
+        let mut shift = || rng.random_range(-padding..=padding) as isize;
+        Crop { down: shift(), right: shift(), flip: augment.flip && rng.random() }
+    }
+
+    /// Row `y` of the cropped (and mirrored) plane.
+    fn row(self, plane: &[u8], y: usize) -> [u8; SIDE] {
+        let mut row = [0; SIDE];
+        let source = y.checked_add_signed(self.down).filter(|&y| y < SIDE);
+        if let Some(source) = source.map(|y| &plane[y * SIDE..][..SIDE]) {
+            let skip = self.right.unsigned_abs();
+            if self.right < 0 {
+                row[skip..].copy_from_slice(&source[..SIDE - skip]);
+            } else {
+                row[..SIDE - skip].copy_from_slice(&source[skip..]);
+            }
+        }
+        if self.flip {
+            row.reverse();
+        }
+        row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 1,000 images of pseudo-random bytes.
+    fn dataset() -> Dataset {
+        let images =
+            (0..1000 * IMAGE_LEN as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
+        Dataset::new(images.collect(), vec![0; 1000], vec!["any".into()]).expect("valid")
+    }
+
+    fn raw() -> Augment {
+        Augment { mean: [0.0; 3], std: [1.0 / 255.0; 3], ..Augment::eval() }
+    }
+
+    #[test]
+    fn eval_normalises_each_channel() {
+        let data = Dataset::new(
+            (0..IMAGE_LEN).map(|i| (i / 1024 * 100) as u8).collect(),
+            vec![0],
+            vec!["any".into()],
+        );
+        let batch = Augment::eval().batch(&data.expect("valid"), &[0], 0, 0).expect("batch");
+        assert_eq!(batch.dims(), [1, 3, 32, 32]);
+        // PyTorch: transforms.Normalize(mean, std)(torch.tensor([0, 100, 200]) / 255)
+        for (plane, want) in batch.data().chunks(1024).zip([-1.989_474, -0.369_787, 1.291_337]) {
+            assert!(plane.iter().all(|&x| (x - want).abs() < 1e-5), "{} is not {want}", plane[0]);
+        }
+    }
+
+    #[test]
+    fn crops_show_every_offset_and_black_borders_and_flips_half() {
+        let data = dataset();
+        let augment = Augment { crop_padding: 2, flip: true, ..raw() };
+        let all: Vec<_> = (0..data.len()).collect();
+        let batch = augment.batch(&data, &all, 1, 0).expect("batch");
+        let mut seen = std::collections::BTreeMap::new();
+        for (i, out) in batch.data().chunks(IMAGE_LEN).enumerate() {
+            let image = data.image(i).expect("image");
+            // The specification, pixel by pixel, for each of the 5 · 5 · 2 possible draws.
+            let matches = |down: isize, right: isize, flip: bool| {
+                out.iter().enumerate().all(|(at, &got)| {
+                    let (c, y, x) = (at / 1024, at / 32 % 32, at % 32);
+                    let x = if flip { 31 - x } else { x };
+                    let (y, x) = (y as isize + down, x as isize + right);
+                    let inside = (0..32).contains(&y) && (0..32).contains(&x);
+                    let want = if inside { image[c * 1024 + (y * 32 + x) as usize] } else { 0 };
+                    (got - f32::from(want)).abs() < 1e-3
+                })
+            };
+            let draws = (-2..=2).flat_map(|d| (-2..=2).map(move |r| (d, r)));
+            let draws = draws.flat_map(|(d, r)| [(d, r, false), (d, r, true)]);
+            let found: Vec<_> = draws.filter(|&(d, r, f)| matches(d, r, f)).collect();
+            assert_eq!(found.len(), 1, "image {i} is not one crop of its source");
+            *seen.entry(found[0]).or_insert(0) += 1;
+        }
+        assert_eq!(seen.len(), 50, "{seen:?}");
+        let flipped: i32 = seen.iter().filter(|(draw, _)| draw.2).map(|(_, n)| n).sum();
+        assert!((450..=550).contains(&flipped), "{flipped} of 1000 flipped");
+    }
+
+    #[test]
+    fn draws_depend_on_seed_epoch_and_image_only() {
+        let data = dataset();
+        let augment = Augment { crop_padding: 4, flip: true, ..raw() };
+        let batch = |indices: &[usize], seed, epoch| {
+            augment.batch(&data, indices, seed, epoch).expect("batch").data().to_vec()
+        };
+        let many: Vec<_> = (0..100).collect();
+        let all = batch(&many, 3, 5);
+        assert_eq!(batch(&[42], 3, 5), all[42 * IMAGE_LEN..][..IMAGE_LEN]);
+        assert_ne!(batch(&many, 3, 6), all, "another epoch");
+        assert_ne!(batch(&many, 4, 5), all, "another seed");
+        let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("pool");
+        assert_eq!(one_thread.install(|| batch(&many, 3, 5)), all);
+    }
+
+    #[test]
+    fn unusable_fields_are_errors() {
+        let data = dataset();
+        let cases = [
+            ("crop_padding = 32", Augment { crop_padding: 32, ..raw() }),
+            ("std = [1.0, 0.0, 1.0]", Augment { std: [1.0, 0.0, 1.0], ..raw() }),
+            ("mean = [NaN, 0.0, 0.0]", Augment { mean: [f32::NAN, 0.0, 0.0], ..raw() }),
+        ];
+        for (part, augment) in cases {
+            let message = augment.batch(&data, &[0], 0, 0).expect_err(part).to_string();
+            assert!(message.contains(part), "no {part:?} in {message:?}");
+        }
+        let message = raw().batch(&data, &[1000], 0, 0).expect_err("index").to_string();
+        assert!(message.contains("1000"), "{message}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Labelled images in memory, as bytes.
+
+use std::ops::Range;
+
+use crate::{Error, Result};
+
+/// Channels of an image: red, green, blue.
+pub const CHANNELS: usize = 3;
+/// Height and width of an image.
+pub const SIDE: usize = 32;
+/// Bytes of an image: three planes, each row by row.
+pub const IMAGE_LEN: usize = CHANNELS * SIDE * SIDE;
+
+/// Labelled 32x32 RGB images: bytes (N, 3, 32, 32), one label each, and the names of the classes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dataset {
+    pub(super) images: Vec<u8>,
+    pub(super) labels: Vec<usize>,
+    pub(super) classes: Vec<String>,
+}
+
+impl Dataset {
+    /// `images` is (N, 3, 32, 32), `labels` (N).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if `images` is not 3,072 bytes per label or a label is not below the number
+    /// of classes.
+    pub fn new(images: Vec<u8>, labels: Vec<usize>, classes: Vec<String>) -> Result<Dataset> {
+        if images.len() != labels.len() * IMAGE_LEN {
+            return Err(Error::Config {
+                field: "images",
+                value: format!("{} bytes for {} labels", images.len(), labels.len()),
+                rule: "every label needs an image of 3072 bytes",
+            });
+        }
+        if let Some(i) = labels.iter().position(|&label| label >= classes.len()) {
+            return Err(Error::Config {
+                field: "labels",
+                value: format!("{} of image {i}, with {} classes", labels[i], classes.len()),
+                rule: "a label must be below the number of classes",
+            });
+        }
+        Ok(Dataset { images, labels, classes })
+    }
+
+    /// N.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.labels.len()
+    }
+
+    /// True if there is no image.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.labels.is_empty()
+    }
+
+    /// The bytes of image `index`, (3, 32, 32); `None` from N on.
+    #[must_use]
+    pub fn image(&self, index: usize) -> Option<&[u8]> {
+        self.images.chunks_exact(IMAGE_LEN).nth(index)
+    }
+
+    /// The class of every image, (N).
+    #[must_use]
+    pub fn labels(&self) -> &[usize] {
+        &self.labels
+    }
+
+    /// The names of the classes.
+    #[must_use]
+    pub fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    /// A copy of the images in `range`, for a validation or a calibration set.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the range does not lie within `0..N`.
+    pub fn slice(&self, range: Range<usize>) -> Result<Dataset> {
+        let Some(labels) = self.labels.get(range.clone()) else {
+            return Err(Error::Config {
+                field: "range",
+                value: format!("{range:?} of {} images", self.len()),
+                rule: "must lie within the data set",
+            });
+        };
+        Ok(Dataset {
+            images: self.images[range.start * IMAGE_LEN..range.end * IMAGE_LEN].to_vec(),
+            labels: labels.to_vec(),
+            classes: self.classes.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(n: usize) -> Vec<String> {
+        (0..n).map(|i| i.to_string()).collect()
+    }
+
+    #[test]
+    fn images_and_labels_must_match() {
+        let error = Dataset::new(vec![0; IMAGE_LEN], vec![0, 1], names(2)).expect_err("lengths");
+        assert!(error.to_string().contains("3072 bytes for 2 labels"), "{error}");
+        let error = Dataset::new(vec![0; 2 * IMAGE_LEN], vec![0, 2], names(2)).expect_err("label");
+        assert!(error.to_string().contains("2 of image 1, with 2 classes"), "{error}");
+    }
+
+    #[test]
+    fn slice_copies_the_images_of_its_labels() {
+        let images = (0..4).flat_map(|i| vec![i as u8; IMAGE_LEN]).collect();
+        let data = Dataset::new(images, vec![0, 1, 2, 3], names(4)).expect("valid");
+        let middle = data.slice(1..3).expect("in range");
+        assert_eq!(middle.labels(), [1, 2]);
+        assert_eq!(middle.image(1).map(|image| image[0]), Some(2));
+        assert_eq!(middle.image(2), None);
+        assert!(data.slice(3..5).is_err());
+    }
+}

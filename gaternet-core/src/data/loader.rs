@@ -1,0 +1,218 @@
+//! Batches, prepared in the background.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use rand::seq::SliceRandom;
+
+use super::{Augment, Dataset, stream};
+use crate::{Error, Result, Tensor};
+
+/// Batches that wait ready while the model computes.
+const PREFETCH: usize = 2;
+
+/// How a [`Loader`] goes through its images.
+#[derive(Debug, Clone)]
+pub struct LoaderConfig {
+    /// Images of a batch; the last one of an epoch holds what is left.
+    pub batch_size: usize,
+    /// A new order every epoch, or that of the data set.
+    pub shuffle: bool,
+    /// Decides the order and the augmentation, together with the number of the epoch.
+    pub seed: u64,
+    /// What is done to every image.
+    pub augment: Augment,
+}
+
+/// A batch of images and what they show.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// (N, 3, 32, 32), augmented and normalised.
+    pub images: Tensor,
+    /// (N).
+    pub labels: Vec<usize>,
+}
+
+/// Epochs of batches of one data set.
+#[derive(Debug, Clone)]
+pub struct Loader {
+    data: Arc<Dataset>,
+    config: LoaderConfig,
+}
+
+impl Loader {
+    /// A loader of `data`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the batch size is 0 or larger than the data set, or a field of the
+    /// augmentation is unusable (see [`Augment::batch`]).
+    pub fn new(data: Arc<Dataset>, config: LoaderConfig) -> Result<Loader> {
+        config.augment.check()?;
+        if config.batch_size == 0 || config.batch_size > data.len() {
+            return Err(Error::Config {
+                field: "batch_size",
+                value: format!("{} of {} images", config.batch_size, data.len()),
+                rule: "must be 1 to the number of images",
+            });
+        }
+        Ok(Loader { data, config })
+    }
+
+    /// The images.
+    #[must_use]
+    pub fn dataset(&self) -> &Dataset {
+        &self.data
+    }
+
+    /// Batches of an epoch, the last, smaller one included.
+    #[must_use]
+    pub fn batches(&self) -> usize {
+        self.data.len().div_ceil(self.config.batch_size)
+    }
+
+    /// The batches of epoch `epoch`, prepared by a thread of their own that is at most a few batches
+    /// ahead and ends when the iterator is dropped.
+    #[must_use]
+    pub fn epoch(&self, epoch: u64) -> Batches {
+        let (sender, receiver) = sync_channel(PREFETCH);
+        let worker = thread::Builder::new().name("gaternet-loader".into()).spawn({
+            let (loader, sender) = (self.clone(), sender.clone());
+            move || loader.produce(epoch, &sender)
+        });
+        let worker = worker
+            .map_err(|source| {
+                let error = Error::Thread { name: "gaternet-loader", source };
+                // The channel is empty and its receiver is here: neither blocks nor fails.
+                sender.send(Err(error)).ok();
+            })
+            .ok();
+        Batches { receiver: Some(receiver), worker }
+    }
+
+    /// Sends every batch, or up to the first one that nobody waits for.
+    fn produce(&self, epoch: u64, sender: &SyncSender<Result<Batch>>) {
+        let LoaderConfig { batch_size, shuffle, seed, ref augment } = self.config;
+        let mut order: Vec<_> = (0..self.data.len()).collect();
+        if shuffle {
+            // The streams 0..N are those of the images.
+            order.shuffle(&mut stream(seed, epoch, u64::MAX));
+        }
+        for indices in order.chunks(batch_size) {
+            let batch = augment.batch(&self.data, indices, seed, epoch).map(|images| Batch {
+                images,
+                labels: indices.iter().map(|&i| self.data.labels()[i]).collect(),
+            });
+            if sender.send(batch).is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// The batches of one epoch; see [`Loader::epoch`].
+#[derive(Debug)]
+pub struct Batches {
+    receiver: Option<Receiver<Result<Batch>>>,
+    worker: Option<JoinHandle<()>>,
+}
+
+impl Iterator for Batches {
+    type Item = Result<Batch>;
+
+    fn next(&mut self) -> Option<Result<Batch>> {
+        let batch = self.receiver.as_ref()?.recv().ok();
+        if batch.is_none() {
+            self.join();
+        }
+        batch
+    }
+}
+
+impl Batches {
+    /// Waits for the worker, and carries on its panic: an epoch must not look shorter than it is.
+    fn join(&mut self) {
+        self.receiver = None;
+        if let Some(Err(panic)) = self.worker.take().map(JoinHandle::join)
+            && !thread::panicking()
+        {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Batches {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::IMAGE_LEN;
+    use super::*;
+
+    /// Image i is all i, of class i.
+    fn loader(n: usize, batch_size: usize, shuffle: bool) -> Loader {
+        let images = (0..n).flat_map(|i| vec![i as u8; IMAGE_LEN]).collect();
+        let classes = (0..n).map(|i| i.to_string()).collect();
+        let data = Dataset::new(images, (0..n).collect(), classes).expect("valid");
+        let augment = Augment { mean: [0.0; 3], std: [1.0 / 255.0; 3], ..Augment::eval() };
+        let config = LoaderConfig { batch_size, shuffle, seed: 7, augment };
+        Loader::new(Arc::new(data), config).expect("loader")
+    }
+
+    fn labels(loader: &Loader, epoch: u64) -> Vec<Vec<usize>> {
+        loader.epoch(epoch).map(|batch| batch.expect("batch").labels).collect()
+    }
+
+    #[test]
+    fn an_epoch_shows_every_image_once_with_its_label() {
+        for shuffle in [false, true] {
+            let loader = loader(50, 16, shuffle);
+            let batches: Vec<_> = loader.epoch(0).collect::<Result<_>>().expect("epoch");
+            let sizes: Vec<_> = batches.iter().map(|batch| batch.images.dims()[0]).collect();
+            assert_eq!(sizes, [16, 16, 16, 2]);
+            assert_eq!(loader.batches(), 4);
+            let mut seen = Vec::new();
+            for batch in &batches {
+                for (image, &label) in batch.images.data().chunks(IMAGE_LEN).zip(&batch.labels) {
+                    assert!((image[0] - label as f32).abs() < 1e-3, "{} for {label}", image[0]);
+                    seen.push(label);
+                }
+            }
+            assert_eq!(seen.is_sorted(), !shuffle);
+            seen.sort_unstable();
+            assert_eq!(seen, (0..50).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn the_order_is_new_every_epoch_and_the_same_again() {
+        let loader = loader(50, 16, true);
+        assert_eq!(labels(&loader, 3), labels(&loader, 3));
+        assert_ne!(labels(&loader, 3), labels(&loader, 4));
+    }
+
+    #[test]
+    fn an_epoch_dropped_early_ends_its_thread() {
+        let loader = loader(50, 1, false);
+        let mut batches = loader.epoch(0);
+        assert_eq!(batches.next().expect("one").expect("batch").labels, [0]);
+        // Joins the thread: this would hang if it waited for a reader.
+        drop(batches);
+        assert_eq!(Arc::strong_count(&loader.data), 1, "the thread still holds the data");
+    }
+
+    #[test]
+    fn impossible_batch_sizes_name_both_numbers() {
+        let good = loader(5, 5, false);
+        for batch_size in [0, 6] {
+            let config = LoaderConfig { batch_size, ..good.config.clone() };
+            let error = Loader::new(good.data.clone(), config).expect_err("batch size");
+            let message = error.to_string();
+            let part = format!("batch_size = {batch_size} of 5 images");
+            assert!(message.contains(&part), "no {part:?} in {message:?}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! Images and how they reach a model: [`Cifar`] from disk or [`synthetic`] from a seed, both as a
+//! [`Dataset`] of bytes; [`Augment`] turns bytes into normalised tensors; [`Loader`] prepares
+//! shuffled batches in the background.
+//!
+//! Everything random here is a function of a seed, an epoch and the index of an image: it does not
+//! depend on the number of threads, and an interrupted run that resumes at an epoch sees the same
+//! batches.
+
+mod augment;
+mod cifar;
+mod dataset;
+mod loader;
+mod shapes;
+mod synthetic;
+
+pub use augment::Augment;
+pub use cifar::Cifar;
+pub use dataset::{CHANNELS, Dataset, IMAGE_LEN, SIDE};
+pub use loader::{Batch, Batches, Loader, LoaderConfig};
+pub use synthetic::synthetic;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+/// The random stream `index` of epoch `epoch` under `seed`.
+fn stream(seed: u64, epoch: u64, index: u64) -> ChaCha8Rng {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&epoch.to_le_bytes());
+    let mut rng = ChaCha8Rng::from_seed(key);
+    rng.set_stream(index);
+    rng
+}

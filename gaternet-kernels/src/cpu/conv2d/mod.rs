@@ -1,0 +1,136 @@
+//! 2-D convolution that does no work for filters and channels that are off.
+//!
+//! [`forward`] and [`backward_input`] are one correlation with different plans ([`plan`]) over one
+//! register tile ([`tile`]); [`backward_weight`] has a layout of its own ([`weight_grad`]).
+
+mod channel_last;
+mod correlate;
+mod plan;
+mod tile;
+#[cfg(test)]
+mod tests;
+mod weight_grad;
+
+use crate::active::ActiveFilters;
+use crate::cpu::isa::Isa;
+use crate::dims::Conv2dDims;
+use crate::error::{KernelError, Result, check_len};
+use plan::Plan;
+use tile::Tiles;
+
+/// What is live in each sample; `None` means all. A filter that is not live has an output plane of
+/// exact zeros and its weights are not read; a channel that is not live is not read and counts as
+/// zeros.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Live<'a> {
+    /// Live output filters, (N) lists over F.
+    pub filters: Option<&'a ActiveFilters>,
+    /// Live input channels, (N) lists over C.
+    pub channels: Option<&'a ActiveFilters>,
+}
+
+impl Live<'_> {
+    fn check(&self, op: &'static str, dims: &Conv2dDims) -> Result<()> {
+        let lists = [
+            ("live.filters", self.filters, dims.out_channels()),
+            ("live.channels", self.channels, dims.in_channels()),
+        ];
+        for (list, active, filters) in lists {
+            let Some(active) = active else { continue };
+            if (active.batch(), active.filters()) != (dims.batch(), filters) {
+                return Err(KernelError::ActiveFilters {
+                    op,
+                    list,
+                    got_batch: active.batch(),
+                    got_filters: active.filters(),
+                    batch: dims.batch(),
+                    filters,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `output[n, f] = Σ_c weight[f, c] ⋆ input[n, c]` for the live filters f and channels c of sample n.
+///
+/// `input` (N, C, H, W), `weight` (F, C, KH, KW), `output` (N, F, OH, OW), overwritten: planes of
+/// filters that are not live become +0.
+///
+/// For one instruction set an output's bits depend neither on the number of threads nor on which
+/// other filters are live, and skipping a channel gives the bits of a channel of zeros.
+///
+/// # Errors
+/// If a length or a list does not fit `dims`; nothing is written then.
+pub fn forward(
+    isa: Isa,
+    dims: &Conv2dDims,
+    live: Live<'_>,
+    input: &[f32],
+    weight: &[f32],
+    output: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "conv2d forward";
+    live.check(OP, dims)?;
+    check_len(OP, "input", dims.input_len(), input.len())?;
+    check_len(OP, "weight", dims.weight_len(), weight.len())?;
+    check_len(OP, "output", dims.output_len(), output.len())?;
+    let tiles = Tiles::of(isa);
+    let plan = Plan::forward(dims, tiles.lanes);
+    correlate::run(tiles, &plan, live.filters, live.channels, input, weight, output);
+    Ok(())
+}
+
+/// `grad_input[n, c] = Σ_f weight[f, c] * grad_output[n, f]` (full convolution, stride undone) for the
+/// live channels c and filters f of sample n.
+///
+/// `grad_output` (N, F, OH, OW), `weight` (F, C, KH, KW), `grad_input` (N, C, H, W), overwritten:
+/// planes of channels that are not live become +0.
+///
+/// # Errors
+/// If a length or a list does not fit `dims`; nothing is written then.
+pub fn backward_input(
+    isa: Isa,
+    dims: &Conv2dDims,
+    live: Live<'_>,
+    grad_output: &[f32],
+    weight: &[f32],
+    grad_input: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "conv2d backward_input";
+    live.check(OP, dims)?;
+    check_len(OP, "grad_output", dims.output_len(), grad_output.len())?;
+    check_len(OP, "weight", dims.weight_len(), weight.len())?;
+    check_len(OP, "grad_input", dims.input_len(), grad_input.len())?;
+    let tiles = Tiles::of(isa);
+    let plan = Plan::backward_input(dims, tiles.lanes);
+    correlate::run(tiles, &plan, live.channels, live.filters, grad_output, weight, grad_input);
+    Ok(())
+}
+
+/// `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in which filter f and
+/// channel c are both live.
+///
+/// `input` (N, C, H, W), `grad_output` (N, F, OH, OW), `grad_weight` (F, C, KH, KW), overwritten.
+///
+/// The order of the sum is fixed by the batch size: the result does not depend on the number of
+/// threads.
+///
+/// # Errors
+/// If a length or a list does not fit `dims`; nothing is written then.
+pub fn backward_weight(
+    isa: Isa,
+    dims: &Conv2dDims,
+    live: Live<'_>,
+    input: &[f32],
+    grad_output: &[f32],
+    grad_weight: &mut [f32],
+) -> Result<()> {
+    const OP: &str = "conv2d backward_weight";
+    live.check(OP, dims)?;
+    check_len(OP, "input", dims.input_len(), input.len())?;
+    check_len(OP, "grad_output", dims.output_len(), grad_output.len())?;
+    check_len(OP, "grad_weight", dims.weight_len(), grad_weight.len())?;
+    weight_grad::run(isa, dims, live, input, grad_output, grad_weight);
+    Ok(())
+}

@@ -1,0 +1,248 @@
+//! Every kernel and instruction set against the f64 reference, over sizes that leave remainders.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::reference::conv2d as reference;
+use crate::testing::{assert_close, values, widen};
+
+/// (input, weight, stride, padding): strides, odd sizes, 1x1, channel counts around vector widths,
+/// kernels smaller than the stride, more padding than the kernel covers, remainders of every tile.
+#[rustfmt::skip]
+const CASES: &[([usize; 4], [usize; 4], [usize; 2], [usize; 2])] = &[
+    ([2, 16, 32, 32], [16, 16, 3, 3], [1, 1], [1, 1]),
+    ([2, 32, 16, 16], [17, 32, 3, 3], [1, 1], [1, 1]),
+    ([3, 33, 8, 8], [31, 33, 3, 3], [1, 1], [1, 1]),
+    ([1, 3, 9, 9], [16, 3, 3, 3], [1, 1], [1, 1]),
+    ([2, 16, 32, 32], [19, 16, 3, 3], [2, 2], [1, 1]),
+    ([2, 5, 15, 13], [7, 5, 3, 3], [2, 2], [1, 1]),
+    ([2, 6, 14, 18], [10, 6, 1, 1], [2, 2], [0, 0]),
+    ([2, 19, 7, 7], [9, 19, 1, 1], [1, 1], [0, 0]),
+    ([1, 3, 23, 23], [5, 3, 7, 7], [2, 2], [3, 3]),
+    ([2, 4, 11, 6], [3, 4, 5, 2], [1, 2], [2, 0]),
+    ([1, 2, 10, 10], [3, 2, 2, 3], [3, 4], [1, 2]),
+    ([1, 2, 4, 5], [3, 2, 1, 1], [1, 1], [2, 3]),
+    ([1, 2, 4, 5], [2, 2, 2, 2], [3, 3], [4, 4]),
+    ([2, 1, 1, 1], [1, 1, 1, 1], [1, 1], [0, 0]),
+    ([1, 1, 1, 1], [2, 1, 3, 3], [1, 1], [1, 1]),
+    ([0, 2, 4, 4], [2, 2, 3, 3], [1, 1], [1, 1]),
+    ([1, 2, 3, 40], [9, 2, 3, 3], [1, 1], [0, 0]),
+    ([1, 2, 0, 3], [2, 2, 3, 3], [1, 1], [2, 1]),
+];
+
+/// Gates of a batch: none, one, about half, or all open.
+fn gates(density: usize, batch: usize, filters: usize, seed: u64) -> Vec<f32> {
+    let draws = values(seed, batch * filters);
+    let open = |i: usize, draw: f32| match density {
+        0 => false,
+        1 => i % filters == (i / filters) % filters,
+        2 => draw > 0.0,
+        _ => true,
+    };
+    draws.iter().enumerate().map(|(i, draw)| f32::from(u8::from(open(i, *draw)))).collect()
+}
+
+fn live_list(gates: &[f32], filters: usize) -> ActiveFilters {
+    ActiveFilters::from_columns(gates, filters, 0, filters).expect("whole rows")
+}
+
+struct Case {
+    dims: Conv2dDims,
+    input: Vec<f32>,
+    weight: Vec<f32>,
+    grad: Vec<f32>,
+}
+
+impl Case {
+    fn new(
+        (input, weight, stride, padding): ([usize; 4], [usize; 4], [usize; 2], [usize; 2]),
+    ) -> Case {
+        let dims = Conv2dDims::new(input, weight, stride, padding).expect("a valid case");
+        Case {
+            dims,
+            input: values(1, dims.input_len()),
+            weight: values(2, dims.weight_len()),
+            grad: values(3, dims.output_len()),
+        }
+    }
+
+    /// All three kernels under every instruction set against the reference.
+    fn check(&self, filters: Option<&ActiveFilters>, channels: Option<&ActiveFilters>) {
+        let (dims, live) = (&self.dims, Live { filters, channels });
+        let (x, w, dy) = (widen(&self.input), widen(&self.weight), widen(&self.grad));
+        let y = reference::forward(dims, filters, channels, &x, &w);
+        let dx = reference::backward_input(dims, filters, channels, &dy, &w);
+        let dw = reference::backward_weight(dims, filters, channels, &x, &dy);
+        // Rounding of a sum of terms below 1: grows with the number of terms.
+        let bound = |terms: usize| 1e-6 * (terms as f64 + 4.0).sqrt();
+        for isa in Isa::available() {
+            let mut got = vec![f32::NAN; dims.output_len()];
+            forward(isa, dims, live, &self.input, &self.weight, &mut got).expect("valid");
+            let terms = dims.in_channels() * dims.taps();
+            assert_close((isa, dims, "forward"), &got, &y, bound(terms));
+
+            let mut got = vec![f32::NAN; dims.input_len()];
+            backward_input(isa, dims, live, &self.grad, &self.weight, &mut got).expect("valid");
+            let terms = dims.out_channels() * dims.taps();
+            assert_close((isa, dims, "backward_input"), &got, &dx, bound(terms));
+
+            let mut got = vec![f32::NAN; dims.weight_len()];
+            backward_weight(isa, dims, live, &self.input, &self.grad, &mut got).expect("valid");
+            let terms = dims.batch() * dims.out_plane();
+            assert_close((isa, dims, "backward_weight"), &got, &dw, 2.0 * bound(terms));
+        }
+    }
+}
+
+#[test]
+fn dense_kernels_agree_with_the_reference() {
+    for case in CASES {
+        Case::new(*case).check(None, None);
+    }
+}
+
+#[test]
+fn gated_kernels_agree_with_the_reference_at_every_density() {
+    for case in CASES {
+        let case = Case::new(*case);
+        let (n, f, c) = (case.dims.batch(), case.dims.out_channels(), case.dims.in_channels());
+        for density in 0..4 {
+            let filters = live_list(&gates(density, n, f, 4), f);
+            let channels = live_list(&gates(density, n, c, 5), c);
+            case.check(Some(&filters), None);
+            case.check(None, Some(&channels));
+            case.check(Some(&filters), Some(&channels));
+        }
+    }
+}
+
+#[test]
+fn skipping_has_the_bits_of_masking() {
+    for case in CASES {
+        let case = Case::new(*case);
+        let dims = &case.dims;
+        let (n, f, c) = (dims.batch(), dims.out_channels(), dims.in_channels());
+        let (open_f, open_c) = (gates(2, n, f, 6), gates(2, n, c, 7));
+        let (filters, channels) = (live_list(&open_f, f), live_list(&open_c, c));
+        let mask = |gates: &[f32], plane: usize, values: &mut [f32]| {
+            for (gate, plane) in gates.iter().zip(values.chunks_mut(plane.max(1))) {
+                plane.iter_mut().for_each(|v| *v = if *gate == 0.0 { 0.0 } else { *v });
+            }
+        };
+        let mut masked_input = case.input.clone();
+        mask(&open_c, dims.in_plane(), &mut masked_input);
+        for isa in Isa::available() {
+            let mut dense = vec![0.0; dims.output_len()];
+            forward(isa, dims, Live::default(), &masked_input, &case.weight, &mut dense)
+                .expect("valid");
+            mask(&open_f, dims.out_plane(), &mut dense);
+            let live = Live { filters: Some(&filters), channels: Some(&channels) };
+            let mut skipped = vec![f32::NAN; dims.output_len()];
+            forward(isa, dims, live, &case.input, &case.weight, &mut skipped).expect("valid");
+            // 0 == -0: a sum of no terms is +0, a sum of negative zeros need not be.
+            assert!(dense == skipped, "{isa}: skip and mask differ for {dims:?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_off_is_not_read() {
+    let mut case = Case::new(CASES[2]);
+    let (f, c) = (case.dims.out_channels(), case.dims.in_channels());
+    let n = case.dims.batch();
+    let off = |len: usize| (0..n * len).map(|i| f32::from(u8::from(i % len % 3 != 1))).collect();
+    let (open_f, open_c): (Vec<f32>, Vec<f32>) = (off(f), off(c));
+    let (filters, channels) = (live_list(&open_f, f), live_list(&open_c, c));
+    let run = |case: &Case, isa: Isa| {
+        let live = Live { filters: Some(&filters), channels: Some(&channels) };
+        let dims = &case.dims;
+        let mut y = vec![f32::NAN; dims.output_len()];
+        let mut dx = vec![f32::NAN; dims.input_len()];
+        let mut dw = vec![f32::NAN; dims.weight_len()];
+        forward(isa, dims, live, &case.input, &case.weight, &mut y).expect("valid");
+        backward_input(isa, dims, live, &case.grad, &case.weight, &mut dx).expect("valid");
+        backward_weight(isa, dims, live, &case.input, &case.grad, &mut dw).expect("valid");
+        (y, dx, dw)
+    };
+    let clean: Vec<_> = Isa::available().into_iter().map(|isa| run(&case, isa)).collect();
+    for (row, weights) in case.weight.chunks_mut(c * case.dims.taps()).enumerate() {
+        for (channel, taps) in weights.chunks_mut(case.dims.taps()).enumerate() {
+            if row % 3 == 1 || channel % 3 == 1 {
+                taps.fill(f32::NAN);
+            }
+        }
+    }
+    let poison = |gates: &[f32], plane: usize, values: &mut [f32]| {
+        for (gate, plane) in gates.iter().zip(values.chunks_mut(plane)) {
+            if *gate == 0.0 {
+                plane.fill(f32::NAN);
+            }
+        }
+    };
+    poison(&open_c, case.dims.in_plane(), &mut case.input);
+    poison(&open_f, case.dims.out_plane(), &mut case.grad);
+    for (isa, clean) in Isa::available().into_iter().zip(clean) {
+        assert!(run(&case, isa) == clean, "{isa}: a NaN that is off reached a result");
+    }
+}
+
+#[test]
+fn bits_do_not_depend_on_the_number_of_threads() {
+    let case = Case::new(([3, 16, 16, 16], [40, 16, 3, 3], [1, 1], [1, 1]));
+    let isa = Isa::current().expect("a valid GATERNET_ISA");
+    let run = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
+        pool.install(|| {
+            let dims = &case.dims;
+            let mut y = vec![0.0; dims.output_len()];
+            let mut dx = vec![0.0; dims.input_len()];
+            let mut dw = vec![0.0; dims.weight_len()];
+            forward(isa, dims, Live::default(), &case.input, &case.weight, &mut y).expect("valid");
+            backward_input(isa, dims, Live::default(), &case.grad, &case.weight, &mut dx)
+                .expect("valid");
+            backward_weight(isa, dims, Live::default(), &case.input, &case.grad, &mut dw)
+                .expect("valid");
+            (y, dx, dw)
+        })
+    };
+    let one = run(1);
+    for threads in [2, 4, 7] {
+        assert!(run(threads) == one, "{threads} threads give other bits than one");
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_written() {
+    let case = Case::new(CASES[0]);
+    let isa = Isa::current().expect("a valid GATERNET_ISA");
+    let mut output = vec![7.0; case.dims.output_len()];
+    let short = &case.input[1..];
+    let error = forward(isa, &case.dims, Live::default(), short, &case.weight, &mut output);
+    let text = error.expect_err("one element short").to_string();
+    assert_eq!(text, "conv2d forward: `input` has 32767 elements, its dims need 32768");
+    let other = live_list(&[1.0; 15], 15);
+    let live = Live { filters: Some(&other), channels: None };
+    let error = forward(isa, &case.dims, live, &case.input, &case.weight, &mut output);
+    let text = error.expect_err("a list of another shape").to_string();
+    assert!(text.contains("15 filters of 1 samples, expected 16 of 2"), "{text}");
+    assert!(output.iter().all(|v| *v == 7.0), "output was written by a refused call");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_geometry_agrees_with_the_reference(
+        n in 1usize..3, c in 1usize..20, f in 1usize..20, size in prop::array::uniform2(1usize..20),
+        kernel in prop::array::uniform2(1usize..5), stride in prop::array::uniform2(1usize..4),
+        padding in prop::array::uniform2(0usize..4), density in 0usize..4,
+    ) {
+        let input = [n, c, size[0], size[1]];
+        let weight = [f, c, kernel[0], kernel[1]];
+        prop_assume!(Conv2dDims::new(input, weight, stride, padding).is_ok());
+        let case = Case::new((input, weight, stride, padding));
+        let filters = live_list(&gates(density, n, f, 8), f);
+        let channels = live_list(&gates(3 - density, n, c, 9), c);
+        case.check(Some(&filters), Some(&channels));
+    }
+}

@@ -1,0 +1,182 @@
+//! The register tile: F output rows x P pixel vectors of accumulators.
+//!
+//! Weights are scalars, pixels are the vector. For each live source channel and each tap: P loads of
+//! pixels (a tap is an address offset), F weight broadcasts, F·P multiply-adds. The rows of a tile are
+//! pointers into the ordinary weight array, so any live filters share one; the channels come from a
+//! list, so any are skipped. A sum runs over channels and taps in list order in one accumulator, so
+//! its bits do not depend on the tile it was computed in, nor on which other rows are live.
+
+use super::plan::{PixelVector, Tap};
+use crate::cpu::isa::{Isa, Level};
+
+/// Most rows of any tile.
+pub(crate) const MAX_ROWS: usize = 8;
+
+/// Arguments of a tile kernel.
+pub(crate) struct Tile<'a> {
+    /// Bordered source of one sample.
+    pub(crate) source: *const f32,
+    /// Source channels to sum over.
+    pub(crate) channels: &'a [u32],
+    pub(crate) channel_stride: usize,
+    pub(crate) taps: &'a [Tap],
+    /// First weight of each row of the tile; those beyond its F rows are unused.
+    pub(crate) weights: [*const f32; MAX_ROWS],
+    pub(crate) weight_channel: usize,
+    /// The tile's P vectors.
+    pub(crate) vectors: &'a [PixelVector],
+    /// Output plane of each row.
+    pub(crate) targets: [*mut f32; MAX_ROWS],
+    pub(crate) target_step: usize,
+}
+
+/// # Safety
+/// The instruction set is present; `vectors` has the kernel's P entries; for every listed channel,
+/// tap and vector, `LANES` floats at `source + channel·channel_stride + tap + vector` and each row's
+/// weight are readable, and the pixels the vectors' masks select are writable in each row's target,
+/// which nothing else accesses meanwhile.
+pub(crate) type TileFn = unsafe fn(&Tile<'_>);
+
+/// Tile kernels of an instruction set.
+pub(crate) struct Tiles {
+    pub(crate) lanes: usize,
+    /// `[P - 1]`: the most rows that fit in the registers with P vectors.
+    max_rows: &'static [usize],
+    /// `[P - 1][F - 1]`.
+    kernels: &'static [&'static [TileFn]],
+}
+
+impl Tiles {
+    pub(crate) fn of(isa: Isa) -> &'static Tiles {
+        match isa.level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &avx512::TILES,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &avx2::TILES,
+            _ => &scalar::TILES,
+        }
+    }
+
+    pub(crate) fn kernel(&self, rows: usize, vectors: usize) -> TileFn {
+        self.kernels[vectors - 1][rows - 1]
+    }
+
+    /// (F, P) of the tiles that cover `rows` x `vectors` with the least work: a tile costs its
+    /// multiply-adds, or its loads if those take longer, and a fixed part for its stores.
+    pub(crate) fn choose(&self, rows: usize, vectors: usize) -> (usize, usize) {
+        let cost = |f: usize, p: usize| {
+            let (tiles_f, tiles_p) = (rows.div_ceil(f), vectors.div_ceil(p));
+            let products = rows * vectors;
+            let loads = rows * tiles_p + vectors * tiles_f;
+            products.max(loads) * 16 + tiles_f * tiles_p * 8 + loads
+        };
+        let options = (1..=self.max_rows.len())
+            .map(|p| (self.max_rows[p - 1], p))
+            .filter(|(f, p)| f * p >= 4 || *f >= rows || *p >= vectors);
+        options.min_by_key(|(f, p)| cost(*f, *p)).unwrap_or((1, 1))
+    }
+}
+
+/// Splits `0..total` into the fewest ranges of at most `max`, as even as possible.
+pub(crate) fn even_ranges(total: usize, max: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let parts = total.div_ceil(max);
+    (0..parts).map(move |part| total * part / parts..total * (part + 1) / parts)
+}
+
+macro_rules! tile_kernels {
+    ($isa:ident, $feature:literal, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
+        mod $isa {
+            use super::{Tile, TileFn, Tiles};
+            use crate::cpu::simd::$isa::{LANES, V, fmadd, load, splat, store, store_lanes, zero};
+
+            const FULL: u16 = ((1u32 << LANES) - 1) as u16;
+
+            /// # Safety
+            /// That of [`TileFn`].
+            #[target_feature(enable = $feature)]
+            unsafe fn tile<const F: usize, const P: usize>(args: &Tile<'_>) {
+                let mut sums: [[V; P]; F] = [[zero(); P]; F];
+                let vectors: &[_; P] = args.vectors.first_chunk().expect("a tile of P vectors");
+                for channel in args.channels {
+                    let channel = *channel as usize;
+                    // SAFETY: every address below is one that the contract makes readable.
+                    unsafe {
+                        let source = args.source.add(channel * args.channel_stride);
+                        let pixels: [*const f32; P] =
+                            std::array::from_fn(|p| source.add(vectors[p].source));
+                        let weights: [*const f32; F] = std::array::from_fn(|f| {
+                            args.weights[f].add(channel * args.weight_channel)
+                        });
+                        for tap in args.taps {
+                            let x: [V; P] =
+                                std::array::from_fn(|p| load(pixels[p].add(tap.source)));
+                            for f in 0..F {
+                                let w = splat(*weights[f].add(tap.weight));
+                                for p in 0..P {
+                                    sums[f][p] = fmadd(x[p], w, sums[f][p]);
+                                }
+                            }
+                        }
+                    }
+                }
+                for f in 0..F {
+                    for p in 0..P {
+                        // SAFETY: the pixels of the mask are writable in this row's plane.
+                        unsafe {
+                            let target = args.targets[f].add(vectors[p].target);
+                            let mask = vectors[p].mask;
+                            if args.target_step == 1 {
+                                if mask == FULL {
+                                    store(target, sums[f][p]);
+                                } else {
+                                    store_lanes(target, mask, sums[f][p]);
+                                }
+                            } else {
+                                let mut lanes = [0.0; LANES];
+                                store(lanes.as_mut_ptr(), sums[f][p]);
+                                for lane in 0..mask.count_ones() as usize {
+                                    target.add(lane * args.target_step).write(lanes[lane]);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+
+            pub(super) static TILES: Tiles = Tiles {
+                lanes: LANES,
+                max_rows: &[$([$($f),+].len()),+],
+                kernels: &[$(&[$(tile::<$f, $p> as TileFn),+]),+],
+            };
+        }
+    };
+}
+
+// 32 registers: F·P sums, P pixels and F weights (the compiler loads all weights of a tap first).
+#[cfg(target_arch = "x86_64")]
+tile_kernels!(avx512, "avx512f", {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4 5 6 7 8],
+    3: [1 2 3 4 5 6 7],
+    4: [1 2 3 4 5],
+    5: [1 2 3 4],
+    6: [1 2 3],
+});
+// 16 registers.
+#[cfg(target_arch = "x86_64")]
+tile_kernels!(avx2, "avx2,fma", {
+    1: [1 2 3 4 5 6 7],
+    2: [1 2 3 4],
+    3: [1 2 3],
+});
+#[cfg(target_arch = "x86_64")]
+tile_kernels!(scalar, "sse2", {
+    1: [1 2 3 4 5 6],
+    2: [1 2 3],
+});
+#[cfg(not(target_arch = "x86_64"))]
+tile_kernels!(scalar, "neon", {
+    1: [1 2 3 4 5 6],
+    2: [1 2 3 4],
+});
+
