@@ -96,8 +96,8 @@ impl Tensor {
         })
     }
 
-    /// The result of an op: recorded in the graph if one of `inputs` is. `backward` is called only
-    /// then, and must save detached tensors only.
+    /// The result of an op: recorded in the graph if one of `inputs` is. Only then is `backward`
+    /// called, with the output for saving; every tensor it saves must be detached, as that one is.
     ///
     /// # Errors
     /// [`Error::Shape`] if `data` is not as long as `shape` says.
@@ -105,12 +105,13 @@ impl Tensor {
         data: Vec<f32>,
         shape: impl Into<Shape>,
         inputs: &[&Tensor],
-        backward: impl FnOnce() -> B,
+        backward: impl FnOnce(&Tensor) -> B,
     ) -> Result<Tensor> {
         let mut output = Tensor::new(data, shape)?;
         if inputs.iter().any(|input| input.requires_grad()) {
             let parents = inputs.iter().map(|input| input.node.clone()).collect();
-            output.node = Some(Arc::new(Node::new(parents, Box::new(backward()))));
+            let backward = Box::new(backward(&output));
+            output.node = Some(Arc::new(Node::new(parents, backward)));
         }
         Ok(output)
     }

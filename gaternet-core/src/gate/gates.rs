@@ -1,0 +1,121 @@
+//! The gates of one batch, for every gated convolution of a network.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use gaternet_kernels::ActiveFilters;
+
+use crate::error::{Error, Result};
+use crate::ops;
+use crate::tensor::Tensor;
+
+/// The gates of a batch, (N, total), divided into slots: one per gated convolution, in order.
+///
+/// The lists of live filters are built once, before the first layer runs.
+#[derive(Debug, Clone)]
+pub struct Gates {
+    values: Tensor,
+    slots: Vec<(Range<usize>, Arc<ActiveFilters>)>,
+}
+
+/// The gates of one convolution.
+#[derive(Debug, Clone)]
+pub struct GateSlot {
+    /// (N, filters of the convolution), part of the graph of the gates.
+    pub values: Tensor,
+    /// The filters whose gate is not 0.
+    pub live: Arc<ActiveFilters>,
+}
+
+impl Gates {
+    /// `values` is (N, sum of `widths`); slot i takes the next `widths[i]` columns.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the widths do not add up to the columns.
+    pub fn new(values: Tensor, widths: &[usize]) -> Result<Gates> {
+        let fail = || Error::Shape {
+            op: "gates",
+            rule: "the gates must be (N, sum of the slots' widths)",
+            got: format!("{} for widths {widths:?}", values.shape()),
+        };
+        let [batch, total] = ops::dims("gates", "the gates must be (N, C)", &values)?;
+        let sum = widths.iter().try_fold(0usize, |sum, &width| sum.checked_add(width));
+        if sum != Some(total) || batch == 0 {
+            return Err(fail());
+        }
+        let mut slots = Vec::with_capacity(widths.len());
+        let mut start = 0;
+        for &width in widths {
+            let live = ActiveFilters::from_columns(values.data(), total, start, width);
+            slots.push((start..start + width, Arc::new(live.ok_or_else(fail)?)));
+            start += width;
+        }
+        Ok(Gates { values, slots })
+    }
+
+    /// All gates, (N, total).
+    #[must_use]
+    pub fn values(&self) -> &Tensor {
+        &self.values
+    }
+
+    /// Number of slots.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The gates of slot `index`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is no such slot.
+    pub fn slot(&self, index: usize) -> Result<GateSlot> {
+        let Some((columns, live)) = self.slots.get(index) else {
+            return Err(Error::Shape {
+                op: "gates",
+                rule: "there must be a slot of this number",
+                got: format!("slot {index} of {}", self.slots.len()),
+            });
+        };
+        Ok(GateSlot { values: ops::columns(&self.values, columns.clone())?, live: live.clone() })
+    }
+
+    /// Share of gates that are not 0, 0 to 1; 1 if there is no gate.
+    #[must_use]
+    pub fn density(&self) -> f64 {
+        if self.values.is_empty() {
+            return 1.0;
+        }
+        let live: usize = self.slots.iter().map(|(_, live)| live.live()).sum();
+        live as f64 / self.values.len() as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_take_their_columns_in_order() {
+        #[rustfmt::skip]
+        let values = vec![
+            1.0, 0.0, 0.5, 0.0, 1.0,
+            0.0, 0.0, 1.0, 1.0, 0.0,
+        ];
+        let values = Tensor::new(values, [2, 5]).expect("10 values");
+        let gates = Gates::new(values, &[2, 3]).expect("2 + 3 = 5");
+        let second = gates.slot(1).expect("there are two");
+        assert_eq!(second.values.data(), [0.5, 0.0, 1.0, 1.0, 1.0, 0.0]);
+        assert_eq!((second.live.row(0), second.live.row(1)), (&[0, 2][..], &[0, 1][..]));
+        assert_eq!(gates.slot(0).expect("there are two").live.row(1), [0u32; 0]);
+        assert_eq!((gates.slots(), gates.density()), (2, 0.5));
+        assert!(gates.slot(2).is_err());
+    }
+
+    #[test]
+    fn widths_must_add_up() {
+        let values = Tensor::zeros([2, 5]).expect("small");
+        let error = Gates::new(values, &[2, 2]).expect_err("4 is not 5").to_string();
+        assert!(error.contains("(2, 5) for widths [2, 2]"), "{error}");
+    }
+}

@@ -1,0 +1,9 @@
+//! From pre-activations to gates.
+
+mod gates;
+mod loss;
+mod sem_hash;
+
+pub use gates::{GateSlot, Gates};
+pub use loss::l1_loss;
+pub use sem_hash::{SemHashDraw, hard, sem_hash, soft};

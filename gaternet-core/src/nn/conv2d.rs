@@ -1,0 +1,80 @@
+//! Convolution without bias.
+
+use rand::Rng;
+
+use super::{Module, State, scoped};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::ops::{self, Conv2dOptions, ConvLive};
+use crate::parameter::Parameter;
+use crate::tensor::Tensor;
+
+/// `torch.nn.Conv2d` with `bias=False`. State: `weight` (F, C, KH, KW).
+#[derive(Debug, Clone)]
+pub struct Conv2d {
+    weight: Parameter,
+    options: Conv2dOptions,
+}
+
+impl Conv2d {
+    /// The weight starts as N(0, 2 / (F · KH · KW)): Kaiming normal, fan-out.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a size or stride is 0.
+    pub fn new(
+        in_channels: usize,
+        out_channels: usize,
+        kernel: [usize; 2],
+        options: Conv2dOptions,
+        rng: &mut impl Rng,
+    ) -> Result<Conv2d> {
+        let [kh, kw] = kernel;
+        let shape = [out_channels, in_channels, kh, kw];
+        for (field, sizes) in [
+            ("(out_channels, in_channels, kernel height, kernel width)", &shape[..]),
+            ("stride", &options.stride),
+        ] {
+            if sizes.contains(&0) {
+                let value = format!("{sizes:?}");
+                return Err(Error::Config { field, value, rule: "must not hold a 0" });
+            }
+        }
+        let fan_out = out_channels as f64 * kh as f64 * kw as f64;
+        let weight = Tensor::randn(shape, (2.0 / fan_out).sqrt() as f32, rng)?;
+        Ok(Conv2d { weight: Parameter::new(weight), options })
+    }
+
+    /// (N, F, OH, OW) of x (N, C, H, W).
+    ///
+    /// # Errors
+    /// Those of [`ops::conv2d`].
+    pub fn forward(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        ops::conv2d(x, &self.weight.value(ctx), self.options)
+    }
+
+    /// [`forward`](Self::forward) that skips what is not live.
+    ///
+    /// # Errors
+    /// Those of [`ops::conv2d_gated`].
+    pub fn forward_gated(&self, x: &Tensor, ctx: &Ctx, live: ConvLive) -> Result<Tensor> {
+        ops::conv2d_gated(x, &self.weight.value(ctx), self.options, live)
+    }
+
+    /// (F, C, KH, KW).
+    #[must_use]
+    pub fn weight(&self) -> &Parameter {
+        &self.weight
+    }
+
+    /// Stride and padding.
+    #[must_use]
+    pub fn options(&self) -> Conv2dOptions {
+        self.options
+    }
+}
+
+impl Module for Conv2d {
+    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
+        out.push((scoped(prefix, "weight"), State::Parameter(self.weight.clone())));
+    }
+}

@@ -1,0 +1,68 @@
+//! Fully connected layer.
+
+use rand::Rng;
+use rand_distr::{Distribution, Uniform};
+
+use super::{Module, State, scoped};
+use crate::ctx::Ctx;
+use crate::error::{Error, Result};
+use crate::ops;
+use crate::parameter::Parameter;
+use crate::tensor::Tensor;
+
+/// `torch.nn.Linear`. State: `weight` (O, I), `bias` (O).
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Parameter,
+    bias: Parameter,
+}
+
+impl Linear {
+    /// The weight starts uniform in `±1 / sqrt(I)`, the bias 0.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a size is 0.
+    pub fn new(in_features: usize, out_features: usize, rng: &mut impl Rng) -> Result<Linear> {
+        let bound = 1.0 / (in_features as f32).sqrt();
+        // An infinite bound, so no input features, is refused here.
+        let uniform = Uniform::new(-bound, bound).ok().filter(|_| out_features > 0);
+        let Some(uniform) = uniform else {
+            return Err(Error::Config {
+                field: "(in_features, out_features)",
+                value: format!("({in_features}, {out_features})"),
+                rule: "must not hold a 0",
+            });
+        };
+        let mut weight = Tensor::zeros([out_features, in_features])?;
+        weight.data_mut().iter_mut().for_each(|w| *w = uniform.sample(rng));
+        let bias = Parameter::new(Tensor::zeros([out_features])?);
+        Ok(Linear { weight: Parameter::new(weight), bias })
+    }
+
+    /// (N, O) of x (N, I).
+    ///
+    /// # Errors
+    /// Those of [`ops::linear`].
+    pub fn forward(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        ops::linear(x, &self.weight.value(ctx), Some(&self.bias.value(ctx)))
+    }
+
+    /// (O, I).
+    #[must_use]
+    pub fn weight(&self) -> &Parameter {
+        &self.weight
+    }
+
+    /// (O).
+    #[must_use]
+    pub fn bias(&self) -> &Parameter {
+        &self.bias
+    }
+}
+
+impl Module for Linear {
+    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
+        out.push((scoped(prefix, "weight"), State::Parameter(self.weight.clone())));
+        out.push((scoped(prefix, "bias"), State::Parameter(self.bias.clone())));
+    }
+}

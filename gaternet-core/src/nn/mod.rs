@@ -1,0 +1,11 @@
+//! Layers: parameters with the names and initial values that PyTorch users expect.
+
+mod batch_norm2d;
+mod conv2d;
+mod linear;
+mod module;
+
+pub use batch_norm2d::{BatchNorm2d, Epilogue};
+pub use conv2d::Conv2d;
+pub use linear::Linear;
+pub use module::{Module, State, scoped};

@@ -1,0 +1,43 @@
+//! Mean over windows.
+
+use gaternet_kernels::Isa;
+use gaternet_kernels::cpu::pool;
+use gaternet_kernels::dims::PoolDims;
+
+use super::dims;
+use crate::autograd::Backward;
+use crate::error::Result;
+use crate::storage;
+use crate::tensor::Tensor;
+
+/// (N, C, OH, OW) of x (N, C, H, W): the mean over each window of `kernel` (height, width), no
+/// padding; `OH = (H - KH) / stride + 1` rounded down, OW alike.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) if x is not of rank 4,
+/// [`Error::Kernel`](crate::Error::Kernel) if the window does not fit or a stride is 0.
+pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<Tensor> {
+    let input = dims("avg_pool2d", "the input must be (N, C, H, W)", x)?;
+    let dims = PoolDims::new(input, kernel, stride)?;
+    let mut y = storage::take(dims.output_len());
+    pool::avg_forward(Isa::current()?, dims, x.data(), &mut y)?;
+    let [oh, ow] = dims.out_size();
+    Tensor::from_op(y, [dims.batch(), dims.channels(), oh, ow], &[x], |_| AvgPool2d(dims))
+}
+
+#[derive(Debug)]
+struct AvgPool2d(PoolDims);
+
+impl Backward for AvgPool2d {
+    fn name(&self) -> &'static str {
+        "avg_pool2d"
+    }
+
+    fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let dims = self.0;
+        let mut grad_x = storage::take(dims.input_len());
+        pool::avg_backward(Isa::current()?, dims, grad.data(), &mut grad_x)?;
+        let [h, w] = dims.in_size();
+        Ok(vec![Some(Tensor::new(grad_x, [dims.batch(), dims.channels(), h, w])?)])
+    }
+}

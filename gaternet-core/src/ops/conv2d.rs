@@ -1,0 +1,134 @@
+//! 2-D convolution, of which dead filters and channels are skipped.
+
+use std::sync::Arc;
+
+use gaternet_kernels::cpu::conv2d as kernel;
+use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa};
+
+use super::dims;
+use crate::autograd::Backward;
+use crate::error::Result;
+use crate::storage;
+use crate::tensor::Tensor;
+
+/// Stride and padding, each (height, width).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Conv2dOptions {
+    /// Step of the kernel; 1 by default.
+    pub stride: [usize; 2],
+    /// Border of zeros; 0 by default.
+    pub padding: [usize; 2],
+}
+
+impl Default for Conv2dOptions {
+    fn default() -> Conv2dOptions {
+        Conv2dOptions { stride: [1, 1], padding: [0, 0] }
+    }
+}
+
+/// What one pass of a convolution computes; `None` is everything.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Output channels of each sample. The others are 0 going forward, and going back their
+    /// gradient is taken as 0.
+    pub filters: Option<Arc<ActiveFilters>>,
+    /// Input channels of each sample. The others are taken as 0 going forward, and going back
+    /// their gradient is 0.
+    pub channels: Option<Arc<ActiveFilters>>,
+}
+
+impl Live {
+    fn borrow(&self) -> kernel::Live<'_> {
+        kernel::Live { filters: self.filters.as_deref(), channels: self.channels.as_deref() }
+    }
+}
+
+/// What each pass of a convolution computes.
+///
+/// [`From<Live>`] skips the same in all three: the exact derivative of the skipped forward pass. A
+/// gate that is to be trained while it is off needs its product anyway; the passes are separate
+/// because then some of them must be dense.
+#[derive(Debug, Clone, Default)]
+pub struct ConvLive {
+    /// The output.
+    pub forward: Live,
+    /// The gradient of the input.
+    pub grad_input: Live,
+    /// The gradient of the weight.
+    pub grad_weight: Live,
+}
+
+impl From<Live> for ConvLive {
+    fn from(live: Live) -> ConvLive {
+        ConvLive { forward: live.clone(), grad_input: live.clone(), grad_weight: live }
+    }
+}
+
+/// (N, F, OH, OW) of x (N, C, H, W) and weight (F, C, KH, KW), as `torch.nn.functional.conv2d`
+/// without bias, dilation and groups.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) if an input is not of rank 4,
+/// [`Error::Kernel`](crate::Error::Kernel) if the sizes do not fit.
+pub fn conv2d(x: &Tensor, weight: &Tensor, options: Conv2dOptions) -> Result<Tensor> {
+    conv2d_gated(x, weight, options, ConvLive::default())
+}
+
+/// [`conv2d`] that skips what is not live.
+///
+/// # Errors
+/// As [`conv2d`]; [`Error::Kernel`](crate::Error::Kernel) if a list is not for these samples and
+/// channels.
+pub fn conv2d_gated(
+    x: &Tensor,
+    weight: &Tensor,
+    options: Conv2dOptions,
+    live: ConvLive,
+) -> Result<Tensor> {
+    let dims = Conv2dDims::new(
+        dims("conv2d", "the input must be (N, C, H, W)", x)?,
+        dims("conv2d", "the weight must be (F, C, KH, KW)", weight)?,
+        options.stride,
+        options.padding,
+    )?;
+    let mut y = storage::take(dims.output_len());
+    let isa = Isa::current()?;
+    kernel::forward(isa, &dims, live.forward.borrow(), x.data(), weight.data(), &mut y)?;
+    let [oh, ow] = dims.out_size();
+    let shape = [dims.batch(), dims.out_channels(), oh, ow];
+    let save = |_: &Tensor| Conv2d { dims, live, x: x.detach(), weight: weight.detach() };
+    Tensor::from_op(y, shape, &[x, weight], save)
+}
+
+#[derive(Debug)]
+struct Conv2d {
+    dims: Conv2dDims,
+    live: ConvLive,
+    x: Tensor,
+    weight: Tensor,
+}
+
+impl Backward for Conv2d {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn backward(&self, grad: Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let isa = Isa::current()?;
+        let Conv2d { dims, live, x, weight } = self;
+        let mut grads = vec![None; 2];
+        if needs[0] {
+            let mut data = storage::take(x.len());
+            let live = live.grad_input.borrow();
+            kernel::backward_input(isa, dims, live, grad.data(), weight.data(), &mut data)?;
+            grads[0] = Some(Tensor::new(data, x.shape())?);
+        }
+        if needs[1] {
+            let mut data = storage::take(weight.len());
+            let live = live.grad_weight.borrow();
+            kernel::backward_weight(isa, dims, live, x.data(), grad.data(), &mut data)?;
+            grads[1] = Some(Tensor::new(data, weight.shape())?);
+        }
+        Ok(grads)
+    }
+}

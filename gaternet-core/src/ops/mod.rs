@@ -1,0 +1,68 @@
+//! Differentiable functions of tensors, one per file.
+//!
+//! Each saves exactly what its derivative needs and computes only the gradients that are asked for.
+
+mod add;
+mod avg_pool2d;
+mod batch_norm;
+mod columns;
+mod conv2d;
+mod cross_entropy;
+mod gate;
+mod global_avg_pool;
+mod linear;
+mod mean;
+mod mul;
+mod relu;
+mod scale;
+mod sum;
+
+pub use add::add;
+pub use avg_pool2d::avg_pool2d;
+pub use batch_norm::{BatchNormInput, BatchStats, Stats, batch_norm};
+pub use columns::columns;
+pub use conv2d::{Conv2dOptions, ConvLive, Live, conv2d, conv2d_gated};
+pub use cross_entropy::cross_entropy;
+pub use gate::gate;
+pub use global_avg_pool::global_avg_pool;
+pub use linear::linear;
+pub use mean::mean;
+pub use mul::mul;
+pub use relu::relu;
+pub use scale::scale;
+pub use sum::sum;
+
+use gaternet_kernels::dims::PlaneDims;
+
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+use crate::tensor::Tensor;
+
+/// The sizes of a tensor of rank `RANK`.
+pub(crate) fn dims<const RANK: usize>(
+    op: &'static str,
+    rule: &'static str,
+    x: &Tensor,
+) -> Result<[usize; RANK]> {
+    x.dims().try_into().map_err(|_| Error::Shape { op, rule, got: x.shape().to_string() })
+}
+
+/// The sizes of x (N, C, H, W) for an op that treats every plane alike.
+fn plane_dims(op: &'static str, x: &Tensor) -> Result<PlaneDims> {
+    let [batch, channels, h, w] = dims(op, "the input must be (N, C, H, W)", x)?;
+    Ok(PlaneDims { batch, channels, plane: h * w })
+}
+
+/// `Err` unless the shape of `x` is `expected`.
+fn check_shape(
+    op: &'static str,
+    rule: &'static str,
+    x: &Tensor,
+    expected: impl Into<Shape>,
+) -> Result<()> {
+    let expected = expected.into();
+    if x.shape() == &expected {
+        return Ok(());
+    }
+    Err(Error::Shape { op, rule, got: format!("{} for {expected}", x.shape()) })
+}
