@@ -1,11 +1,15 @@
 //! Tensors, reverse-mode autograd, straight-through gates, data and optimisers.
 #![forbid(unsafe_code)]
 
-pub mod autograd;
+mod autograd;
 pub mod checkpoint;
 mod ctx;
 pub mod data;
 mod error;
+pub mod gate;
+pub mod nn;
+pub mod ops;
+pub mod optim;
 mod parameter;
 mod shape;
 pub mod storage;

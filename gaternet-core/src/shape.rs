@@ -23,11 +23,10 @@ impl Shape {
     /// Product of the sizes; `None` if an f32 buffer of that many elements cannot exist.
     #[must_use]
     pub fn elements(&self) -> Option<usize> {
-        if self.0.contains(&0) {
-            return Some(0);
-        }
-        let elements = self.0.iter().try_fold(1usize, |product, &size| product.checked_mul(size));
-        elements.filter(|&n| n <= isize::MAX as usize / size_of::<f32>())
+        // As if no size were 0, so that a 0 does not hide sizes whose products overflow.
+        let bytes =
+            self.0.iter().try_fold(size_of::<f32>(), |bytes, &n| bytes.checked_mul(n.max(1)));
+        bytes.filter(|&bytes| bytes <= isize::MAX as usize).map(|_| self.0.iter().product())
     }
 }
 
@@ -85,7 +84,8 @@ mod tests {
     fn elements_are_counted_without_overflow() {
         assert_eq!(Shape::from([]).elements(), Some(1));
         assert_eq!(Shape::from([2, 3, 4]).elements(), Some(24));
-        assert_eq!(Shape::from([usize::MAX, 0]).elements(), Some(0));
+        assert_eq!(Shape::from([5, 0]).elements(), Some(0));
+        assert_eq!(Shape::from([usize::MAX, 0]).elements(), None);
         assert_eq!(Shape::from([usize::MAX, 2]).elements(), None);
         assert_eq!(Shape::from([isize::MAX as usize]).elements(), None);
     }

@@ -244,7 +244,7 @@ impl Tensor {
     }
 }
 
-fn elements(shape: &Shape) -> Result<usize> {
+pub(crate) fn elements(shape: &Shape) -> Result<usize> {
     shape.elements().ok_or_else(|| Error::Shape {
         op: "tensor",
         rule: "the elements must fit in the address space",

@@ -4,8 +4,12 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
+use gaternet_kernels::Isa;
+use gaternet_kernels::cpu::elementwise;
+
 use super::{Gradients, Node};
 use crate::error::{Error, Result};
+use crate::storage;
 use crate::tensor::Tensor;
 
 /// A node whose gradient is known in part or whole, ordered by creation.
@@ -93,15 +97,17 @@ fn add(op: &'static str, mut sum: Tensor, mut gradient: Tensor) -> Result<Tensor
             got: format!("{} and {}", sum.shape(), gradient.shape()),
         });
     }
+    let isa = Isa::current()?;
     if let Some(data) = sum.unique_data() {
-        data.iter_mut().zip(gradient.data()).for_each(|(a, b)| *a += b);
+        elementwise::add_assign(isa, data, gradient.data())?;
         return Ok(sum);
     }
     // f32 addition commutes, so the order of the sum is the same.
     if let Some(data) = gradient.unique_data() {
-        data.iter_mut().zip(sum.data()).for_each(|(a, b)| *a += b);
+        elementwise::add_assign(isa, data, sum.data())?;
         return Ok(gradient);
     }
-    sum.data_mut().iter_mut().zip(gradient.data()).for_each(|(a, b)| *a += b);
-    Ok(sum)
+    let mut data = storage::take(sum.len());
+    elementwise::add(isa, sum.data(), gradient.data(), &mut data)?;
+    Tensor::new(data, sum.shape())
 }

@@ -20,7 +20,7 @@ pub fn avg_pool2d(x: &Tensor, kernel: [usize; 2], stride: [usize; 2]) -> Result<
     let input = dims("avg_pool2d", "the input must be (N, C, H, W)", x)?;
     let dims = PoolDims::new(input, kernel, stride)?;
     let mut y = storage::take(dims.output_len());
-    pool::avg_forward(Isa::current()?, dims, x.data(), &mut y)?;
+    pool::avg_forward(Isa::current()?, &dims, x.data(), &mut y)?;
     let [oh, ow] = dims.out_size();
     Tensor::from_op(y, [dims.batch(), dims.channels(), oh, ow], &[x], |_| AvgPool2d(dims))
 }
@@ -34,7 +34,7 @@ impl Backward for AvgPool2d {
     }
 
     fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let dims = self.0;
+        let dims = &self.0;
         let mut grad_x = storage::take(dims.input_len());
         pool::avg_backward(Isa::current()?, dims, grad.data(), &mut grad_x)?;
         let [h, w] = dims.in_size();

@@ -74,14 +74,28 @@ pub fn batch_norm(input: &BatchNormInput<'_>) -> Result<(Tensor, Option<BatchSta
             let mut mean = storage::take(dims.channels);
             let mut var = storage::take(dims.channels);
             kernel::forward_train(
-                isa, dims, affine, epilogue, x.data(), &mut y, &mut mean, &mut var,
+                isa,
+                dims,
+                affine,
+                epilogue,
+                x.data(),
+                &mut y,
+                &mut mean,
+                &mut var,
             )?;
             (Tensor::new(mean, [dims.channels])?, Tensor::new(var, [dims.channels])?, true)
         }
         Stats::Fixed { mean, var } => {
             let (mean_data, var_data) = (mean.data(), var.data());
             kernel::forward_eval(
-                isa, dims, affine, epilogue, mean_data, var_data, x.data(), &mut y,
+                isa,
+                dims,
+                affine,
+                epilogue,
+                mean_data,
+                var_data,
+                x.data(),
+                &mut y,
             )?;
             (mean.detach(), var.detach(), false)
         }
@@ -172,16 +186,8 @@ impl Backward for BatchNorm {
         kernel::backward(
             Isa::current()?,
             self.dims,
-            kernel::Affine {
-                weight: self.weight.data(),
-                bias: self.bias.data(),
-                eps: self.eps,
-            },
-            kernel::Epilogue {
-                gates: gates.map(Tensor::data),
-                residual: None,
-                relu: self.relu,
-            },
+            kernel::Affine { weight: self.weight.data(), bias: self.bias.data(), eps: self.eps },
+            kernel::Epilogue { gates: gates.map(Tensor::data), residual: None, relu: self.relu },
             kernel::Saved {
                 x: self.x.data(),
                 y: self.y.data(),

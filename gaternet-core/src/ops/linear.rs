@@ -1,14 +1,14 @@
 //! Fully connected layer.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::linear as kernel;
 use gaternet_kernels::dims::LinearDims;
 
 use super::{check_shape, dims};
 use crate::autograd::Backward;
 use crate::error::Result;
+use crate::shape::Shape;
 use crate::storage;
-use crate::tensor::Tensor;
+use crate::tensor::{Tensor, elements};
 
 /// y (N, O) `= x · weightᵀ + bias` of x (N, I), weight (O, I) and bias (O).
 ///
@@ -27,12 +27,13 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
         check_shape("linear", "the bias must be (O)", bias, [out_features])?;
     }
     let dims = LinearDims { batch, in_features, out_features };
-    let mut y = storage::take(batch * out_features);
+    let shape = Shape::from([batch, out_features]);
+    let mut y = storage::take(elements(&shape)?);
     let bias_data = bias.map(Tensor::data);
-    kernel::forward(Isa::current()?, dims, x.data(), weight.data(), bias_data, &mut y)?;
+    kernel::forward(dims, x.data(), weight.data(), bias_data, &mut y)?;
     let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     let save = |_: &Tensor| Linear { dims, x: x.detach(), weight: weight.detach() };
-    Tensor::from_op(y, [batch, out_features], &inputs, save)
+    Tensor::from_op(y, shape, &inputs, save)
 }
 
 #[derive(Debug)]
@@ -48,22 +49,21 @@ impl Backward for Linear {
     }
 
     fn backward(&self, grad: Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let isa = Isa::current()?;
         let Linear { dims, x, weight } = self;
         let mut grads = vec![None; needs.len()];
         if needs[0] {
             let mut data = storage::take(x.len());
-            kernel::backward_input(isa, *dims, grad.data(), weight.data(), &mut data)?;
+            kernel::backward_input(*dims, grad.data(), weight.data(), &mut data)?;
             grads[0] = Some(Tensor::new(data, x.shape())?);
         }
         if needs[1] {
             let mut data = storage::take(weight.len());
-            kernel::backward_weight(isa, *dims, x.data(), grad.data(), &mut data)?;
+            kernel::backward_weight(*dims, x.data(), grad.data(), &mut data)?;
             grads[1] = Some(Tensor::new(data, weight.shape())?);
         }
         if needs.get(2) == Some(&true) {
             let mut data = storage::take(dims.out_features);
-            kernel::backward_bias(isa, *dims, grad.data(), &mut data)?;
+            kernel::backward_bias(*dims, grad.data(), &mut data)?;
             grads[2] = Some(Tensor::new(data, [dims.out_features])?);
         }
         Ok(grads)

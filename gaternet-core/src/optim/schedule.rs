@@ -172,8 +172,7 @@ mod tests {
 
     #[test]
     fn warm_up_is_linear_and_the_decay_starts_at_the_peak() {
-        let schedule =
-            Schedule { peak: 1.0, warmup: 0.5, decay: Decay::Cosine { last: 0.2 } };
+        let schedule = Schedule { peak: 1.0, warmup: 0.5, decay: Decay::Cosine { last: 0.2 } };
         let half = 0.2 + 0.8 * (1.0 + (PI / 4.0).cos()) / 2.0;
         let three = 0.2 + 0.8 * (1.0 + (0.75 * PI).cos()) / 2.0;
         let want = [0.25, 0.5, 0.75, 1.0, 1.0, half as f32, 0.6, three as f32];
@@ -187,8 +186,16 @@ mod tests {
         let decay = Decay::OneCycle { pct_start: 0.3, div: 25.0, final_div: 1e4 };
         let schedule = Schedule { peak: 1.0, warmup: 0.0, decay };
         let want = [
-            0.04, 0.52, 1.0, 0.950_484_6, 0.811_745_7, 0.611_261_2, 0.388_742_8, 0.188_258_3,
-            0.049_519_37, 4e-6,
+            0.04,
+            0.52,
+            1.0,
+            0.950_484_6,
+            0.811_745_7,
+            0.611_261_2,
+            0.388_742_8,
+            0.188_258_3,
+            0.049_519_37,
+            4e-6,
         ];
         assert_rates(&rates(&schedule, 10), &want);
     }

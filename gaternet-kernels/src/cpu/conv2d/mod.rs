@@ -6,9 +6,9 @@
 mod channel_last;
 mod correlate;
 mod plan;
-mod tile;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod weight_grad;
 
 use crate::active::ActiveFilters;

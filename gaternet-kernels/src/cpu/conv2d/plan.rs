@@ -319,9 +319,8 @@ impl Grid {
         let mut target = self.target;
         let mut vectors = Vec::with_capacity(span.div_ceil(lanes));
         for start in (0..span).step_by(lanes) {
-            let valid = |lane: &usize| {
-                start + lane < span && (start + lane) % self.row_stride < width
-            };
+            let valid =
+                |lane: &usize| start + lane < span && (start + lane) % self.row_stride < width;
             let mask = (0..lanes).filter(valid).fold(0u16, |mask, lane| mask | 1 << lane);
             if mask != 0 {
                 vectors.push(PixelVector { source: self.first + start, target, mask });

@@ -78,7 +78,10 @@ impl Tiles {
 }
 
 /// Splits `0..total` into the fewest ranges of at most `max`, as even as possible.
-pub(crate) fn even_ranges(total: usize, max: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+pub(crate) fn even_ranges(
+    total: usize,
+    max: usize,
+) -> impl Iterator<Item = std::ops::Range<usize>> {
     let parts = total.div_ceil(max);
     (0..parts).map(move |part| total * part / parts..total * (part + 1) / parts)
 }
@@ -179,4 +182,3 @@ tile_kernels!(scalar, "neon", {
     1: [1 2 3 4 5 6],
     2: [1 2 3 4],
 });
-
