@@ -5,8 +5,6 @@ use std::path::PathBuf;
 
 use gaternet_kernels::KernelError;
 
-use crate::shape::Shape;
-
 /// Everything a caller can cause.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -63,7 +61,7 @@ pub enum Error {
         missing: Vec<String>,
         /// Names the file has and the model lacks.
         unexpected: Vec<String>,
-        /// Names both have, with different shapes.
+        /// Names both have, with different shapes or types.
         misshapen: Vec<Misshapen>,
     },
     /// A stored tensor holds NaN or an infinity. Nothing was loaded.
@@ -107,15 +105,15 @@ pub enum Error {
 /// Result of everything fallible in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A tensor whose shape in a checkpoint differs from the model's.
+/// A tensor whose shape or type in a checkpoint differs from the model's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Misshapen {
     /// Name in the state dict.
     pub name: String,
-    /// Shape in the model.
-    pub expected: Shape,
-    /// Shape in the file.
-    pub got: Shape,
+    /// Element type and shape in the model, as in `f32 (64, 10)`.
+    pub expected: String,
+    /// Element type and shape in the file.
+    pub got: String,
 }
 
 fn list(missing: &[String], unexpected: &[String], misshapen: &[Misshapen]) -> String {
@@ -127,7 +125,7 @@ fn list(missing: &[String], unexpected: &[String], misshapen: &[Misshapen]) -> S
         }
     }
     for Misshapen { name, expected, got } in misshapen {
-        let _ = write!(text, " {name} has shape {got}, expected {expected};");
+        let _ = write!(text, " {name} is {got}, expected {expected};");
     }
     text
 }

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod autograd;
+pub mod checkpoint;
 mod ctx;
 pub mod data;
 mod error;

@@ -95,7 +95,7 @@ fn find(dir: &Path) -> Result<(&'static Layout, PathBuf)> {
             path: dir.to_path_buf(),
             field: "folder".into(),
             expected: format!(
-                "one of {}/ (with {}, ..., {}) and {}/ (with {}, {}) in it, or to be one of them",
+                "one of {}/ (with {}, ..., {}) or {}/ (with {}, {}) in it, or to be one of them",
                 a.folder, a.train[0], a.test, b.folder, b.train[0], b.test
             ),
             got: if found.is_empty() {
