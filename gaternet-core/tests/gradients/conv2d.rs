@@ -1,11 +1,10 @@
 //! Convolutions: strides, odd sizes, 1x1 kernels, channels that fill no vector, live lists.
 
-use gaternet_core::Tensor;
 use gaternet_core::ops::{self, Conv2dOptions, Live};
 use gaternet_kernels::Conv2dDims;
 use gaternet_kernels::reference::conv2d as reference;
 
-use crate::check::{Check, DENSITIES, random, widen};
+use crate::check::{Check, DENSITIES, random};
 
 struct Case {
     x: [usize; 4],
@@ -73,8 +72,7 @@ fn gated() {
                 };
                 case.check(&format!(", filters {filters:?}, channels {channels:?}")).run(
                     |inputs| {
-                        let live = live.clone().into();
-                        ops::conv2d_gated(&inputs[0], &inputs[1], case.options(), live)
+                        ops::conv2d_gated(&inputs[0], &inputs[1], case.options(), live.clone())
                     },
                     |at| {
                         let (filters, channels) =
@@ -85,33 +83,6 @@ fn gated() {
             }
         }
     }
-}
-
-/// The consumer of gated channels skips their products; only the gradient of its input is dense,
-/// because the gates that are off have gradients too.
-#[test]
-fn each_pass_has_its_own_lists() {
-    let case = &CASES[5];
-    let dims = case.dims();
-    let channels = DENSITIES[2].live(dims.batch(), dims.in_channels());
-    let skip = Live { filters: None, channels: Some(channels.clone()) };
-    let live =
-        ops::ConvLive { forward: skip.clone(), grad_input: Live::default(), grad_weight: skip };
-    let (x, weight) = (random(&case.x, 1).leaf(), random(&case.weight, 2).leaf());
-    let y = ops::conv2d_gated(&x, &weight, case.options(), live).expect("fits");
-    let grads = ops::sum(&y).and_then(|loss| loss.backward()).expect("in a graph");
-    let (ones, channels) = (vec![1.0; y.len()], Some(&*channels));
-    let (x_at, weight_at) = (widen(x.data()), widen(weight.data()));
-    let compare = |what, got: &Tensor, want: Vec<f64>| {
-        for (i, (got, want)) in widen(got.data()).into_iter().zip(want).enumerate() {
-            assert!((got - want).abs() < 1e-3, "{what} at {i} is {got}, expected {want}");
-        }
-    };
-    compare("output", &y, reference::forward(&dims, None, channels, &x_at, &weight_at));
-    let want = reference::backward_input(&dims, None, None, &ones, &weight_at);
-    compare("gradient of x", grads.of(&x).expect("a leaf"), want);
-    let want = reference::backward_weight(&dims, None, channels, &x_at, &ones);
-    compare("gradient of weight", grads.of(&weight).expect("a leaf"), want);
 }
 
 #[test]
