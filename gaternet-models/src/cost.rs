@@ -4,6 +4,7 @@
 //! counts that papers print.
 
 use gaternet_core::gate::Gates;
+use gaternet_core::nn::{Conv2d, Linear};
 
 use crate::gate_plan::GatePlan;
 
@@ -25,6 +26,16 @@ pub struct ConvSpec {
 }
 
 impl ConvSpec {
+    pub(crate) fn new(
+        name: String,
+        conv: &Conv2d,
+        out_size: [usize; 2],
+        ends_unit: bool,
+    ) -> ConvSpec {
+        let [out_channels, in_channels, kernel @ ..] = conv.shape();
+        ConvSpec { name, in_channels, out_channels, kernel, out_size, ends_unit }
+    }
+
     /// MACs for one image with every filter running: F·C·KH·KW·OH·OW.
     #[must_use]
     pub fn macs(&self) -> u64 {
@@ -50,6 +61,11 @@ impl Cost {
     pub fn ratio(&self) -> f64 {
         (self.executed + self.gater) / self.backbone
     }
+}
+
+/// MACs of a linear layer for one sample: its weights.
+pub(crate) fn linear_macs(linear: &Linear) -> u64 {
+    linear.weight().tensor().len() as u64
 }
 
 /// MACs of the convolutions for the mean open share of each slot.

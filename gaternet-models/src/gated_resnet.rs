@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gaternet_core::gate::{Gates, SemHashDraw, hard, l1_loss, sem_hash};
-use gaternet_core::nn::{Module, State};
+use gaternet_core::nn::{Module, State, scoped};
 use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backbone::resnet::{Gating, ResNet, join};
+use crate::backbone::resnet::{Gating, ResNet};
 use crate::config::{GatedResNetConfig, blocks};
 use crate::cost::{self, Cost};
 use crate::gate_plan::GatePlan;
@@ -104,7 +104,7 @@ impl GatedResNet {
         &self,
         images: &Tensor,
         draw: &SemHashDraw,
-        ctx: &mut Ctx,
+        ctx: &Ctx,
     ) -> Result<GatedOutput> {
         let preact = self.gater.forward(images, ctx)?;
         let values = sem_hash(&preact, draw)?;
@@ -116,7 +116,7 @@ impl GatedResNet {
         images: &Tensor,
         preact: Tensor,
         values: Tensor,
-        ctx: &mut Ctx,
+        ctx: &Ctx,
     ) -> Result<GatedOutput> {
         let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
@@ -134,7 +134,7 @@ impl GatedResNet {
         images: &Tensor,
         gates: &Gates,
         skip: bool,
-        ctx: &mut Ctx,
+        ctx: &Ctx,
     ) -> Result<Tensor> {
         if skip && ctx.training() {
             return Err(gaternet_core::Error::Config {
@@ -199,7 +199,7 @@ impl GatedResNet {
 
 impl Module for GatedResNet {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
-        self.backbone.collect(&join(prefix, "backbone"), out);
-        self.gater.collect(&join(prefix, "gater"), out);
+        self.backbone.collect(&scoped(prefix, "backbone"), out);
+        self.gater.collect(&scoped(prefix, "gater"), out);
     }
 }

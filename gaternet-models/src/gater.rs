@@ -1,11 +1,11 @@
 //! The gater: a CNN that sees the input before the backbone does and decides every gate of it.
 
-use gaternet_core::nn::{Linear, Module, State};
+use gaternet_core::nn::{Linear, Module, State, scoped};
 use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 
-use crate::backbone::resnet::{Body, join};
-use crate::cost::ConvSpec;
+use crate::backbone::resnet::Body;
+use crate::cost::{ConvSpec, linear_macs};
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
 /// FC2 (section 3.2 of the paper; without batch norm between them, as in the authors' code).
@@ -36,7 +36,7 @@ impl Gater {
     ///
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes.
-    pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+    pub fn forward(&self, images: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         let features = self.extractor.forward(images, None, ctx)?;
         let bottleneck = ops::relu(&self.bottleneck.forward(&features, ctx)?)?;
         self.gates.forward(&bottleneck, ctx)
@@ -46,15 +46,15 @@ impl Gater {
     #[must_use]
     pub fn macs(&self, size: [usize; 2]) -> u64 {
         let convs: u64 = self.extractor.convs(size).iter().map(ConvSpec::macs).sum();
-        convs + self.bottleneck.macs() + self.gates.macs()
+        convs + linear_macs(&self.bottleneck) + linear_macs(&self.gates)
     }
 }
 
 impl Module for Gater {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
-        let resnet = join(prefix, "resnet");
+        let resnet = scoped(prefix, "resnet");
         self.extractor.collect(&resnet, out);
-        self.bottleneck.collect(&join(&resnet, "newfc"), out);
-        self.gates.collect(&join(prefix, "fnn.fc.0"), out);
+        self.bottleneck.collect(&scoped(&resnet, "newfc"), out);
+        self.gates.collect(&scoped(prefix, "fnn.fc.0"), out);
     }
 }

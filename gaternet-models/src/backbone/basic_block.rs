@@ -1,11 +1,11 @@
 //! The residual unit of two 3x3 convolutions.
 
 use gaternet_core::gate::GateSlice;
-use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Module, State};
+use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Module, State, scoped};
+use gaternet_core::ops::{Conv2dOptions, Live};
 use gaternet_core::{Ctx, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 
-use super::resnet::join;
 use crate::cost::ConvSpec;
 
 /// `relu(gate · bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))`
@@ -27,12 +27,14 @@ impl BasicBlock {
         stride: usize,
         rng: &mut ChaCha8Rng,
     ) -> Result<BasicBlock> {
-        let conv1 = Conv2d::new(in_channels, channels, 3, stride, 1, rng)?;
-        let conv2 = Conv2d::new(channels, channels, 3, 1, 1, rng)?;
+        let options =
+            |stride, padding| Conv2dOptions { stride: [stride; 2], padding: [padding; 2] };
+        let conv1 = Conv2d::new(in_channels, channels, [3, 3], options(stride, 1), rng)?;
+        let conv2 = Conv2d::new(channels, channels, [3, 3], options(1, 1), rng)?;
         let shortcut = if stride == 1 && in_channels == channels {
             None
         } else {
-            let conv = Conv2d::new(in_channels, channels, 1, stride, 0, rng)?;
+            let conv = Conv2d::new(in_channels, channels, [1, 1], options(stride, 0), rng)?;
             Some((conv, BatchNorm2d::new(channels)?))
         };
         let (bn1, bn2) = (BatchNorm2d::new(channels)?, BatchNorm2d::new(channels)?);
@@ -47,32 +49,28 @@ impl BasicBlock {
         x: &Tensor,
         gates: Option<&GateSlice>,
         skip: bool,
-        ctx: &mut Ctx,
+        ctx: &Ctx,
     ) -> Result<Tensor> {
         let shortcut = match &self.shortcut {
-            Some((conv, bn)) => bn.forward(&conv.forward(x, ctx)?, Epilogue::default(), ctx)?,
+            Some((conv, bn)) => bn.forward(&conv.forward(x, ctx)?, ctx, Epilogue::default())?,
             None => x.clone(),
         };
         let hidden = self.conv1.forward(x, ctx)?;
-        let hidden = self.bn1.forward(&hidden, Epilogue::relu(), ctx)?;
-        let live = gates.filter(|_| skip).map(|gates| &gates.live);
-        let output = self.conv2.forward_live(&hidden, live, None, ctx)?;
+        let hidden =
+            self.bn1.forward(&hidden, ctx, Epilogue { relu: true, ..Epilogue::default() })?;
+        let filters = gates.filter(|_| skip).map(|gates| gates.live.clone());
+        let output = self.conv2.forward_gated(&hidden, ctx, Live { filters, channels: None })?;
         let epilogue =
             Epilogue { gates: gates.map(|g| &g.values), residual: Some(&shortcut), relu: true };
-        self.bn2.forward(&output, epilogue, ctx)
+        self.bn2.forward(&output, ctx, epilogue)
     }
 
     /// The convolutions of a unit called `name` on maps of `size`, in the order they run, and the size
     /// of its output.
     pub(crate) fn convs(&self, name: &str, size: [usize; 2]) -> (Vec<ConvSpec>, [usize; 2]) {
         let out_size = size.map(|side| side.div_ceil(self.stride));
-        let spec = |layer: &str, conv: &Conv2d| ConvSpec {
-            name: join(name, layer),
-            in_channels: conv.in_channels(),
-            out_channels: conv.out_channels(),
-            kernel: conv.kernel(),
-            out_size,
-            ends_unit: layer == "conv2",
+        let spec = |layer: &str, conv: &Conv2d| {
+            ConvSpec::new(scoped(name, layer), conv, out_size, layer == "conv2")
         };
         let mut convs = vec![spec("conv1", &self.conv1), spec("conv2", &self.conv2)];
         convs.extend(self.shortcut.as_ref().map(|(conv, _)| spec("shortcut.conv", conv)));
@@ -82,13 +80,13 @@ impl BasicBlock {
 
 impl Module for BasicBlock {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
-        self.conv1.collect(&join(prefix, "conv1"), out);
-        self.bn1.collect(&join(prefix, "bn1"), out);
-        self.conv2.collect(&join(prefix, "conv2"), out);
-        self.bn2.collect(&join(prefix, "bn2"), out);
+        self.conv1.collect(&scoped(prefix, "conv1"), out);
+        self.bn1.collect(&scoped(prefix, "bn1"), out);
+        self.conv2.collect(&scoped(prefix, "conv2"), out);
+        self.bn2.collect(&scoped(prefix, "bn2"), out);
         if let Some((conv, bn)) = &self.shortcut {
-            conv.collect(&join(prefix, "shortcut.conv"), out);
-            bn.collect(&join(prefix, "shortcut.bn"), out);
+            conv.collect(&scoped(prefix, "shortcut.conv"), out);
+            bn.collect(&scoped(prefix, "shortcut.bn"), out);
         }
     }
 }

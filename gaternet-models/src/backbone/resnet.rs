@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gaternet_core::gate::Gates;
-use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module, State};
+use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module, State, scoped};
+use gaternet_core::ops::Conv2dOptions;
 use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::basic_block::BasicBlock;
 use crate::config::{ResNetConfig, blocks};
-use crate::cost::{ConvSpec, Cost};
+use crate::cost::{ConvSpec, Cost, linear_macs};
 use crate::model;
 
 /// The gates a pass runs with.
@@ -36,7 +37,8 @@ impl Body {
 
     pub(crate) fn new(blocks: usize, rng: &mut ChaCha8Rng) -> Result<Body> {
         let mut channels = ResNetConfig::CHANNELS[0];
-        let conv = Conv2d::new(3, channels, 3, 1, 1, rng)?;
+        let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+        let conv = Conv2d::new(3, channels, [3, 3], options, rng)?;
         let bn = BatchNorm2d::new(channels)?;
         let mut stages = Vec::new();
         for (stage, width) in ResNetConfig::CHANNELS.into_iter().enumerate() {
@@ -56,10 +58,10 @@ impl Body {
         &self,
         images: &Tensor,
         gating: Option<Gating<'_>>,
-        ctx: &mut Ctx,
+        ctx: &Ctx,
     ) -> Result<Tensor> {
         let mut x = self.conv.forward(images, ctx)?;
-        x = self.bn.forward(&x, Epilogue::relu(), ctx)?;
+        x = self.bn.forward(&x, ctx, Epilogue { relu: true, ..Epilogue::default() })?;
         for (unit, block) in self.stages.iter().flatten().enumerate() {
             let slice = gating.map(|gating| gating.gates.slot(unit)).transpose()?;
             x = block.forward(&x, slice.as_ref(), gating.is_some_and(|g| g.skip), ctx)?;
@@ -69,14 +71,7 @@ impl Body {
 
     /// Every convolution for images of `size`, in the order they run.
     pub(crate) fn convs(&self, size: [usize; 2]) -> Vec<ConvSpec> {
-        let mut convs = vec![ConvSpec {
-            name: "conv".to_owned(),
-            in_channels: self.conv.in_channels(),
-            out_channels: self.conv.out_channels(),
-            kernel: self.conv.kernel(),
-            out_size: size,
-            ends_unit: false,
-        }];
+        let mut convs = vec![ConvSpec::new("conv".to_owned(), &self.conv, size, false)];
         let mut size = size;
         for (name, block) in self.blocks() {
             let (unit, out_size) = block.convs(&name, size);
@@ -89,9 +84,8 @@ impl Body {
     /// Blocks with their state-dict names: `stage1.block1`, ...
     fn blocks(&self) -> impl Iterator<Item = (String, &BasicBlock)> {
         self.stages.iter().enumerate().flat_map(|(stage, blocks)| {
-            let named = move |(unit, block)| {
-                (format!("stage{}.block{}", stage + 1, unit + 1), block)
-            };
+            let named =
+                move |(unit, block)| (format!("stage{}.block{}", stage + 1, unit + 1), block);
             blocks.iter().enumerate().map(named)
         })
     }
@@ -99,10 +93,10 @@ impl Body {
 
 impl Module for Body {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
-        self.conv.collect(&join(prefix, "conv"), out);
-        self.bn.collect(&join(prefix, "bn"), out);
+        self.conv.collect(&scoped(prefix, "conv"), out);
+        self.bn.collect(&scoped(prefix, "bn"), out);
         for (name, block) in self.blocks() {
-            block.collect(&join(prefix, &name), out);
+            block.collect(&scoped(prefix, &name), out);
         }
     }
 }
@@ -136,7 +130,7 @@ impl ResNet {
     ///
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes.
-    pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+    pub fn forward(&self, images: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         self.run(images, None, ctx)
     }
 
@@ -144,7 +138,7 @@ impl ResNet {
         &self,
         images: &Tensor,
         gating: Option<Gating<'_>>,
-        ctx: &mut Ctx,
+        ctx: &Ctx,
     ) -> Result<Tensor> {
         let features = self.body.forward(images, gating, ctx)?;
         self.fc.forward(&features, ctx)
@@ -166,7 +160,7 @@ impl ResNet {
     #[must_use]
     pub fn macs(&self, size: [usize; 2]) -> u64 {
         let convs: u64 = self.convs(size).iter().map(ConvSpec::macs).sum();
-        convs + self.fc.macs()
+        convs + linear_macs(&self.fc)
     }
 
     /// MACs for one image of `size` (H, W) as a [`Cost`]: everything runs, and there is no gater.
@@ -196,11 +190,6 @@ impl ResNet {
 impl Module for ResNet {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
         self.body.collect(prefix, out);
-        self.fc.collect(&join(prefix, "fc"), out);
+        self.fc.collect(&scoped(prefix, "fc"), out);
     }
-}
-
-/// A dotted state-dict name.
-pub(crate) fn join(prefix: &str, name: &str) -> String {
-    if prefix.is_empty() { name.to_owned() } else { format!("{prefix}.{name}") }
 }
