@@ -66,7 +66,7 @@ fn steps_after_the_first_use_its_buffers_and_the_loss_falls() {
         losses.push(step().expect("all fits"));
         idle.push(storage::idle_bytes());
     }
-    assert!(losses[7] < 0.7 * losses[0], "{losses:?}");
+    assert!(losses.is_sorted_by(|before, after| after < before), "{losses:?}");
     assert!(idle[1] > 1 << 20, "buffers come back: {idle:?}");
     assert!(idle[2..].iter().all(|bytes| *bytes == idle[1]), "new buffers: {idle:?}");
     storage::release();
