@@ -1,2 +1,41 @@
-//! ResNet backbones, the gater, and [`GatedResNet`].
+//! ResNet backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the
+//! filters that the gater opens.
+//!
+//! ```
+//! use gaternet_core::{Ctx, Tensor, optim::{Optimizer, Sgd, SgdConfig}, nn::Module};
+//! use gaternet_models::{GatedResNet, GatedResNetConfig};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let model = GatedResNet::new(GatedResNetConfig::cifar(20, 10), 0)?;
+//! let mut sgd = Sgd::new(model.parameters(), SgdConfig::default())?;
+//! let (images, labels) = (Tensor::randn([2, 3, 32, 32], 1.0, Ctx::train(1).rng())?, [3, 7]);
+//!
+//! let output = model.forward(&images, &mut Ctx::train(2))?; // noisy gates, batch statistics
+//! let loss = output.loss(&labels, 0.1)?; // cross-entropy + 0.1 · mean gate
+//! sgd.step(&loss.total.backward()?)?;
+//!
+//! let output = model.forward(&images, &mut Ctx::eval())?; // closed filters are not computed
+//! println!("{} of {} gates open", output.gates.density(), model.plan().gates());
+//! # let dir = tempfile::tempdir()?; let path = dir.path().join("model.safetensors");
+//! model.save(&path, &Default::default())?;
+//! let again = GatedResNet::load(&path)?;
+//! # assert_eq!(again.forward(&images, &mut Ctx::eval())?.logits.data(), output.logits.data());
+//! # Ok(()) }
+//! ```
 #![forbid(unsafe_code)]
+
+pub mod backbone;
+mod config;
+mod cost;
+mod gate_plan;
+mod gated_resnet;
+mod gater;
+mod model;
+
+pub use backbone::resnet::ResNet;
+pub use config::{GatedResNetConfig, ResNetConfig};
+pub use cost::{ConvSpec, Cost};
+pub use gate_plan::{GatePlan, GateSlot};
+pub use gated_resnet::{GatedOutput, GatedResNet, Loss};
+pub use gater::Gater;
+pub use model::Model;

@@ -20,7 +20,7 @@ pub struct Gates {
 
 /// The gates of one convolution.
 #[derive(Debug, Clone)]
-pub struct GateSlot {
+pub struct GateSlice {
     /// (N, filters of the convolution), part of the graph of the gates.
     pub values: Tensor,
     /// The filters whose gate is not 0.
@@ -65,11 +65,17 @@ impl Gates {
         self.slots.len()
     }
 
+    /// The live filters of slot `index`; `None` if there is no such slot.
+    #[must_use]
+    pub fn live(&self, index: usize) -> Option<&ActiveFilters> {
+        self.slots.get(index).map(|(_, live)| live.as_ref())
+    }
+
     /// The gates of slot `index`.
     ///
     /// # Errors
     /// [`Error::Shape`] if there is no such slot.
-    pub fn slot(&self, index: usize) -> Result<GateSlot> {
+    pub fn slot(&self, index: usize) -> Result<GateSlice> {
         let Some((columns, live)) = self.slots.get(index) else {
             return Err(Error::Shape {
                 op: "gates",
@@ -77,7 +83,7 @@ impl Gates {
                 got: format!("slot {index} of {}", self.slots.len()),
             });
         };
-        Ok(GateSlot { values: ops::columns(&self.values, columns.clone())?, live: live.clone() })
+        Ok(GateSlice { values: ops::columns(&self.values, columns.clone())?, live: live.clone() })
     }
 
     /// Share of gates that are not 0, 0 to 1; 1 if there is no gate.

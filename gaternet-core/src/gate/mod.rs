@@ -4,6 +4,6 @@ mod gates;
 mod loss;
 mod sem_hash;
 
-pub use gates::{GateSlot, Gates};
+pub use gates::{GateSlice, Gates};
 pub use loss::l1_loss;
 pub use sem_hash::{SemHashDraw, hard, sem_hash, soft};

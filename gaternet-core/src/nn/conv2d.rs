@@ -5,7 +5,7 @@ use rand::Rng;
 use super::{Module, State, scoped};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::ops::{self, Conv2dOptions, ConvLive};
+use crate::ops::{self, Conv2dOptions, Live};
 use crate::parameter::Parameter;
 use crate::tensor::Tensor;
 
@@ -13,6 +13,7 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone)]
 pub struct Conv2d {
     weight: Parameter,
+    shape: [usize; 4],
     options: Conv2dOptions,
 }
 
@@ -41,7 +42,7 @@ impl Conv2d {
         }
         let fan_out = out_channels as f64 * kh as f64 * kw as f64;
         let weight = Tensor::randn(shape, (2.0 / fan_out).sqrt() as f32, rng)?;
-        Ok(Conv2d { weight: Parameter::new(weight), options })
+        Ok(Conv2d { weight: Parameter::new(weight), shape, options })
     }
 
     /// (N, F, OH, OW) of x (N, C, H, W).
@@ -56,7 +57,7 @@ impl Conv2d {
     ///
     /// # Errors
     /// Those of [`ops::conv2d_gated`].
-    pub fn forward_gated(&self, x: &Tensor, ctx: &Ctx, live: ConvLive) -> Result<Tensor> {
+    pub fn forward_gated(&self, x: &Tensor, ctx: &Ctx, live: Live) -> Result<Tensor> {
         ops::conv2d_gated(x, &self.weight.value(ctx), self.options, live)
     }
 
@@ -64,6 +65,12 @@ impl Conv2d {
     #[must_use]
     pub fn weight(&self) -> &Parameter {
         &self.weight
+    }
+
+    /// (F, C, KH, KW).
+    #[must_use]
+    pub fn shape(&self) -> [usize; 4] {
+        self.shape
     }
 
     /// Stride and padding.

@@ -26,7 +26,7 @@ impl Default for Conv2dOptions {
     }
 }
 
-/// What one pass of a convolution computes; `None` is everything.
+/// What a convolution computes, going forward and back; `None` is everything.
 #[derive(Debug, Clone, Default)]
 pub struct Live {
     /// Output channels of each sample. The others are 0 going forward, and going back their
@@ -43,27 +43,6 @@ impl Live {
     }
 }
 
-/// What each pass of a convolution computes.
-///
-/// [`From<Live>`] skips the same in all three: the exact derivative of the skipped forward pass. A
-/// gate that is to be trained while it is off needs its product anyway; the passes are separate
-/// because then some of them must be dense.
-#[derive(Debug, Clone, Default)]
-pub struct ConvLive {
-    /// The output.
-    pub forward: Live,
-    /// The gradient of the input.
-    pub grad_input: Live,
-    /// The gradient of the weight.
-    pub grad_weight: Live,
-}
-
-impl From<Live> for ConvLive {
-    fn from(live: Live) -> ConvLive {
-        ConvLive { forward: live.clone(), grad_input: live.clone(), grad_weight: live }
-    }
-}
-
 /// (N, F, OH, OW) of x (N, C, H, W) and weight (F, C, KH, KW), as `torch.nn.functional.conv2d`
 /// without bias, dilation and groups.
 ///
@@ -71,7 +50,7 @@ impl From<Live> for ConvLive {
 /// [`Error::Shape`](crate::Error::Shape) if an input is not of rank 4,
 /// [`Error::Kernel`](crate::Error::Kernel) if the sizes do not fit.
 pub fn conv2d(x: &Tensor, weight: &Tensor, options: Conv2dOptions) -> Result<Tensor> {
-    conv2d_gated(x, weight, options, ConvLive::default())
+    conv2d_gated(x, weight, options, Live::default())
 }
 
 /// [`conv2d`] that skips what is not live.
@@ -83,7 +62,7 @@ pub fn conv2d_gated(
     x: &Tensor,
     weight: &Tensor,
     options: Conv2dOptions,
-    live: ConvLive,
+    live: Live,
 ) -> Result<Tensor> {
     let dims = Conv2dDims::new(
         dims("conv2d", "the input must be (N, C, H, W)", x)?,
@@ -93,7 +72,7 @@ pub fn conv2d_gated(
     )?;
     let mut y = storage::take(dims.output_len());
     let isa = Isa::current()?;
-    kernel::forward(isa, &dims, live.forward.borrow(), x.data(), weight.data(), &mut y)?;
+    kernel::forward(isa, &dims, live.borrow(), x.data(), weight.data(), &mut y)?;
     let [oh, ow] = dims.out_size();
     let shape = [dims.batch(), dims.out_channels(), oh, ow];
     let save = |_: &Tensor| Conv2d { dims, live, x: x.detach(), weight: weight.detach() };
@@ -103,7 +82,7 @@ pub fn conv2d_gated(
 #[derive(Debug)]
 struct Conv2d {
     dims: Conv2dDims,
-    live: ConvLive,
+    live: Live,
     x: Tensor,
     weight: Tensor,
 }
@@ -119,14 +98,19 @@ impl Backward for Conv2d {
         let mut grads = vec![None; 2];
         if needs[0] {
             let mut data = storage::take(x.len());
-            let live = live.grad_input.borrow();
-            kernel::backward_input(isa, dims, live, grad.data(), weight.data(), &mut data)?;
+            kernel::backward_input(
+                isa,
+                dims,
+                live.borrow(),
+                grad.data(),
+                weight.data(),
+                &mut data,
+            )?;
             grads[0] = Some(Tensor::new(data, x.shape())?);
         }
         if needs[1] {
             let mut data = storage::take(weight.len());
-            let live = live.grad_weight.borrow();
-            kernel::backward_weight(isa, dims, live, x.data(), grad.data(), &mut data)?;
+            kernel::backward_weight(isa, dims, live.borrow(), x.data(), grad.data(), &mut data)?;
             grads[1] = Some(Tensor::new(data, weight.shape())?);
         }
         Ok(grads)

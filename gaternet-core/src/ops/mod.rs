@@ -21,7 +21,7 @@ pub use add::add;
 pub use avg_pool2d::avg_pool2d;
 pub use batch_norm::{BatchNormInput, BatchStats, Stats, batch_norm};
 pub use columns::columns;
-pub use conv2d::{Conv2dOptions, ConvLive, Live, conv2d, conv2d_gated};
+pub use conv2d::{Conv2dOptions, Live, conv2d, conv2d_gated};
 pub use cross_entropy::cross_entropy;
 pub use gate::gate;
 pub use global_avg_pool::global_avg_pool;

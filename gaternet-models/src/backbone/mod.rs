@@ -1,0 +1,4 @@
+//! Networks that can be gated.
+
+mod basic_block;
+pub mod resnet;

@@ -1,0 +1,195 @@
+//! CIFAR ResNets of depth 6n + 2.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gaternet_core::gate::Gates;
+use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module, State, scoped};
+use gaternet_core::ops::Conv2dOptions;
+use gaternet_core::{Ctx, Result, Tensor, ops};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use super::basic_block::BasicBlock;
+use crate::config::{ResNetConfig, blocks};
+use crate::cost::{ConvSpec, Cost, linear_macs};
+use crate::model;
+
+/// The gates a pass runs with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Gating<'a> {
+    pub(crate) gates: &'a Gates,
+    /// Leave out filters whose gate is 0; otherwise compute and discard them, which batch statistics
+    /// and the straight-through gradient of their gates need.
+    pub(crate) skip: bool,
+}
+
+/// A ResNet without its output layer: images to features.
+#[derive(Debug, Clone)]
+pub(crate) struct Body {
+    conv: Conv2d,
+    bn: BatchNorm2d,
+    stages: Vec<Vec<BasicBlock>>,
+}
+
+impl Body {
+    pub(crate) const FEATURES: usize = ResNetConfig::CHANNELS[2];
+
+    pub(crate) fn new(blocks: usize, rng: &mut ChaCha8Rng) -> Result<Body> {
+        let mut channels = ResNetConfig::CHANNELS[0];
+        let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+        let conv = Conv2d::new(3, channels, [3, 3], options, rng)?;
+        let bn = BatchNorm2d::new(channels)?;
+        let mut stages = Vec::new();
+        for (stage, width) in ResNetConfig::CHANNELS.into_iter().enumerate() {
+            let mut units = Vec::with_capacity(blocks);
+            for unit in 0..blocks {
+                let stride = if stage > 0 && unit == 0 { 2 } else { 1 };
+                units.push(BasicBlock::new(channels, width, stride, rng)?);
+                channels = width;
+            }
+            stages.push(units);
+        }
+        Ok(Body { conv, bn, stages })
+    }
+
+    /// (N, 3, H, W) -> (N, 64), globally average pooled. Gate slots are those of the units in order.
+    pub(crate) fn forward(
+        &self,
+        images: &Tensor,
+        gating: Option<Gating<'_>>,
+        ctx: &Ctx,
+    ) -> Result<Tensor> {
+        let mut x = self.conv.forward(images, ctx)?;
+        x = self.bn.forward(&x, ctx, Epilogue { relu: true, ..Epilogue::default() })?;
+        for (unit, block) in self.stages.iter().flatten().enumerate() {
+            let slice = gating.map(|gating| gating.gates.slot(unit)).transpose()?;
+            x = block.forward(&x, slice.as_ref(), gating.is_some_and(|g| g.skip), ctx)?;
+        }
+        ops::global_avg_pool(&x)
+    }
+
+    /// Every convolution for images of `size`, in the order they run.
+    pub(crate) fn convs(&self, size: [usize; 2]) -> Vec<ConvSpec> {
+        let mut convs = vec![ConvSpec::new("conv".to_owned(), &self.conv, size, false)];
+        let mut size = size;
+        for (name, block) in self.blocks() {
+            let (unit, out_size) = block.convs(&name, size);
+            convs.extend(unit);
+            size = out_size;
+        }
+        convs
+    }
+
+    /// Blocks with their state-dict names: `stage1.block1`, ...
+    fn blocks(&self) -> impl Iterator<Item = (String, &BasicBlock)> {
+        self.stages.iter().enumerate().flat_map(|(stage, blocks)| {
+            let named =
+                move |(unit, block)| (format!("stage{}.block{}", stage + 1, unit + 1), block);
+            blocks.iter().enumerate().map(named)
+        })
+    }
+}
+
+impl Module for Body {
+    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
+        self.conv.collect(&scoped(prefix, "conv"), out);
+        self.bn.collect(&scoped(prefix, "bn"), out);
+        for (name, block) in self.blocks() {
+            block.collect(&scoped(prefix, &name), out);
+        }
+    }
+}
+
+/// A plain CIFAR ResNet classifier.
+#[derive(Debug, Clone)]
+pub struct ResNet {
+    config: ResNetConfig,
+    body: Body,
+    fc: Linear,
+}
+
+impl ResNet {
+    /// With fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch norm 1 and 0,
+    /// linear bias 0.
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
+    pub fn new(config: ResNetConfig, seed: u64) -> Result<ResNet> {
+        ResNet::from_rng(config, &mut ChaCha8Rng::seed_from_u64(seed))
+    }
+
+    pub(crate) fn from_rng(config: ResNetConfig, rng: &mut ChaCha8Rng) -> Result<ResNet> {
+        config.validate()?;
+        let body = Body::new(blocks("depth", config.depth)?, rng)?;
+        let fc = Linear::new(Body::FEATURES, config.classes, rng)?;
+        Ok(ResNet { config, body, fc })
+    }
+
+    /// Logits (N, classes) of `images` (N, 3, H, W).
+    ///
+    /// # Errors
+    /// If the images do not fit the network, naming the op and the shapes.
+    pub fn forward(&self, images: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        self.run(images, None, ctx)
+    }
+
+    pub(crate) fn run(
+        &self,
+        images: &Tensor,
+        gating: Option<Gating<'_>>,
+        ctx: &Ctx,
+    ) -> Result<Tensor> {
+        let features = self.body.forward(images, gating, ctx)?;
+        self.fc.forward(&features, ctx)
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &ResNetConfig {
+        &self.config
+    }
+
+    /// Every convolution for images of `size` (H, W), in the order they run.
+    #[must_use]
+    pub fn convs(&self, size: [usize; 2]) -> Vec<ConvSpec> {
+        self.body.convs(size)
+    }
+
+    /// MACs for one image of `size` (H, W).
+    #[must_use]
+    pub fn macs(&self, size: [usize; 2]) -> u64 {
+        let convs: u64 = self.convs(size).iter().map(ConvSpec::macs).sum();
+        convs + linear_macs(&self.fc)
+    }
+
+    /// MACs for one image of `size` (H, W) as a [`Cost`]: everything runs, and there is no gater.
+    #[must_use]
+    pub fn cost(&self, size: [usize; 2]) -> Cost {
+        let macs = self.macs(size) as f64;
+        Cost { backbone: macs, executed: macs, gater: 0.0 }
+    }
+
+    /// Writes weights, configuration and `metadata` (safetensors, atomically).
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Io`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
+        model::save(path.as_ref(), "resnet", &self.config, &self.state(), metadata)
+    }
+
+    /// The model stored by [`save`](Self::save).
+    ///
+    /// # Errors
+    /// If the file is not such a checkpoint; see [`crate::Model::load`].
+    pub fn load(path: impl AsRef<Path>) -> Result<ResNet> {
+        model::load(path.as_ref(), "resnet", |config| ResNet::new(config, 0))
+    }
+}
+
+impl Module for ResNet {
+    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
+        self.body.collect(prefix, out);
+        self.fc.collect(&scoped(prefix, "fc"), out);
+    }
+}

@@ -1,0 +1,102 @@
+//! What a model is made of. Stored with every checkpoint.
+
+use gaternet_core::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// A CIFAR ResNet of basic blocks: three stages of n blocks with 16, 32 and 64 channels on maps of
+/// 32x32, 16x16 and 8x8 (He et al. 2016, section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResNetConfig {
+    /// Depth 6n + 2: 20, 32, 44, 56, 110, ...
+    pub depth: usize,
+    /// Width of the output layer.
+    pub classes: usize,
+}
+
+impl ResNetConfig {
+    /// Channels of the three stages.
+    pub const CHANNELS: [usize; 3] = [16, 32, 64];
+
+    /// Blocks of each stage, n.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the depth is not 6n + 2 with n > 0.
+    pub fn blocks(&self) -> Result<usize> {
+        blocks("depth", self.depth)
+    }
+
+    /// # Errors
+    /// [`Error::Config`] that names the field and its rule.
+    pub fn validate(&self) -> Result<()> {
+        self.blocks()?;
+        positive("classes", self.classes)
+    }
+}
+
+/// A [`ResNetConfig`] backbone whose residual units are gated by a ResNet gater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatedResNetConfig {
+    /// The network that is gated.
+    pub backbone: ResNetConfig,
+    /// Depth of the gater's feature extractor E, 6n + 2.
+    pub gater_depth: usize,
+    /// Units b between the gater's features and its gates.
+    pub bottleneck: usize,
+}
+
+impl GatedResNetConfig {
+    /// The paper's model for 32x32 images: a ResNet-20 as the gater, a bottleneck of 8.
+    #[must_use]
+    pub fn cifar(depth: usize, classes: usize) -> GatedResNetConfig {
+        let backbone = ResNetConfig { depth, classes };
+        GatedResNetConfig { backbone, gater_depth: 20, bottleneck: 8 }
+    }
+
+    /// # Errors
+    /// [`Error::Config`] that names the field and its rule.
+    pub fn validate(&self) -> Result<()> {
+        self.backbone.validate()?;
+        blocks("gater_depth", self.gater_depth)?;
+        positive("bottleneck", self.bottleneck)
+    }
+}
+
+pub(crate) fn blocks(field: &'static str, depth: usize) -> Result<usize> {
+    if depth < 8 || depth % 6 != 2 {
+        let rule = "a ResNet of basic blocks has depth 6n + 2: 8, 14, 20, 32, 44, 56, 110, ...";
+        return Err(Error::Config { field, value: depth.to_string(), rule });
+    }
+    Ok((depth - 2) / 6)
+}
+
+fn positive(field: &'static str, value: usize) -> Result<()> {
+    if value == 0 {
+        return Err(Error::Config { field, value: value.to_string(), rule: "must not be 0" });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depths_are_6n_plus_2() {
+        let blocks = |depth| ResNetConfig { depth, classes: 10 }.blocks().ok();
+        assert_eq!([20, 56, 110].map(blocks), [Some(3), Some(9), Some(18)]);
+        assert_eq!([0, 2, 18, 21, 164].map(blocks), [None, None, None, None, Some(27)]);
+    }
+
+    #[test]
+    fn a_bad_field_is_named() {
+        let mut config = GatedResNetConfig::cifar(20, 10);
+        config.bottleneck = 0;
+        let error = config.validate().expect_err("no units").to_string();
+        assert!(error.contains("bottleneck = 0"), "{error}");
+        config.gater_depth = 19;
+        let error = config.validate().expect_err("no such depth").to_string();
+        assert!(error.contains("gater_depth = 19"), "{error}");
+    }
+}

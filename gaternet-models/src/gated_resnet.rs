@@ -1,0 +1,205 @@
+//! A ResNet whose residual units run only the filters that its gater opens.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gaternet_core::gate::{Gates, SemHashDraw, hard, l1_loss, sem_hash};
+use gaternet_core::nn::{Module, State, scoped};
+use gaternet_core::{Ctx, Result, Tensor, ops};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::backbone::resnet::{Gating, ResNet};
+use crate::config::{GatedResNetConfig, blocks};
+use crate::cost::{self, Cost};
+use crate::gate_plan::GatePlan;
+use crate::gater::Gater;
+use crate::model;
+
+/// GaterNet (Chen et al., CVPR 2019) on a CIFAR ResNet.
+#[derive(Debug, Clone)]
+pub struct GatedResNet {
+    config: GatedResNetConfig,
+    backbone: ResNet,
+    gater: Gater,
+    plan: GatePlan,
+}
+
+/// What a forward pass computes.
+#[derive(Debug, Clone)]
+pub struct GatedOutput {
+    /// (N, classes).
+    pub logits: Tensor,
+    /// Gate pre-activations g' (N, c), before noise.
+    pub preact: Tensor,
+    /// The gates the backbone ran with.
+    pub gates: Gates,
+}
+
+/// The training loss and its parts, each a scalar.
+#[derive(Debug, Clone)]
+pub struct Loss {
+    /// `cross_entropy + lambda · gate_l1`.
+    pub total: Tensor,
+    /// Mean over the batch of -log P(label | image).
+    pub cross_entropy: Tensor,
+    /// Mean over the batch of `‖gates‖₁ / c`.
+    pub gate_l1: Tensor,
+}
+
+impl GatedOutput {
+    /// `-log P(y | x) + lambda · ‖G(x)‖₁ / c`, the mean over the batch (equation 8 of the paper).
+    ///
+    /// # Errors
+    /// If there are not N labels or one is not a class.
+    pub fn loss(&self, labels: &[usize], lambda: f32) -> Result<Loss> {
+        let cross_entropy = ops::cross_entropy(&self.logits, labels)?;
+        let gate_l1 = l1_loss(self.gates.values())?;
+        let total = ops::add(&cross_entropy, &ops::scale(&gate_l1, lambda)?)?;
+        Ok(Loss { total, cross_entropy, gate_l1 })
+    }
+}
+
+impl GatedResNet {
+    /// With fresh weights drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
+    pub fn new(config: GatedResNetConfig, seed: u64) -> Result<GatedResNet> {
+        config.validate()?;
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let backbone = ResNet::from_rng(config.backbone, rng)?;
+        let plan = GatePlan::unit_outputs(&backbone.convs([32, 32]));
+        let gater_blocks = blocks("gater_depth", config.gater_depth)?;
+        let gater = Gater::new(gater_blocks, config.bottleneck, plan.gates(), rng)?;
+        Ok(GatedResNet { config, backbone, gater, plan })
+    }
+
+    /// Gater, gates, backbone. `images` (N, 3, H, W).
+    ///
+    /// A training pass draws its noise from `ctx`, mixes hard and soft gates by sample and computes
+    /// every filter (batch statistics and straight-through gradients need them). An evaluation pass
+    /// uses hard gates without noise and leaves out the filters they close; with gradients it computes
+    /// and discards them.
+    ///
+    /// # Errors
+    /// If the images do not fit the network, naming the op and the shapes.
+    pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<GatedOutput> {
+        let preact = self.gater.forward(images, ctx)?;
+        let values = if ctx.training() {
+            let draw = SemHashDraw::sample(preact.dims()[0], self.plan.gates(), ctx.rng())?;
+            sem_hash(&preact, &draw)?
+        } else {
+            hard(&preact)?
+        };
+        self.finish(images, preact, values, ctx)
+    }
+
+    /// A pass with the noise and the choice of hard or soft gates given, as in training; `ctx` decides
+    /// the rest.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward), and if the draw is not for these images.
+    pub fn forward_with_draw(
+        &self,
+        images: &Tensor,
+        draw: &SemHashDraw,
+        ctx: &Ctx,
+    ) -> Result<GatedOutput> {
+        let preact = self.gater.forward(images, ctx)?;
+        let values = sem_hash(&preact, draw)?;
+        self.finish(images, preact, values, ctx)
+    }
+
+    fn finish(
+        &self,
+        images: &Tensor,
+        preact: Tensor,
+        values: Tensor,
+        ctx: &Ctx,
+    ) -> Result<GatedOutput> {
+        let gates = Gates::new(values, &self.plan.widths())?;
+        let skip = !ctx.training() && !ctx.tracks();
+        let logits = self.backbone.run(images, Some(Gating { gates: &gates, skip }), ctx)?;
+        Ok(GatedOutput { logits, preact, gates })
+    }
+
+    /// Logits (N, classes) of the backbone with the given gates. Filters that are off are left out if
+    /// `skip`, else computed and discarded; in evaluation the logits have the same bits.
+    ///
+    /// # Errors
+    /// If images or gates do not fit the network, or `skip` is asked of a training pass.
+    pub fn backbone_with_gates(
+        &self,
+        images: &Tensor,
+        gates: &Gates,
+        skip: bool,
+        ctx: &Ctx,
+    ) -> Result<Tensor> {
+        if skip && ctx.training() {
+            return Err(gaternet_core::Error::Config {
+                field: "skip",
+                value: skip.to_string(),
+                rule: "a training pass computes every filter: batch statistics need them",
+            });
+        }
+        self.backbone.run(images, Some(Gating { gates, skip }), ctx)
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &GatedResNetConfig {
+        &self.config
+    }
+
+    /// Where the gates sit.
+    #[must_use]
+    pub fn plan(&self) -> &GatePlan {
+        &self.plan
+    }
+
+    /// The gated network.
+    #[must_use]
+    pub fn backbone(&self) -> &ResNet {
+        &self.backbone
+    }
+
+    /// The gating network.
+    #[must_use]
+    pub fn gater(&self) -> &Gater {
+        &self.gater
+    }
+
+    /// MACs for one image of `size` (H, W) with these gates, the mean over their batch.
+    #[must_use]
+    pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Cost {
+        let convs = self.backbone.convs(size);
+        let dense: u64 = convs.iter().map(|conv| conv.macs()).sum();
+        let backbone = self.backbone.macs(size) as f64;
+        let saved = dense as f64 - cost::executed(&convs, &self.plan, gates);
+        Cost { backbone, executed: backbone - saved, gater: self.gater.macs(size) as f64 }
+    }
+
+    /// Writes weights, configuration and `metadata` (safetensors, atomically).
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Io`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
+        model::save(path.as_ref(), "gated_resnet", &self.config, &self.state(), metadata)
+    }
+
+    /// The model stored by [`save`](Self::save).
+    ///
+    /// # Errors
+    /// If the file is not such a checkpoint; see [`crate::Model::load`].
+    pub fn load(path: impl AsRef<Path>) -> Result<GatedResNet> {
+        model::load(path.as_ref(), "gated_resnet", |config| GatedResNet::new(config, 0))
+    }
+}
+
+impl Module for GatedResNet {
+    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
+        self.backbone.collect(&scoped(prefix, "backbone"), out);
+        self.gater.collect(&scoped(prefix, "gater"), out);
+    }
+}

@@ -1,0 +1,60 @@
+//! The gater: a CNN that sees the input before the backbone does and decides every gate of it.
+
+use gaternet_core::nn::{Linear, Module, State, scoped};
+use gaternet_core::{Ctx, Result, Tensor, ops};
+use rand_chacha::ChaCha8Rng;
+
+use crate::backbone::resnet::Body;
+use crate::cost::{ConvSpec, linear_macs};
+
+/// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
+/// FC2 (section 3.2 of the paper; without batch norm between them, as in the authors' code).
+#[derive(Debug, Clone)]
+pub struct Gater {
+    extractor: Body,
+    /// FC1: features to bottleneck; named after the output layer of E that it replaces.
+    bottleneck: Linear,
+    /// FC2: bottleneck to gates.
+    gates: Linear,
+}
+
+impl Gater {
+    pub(crate) fn new(
+        blocks: usize,
+        bottleneck: usize,
+        gates: usize,
+        rng: &mut ChaCha8Rng,
+    ) -> Result<Gater> {
+        Ok(Gater {
+            extractor: Body::new(blocks, rng)?,
+            bottleneck: Linear::new(Body::FEATURES, bottleneck, rng)?,
+            gates: Linear::new(bottleneck, gates, rng)?,
+        })
+    }
+
+    /// Gate pre-activations g' (N, c) of `images` (N, 3, H, W).
+    ///
+    /// # Errors
+    /// If the images do not fit the network, naming the op and the shapes.
+    pub fn forward(&self, images: &Tensor, ctx: &Ctx) -> Result<Tensor> {
+        let features = self.extractor.forward(images, None, ctx)?;
+        let bottleneck = ops::relu(&self.bottleneck.forward(&features, ctx)?)?;
+        self.gates.forward(&bottleneck, ctx)
+    }
+
+    /// MACs for one image of `size` (H, W).
+    #[must_use]
+    pub fn macs(&self, size: [usize; 2]) -> u64 {
+        let convs: u64 = self.extractor.convs(size).iter().map(ConvSpec::macs).sum();
+        convs + linear_macs(&self.bottleneck) + linear_macs(&self.gates)
+    }
+}
+
+impl Module for Gater {
+    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
+        let resnet = scoped(prefix, "resnet");
+        self.extractor.collect(&resnet, out);
+        self.bottleneck.collect(&scoped(&resnet, "newfc"), out);
+        self.gates.collect(&scoped(prefix, "fnn.fc.0"), out);
+    }
+}

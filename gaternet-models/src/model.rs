@@ -1,0 +1,160 @@
+//! Models in files: weights under their state-dict names, kind and configuration in the metadata.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gaternet_core::checkpoint::{self, Checkpoint, TensorValue};
+use gaternet_core::gate::Gates;
+use gaternet_core::nn::{Module, State};
+use gaternet_core::{Ctx, Error, Result, Tensor};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backbone::resnet::ResNet;
+use crate::cost::Cost;
+use crate::gated_resnet::GatedResNet;
+
+/// A model of any kind this crate can train, as a checkpoint names it.
+#[derive(Debug, Clone)]
+pub enum Model {
+    /// `model = resnet`.
+    Plain(ResNet),
+    /// `model = gated_resnet`.
+    Gated(GatedResNet),
+}
+
+impl Model {
+    /// The model in a file written by `save`, whichever kind it is.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is no checkpoint, names no known model, or holds other tensors than
+    /// that model has (missing, unexpected and misshapen ones listed together) or a NaN.
+    pub fn load(path: impl AsRef<Path>) -> Result<Model> {
+        let path = path.as_ref();
+        let checkpoint = Checkpoint::load(path)?;
+        match checkpoint.metadata.get("model").map(String::as_str) {
+            Some("resnet") => {
+                restore(&checkpoint, |config| ResNet::new(config, 0)).map(Model::Plain)
+            }
+            Some("gated_resnet") => {
+                restore(&checkpoint, |config| GatedResNet::new(config, 0)).map(Model::Gated)
+            }
+            other => Err(wrong_kind(path, "resnet or gated_resnet", other)),
+        }
+    }
+
+    /// Logits (N, classes) of `images` (N, 3, H, W), and the gates of a gated model.
+    ///
+    /// # Errors
+    /// If the images do not fit the network.
+    pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<(Tensor, Option<Gates>)> {
+        match self {
+            Model::Plain(model) => Ok((model.forward(images, ctx)?, None)),
+            Model::Gated(model) => {
+                let output = model.forward(images, ctx)?;
+                Ok((output.logits, Some(output.gates)))
+            }
+        }
+    }
+
+    /// MACs for one image of `size` (H, W) with the gates of a batch, as [`forward`](Self::forward)
+    /// returns them.
+    #[must_use]
+    pub fn cost(&self, size: [usize; 2], gates: Option<&Gates>) -> Cost {
+        match (self, gates) {
+            (Model::Plain(model), _) => model.cost(size),
+            (Model::Gated(model), Some(gates)) => model.cost(size, gates),
+            (Model::Gated(model), None) => {
+                let gater = model.gater().macs(size) as f64;
+                Cost { gater, ..model.backbone().cost(size) }
+            }
+        }
+    }
+
+    /// Width of the output layer.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        match self {
+            Model::Plain(model) => model.config().classes,
+            Model::Gated(model) => model.config().backbone.classes,
+        }
+    }
+
+    /// Writes weights, configuration and `metadata` (safetensors, atomically).
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written, [`Error::NonFinite`] if a weight is NaN.
+    pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
+        match self {
+            Model::Plain(model) => model.save(path, metadata),
+            Model::Gated(model) => model.save(path, metadata),
+        }
+    }
+}
+
+impl Module for Model {
+    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
+        match self {
+            Model::Plain(model) => model.collect(prefix, out),
+            Model::Gated(model) => model.collect(prefix, out),
+        }
+    }
+}
+
+pub(crate) fn save(
+    path: &Path,
+    kind: &str,
+    config: &impl Serialize,
+    state: &[(String, State)],
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut metadata = metadata.clone();
+    let config = serde_json::to_string(config).map_err(|error| Error::Field {
+        path: path.to_path_buf(),
+        field: "metadata config".to_owned(),
+        expected: "a configuration that JSON can hold".to_owned(),
+        got: error.to_string(),
+    })?;
+    metadata.insert("model".to_owned(), kind.to_owned());
+    metadata.insert("config".to_owned(), config);
+    let tensors: Vec<_> =
+        state.iter().map(|(name, state)| (name.clone(), TensorValue::from(state))).collect();
+    checkpoint::save(path, &tensors, &metadata)
+}
+
+pub(crate) fn load<C: DeserializeOwned, M: Module>(
+    path: &Path,
+    kind: &'static str,
+    build: impl FnOnce(C) -> Result<M>,
+) -> Result<M> {
+    let checkpoint = Checkpoint::load(path)?;
+    match checkpoint.metadata.get("model") {
+        Some(model) if model == kind => restore(&checkpoint, build),
+        other => Err(wrong_kind(path, kind, other.map(String::as_str))),
+    }
+}
+
+fn restore<C: DeserializeOwned, M: Module>(
+    checkpoint: &Checkpoint,
+    build: impl FnOnce(C) -> Result<M>,
+) -> Result<M> {
+    let text = checkpoint.metadata.get("config").map_or("", String::as_str);
+    let config = serde_json::from_str(text).map_err(|error| Error::Field {
+        path: checkpoint.path.clone(),
+        field: "metadata config".to_owned(),
+        expected: "the configuration of the model".to_owned(),
+        got: format!("{text:?}: {error}"),
+    })?;
+    let model = build(config)?;
+    checkpoint.load_into(&model.state())?;
+    Ok(model)
+}
+
+fn wrong_kind(path: &Path, expected: &str, got: Option<&str>) -> Error {
+    Error::Field {
+        path: path.to_path_buf(),
+        field: "metadata model".to_owned(),
+        expected: expected.to_owned(),
+        got: got.map_or_else(|| "none".to_owned(), |kind| format!("{kind:?}")),
+    }
+}
