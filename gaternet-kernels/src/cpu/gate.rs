@@ -2,7 +2,7 @@
 //! whatever x holds there, NaN included, does not show.
 
 use super::isa::{Isa, dispatch};
-use super::lanes::Lanes;
+use super::lanes::{BLOCK, Lanes};
 use super::parallel::for_runs;
 use crate::dims::{PlaneDims, checked_len};
 use crate::error::{Result, check_len};
@@ -87,8 +87,6 @@ fn scale_planes(plane: usize, x: &[f32], gates: &[f32], y: &mut [f32]) {
 
 #[inline(always)]
 fn plane_products(plane: usize, x: &[f32], grad_y: &[f32], sums: &mut [f32]) {
-    /// Elements summed in f32 before f64 takes over.
-    const BLOCK: usize = 4096;
     for (i, sum) in sums.iter_mut().enumerate() {
         let at = i * plane..(i + 1) * plane;
         let mut total = 0.0;

@@ -5,6 +5,9 @@
 /// f32 lanes of an accumulator: one AVX-512 register.
 pub(crate) const LANES: usize = 16;
 
+/// Elements summed in f32 before f64 takes over.
+pub(crate) const BLOCK: usize = 4096;
+
 /// `SUMS` running sums over the same elements.
 pub(crate) struct Lanes<const SUMS: usize>([[f32; LANES]; SUMS]);
 

@@ -1,13 +1,10 @@
 //! Average pools: over whole planes, and over windows without padding.
 
 use super::isa::{Isa, dispatch};
-use super::lanes::Lanes;
+use super::lanes::{BLOCK, Lanes};
 use super::parallel::for_runs;
 use crate::dims::{PlaneDims, PoolDims, checked_len};
 use crate::error::{KernelError, Result, check_len};
-
-/// Elements summed in f32 before f64 takes over.
-const BLOCK: usize = 4096;
 
 /// Mean of each plane: y (N, C) of x (N, C, H, W).
 ///
