@@ -1,8 +1,10 @@
 //! The backward pass of both modes.
 
 use super::{Affine, Channel, Epilogue, check, check_samples, elements};
+use std::ops::Range;
+
 use crate::cpu::isa::{Isa, dispatch};
-use crate::cpu::lanes::{BLOCK, Lanes};
+use crate::cpu::lanes::{BLOCK, sums_along};
 use crate::cpu::parallel::for_runs;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::PlaneDims;
@@ -70,12 +72,21 @@ pub fn backward(
         check_samples(op, dims)?;
     }
     let channels = Channel::all(&affine, saved.mean, saved.var);
-    let pass = &Pass { dims, epilogue, saved, grad_y, channels: &channels };
+    let pass = &Pass { isa, dims, epilogue, saved, grad_y, channels: &channels };
     let Grads { x: mut grad_x, weight, bias, gates, residual: mut grad_residual } = grads;
 
     // `grad a` is kept where a gradient will stand, so that the last pass needs no y and `grad_y`:
     // in that of the residual, which it is, or with a ReLU in that of x, which it becomes.
-    let keep = grad_residual.as_deref_mut().or(grad_x.as_deref_mut().filter(|_| epilogue.relu));
+    let mut scratch = Vec::new();
+    let keep = match (grad_residual.as_deref_mut(), grad_x.as_deref_mut()) {
+        (Some(residual), _) => Some(residual),
+        (None, _) if !epilogue.relu => None,
+        (None, Some(x)) => Some(x),
+        (None, None) => {
+            scratch.resize(dims.len(), 0.0);
+            Some(scratch.as_mut_slice())
+        }
+    };
     let keep = &keep.map(SharedSlice::new);
     let off_planes_too = gates.is_some();
     let mut planes = vec![Sums::default(); dims.batch * dims.channels];
@@ -118,6 +129,7 @@ pub fn backward(
 
 /// What all planes share.
 struct Pass<'a> {
+    isa: Isa,
     dims: PlaneDims,
     epilogue: Epilogue<'a>,
     saved: Saved<'a>,
@@ -148,42 +160,41 @@ fn sum_planes(
     first: usize,
     sums: &mut [Sums],
 ) {
-    let relu = pass.epilogue.relu;
-    let masked = |grad: f32, y: f32| if y <= 0.0 { 0.0 } else { grad };
     for (i, sums) in sums.iter_mut().enumerate() {
         let plane = first + i;
         let mean = pass.channels[plane % pass.dims.channels].mean;
-        let terms = |grad: f32, x: f32| [grad, grad * (x - mean)];
         let summed = off_planes_too || pass.epilogue.gate(plane) != 0.0;
         let plane = elements(pass.dims, plane);
         for start in plane.clone().step_by(BLOCK) {
             let at = start..plane.end.min(start + BLOCK);
-            let (x, y) = (&pass.saved.x[at.clone()], &pass.saved.y[at.clone()]);
-            let grad_y = &pass.grad_y[at.clone()];
-            let mut lanes = Lanes::new();
-            if let Some(keep) = keep {
-                // SAFETY: every plane is visited by one task, one block after the other.
-                let grad_a = unsafe { keep.part(at) };
-                if relu {
-                    let masked = grad_y.iter().zip(y).map(|(grad, y)| masked(*grad, *y));
-                    grad_a.iter_mut().zip(masked).for_each(|(grad_a, grad)| *grad_a = grad);
-                } else {
-                    grad_a.copy_from_slice(grad_y);
+            let x = &pass.saved.x[at.clone()];
+            let grad_a = match keep {
+                None => &pass.grad_y[at],
+                Some(keep) => {
+                    // SAFETY: every plane is visited by one task, one block after the other.
+                    let grad_a = unsafe { keep.part(at.clone()) };
+                    write_grad_a(pass, at, grad_a);
+                    grad_a
                 }
-                if summed {
-                    lanes.add([grad_a, x], |[grad, x]| terms(grad, x));
-                }
-            } else if !summed {
-                continue;
-            } else if relu {
-                lanes.add([grad_y, y, x], |[grad, y, x]| terms(masked(grad, y), x));
-            } else {
-                lanes.add([grad_y, x], |[grad, x]| terms(grad, x));
+            };
+            if summed {
+                let [of_grad, of_product] = sums_along(pass.isa, mean, x, grad_a);
+                sums.of_grad += of_grad;
+                sums.of_product += of_product;
             }
-            let [of_grad, of_product] = lanes.totals();
-            sums.of_grad += of_grad;
-            sums.of_product += of_product;
         }
+    }
+}
+
+#[inline(always)]
+fn write_grad_a(pass: &Pass, at: Range<usize>, grad_a: &mut [f32]) {
+    let grad_y = &pass.grad_y[at.clone()];
+    if pass.epilogue.relu {
+        for ((grad_a, &grad), &y) in grad_a.iter_mut().zip(grad_y).zip(&pass.saved.y[at]) {
+            *grad_a = if y <= 0.0 { 0.0 } else { grad };
+        }
+    } else {
+        grad_a.copy_from_slice(grad_y);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Affine, Channel, Epilogue, check, check_samples, elements};
 use crate::cpu::isa::{Isa, dispatch};
-use crate::cpu::lanes::{BLOCK, LANES, Lanes};
+use crate::cpu::lanes::{BLOCK, LANES, sums_around, total};
 use crate::cpu::parallel::for_runs;
 use crate::dims::PlaneDims;
 use crate::error::Result;
@@ -30,7 +30,7 @@ pub fn forward_train(
     let mut planes = vec![Moments::default(); dims.batch * dims.channels];
     for_runs(&mut planes, 1, dims.plane, |run, moments| {
         let (plane, x) = (dims.plane, &x[run.start * dims.plane..run.end * dims.plane]);
-        dispatch!(isa, plane_moments(plane: usize, x: &[f32], moments: &mut [Moments]));
+        dispatch!(isa, plane_moments(isa: Isa, plane: usize, x: &[f32], moments: &mut [Moments]));
     });
     merge(dims, &planes, mean, var);
     normalise(isa, dims, &affine, &epilogue, mean, var, x, y);
@@ -67,13 +67,14 @@ struct Moments {
 }
 
 #[inline(always)]
-fn plane_moments(plane: usize, x: &[f32], moments: &mut [Moments]) {
+fn plane_moments(isa: Isa, plane: usize, x: &[f32], moments: &mut [Moments]) {
     for (x, moments) in x.chunks_exact(plane).zip(moments) {
-        let mut count = 0.0;
-        *moments = Moments::default();
-        for x in x.chunks(BLOCK) {
+        let (first, rest) = x.split_at(plane.min(BLOCK));
+        *moments = block_moments(isa, first);
+        let mut count = first.len() as f64;
+        for x in rest.chunks(BLOCK) {
             // Chan, Golub and LeVeque's merge.
-            let (size, block) = (x.len() as f64, block_moments(x));
+            let (size, block) = (x.len() as f64, block_moments(isa, x));
             let distance = block.mean - moments.mean;
             moments.m2 += block.m2 + distance * distance * size * count / (count + size);
             moments.mean += distance * size / (count + size);
@@ -82,19 +83,17 @@ fn plane_moments(plane: usize, x: &[f32], moments: &mut [Moments]) {
     }
 }
 
-/// Sums around the mean of the first lanes. It is within m2 / LANES of the mean of all, squared, so
-/// rounding is relative to m2 however far from 0 the values are.
+/// Sums around the mean of the first lanes. That is within m2 / LANES of the mean of all, squared,
+/// so rounding is relative to m2 however far from 0 the values are.
 #[inline(always)]
-fn block_moments(x: &[f32]) -> Moments {
-    let first = &x[..x.len().min(LANES)];
-    let mut lanes = Lanes::new();
-    lanes.add([first], |[x]| [x]);
-    let shift = (lanes.totals()[0] / first.len() as f64) as f32;
-    let mut lanes = Lanes::new();
-    lanes.add([x], |[x]| [x - shift, (x - shift) * (x - shift)]);
-    let [sum, squares] = lanes.totals();
-    let size = x.len() as f64;
-    Moments { mean: f64::from(shift) + sum / size, m2: (squares - sum * sum / size).max(0.0) }
+fn block_moments(isa: Isa, x: &[f32]) -> Moments {
+    let shift = match x.first_chunk() {
+        Some(first) => (total(*first) / LANES as f64) as f32,
+        None => x.iter().sum::<f32>() / x.len() as f32,
+    };
+    let [sum, squares] = sums_around(isa, shift, x);
+    let from_shift = sum / x.len() as f64;
+    Moments { mean: f64::from(shift) + from_shift, m2: (squares - sum * from_shift).max(0.0) }
 }
 
 /// Mean and biased variance of each channel, from those of its planes.
