@@ -1,0 +1,67 @@
+//! How well a model does on a test set, and at what cost.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, SIDE};
+use gaternet::core::{Ctx, Tensor, ops};
+use gaternet::models::{Cost, Model};
+
+/// Means over the images of a test set.
+pub(crate) struct Evaluation {
+    /// Share of images classified correctly, 0 to 1.
+    pub(crate) accuracy: f64,
+    /// Cross-entropy.
+    pub(crate) loss: f64,
+    /// Share of gates that are open, 0 to 1; 1 without gates.
+    pub(crate) gate_density: f64,
+    /// MACs of an image.
+    pub(crate) cost: Cost,
+    /// Time for all images, in seconds.
+    pub(crate) seconds: f64,
+}
+
+/// Runs `model` on every image of `test` in evaluation mode: closed filters are not computed.
+/// The batch size changes the speed, never the numbers beyond rounding.
+pub(crate) fn evaluate(
+    model: &Model,
+    test: &Arc<Dataset>,
+    batch_size: usize,
+) -> Result<Evaluation> {
+    let (classes, expected) = (test.classes().len(), model.classes());
+    ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
+    let batch_size = batch_size.min(test.len());
+    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
+    let loader = Loader::new(test.clone(), config)?;
+
+    let start = Instant::now();
+    let (mut correct_images, mut loss, mut density) = (0, 0.0, 0.0);
+    let mut cost = Cost { backbone: 0.0, executed: 0.0, gater: 0.0 };
+    for batch in loader.epoch(0) {
+        let batch = batch?;
+        let (logits, gates) = model.forward(&batch.images, &mut Ctx::eval())?;
+        correct_images += correct(&logits, &batch.labels);
+        let share = batch.labels.len() as f64 / test.len() as f64;
+        loss += share * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
+        density += share * gates.as_ref().map_or(1.0, |gates| gates.density());
+        let batch_cost = model.cost([SIDE, SIDE], gates.as_ref());
+        cost.backbone += share * batch_cost.backbone;
+        cost.executed += share * batch_cost.executed;
+        cost.gater += share * batch_cost.gater;
+    }
+    Ok(Evaluation {
+        accuracy: correct_images as f64 / test.len() as f64,
+        loss,
+        gate_density: density,
+        cost,
+        seconds: start.elapsed().as_secs_f64(),
+    })
+}
+
+/// Number of rows of `logits` (N, classes) whose largest entry is at the label.
+pub(crate) fn correct(logits: &Tensor, labels: &[usize]) -> usize {
+    let rows = logits.data().chunks_exact(logits.len() / labels.len().max(1));
+    let best = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    rows.zip(labels).filter(|(row, label)| best(row) == Some(**label)).count()
+}

@@ -1,0 +1,187 @@
+//! The command line, and the TOML file that may fill it in.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::{CommandFactory, Parser, ValueEnum};
+use toml::{Table, Value};
+
+/// Trains a gated ResNet, or the plain one with the same recipe (--dense), on CIFAR-10, CIFAR-100 or
+/// a built-in set of drawn shapes that needs no download.
+///
+/// Writes OUT/metrics.jsonl (one object per epoch) and OUT/model.safetensors (after every epoch).
+/// In metrics.jsonl, accuracies and densities are shares of 1; train_loss includes the gate term;
+/// gate_density and macs_ratio (executed MACs, gater included, over those of the plain model) are of
+/// the test set; images_per_second counts training only, seconds the whole epoch with its
+/// evaluation; learning_rate is that of the epoch's last step.
+#[derive(Debug, Parser)]
+#[command(name = "train_cifar", args_override_self = true)]
+pub(crate) struct Args {
+    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them
+    /// [default: none, train on the built-in set]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Download CIFAR-10 (162 MiB) into the folder of --data [default folder: data] unless it is
+    /// there, and train on it
+    #[arg(long)]
+    pub(crate) download: bool,
+
+    /// Backbone
+    #[arg(long, value_enum, default_value = "resnet20")]
+    pub(crate) model: ModelName,
+
+    /// Train the plain backbone, without gater and gates
+    #[arg(long)]
+    pub(crate) dense: bool,
+
+    /// Depth of the ResNet that decides the gates, 6n + 2 layers
+    #[arg(long, value_name = "LAYERS", default_value_t = 20)]
+    pub(crate) gater_depth: usize,
+
+    /// Units between the gater's features and its gates
+    #[arg(long, value_name = "UNITS", default_value_t = 8)]
+    pub(crate) bottleneck: usize,
+
+    /// Weight of the gate term of the loss, the mean gate: higher closes more filters
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.1)]
+    pub(crate) lambda: f32,
+
+    /// Passes over the training images [default: 15 on CIFAR, 4 on the built-in set]
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
+
+    /// Images per training step
+    #[arg(long, value_name = "IMAGES", default_value_t = 128)]
+    pub(crate) batch_size: usize,
+
+    /// Highest learning rate [default: 0.2 with one-cycle, else 0.1]
+    #[arg(long, value_name = "RATE")]
+    pub(crate) lr: Option<f64>,
+
+    /// L2 penalty of every parameter [default: 1e-4 with step, else 5e-4]
+    #[arg(long, value_name = "FACTOR")]
+    pub(crate) weight_decay: Option<f32>,
+
+    /// How the learning rate changes from step to step
+    #[arg(long, value_enum, default_value = "one-cycle")]
+    pub(crate) schedule: ScheduleName,
+
+    /// Decides weights, order, augmentation, gate noise and the built-in images
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Worker threads [default: one per core]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+
+    /// Folder for the results [default: runs/MODEL[-dense]-seedSEED]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Replace the results that the folder of --out holds
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+
+    /// Training images of the built-in set
+    #[arg(long, value_name = "IMAGES", default_value_t = 4000)]
+    pub(crate) train_images: usize,
+
+    /// Test images of the built-in set
+    #[arg(long, value_name = "IMAGES", default_value_t = 1000)]
+    pub(crate) test_images: usize,
+
+    /// TOML file of these options without the dashes, such as `batch-size = 64`; an option on the
+    /// command line wins
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// A CIFAR ResNet.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ModelName {
+    Resnet20,
+    Resnet32,
+    Resnet44,
+    Resnet56,
+    Resnet110,
+}
+
+impl ModelName {
+    pub(crate) fn depth(self) -> usize {
+        match self {
+            ModelName::Resnet20 => 20,
+            ModelName::Resnet32 => 32,
+            ModelName::Resnet44 => 44,
+            ModelName::Resnet56 => 56,
+            ModelName::Resnet110 => 110,
+        }
+    }
+}
+
+/// A family of learning rates.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum ScheduleName {
+    /// A tenth after 1/2 and after 3/4 of the steps, the paper's
+    Step,
+    /// Up over the first 1/20 of the steps, then half a cosine down to 0
+    Cosine,
+    /// Up over the first 3/10 of the steps, then down to almost 0: the best in few epochs
+    OneCycle,
+}
+
+impl Args {
+    /// The command line; options that it lacks come from the file of `--config`.
+    pub(crate) fn parse_with_config_file() -> Result<Args> {
+        let args = Args::parse();
+        let Some(path) = &args.config else { return Ok(args) };
+        let context = || format!("cannot use the configuration {}", path.display());
+        let from_file = options_of_file(path).with_context(context)?;
+        let program = || std::env::args_os().take(1);
+        // Alone first: a bad value is then the file's.
+        Args::try_parse_from(program().chain(from_file.clone())).with_context(context)?;
+        Ok(Args::parse_from(program().chain(from_file).chain(std::env::args_os().skip(1))))
+    }
+
+    pub(crate) fn uses_built_in(&self) -> bool {
+        self.data.is_none() && !self.download
+    }
+
+    pub(crate) fn data_dir(&self) -> &Path {
+        self.data.as_deref().unwrap_or(Path::new("data"))
+    }
+
+    pub(crate) fn out_dir(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| {
+            let dense = if self.dense { "-dense" } else { "" };
+            format!("runs/resnet{}{dense}-seed{}", self.model.depth(), self.seed).into()
+        })
+    }
+}
+
+/// The keys of a TOML file as options of the command line.
+fn options_of_file(path: &Path) -> Result<Vec<OsString>> {
+    let table: Table = fs::read_to_string(path)?.parse()?;
+    let command = Args::command();
+    let known = || command.get_arguments().filter(|arg| arg.get_id() != "config");
+    let mut options = Vec::new();
+    for (key, value) in &table {
+        let Some(arg) = known().find(|arg| arg.get_long() == Some(key)) else {
+            let names: Vec<_> = known().filter_map(|arg| arg.get_long()).collect();
+            bail!("unknown key `{key}`; the keys are {}", names.join(", "));
+        };
+        match (value, arg.get_action().takes_values()) {
+            (Value::Boolean(true), false) => options.push(format!("--{key}").into()),
+            (Value::Boolean(false), false) => {}
+            (Value::String(text), true) => options.push(format!("--{key}={text}").into()),
+            (Value::Integer(_) | Value::Float(_), true) => {
+                options.push(format!("--{key}={value}").into());
+            }
+            (_, true) => bail!("`{key} = {value}`: expected a number or a string"),
+            (_, false) => bail!("`{key} = {value}`: expected true or false"),
+        }
+    }
+    Ok(options)
+}

@@ -1,0 +1,50 @@
+//! Trains a gated ResNet, or the plain one with the same recipe, on CIFAR or on the built-in set.
+
+mod args;
+#[path = "../common/data.rs"]
+mod data;
+mod download;
+#[path = "../common/evaluation.rs"]
+mod evaluation;
+mod progress;
+mod recipe;
+mod run_folder;
+#[path = "../common/table.rs"]
+mod table;
+mod training;
+
+use anyhow::{Context, Result};
+
+use crate::args::Args;
+use crate::data::Data;
+use crate::download::Archive;
+use crate::recipe::Recipe;
+use crate::run_folder::RunFolder;
+use crate::training::Training;
+
+/// The official archive; its page states the checksum.
+const CIFAR_10: Archive<'static> = Archive {
+    url: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+    md5: "c32a1d4ab5d03f1284b67883e8d87530",
+    folder: "cifar-10-batches-bin",
+};
+
+fn main() -> Result<()> {
+    let args = Args::parse_with_config_file()?;
+    let recipe = Recipe::new(&args)?;
+    if let Some(threads) = args.threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
+    }
+    if args.download {
+        CIFAR_10.fetch(args.data_dir())?;
+    }
+    let data = match args.uses_built_in() {
+        true => Data::built_in(args.seed, args.train_images, args.test_images),
+        false => Data::cifar(args.data_dir())?,
+    };
+    // Everything that can be wrong with the input is known here, and nothing has been written.
+    let mut training = Training::new(recipe, data)?;
+    let mut folder = RunFolder::create(&args.out_dir(), args.overwrite)?;
+    training.run(&mut folder)
+}

@@ -1,0 +1,106 @@
+//! What a user sees during training: a bar on a terminal, a line per epoch everywhere.
+
+use std::io::{IsTerminal, stderr};
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::run_folder::Metrics;
+use crate::table::percent;
+
+/// Progress on stderr.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    epochs: usize,
+}
+
+/// Sums over the images of an epoch so far.
+pub(crate) struct EpochSums {
+    start: Instant,
+    pub(crate) images: usize,
+    correct: usize,
+    loss: f64,
+    open: f64,
+}
+
+impl Progress {
+    pub(crate) fn new(epochs: usize, steps: usize) -> Result<Progress> {
+        let bar = if stderr().is_terminal() {
+            let style = "{prefix} [{bar:30}] {msg} eta {eta}";
+            ProgressBar::new(steps as u64)
+                .with_style(ProgressStyle::with_template(style)?.progress_chars("=> "))
+        } else {
+            ProgressBar::hidden()
+        };
+        Ok(Progress { bar, epochs })
+    }
+
+    /// A step is done.
+    pub(crate) fn step(&self, epoch: usize, sums: &EpochSums) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+        self.bar.set_message(format!(
+            "loss {:.3} acc {} gates {} {:.0} images/s",
+            sums.loss(),
+            percent(sums.accuracy()),
+            percent(sums.gate_density()),
+            sums.images as f64 / sums.elapsed().as_secs_f64()
+        ));
+        self.bar.inc(1);
+    }
+
+    /// An epoch is done.
+    pub(crate) fn epoch(&self, metrics: &Metrics) {
+        let line = format!(
+            "epoch {}/{}: loss {:.4}, accuracy train {}, test {}, gates open {}, MACs {:.3}x, \
+             {:.0} images/s, {:.1} s",
+            metrics.epoch,
+            self.epochs,
+            metrics.train_loss,
+            percent(metrics.train_accuracy),
+            percent(metrics.test_accuracy),
+            percent(metrics.gate_density),
+            metrics.macs_ratio,
+            metrics.images_per_second,
+            metrics.seconds
+        );
+        self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    pub(crate) fn finish(self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl EpochSums {
+    pub(crate) fn new() -> EpochSums {
+        EpochSums { start: Instant::now(), images: 0, correct: 0, loss: 0.0, open: 0.0 }
+    }
+
+    /// Adds a batch of `images` with its means.
+    pub(crate) fn add(&mut self, images: usize, correct: usize, loss: f32, gate_density: f64) {
+        self.images += images;
+        self.correct += correct;
+        self.loss += images as f64 * f64::from(loss);
+        self.open += images as f64 * gate_density;
+    }
+
+    pub(crate) fn loss(&self) -> f64 {
+        self.loss / self.images as f64
+    }
+
+    pub(crate) fn accuracy(&self) -> f64 {
+        self.correct as f64 / self.images as f64
+    }
+
+    fn gate_density(&self) -> f64 {
+        self.open / self.images as f64
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
+    }
+}

@@ -1,0 +1,124 @@
+//! What is trained and how: the command line with its defaults settled and its values checked.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, ensure};
+use gaternet::core::data::{Augment, LoaderConfig};
+use gaternet::core::optim::{Decay, Schedule, SgdConfig};
+use gaternet::models::{GatedResNet, GatedResNetConfig, Model, ResNet, ResNetConfig};
+
+use crate::args::{Args, ScheduleName};
+
+/// A complete, checked description of a training run; only the data is missing.
+pub(crate) struct Recipe {
+    pub(crate) depth: usize,
+    /// Gater depth and bottleneck; `None` for the plain backbone.
+    pub(crate) gater: Option<(usize, usize)>,
+    pub(crate) lambda: f32,
+    pub(crate) epochs: usize,
+    pub(crate) batch_size: usize,
+    pub(crate) schedule_name: ScheduleName,
+    pub(crate) schedule: Schedule,
+    pub(crate) weight_decay: f32,
+    pub(crate) seed: u64,
+}
+
+impl Recipe {
+    pub(crate) fn new(args: &Args) -> Result<Recipe> {
+        let counts = [
+            ("--epochs", args.epochs),
+            ("--batch-size", Some(args.batch_size)),
+            ("--threads", args.threads),
+            ("--train-images", Some(args.train_images)),
+            ("--test-images", Some(args.test_images)),
+        ];
+        for (flag, count) in counts {
+            ensure!(count != Some(0), "{flag} 0: must be at least 1");
+        }
+        let schedule_name = args.schedule;
+        let default_lr = if schedule_name == ScheduleName::OneCycle { 0.2 } else { 0.1 };
+        let default_decay = if schedule_name == ScheduleName::Step { 1e-4 } else { 5e-4 };
+        let lr = args.lr.unwrap_or(default_lr);
+        let weight_decay = args.weight_decay.unwrap_or(default_decay);
+        let numbers = [
+            ("--lambda", f64::from(args.lambda)),
+            ("--lr", lr),
+            ("--weight-decay", f64::from(weight_decay)),
+        ];
+        for (flag, number) in numbers {
+            let good = number.is_finite() && number >= 0.0;
+            ensure!(good, "{flag} {number}: must be finite and not negative");
+        }
+        let recipe = Recipe {
+            depth: args.model.depth(),
+            gater: (!args.dense).then_some((args.gater_depth, args.bottleneck)),
+            lambda: args.lambda,
+            epochs: args.epochs.unwrap_or(if args.uses_built_in() { 4 } else { 15 }),
+            batch_size: args.batch_size,
+            schedule_name,
+            schedule: schedule(schedule_name, lr),
+            weight_decay,
+            seed: args.seed,
+        };
+        recipe.schedule.validate()?;
+        if recipe.gater.is_some() {
+            recipe.gated_config(1).validate()?;
+        }
+        Ok(recipe)
+    }
+
+    /// The model with fresh weights.
+    pub(crate) fn model(&self, classes: usize) -> Result<Model> {
+        Ok(match self.gater {
+            Some(_) => Model::Gated(GatedResNet::new(self.gated_config(classes), self.seed)?),
+            None => {
+                let config = ResNetConfig { depth: self.depth, classes };
+                Model::Plain(ResNet::new(config, self.seed)?)
+            }
+        })
+    }
+
+    fn gated_config(&self, classes: usize) -> GatedResNetConfig {
+        let mut config = GatedResNetConfig::cifar(self.depth, classes);
+        if let Some((depth, bottleneck)) = self.gater {
+            (config.gater_depth, config.bottleneck) = (depth, bottleneck);
+        }
+        config
+    }
+
+    pub(crate) fn loader(&self) -> LoaderConfig {
+        let (batch_size, seed) = (self.batch_size, self.seed);
+        LoaderConfig { batch_size, shuffle: true, seed, augment: Augment::train() }
+    }
+
+    pub(crate) fn sgd(&self) -> SgdConfig {
+        SgdConfig { weight_decay: self.weight_decay, ..SgdConfig::default() }
+    }
+
+    /// For the checkpoint: what its numbers came from. The model adds its own configuration.
+    pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
+        let mut entries = vec![
+            ("batch_size", self.batch_size.to_string()),
+            ("epochs", self.epochs.to_string()),
+            ("learning_rate", self.schedule.peak.to_string()),
+            ("schedule", format!("{:?}", self.schedule_name)),
+            ("seed", self.seed.to_string()),
+            ("weight_decay", self.weight_decay.to_string()),
+        ];
+        if self.gater.is_some() {
+            entries.push(("lambda", self.lambda.to_string()));
+        }
+        entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+fn schedule(name: ScheduleName, peak: f64) -> Schedule {
+    let (warmup, decay) = match name {
+        ScheduleName::Step => (0.0, Decay::Step { milestones: vec![0.5, 0.75], gamma: 0.1 }),
+        ScheduleName::Cosine => (0.05, Decay::Cosine { last: 0.0 }),
+        ScheduleName::OneCycle => {
+            (0.0, Decay::OneCycle { pct_start: 0.3, div: 25.0, final_div: 1e4 })
+        }
+    };
+    Schedule { peak, warmup, decay }
+}
