@@ -1,7 +1,5 @@
 //! A file of reference values, and the comparison with what this library computes.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -10,88 +8,34 @@ use gaternet::core::checkpoint::{Checkpoint, TensorValue};
 use gaternet::core::gate::{SemHashDraw, soft};
 use gaternet::core::nn::{Module, State};
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
-use gaternet::core::{Ctx, Gradients, Tensor, ops};
-use gaternet::models::{GatedOutput, GatedResNet, GatedResNetConfig, ResNetConfig};
+use gaternet::core::{Ctx, Gradients, Parameter, Tensor, ops};
+use gaternet::models::{GatedOutput, GatedResNet, GatedResNetConfig, Loss, ResNetConfig};
 
-/// How far a group of values may be from the reference.
-#[derive(Debug, Clone, Copy)]
-pub enum Measure {
-    /// Largest absolute difference.
-    Absolute(f64),
-    /// Difference over the size of the reference.
-    Relative(f64),
-    /// L2 norm of the difference over that of the reference, the largest of all tensors.
-    RelativeL2(f64),
+use crate::group::{Group, Measure};
+use crate::kinks::{self, Nudge};
+
+/// Bound of every gradient.
+pub(crate) const GRADIENT: Measure = Measure::RelativeL2(1e-3);
+
+/// The errors of all groups, and the biases that had to be moved for them.
+pub(crate) struct Comparison {
+    pub(crate) groups: Vec<Group>,
+    pub(crate) nudges: Vec<Nudge>,
 }
 
-impl Measure {
-    fn bound(self) -> f64 {
-        match self {
-            Measure::Absolute(bound) | Measure::Relative(bound) | Measure::RelativeL2(bound) => bound,
-        }
-    }
-
-    fn error(self, got: &[f32], want: &[f32]) -> f64 {
-        let pairs = || got.iter().zip(want).map(|(g, w)| (f64::from(*g), f64::from(*w)));
-        // f64::max drops a NaN, which must count as the worst error.
-        let largest = |errors: &mut dyn Iterator<Item = f64>| {
-            errors.fold(0.0, |worst: f64, e| if e.is_nan() { f64::INFINITY } else { worst.max(e) })
-        };
-        match self {
-            Measure::Absolute(_) => largest(&mut pairs().map(|(g, w)| (g - w).abs())),
-            Measure::Relative(_) => {
-                largest(&mut pairs().map(|(g, w)| (g - w).abs() / w.abs().max(f64::MIN_POSITIVE)))
-            }
-            Measure::RelativeL2(_) => {
-                let norm = |sum: f64| if sum.is_nan() { f64::INFINITY } else { sum.sqrt() };
-                let difference = norm(pairs().map(|(g, w)| (g - w).powi(2)).sum());
-                difference / norm(pairs().map(|(_, w)| w * w).sum()).max(f64::MIN_POSITIVE)
-            }
-        }
-    }
-}
-
-/// The worst error of tensors that share a bound.
-#[derive(Debug)]
-pub struct Group {
-    name: &'static str,
-    measure: Measure,
-    error: f64,
-    worst: String,
-}
-
-impl Group {
-    fn new(name: &'static str, measure: Measure) -> Group {
-        Group { name, measure, error: 0.0, worst: String::new() }
-    }
-
-    fn add(&mut self, name: &str, got: &[f32], want: &[f32]) -> Result<()> {
-        ensure!(got.len() == want.len(), "{name}: {} values, not {}", got.len(), want.len());
-        let error = self.measure.error(got, want);
-        if error > self.error || self.worst.is_empty() {
-            self.error = error;
-            name.clone_into(&mut self.worst);
-        }
-        Ok(())
-    }
-
-    /// Whether every tensor of the group is within its bound.
-    pub fn passes(&self) -> bool {
-        self.error <= self.measure.bound()
-    }
-}
-
-impl fmt::Display for Group {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verdict = if self.passes() { "" } else { "  FAILED" };
-        let (error, bound) = (self.error, self.measure.bound());
-        write!(f, "{:<44} {error:>12.3e} {bound:>10.0e}  {}{verdict}", self.name, self.worst)
-    }
+/// A training pass.
+pub(crate) struct Pass {
+    draw: SemHashDraw,
+    output: GatedOutput,
+    loss: Loss,
+    gradients: Gradients,
 }
 
 /// The contents of a reference file.
-pub struct Reference {
+pub(crate) struct Reference {
     file: Checkpoint,
+    /// State before the step.
+    before: Checkpoint,
     model: GatedResNet,
     lambda: f32,
     optimizer: SgdConfig,
@@ -99,7 +43,7 @@ pub struct Reference {
 
 impl Reference {
     /// Reads the file and builds its model, with the state before the step.
-    pub fn load(path: &Path) -> Result<Reference> {
+    pub(crate) fn load(path: &Path) -> Result<Reference> {
         let file = Checkpoint::load(path)?;
         let depth = metadata(&file, "depth")?;
         let backbone = ResNetConfig { depth, classes: metadata(&file, "classes")? };
@@ -111,15 +55,14 @@ impl Reference {
         let model = GatedResNet::new(config, 0)?;
         let mut before = file.clone();
         before.tensors.retain(|name, _| name.starts_with("backbone.") || name.starts_with("gater."));
-        before.load_into(&model.state())?;
         let optimizer = file.metadata.get("optimizer").map_or("", String::as_str);
         let optimizer = parse_optimizer(optimizer)?;
         let lambda = metadata(&file, "lambda")?;
-        Ok(Reference { file, model, lambda, optimizer })
+        Ok(Reference { file, before, model, lambda, optimizer })
     }
 
     /// What is compared, in a line.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let config = self.model.config();
         format!(
             "gated ResNet-{}, {} classes, {} gates; gater ResNet-{}, bottleneck {}; lambda {}",
@@ -133,33 +76,47 @@ impl Reference {
     }
 
     /// Repeats the computation: an evaluation pass, a training pass, its gradients, one step.
-    pub fn compare(&self) -> Result<Vec<Group>> {
-        let images = self.tensor("input.images")?;
-        let mut groups = self.evaluation(images)?;
+    pub(crate) fn compare(&self) -> Result<Comparison> {
+        self.before.load_into(&self.model.state())?;
+        let mut groups = self.evaluation(self.tensor("input.images")?)?;
+        let (nudges, pass) = kinks::resolve(self)?;
+        groups.extend(self.training(&pass)?);
+        groups.extend(self.gradients(&pass)?);
+        Sgd::new(self.model.parameters(), self.optimizer)?.step(&pass.gradients)?;
+        groups.extend(self.state_after_step()?);
+        Ok(Comparison { groups, nudges })
+    }
+
+    /// The training pass and its gradients, from the state before the step with some biases moved.
+    pub(crate) fn training_pass(&self, nudges: &[Nudge]) -> Result<Pass> {
+        self.before.load_into(&self.model.state())?;
+        for (name, parameter) in self.model.parameters() {
+            for nudge in nudges.iter().filter(|nudge| nudge.parameter == name) {
+                parameter.update(|bias| bias[nudge.channel] += nudge.by);
+            }
+        }
         let labels = self.integers("input.labels")?;
         let labels: Vec<usize> =
             labels.iter().map(|label| usize::try_from(*label)).collect::<Result<_, _>>()?;
         let discrete = self.integers("input.discrete")?.iter().map(|flag| *flag != 0).collect();
         let draw = SemHashDraw { noise: self.tensor("input.noise")?.clone(), discrete };
-
-        let mut sgd = Sgd::new(self.model.parameters(), self.optimizer)?;
+        let images = self.tensor("input.images")?;
         let output = self.model.forward_with_draw(images, &draw, &Ctx::train(0))?;
         let loss = output.loss(&labels, self.lambda)?;
-        groups.extend(self.training(&output, &draw)?);
-        let mut losses = Group::new("training losses, relative", Measure::Relative(1e-5));
-        for (name, value) in [
-            ("train.cross_entropy", &loss.cross_entropy),
-            ("train.gate_l1", &loss.gate_l1),
-            ("train.loss", &loss.total),
-        ] {
-            losses.add(name, value.data(), self.tensor(name)?.data())?;
-        }
-        groups.push(losses);
         let gradients = loss.total.backward_retaining(&[output.gates.values()])?;
-        groups.extend(self.gradients(&gradients, output.gates.values())?);
-        sgd.step(&gradients)?;
-        groups.extend(self.state_after_step()?);
-        Ok(groups)
+        Ok(Pass { draw, output, loss, gradients })
+    }
+
+    /// Gradients of the parameters beside the reference's: (name, computed, reference).
+    pub(crate) fn parameter_gradients<'a>(
+        &'a self,
+        pass: &'a Pass,
+    ) -> Result<Vec<(String, &'a [f32], &'a [f32])>> {
+        let pair = |(name, parameter): (String, Parameter)| {
+            let want = self.tensor(&format!("grad.{name}"))?;
+            Ok((name, pass.gradients.get(&parameter)?.data(), want.data()))
+        };
+        self.model.parameters().into_iter().map(pair).collect()
     }
 
     fn evaluation(&self, images: &Tensor) -> Result<Vec<Group>> {
@@ -171,24 +128,32 @@ impl Reference {
         ])
     }
 
-    fn training(&self, output: &GatedOutput, draw: &SemHashDraw) -> Result<Vec<Group>> {
-        let soft_gates = soft(&ops::add(&output.preact.detach(), &draw.noise)?)?;
+    fn training(&self, pass: &Pass) -> Result<Vec<Group>> {
+        let output = &pass.output;
+        let soft_gates = soft(&ops::add(&output.preact.detach(), &pass.draw.noise)?)?;
+        let mut losses = Group::new("training, losses (relative)", Measure::Relative(1e-5));
+        for (name, value) in [
+            ("train.cross_entropy", &pass.loss.cross_entropy),
+            ("train.gate_l1", &pass.loss.gate_l1),
+            ("train.loss", &pass.loss.total),
+        ] {
+            losses.add(name, value.data(), self.tensor(name)?.data())?;
+        }
         Ok(vec![
             self.group("train.soft_gates", "training, soft gates", 1e-5, &soft_gates)?,
             self.group("train.gates", "training, mixed gates", 1e-5, output.gates.values())?,
             self.group("train.logits", "training, logits", 1e-3, &output.logits)?,
+            losses,
         ])
     }
 
-    fn gradients(&self, gradients: &Gradients, gates: &Tensor) -> Result<Vec<Group>> {
-        let measure = Measure::RelativeL2(1e-3);
-        let mut of_gates = Group::new("gradient of the gates, relative L2", measure);
-        of_gates.add("grad.gates", gradients.of(gates)?.data(), self.tensor("grad.gates")?.data())?;
-        let mut of_parameters = Group::new("gradients of the parameters, relative L2", measure);
-        for (name, parameter) in self.model.parameters() {
-            let name = format!("grad.{name}");
-            let want = self.tensor(&name)?;
-            of_parameters.add(&name, gradients.get(&parameter)?.data(), want.data())?;
+    fn gradients(&self, pass: &Pass) -> Result<Vec<Group>> {
+        let mut of_gates = Group::new("gradient of the gates (relative L2)", GRADIENT);
+        let got = pass.gradients.of(pass.output.gates.values())?;
+        of_gates.add("grad.gates", got.data(), self.tensor("grad.gates")?.data())?;
+        let mut of_parameters = Group::new("gradients of the parameters (relative L2)", GRADIENT);
+        for (name, got, want) in self.parameter_gradients(pass)? {
+            of_parameters.add(&format!("grad.{name}"), got, want)?;
         }
         Ok(vec![of_gates, of_parameters])
     }
@@ -226,8 +191,8 @@ impl Reference {
     }
 
     fn value(&self, name: &str) -> Result<&TensorValue> {
-        let tensors: &BTreeMap<_, _> = &self.file.tensors;
-        tensors.get(name).with_context(|| format!("{}: no `{name}`", self.file.path.display()))
+        let value = self.file.tensors.get(name);
+        value.with_context(|| format!("{}: no `{name}`", self.file.path.display()))
     }
 
     fn tensor(&self, name: &str) -> Result<&Tensor> {
