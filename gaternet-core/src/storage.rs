@@ -57,6 +57,12 @@ pub fn take_zeroed(len: usize) -> Vec<f32> {
     }
 }
 
+/// Bytes of buffers that no tensor uses.
+#[must_use]
+pub fn idle_bytes() -> usize {
+    pool().idle * size_of::<f32>()
+}
+
 /// Frees every buffer that no tensor uses.
 pub fn release() {
     let mut pool = pool();

@@ -111,3 +111,109 @@ fn add(op: &'static str, mut sum: Tensor, mut gradient: Tensor) -> Result<Tensor
     elementwise::add(isa, sum.data(), gradient.data(), &mut data)?;
     Tensor::new(data, sum.shape())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::autograd::Backward;
+    use crate::ctx::Ctx;
+    use crate::ops;
+    use crate::parameter::Parameter;
+
+    fn tensor(values: &[f32]) -> Tensor {
+        Tensor::new(values.to_vec(), [values.len()]).expect("one row")
+    }
+
+    fn gradients(y: &Tensor) -> Gradients {
+        ops::sum(y).and_then(|loss| loss.backward()).expect("in a graph")
+    }
+
+    #[test]
+    fn every_use_of_a_value_adds_to_its_gradient() {
+        let x = tensor(&[2.0, 3.0]).leaf();
+        // (x + x) · x + x = 2x² + x
+        let doubled = ops::add(&x, &x).expect("one shape");
+        let y = ops::mul(&doubled, &x).and_then(|p| ops::add(&p, &x)).expect("one shape");
+        assert_eq!(gradients(&y).of(&x).expect("a leaf").data(), [9.0, 13.0]);
+    }
+
+    #[test]
+    fn sums_in_place_leave_other_gradients_alone() {
+        let (a, b) = (tensor(&[1.0]).leaf(), tensor(&[1.0]).leaf());
+        // The gradient of `sum` is handed to both a and b; a has another use.
+        let sum = ops::add(&a, &b).expect("one shape");
+        let y = ops::add(&sum, &ops::scale(&a, 5.0).expect("any")).expect("one shape");
+        let loss = ops::sum(&y).expect("any");
+        let grads = loss.backward_retaining(&[&sum, &y]).expect("in a graph");
+        for (tensor, want) in [(&a, 6.0), (&b, 1.0), (&sum, 1.0), (&y, 1.0)] {
+            assert_eq!(grads.of(tensor).expect("a leaf or retained").data(), [want]);
+        }
+        // The graph is as it was: a second walk gives the same.
+        assert_eq!(loss.backward().expect("in a graph").of(&a).expect("a leaf").data(), [6.0]);
+    }
+
+    #[test]
+    fn a_parameter_has_one_gradient_however_often_it_is_read() {
+        let parameter = Parameter::new(tensor(&[4.0]));
+        let ctx = Ctx::train(0);
+        let y = ops::mul(&parameter.value(&ctx), &parameter.clone().value(&ctx));
+        let grads = gradients(&y.expect("one shape"));
+        assert_eq!(grads.get(&parameter).expect("used").data(), [8.0]);
+    }
+
+    #[test]
+    fn a_missing_gradient_is_an_error_that_says_why() {
+        let (x, unused) = (tensor(&[1.0]).leaf(), tensor(&[1.0]).leaf());
+        let middle = ops::scale(&x, 2.0).expect("any");
+        let grads = gradients(&middle);
+        let why = |result: Result<&Tensor>| result.expect_err("none").to_string();
+        assert!(why(grads.of(&unused)).contains("not computed from it"));
+        assert!(why(grads.of(&middle)).contains("not retained"));
+        assert!(why(grads.of(&x.detach())).contains("in no graph"));
+        assert!(why(grads.get(&Parameter::new(tensor(&[1.0, 2.0])))).contains("(2,)"));
+    }
+
+    #[test]
+    fn only_a_tracked_scalar_has_gradients() {
+        let x = tensor(&[1.0, 2.0]);
+        assert!(x.leaf().backward().expect_err("2 elements").to_string().contains("(2,)"));
+        let untracked = ops::sum(&x).expect("any");
+        assert!(matches!(untracked.backward(), Err(Error::MissingGradient { .. })));
+    }
+
+    #[derive(Debug)]
+    struct Forgetful;
+
+    impl Backward for Forgetful {
+        fn name(&self) -> &'static str {
+            "forgetful"
+        }
+
+        fn backward(&self, _grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
+            Ok(vec![None])
+        }
+    }
+
+    #[test]
+    fn an_op_that_forgets_a_gradient_is_named() {
+        let x = tensor(&[1.0]).leaf();
+        let y = Tensor::from_op(vec![1.0], [], &[&x], |_| Forgetful).expect("a scalar");
+        let text = y.backward().expect_err("forgotten").to_string();
+        assert!(text.contains("an input of forgetful"), "{text}");
+    }
+
+    #[test]
+    fn a_deep_graph_overflows_no_stack() {
+        let small_stack = std::thread::Builder::new().stack_size(128 * 1024);
+        let deep = || {
+            let x = tensor(&[1.0]).leaf();
+            let mut y = x.clone();
+            for _ in 0..100_000 {
+                y = ops::mul(&y, &tensor(&[1.0])).expect("one shape");
+            }
+            gradients(&y).of(&x).expect("a leaf").data()[0]
+        };
+        let grad = small_stack.spawn(deep).expect("a thread").join().expect("no overflow");
+        assert_eq!(grad, 1.0);
+    }
+}

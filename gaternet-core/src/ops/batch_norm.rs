@@ -56,7 +56,9 @@ pub struct BatchStats {
 
 /// `y = relu(z · gates + residual)` with `z = weight · (x - mean) / sqrt(var + eps) + bias`, all
 /// (N, C, H, W), and the statistics if they are the batch's. A plane whose gate is 0 adds exactly
-/// +0, whatever x holds there; its gate has a gradient all the same.
+/// +0, whatever x holds there; its gate has a gradient all the same, where the ReLU passes one. It
+/// passes none at 0: to train gates that are off and have no residual, put them after the ReLU with
+/// [`gate`](super::gate()).
 ///
 /// # Errors
 /// [`Error::Shape`] if the shapes do not fit, or the statistics are the batch's and a channel has

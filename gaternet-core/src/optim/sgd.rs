@@ -187,3 +187,139 @@ impl Optimizer for Sgd {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use gaternet_kernels::reference::sgd as reference;
+
+    use super::*;
+    use crate::ctx::Ctx;
+    use crate::ops;
+
+    const NAMES: [&str; 2] = ["a", "b"];
+
+    fn parameters() -> Vec<(String, Parameter)> {
+        let value = |shift: f32| {
+            Tensor::new((0..5).map(|i| i as f32 * 0.3 - shift).collect(), [5]).expect("5 values")
+        };
+        let parameter =
+            |(name, shift): (&str, f32)| (name.to_owned(), Parameter::new(value(shift)));
+        NAMES.into_iter().zip([0.7, 0.2]).map(parameter).collect()
+    }
+
+    /// Of the sum of squares: twice the values.
+    fn gradients(parameters: &[(String, Parameter)]) -> Gradients {
+        let ctx = Ctx::train(0);
+        let squares = |parameter: &Parameter| {
+            let value = parameter.value(&ctx);
+            ops::mul(&value, &value).and_then(|squares| ops::sum(&squares)).expect("one shape")
+        };
+        let mut losses = parameters.iter().map(|(_, parameter)| squares(parameter));
+        let first = losses.next().expect("at least one");
+        let loss = losses.fold(first, |sum, loss| ops::add(&sum, &loss).expect("scalars"));
+        loss.backward().expect("in a graph")
+    }
+
+    fn values(parameters: &[(String, Parameter)]) -> Vec<Vec<f32>> {
+        parameters.iter().map(|(_, parameter)| parameter.tensor().data().to_vec()).collect()
+    }
+
+    fn widen(x: &[f32]) -> Vec<f64> {
+        x.iter().map(|&x| f64::from(x)).collect()
+    }
+
+    #[test]
+    fn five_steps_follow_the_reference() {
+        let plain = SgdConfig { momentum: 0.0, nesterov: false, ..SgdConfig::default() };
+        let heavy = SgdConfig { nesterov: false, dampening: 0.2, ..SgdConfig::default() };
+        for config in [SgdConfig::default(), plain, heavy] {
+            let parameters = parameters();
+            let mut sgd = Sgd::new(parameters.clone(), config).expect("in range");
+            let mut want: Vec<Vec<f64>> = values(&parameters).iter().map(|x| widen(x)).collect();
+            let mut velocities = vec![vec![0.0; 5]; 2];
+            let SgdConfig { learning_rate: lr, momentum, dampening, weight_decay, nesterov } =
+                config;
+            let kernel = kernel::SgdConfig { lr, momentum, dampening, weight_decay, nesterov };
+            for step in 0..5 {
+                sgd.step(&gradients(&parameters)).expect("all have gradients");
+                for (want, velocity) in want.iter_mut().zip(&mut velocities) {
+                    let grad: Vec<f64> = want.iter().map(|x| 2.0 * x).collect();
+                    let moved = reference::step(&kernel, step == 0, want, velocity, &grad);
+                    (*want, *velocity) = moved;
+                }
+                for (got, want) in values(&parameters).iter().zip(&want) {
+                    for (got, want) in widen(got).iter().zip(want) {
+                        let error = (got - want).abs();
+                        assert!(error < 1e-5, "{config:?}, step {step}: {got}, not {want}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_resumed_run_repeats_the_uninterrupted_one_bit_by_bit() {
+        let whole = parameters();
+        let mut sgd = Sgd::new(whole.clone(), SgdConfig::default()).expect("in range");
+        assert!(sgd.state().is_empty(), "no velocity before the first step");
+        sgd.step(&gradients(&whole)).expect("all have gradients");
+
+        let (resumed, saved) = (parameters(), sgd.state());
+        for ((_, to), (_, from)) in resumed.iter().zip(&whole) {
+            to.set(&from.tensor()).expect("one shape");
+        }
+        let mut again = Sgd::new(resumed.clone(), SgdConfig::default()).expect("in range");
+        again.load_state(saved.clone()).expect("the same parameters");
+        for _ in 0..3 {
+            sgd.step(&gradients(&whole)).expect("all have gradients");
+            again.step(&gradients(&resumed)).expect("all have gradients");
+        }
+        assert_eq!(values(&whole), values(&resumed));
+        let at_save = saved[0].1.data();
+        assert_ne!(sgd.state()[0].1.data(), at_save, "saved velocities do not move along");
+    }
+
+    #[test]
+    fn a_missing_gradient_is_named_and_nothing_moves() {
+        let parameters = parameters();
+        let before = values(&parameters);
+        let mut sgd = Sgd::new(parameters.clone(), SgdConfig::default()).expect("in range");
+        let error = sgd.step(&gradients(&parameters[..1])).expect_err("b has none").to_string();
+        assert!(error.contains("parameter `b`"), "{error}");
+        assert_eq!(values(&parameters), before);
+        assert!(sgd.state().is_empty());
+    }
+
+    #[test]
+    fn state_of_other_parameters_is_refused() {
+        let mut sgd = Sgd::new(parameters(), SgdConfig::default()).expect("in range");
+        let velocity = |n: usize| Tensor::zeros([n]).expect("small");
+        for (name, len, text) in [("c", 5, "got c"), ("b", 4, "(4,) for b (5,)")] {
+            let error = sgd
+                .load_state(vec![("a".to_owned(), velocity(5)), (name.to_owned(), velocity(len))]);
+            let error = error.expect_err(text).to_string();
+            assert!(error.contains(text), "{error}");
+            assert!(sgd.state().is_empty());
+        }
+    }
+
+    #[test]
+    fn settings_out_of_range_are_named() {
+        let default = SgdConfig::default();
+        for (config, field) in [
+            (SgdConfig { learning_rate: -0.1, ..default }, "learning_rate"),
+            (SgdConfig { learning_rate: f32::NAN, ..default }, "learning_rate"),
+            (SgdConfig { weight_decay: f32::INFINITY, ..default }, "weight_decay"),
+            (SgdConfig { momentum: 0.0, ..default }, "nesterov"),
+        ] {
+            let error = Sgd::new(parameters(), config).expect_err(field).to_string();
+            assert!(error.contains(field), "{error}");
+        }
+        let mut sgd = Sgd::new(parameters(), default).expect("in range");
+        assert!(sgd.set_learning_rate(-1.0).is_err());
+        assert_eq!(sgd.learning_rate(), 0.1);
+        let mut twice = parameters();
+        twice[1].0 = "a".to_owned();
+        assert!(Sgd::new(twice, default).is_err(), "one name twice");
+    }
+}

@@ -2,7 +2,7 @@
 //! whatever x holds there, NaN included, does not show.
 
 use super::isa::{Isa, dispatch};
-use super::lanes::Lanes;
+use super::lanes::{BLOCK, sums_along};
 use super::parallel::for_runs;
 use crate::dims::{PlaneDims, checked_len};
 use crate::error::{Result, check_len};
@@ -44,10 +44,10 @@ pub fn backward(
     }
     if let Some(grad_gates) = grad_gates {
         let plane = dims.plane;
-        for_runs(grad_gates, 1, plane, |planes, sums| {
+        for_runs(grad_gates, 1, plane, |planes, products| {
             let at = planes.start * plane..planes.end * plane;
             let (x, grad_y) = (&x[at.clone()], &grad_y[at]);
-            dispatch!(isa, plane_products(plane: usize, x: &[f32], grad_y: &[f32], sums: &mut [f32]));
+            dispatch!(isa, plane_products(isa: Isa, plane: usize, x: &[f32], grad_y: &[f32], products: &mut [f32]));
         });
     }
     Ok(())
@@ -86,18 +86,14 @@ fn scale_planes(plane: usize, x: &[f32], gates: &[f32], y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn plane_products(plane: usize, x: &[f32], grad_y: &[f32], sums: &mut [f32]) {
-    /// Elements summed in f32 before f64 takes over.
-    const BLOCK: usize = 4096;
-    for (i, sum) in sums.iter_mut().enumerate() {
+fn plane_products(isa: Isa, plane: usize, x: &[f32], grad_y: &[f32], products: &mut [f32]) {
+    for (i, product) in products.iter_mut().enumerate() {
         let at = i * plane..(i + 1) * plane;
         let mut total = 0.0;
         for (x, grad) in x[at.clone()].chunks(BLOCK).zip(grad_y[at].chunks(BLOCK)) {
-            let mut lanes = Lanes::new();
-            lanes.add([x, grad], |[x, grad]| [x * grad]);
-            total += lanes.totals()[0];
+            total += sums_along(isa, 0.0, x, grad)[1];
         }
-        *sum = total as f32;
+        *product = total as f32;
     }
 }
 

@@ -11,11 +11,11 @@ const GRAIN: usize = 16 * 1024;
 
 /// Calls `f(indices, their part of out)` until all indices are covered. An index owns `unit`
 /// elements of `out` and stands for `work` elements of work.
-pub(crate) fn for_runs(
-    out: &mut [f32],
+pub(crate) fn for_runs<T: Send>(
+    out: &mut [T],
     unit: usize,
     work: usize,
-    f: impl Fn(Range<usize>, &mut [f32]) + Sync,
+    f: impl Fn(Range<usize>, &mut [T]) + Sync,
 ) {
     if out.is_empty() {
         return;
@@ -29,13 +29,4 @@ pub(crate) fn for_runs(
         let first = i * run;
         f(first..first + out.len() / unit, out);
     });
-}
-
-/// Calls `f(0)` to `f(tasks - 1)`, each of which stands for `work` elements of work.
-pub(crate) fn for_tasks(tasks: usize, work: usize, f: impl Fn(usize) + Sync + Send) {
-    if tasks.saturating_mul(work) <= SERIAL {
-        (0..tasks).for_each(f);
-    } else {
-        (0..tasks).into_par_iter().with_min_len((GRAIN / work).max(1)).for_each(f);
-    }
 }

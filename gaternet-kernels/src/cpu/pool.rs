@@ -1,13 +1,10 @@
 //! Average pools: over whole planes, and over windows without padding.
 
 use super::isa::{Isa, dispatch};
-use super::lanes::Lanes;
+use super::lanes::{BLOCK, sum};
 use super::parallel::for_runs;
 use crate::dims::{PlaneDims, PoolDims, checked_len};
 use crate::error::{KernelError, Result, check_len};
-
-/// Elements summed in f32 before f64 takes over.
-const BLOCK: usize = 4096;
 
 /// Mean of each plane: y (N, C) of x (N, C, H, W).
 ///
@@ -18,7 +15,7 @@ pub fn global_avg_forward(isa: Isa, dims: PlaneDims, x: &[f32], y: &mut [f32]) -
     let plane = dims.plane;
     for_runs(y, 1, plane, |planes, y| {
         let x = &x[planes.start * plane..planes.end * plane];
-        dispatch!(isa, plane_means(plane: usize, x: &[f32], y: &mut [f32]));
+        dispatch!(isa, plane_means(isa: Isa, plane: usize, x: &[f32], y: &mut [f32]));
     });
     Ok(())
 }
@@ -94,13 +91,11 @@ fn planes_of(dims: &PoolDims) -> [usize; 2] {
 }
 
 #[inline(always)]
-fn plane_means(plane: usize, x: &[f32], y: &mut [f32]) {
+fn plane_means(isa: Isa, plane: usize, x: &[f32], y: &mut [f32]) {
     for (x, y) in x.chunks_exact(plane).zip(y) {
         let mut total = 0.0;
         for x in x.chunks(BLOCK) {
-            let mut lanes = Lanes::new();
-            lanes.add([x], |[x]| [x]);
-            total += lanes.totals()[0];
+            total += sum(isa, x);
         }
         *y = (total / plane as f64) as f32;
     }

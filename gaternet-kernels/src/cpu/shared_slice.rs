@@ -36,18 +36,6 @@ impl<'a> SharedSlice<'a> {
         // other reference to these elements is alive is the caller's promise.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(range.start), range.len()) }
     }
-
-    /// Writes one element.
-    ///
-    /// # Safety
-    /// No part that contains it is alive, and no other task sets it at the same time.
-    ///
-    /// # Panics
-    /// If `index` does not lie within the slice.
-    pub(crate) unsafe fn set(&self, index: usize, value: f32) {
-        // SAFETY: the caller's promise is that of `part`.
-        unsafe { self.part(index..index + 1) }.fill(value);
-    }
 }
 
 #[cfg(test)]

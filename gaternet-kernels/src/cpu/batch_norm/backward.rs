@@ -1,9 +1,11 @@
 //! The backward pass of both modes.
 
 use super::{Affine, Channel, Epilogue, check, check_samples, elements};
+use std::ops::Range;
+
 use crate::cpu::isa::{Isa, dispatch};
-use crate::cpu::lanes::Lanes;
-use crate::cpu::parallel::for_tasks;
+use crate::cpu::lanes::{BLOCK, sums_along};
+use crate::cpu::parallel::for_runs;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::PlaneDims;
 use crate::error::{Result, check_len};
@@ -69,171 +71,214 @@ pub fn backward(
     if saved.batch_stats {
         check_samples(op, dims)?;
     }
-    let pass = &Pass {
-        dims,
-        affine,
-        epilogue,
-        saved,
-        grad_y,
-        grad_x: grads.x.map(SharedSlice::new),
-        grad_weight: grads.weight.map(SharedSlice::new),
-        grad_bias: grads.bias.map(SharedSlice::new),
-        grad_gates: grads.gates.map(SharedSlice::new),
-        grad_residual: grads.residual.map(SharedSlice::new),
+    let channels = Channel::all(&affine, saved.mean, saved.var);
+    let pass = &Pass { isa, dims, epilogue, saved, grad_y, channels: &channels };
+    let Grads { x: mut grad_x, weight, bias, gates, residual: mut grad_residual } = grads;
+
+    // `grad a` is kept where a gradient will stand, so that the last pass needs no y and `grad_y`:
+    // in that of the residual, which it is, or with a ReLU in that of x, which it becomes.
+    let mut scratch = Vec::new();
+    let keep = match (grad_residual.as_deref_mut(), grad_x.as_deref_mut()) {
+        (Some(residual), _) => Some(residual),
+        (None, _) if !epilogue.relu => None,
+        (None, Some(x)) => Some(x),
+        (None, None) => {
+            scratch.resize(dims.len(), 0.0);
+            Some(scratch.as_mut_slice())
+        }
     };
-    for_tasks(dims.channels, dims.batch * dims.plane, |c| {
-        dispatch!(isa, channel_backward(pass: &Pass, c: usize));
+    let keep = &keep.map(SharedSlice::new);
+    let off_planes_too = gates.is_some();
+    let mut planes = vec![Sums::default(); dims.batch * dims.channels];
+    for_runs(&mut planes, 1, dims.plane, |run, sums| {
+        let first = run.start;
+        dispatch!(isa, sum_planes(
+            pass: &Pass, off_planes_too: bool, keep: &Option<SharedSlice>, first: usize,
+            sums: &mut [Sums],
+        ));
     });
+    if let Some(gates) = gates {
+        let channels = channels.iter().cycle();
+        for ((grad, sums), channel) in gates.iter_mut().zip(&planes).zip(channels) {
+            let through = f64::from(channel.scale) * sums.of_product;
+            *grad = (through + f64::from(channel.bias) * sums.of_grad) as f32;
+        }
+    }
+    let totals = merge(pass, &planes);
+    if let Some(weight) = weight {
+        for ((grad, sums), channel) in weight.iter_mut().zip(&totals).zip(&channels) {
+            *grad = (sums.of_product * f64::from(channel.inv_std)) as f32;
+        }
+    }
+    if let Some(bias) = bias {
+        bias.iter_mut().zip(&totals).for_each(|(grad, sums)| *grad = sums.of_grad as f32);
+    }
+    if let Some(grad_x) = grad_x {
+        let through_stats = through_stats(pass, &totals);
+        let (through_stats, kept) = (through_stats.as_deref(), grad_residual.as_deref());
+        for_runs(grad_x, dims.plane, dims.plane, |run, grad_x| {
+            let first = run.start;
+            dispatch!(isa, planes_of_x(
+                pass: &Pass, through_stats: Option<&[ThroughStats]>, kept: Option<&[f32]>,
+                first: usize, grad_x: &mut [f32],
+            ));
+        });
+    }
     Ok(())
 }
 
+/// What all planes share.
 struct Pass<'a> {
+    isa: Isa,
     dims: PlaneDims,
-    affine: Affine<'a>,
     epilogue: Epilogue<'a>,
     saved: Saved<'a>,
     grad_y: &'a [f32],
-    grad_x: Option<SharedSlice<'a>>,
-    grad_weight: Option<SharedSlice<'a>>,
-    grad_bias: Option<SharedSlice<'a>>,
-    grad_gates: Option<SharedSlice<'a>>,
-    grad_residual: Option<SharedSlice<'a>>,
+    channels: &'a [Channel],
 }
 
-/// Elements summed in f32 before f64 takes over.
-const BLOCK: usize = 4096;
-
-/// Two passes over the planes of channel `c`: sums first, then the gradient of x, which needs them.
-///
-/// With a ReLU the first pass leaves `grad a` in the gradient of the residual, or else of x, so
-/// that the second needs neither y nor `grad_y`.
-#[inline(always)]
-fn channel_backward(pass: &Pass, c: usize) {
-    let Pass { dims, saved, epilogue, .. } = pass;
-    let channel = Channel::new(&pass.affine, c, saved.mean[c], saved.var[c]);
-    let planes = || (c..dims.batch * dims.channels).step_by(dims.channels);
-    let (mut grad_bias, mut grad_scale) = (0.0f64, 0.0f64);
-    for plane in planes() {
-        let gate = epilogue.gate(plane);
-        let [sum, product] = plane_sums(pass, &channel, plane, gate);
-        if gate != 0.0 {
-            grad_bias += f64::from(gate) * sum;
-            grad_scale += f64::from(gate) * product;
-        }
-        if let Some(grad_gates) = &pass.grad_gates {
-            let grad = f64::from(channel.scale) * product + f64::from(channel.bias) * sum;
-            // SAFETY: only this task touches the gates of channel `c`.
-            unsafe { grad_gates.set(plane, grad as f32) };
-        }
-    }
-    let inv_std = f64::from(channel.inv_std);
-    // SAFETY: only this task touches channel `c`.
-    unsafe {
-        if let Some(grad_weight) = &pass.grad_weight {
-            grad_weight.set(c, (grad_scale * inv_std) as f32);
-        }
-        if let Some(bias) = &pass.grad_bias {
-            bias.set(c, grad_bias as f32);
-        }
-    }
-    if let Some(grad_x) = &pass.grad_x {
-        let per_value = f64::from(channel.scale) / (dims.batch * dims.plane) as f64;
-        let through_stats = saved.batch_stats.then(|| {
-            let through_var = grad_scale * inv_std * inv_std * per_value;
-            ((grad_bias * per_value) as f32, through_var as f32)
-        });
-        for plane in planes() {
-            // SAFETY: only this task touches the planes of channel `c`, one after the other.
-            let grad_x = unsafe { grad_x.part(elements(*dims, plane)) };
-            plane_grad_x(pass, &channel, plane, epilogue.gate(plane), through_stats, grad_x);
-        }
-    }
+/// The sums of `grad a` and of `grad a · (x - mean)` over a plane; over a channel, of `grad z`.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sums {
+    of_grad: f64,
+    of_product: f64,
 }
 
-/// The sums of `grad a` and of `grad a · (x - mean)` over a plane. Those of an off plane whose gate
-/// needs no gradient are not taken: they are 0 here.
+/// What flows into each value through the mean, and through the variance per distance from it.
+#[derive(Debug, Clone, Copy)]
+struct ThroughStats {
+    mean: f32,
+    var: f32,
+}
+
+/// The sums of some planes. Those of off planes stay 0 unless they are needed too.
 #[inline(always)]
-fn plane_sums(pass: &Pass, channel: &Channel, plane: usize, gate: f32) -> [f64; 2] {
-    let Channel { mean, .. } = *channel;
-    let relu = pass.epilogue.relu;
-    let summed = gate != 0.0 || pass.grad_gates.is_some();
-    if !summed && pass.grad_residual.is_none() {
-        return [0.0; 2];
-    }
-    let kept = pass.grad_residual.as_ref().or(pass.grad_x.as_ref().filter(|_| relu));
-    let masked = |grad: f32, y: f32| if y <= 0.0 { 0.0 } else { grad };
-    let terms = |grad: f32, x: f32| [grad, grad * (x - mean)];
-    let mut totals = [0.0; 2];
-    let at = elements(pass.dims, plane);
-    let end = at.end;
-    for start in at.step_by(BLOCK) {
-        let at = start..end.min(start + BLOCK);
-        let (x, y) = (&pass.saved.x[at.clone()], &pass.saved.y[at.clone()]);
-        let grad_y = &pass.grad_y[at.clone()];
-        let mut lanes = Lanes::new();
-        if let Some(kept) = kept {
-            // SAFETY: only this task touches the planes of channel `c`, one block after the other.
-            let grad_a = unsafe { kept.part(at) };
-            if relu {
-                let masked = grad_y.iter().zip(y).map(|(grad, y)| masked(*grad, *y));
-                grad_a.iter_mut().zip(masked).for_each(|(grad_a, grad)| *grad_a = grad);
-            } else {
-                grad_a.copy_from_slice(grad_y);
-            }
+fn sum_planes(
+    pass: &Pass,
+    off_planes_too: bool,
+    keep: &Option<SharedSlice>,
+    first: usize,
+    sums: &mut [Sums],
+) {
+    for (i, sums) in sums.iter_mut().enumerate() {
+        let plane = first + i;
+        let mean = pass.channels[plane % pass.dims.channels].mean;
+        let summed = off_planes_too || pass.epilogue.gate(plane) != 0.0;
+        let plane = elements(pass.dims, plane);
+        for start in plane.clone().step_by(BLOCK) {
+            let at = start..plane.end.min(start + BLOCK);
+            let x = &pass.saved.x[at.clone()];
+            let grad_a = match keep {
+                None => &pass.grad_y[at],
+                Some(keep) => {
+                    // SAFETY: every plane is visited by one task, one block after the other.
+                    let grad_a = unsafe { keep.part(at.clone()) };
+                    write_grad_a(pass, at, grad_a);
+                    grad_a
+                }
+            };
             if summed {
-                lanes.add([grad_a, x], |[grad, x]| terms(grad, x));
+                let [of_grad, of_product] = sums_along(pass.isa, mean, x, grad_a);
+                sums.of_grad += of_grad;
+                sums.of_product += of_product;
             }
-        } else if relu {
-            lanes.add([grad_y, y, x], |[grad, y, x]| terms(masked(grad, y), x));
-        } else {
-            lanes.add([grad_y, x], |[grad, x]| terms(grad, x));
         }
-        let block = lanes.totals();
-        totals = [totals[0] + block[0], totals[1] + block[1]];
+    }
+}
+
+#[inline(always)]
+fn write_grad_a(pass: &Pass, at: Range<usize>, grad_a: &mut [f32]) {
+    let grad_y = &pass.grad_y[at.clone()];
+    if pass.epilogue.relu {
+        for ((grad_a, &grad), &y) in grad_a.iter_mut().zip(grad_y).zip(&pass.saved.y[at]) {
+            *grad_a = if y <= 0.0 { 0.0 } else { grad };
+        }
+    } else {
+        grad_a.copy_from_slice(grad_y);
+    }
+}
+
+/// The sums of each channel, (C): over its planes, times their gates.
+fn merge(pass: &Pass, planes: &[Sums]) -> Vec<Sums> {
+    let mut totals = vec![Sums::default(); pass.dims.channels];
+    for (n, sample) in planes.chunks_exact(pass.dims.channels.max(1)).enumerate() {
+        for (c, (total, sums)) in totals.iter_mut().zip(sample).enumerate() {
+            let gate = f64::from(pass.epilogue.gate(n * pass.dims.channels + c));
+            // By selection: the sums of an off plane may be NaN.
+            if gate != 0.0 {
+                total.of_grad += gate * sums.of_grad;
+                total.of_product += gate * sums.of_product;
+            }
+        }
     }
     totals
 }
 
-/// The gradient of a plane of x, from `grad a` and, with batch statistics, the gradients through
-/// mean and variance.
+/// (C), or `None` if the statistics do not depend on x.
+fn through_stats(pass: &Pass, totals: &[Sums]) -> Option<Vec<ThroughStats>> {
+    let count = (pass.dims.batch * pass.dims.plane) as f64;
+    let channel = |(sums, channel): (&Sums, &Channel)| {
+        let (scale, inv_std) = (f64::from(channel.scale), f64::from(channel.inv_std));
+        ThroughStats {
+            mean: (sums.of_grad * scale / count) as f32,
+            var: (sums.of_product * inv_std * inv_std * scale / count) as f32,
+        }
+    };
+    pass.saved.batch_stats.then(|| totals.iter().zip(pass.channels).map(channel).collect())
+}
+
+/// The gradient of some planes of x. `grad a` is `kept` if that is there, else with a ReLU it is
+/// what `grad_x` holds, else it is `grad_y`.
 #[inline(always)]
-fn plane_grad_x(
+fn planes_of_x(
     pass: &Pass,
-    channel: &Channel,
-    plane: usize,
-    gate: f32,
-    through_stats: Option<(f32, f32)>,
+    through_stats: Option<&[ThroughStats]>,
+    kept: Option<&[f32]>,
+    first: usize,
     grad_x: &mut [f32],
 ) {
-    let Channel { mean, scale, .. } = *channel;
-    let at = elements(pass.dims, plane);
-    let x = &pass.saved.x[at.clone()];
-    let factor = gate * scale;
-    let grad_a = match &pass.grad_residual {
-        // SAFETY: only this task touches the planes of channel `c`, and no other part is alive.
-        Some(residual) => Some(&*unsafe { residual.part(at.clone()) }),
-        None if pass.epilogue.relu => None,
-        None => Some(&pass.grad_y[at]),
+    let grad_a = kept.or(Some(pass.grad_y).filter(|_| !pass.epilogue.relu));
+    for (i, grad_x) in grad_x.chunks_exact_mut(pass.dims.plane).enumerate() {
+        let plane = first + i;
+        let c = plane % pass.dims.channels;
+        let gate = pass.epilogue.gate(plane);
+        let at = elements(pass.dims, plane);
+        let x = &pass.saved.x[at.clone()];
+        let grad_a = grad_a.map(|grad_a| &grad_a[at]);
+        plane_of_x(&pass.channels[c], gate, through_stats.map(|all| all[c]), x, grad_a, grad_x);
+    }
+}
+
+#[inline(always)]
+fn plane_of_x(
+    channel: &Channel,
+    gate: f32,
+    through_stats: Option<ThroughStats>,
+    x: &[f32],
+    grad_a: Option<&[f32]>,
+    grad_x: &mut [f32],
+) {
+    let factor = gate * channel.scale;
+    let Some(through) = through_stats else {
+        return match grad_a {
+            _ if gate == 0.0 => grad_x.fill(0.0),
+            None => grad_x.iter_mut().for_each(|grad| *grad *= factor),
+            Some(grad_a) => {
+                grad_x.iter_mut().zip(grad_a).for_each(|(grad_x, grad)| *grad_x = grad * factor);
+            }
+        };
     };
-    match (gate == 0.0, through_stats, grad_a) {
-        (true, None, _) => grad_x.fill(0.0),
-        (true, Some((of_mean, of_var)), _) => {
-            for (grad_x, x) in grad_x.iter_mut().zip(x) {
-                *grad_x = -of_mean - (x - mean) * of_var;
-            }
+    let stats = |x: f32| through.mean + (x - channel.mean) * through.var;
+    match grad_a {
+        _ if gate == 0.0 => {
+            grad_x.iter_mut().zip(x).for_each(|(grad_x, x)| *grad_x = -stats(*x));
         }
-        (false, None, None) => grad_x.iter_mut().for_each(|grad| *grad *= factor),
-        (false, None, Some(grad_a)) => {
-            grad_x.iter_mut().zip(grad_a).for_each(|(grad_x, grad)| *grad_x = grad * factor);
+        None => {
+            grad_x.iter_mut().zip(x).for_each(|(grad, x)| *grad = *grad * factor - stats(*x));
         }
-        (false, Some((of_mean, of_var)), None) => {
-            for (grad_x, x) in grad_x.iter_mut().zip(x) {
-                *grad_x = *grad_x * factor - of_mean - (x - mean) * of_var;
-            }
-        }
-        (false, Some((of_mean, of_var)), Some(grad_a)) => {
+        Some(grad_a) => {
             for ((grad_x, x), grad) in grad_x.iter_mut().zip(x).zip(grad_a) {
-                *grad_x = grad * factor - of_mean - (x - mean) * of_var;
+                *grad_x = grad * factor - stats(*x);
             }
         }
     }

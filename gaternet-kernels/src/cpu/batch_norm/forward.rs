@@ -2,9 +2,8 @@
 
 use super::{Affine, Channel, Epilogue, check, check_samples, elements};
 use crate::cpu::isa::{Isa, dispatch};
-use crate::cpu::lanes::Lanes;
-use crate::cpu::parallel::{for_runs, for_tasks};
-use crate::cpu::shared_slice::SharedSlice;
+use crate::cpu::lanes::{BLOCK, LANES, sums_around, total};
+use crate::cpu::parallel::for_runs;
 use crate::dims::PlaneDims;
 use crate::error::Result;
 
@@ -28,19 +27,13 @@ pub fn forward_train(
     let stats = [("mean", mean.len()), ("var", var.len())];
     check(op, dims, &affine, &epilogue, &stats, &[("x", x.len()), ("y", y.len())])?;
     check_samples(op, dims)?;
-    let (y, mean, var) = (&SharedSlice::new(y), SharedSlice::new(mean), SharedSlice::new(var));
-    for_tasks(dims.channels, dims.batch * dims.plane, |c| {
-        let (affine, epilogue) = (&affine, &epilogue);
-        let (m, v) = dispatch!(isa, train_channel(
-            dims: PlaneDims, c: usize, affine: &Affine, epilogue: &Epilogue, x: &[f32],
-            y: &SharedSlice,
-        ) -> (f32, f32));
-        // SAFETY: only this task touches channel `c`.
-        unsafe {
-            mean.set(c, m);
-            var.set(c, v);
-        }
+    let mut planes = vec![Moments::default(); dims.batch * dims.channels];
+    for_runs(&mut planes, 1, dims.plane, |run, moments| {
+        let (plane, x) = (dims.plane, &x[run.start * dims.plane..run.end * dims.plane]);
+        dispatch!(isa, plane_moments(isa: Isa, plane: usize, x: &[f32], moments: &mut [Moments]));
     });
+    merge(dims, &planes, mean, var);
+    normalise(isa, dims, &affine, &epilogue, mean, var, x, y);
     Ok(())
 }
 
@@ -62,42 +55,89 @@ pub fn forward_eval(
     let stats = [("mean", mean.len()), ("var", var.len())];
     let whole = [("x", x.len()), ("y", y.len())];
     check("batch_norm::forward_eval", dims, &affine, &epilogue, &stats, &whole)?;
-    let channel = |c| Channel::new(&affine, c, mean[c], var[c]);
-    let channels: Vec<Channel> = (0..dims.channels).map(channel).collect();
-    let (channels, epilogue) = (channels.as_slice(), &epilogue);
-    for_runs(y, dims.plane, dims.plane, |planes, y| {
-        let first = planes.start;
-        dispatch!(isa, eval_planes(
+    normalise(isa, dims, &affine, &epilogue, mean, var, x, y);
+    Ok(())
+}
+
+/// Mean and sum of squared distances from it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Moments {
+    mean: f64,
+    m2: f64,
+}
+
+#[inline(always)]
+fn plane_moments(isa: Isa, plane: usize, x: &[f32], moments: &mut [Moments]) {
+    for (x, moments) in x.chunks_exact(plane).zip(moments) {
+        let (first, rest) = x.split_at(plane.min(BLOCK));
+        *moments = block_moments(isa, first);
+        let mut count = first.len() as f64;
+        for x in rest.chunks(BLOCK) {
+            // Chan, Golub and LeVeque's merge.
+            let (size, block) = (x.len() as f64, block_moments(isa, x));
+            let distance = block.mean - moments.mean;
+            moments.m2 += block.m2 + distance * distance * size * count / (count + size);
+            moments.mean += distance * size / (count + size);
+            count += size;
+        }
+    }
+}
+
+/// Sums around the mean of the first lanes. That is within m2 / LANES of the mean of all, squared,
+/// so rounding is relative to m2 however far from 0 the values are.
+#[inline(always)]
+fn block_moments(isa: Isa, x: &[f32]) -> Moments {
+    let shift = match x.first_chunk() {
+        Some(first) => (total(*first) / LANES as f64) as f32,
+        None => x.iter().sum::<f32>() / x.len() as f32,
+    };
+    let [sum, squares] = sums_around(isa, shift, x);
+    let from_shift = sum / x.len() as f64;
+    Moments { mean: f64::from(shift) + from_shift, m2: (squares - sum * from_shift).max(0.0) }
+}
+
+/// Mean and biased variance of each channel, from those of its planes.
+fn merge(dims: PlaneDims, planes: &[Moments], mean: &mut [f32], var: &mut [f32]) {
+    let (samples, plane) = (dims.batch as f64, dims.plane as f64);
+    let mut centres = vec![0.0; dims.channels];
+    for sample in planes.chunks_exact(dims.channels.max(1)) {
+        centres.iter_mut().zip(sample).for_each(|(sum, plane)| *sum += plane.mean);
+    }
+    centres.iter_mut().for_each(|sum| *sum /= samples);
+    let mut m2 = vec![0.0; dims.channels];
+    for sample in planes.chunks_exact(dims.channels.max(1)) {
+        for ((m2, moments), centre) in m2.iter_mut().zip(sample).zip(&centres) {
+            let distance = moments.mean - centre;
+            *m2 += moments.m2 + distance * distance * plane;
+        }
+    }
+    mean.iter_mut().zip(centres).for_each(|(mean, centre)| *mean = centre as f32);
+    var.iter_mut().zip(m2).for_each(|(var, m2)| *var = (m2 / (samples * plane)) as f32);
+}
+
+#[allow(clippy::too_many_arguments)]
+fn normalise(
+    isa: Isa,
+    dims: PlaneDims,
+    affine: &Affine,
+    epilogue: &Epilogue,
+    mean: &[f32],
+    var: &[f32],
+    x: &[f32],
+    y: &mut [f32],
+) {
+    let channels = Channel::all(affine, mean, var);
+    for_runs(y, dims.plane, dims.plane, |run, y| {
+        let (first, channels) = (run.start, channels.as_slice());
+        dispatch!(isa, normalise_planes(
             dims: PlaneDims, first: usize, channels: &[Channel], epilogue: &Epilogue, x: &[f32],
             y: &mut [f32],
         ));
     });
-    Ok(())
 }
 
 #[inline(always)]
-fn train_channel(
-    dims: PlaneDims,
-    c: usize,
-    affine: &Affine,
-    epilogue: &Epilogue,
-    x: &[f32],
-    y: &SharedSlice,
-) -> (f32, f32) {
-    let (mean, var) = stats(dims, c, x);
-    let channel = Channel::new(affine, c, mean, var);
-    for plane in (c..dims.batch * dims.channels).step_by(dims.channels) {
-        let at = elements(dims, plane);
-        // SAFETY: only this task touches the planes of channel `c`, one after the other.
-        let y = unsafe { y.part(at.clone()) };
-        let residual = epilogue.residual.map(|residual| &residual[at.clone()]);
-        normalise(channel, epilogue.gate(plane), residual, epilogue.relu, &x[at], y);
-    }
-    (mean, var)
-}
-
-#[inline(always)]
-fn eval_planes(
+fn normalise_planes(
     dims: PlaneDims,
     first: usize,
     channels: &[Channel],
@@ -110,13 +150,12 @@ fn eval_planes(
         let channel = channels[plane % dims.channels];
         let at = elements(dims, plane);
         let residual = epilogue.residual.map(|residual| &residual[at.clone()]);
-        normalise(channel, epilogue.gate(plane), residual, epilogue.relu, &x[at], y);
+        normalise_plane(channel, epilogue.gate(plane), residual, epilogue.relu, &x[at], y);
     }
 }
 
-/// One plane.
 #[inline(always)]
-fn normalise(
+fn normalise_plane(
     channel: Channel,
     gate: f32,
     residual: Option<&[f32]>,
@@ -145,50 +184,4 @@ fn normalise(
             y.iter_mut().zip(x).zip(residual).for_each(|((y, x), r)| *y = rectified(gated(*x) + r));
         }
     }
-}
-
-/// Elements summed in f32 before f64 takes over.
-const BLOCK: usize = 4096;
-/// Planes summed in f32 before f64 takes over: small ones fill the first lanes only.
-const BLOCK_PLANES: usize = 64;
-
-/// Mean and biased variance of channel `c`.
-///
-/// Reads x once: blocks are summed around the mean of all before them, and merged in f64 (Chan,
-/// Golub and LeVeque). A block's rounding is relative to its distance from that mean, which the
-/// variance contains, so nothing cancels; only the first block is read twice, for a mean to start
-/// with.
-#[inline(always)]
-fn stats(dims: PlaneDims, c: usize, x: &[f32]) -> (f32, f32) {
-    let (mut count, mut mean, mut m2) = (0.0f64, 0.0f64, 0.0f64);
-    let group = (BLOCK / dims.plane).clamp(1, BLOCK_PLANES);
-    for first in (0..dims.batch).step_by(group) {
-        let samples = first..dims.batch.min(first + group);
-        // A plane longer than a block is a group of its own, cut into blocks.
-        for start in (0..dims.plane).step_by(BLOCK) {
-            let end = dims.plane.min(start + BLOCK);
-            let block = samples.clone().map(|n| {
-                let at = elements(dims, n * dims.channels + c);
-                &x[at.start + start..at.start + end]
-            });
-            let size = (samples.len() * (end - start)) as f64;
-            if count == 0.0 {
-                let mut lanes = Lanes::new();
-                block.clone().for_each(|x| lanes.add([x], |[x]| [x]));
-                mean = lanes.totals()[0] / size;
-            }
-            let shift = mean as f32;
-            let mut lanes = Lanes::new();
-            for x in block {
-                lanes.add([x], |[x]| [x - shift, (x - shift) * (x - shift)]);
-            }
-            let [sum, squares] = lanes.totals();
-            let block_mean = f64::from(shift) + sum / size;
-            let distance = block_mean - mean;
-            m2 += squares - sum * sum / size + distance * distance * size * count / (count + size);
-            mean += distance * size / (count + size);
-            count += size;
-        }
-    }
-    (mean as f32, (m2 / count).max(0.0) as f32)
 }

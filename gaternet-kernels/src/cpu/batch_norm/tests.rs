@@ -1,5 +1,8 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::Isa;
+use crate::cpu::{elementwise, gate, relu};
 use crate::reference::batch_norm as reference;
 use crate::testing::{assert_close, gate_patterns, plane_grid, values, widen};
 
@@ -314,4 +317,45 @@ fn wrong_lengths_are_refused_and_nothing_is_written() {
     wanted.gates = wanted.gates.map(|gates| &mut gates[..5]);
     assert!(backward(isa, dims, affine, none, saved, grad_y, wanted).is_err());
     assert_eq!(got, untouched);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) })]
+
+    /// Fusion changes no bit: normalise, then gate, then add, then rectify.
+    #[test]
+    fn the_epilogue_is_its_ops_one_by_one(
+        batch in 1usize..4,
+        channels in 1usize..5,
+        plane in 1usize..70,
+        pattern in 0usize..5,
+        rectified: bool,
+    ) {
+        let dims = PlaneDims { batch, channels, plane };
+        let gates = gate_patterns(dims).swap_remove(pattern).1;
+        let mut residual = values(3, dims.len());
+        residual.iter_mut().step_by(3).for_each(|r| *r = -0.0);
+        let mut case = Case::new(dims, Some(gates.clone()), true, rectified);
+        case.residual = Some(residual.clone());
+        let (mean, var) = (values(6, channels), vec![0.5; channels]);
+        for isa in Isa::available() {
+            let run = |epilogue| {
+                let mut y = vec![7.0; dims.len()];
+                forward_eval(isa, dims, case.affine(), epilogue, &mean, &var, &case.x, &mut y)
+                    .expect("lengths fit");
+                y
+            };
+            let fused = run(case.epilogue());
+            let z = run(Epilogue::default());
+            let (mut a, mut y) = (vec![7.0; dims.len()], vec![7.0; dims.len()]);
+            gate::forward(isa, dims, &z, &gates, &mut a).expect("lengths fit");
+            elementwise::add_assign(isa, &mut a, &residual).expect("equally long");
+            relu::forward(isa, &a, &mut y).expect("equally long");
+            prop_assert_eq!(bits(&fused), bits(if rectified { &y } else { &a }));
+        }
+    }
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|value| value.to_bits()).collect()
 }

@@ -78,9 +78,10 @@ impl Border {
 
     /// Writes one channel in its bordered form. `plane` is (H, W), `bordered` is one
     /// `channel_stride`.
-    pub(crate) fn fill(&self, plane: &[f32], bordered: &mut [f32]) {
+    pub(crate) fn fill(&self, copy: CopyRow, plane: &[f32], bordered: &mut [f32]) {
         let [height, width] = self.size;
         let [step_y, step_x] = self.step;
+        bordered.fill(0.0);
         for sub_y in 0..self.used[0] {
             for sub_x in 0..self.used[1] {
                 // First and one-past-last column of this sub-plane that holds a source pixel.
@@ -90,36 +91,23 @@ impl Border {
                 let rows = &mut bordered[sub_plane..sub_plane + self.rows * self.row_stride];
                 for (i, row) in rows.chunks_exact_mut(self.row_stride).enumerate() {
                     let y = (i * step_y + sub_y).checked_sub(self.front[0]);
-                    let Some(y) = y.filter(|y| *y < height && end > first) else {
-                        row.fill(0.0);
-                        continue;
-                    };
+                    let Some(y) = y.filter(|y| *y < height && end > first) else { continue };
                     let x = first * step_x + sub_x - self.front[1];
                     let source = &plane[y * width + x..(y + 1) * width];
-                    row[..first].fill(0.0);
                     if step_x == 1 {
-                        copy_short(&mut row[first..end], &source[..end - first]);
+                        copy(&mut row[first..end], source);
                     } else {
                         let pixels = source.iter().step_by(step_x);
                         row[first..end].iter_mut().zip(pixels).for_each(|(to, from)| *to = *from);
                     }
-                    row[end..].fill(0.0);
                 }
             }
         }
-        let tail = self.channel_stride - self.front[1];
-        bordered[tail..].fill(0.0);
     }
 }
 
-/// Copies a row of a small map: for a few vectors, a call of memmove costs more than the copy.
-fn copy_short(to: &mut [f32], from: &[f32]) {
-    const BLOCK: usize = 8;
-    let (to_blocks, to_rest) = to.as_chunks_mut::<BLOCK>();
-    let (from_blocks, from_rest) = from.as_chunks::<BLOCK>();
-    to_blocks.iter_mut().zip(from_blocks).for_each(|(to, from)| *to = *from);
-    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
-}
+/// Copies a row: `copy_from_slice` for rows so short that a call of memmove costs more than the copy.
+pub(crate) type CopyRow = fn(&mut [f32], &[f32]);
 
 /// Everything about a correlation but its data.
 #[derive(Debug)]

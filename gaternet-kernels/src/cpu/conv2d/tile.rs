@@ -6,7 +6,7 @@
 //! list, so any are skipped. A sum runs over channels and taps in list order in one accumulator, so
 //! its bits do not depend on the tile it was computed in, nor on which other rows are live.
 
-use super::plan::{PixelVector, Tap};
+use super::plan::{CopyRow, PixelVector, Tap};
 use crate::cpu::isa::{Isa, Level};
 
 /// Most rows of any tile.
@@ -40,6 +40,7 @@ pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 /// Tile kernels of an instruction set.
 pub(crate) struct Tiles {
     pub(crate) lanes: usize,
+    pub(crate) copy: CopyRow,
     /// `[P - 1]`: the most rows that fit in the registers with P vectors.
     max_rows: &'static [usize],
     /// `[P - 1][F - 1]`.
@@ -146,8 +147,24 @@ macro_rules! tile_kernels {
                 }
             }
 
+            #[target_feature(enable = $feature)]
+            fn copy_row(to: &mut [f32], from: &[f32]) {
+                assert_eq!(to.len(), from.len(), "rows of one length");
+                let Some(last) = to.len().checked_sub(LANES) else {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+                    return;
+                };
+                let (to, from) = (to.as_mut_ptr(), from.as_ptr());
+                for x in (0..last).step_by(LANES).chain([last]) {
+                    // SAFETY: x is at most LANES before the end of both.
+                    unsafe { store(to.add(x), load(from.add(x))) };
+                }
+            }
+
             pub(super) static TILES: Tiles = Tiles {
                 lanes: LANES,
+                // SAFETY: `Tiles::of` hands this out for a detected instruction set only.
+                copy: |to, from| unsafe { copy_row(to, from) },
                 max_rows: &[$([$($f),+].len()),+],
                 kernels: &[$(&[$(tile::<$f, $p> as TileFn),+]),+],
             };
