@@ -6,9 +6,12 @@ mod data;
 mod evaluation;
 #[path = "../common/table.rs"]
 mod table;
+#[path = "../common/threads.rs"]
+mod threads;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,9 +20,10 @@ use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::Model;
 use serde_json::json;
 
-use crate::data::Data;
+use crate::data::{BUILT_IN, Data};
 use crate::evaluation::{Evaluation, evaluate};
 use crate::table::{millions, percent, print_table};
+use crate::threads::use_threads;
 
 /// Measures a model saved by train_cifar on a test set: accuracy, cross-entropy, open gates, MACs per
 /// image with and without gating, images per second.
@@ -51,24 +55,18 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
-    if let Some(threads) = args.threads {
-        ensure!(threads > 0, "--threads 0: must be at least 1");
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
-    }
+    use_threads(args.threads)?;
     let model = Model::load(&args.checkpoint)?;
-    let data = match &args.data {
+    let Data { name, sets } = match &args.data {
         Some(dir) => Data::cifar(dir)?,
         None => built_in(&args.checkpoint)?,
     };
+    let test = Arc::new(sets.test);
     let start = Instant::now();
-    let evaluation = evaluate(&model, &data.test, args.batch_size)?;
-    let speed = data.test.len() as f64 / start.elapsed().as_secs_f64();
-    if args.json {
-        print_json(&data, &evaluation, speed);
-    } else {
-        print_human(&data, &evaluation, speed);
-    }
+    let evaluation = evaluate(&model, &test, args.batch_size)?;
+    let speed = test.len() as f64 / start.elapsed().as_secs_f64();
+    let print = if args.json { print_json } else { print_human };
+    print(name, test.len(), &evaluation, speed);
     Ok(())
 }
 
@@ -77,7 +75,7 @@ fn built_in(checkpoint: &Path) -> Result<Data> {
     let metadata = Checkpoint::load(checkpoint)?.metadata;
     let path = checkpoint.display();
     let entry = |key: &str| metadata.get(key).map_or("none", String::as_str);
-    if entry("data") != Data::BUILT_IN {
+    if entry("data") != BUILT_IN {
         bail!("{path} was trained on {}, not on the built-in set: pass --data DIR", entry("data"));
     }
     fn number<N: FromStr>(path: &Path, key: &str, text: &str) -> Result<N> {
@@ -87,14 +85,14 @@ fn built_in(checkpoint: &Path) -> Result<Data> {
     }
     let seed = number(checkpoint, "seed", entry("seed"))?;
     let images = number(checkpoint, "test_images", entry("test_images"))?;
-    Ok(Data::built_in(seed, 0, images))
+    Data::built_in(seed, 0, images).with_context(|| format!("metadata of {path}"))
 }
 
-fn print_json(data: &Data, evaluation: &Evaluation, speed: f64) {
+fn print_json(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
     let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
     let object = json!({
-        "data": data.name,
-        "images": data.test.len(),
+        "data": data,
+        "images": images,
         "accuracy": accuracy,
         "loss": loss,
         "gate_density": gate_density,
@@ -107,11 +105,11 @@ fn print_json(data: &Data, evaluation: &Evaluation, speed: f64) {
     println!("{object}");
 }
 
-fn print_human(data: &Data, evaluation: &Evaluation, speed: f64) {
+fn print_human(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
     let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
     let gated = cost.executed + cost.gater;
     print_table(&[
-        ("data", format!("{}, {} test images", data.name, data.test.len())),
+        ("data", format!("{data}, {images} test images")),
         ("accuracy", percent(*accuracy)),
         ("loss", format!("{loss:.4}")),
         ("gates open", percent(*gate_density)),

@@ -1,10 +1,11 @@
 //! The command line, and the TOML file that may fill it in.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValue;
 use clap::{CommandFactory, Parser, ValueEnum};
 use toml::{Table, Value};
 
@@ -86,11 +87,11 @@ pub(crate) struct Args {
     pub(crate) overwrite: bool,
 
     /// Training images of the built-in set
-    #[arg(long, value_name = "IMAGES", default_value_t = 4000)]
+    #[arg(long, value_name = "IMAGES", default_value_t = 4000, conflicts_with_all = ["data", "download"])]
     pub(crate) train_images: usize,
 
     /// Test images of the built-in set
-    #[arg(long, value_name = "IMAGES", default_value_t = 1000)]
+    #[arg(long, value_name = "IMAGES", default_value_t = 1000, conflicts_with_all = ["data", "download"])]
     pub(crate) test_images: usize,
 
     /// TOML file of these options without the dashes, such as `batch-size = 64`; an option on the
@@ -130,6 +131,12 @@ pub(crate) enum ScheduleName {
     Cosine,
     /// Up over the first 3/10 of the steps, then down to almost 0: the best in few epochs
     OneCycle,
+}
+
+impl fmt::Display for ScheduleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", PossibleValue::get_name))
+    }
 }
 
 impl Args {
