@@ -1,7 +1,7 @@
 //! Multiply-accumulates (MACs), dense and as executed for a batch's gates.
 //!
-//! Convolutions and linear layers count; normalisation, activations and pooling do not, as in the
-//! counts that papers print.
+//! Convolutions, linear layers and global pooling (one for each pixel) count; normalisation,
+//! activations and additions do not.
 
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::{Conv2d, Linear};

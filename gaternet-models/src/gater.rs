@@ -5,7 +5,7 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 
 use crate::backbone::resnet::Body;
-use crate::cost::{ConvSpec, linear_macs};
+use crate::cost::linear_macs;
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
 /// FC2 (section 3.2 of the paper; without batch norm between them, as in the authors' code).
@@ -45,8 +45,8 @@ impl Gater {
     /// MACs for one image of `size` (H, W).
     #[must_use]
     pub fn macs(&self, size: [usize; 2]) -> u64 {
-        let convs: u64 = self.extractor.convs(size).iter().map(ConvSpec::macs).sum();
-        convs + linear_macs(&self.bottleneck) + linear_macs(&self.gates)
+        let linear = linear_macs(&self.bottleneck) + linear_macs(&self.gates);
+        self.extractor.macs(size) + linear
     }
 }
 

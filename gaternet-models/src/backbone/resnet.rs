@@ -69,6 +69,13 @@ impl Body {
         ops::global_avg_pool(&x)
     }
 
+    /// MACs for one image of `size`: the convolutions, and one for each pixel of the pooled maps.
+    pub(crate) fn macs(&self, size: [usize; 2]) -> u64 {
+        let convs = self.convs(size);
+        let pooled = convs.last().map_or(0, |last| last.out_size.iter().product::<usize>());
+        convs.iter().map(ConvSpec::macs).sum::<u64>() + (pooled * Body::FEATURES) as u64
+    }
+
     /// Every convolution for images of `size`, in the order they run.
     pub(crate) fn convs(&self, size: [usize; 2]) -> Vec<ConvSpec> {
         let mut convs = vec![ConvSpec::new("conv".to_owned(), &self.conv, size, false)];
@@ -159,8 +166,7 @@ impl ResNet {
     /// MACs for one image of `size` (H, W).
     #[must_use]
     pub fn macs(&self, size: [usize; 2]) -> u64 {
-        let convs: u64 = self.convs(size).iter().map(ConvSpec::macs).sum();
-        convs + linear_macs(&self.fc)
+        self.body.macs(size) + linear_macs(&self.fc)
     }
 
     /// MACs for one image of `size` (H, W) as a [`Cost`]: everything runs, and there is no gater.

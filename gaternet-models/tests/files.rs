@@ -1,0 +1,118 @@
+//! Models in files, and files that are not theirs.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+
+use gaternet_core::checkpoint::{self, Checkpoint};
+use gaternet_core::{Ctx, Tensor};
+use gaternet_models::{GatedResNet, GatedResNetConfig, Model, ResNet, ResNetConfig};
+
+fn gated(depth: usize) -> GatedResNet {
+    GatedResNet::new(GatedResNetConfig::cifar(depth, 10), 7).expect("valid")
+}
+
+fn images() -> Tensor {
+    Tensor::randn([2, 3, 32, 32], 1.0, Ctx::train(1).rng()).expect("small")
+}
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Folder {
+        Folder(tempfile::tempdir().expect("a temporary folder"))
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+}
+
+#[test]
+fn a_model_comes_back_with_the_same_bits_whichever_kind_it_is() {
+    let folder = Folder::new();
+    let (images, metadata) = (images(), BTreeMap::from([("seed".to_owned(), "7".to_owned())]));
+    let model = gated(20);
+    // One training pass, so that statistics are not those of a fresh model.
+    model.forward(&images, &mut Ctx::train(0)).expect("they fit");
+    model.save(folder.file("gated"), &metadata).expect("a writable folder");
+    let want = model.forward(&images, &mut Ctx::eval()).expect("they fit").logits;
+    let direct = GatedResNet::load(folder.file("gated")).expect("just saved");
+    assert_eq!(direct.forward(&images, &mut Ctx::eval()).expect("they fit").logits.data(), want.data());
+    let any = Model::load(folder.file("gated")).expect("just saved");
+    assert_eq!(any.forward(&images, &mut Ctx::eval()).expect("they fit").0.data(), want.data());
+    let stored = Checkpoint::load(folder.file("gated")).expect("just saved");
+    assert_eq!(stored.metadata["seed"], "7");
+
+    let plain = ResNet::new(ResNetConfig { depth: 32, classes: 100 }, 1).expect("valid");
+    plain.save(folder.file("plain"), &metadata).expect("a writable folder");
+    let any = Model::load(folder.file("plain")).expect("just saved");
+    let want = plain.forward(&images, &mut Ctx::eval()).expect("they fit");
+    assert_eq!(any.forward(&images, &mut Ctx::eval()).expect("they fit").0.data(), want.data());
+    assert!(matches!(any, Model::Plain(_)) && any.classes() == 100);
+}
+
+#[test]
+fn a_checkpoint_of_another_kind_says_so() {
+    let folder = Folder::new();
+    gated(20).save(folder.file("gated"), &BTreeMap::new()).expect("a writable folder");
+    let error = ResNet::load(folder.file("gated")).expect_err("not a plain one").to_string();
+    assert!(error.contains("metadata model") && error.contains("gated_resnet"), "{error}");
+}
+
+#[test]
+fn a_checkpoint_of_another_architecture_lists_everything_that_differs() {
+    let folder = Folder::new();
+    gated(20).save(folder.file("right"), &BTreeMap::new()).expect("a writable folder");
+    let right = Checkpoint::load(folder.file("right")).expect("just saved");
+    // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with 10.
+    let mut metadata = right.metadata.clone();
+    let mut config = GatedResNetConfig::cifar(32, 100);
+    config.gater_depth = 20;
+    metadata.insert("config".to_owned(), serde_json::to_string(&config).expect("plain fields"));
+    let mut tensors: Vec<_> = right.tensors.into_iter().collect();
+    tensors.push(("extra.weight".to_owned(), tensors[0].1.clone()));
+    checkpoint::save(folder.file("wrong"), &tensors, &metadata).expect("a writable folder");
+    let error = GatedResNet::load(folder.file("wrong")).expect_err("another depth").to_string();
+    for part in [
+        "wrong",
+        "backbone.stage1.block4.conv1.weight",
+        "extra.weight",
+        "backbone.fc.weight",
+        "(10, 64)",
+        "(100, 64)",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+#[test]
+fn a_broken_configuration_is_shown() {
+    let folder = Folder::new();
+    let file = folder.file("model");
+    gated(20).save(&file, &BTreeMap::new()).expect("a writable folder");
+    let stored = Checkpoint::load(&file).expect("just saved");
+    let tensors: Vec<_> = stored.tensors.into_iter().collect();
+    for config in ["", "{\"depth\": 20}", "[1"] {
+        let mut metadata = stored.metadata.clone();
+        metadata.insert("config".to_owned(), config.to_owned());
+        checkpoint::save(&file, &tensors, &metadata).expect("a writable folder");
+        let error = GatedResNet::load(&file).expect_err("no configuration").to_string();
+        assert!(error.contains("metadata config"), "{error}");
+    }
+}
+
+#[test]
+fn a_failed_save_leaves_the_old_file() {
+    let folder = Folder::new();
+    let file = folder.file("model");
+    let model = gated(20);
+    model.save(&file, &BTreeMap::new()).expect("a writable folder");
+    let before = fs::read(&file).expect("just saved");
+    use gaternet_core::nn::Module;
+    model.parameters()[0].1.update(|weights| weights[0] = f32::NAN);
+    let error = model.save(&file, &BTreeMap::new()).expect_err("a NaN is not saved").to_string();
+    assert!(error.contains("backbone.conv.weight"), "{error}");
+    assert_eq!(fs::read(&file).expect("still there"), before);
+    assert_eq!(fs::read_dir(folder.0.path()).expect("a folder").count(), 1, "a temporary file is left");
+}
