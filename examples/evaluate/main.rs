@@ -4,12 +4,15 @@
 mod data;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+#[path = "../common/report.rs"]
+mod report;
 #[path = "../common/table.rs"]
 mod table;
 #[path = "../common/threads.rs"]
 mod threads;
 
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -22,13 +25,14 @@ use serde_json::json;
 
 use crate::data::{BUILT_IN, Data};
 use crate::evaluation::{Evaluation, evaluate};
+use crate::report::exit_code;
 use crate::table::{millions, percent, print_table};
 use crate::threads::use_threads;
 
 /// Measures a model saved by train_cifar on a test set: accuracy, cross-entropy, open gates, MACs per
 /// image with and without gating, images per second.
 #[derive(Debug, Parser)]
-#[command(name = "evaluate")]
+#[command(name = "evaluate", verbatim_doc_comment)]
 struct Args {
     /// The model, OUT/model.safetensors of train_cifar
     #[arg(long, value_name = "FILE")]
@@ -36,7 +40,7 @@ struct Args {
 
     /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them
     /// [default: none, the built-in test set that the model was trained with]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     data: Option<PathBuf>,
 
     /// Print one JSON object instead of a table; shares are of 1, MACs are counts per image
@@ -52,7 +56,11 @@ struct Args {
     threads: Option<usize>,
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
     let args = Args::parse();
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
     use_threads(args.threads)?;

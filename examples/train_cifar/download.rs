@@ -20,9 +20,9 @@ pub(crate) struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    /// Makes `dir/folder` unless it is there.
+    /// Makes `dir/folder` unless it is there or is `dir` itself.
     pub(crate) fn fetch(&self, dir: &Path) -> Result<()> {
-        if dir.join(self.folder).exists() {
+        if dir.join(self.folder).exists() || dir.ends_with(self.folder) && dir.exists() {
             return Ok(());
         }
         eprintln!("downloading {}", self.url);

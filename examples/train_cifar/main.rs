@@ -8,6 +8,8 @@ mod download;
 mod evaluation;
 mod progress;
 mod recipe;
+#[path = "../common/report.rs"]
+mod report;
 mod run_folder;
 #[path = "../common/table.rs"]
 mod table;
@@ -15,12 +17,15 @@ mod table;
 mod threads;
 mod training;
 
+use std::process::ExitCode;
+
 use anyhow::Result;
 
 use crate::args::Args;
 use crate::data::Data;
 use crate::download::Archive;
 use crate::recipe::Recipe;
+use crate::report::exit_code;
 use crate::run_folder::RunFolder;
 use crate::threads::use_threads;
 use crate::training::Training;
@@ -32,7 +37,11 @@ const CIFAR_10: Archive<'static> = Archive {
     folder: "cifar-10-batches-bin",
 };
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
     let args = Args::parse_with_config_file()?;
     let recipe = Recipe::new(&args)?;
     use_threads(args.threads)?;

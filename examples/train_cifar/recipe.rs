@@ -52,7 +52,7 @@ impl Recipe {
             depth: args.model.depth(),
             gater: (!args.dense).then_some((args.gater_depth, args.bottleneck)),
             lambda: args.lambda,
-            epochs: args.epochs.unwrap_or(if args.uses_built_in() { 4 } else { 15 }),
+            epochs: args.epochs.unwrap_or(if args.uses_built_in() { 5 } else { 15 }),
             batch_size: args.batch_size,
             schedule_name,
             schedule: schedule(schedule_name, lr),
