@@ -18,7 +18,9 @@ pub(crate) enum Measure {
 impl Measure {
     pub(crate) fn bound(self) -> f64 {
         match self {
-            Measure::Absolute(bound) | Measure::Relative(bound) | Measure::RelativeL2(bound) => bound,
+            Measure::Absolute(bound) | Measure::Relative(bound) | Measure::RelativeL2(bound) => {
+                bound
+            }
         }
     }
 

@@ -55,7 +55,9 @@ impl Reference {
         };
         let model = GatedResNet::new(config, 0)?;
         let mut before = file.clone();
-        before.tensors.retain(|name, _| name.starts_with("backbone.") || name.starts_with("gater."));
+        before
+            .tensors
+            .retain(|name, _| name.starts_with("backbone.") || name.starts_with("gater."));
         let optimizer = file.metadata.get("optimizer").map_or("", String::as_str);
         let optimizer = parse_optimizer(optimizer)?;
         let lambda = metadata(&file, "lambda")?;

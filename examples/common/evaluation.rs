@@ -1,7 +1,6 @@
 //! How well a model does on a test set, and at what cost.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, SIDE};
@@ -18,8 +17,6 @@ pub(crate) struct Evaluation {
     pub(crate) gate_density: f64,
     /// MACs of an image.
     pub(crate) cost: Cost,
-    /// Time for all images, in seconds.
-    pub(crate) seconds: f64,
 }
 
 /// Runs `model` on every image of `test` in evaluation mode: closed filters are not computed.
@@ -35,7 +32,6 @@ pub(crate) fn evaluate(
     let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
     let loader = Loader::new(test.clone(), config)?;
 
-    let start = Instant::now();
     let (mut correct_images, mut loss, mut density) = (0, 0.0, 0.0);
     let mut cost = Cost { backbone: 0.0, executed: 0.0, gater: 0.0 };
     for batch in loader.epoch(0) {
@@ -55,7 +51,6 @@ pub(crate) fn evaluate(
         loss,
         gate_density: density,
         cost,
-        seconds: start.elapsed().as_secs_f64(),
     })
 }
 

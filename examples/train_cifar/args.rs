@@ -1,10 +1,11 @@
 //! The command line, and the TOML file that may fill it in.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
+use clap::builder::PossibleValue;
 use clap::{CommandFactory, Parser, ValueEnum};
 use toml::{Table, Value};
 
@@ -17,16 +18,16 @@ use toml::{Table, Value};
 /// the test set; images_per_second counts training only, seconds the whole epoch with its
 /// evaluation; learning_rate is that of the epoch's last step.
 #[derive(Debug, Parser)]
-#[command(name = "train_cifar", args_override_self = true)]
+#[command(name = "train_cifar", args_override_self = true, verbatim_doc_comment)]
 pub(crate) struct Args {
     /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them
     /// [default: none, train on the built-in set]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     pub(crate) data: Option<PathBuf>,
 
     /// Download CIFAR-10 (162 MiB) into the folder of --data [default folder: data] unless it is
     /// there, and train on it
-    #[arg(long)]
+    #[arg(long, verbatim_doc_comment)]
     pub(crate) download: bool,
 
     /// Backbone
@@ -49,7 +50,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.1)]
     pub(crate) lambda: f32,
 
-    /// Passes over the training images [default: 15 on CIFAR, 4 on the built-in set]
+    /// Passes over the training images [default: 15 on CIFAR, 5 on the built-in set]
     #[arg(long, value_name = "N")]
     pub(crate) epochs: Option<usize>,
 
@@ -86,18 +87,21 @@ pub(crate) struct Args {
     pub(crate) overwrite: bool,
 
     /// Training images of the built-in set
-    #[arg(long, value_name = "IMAGES", default_value_t = 4000)]
+    #[arg(long, value_name = "IMAGES", default_value_t = 4000, conflicts_with_all = NOT_BUILT_IN)]
     pub(crate) train_images: usize,
 
     /// Test images of the built-in set
-    #[arg(long, value_name = "IMAGES", default_value_t = 1000)]
+    #[arg(long, value_name = "IMAGES", default_value_t = 1000, conflicts_with_all = NOT_BUILT_IN)]
     pub(crate) test_images: usize,
 
     /// TOML file of these options without the dashes, such as `batch-size = 64`; an option on the
     /// command line wins
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     pub(crate) config: Option<PathBuf>,
 }
+
+/// Options that choose another set than the built-in one.
+const NOT_BUILT_IN: [&str; 2] = ["data", "download"];
 
 /// A CIFAR ResNet.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -128,8 +132,14 @@ pub(crate) enum ScheduleName {
     Step,
     /// Up over the first 1/20 of the steps, then half a cosine down to 0
     Cosine,
-    /// Up over the first 3/10 of the steps, then down to almost 0: the best in few epochs
+    /// Up over the first 3/10 of the steps, then down to almost 0: for few epochs
     OneCycle,
+}
+
+impl fmt::Display for ScheduleName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.to_possible_value().as_ref().map_or("", PossibleValue::get_name))
+    }
 }
 
 impl Args {

@@ -1,13 +1,13 @@
 //! Downloading a data set: a checked archive becomes a whole folder, or nothing is left behind.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use flate2::read::GzDecoder;
-use indicatif::ProgressBar;
+use indicatif::{ProgressBar, ProgressStyle};
 use md5::{Digest, Md5};
 
 /// A `.tar.gz` with one folder in it.
@@ -20,59 +20,70 @@ pub(crate) struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    /// Makes `dir/folder` unless it is there.
+    /// Makes `dir/folder` unless it is there or is `dir` itself.
     pub(crate) fn fetch(&self, dir: &Path) -> Result<()> {
-        let target = dir.join(self.folder);
-        if target.exists() {
+        if dir.join(self.folder).exists() || dir.ends_with(self.folder) && dir.exists() {
             return Ok(());
         }
-        let by_hand = || {
-            let (url, dir) = (self.url, dir.display());
-            format!("cannot download {url}; to do it by hand, unpack it in {dir} and pass --data {dir}")
-        };
-        let (length, body) = self.open().with_context(by_hand)?;
+        eprintln!("downloading {}", self.url);
+        let (length, body) = self.open().with_context(|| self.by_hand(dir))?;
+        self.install(dir, length, body)
+    }
+
+    /// Makes `dir/folder` of the archive that `body` reads.
+    pub(crate) fn install(&self, dir: &Path, length: Option<u64>, body: impl Read) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         // Removed with everything in it when it goes out of scope.
-        let scratch = tempfile::Builder::new().prefix(".download-").tempdir_in(dir)?;
-        let archive = self.receive(length, body, scratch.path()).with_context(by_hand)?;
+        let scratch = tempfile::Builder::new().prefix(".download-").tempdir_in(dir);
+        let scratch = scratch.with_context(|| format!("cannot write in {}", dir.display()))?;
+        let archive =
+            receive(self.md5, length, body, scratch.path()).with_context(|| self.by_hand(dir))?;
         tar::Archive::new(GzDecoder::new(archive))
             .unpack(scratch.path())
             .with_context(|| format!("cannot unpack {}", self.url))?;
+        let target = dir.join(self.folder);
         fs::rename(scratch.path().join(self.folder), &target)
             .with_context(|| format!("cannot create {}", target.display()))
     }
 
-    fn open(&self) -> Result<(Option<u64>, impl Read)> {
+    fn by_hand(&self, dir: &Path) -> String {
+        let (url, dir) = (self.url, dir.display());
+        format!("cannot download {url} (by hand: unpack it in {dir} and pass --data {dir})")
+    }
+
+    fn open(&self) -> Result<(Option<u64>, impl Read + use<>)> {
         let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_resolve(Some(Duration::from_secs(10)))
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
+            .timeout_global(Some(Duration::from_secs(3600)))
             .build()
             .into();
         let body = agent.get(self.url).call()?.into_body();
         Ok((body.content_length(), body.into_reader()))
     }
+}
 
-    /// The archive in a file in `dir`, its checksum verified.
-    fn receive(&self, length: Option<u64>, body: impl Read, dir: &Path) -> Result<File> {
-        let bar = length.map_or_else(ProgressBar::no_length, ProgressBar::new);
-        let mut body = bar.wrap_read(body);
-        let mut file = tempfile::tempfile_in(dir)?;
-        let mut md5 = Md5::new();
-        let mut chunk = vec![0; 1 << 16];
-        loop {
-            let read = match body.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(read) => read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(error.into()),
-            };
-            md5.update(&chunk[..read]);
-            file.write_all(&chunk[..read])?;
+/// The archive in a file in `dir`, its checksum verified.
+fn receive(md5: &str, length: Option<u64>, body: impl Read, dir: &Path) -> Result<File> {
+    let bar = length.map_or_else(ProgressBar::no_length, ProgressBar::new);
+    bar.set_style(ProgressStyle::with_template("{bytes} of {total_bytes} [{bar:30}] eta {eta}")?);
+    let mut body = BufReader::with_capacity(1 << 16, bar.wrap_read(body));
+    let mut file = tempfile::tempfile_in(dir)?;
+    let mut hash = Md5::new();
+    loop {
+        let chunk = body.fill_buf()?;
+        if chunk.is_empty() {
+            break;
         }
-        bar.finish_and_clear();
-        let got: String = md5.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-        ensure!(got == self.md5, "its MD5 checksum is {got}, expected {}", self.md5);
-        file.rewind()?;
-        Ok(file)
+        hash.update(chunk);
+        file.write_all(chunk)?;
+        let read = chunk.len();
+        body.consume(read);
     }
+    bar.finish_and_clear();
+    let got: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    ensure!(got == md5, "its MD5 checksum is {got}, expected {md5}");
+    file.rewind()?;
+    Ok(file)
 }

@@ -8,18 +8,26 @@ mod download;
 mod evaluation;
 mod progress;
 mod recipe;
+#[path = "../common/report.rs"]
+mod report;
 mod run_folder;
 #[path = "../common/table.rs"]
 mod table;
+#[path = "../common/threads.rs"]
+mod threads;
 mod training;
 
-use anyhow::{Context, Result};
+use std::process::ExitCode;
+
+use anyhow::Result;
 
 use crate::args::Args;
 use crate::data::Data;
 use crate::download::Archive;
 use crate::recipe::Recipe;
+use crate::report::exit_code;
 use crate::run_folder::RunFolder;
+use crate::threads::use_threads;
 use crate::training::Training;
 
 /// The official archive; its page states the checksum.
@@ -29,18 +37,19 @@ const CIFAR_10: Archive<'static> = Archive {
     folder: "cifar-10-batches-bin",
 };
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
     let args = Args::parse_with_config_file()?;
     let recipe = Recipe::new(&args)?;
-    if let Some(threads) = args.threads {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        pool.build_global().with_context(|| format!("cannot start {threads} threads"))?;
-    }
+    use_threads(args.threads)?;
     if args.download {
         CIFAR_10.fetch(args.data_dir())?;
     }
     let data = match args.uses_built_in() {
-        true => Data::built_in(args.seed, args.train_images, args.test_images),
+        true => Data::built_in(args.seed, args.train_images, args.test_images)?,
         false => Data::cifar(args.data_dir())?,
     };
     // Everything that can be wrong with the input is known here, and nothing has been written.

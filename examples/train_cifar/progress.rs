@@ -52,6 +52,11 @@ impl Progress {
         self.bar.inc(1);
     }
 
+    /// The steps of an epoch are done.
+    pub(crate) fn evaluating(&self) {
+        self.bar.set_message("evaluating");
+    }
+
     /// An epoch is done.
     pub(crate) fn epoch(&self, metrics: &Metrics) {
         let line = format!(

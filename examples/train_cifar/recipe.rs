@@ -28,7 +28,6 @@ impl Recipe {
         let counts = [
             ("--epochs", args.epochs),
             ("--batch-size", Some(args.batch_size)),
-            ("--threads", args.threads),
             ("--train-images", Some(args.train_images)),
             ("--test-images", Some(args.test_images)),
         ];
@@ -53,7 +52,7 @@ impl Recipe {
             depth: args.model.depth(),
             gater: (!args.dense).then_some((args.gater_depth, args.bottleneck)),
             lambda: args.lambda,
-            epochs: args.epochs.unwrap_or(if args.uses_built_in() { 4 } else { 15 }),
+            epochs: args.epochs.unwrap_or(if args.uses_built_in() { 5 } else { 15 }),
             batch_size: args.batch_size,
             schedule_name,
             schedule: schedule(schedule_name, lr),
@@ -70,7 +69,9 @@ impl Recipe {
     /// The model with fresh weights.
     pub(crate) fn model(&self, classes: usize) -> Result<Model> {
         Ok(match self.gater {
-            Some(_) => Model::Gated(GatedResNet::new(self.gated_config(classes), self.seed)?),
+            Some(_) => {
+                Model::Gated(GatedResNet::new(self.gated_config(classes), self.seed)?.into())
+            }
             None => {
                 let config = ResNetConfig { depth: self.depth, classes };
                 Model::Plain(ResNet::new(config, self.seed)?)
@@ -101,7 +102,7 @@ impl Recipe {
             ("batch_size", self.batch_size.to_string()),
             ("epochs", self.epochs.to_string()),
             ("learning_rate", self.schedule.peak.to_string()),
-            ("schedule", format!("{:?}", self.schedule_name)),
+            ("schedule", self.schedule_name.to_string()),
             ("seed", self.seed.to_string()),
             ("weight_decay", self.weight_decay.to_string()),
         ];

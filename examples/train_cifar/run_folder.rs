@@ -33,6 +33,7 @@ pub(crate) struct Metrics {
 
 /// `metrics.jsonl` and `model.safetensors` of a run.
 pub(crate) struct RunFolder {
+    dir: PathBuf,
     metrics_path: PathBuf,
     model_path: PathBuf,
     metrics: File,
@@ -56,9 +57,9 @@ impl RunFolder {
         match fs::remove_file(&model_path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
                 let context = format!("cannot replace {}", model_path.display());
-                return Err(error).context(context);
+                Err(error).context(context)
             }
-            _ => Ok(RunFolder { metrics_path, model_path, metrics }),
+            _ => Ok(RunFolder { dir: dir.to_path_buf(), metrics_path, model_path, metrics }),
         }
     }
 
@@ -72,6 +73,10 @@ impl RunFolder {
     /// Replaces the model of the epoch before.
     pub(crate) fn save(&self, model: &Model, metadata: &BTreeMap<String, String>) -> Result<()> {
         Ok(model.save(&self.model_path, metadata)?)
+    }
+
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(crate) fn metrics_path(&self) -> &Path {

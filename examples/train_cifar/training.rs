@@ -1,17 +1,18 @@
 //! The training loop.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use gaternet::core::data::{Batch, Loader, SIDE};
+use gaternet::core::data::{Batch, Dataset, Loader};
 use gaternet::core::nn::Module;
 use gaternet::core::optim::{Optimizer, Sgd};
 use gaternet::core::{Ctx, Tensor, ops};
 use gaternet::models::Model;
 
-use crate::data::Data;
-use crate::evaluation::{correct, evaluate};
+use crate::data::{BUILT_IN, Data};
+use crate::evaluation::{Evaluation, correct, evaluate};
 use crate::progress::{EpochSums, Progress};
 use crate::recipe::Recipe;
 use crate::run_folder::{Metrics, RunFolder};
@@ -20,8 +21,9 @@ use crate::table::{millions, percent, print_table};
 /// A model, its optimiser and its data, ready to run.
 pub(crate) struct Training {
     recipe: Recipe,
-    data: Data,
+    data_name: &'static str,
     loader: Loader,
+    test: Arc<Dataset>,
     model: Model,
     sgd: Sgd,
     /// Steps done.
@@ -30,10 +32,12 @@ pub(crate) struct Training {
 
 impl Training {
     pub(crate) fn new(recipe: Recipe, data: Data) -> Result<Training> {
-        let loader = Loader::new(data.train.clone(), recipe.loader())?;
-        let model = recipe.model(data.train.classes().len())?;
+        let Data { name: data_name, sets } = data;
+        let model = recipe.model(sets.train.classes().len())?;
+        let loader = Loader::new(Arc::new(sets.train), recipe.loader())?;
         let sgd = Sgd::new(model.parameters(), recipe.sgd())?;
-        Ok(Training { recipe, data, loader, model, sgd, step: 0 })
+        let test = Arc::new(sets.test);
+        Ok(Training { recipe, data_name, loader, test, model, sgd, step: 0 })
     }
 
     /// Trains every epoch; after each, evaluates, adds a line of metrics and saves the model.
@@ -43,15 +47,15 @@ impl Training {
         let progress = Progress::new(self.recipe.epochs, self.steps())?;
         let mut last = None;
         for epoch in 1..=self.recipe.epochs {
-            let metrics = self.epoch(epoch, &progress, folder)?;
+            let (metrics, evaluation) = self.epoch(epoch, &progress, folder)?;
             folder.save(&self.model, &self.metadata(&metrics))?;
             folder.append(&metrics)?;
             progress.epoch(&metrics);
-            last = Some(metrics);
+            last = Some(evaluation);
         }
         progress.finish();
-        if let Some(metrics) = last {
-            self.summarise(&metrics, start.elapsed().as_secs_f64(), folder);
+        if let Some(evaluation) = last {
+            self.summarise(&evaluation, start.elapsed().as_secs_f64(), folder);
         }
         Ok(())
     }
@@ -61,7 +65,7 @@ impl Training {
         epoch: usize,
         progress: &Progress,
         folder: &RunFolder,
-    ) -> Result<Metrics> {
+    ) -> Result<(Metrics, Evaluation)> {
         let mut sums = EpochSums::new();
         for batch in self.loader.epoch(epoch as u64) {
             let batch = batch?;
@@ -88,8 +92,9 @@ impl Training {
             progress.step(epoch, &sums);
         }
         let train_seconds = sums.elapsed().as_secs_f64();
-        let evaluation = evaluate(&self.model, &self.data.test, self.recipe.batch_size)?;
-        Ok(Metrics {
+        progress.evaluating();
+        let evaluation = evaluate(&self.model, &self.test, self.recipe.batch_size)?;
+        let metrics = Metrics {
             epoch,
             train_loss: sums.loss(),
             train_accuracy: sums.accuracy(),
@@ -99,7 +104,8 @@ impl Training {
             images_per_second: sums.images as f64 / train_seconds,
             seconds: sums.elapsed().as_secs_f64(),
             learning_rate: self.sgd.learning_rate(),
-        })
+        };
+        Ok((metrics, evaluation))
     }
 
     fn forward(&self, batch: &Batch, ctx: &mut Ctx) -> Result<Pass> {
@@ -119,25 +125,25 @@ impl Training {
     }
 
     fn steps(&self) -> usize {
-        self.recipe.epochs * self.loader.batches()
+        self.recipe.epochs.saturating_mul(self.loader.batches())
     }
 
     fn metadata(&self, metrics: &Metrics) -> BTreeMap<String, String> {
         let mut metadata = self.recipe.metadata();
         metadata.extend([
-            ("data".to_owned(), self.data.name.to_owned()),
+            ("data".to_owned(), self.data_name.to_owned()),
             ("epoch".to_owned(), metrics.epoch.to_string()),
             ("test_accuracy".to_owned(), metrics.test_accuracy.to_string()),
-            ("test_images".to_owned(), self.data.test.len().to_string()),
-            ("train_images".to_owned(), self.data.train.len().to_string()),
+            ("test_images".to_owned(), self.test.len().to_string()),
+            ("train_images".to_owned(), self.loader.dataset().len().to_string()),
         ]);
         metadata
     }
 
     fn announce(&self, folder: &RunFolder) {
-        let (train, test) = (self.data.train.len(), self.data.test.len());
-        let name = match self.data.name {
-            Data::BUILT_IN => "the built-in set (--data DIR trains on CIFAR)",
+        let (train, test) = (self.loader.dataset().len(), self.test.len());
+        let name = match self.data_name {
+            BUILT_IN => "the built-in set (--data DIR trains on CIFAR)",
             name => name,
         };
         let gated = if self.recipe.gater.is_some() { "gated" } else { "plain" };
@@ -147,20 +153,23 @@ impl Training {
             self.model.parameter_count(),
             self.recipe.epochs,
             self.loader.batches(),
-            folder.metrics_path().parent().unwrap_or(folder.metrics_path()).display()
+            folder.dir().display()
         );
     }
 
-    fn summarise(&self, metrics: &Metrics, seconds: f64, folder: &RunFolder) {
-        let dense = self.model.cost([SIDE, SIDE], None).backbone;
+    fn summarise(&self, evaluation: &Evaluation, seconds: f64, folder: &RunFolder) {
+        let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
+        let gated = cost.executed + cost.gater;
         print_table(&[
-            ("data", self.data.name.to_owned()),
-            ("test accuracy", percent(metrics.test_accuracy)),
-            ("train loss", format!("{:.4}", metrics.train_loss)),
-            ("gates open", percent(metrics.gate_density)),
-            ("MACs per image", millions(dense * metrics.macs_ratio)),
-            ("MACs, plain", millions(dense)),
-            ("training speed", format!("{:.0} images/s", metrics.images_per_second)),
+            ("data", self.data_name.to_owned()),
+            ("test accuracy", percent(*accuracy)),
+            ("test loss", format!("{loss:.4}")),
+            ("gates open", percent(*gate_density)),
+            ("MACs per image, plain backbone", millions(cost.backbone)),
+            (
+                "MACs per image, gater included",
+                format!("{} ({:.3}x)", millions(gated), cost.ratio()),
+            ),
             ("time", format!("{seconds:.0} s")),
             ("metrics", folder.metrics_path().display().to_string()),
             ("model", folder.model_path().display().to_string()),

@@ -20,7 +20,7 @@ pub enum Model {
     /// `model = resnet`.
     Plain(ResNet),
     /// `model = gated_resnet`.
-    Gated(GatedResNet),
+    Gated(Box<GatedResNet>),
 }
 
 impl Model {
@@ -37,7 +37,8 @@ impl Model {
                 restore(&checkpoint, |config| ResNet::new(config, 0)).map(Model::Plain)
             }
             Some("gated_resnet") => {
-                restore(&checkpoint, |config| GatedResNet::new(config, 0)).map(Model::Gated)
+                let model = restore(&checkpoint, |config| GatedResNet::new(config, 0))?;
+                Ok(Model::Gated(Box::new(model)))
             }
             other => Err(wrong_kind(path, "resnet or gated_resnet", other)),
         }

@@ -59,5 +59,9 @@ fn executed_macs_follow_the_gates() {
     // One filter of the first unit's 16.
     let one = cost(|gate| gate != 0);
     assert_eq!(all.executed - one.executed, 2_359_296.0 / 16.0);
-    assert!((all.ratio() - 2.0).abs() < 0.01, "the gater costs as much as ResNet-20: {}", all.ratio());
+    assert!(
+        (all.ratio() - 2.0).abs() < 0.01,
+        "the gater costs as much as ResNet-20: {}",
+        all.ratio()
+    );
 }

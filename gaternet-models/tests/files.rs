@@ -38,7 +38,10 @@ fn a_model_comes_back_with_the_same_bits_whichever_kind_it_is() {
     model.save(folder.file("gated"), &metadata).expect("a writable folder");
     let want = model.forward(&images, &mut Ctx::eval()).expect("they fit").logits;
     let direct = GatedResNet::load(folder.file("gated")).expect("just saved");
-    assert_eq!(direct.forward(&images, &mut Ctx::eval()).expect("they fit").logits.data(), want.data());
+    assert_eq!(
+        direct.forward(&images, &mut Ctx::eval()).expect("they fit").logits.data(),
+        want.data()
+    );
     let any = Model::load(folder.file("gated")).expect("just saved");
     assert_eq!(any.forward(&images, &mut Ctx::eval()).expect("they fit").0.data(), want.data());
     let stored = Checkpoint::load(folder.file("gated")).expect("just saved");
@@ -114,5 +117,9 @@ fn a_failed_save_leaves_the_old_file() {
     let error = model.save(&file, &BTreeMap::new()).expect_err("a NaN is not saved").to_string();
     assert!(error.contains("backbone.conv.weight"), "{error}");
     assert_eq!(fs::read(&file).expect("still there"), before);
-    assert_eq!(fs::read_dir(folder.0.path()).expect("a folder").count(), 1, "a temporary file is left");
+    assert_eq!(
+        fs::read_dir(folder.0.path()).expect("a folder").count(),
+        1,
+        "a temporary file is left"
+    );
 }

@@ -23,7 +23,9 @@ fn model() -> GatedResNet {
             }
             State::Buffer(b) => {
                 let noise = noise(&b.tensor(), &mut rng);
-                b.update(|values| values.iter_mut().zip(noise.data()).for_each(|(v, n)| *v += n.abs()));
+                b.update(|values| {
+                    values.iter_mut().zip(noise.data()).for_each(|(v, n)| *v += n.abs())
+                });
             }
             _ => {}
         }
@@ -78,7 +80,10 @@ fn evaluation_skips_and_a_gradient_pass_computes_the_same() {
     assert_eq!(skipped.logits.data(), masked.logits.data());
     assert_eq!(skipped.gates.values().data(), masked.gates.values().data());
     let density = skipped.gates.density();
-    assert!(density > 0.0 && density < 1.0, "a test of skipping needs both kinds of gates: {density}");
+    assert!(
+        density > 0.0 && density < 1.0,
+        "a test of skipping needs both kinds of gates: {density}"
+    );
 }
 
 #[test]

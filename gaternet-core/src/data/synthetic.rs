@@ -10,9 +10,10 @@ use super::stream;
 
 /// Ten classes of shapes and textures, 32x32 RGB: a training and a test set.
 ///
-/// Position, size, rotation, colours, background and noise are random; only that the shape is lighter
-/// than its background is not. So neither a colour nor a pixel tells the class: a linear classifier
-/// of the pixels stays near 20 %, while a ResNet-8 gets 93 % right after three epochs of 10,000 images.
+/// Position, size, tilt, colours, background and noise are random; the shape is near the middle, upright
+/// within 27 degrees and lighter than its background. Neither a colour nor a pixel tells the class: a
+/// linear classifier of the pixels stays near 40 %, while a gated ResNet-20 gets 97 % right after five
+/// epochs of 4,000 images.
 ///
 /// Image `i` is of class `i % 10` and depends on `seed`, its set and `i` only. Drawn on all cores.
 #[must_use]
@@ -96,10 +97,13 @@ struct Pose {
 impl Pose {
     fn sample(rng: &mut ChaCha8Rng) -> Pose {
         let radius = rng.random_range(9.0..14.0f32);
-        // At most a fifth of the radius beyond the border.
-        let mut place = || rng.random_range(0.8 * radius..SIDE as f32 - 0.8 * radius);
+        // At most a fifth of the image from the middle, so beyond the border only in part.
+        let mut place = || rng.random_range(-5.0..5.0f32) + (SIDE - 1) as f32 / 2.0;
         let (x, y) = (place(), place());
-        Pose { x, y, turn: direction(rng), radius, stretch: rng.random_range(0.8..1.25f32) }
+        let tangent = rng.random_range(-0.5..0.5f32);
+        let secant = (1.0 + tangent * tangent).sqrt();
+        let turn = (1.0 / secant, tangent / secant);
+        Pose { x, y, turn, radius, stretch: rng.random_range(0.8..1.25f32) }
     }
 
     /// How much of the pixel at (x, y) the shape covers, 0 to 1.

@@ -69,7 +69,11 @@ impl Sample<'_> {
             for channel in self.channels.iter().map(|channel| *channel as usize) {
                 let from = &self.source[channel * plane..(channel + 1) * plane];
                 let start = channel * border.channel_stride;
-                border.fill(self.tiles.copy, from, &mut scratch[start..start + border.channel_stride]);
+                border.fill(
+                    self.tiles.copy,
+                    from,
+                    &mut scratch[start..start + border.channel_stride],
+                );
             }
             body(self, scratch);
         });

@@ -1,0 +1,53 @@
+//! Running the examples as a user does.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The program of an example, which `cargo test` builds beside the tests.
+pub(crate) fn example(name: &str) -> Command {
+    let test = std::env::current_exe().expect("the path of this test");
+    let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
+    let program = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(program.exists(), "{}: run `cargo build --examples`", program.display());
+    Command::new(program)
+}
+
+/// Standard output of a run that must succeed.
+pub(crate) fn stdout(command: &mut Command) -> String {
+    let Output { status, stdout, stderr } = command.output().expect("the program starts");
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{command:?}: {status}\n{stderr}");
+    String::from_utf8(stdout).expect("UTF-8")
+}
+
+/// Standard error of a run that must fail with exit code `code`.
+pub(crate) fn failure(command: &mut Command, code: i32) -> String {
+    let Output { status, stderr, .. } = command.output().expect("the program starts");
+    let stderr = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(code), "{command:?}:\n{stderr}");
+    stderr
+}
+
+/// `train_cifar` for one epoch of the smallest model on a few built-in images.
+pub(crate) fn tiny_training(out: &Path) -> Command {
+    let mut command = example("train_cifar");
+    command.args(["--epochs", "1", "--batch-size", "16", "--gater-depth", "8"]);
+    command.args(["--train-images", "40", "--test-images", "20", "--threads", "2", "--out"]);
+    command.arg(out);
+    command
+}
+
+/// Every path under `dir`, sorted.
+pub(crate) fn tree(dir: &Path) -> Vec<PathBuf> {
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(dir).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            paths.extend(tree(&path));
+        }
+        paths.push(path);
+    }
+    paths.sort();
+    paths
+}

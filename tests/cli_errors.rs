@@ -1,0 +1,167 @@
+//! Bad input: a message that names what is wrong, and nothing written.
+
+mod cli;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cli::{example, failure, stdout, tiny_training, tree};
+use tempfile::{TempDir, tempdir};
+
+const RECORD: usize = 1 + 3072;
+
+/// A CIFAR-10 folder of `records` good images per file, with room for `out` beside it.
+fn cifar(records: usize) -> (TempDir, PathBuf) {
+    let dir = tempdir().expect("a folder");
+    let data = dir.path().join("cifar-10-batches-bin");
+    fs::create_dir(&data).expect("a folder");
+    let batches = (1..=5).map(|i| format!("data_batch_{i}.bin"));
+    for name in batches.chain(["test_batch.bin".to_owned()]) {
+        let image = |i: usize| (0..RECORD).map(move |at| if at == 0 { i % 10 } else { at } as u8);
+        fs::write(data.join(name), (0..records).flat_map(image).collect::<Vec<_>>()).expect("file");
+    }
+    (dir, data)
+}
+
+/// Fails with exit code 1, writes nothing into `dir`, and names all of `parts`.
+fn refuses(dir: &Path, args: &[&str], parts: &[&str]) {
+    let before = tree(dir);
+    let mut train = example("train_cifar");
+    train.args(["--threads", "1", "--out"]).arg(dir.join("out")).args(args);
+    let message = failure(&mut train, 1);
+    for part in parts {
+        assert!(message.contains(part), "{args:?}: no {part:?} in {message:?}");
+    }
+    assert!(!message.contains("panicked"), "{message}");
+    assert_eq!(tree(dir), before, "{args:?} wrote something");
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("UTF-8")
+}
+
+#[test]
+fn good_files_train() {
+    let (dir, _) = cifar(4);
+    let mut train = example("train_cifar");
+    train.args(["--epochs", "1", "--batch-size", "20", "--dense", "--data"]).arg(dir.path());
+    stdout(train.arg("--out").arg(dir.path().join("out")));
+    let mut evaluate = example("evaluate");
+    evaluate.arg("--checkpoint").arg(dir.path().join("out/model.safetensors"));
+    let message = failure(&mut evaluate, 1);
+    assert!(message.contains("trained on cifar10") && message.contains("--data"), "{message}");
+    let table = stdout(evaluate.arg("--data").arg(dir.path()));
+    assert!(table.contains("cifar10, 4 test images"), "{table}");
+}
+
+#[test]
+fn values_out_of_range() {
+    let dir = tempdir().expect("a folder");
+    let cases: [(&[&str], &[&str]); 10] = [
+        (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
+        (&["--batch-size", "0"], &["--batch-size 0", "at least 1"]),
+        (&["--train-images", "100", "--batch-size", "101"], &["batch_size = 101 of 100 images"]),
+        (&["--test-images", "0"], &["--test-images 0"]),
+        (&["--train-images", "1000000000000"], &["train-images = 1000000000000", "1000000"]),
+        (&["--threads", "0"], &["--threads 0"]),
+        (&["--lr", "nan"], &["--lr NaN", "finite"]),
+        (&["--lambda=-0.5"], &["--lambda -0.5", "not negative"]),
+        (&["--gater-depth", "21"], &["gater_depth = 21", "6n + 2"]),
+        (&["--bottleneck", "0"], &["bottleneck = 0"]),
+    ];
+    for (args, parts) in cases {
+        refuses(dir.path(), args, parts);
+    }
+}
+
+#[test]
+fn data_files() {
+    let (dir, data) = cifar(4);
+    let args = ["--data", text(dir.path()), "--batch-size", "4"];
+    let batch = data.join("data_batch_3.bin");
+    let good = fs::read(&batch).expect("file");
+
+    fs::write(&batch, &good[..good.len() - 1]).expect("written");
+    refuses(dir.path(), &args, &[text(&batch), "12291"]);
+
+    fs::write(&batch, vec![0; RECORD * 10_001]).expect("written");
+    refuses(dir.path(), &args, &[text(&batch), "10000"]);
+
+    let mut bad = good.clone();
+    bad[2 * RECORD] = 10;
+    fs::write(&batch, &bad).expect("written");
+    refuses(dir.path(), &args, &[text(&batch), "label of record 2", "0 to 9", "10"]);
+
+    fs::remove_file(&batch).expect("removed");
+    refuses(dir.path(), &args, &[text(&batch)]);
+
+    let nowhere = dir.path().join("nowhere");
+    refuses(dir.path(), &["--data", text(&nowhere)], &[text(&nowhere), "no such folder"]);
+}
+
+#[test]
+fn folders_that_cannot_be_written() {
+    let dir = tempdir().expect("a folder");
+    let file = dir.path().join("file");
+    fs::write(&file, "kept").expect("written");
+    let out = file.join("out");
+    refuses(dir.path(), &["--out", text(&out)], &["cannot create", text(&out)]);
+    assert_eq!(fs::read_to_string(&file).expect("still there"), "kept");
+}
+
+#[test]
+fn configuration_files() {
+    let dir = tempdir().expect("a folder");
+    let path = dir.path().join("recipe.toml");
+    for (contents, part) in [
+        ("batchsize = 64", "unknown key `batchsize`"),
+        ("config = \"other.toml\"", "unknown key `config`"),
+        ("[model]\ndepth = 20", "model"),
+        ("dense = 1", "`dense = 1`: expected true or false"),
+        ("epochs = [3]", "`epochs = [3]`: expected a number or a string"),
+        ("epochs = \"many\"", "'many'"),
+        ("epochs = ", "line 1"),
+    ] {
+        fs::write(&path, contents).expect("written");
+        refuses(dir.path(), &["--config", text(&path)], &[text(&path), part]);
+    }
+    let nowhere = dir.path().join("nowhere.toml");
+    refuses(dir.path(), &["--config", text(&nowhere)], &[text(&nowhere)]);
+}
+
+#[test]
+fn options_that_the_command_line_cannot_have() {
+    let dir = tempdir().expect("a folder");
+    let mut train = example("train_cifar");
+    train.args(["--data", "somewhere", "--train-images", "10"]).current_dir(dir.path());
+    let message = failure(&mut train, 2);
+    assert!(message.contains("cannot be used with '--train-images <IMAGES>'"), "{message}");
+    let message = failure(tiny_training(dir.path()).args(["--model", "resnet21"]), 2);
+    assert!(message.contains("resnet21") && message.contains("resnet110"), "{message}");
+    assert!(tree(dir.path()).is_empty());
+}
+
+#[test]
+fn checkpoints() {
+    let dir = tempdir().expect("a folder");
+    let path = dir.path().join("model.safetensors");
+    let evaluate = || {
+        let mut evaluate = example("evaluate");
+        evaluate.arg("--checkpoint").arg(&path);
+        evaluate
+    };
+    let message = failure(&mut evaluate(), 1);
+    assert!(message.contains(text(&path)), "{message}");
+
+    stdout(tiny_training(dir.path()).arg("--dense"));
+    let good = fs::read(&path).expect("file");
+    fs::write(&path, &good[..good.len() - 1]).expect("written");
+    let message = failure(&mut evaluate(), 1);
+    assert!(message.contains(text(&path)), "{message}");
+
+    fs::write(&path, &good).expect("written");
+    let message = failure(evaluate().args(["--batch-size", "0"]), 1);
+    assert!(message.contains("--batch-size 0"), "{message}");
+    let (cifar, _) = cifar(1);
+    stdout(evaluate().arg("--data").arg(cifar.path()));
+}

@@ -1,0 +1,142 @@
+//! Training and evaluation from the command line.
+
+mod cli;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use cli::{example, failure, stdout, tiny_training, tree};
+use serde_json::Value;
+use tempfile::tempdir;
+
+/// The lines of `metrics.jsonl`.
+fn metrics(out: &Path) -> Vec<BTreeMap<String, Value>> {
+    let text = fs::read_to_string(out.join("metrics.jsonl")).expect("metrics.jsonl");
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
+}
+
+#[test]
+fn help_texts() {
+    for name in ["train_cifar", "evaluate"] {
+        insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
+    }
+}
+
+#[test]
+fn a_trained_model_evaluates_to_the_numbers_of_its_last_epoch() {
+    let dir = tempdir().expect("a folder");
+    for dense in [false, true] {
+        let out = dir.path().join(if dense { "dense" } else { "gated" });
+        let mut train = tiny_training(&out);
+        // A seed of its own: evaluation must find it in the file to draw the same images.
+        train.args(["--epochs", "2", "--seed", "5"]).args(dense.then_some("--dense"));
+        let table = stdout(&mut train);
+        assert!(table.contains("test accuracy"), "{table}");
+        let files = tree(&out);
+        let expected = ["metrics.jsonl", "model.safetensors"].map(|name| out.join(name));
+        assert_eq!(files, expected);
+
+        let epochs = metrics(&out);
+        assert_eq!(epochs.len(), 2);
+        let fields: Vec<_> = epochs[0].keys().map(String::as_str).collect();
+        #[rustfmt::skip]
+        assert_eq!(fields, [
+            "epoch", "gate_density", "images_per_second", "learning_rate", "macs_ratio", "seconds",
+            "test_accuracy", "train_accuracy", "train_loss",
+        ]);
+        let last = &epochs[1];
+        assert_eq!(last["epoch"], 2);
+        assert_eq!(last["gate_density"] == 1.0, dense, "{last:?}");
+        assert_eq!(last["macs_ratio"] == 1.0, dense, "{last:?}");
+
+        let mut evaluate = example("evaluate");
+        // Another batch size: the numbers are of the images.
+        evaluate.args(["--json", "--threads", "1", "--batch-size", "7", "--checkpoint"]);
+        let json = stdout(evaluate.arg(out.join("model.safetensors")));
+        let got: Value = serde_json::from_str(&json).expect(&json);
+        assert_eq!(got["images"], 20);
+        for (name, field) in [
+            ("accuracy", "test_accuracy"),
+            ("gate_density", "gate_density"),
+            ("macs_ratio", "macs_ratio"),
+        ] {
+            let (got, want) = (got[name].as_f64(), last[field].as_f64());
+            let difference = got.expect("a number") - want.expect("a number");
+            assert!(difference.abs() < 1e-6, "dense {dense}, {name}: {got:?}, not {want:?}");
+        }
+        let mut evaluate = example("evaluate");
+        evaluate.args(["--threads", "1", "--checkpoint"]);
+        let table = stdout(evaluate.arg(out.join("model.safetensors")));
+        assert!(table.contains("synthetic, 20 test images"), "{table}");
+    }
+}
+
+#[test]
+fn a_seed_decides_every_number_but_the_times() {
+    let dir = tempdir().expect("a folder");
+    let run = |name: &str, seed: &str, threads: &str| {
+        let out = dir.path().join(name);
+        stdout(tiny_training(&out).args(["--seed", seed, "--threads", threads]));
+        let mut epochs = metrics(&out);
+        for epoch in &mut epochs {
+            for time in ["seconds", "images_per_second"] {
+                epoch.remove(time).expect(time);
+            }
+        }
+        epochs
+    };
+    let first = run("first", "1", "1");
+    assert_eq!(run("again", "1", "1"), first);
+    assert_eq!(run("threads", "1", "2"), first, "the number of threads changed the numbers");
+    assert_ne!(run("other", "2", "1"), first);
+}
+
+#[test]
+fn a_configuration_file_fills_in_what_the_command_line_leaves_out() {
+    let dir = tempdir().expect("a folder");
+    let (config, out) = (dir.path().join("recipe.toml"), dir.path().join("out"));
+    let text = "epochs = 3\nbatch-size = 40\nlr = 0.05\nschedule = \"step\"\ndense = true\n\
+                train-images = 40\ntest-images = 20";
+    fs::write(&config, text).expect("written");
+    let mut train = example("train_cifar");
+    train.args(["--epochs", "1", "--config"]).arg(&config).arg("--out").arg(&out);
+    stdout(&mut train);
+    let epochs = metrics(&out);
+    assert_eq!(epochs.len(), 1, "--epochs 1 must win over epochs = 3");
+    // One step before the first milestone.
+    assert!((epochs[0]["learning_rate"].as_f64().expect("a number") - 0.05).abs() < 1e-7);
+    assert_eq!(epochs[0]["gate_density"], 1.0, "dense = true");
+}
+
+#[test]
+fn results_are_replaced_only_when_asked() {
+    let dir = tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    stdout(&mut tiny_training(&out));
+    let before = fs::read(out.join("metrics.jsonl")).expect("metrics");
+    let message = failure(tiny_training(&out).args(["--seed", "9"]), 1);
+    assert!(message.contains("metrics.jsonl exists"), "{message}");
+    assert!(message.contains("--overwrite"), "{message}");
+    assert_eq!(fs::read(out.join("metrics.jsonl")).expect("metrics"), before);
+    stdout(tiny_training(&out).args(["--seed", "9", "--overwrite"]));
+    assert_ne!(fs::read(out.join("metrics.jsonl")).expect("metrics"), before);
+    assert_eq!(metrics(&out).len(), 1);
+}
+
+#[test]
+fn a_diverged_run_keeps_the_last_good_model() {
+    let dir = tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    // One step per epoch: the first one goes too far, the second one notices.
+    let mut train = tiny_training(&out);
+    train.args(["--epochs", "9", "--batch-size", "40", "--lr", "1e30", "--schedule", "step"]);
+    let message = failure(&mut train, 1);
+    let model = out.join("model.safetensors");
+    let kept = format!("{} is of epoch 1", model.display());
+    for part in ["the loss became NaN in epoch 2", "--lr", &kept] {
+        assert!(message.contains(part), "no {part:?} in {message:?}");
+    }
+    assert_eq!(metrics(&out).len(), 1);
+    stdout(example("evaluate").args(["--threads", "1", "--checkpoint"]).arg(model));
+}
