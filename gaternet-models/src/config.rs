@@ -76,7 +76,8 @@ impl GatedResNetConfig {
 pub(crate) fn blocks(field: &'static str, depth: usize) -> Result<usize> {
     // The deepest one anybody has trained on CIFAR, and a bound for what a file can make us allocate.
     if !(8..=1202).contains(&depth) || depth % 6 != 2 {
-        let rule = "a ResNet of basic blocks has depth 6n + 2: 8, 14, 20, 32, 44, 56, 110, ..., 1202";
+        let rule =
+            "a ResNet of basic blocks has depth 6n + 2: 8, 14, 20, 32, 44, 56, 110, ..., 1202";
         return Err(Error::Config { field, value: depth.to_string(), rule });
     }
     Ok((depth - 2) / 6)
