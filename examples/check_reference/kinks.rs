@@ -6,8 +6,8 @@
 //!
 //! Such a position is found, not assumed: going backward, the first bias whose gradient is off belongs
 //! to the layer of the kink, and its channel is the one that differs most. If moving that bias by
-//! [`NUDGE`], less than the rounding of its layer's output, brings the gradients of that layer into
-//! agreement, it was a kink; a wrong gradient stays wrong.
+//! [`NUDGE`], about the rounding of its layer's output, brings the gradients there closer, it was a
+//! kink; a wrong gradient stays wrong.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ use crate::reference::{GRADIENT, Pass, Reference};
 const NUDGE: f32 = 2e-6;
 
 /// More kinks than this in one batch are taken for a wrong gradient.
-const MAX_NUDGES: usize = 8;
+const MAX_NUDGES: usize = 64;
 
 /// Relative error above which a gradient is off by more than rounding.
 const ROUNDING: f64 = 3e-5;
@@ -45,23 +45,39 @@ pub(crate) fn resolve(reference: &Reference) -> Result<(Vec<Nudge>, Pass)> {
     let mut nudges = Vec::new();
     let mut pass = reference.training_pass(&nudges)?;
     while nudges.len() < MAX_NUDGES && worst_error(reference, &pass)? > GRADIENT.bound() {
-        let Some((depth, parameter, channel)) = first_off(reference, &pass)? else { break };
-        let mut resolved = false;
+        let Some(off) = first_off(reference, &pass)? else { break };
+        let mut moved = None;
         for by in [NUDGE, -NUDGE] {
-            nudges.push(Nudge { parameter: parameter.clone(), channel, by });
-            pass = reference.training_pass(&nudges)?;
-            resolved = first_off(reference, &pass)?.is_none_or(|(next, ..)| next > depth);
-            if resolved {
+            nudges.push(Nudge { parameter: off.parameter.clone(), channel: off.channel, by });
+            let attempt = reference.training_pass(&nudges)?;
+            if first_off(reference, &attempt)?.is_none_or(|next| next.improves_on(&off)) {
+                moved = Some(attempt);
                 break;
             }
             nudges.pop();
         }
-        if !resolved {
-            pass = reference.training_pass(&nudges)?;
-            break;
-        }
+        let Some(better) = moved else { break };
+        pass = better;
     }
+    // The model's state is that of the last attempt, which need not be the best.
+    let pass = reference.training_pass(&nudges)?;
     Ok((nudges, pass))
+}
+
+/// The first bias whose gradient is off, in the order of the backward pass.
+struct Off {
+    place: usize,
+    parameter: String,
+    /// The channel that is off most.
+    channel: usize,
+    error: f64,
+}
+
+impl Off {
+    /// Closer to the input, or clearly smaller: another kink of the same layer is left.
+    fn improves_on(&self, before: &Off) -> bool {
+        self.place > before.place || self.place == before.place && self.error < 0.9 * before.error
+    }
 }
 
 fn worst_error(reference: &Reference, pass: &Pass) -> Result<f64> {
@@ -70,18 +86,19 @@ fn worst_error(reference: &Reference, pass: &Pass) -> Result<f64> {
     Ok(errors.fold(0.0, f64::max))
 }
 
-/// The first bias whose gradient is off, in the order of the backward pass: the backbone from its end,
-/// then the gater from its end. Its place in that order, its name, and the channel that is off most.
-fn first_off(reference: &Reference, pass: &Pass) -> Result<Option<(usize, String, usize)>> {
+/// The order of the backward pass is the backbone from its end, then the gater from its end.
+fn first_off(reference: &Reference, pass: &Pass) -> Result<Option<Off>> {
     let mut gradients = reference.parameter_gradients(pass)?;
     gradients.reverse();
     gradients.sort_by_key(|(name, ..)| name.starts_with("gater."));
     let biases = gradients.iter().enumerate().filter(|(_, (name, ..))| name.ends_with(".bias"));
     for (place, (name, got, want)) in biases {
-        if GRADIENT.error(got, want) > ROUNDING {
+        let error = GRADIENT.error(got, want);
+        if error > ROUNDING {
             let difference = |i: &usize| (got[*i] - want[*i]).abs();
             let channel = (0..want.len()).max_by(|a, b| difference(a).total_cmp(&difference(b)));
-            return Ok(channel.map(|channel| (place, name.clone(), channel)));
+            let parameter = name.clone();
+            return Ok(channel.map(|channel| Off { place, parameter, channel, error }));
         }
     }
     Ok(None)
