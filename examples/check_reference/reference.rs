@@ -51,6 +51,7 @@ impl Reference {
             backbone,
             gater_depth: metadata(&file, "gater_depth")?,
             bottleneck: metadata(&file, "bottleneck")?,
+            gate_bias: 0.0,
         };
         let model = GatedResNet::new(config, 0)?;
         let mut before = file.clone();

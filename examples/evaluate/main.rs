@@ -54,6 +54,10 @@ struct Args {
     /// Worker threads [default: one per core]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
+
+    /// Bind each worker thread to a core of its own: for steady timings on an idle machine
+    #[arg(long)]
+    pin_threads: bool,
 }
 
 fn main() -> ExitCode {
@@ -63,7 +67,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let args = Args::parse();
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
-    use_threads(args.threads)?;
+    use_threads(args.threads, args.pin_threads)?;
     let model = Model::load(&args.checkpoint)?;
     let Data { name, sets } = match &args.data {
         Some(dir) => Data::cifar(dir)?,

@@ -12,8 +12,8 @@ use crate::args::{Args, ScheduleName};
 /// A complete, checked description of a training run; only the data is missing.
 pub(crate) struct Recipe {
     pub(crate) depth: usize,
-    /// Gater depth and bottleneck; `None` for the plain backbone.
-    pub(crate) gater: Option<(usize, usize)>,
+    /// The gated model, for one class; `None` for the plain backbone.
+    pub(crate) gated: Option<GatedResNetConfig>,
     pub(crate) lambda: f32,
     pub(crate) epochs: usize,
     pub(crate) batch_size: usize,
@@ -50,7 +50,12 @@ impl Recipe {
         }
         let recipe = Recipe {
             depth: args.model.depth(),
-            gater: (!args.dense).then_some((args.gater_depth, args.bottleneck)),
+            gated: (!args.dense).then(|| GatedResNetConfig {
+                gater_depth: args.gater_depth,
+                bottleneck: args.bottleneck,
+                gate_bias: args.gate_bias,
+                ..GatedResNetConfig::cifar(args.model.depth(), 1)
+            }),
             lambda: args.lambda,
             epochs: args.epochs.unwrap_or(if args.uses_built_in() { 5 } else { 15 }),
             batch_size: args.batch_size,
@@ -60,31 +65,22 @@ impl Recipe {
             seed: args.seed,
         };
         recipe.schedule.validate()?;
-        if recipe.gater.is_some() {
-            recipe.gated_config(1).validate()?;
+        if let Some(gated) = recipe.gated {
+            gated.validate()?;
         }
         Ok(recipe)
     }
 
     /// The model with fresh weights.
     pub(crate) fn model(&self, classes: usize) -> Result<Model> {
-        Ok(match self.gater {
-            Some(_) => {
-                Model::Gated(GatedResNet::new(self.gated_config(classes), self.seed)?.into())
+        let backbone = ResNetConfig { depth: self.depth, classes };
+        Ok(match self.gated {
+            Some(gated) => {
+                let config = GatedResNetConfig { backbone, ..gated };
+                Model::Gated(GatedResNet::new(config, self.seed)?.into())
             }
-            None => {
-                let config = ResNetConfig { depth: self.depth, classes };
-                Model::Plain(ResNet::new(config, self.seed)?)
-            }
+            None => Model::Plain(ResNet::new(backbone, self.seed)?),
         })
-    }
-
-    fn gated_config(&self, classes: usize) -> GatedResNetConfig {
-        let mut config = GatedResNetConfig::cifar(self.depth, classes);
-        if let Some((depth, bottleneck)) = self.gater {
-            (config.gater_depth, config.bottleneck) = (depth, bottleneck);
-        }
-        config
     }
 
     pub(crate) fn loader(&self) -> LoaderConfig {
@@ -106,7 +102,7 @@ impl Recipe {
             ("seed", self.seed.to_string()),
             ("weight_decay", self.weight_decay.to_string()),
         ];
-        if self.gater.is_some() {
+        if self.gated.is_some() {
             entries.push(("lambda", self.lambda.to_string()));
         }
         entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()

@@ -146,7 +146,7 @@ impl Training {
             BUILT_IN => "the built-in set (--data DIR trains on CIFAR)",
             name => name,
         };
-        let gated = if self.recipe.gater.is_some() { "gated" } else { "plain" };
+        let gated = if self.recipe.gated.is_some() { "gated" } else { "plain" };
         eprintln!("{gated} ResNet-{} on {name}, {train} + {test} images", self.recipe.depth);
         eprintln!(
             "{} parameters, {} epochs of {} steps, results in {}",

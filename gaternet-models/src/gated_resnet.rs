@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::resnet::{Gating, ResNet};
-use crate::config::{GatedResNetConfig, blocks};
+use crate::config::GatedResNetConfig;
 use crate::cost::{self, Cost};
 use crate::gate_plan::GatePlan;
 use crate::gater::Gater;
@@ -70,8 +70,7 @@ impl GatedResNet {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let backbone = ResNet::from_rng(config.backbone, rng)?;
         let plan = GatePlan::unit_outputs(&backbone.convs([32, 32]));
-        let gater_blocks = blocks("gater_depth", config.gater_depth)?;
-        let gater = Gater::new(gater_blocks, config.bottleneck, plan.gates(), rng)?;
+        let gater = Gater::new(&config, plan.gates(), rng)?;
         Ok(GatedResNet { config, backbone, gater, plan })
     }
 

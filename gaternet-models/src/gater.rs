@@ -5,6 +5,7 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 
 use crate::backbone::resnet::Body;
+use crate::config::{GatedResNetConfig, blocks};
 use crate::cost::linear_macs;
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
@@ -20,16 +21,15 @@ pub struct Gater {
 
 impl Gater {
     pub(crate) fn new(
-        blocks: usize,
-        bottleneck: usize,
+        config: &GatedResNetConfig,
         gates: usize,
         rng: &mut ChaCha8Rng,
     ) -> Result<Gater> {
-        Ok(Gater {
-            extractor: Body::new(blocks, rng)?,
-            bottleneck: Linear::new(Body::FEATURES, bottleneck, rng)?,
-            gates: Linear::new(bottleneck, gates, rng)?,
-        })
+        let extractor = Body::new(blocks("gater_depth", config.gater_depth)?, rng)?;
+        let bottleneck = Linear::new(Body::FEATURES, config.bottleneck, rng)?;
+        let gates = Linear::new(config.bottleneck, gates, rng)?;
+        gates.bias().update(|bias| bias.fill(config.gate_bias));
+        Ok(Gater { extractor, bottleneck, gates })
     }
 
     /// Gate pre-activations g' (N, c) of `images` (N, 3, H, W).
