@@ -57,7 +57,7 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 10] = [
+    let cases: [(&[&str], &[&str]); 11] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
         (&["--batch-size", "0"], &["--batch-size 0", "at least 1"]),
         (&["--train-images", "100", "--batch-size", "101"], &["batch_size = 101 of 100 images"]),
@@ -67,6 +67,7 @@ fn values_out_of_range() {
         (&["--lr", "nan"], &["--lr NaN", "finite"]),
         (&["--lambda=-0.5"], &["--lambda -0.5", "not negative"]),
         (&["--gater-depth", "21"], &["gater_depth = 21", "6n + 2"]),
+        (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),
         (&["--bottleneck", "0"], &["bottleneck = 0"]),
     ];
     for (args, parts) in cases {

@@ -32,25 +32,27 @@ pub(crate) fn evaluate(
     let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
     let loader = Loader::new(test.clone(), config)?;
 
-    let (mut correct_images, mut loss, mut density) = (0, 0.0, 0.0);
-    let mut cost = Cost { backbone: 0.0, executed: 0.0, gater: 0.0 };
+    let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
+    let mut macs = [0.0; 3];
     for batch in loader.epoch(0) {
         let batch = batch?;
         let (logits, gates) = model.forward(&batch.images, &mut Ctx::eval())?;
         correct_images += correct(&logits, &batch.labels);
-        let share = batch.labels.len() as f64 / test.len() as f64;
-        loss += share * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
-        density += share * gates.as_ref().map_or(1.0, |gates| gates.density());
-        let batch_cost = model.cost([SIDE, SIDE], gates.as_ref());
-        cost.backbone += share * batch_cost.backbone;
-        cost.executed += share * batch_cost.executed;
-        cost.gater += share * batch_cost.gater;
+        let images = batch.labels.len() as f64;
+        loss += images * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
+        open += images * gates.as_ref().map_or(1.0, |gates| gates.density());
+        let Cost { backbone, executed, gater } = model.cost([SIDE, SIDE], gates.as_ref());
+        for (sum, macs) in macs.iter_mut().zip([backbone, executed, gater]) {
+            *sum += images * macs;
+        }
     }
+    let images = test.len() as f64;
+    let [backbone, executed, gater] = macs.map(|sum| sum / images);
     Ok(Evaluation {
-        accuracy: correct_images as f64 / test.len() as f64,
-        loss,
-        gate_density: density,
-        cost,
+        accuracy: correct_images as f64 / images,
+        loss: loss / images,
+        gate_density: open / images,
+        cost: Cost { backbone, executed, gater },
     })
 }
 

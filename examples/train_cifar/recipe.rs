@@ -37,6 +37,8 @@ impl Recipe {
         let schedule_name = args.schedule;
         let default_lr = if schedule_name == ScheduleName::OneCycle { 0.2 } else { 0.1 };
         let default_decay = if schedule_name == ScheduleName::Step { 1e-4 } else { 5e-4 };
+        let (default_epochs, default_bias) =
+            if args.uses_built_in() { (5, 0.0) } else { (15, 2.0) };
         let lr = args.lr.unwrap_or(default_lr);
         let weight_decay = args.weight_decay.unwrap_or(default_decay);
         let numbers = [
@@ -53,11 +55,11 @@ impl Recipe {
             gated: (!args.dense).then(|| GatedResNetConfig {
                 gater_depth: args.gater_depth,
                 bottleneck: args.bottleneck,
-                gate_bias: args.gate_bias,
+                gate_bias: args.gate_bias.unwrap_or(default_bias),
                 ..GatedResNetConfig::cifar(args.model.depth(), 1)
             }),
             lambda: args.lambda,
-            epochs: args.epochs.unwrap_or(if args.uses_built_in() { 5 } else { 15 }),
+            epochs: args.epochs.unwrap_or(default_epochs),
             batch_size: args.batch_size,
             schedule_name,
             schedule: schedule(schedule_name, lr),

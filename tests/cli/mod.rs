@@ -29,7 +29,7 @@ pub(crate) fn failure(command: &mut Command, code: i32) -> String {
     stderr
 }
 
-/// `train_cifar` for one epoch of the smallest model on a few built-in images.
+/// `train_cifar` for one epoch of a small gater on a few built-in images. Half of the gates are open.
 pub(crate) fn tiny_training(out: &Path) -> Command {
     let mut command = example("train_cifar");
     command.args(["--epochs", "1", "--batch-size", "16", "--gater-depth", "8"]);
