@@ -36,7 +36,10 @@ pub(crate) struct Nudge {
 impl fmt::Display for Nudge {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Nudge { parameter, channel, by } = self;
-        write!(f, "a ReLU input rounds to the other side of 0: moved {parameter}[{channel}] by {by:e}")
+        write!(
+            f,
+            "a ReLU input rounds to the other side of 0: moved {parameter}[{channel}] by {by:e}"
+        )
     }
 }
 

@@ -23,6 +23,9 @@ pub(crate) struct Comparison {
     pub(crate) nudges: Vec<Nudge>,
 }
 
+/// Name, computed values, values of the reference.
+pub(crate) type Pair<'a> = (String, &'a [f32], &'a [f32]);
+
 /// A training pass.
 pub(crate) struct Pass {
     draw: SemHashDraw,
@@ -110,11 +113,8 @@ impl Reference {
         Ok(Pass { draw, output, loss, gradients })
     }
 
-    /// Gradients of the parameters beside the reference's: (name, computed, reference).
-    pub(crate) fn parameter_gradients<'a>(
-        &'a self,
-        pass: &'a Pass,
-    ) -> Result<Vec<(String, &'a [f32], &'a [f32])>> {
+    /// Gradients of the parameters beside the reference's.
+    pub(crate) fn parameter_gradients<'a>(&'a self, pass: &'a Pass) -> Result<Vec<Pair<'a>>> {
         let pair = |(name, parameter): (String, Parameter)| {
             let want = self.tensor(&format!("grad.{name}"))?;
             Ok((name, pass.gradients.get(&parameter)?.data(), want.data()))

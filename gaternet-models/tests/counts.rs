@@ -36,7 +36,7 @@ fn every_depth_of_the_family_builds_and_runs() {
     let image = Tensor::randn([1, 3, 32, 32], 1.0, Ctx::train(0).rng()).expect("small");
     for depth in [20, 32, 44, 56, 110] {
         let model = ResNet::new(ResNetConfig { depth, classes: 100 }, 1).expect("6n + 2");
-        let logits = model.forward(&image, &mut Ctx::eval()).expect("an image");
+        let logits = model.forward(&image, &Ctx::eval()).expect("an image");
         assert_eq!(logits.dims(), [1, 100], "ResNet-{depth}");
     }
 }

@@ -64,7 +64,7 @@ fn skipping_and_masking_have_the_same_bits() {
     for density in 0..4 {
         let gates = gates(&model, density);
         let run = |skip| {
-            model.backbone_with_gates(&images, &gates, skip, &mut Ctx::eval()).expect("they fit")
+            model.backbone_with_gates(&images, &gates, skip, &Ctx::eval()).expect("they fit")
         };
         let (skipped, masked) = (run(true), run(false));
         let bits = |x: &Tensor| x.data().iter().map(|v| v.to_bits()).collect::<Vec<_>>();
@@ -91,7 +91,7 @@ fn the_weights_of_a_filter_that_is_off_are_not_read() {
     let (model, images) = (model(), images());
     let gates = gates(&model, 2);
     let run = || {
-        let logits = model.backbone_with_gates(&images, &gates, true, &mut Ctx::eval());
+        let logits = model.backbone_with_gates(&images, &gates, true, &Ctx::eval());
         logits.expect("they fit").data().to_vec()
     };
     let clean = run();
@@ -117,8 +117,8 @@ fn the_weights_of_a_filter_that_is_off_are_not_read() {
 #[test]
 fn open_gates_leave_the_plain_network() {
     let (model, images) = (model(), images());
-    let gated = model.backbone_with_gates(&images, &gates(&model, 3), true, &mut Ctx::eval());
-    let plain = model.backbone().forward(&images, &mut Ctx::eval()).expect("they fit");
+    let gated = model.backbone_with_gates(&images, &gates(&model, 3), true, &Ctx::eval());
+    let plain = model.backbone().forward(&images, &Ctx::eval()).expect("they fit");
     assert_eq!(gated.expect("they fit").data(), plain.data());
 }
 
@@ -126,7 +126,7 @@ fn open_gates_leave_the_plain_network() {
 fn a_training_pass_refuses_to_skip() {
     let (model, images) = (model(), images());
     let gates = gates(&model, 2);
-    let error = model.backbone_with_gates(&images, &gates, true, &mut Ctx::train(0));
+    let error = model.backbone_with_gates(&images, &gates, true, &Ctx::train(0));
     let text = error.expect_err("batch statistics need every filter").to_string();
     assert!(text.contains("skip = true"), "{text}");
 }

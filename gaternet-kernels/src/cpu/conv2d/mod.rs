@@ -1,7 +1,7 @@
 //! 2-D convolution that does no work for filters and channels that are off.
 //!
-//! [`forward`] and [`backward_input`] are one correlation with different plans ([`plan`]) over one
-//! register tile ([`tile`]); [`backward_weight`] has a layout of its own ([`weight_grad`]).
+//! [`forward`] and [`backward_input`] are one correlation with different plans (`plan.rs`) over one
+//! register tile (`tile.rs`); [`backward_weight`] has a layout of its own (`weight_grad.rs`).
 
 mod channel_last;
 mod correlate;

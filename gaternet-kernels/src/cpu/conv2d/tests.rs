@@ -6,10 +6,13 @@ use super::*;
 use crate::reference::conv2d as reference;
 use crate::testing::{assert_close, values, widen};
 
-/// (input, weight, stride, padding): strides, odd sizes, 1x1, channel counts around vector widths,
+/// Input, weight, stride, padding.
+type Geometry = ([usize; 4], [usize; 4], [usize; 2], [usize; 2]);
+
+/// Strides, odd sizes, 1x1, channel counts around vector widths,
 /// kernels smaller than the stride, more padding than the kernel covers, remainders of every tile.
 #[rustfmt::skip]
-const CASES: &[([usize; 4], [usize; 4], [usize; 2], [usize; 2])] = &[
+const CASES: &[Geometry] = &[
     ([2, 16, 32, 32], [16, 16, 3, 3], [1, 1], [1, 1]),
     ([2, 32, 16, 16], [17, 32, 3, 3], [1, 1], [1, 1]),
     ([3, 33, 8, 8], [31, 33, 3, 3], [1, 1], [1, 1]),
@@ -54,9 +57,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(
-        (input, weight, stride, padding): ([usize; 4], [usize; 4], [usize; 2], [usize; 2]),
-    ) -> Case {
+    fn new((input, weight, stride, padding): Geometry) -> Case {
         let dims = Conv2dDims::new(input, weight, stride, padding).expect("a valid case");
         Case {
             dims,

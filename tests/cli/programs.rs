@@ -1,4 +1,4 @@
-//! Running the examples as a user does.
+//! Starting the examples as a user does.
 
 use std::fs;
 use std::path::{Path, PathBuf};

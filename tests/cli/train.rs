@@ -1,12 +1,10 @@
 //! Training and evaluation from the command line.
 
-mod cli;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use cli::{example, failure, stdout, tiny_training, tree};
+use crate::programs::{example, failure, stdout, tiny_training, tree};
 use serde_json::Value;
 use tempfile::tempdir;
 

@@ -1,12 +1,10 @@
 //! `check_reference` against the values of the authors' implementation, where these are.
 
-mod cli;
-
 use std::path::{Path, PathBuf};
 
-use cli::{example, failure, stdout};
-use gaternet::core::checkpoint::{self, Checkpoint, TensorValue};
+use crate::programs::{example, failure, stdout};
 use gaternet::core::Tensor;
+use gaternet::core::checkpoint::{self, Checkpoint, TensorValue};
 use gaternet::kernels::Isa;
 
 /// The file of reference values: `GATERNET_REFERENCE`, or the one beside a checkout.

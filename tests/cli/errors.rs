@@ -1,11 +1,9 @@
 //! Bad input: a message that names what is wrong, and nothing written.
 
-mod cli;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cli::{example, failure, stdout, tiny_training, tree};
+use crate::programs::{example, failure, stdout, tiny_training, tree};
 use tempfile::{TempDir, tempdir};
 
 const RECORD: usize = 1 + 3072;

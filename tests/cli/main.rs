@@ -1,0 +1,6 @@
+//! The examples as a user meets them: help, a run, bad input, agreement with the authors' values.
+
+mod errors;
+mod programs;
+mod reference;
+mod train;
