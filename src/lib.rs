@@ -1,4 +1,4 @@
-//! Facade of the `gaternet` workspace: one dependency, every crate.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub use gaternet_core as core;
