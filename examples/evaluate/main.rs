@@ -51,13 +51,9 @@ struct Args {
     #[arg(long, value_name = "IMAGES", default_value_t = 128)]
     batch_size: usize,
 
-    /// Worker threads [default: one per core]
+    /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
-
-    /// Bind each worker thread to a core of its own: for steady timings on an idle machine
-    #[arg(long)]
-    pin_threads: bool,
 }
 
 fn main() -> ExitCode {
@@ -67,7 +63,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let args = Args::parse();
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
-    use_threads(args.threads, args.pin_threads)?;
+    use_threads(args.threads)?;
     let model = Model::load(&args.checkpoint)?;
     let Data { name, sets } = match &args.data {
         Some(dir) => Data::cifar(dir)?,

@@ -79,13 +79,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
 
-    /// Worker threads [default: one per core]
+    /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
-
-    /// Bind each worker thread to a core of its own: for steady timings on an idle machine
-    #[arg(long)]
-    pub(crate) pin_threads: bool,
 
     /// Folder for the results [default: runs/MODEL[-dense]-seedSEED]
     #[arg(long, value_name = "DIR")]

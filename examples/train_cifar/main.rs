@@ -44,7 +44,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let args = Args::parse_with_config_file()?;
     let recipe = Recipe::new(&args)?;
-    use_threads(args.threads, args.pin_threads)?;
+    use_threads(args.threads)?;
     if args.download {
         CIFAR_10.fetch(args.data_dir())?;
     }
