@@ -4,7 +4,7 @@ use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 /// A CIFAR ResNet of basic blocks: three stages of n blocks with 16, 32 and 64 channels on maps of
-/// 32x32, 16x16 and 8x8 (He et al. 2016, section 4.2).
+/// 32x32, 16x16 and 8x8 (He et al. 2016).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResNetConfig {
@@ -30,7 +30,7 @@ impl ResNetConfig {
     /// [`Error::Config`] that names the field and its rule.
     pub fn validate(&self) -> Result<()> {
         self.blocks()?;
-        positive("classes", self.classes)
+        width("classes", self.classes)
     }
 }
 
@@ -64,7 +64,7 @@ impl GatedResNetConfig {
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate()?;
         blocks("gater_depth", self.gater_depth)?;
-        positive("bottleneck", self.bottleneck)?;
+        width("bottleneck", self.bottleneck)?;
         if !self.gate_bias.is_finite() {
             let value = self.gate_bias.to_string();
             return Err(Error::Config { field: "gate_bias", value, rule: "must be finite" });
@@ -74,7 +74,7 @@ impl GatedResNetConfig {
 }
 
 pub(crate) fn blocks(field: &'static str, depth: usize) -> Result<usize> {
-    // The deepest one anybody has trained on CIFAR, and a bound for what a file can make us allocate.
+    // 1202 is the deepest of He et al.; a bound also limits what a file can make us allocate.
     if !(8..=1202).contains(&depth) || depth % 6 != 2 {
         let rule =
             "a ResNet of basic blocks has depth 6n + 2: 8, 14, 20, 32, 44, 56, 110, ..., 1202";
@@ -83,9 +83,11 @@ pub(crate) fn blocks(field: &'static str, depth: usize) -> Result<usize> {
     Ok((depth - 2) / 6)
 }
 
-fn positive(field: &'static str, value: usize) -> Result<()> {
-    if value == 0 {
-        return Err(Error::Config { field, value: value.to_string(), rule: "must not be 0" });
+/// Layers of a size that fits in memory whatever a file says.
+fn width(field: &'static str, value: usize) -> Result<()> {
+    if !(1..=1 << 16).contains(&value) {
+        let rule = "must be between 1 and 65536";
+        return Err(Error::Config { field, value: value.to_string(), rule });
     }
     Ok(())
 }
@@ -104,6 +106,9 @@ mod tests {
     #[test]
     fn a_bad_field_is_named() {
         let mut config = GatedResNetConfig::cifar(20, 10);
+        config.bottleneck = 1 << 40;
+        let error = config.validate().expect_err("too many units").to_string();
+        assert!(error.contains("bottleneck = 1099511627776"), "{error}");
         config.bottleneck = 0;
         let error = config.validate().expect_err("no units").to_string();
         assert!(error.contains("bottleneck = 0"), "{error}");

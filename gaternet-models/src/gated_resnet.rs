@@ -48,7 +48,7 @@ pub struct Loss {
 }
 
 impl GatedOutput {
-    /// `-log P(y | x) + lambda · ‖G(x)‖₁ / c`, the mean over the batch (equation 8 of the paper).
+    /// `-log P(y | x) + lambda · ‖G(x)‖₁ / c`, the mean over the batch: the paper's loss.
     ///
     /// # Errors
     /// If there are not N labels or one is not a class.

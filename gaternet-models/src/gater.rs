@@ -9,7 +9,7 @@ use crate::config::{GatedResNetConfig, blocks};
 use crate::cost::linear_macs;
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
-/// FC2 (section 3.2 of the paper; without batch norm between them, as in the authors' code).
+/// FC2; without batch norm between them, as in the authors' code (the paper has one).
 #[derive(Debug, Clone)]
 pub struct Gater {
     extractor: Body,
