@@ -7,7 +7,7 @@ use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use gaternet::core::{Ctx, Tensor};
-use gaternet::kernels::cpu::conv2d::{self, Live};
+use gaternet::kernels::cpu::conv2d::{self, Algorithm, Live};
 use gaternet::kernels::{ActiveFilters, Conv2dDims, Isa};
 use rand::RngExt;
 
@@ -35,7 +35,15 @@ fn forward(criterion: &mut Criterion) {
                 let live = Live { filters: live.as_ref(), channels: None };
                 group.bench_function(BenchmarkId::new("density", density), |bencher| {
                     bencher.iter(|| {
-                        conv2d::forward(isa, &dims, live, x.data(), w.data(), black_box(&mut y))
+                        conv2d::forward(
+                            isa,
+                            Algorithm::choose(&dims),
+                            &dims,
+                            live,
+                            x.data(),
+                            w.data(),
+                            black_box(&mut y),
+                        )
                     });
                 });
             }

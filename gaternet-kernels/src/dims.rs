@@ -81,6 +81,17 @@ impl Conv2dDims {
         })
     }
 
+    /// The same convolution of another number of samples.
+    ///
+    /// # Errors
+    /// [`KernelError::Dims`] if a buffer would not fit in the address space.
+    pub fn with_batch(&self, batch: usize) -> Result<Conv2dDims> {
+        let [h, w] = self.in_size;
+        let [kh, kw] = self.kernel;
+        let weight = [self.out_channels, self.in_channels, kh, kw];
+        Conv2dDims::new([batch, self.in_channels, h, w], weight, self.stride, self.padding)
+    }
+
     /// N.
     #[must_use]
     pub fn batch(&self) -> usize {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gaternet_kernels::cpu::conv2d as kernel;
+use gaternet_kernels::cpu::conv2d::{self as kernel, Algorithm};
 use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa};
 
 use super::dims;
@@ -72,7 +72,8 @@ pub fn conv2d_gated(
     )?;
     let mut y = storage::take(dims.output_len());
     let isa = Isa::current()?;
-    kernel::forward(isa, &dims, live.borrow(), x.data(), weight.data(), &mut y)?;
+    let algorithm = Algorithm::choose(&dims);
+    kernel::forward(isa, algorithm, &dims, live.borrow(), x.data(), weight.data(), &mut y)?;
     let [oh, ow] = dims.out_size();
     let shape = [dims.batch(), dims.out_channels(), oh, ow];
     let save = |_: &Tensor| Conv2d { dims, live, x: x.detach(), weight: weight.detach() };
@@ -100,6 +101,7 @@ impl Backward for Conv2d {
             let mut data = storage::take(x.len());
             kernel::backward_input(
                 isa,
+                Algorithm::choose(dims),
                 dims,
                 live.borrow(),
                 grad.data(),

@@ -23,6 +23,12 @@ impl<'a> SharedSlice<'a> {
         SharedSlice { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
+    /// The first element, for kernels that write parts no range describes; the promise of
+    /// [`part`](Self::part) is theirs then.
+    pub(crate) fn start(&self) -> *mut f32 {
+        self.start
+    }
+
     /// The elements of `range`.
     ///
     /// # Safety

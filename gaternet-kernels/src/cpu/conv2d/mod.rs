@@ -1,22 +1,31 @@
 //! 2-D convolution that does no work for filters and channels that are off.
 //!
-//! [`forward`] and [`backward_input`] are one correlation with different plans (`plan.rs`) over one
-//! register tile (`tile.rs`); [`backward_weight`] has a layout of its own (`weight_grad.rs`).
+//! [`forward`] and [`backward_input`] are one correlation (`correlate.rs`), which an [`Algorithm`] computes:
+//! directly (`direct.rs`) with different plans (`plan.rs`) over one register tile (`tile.rs`), or by
+//! Winograd's (`winograd/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
 
+mod algorithm;
 mod channel_last;
 mod correlate;
+mod direct;
 mod plan;
+mod prepared;
+mod sample;
 #[cfg(test)]
 mod tests;
 mod tile;
 mod weight_grad;
+mod winograd;
 
 use crate::active::ActiveFilters;
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result, check_len};
-use plan::Plan;
-use tile::Tiles;
+pub use algorithm::Algorithm;
+use correlate::{Batch, Engine};
+use direct::Direct;
+pub use prepared::{Epilogue, PreparedConv2d};
+use winograd::{Weights, Winograd};
 
 /// What is live in each sample; `None` means all. A filter that is not live has an output plane of
 /// exact zeros and its weights are not read; a channel that is not live is not read and counts as
@@ -52,18 +61,25 @@ impl Live<'_> {
     }
 }
 
+/// 0, 1, ...: as many as there are filters and channels. `Conv2dDims` keeps both far below `u32::MAX` on
+/// any machine that can hold them.
+fn every(dims: &Conv2dDims) -> Vec<u32> {
+    (0..dims.out_channels().max(dims.in_channels()) as u32).collect()
+}
+
 /// `output[n, f] = Σ_c weight[f, c] ⋆ input[n, c]` for the live filters f and channels c of sample n.
 ///
 /// `input` (N, C, H, W), `weight` (F, C, KH, KW), `output` (N, F, OH, OW), overwritten: planes of
 /// filters that are not live become +0.
 ///
-/// For one instruction set an output's bits depend neither on the number of threads nor on which
+/// For one instruction set and algorithm an output's bits depend neither on the number of threads nor on which
 /// other filters are live, and skipping a channel gives the bits of a channel of zeros.
 ///
 /// # Errors
 /// If a length or a list does not fit `dims`; nothing is written then.
 pub fn forward(
     isa: Isa,
+    algorithm: Algorithm,
     dims: &Conv2dDims,
     live: Live<'_>,
     input: &[f32],
@@ -72,12 +88,20 @@ pub fn forward(
 ) -> Result<()> {
     const OP: &str = "conv2d forward";
     live.check(OP, dims)?;
+    algorithm.check(OP, dims)?;
     check_len(OP, "input", dims.input_len(), input.len())?;
     check_len(OP, "weight", dims.weight_len(), weight.len())?;
     check_len(OP, "output", dims.output_len(), output.len())?;
-    let tiles = Tiles::of(isa);
-    let plan = Plan::forward(dims, tiles.lanes);
-    correlate::run(tiles, &plan, live.filters, live.channels, input, weight, output);
+    let every = every(dims);
+    let batch = Batch::forward(dims, live, &every, input);
+    match algorithm.tile() {
+        None => batch.run(&Engine::Direct(&Direct::forward(isa, dims), weight), output),
+        Some(tile) => {
+            let weights = Weights::forward(tile, dims, weight);
+            let winograd = Winograd::forward(isa, dims, tile);
+            batch.run(&Engine::Winograd(&winograd, &weights), output);
+        }
+    }
     Ok(())
 }
 
@@ -91,6 +115,7 @@ pub fn forward(
 /// If a length or a list does not fit `dims`; nothing is written then.
 pub fn backward_input(
     isa: Isa,
+    algorithm: Algorithm,
     dims: &Conv2dDims,
     live: Live<'_>,
     grad_output: &[f32],
@@ -99,12 +124,20 @@ pub fn backward_input(
 ) -> Result<()> {
     const OP: &str = "conv2d backward_input";
     live.check(OP, dims)?;
+    algorithm.check(OP, dims)?;
     check_len(OP, "grad_output", dims.output_len(), grad_output.len())?;
     check_len(OP, "weight", dims.weight_len(), weight.len())?;
     check_len(OP, "grad_input", dims.input_len(), grad_input.len())?;
-    let tiles = Tiles::of(isa);
-    let plan = Plan::backward_input(dims, tiles.lanes);
-    correlate::run(tiles, &plan, live.channels, live.filters, grad_output, weight, grad_input);
+    let every = every(dims);
+    let batch = Batch::backward_input(dims, live, &every, grad_output);
+    match algorithm.tile() {
+        None => batch.run(&Engine::Direct(&Direct::backward_input(isa, dims), weight), grad_input),
+        Some(tile) => {
+            let weights = Weights::backward_input(tile, dims, weight);
+            let winograd = Winograd::backward_input(isa, dims, tile);
+            batch.run(&Engine::Winograd(&winograd, &weights), grad_input);
+        }
+    }
     Ok(())
 }
 

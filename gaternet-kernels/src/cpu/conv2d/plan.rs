@@ -112,8 +112,6 @@ pub(crate) type CopyRow = fn(&mut [f32], &[f32]);
 /// Everything about a correlation but its data.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Output rows: filters (forward) or input channels (input gradient).
-    pub(crate) rows: usize,
     /// Source channels.
     pub(crate) channels: usize,
     pub(crate) border: Border,
@@ -121,8 +119,6 @@ pub(crate) struct Plan {
     /// Distance of neighbouring pixels of a vector in the output plane: above 1 only for the
     /// input gradient of a convolution strided along the width.
     pub(crate) target_step: usize,
-    /// Pixels of an output plane.
-    pub(crate) out_plane: usize,
     /// Distance of an output row's weights from the next one's.
     pub(crate) weight_row: usize,
     /// Distance of a source channel's weights from the next one's.
@@ -144,12 +140,10 @@ impl Plan {
         let grid = Grid { first: 0, size: [oh, ow], row_stride, target: 0, target_row: ow };
         let vectors = grid.vectors(lanes, 1);
         Plan {
-            rows: dims.out_channels(),
             channels: dims.in_channels(),
             border,
             phases: vec![Phase { taps, vectors }],
             target_step: 1,
-            out_plane: oh * ow,
             weight_row: dims.in_channels() * dims.taps(),
             weight_channel: dims.taps(),
         }
@@ -207,12 +201,10 @@ impl Plan {
             }
         }
         Plan {
-            rows: dims.in_channels(),
             channels: dims.out_channels(),
             border,
             phases,
             target_step: sx,
-            out_plane: dims.in_plane(),
             weight_row: dims.taps(),
             weight_channel: dims.in_channels() * dims.taps(),
         }

@@ -49,6 +49,10 @@ fn live_list(gates: &[f32], filters: usize) -> ActiveFilters {
     ActiveFilters::from_columns(gates, filters, 0, filters).expect("whole rows")
 }
 
+fn algorithms(dims: &Conv2dDims) -> Vec<Algorithm> {
+    Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(dims)).collect()
+}
+
 struct Case {
     dims: Conv2dDims,
     input: Vec<f32>,
@@ -77,15 +81,21 @@ impl Case {
         // Rounding of a sum of terms below 1: grows with the number of terms.
         let bound = |terms: usize| 1e-6 * (terms as f64 + 4.0).sqrt();
         for isa in Isa::available() {
-            let mut got = vec![f32::NAN; dims.output_len()];
-            forward(isa, dims, live, &self.input, &self.weight, &mut got).expect("valid");
-            let terms = dims.in_channels() * dims.taps();
-            assert_close((isa, dims, "forward"), &got, &y, bound(terms));
+            for algorithm in algorithms(dims) {
+                let error = if algorithm == Algorithm::Winograd4 { 6.0 } else { 1.5 };
+                let mut got = vec![f32::NAN; dims.output_len()];
+                forward(isa, algorithm, dims, live, &self.input, &self.weight, &mut got)
+                    .expect("valid");
+                let terms = dims.in_channels() * dims.taps();
+                assert_close((isa, algorithm, dims, "forward"), &got, &y, error * bound(terms));
 
-            let mut got = vec![f32::NAN; dims.input_len()];
-            backward_input(isa, dims, live, &self.grad, &self.weight, &mut got).expect("valid");
-            let terms = dims.out_channels() * dims.taps();
-            assert_close((isa, dims, "backward_input"), &got, &dx, bound(terms));
+                let mut got = vec![f32::NAN; dims.input_len()];
+                backward_input(isa, algorithm, dims, live, &self.grad, &self.weight, &mut got)
+                    .expect("valid");
+                let terms = dims.out_channels() * dims.taps();
+                let what = (isa, algorithm, dims, "backward_input");
+                assert_close(what, &got, &dx, error * bound(terms));
+            }
 
             let mut got = vec![f32::NAN; dims.weight_len()];
             backward_weight(isa, dims, live, &self.input, &self.grad, &mut got).expect("valid");
@@ -133,15 +143,20 @@ fn skipping_has_the_bits_of_masking() {
         let mut masked_input = case.input.clone();
         mask(&open_c, dims.in_plane(), &mut masked_input);
         for isa in Isa::available() {
-            let mut dense = vec![0.0; dims.output_len()];
-            forward(isa, dims, Live::default(), &masked_input, &case.weight, &mut dense)
-                .expect("valid");
-            mask(&open_f, dims.out_plane(), &mut dense);
-            let live = Live { filters: Some(&filters), channels: Some(&channels) };
-            let mut skipped = vec![f32::NAN; dims.output_len()];
-            forward(isa, dims, live, &case.input, &case.weight, &mut skipped).expect("valid");
-            // 0 == -0: a sum of no terms is +0, a sum of negative zeros need not be.
-            assert!(dense == skipped, "{isa}: skip and mask differ for {dims:?}");
+            for algorithm in algorithms(dims) {
+                let run = |live, input: &[f32]| {
+                    let mut y = vec![f32::NAN; dims.output_len()];
+                    forward(isa, algorithm, dims, live, input, &case.weight, &mut y)
+                        .expect("valid");
+                    y
+                };
+                let mut dense = run(Live::default(), &masked_input);
+                mask(&open_f, dims.out_plane(), &mut dense);
+                let live = Live { filters: Some(&filters), channels: Some(&channels) };
+                let skipped = run(live, &case.input);
+                // 0 == -0: a sum of no terms is +0, a sum of negative zeros need not be.
+                assert!(dense == skipped, "{isa}, {algorithm}: skip and mask differ for {dims:?}");
+            }
         }
     }
 }
@@ -154,18 +169,24 @@ fn what_is_off_is_not_read() {
     let off = |len: usize| (0..n * len).map(|i| f32::from(u8::from(i % len % 3 != 1))).collect();
     let (open_f, open_c): (Vec<f32>, Vec<f32>) = (off(f), off(c));
     let (filters, channels) = (live_list(&open_f, f), live_list(&open_c, c));
-    let run = |case: &Case, isa: Isa| {
+    let run = |case: &Case, isa: Isa, algorithm: Algorithm| {
         let live = Live { filters: Some(&filters), channels: Some(&channels) };
         let dims = &case.dims;
         let mut y = vec![f32::NAN; dims.output_len()];
         let mut dx = vec![f32::NAN; dims.input_len()];
         let mut dw = vec![f32::NAN; dims.weight_len()];
-        forward(isa, dims, live, &case.input, &case.weight, &mut y).expect("valid");
-        backward_input(isa, dims, live, &case.grad, &case.weight, &mut dx).expect("valid");
+        forward(isa, algorithm, dims, live, &case.input, &case.weight, &mut y).expect("valid");
+        backward_input(isa, algorithm, dims, live, &case.grad, &case.weight, &mut dx)
+            .expect("valid");
         backward_weight(isa, dims, live, &case.input, &case.grad, &mut dw).expect("valid");
         (y, dx, dw)
     };
-    let clean: Vec<_> = Isa::available().into_iter().map(|isa| run(&case, isa)).collect();
+    let versions: Vec<_> = Isa::available()
+        .into_iter()
+        .flat_map(|isa| Algorithm::ALL.map(|algorithm| (isa, algorithm)))
+        .collect();
+    let clean: Vec<_> =
+        versions.iter().map(|(isa, algorithm)| run(&case, *isa, *algorithm)).collect();
     for (row, weights) in case.weight.chunks_mut(c * case.dims.taps()).enumerate() {
         for (channel, taps) in weights.chunks_mut(case.dims.taps()).enumerate() {
             if row % 3 == 1 || channel % 3 == 1 {
@@ -182,8 +203,9 @@ fn what_is_off_is_not_read() {
     };
     poison(&open_c, case.dims.in_plane(), &mut case.input);
     poison(&open_f, case.dims.out_plane(), &mut case.grad);
-    for (isa, clean) in Isa::available().into_iter().zip(clean) {
-        assert!(run(&case, isa) == clean, "{isa}: a NaN that is off reached a result");
+    for ((isa, algorithm), clean) in versions.into_iter().zip(clean) {
+        let poisoned = run(&case, isa, algorithm);
+        assert!(poisoned == clean, "{isa}, {algorithm}: a NaN that is off reached a result");
     }
 }
 
@@ -191,24 +213,27 @@ fn what_is_off_is_not_read() {
 fn bits_do_not_depend_on_the_number_of_threads() {
     let case = Case::new(([3, 16, 16, 16], [40, 16, 3, 3], [1, 1], [1, 1]));
     let isa = Isa::current().expect("a valid GATERNET_ISA");
-    let run = |threads: usize| {
+    let run = |threads: usize, algorithm: Algorithm| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
         pool.install(|| {
             let dims = &case.dims;
             let mut y = vec![0.0; dims.output_len()];
             let mut dx = vec![0.0; dims.input_len()];
             let mut dw = vec![0.0; dims.weight_len()];
-            forward(isa, dims, Live::default(), &case.input, &case.weight, &mut y).expect("valid");
-            backward_input(isa, dims, Live::default(), &case.grad, &case.weight, &mut dx)
+            let live = Live::default();
+            forward(isa, algorithm, dims, live, &case.input, &case.weight, &mut y).expect("valid");
+            backward_input(isa, algorithm, dims, live, &case.grad, &case.weight, &mut dx)
                 .expect("valid");
-            backward_weight(isa, dims, Live::default(), &case.input, &case.grad, &mut dw)
-                .expect("valid");
+            backward_weight(isa, dims, live, &case.input, &case.grad, &mut dw).expect("valid");
             (y, dx, dw)
         })
     };
-    let one = run(1);
-    for threads in [2, 4, 7] {
-        assert!(run(threads) == one, "{threads} threads give other bits than one");
+    for algorithm in Algorithm::ALL {
+        let one = run(1, algorithm);
+        for threads in [2, 4, 7] {
+            let same = run(threads, algorithm) == one;
+            assert!(same, "{algorithm}: {threads} threads give other bits than one");
+        }
     }
 }
 
@@ -218,12 +243,21 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
     let isa = Isa::current().expect("a valid GATERNET_ISA");
     let mut output = vec![7.0; case.dims.output_len()];
     let short = &case.input[1..];
-    let error = forward(isa, &case.dims, Live::default(), short, &case.weight, &mut output);
+    let error = forward(
+        isa,
+        Algorithm::Direct,
+        &case.dims,
+        Live::default(),
+        short,
+        &case.weight,
+        &mut output,
+    );
     let text = error.expect_err("one element short").to_string();
     assert_eq!(text, "conv2d forward: `input` has 32767 elements, its dims need 32768");
     let other = live_list(&[1.0; 15], 15);
     let live = Live { filters: Some(&other), channels: None };
-    let error = forward(isa, &case.dims, live, &case.input, &case.weight, &mut output);
+    let error =
+        forward(isa, Algorithm::Direct, &case.dims, live, &case.input, &case.weight, &mut output);
     let text = error.expect_err("a list of another shape").to_string();
     assert!(text.contains("15 filters of 1 samples, expected 16 of 2"), "{text}");
     assert!(output.iter().all(|v| *v == 7.0), "output was written by a refused call");

@@ -28,13 +28,19 @@ pub(crate) struct Tile<'a> {
     /// Output plane of each row.
     pub(crate) targets: [*mut f32; MAX_ROWS],
     pub(crate) target_step: usize,
+    /// What is added to each row's sums: a number, and an equal plane unless null (only where
+    /// `target_step` is 1).
+    pub(crate) biases: [f32; MAX_ROWS],
+    pub(crate) residuals: [*const f32; MAX_ROWS],
+    /// Whether a ReLU comes last.
+    pub(crate) relu: bool,
 }
 
 /// # Safety
 /// The instruction set is present; `vectors` has the kernel's P entries; for every listed channel,
 /// tap and vector, `LANES` floats at `source + channel·channel_stride + tap + vector` and each row's
 /// weight are readable, and the pixels the vectors' masks select are writable in each row's target,
-/// which nothing else accesses meanwhile.
+/// which nothing else accesses meanwhile; so are they readable in its residual, if there is one.
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
 /// Tile kernels of an instruction set.
@@ -91,7 +97,9 @@ macro_rules! tile_kernels {
     ($isa:ident, $feature:literal, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
         mod $isa {
             use super::{Tile, TileFn, Tiles};
-            use crate::cpu::simd::$isa::{LANES, V, fmadd, load, splat, store, store_lanes, zero};
+            use crate::cpu::simd::$isa::{
+                LANES, V, add, fmadd, load, load_lanes, relu, splat, store, store_lanes,
+            };
 
             const FULL: u16 = ((1u32 << LANES) - 1) as u16;
 
@@ -99,7 +107,7 @@ macro_rules! tile_kernels {
             /// That of [`TileFn`].
             #[target_feature(enable = $feature)]
             unsafe fn tile<const F: usize, const P: usize>(args: &Tile<'_>) {
-                let mut sums: [[V; P]; F] = [[zero(); P]; F];
+                let mut sums: [[V; P]; F] = std::array::from_fn(|f| [splat(args.biases[f]); P]);
                 let vectors: &[_; P] = args.vectors.first_chunk().expect("a tile of P vectors");
                 for channel in args.channels {
                     let channel = *channel as usize;
@@ -129,6 +137,13 @@ macro_rules! tile_kernels {
                         unsafe {
                             let target = args.targets[f].add(vectors[p].target);
                             let mask = vectors[p].mask;
+                            if !args.residuals[f].is_null() {
+                                let residual = args.residuals[f].add(vectors[p].target);
+                                sums[f][p] = add(sums[f][p], load_lanes(residual, mask));
+                            }
+                            if args.relu {
+                                sums[f][p] = relu(sums[f][p]);
+                            }
                             if args.target_step == 1 {
                                 if mask == FULL {
                                     store(target, sums[f][p]);

@@ -1,13 +1,18 @@
 //! Sixteen floats in a 512-bit register.
 
 use std::arch::x86_64::{
-    __m512, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
-    _mm512_maskz_compress_ps, _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps,
-    _mm512_storeu_ps,
+    __m256, __m512, _CMP_LE_OQ, _mm256_castpd_ps, _mm256_castps_pd, _mm256_loadu_ps,
+    _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm512_add_ps, _mm512_castpd_ps,
+    _mm512_castps_pd, _mm512_castps256_ps512, _mm512_castps512_ps256, _mm512_cmp_ps_mask,
+    _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_insertf64x4, _mm512_loadu_ps,
+    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps, _mm512_maskz_expand_ps,
+    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
+    _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 pub(crate) type V = __m512;
 pub(crate) const LANES: usize = 16;
+const EIGHTS: usize = LANES / 8;
 
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -61,6 +66,19 @@ pub(crate) unsafe fn store_lanes(target: *mut f32, mask: u16, v: V) {
     unsafe { _mm512_mask_storeu_ps(target, prefix, _mm512_maskz_compress_ps(mask, v)) }
 }
 
+/// What [`store_lanes`] wrote: the lanes of `mask` from adjacent floats, the others 0.
+///
+/// # Safety
+/// `mask.count_ones()` floats are readable at `source`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn load_lanes(source: *const f32, mask: u16) -> V {
+    let prefix = ((1u32 << mask.count_ones()) - 1) as u16;
+    // SAFETY: only the lanes of `prefix` are read.
+    let adjacent = unsafe { _mm512_maskz_loadu_ps(prefix, source) };
+    _mm512_maskz_expand_ps(mask, adjacent)
+}
+
 /// Writes `LANES` rows of `LANES` floats as columns: `columns[x][row] = rows[row][x]`.
 ///
 /// # Safety
@@ -105,3 +123,141 @@ const SWAPS: [[[u32; LANES]; 2]; 4] = {
     }
     swaps
 };
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn add(a: V, b: V) -> V {
+    _mm512_add_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn sub(a: V, b: V) -> V {
+    _mm512_sub_ps(a, b)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn mul(a: V, b: V) -> V {
+    _mm512_mul_ps(a, b)
+}
+
+/// 0 where a lane is at most 0, else the lane, NaN included.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn relu(v: V) -> V {
+    _mm512_maskz_mov_ps(!_mm512_cmp_ps_mask::<_CMP_LE_OQ>(v, zero()), v)
+}
+
+/// Eight adjacent lanes from each source.
+///
+/// # Safety
+/// 8 floats are readable at each source.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn load_eights(sources: [*const f32; EIGHTS]) -> V {
+    // SAFETY: the caller's promise.
+    let [low, high] = sources.map(|source| unsafe { _mm256_loadu_ps(source) });
+    join(low, high)
+}
+
+/// The first `counts[i]` lanes of each eight; the others are 0.
+///
+/// # Safety
+/// `counts[i]` floats are readable at `sources[i]`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+pub(crate) unsafe fn load_parts(sources: [*const f32; EIGHTS], counts: [usize; EIGHTS]) -> V {
+    // SAFETY: only the lanes of the masks are read.
+    let part = |i: usize| unsafe { _mm256_maskz_loadu_ps(prefix(counts[i]), sources[i]) };
+    join(part(0), part(1))
+}
+
+/// Writes the first `counts[i]` lanes of each eight.
+///
+/// # Safety
+/// `counts[i]` floats are writable at `targets[i]`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vl")]
+pub(crate) unsafe fn store_parts(targets: [*mut f32; EIGHTS], counts: [usize; EIGHTS], v: V) {
+    let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
+    for (i, part) in [_mm512_castps512_ps256(v), high].into_iter().enumerate() {
+        // SAFETY: only the lanes of the mask are written.
+        unsafe { _mm256_mask_storeu_ps(targets[i], prefix(counts[i]), part) };
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn join(low: __m256, high: __m256) -> V {
+    let low = _mm512_castps_pd(_mm512_castps256_ps512(low));
+    _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, _mm256_castps_pd(high)))
+}
+
+fn prefix(count: usize) -> u8 {
+    ((1u32 << count) - 1) as u8
+}
+
+/// Splits tiles of 2 adjacent pixels into first and second pixels.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn deinterleave2([a, b]: [V; 2]) -> [V; 2] {
+    [pick(a, &lanes(0, [2, 4, 8, 16]), b), pick(a, &lanes(1, [2, 4, 8, 16]), b)]
+}
+
+/// Undoes [`deinterleave2`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn interleave2([first, second]: [V; 2]) -> [V; 2] {
+    [0, 8].map(|from| pick(first, &lanes(from, [16, 1, 2, 4]), second))
+}
+
+/// Splits tiles of 4 adjacent pixels into first to fourth pixels.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn deinterleave4([a, b, c, d]: [V; 4]) -> [V; 4] {
+    // Two pixels of eight tiles each, then one pixel of all tiles.
+    let two = |from: u32, a: V, b: V| pick(a, &lanes(from, [4, 8, 16, 1]), b);
+    let ([ab01, ab23], [cd01, cd23]) = ([two(0, a, b), two(2, a, b)], [two(0, c, d), two(2, c, d)]);
+    [
+        _mm512_shuffle_f32x4::<0x44>(ab01, cd01),
+        _mm512_shuffle_f32x4::<0xee>(ab01, cd01),
+        _mm512_shuffle_f32x4::<0x44>(ab23, cd23),
+        _mm512_shuffle_f32x4::<0xee>(ab23, cd23),
+    ]
+}
+
+/// Undoes [`deinterleave4`].
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn interleave4([a, b, c, d]: [V; 4]) -> [V; 4] {
+    let low = [_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0x44>(c, d)];
+    let high = [_mm512_shuffle_f32x4::<0xee>(a, b), _mm512_shuffle_f32x4::<0xee>(c, d)];
+    let four = |from: u32, [ab, cd]: [V; 2]| pick(ab, &lanes(from, [8, 16, 1, 2]), cd);
+    [four(0, low), four(4, low), four(0, high), four(4, high)]
+}
+
+/// The lanes of `a` and `b`, numbered 0 to 31, that `index` lists.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pick(a: V, index: &[u32; LANES], b: V) -> V {
+    // SAFETY: the table has 16 entries.
+    let index = unsafe { _mm512_loadu_si512(index.as_ptr().cast()) };
+    _mm512_permutex2var_ps(a, index, b)
+}
+
+/// A table for [`pick`]: bit k of the lane's number adds `bits[k]` to `first`.
+#[inline(always)]
+const fn lanes(first: u32, bits: [u32; 4]) -> [u32; LANES] {
+    let mut index = [first; LANES];
+    let mut lane = 0;
+    while lane < LANES {
+        let mut bit = 0;
+        while bit < 4 {
+            index[lane] += (lane as u32 >> bit & 1) * bits[bit];
+            bit += 1;
+        }
+        lane += 1;
+    }
+    index
+}

@@ -2,6 +2,7 @@
 
 pub(crate) type V = [f32; LANES];
 pub(crate) const LANES: usize = 8;
+const EIGHTS: usize = LANES / 8;
 
 #[inline(always)]
 pub(crate) fn zero() -> V {
@@ -49,4 +50,112 @@ pub(crate) unsafe fn store_lanes(target: *mut f32, mask: u16, v: V) {
             written += 1;
         }
     }
+}
+
+/// What [`store_lanes`] wrote: the lanes of `mask` from adjacent floats, the others 0.
+///
+/// # Safety
+/// `mask.count_ones()` floats are readable at `source`.
+#[inline(always)]
+pub(crate) unsafe fn load_lanes(source: *const f32, mask: u16) -> V {
+    let mut v = zero();
+    let mut read = 0;
+    for (lane, value) in v.iter_mut().enumerate() {
+        if mask >> lane & 1 == 1 {
+            // SAFETY: `read` stays below the number of lanes in the mask.
+            *value = unsafe { source.add(read).read() };
+            read += 1;
+        }
+    }
+    v
+}
+
+#[inline(always)]
+pub(crate) fn add(a: V, b: V) -> V {
+    std::array::from_fn(|i| a[i] + b[i])
+}
+
+#[inline(always)]
+pub(crate) fn sub(a: V, b: V) -> V {
+    std::array::from_fn(|i| a[i] - b[i])
+}
+
+#[inline(always)]
+pub(crate) fn mul(a: V, b: V) -> V {
+    std::array::from_fn(|i| a[i] * b[i])
+}
+
+/// 0 where a lane is at most 0, else the lane, NaN included.
+#[inline(always)]
+pub(crate) fn relu(v: V) -> V {
+    v.map(|x| if x <= 0.0 { 0.0 } else { x })
+}
+
+/// Eight adjacent lanes from each source.
+///
+/// # Safety
+/// 8 floats are readable at each source.
+#[inline(always)]
+pub(crate) unsafe fn load_eights([source]: [*const f32; EIGHTS]) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { load(source) }
+}
+
+/// The first `counts[i]` lanes of each eight; the others are 0.
+///
+/// # Safety
+/// `counts[i]` floats are readable at `sources[i]`.
+#[inline(always)]
+pub(crate) unsafe fn load_parts([source]: [*const f32; EIGHTS], [count]: [usize; EIGHTS]) -> V {
+    // SAFETY: lanes below `count` only.
+    std::array::from_fn(|lane| if lane < count { unsafe { source.add(lane).read() } } else { 0.0 })
+}
+
+/// Writes the first `counts[i]` lanes of each eight.
+///
+/// # Safety
+/// `counts[i]` floats are writable at `targets[i]`.
+#[inline(always)]
+pub(crate) unsafe fn store_parts([target]: [*mut f32; EIGHTS], [count]: [usize; EIGHTS], v: V) {
+    for (lane, value) in v.into_iter().enumerate().take(count) {
+        // SAFETY: lanes below `count` only.
+        unsafe { target.add(lane).write(value) };
+    }
+}
+
+/// Splits tiles of 2 adjacent pixels into first and second pixels.
+#[inline(always)]
+pub(crate) fn deinterleave2(tiles: [V; 2]) -> [V; 2] {
+    deinterleave(tiles)
+}
+
+/// Undoes [`deinterleave2`].
+#[inline(always)]
+pub(crate) fn interleave2(pixels: [V; 2]) -> [V; 2] {
+    interleave(pixels)
+}
+
+/// Splits tiles of 4 adjacent pixels into first to fourth pixels.
+#[inline(always)]
+pub(crate) fn deinterleave4(tiles: [V; 4]) -> [V; 4] {
+    deinterleave(tiles)
+}
+
+/// Undoes [`deinterleave4`].
+#[inline(always)]
+pub(crate) fn interleave4(pixels: [V; 4]) -> [V; 4] {
+    interleave(pixels)
+}
+
+#[inline(always)]
+fn deinterleave<const M: usize>(tiles: [V; M]) -> [V; M] {
+    let pixel = |i: usize| tiles[i / LANES][i % LANES];
+    std::array::from_fn(|p| std::array::from_fn(|tile| pixel(tile * M + p)))
+}
+
+#[inline(always)]
+fn interleave<const M: usize>(pixels: [V; M]) -> [V; M] {
+    std::array::from_fn(|v| {
+        std::array::from_fn(|lane| pixels[(v * LANES + lane) % M][(v * LANES + lane) / M])
+    })
 }

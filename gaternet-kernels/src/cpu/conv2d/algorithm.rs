@@ -1,0 +1,73 @@
+//! How a convolution is computed.
+
+use std::fmt;
+
+use crate::dims::Conv2dDims;
+use crate::error::{KernelError, Result};
+
+/// An algorithm for the convolution and the gradient to its input. For each of them alone, an output's
+/// bits do not depend on which other filters are live; between them, roundings differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// Sums of products, as it is defined: any kernel and stride.
+    Direct,
+    /// Winograd F(2x2, 3x3): 2.25 times fewer products; rounds about as [`Direct`](Self::Direct).
+    Winograd2,
+    /// Winograd F(4x4, 3x3): 4 times fewer products; errors are some times larger.
+    Winograd4,
+}
+
+impl Algorithm {
+    /// All of them.
+    pub const ALL: [Algorithm; 3] = [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
+
+    /// The fastest for this convolution, by its shape alone: whatever is live, the bits are the same.
+    #[must_use]
+    pub fn choose(dims: &Conv2dDims) -> Algorithm {
+        let [height, width] = dims.out_size();
+        if !Algorithm::Winograd4.supports(dims) {
+            Algorithm::Direct
+        } else if height.min(width) > 8 {
+            Algorithm::Winograd4
+        } else {
+            Algorithm::Winograd2
+        }
+    }
+
+    /// Whether it can compute this convolution: Winograd's takes 3x3 kernels with stride 1 and at most
+    /// 2 pixels of padding.
+    #[must_use]
+    pub fn supports(self, dims: &Conv2dDims) -> bool {
+        self == Algorithm::Direct
+            || (dims.kernel() == [3, 3]
+                && dims.stride() == [1, 1]
+                && dims.padding().iter().all(|padding| *padding <= 2))
+    }
+
+    pub(super) fn check(self, op: &'static str, dims: &Conv2dDims) -> Result<()> {
+        if self.supports(dims) {
+            return Ok(());
+        }
+        let rule = "Winograd's algorithm needs a 3x3 kernel, stride 1 and a padding of at most 2";
+        Err(KernelError::Dims { op, rule, got: format!("{dims:?}") })
+    }
+
+    /// m of F(m x m, 3x3).
+    pub(super) fn tile(self) -> Option<usize> {
+        match self {
+            Algorithm::Direct => None,
+            Algorithm::Winograd2 => Some(2),
+            Algorithm::Winograd4 => Some(4),
+        }
+    }
+}
+
+impl fmt::Display for Algorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Algorithm::Direct => "direct",
+            Algorithm::Winograd2 => "winograd2",
+            Algorithm::Winograd4 => "winograd4",
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! One sample of a convolution or of the gradient to its input.
+
+/// What is live, and what the live rows are computed from. Rows are filters or, going back, channels.
+pub(super) struct Sample<'a> {
+    pub(super) rows: &'a [u32],
+    pub(super) channels: &'a [u32],
+    /// (channels, source plane).
+    pub(super) source: &'a [f32],
+    pub(super) source_plane: usize,
+    /// Pixels of an output plane.
+    pub(super) out_plane: usize,
+    pub(super) epilogue: SampleEpilogue<'a>,
+}
+
+/// What is done to the sums of each output plane: `relu(sum + bias + residual)`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SampleEpilogue<'a> {
+    /// (rows).
+    pub(super) bias: Option<&'a [f32]>,
+    /// As large as the sample's output.
+    pub(super) residual: Option<&'a [f32]>,
+    pub(super) relu: bool,
+}
+
+impl<'a> Sample<'a> {
+    pub(super) fn plane(&self, channel: usize) -> &'a [f32] {
+        &self.source[channel * self.source_plane..(channel + 1) * self.source_plane]
+    }
+}
+
+impl SampleEpilogue<'_> {
+    pub(super) fn bias(&self, row: usize) -> f32 {
+        self.bias.map_or(0.0, |bias| bias[row])
+    }
+
+    /// Where the residual of a row's output plane of `plane` pixels starts; null without one.
+    pub(super) fn residual(&self, row: usize, plane: usize) -> *const f32 {
+        self.residual.map_or(std::ptr::null(), |residual| residual[row * plane..].as_ptr())
+    }
+
+    /// Writes the output plane of a row that is not live: only the residual remains.
+    pub(super) fn fill_dead(&self, row: usize, plane: &mut [f32]) {
+        match self.residual {
+            None => plane.fill(0.0),
+            Some(residual) => {
+                let residual = &residual[row * plane.len()..(row + 1) * plane.len()];
+                for (y, r) in plane.iter_mut().zip(residual) {
+                    // As a sum, because 0 + -0 is 0: the bits of masking.
+                    let sum = 0.0 + r;
+                    *y = if self.relu && sum <= 0.0 { 0.0 } else { sum };
+                }
+            }
+        }
+    }
+}

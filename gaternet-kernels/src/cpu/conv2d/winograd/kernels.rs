@@ -1,0 +1,300 @@
+//! The loops of a Winograd convolution, once per instruction set. The lanes are tiles.
+
+use super::layout::Block;
+use crate::cpu::isa::{Isa, Level};
+
+/// Most rows of a register tile.
+pub(super) const MAX_ROWS: usize = 8;
+
+/// One vector of tiles of one channel, to be transformed.
+pub(super) struct Input<'a> {
+    /// Bordered plane.
+    pub(super) plane: *const f32,
+    pub(super) row_stride: usize,
+    pub(super) block: &'a Block,
+    /// (n²) vectors, `element` floats apart.
+    pub(super) target: *mut f32,
+    pub(super) element: usize,
+}
+
+/// Sums over channels for F rows and P vectors of tiles.
+pub(super) struct Products<'a> {
+    /// n².
+    pub(super) elements: usize,
+    pub(super) channels: &'a [u32],
+    /// (n², C, P) vectors, elements `source_element` floats apart.
+    pub(super) source: *const f32,
+    pub(super) source_element: usize,
+    /// (n², C) of each row, elements `weight_element` floats apart.
+    pub(super) weights: [*const f32; MAX_ROWS],
+    pub(super) weight_element: usize,
+    /// (n², F, P) vectors, elements `target_element` floats apart.
+    pub(super) target: *mut f32,
+    pub(super) target_element: usize,
+}
+
+/// One vector of tiles of one row, to be transformed back.
+pub(super) struct Output<'a> {
+    /// (n²) vectors, `element` floats apart.
+    pub(super) source: *const f32,
+    pub(super) element: usize,
+    pub(super) block: &'a Block,
+    /// Output plane, and the equal plane that is added to it, or null.
+    pub(super) plane: *mut f32,
+    pub(super) residual: *const f32,
+    /// OW.
+    pub(super) width: usize,
+    pub(super) bias: f32,
+    pub(super) relu: bool,
+}
+
+/// # Safety
+/// The instruction set is present. What the arguments describe is readable; targets and the pixels of
+/// `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
+pub(super) type InputFn = unsafe fn(&Input<'_>);
+/// # Safety
+/// As [`InputFn`].
+pub(super) type ProductsFn = unsafe fn(&Products<'_>);
+/// # Safety
+/// As [`InputFn`].
+pub(super) type OutputFn = unsafe fn(&Output<'_>);
+
+/// Kernels of an instruction set.
+pub(super) struct Kernels {
+    pub(super) lanes: usize,
+    /// Transforms for tiles of 2x2 and of 4x4.
+    pub(super) transforms: [(InputFn, OutputFn); 2],
+    /// `[P - 1][F - 1]`: as many rows as fit in the registers with P vectors.
+    pub(super) products: &'static [&'static [ProductsFn]],
+}
+
+impl Kernels {
+    pub(super) fn of(isa: Isa) -> &'static Kernels {
+        match isa.level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &avx512::KERNELS,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &avx2::KERNELS,
+            _ => &scalar::KERNELS,
+        }
+    }
+}
+
+macro_rules! winograd_kernels {
+    ($isa:ident, $feature:literal, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
+        mod $isa {
+            use std::array::from_fn;
+
+            use super::{Input, Kernels, Output, Products, ProductsFn};
+            use crate::cpu::simd::$isa::{
+                LANES, V, add, deinterleave2, deinterleave4, fmadd, interleave2, interleave4, load,
+                load_eights, load_parts, mul, relu, splat, store, store_parts, sub, zero,
+            };
+
+            const EIGHTS: usize = LANES / 8;
+
+            /// `Bᵀ d`, for n = 4 or 6 values.
+            #[inline]
+            #[target_feature(enable = $feature)]
+            fn spread<const N: usize>(d: [V; N]) -> [V; N] {
+                let mut out = [zero(); N];
+                if N == 4 {
+                    out[0] = sub(d[0], d[2]);
+                    out[1] = add(d[1], d[2]);
+                    out[2] = sub(d[2], d[1]);
+                    out[3] = sub(d[1], d[3]);
+                } else {
+                    use super::super::{A, B};
+                    let (a, b) = (splat(A), splat(B));
+                    let middle = splat(-(A * A + B * B));
+                    let even_a = fmadd(splat(-B * B), d[2], d[4]);
+                    let even_b = fmadd(splat(-A * A), d[2], d[4]);
+                    let odd_a = fmadd(splat(-A * B * B), d[1], mul(a, d[3]));
+                    let odd_b = fmadd(splat(-A * A * B), d[1], mul(b, d[3]));
+                    out[0] = add(fmadd(middle, d[2], d[4]), d[0]);
+                    out[1] = add(even_a, odd_a);
+                    out[2] = sub(even_a, odd_a);
+                    out[3] = add(even_b, odd_b);
+                    out[4] = sub(even_b, odd_b);
+                    out[5] = add(fmadd(middle, d[3], d[5]), d[1]);
+                }
+                out
+            }
+
+            /// `Aᵀ p`: n = 4 or 6 values to m = n - 2.
+            #[inline]
+            #[target_feature(enable = $feature)]
+            fn gather<const N: usize, const M: usize>(p: [V; N]) -> [V; M] {
+                let mut out = [zero(); M];
+                let (sum_a, difference_a) = (add(p[1], p[2]), sub(p[1], p[2]));
+                if M == 2 {
+                    out[0] = add(p[0], sum_a);
+                    out[1] = sub(difference_a, p[3]);
+                } else {
+                    use super::super::{A, B};
+                    let (sum_b, difference_b) = (add(p[3], p[4]), sub(p[3], p[4]));
+                    let combine = |a: f32, of_a: V, b: f32, of_b: V| {
+                        fmadd(splat(b), of_b, mul(splat(a), of_a))
+                    };
+                    out[0] = add(p[0], add(sum_a, sum_b));
+                    out[1] = combine(A, difference_a, B, difference_b);
+                    out[2] = combine(A * A, sum_a, B * B, sum_b);
+                    out[3] = add(p[5], combine(A * A * A, difference_a, B * B * B, difference_b));
+                }
+                out
+            }
+
+            /// Row `row` of a vector of tiles, `shift` pixels to the right: first, second, ... pixels.
+            ///
+            /// # Safety
+            /// Eight floats are readable at every eight of the block in that row.
+            #[inline]
+            #[target_feature(enable = $feature)]
+            unsafe fn pixels<const M: usize>(args: &Input<'_>, row: usize, shift: usize) -> [V; M] {
+                let offset = row * args.row_stride + shift;
+                let vectors: [V; M] = from_fn(|v| {
+                    let eights = from_fn(|i| {
+                        args.plane.wrapping_add(args.block.sources[v * EIGHTS + i] + offset)
+                    });
+                    // SAFETY: the caller's promise.
+                    unsafe { load_eights(eights) }
+                });
+                let mut out = [zero(); M];
+                if M == 2 {
+                    out.copy_from_slice(&deinterleave2([vectors[0], vectors[1]]));
+                } else {
+                    let tiles = [vectors[0], vectors[1], vectors[2], vectors[3]];
+                    out.copy_from_slice(&deinterleave4(tiles));
+                }
+                out
+            }
+
+            /// # Safety
+            /// That of [`InputFn`](super::InputFn).
+            #[target_feature(enable = $feature)]
+            unsafe fn input<const M: usize, const N: usize>(args: &Input<'_>) {
+                let mut rows = [[zero(); N]; N];
+                for (y, row) in rows.iter_mut().enumerate() {
+                    // SAFETY: n rows of n pixels of each tile are readable, and six floats beyond.
+                    let (near, far) =
+                        unsafe { (pixels::<M>(args, y, 0), pixels::<M>(args, y, M)) };
+                    let d: [V; N] = from_fn(|x| if x < M { near[x] } else { far[x - M] });
+                    *row = spread(d);
+                }
+                for x in 0..N {
+                    let column = spread(from_fn::<V, N, _>(|y| rows[y][x]));
+                    for (y, value) in column.into_iter().enumerate() {
+                        // SAFETY: n² vectors are writable.
+                        unsafe { store(args.target.add((y * N + x) * args.element), value) };
+                    }
+                }
+            }
+
+            /// # Safety
+            /// That of [`OutputFn`](super::OutputFn).
+            #[target_feature(enable = $feature)]
+            unsafe fn output<const M: usize, const N: usize>(args: &Output<'_>) {
+                let mut columns = [[zero(); M]; N];
+                for (x, column) in columns.iter_mut().enumerate() {
+                    *column = gather::<N, M>(from_fn(|y| {
+                        // SAFETY: n² vectors are readable.
+                        unsafe { load(args.source.add((y * N + x) * args.element)) }
+                    }));
+                }
+                for y in 0..M {
+                    let pixels = gather::<N, M>(from_fn(|x| columns[x][y]));
+                    let mut tiles = [zero(); M];
+                    if M == 2 {
+                        tiles.copy_from_slice(&interleave2([pixels[0], pixels[1]]));
+                    } else {
+                        let pixels = [pixels[0], pixels[1], pixels[2], pixels[3]];
+                        tiles.copy_from_slice(&interleave4(pixels));
+                    }
+                    for (v, pixels) in tiles.into_iter().enumerate() {
+                        let target = |i: usize| &args.block.targets[v * EIGHTS + i];
+                        let counts: [usize; EIGHTS] = from_fn(|i| {
+                            if y < target(i).rows { target(i).count } else { 0 }
+                        });
+                        let offset = |i: usize| target(i).offset + y * args.width;
+                        let mut pixels = add(pixels, splat(args.bias));
+                        // SAFETY: `counts` pixels at these offsets are on the planes.
+                        unsafe {
+                            if !args.residual.is_null() {
+                                let residual =
+                                    from_fn(|i| args.residual.wrapping_add(offset(i)));
+                                pixels = add(pixels, load_parts(residual, counts));
+                            }
+                            if args.relu {
+                                pixels = relu(pixels);
+                            }
+                            let plane = from_fn(|i| args.plane.wrapping_add(offset(i)));
+                            store_parts(plane, counts, pixels);
+                        }
+                    }
+                }
+            }
+
+            /// # Safety
+            /// That of [`ProductsFn`].
+            #[target_feature(enable = $feature)]
+            unsafe fn products<const F: usize, const P: usize>(args: &Products<'_>) {
+                for element in 0..args.elements {
+                    let mut sums = [[zero(); P]; F];
+                    // SAFETY: every address below is one that the contract makes accessible.
+                    unsafe {
+                        let source = args.source.add(element * args.source_element);
+                        let weights: [*const f32; F] =
+                            from_fn(|f| args.weights[f].add(element * args.weight_element));
+                        for channel in args.channels {
+                            let channel = *channel as usize;
+                            let x: [V; P] =
+                                from_fn(|p| load(source.add((channel * P + p) * LANES)));
+                            for f in 0..F {
+                                let w = splat(*weights[f].add(channel));
+                                for p in 0..P {
+                                    sums[f][p] = fmadd(x[p], w, sums[f][p]);
+                                }
+                            }
+                        }
+                        let target = args.target.add(element * args.target_element);
+                        for f in 0..F {
+                            for p in 0..P {
+                                store(target.add((f * P + p) * LANES), sums[f][p]);
+                            }
+                        }
+                    }
+                }
+            }
+
+            pub(super) static KERNELS: Kernels = Kernels {
+                lanes: LANES,
+                transforms: [(input::<2, 4>, output::<2, 4>), (input::<4, 6>, output::<4, 6>)],
+                products: &[$(&[$(products::<$f, $p> as ProductsFn),+]),+],
+            };
+        }
+    };
+}
+
+#[cfg(target_arch = "x86_64")]
+winograd_kernels!(avx512, "avx512f,avx512vl", {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4 5 6 7 8],
+    3: [1 2 3 4 5 6 7],
+    4: [1 2 3 4 5],
+});
+#[cfg(target_arch = "x86_64")]
+winograd_kernels!(avx2, "avx2,fma", {
+    1: [1 2 3 4 5 6 7],
+    2: [1 2 3 4],
+    3: [1 2 3],
+});
+#[cfg(target_arch = "x86_64")]
+winograd_kernels!(scalar, "sse2", {
+    1: [1 2 3 4 5 6],
+    2: [1 2 3],
+});
+#[cfg(not(target_arch = "x86_64"))]
+winograd_kernels!(scalar, "neon", {
+    1: [1 2 3 4 5 6],
+    2: [1 2 3 4],
+});

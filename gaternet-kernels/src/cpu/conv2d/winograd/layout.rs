@@ -1,0 +1,124 @@
+//! Where the tiles of a Winograd convolution are.
+
+use std::ops::Range;
+
+use crate::dims::Conv2dDims;
+
+/// Most groups of eight adjacent pixels in a row of a vector of tiles: 16 tiles of 4 pixels.
+pub(super) const MAX_EIGHTS: usize = 8;
+
+/// One vector of tiles, in the order of the map. A row of it is a few groups of eight adjacent pixels.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// Bordered rows that its tiles read.
+    pub(super) rows: Range<usize>,
+    /// Offset in the bordered plane of the first row of each eight pixels.
+    pub(super) sources: [usize; MAX_EIGHTS],
+    pub(super) targets: [Target; MAX_EIGHTS],
+}
+
+/// Where eight output pixels and those below them go.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Target {
+    /// Offset in the output plane of the first pixel.
+    pub(super) offset: usize,
+    /// Pixels of a row, and rows, that are on the map.
+    pub(super) count: usize,
+    pub(super) rows: usize,
+}
+
+/// A 3x3 convolution with stride 1 as tiles of `tile`x`tile` output pixels.
+#[derive(Debug)]
+pub(super) struct Layout {
+    /// m: output pixels of a tile's side. Its input has n = m + 2.
+    pub(super) tile: usize,
+    /// (H, W) and the zeros before them.
+    pub(super) in_size: [usize; 2],
+    pub(super) front: [usize; 2],
+    /// (OH, OW).
+    pub(super) out_size: [usize; 2],
+    /// Floats from one bordered row to the next.
+    pub(super) row_stride: usize,
+    pub(super) blocks: Vec<Block>,
+}
+
+impl Layout {
+    /// For a map of `in_size` with `front` zeros before its first row and column, and as many as it
+    /// takes after the last.
+    pub(super) fn new(
+        tile: usize,
+        lanes: usize,
+        in_size: [usize; 2],
+        front: [usize; 2],
+        out_size: [usize; 2],
+    ) -> Layout {
+        // Columns of tiles are filled up so that eight pixels never leave their row.
+        let rows = out_size[0].div_ceil(tile);
+        let columns = out_size[1].div_ceil(tile).next_multiple_of(8 / tile);
+        let row_stride = columns * tile + 2;
+        let block = |first: usize| {
+            let mut block = Block {
+                rows: first / columns * tile..0,
+                sources: [0; MAX_EIGHTS],
+                targets: [Target::default(); MAX_EIGHTS],
+            };
+            for eight in 0..lanes * tile / 8 {
+                // Beyond the last tile, the last eight pixels are computed again, for nothing.
+                let wanted = first + eight * 8 / tile;
+                let at = wanted.min(rows * columns - 8 / tile);
+                let (y, x) = (at / columns * tile, at % columns * tile);
+                block.sources[eight] = y * row_stride + x;
+                block.rows.end = y + tile + 2;
+                if wanted == at {
+                    block.targets[eight] = Target {
+                        offset: y * out_size[1] + x,
+                        count: out_size[1].saturating_sub(x).min(8),
+                        rows: (out_size[0] - y).min(tile),
+                    };
+                }
+            }
+            block
+        };
+        let blocks = if rows * columns == 0 {
+            Vec::new()
+        } else {
+            (0..rows * columns).step_by(lanes).map(block).collect()
+        };
+        Layout { tile, in_size, front, out_size, row_stride, blocks }
+    }
+
+    pub(super) fn forward(dims: &Conv2dDims, tile: usize, lanes: usize) -> Layout {
+        Layout::new(tile, lanes, dims.in_size(), dims.padding(), dims.out_size())
+    }
+
+    /// The gradient to the input: the kernel reaches 2 - padding pixels back instead of padding.
+    pub(super) fn backward_input(dims: &Conv2dDims, tile: usize, lanes: usize) -> Layout {
+        let front = dims.padding().map(|padding| 2 - padding);
+        Layout::new(tile, lanes, dims.out_size(), front, dims.in_size())
+    }
+
+    /// Elements of a tile after the transforms, n².
+    pub(super) fn elements(&self) -> usize {
+        (self.tile + 2) * (self.tile + 2)
+    }
+
+    /// Copies the bordered `rows` of a plane (H, W). What lies left and right of the map must be 0 in
+    /// `bordered` already.
+    pub(super) fn border(
+        &self,
+        copy: fn(&mut [f32], &[f32]),
+        rows: Range<usize>,
+        plane: &[f32],
+        bordered: &mut [f32],
+    ) {
+        let [height, width] = self.in_size;
+        let [above, left] = self.front;
+        for (row, bordered) in rows.zip(bordered.chunks_exact_mut(self.row_stride)) {
+            let inside = &mut bordered[left..left + width];
+            match row.checked_sub(above).filter(|y| *y < height) {
+                Some(y) => copy(inside, &plane[y * width..(y + 1) * width]),
+                None => inside.fill(0.0),
+            }
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Kernels in Winograd's form: `U = G g Gᵀ`.
+
+use rayon::prelude::*;
+
+use super::{A, B};
+use crate::cpu::shared_slice::SharedSlice;
+use crate::dims::Conv2dDims;
+
+/// Channels that are transformed together.
+const LANES: usize = 16;
+
+/// (n², rows, channels).
+#[derive(Debug)]
+pub(in super::super) struct Weights {
+    pub(super) data: Vec<f32>,
+    pub(super) channels: usize,
+    /// Floats from one element to the next.
+    pub(super) element: usize,
+}
+
+impl Weights {
+    /// `weight` (F, C, 3, 3) for the forward pass: rows are filters, channels are channels.
+    pub(in super::super) fn forward(tile: usize, dims: &Conv2dDims, weight: &[f32]) -> Weights {
+        let (filters, channels) = (dims.out_channels(), dims.in_channels());
+        Weights::new(tile, [filters, channels], |row, channel, tap| {
+            weight[(row * channels + channel) * 9 + tap]
+        })
+    }
+
+    /// For the gradient to the input: rows are channels, channels are filters, and the kernel is turned
+    /// by 180 degrees.
+    pub(in super::super) fn backward_input(
+        tile: usize,
+        dims: &Conv2dDims,
+        weight: &[f32],
+    ) -> Weights {
+        let (filters, channels) = (dims.out_channels(), dims.in_channels());
+        Weights::new(tile, [channels, filters], |row, channel, tap| {
+            weight[(channel * channels + row) * 9 + 8 - tap]
+        })
+    }
+
+    fn new(
+        tile: usize,
+        [rows, channels]: [usize; 2],
+        tap: impl Fn(usize, usize, usize) -> f32 + Sync,
+    ) -> Weights {
+        let n = tile + 2;
+        let element = rows * channels;
+        let mut data = vec![0.0; n * n * element];
+        let shared = SharedSlice::new(&mut data);
+        (0..rows).into_par_iter().for_each(|row| {
+            for first in (0..channels).step_by(LANES) {
+                let count = LANES.min(channels - first);
+                let mut kernel = [[0.0; LANES]; 9];
+                for (i, taps) in kernel.iter_mut().enumerate() {
+                    for (lane, value) in taps.iter_mut().enumerate().take(count) {
+                        *value = tap(row, first + lane, i);
+                    }
+                }
+                let write = |e: usize, values: [f32; LANES]| {
+                    let at = e * element + row * channels + first;
+                    // SAFETY: each row and range of channels is written by one task, once.
+                    let target = unsafe { shared.part(at..at + count) };
+                    target.copy_from_slice(&values[..count]);
+                };
+                if tile == 2 {
+                    transform(&kernel, &SMALL, write);
+                } else {
+                    transform(&kernel, &LARGE, write);
+                }
+            }
+        });
+        Weights { data, channels, element }
+    }
+
+    /// From a row's first weight on.
+    pub(super) fn row(&self, row: usize) -> &[f32] {
+        &self.data[row * self.channels..]
+    }
+}
+
+/// G for m = 2.
+const SMALL: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
+
+/// G for m = 4: `[1, p, p²]` of each point p over the product of its distances to the others.
+const LARGE: [[f32; 3]; 6] = {
+    let at_a = 2.0 * A * A * (A * A - B * B);
+    let at_b = 2.0 * B * B * (B * B - A * A);
+    [
+        [1.0 / (A * A * B * B), 0.0, 0.0],
+        [1.0 / at_a, A / at_a, A * A / at_a],
+        [1.0 / at_a, -A / at_a, A * A / at_a],
+        [1.0 / at_b, B / at_b, B * B / at_b],
+        [1.0 / at_b, -B / at_b, B * B / at_b],
+        [0.0, 0.0, 1.0],
+    ]
+};
+
+/// Calls `write(element, channels)` with the elements of `G g Gᵀ`.
+#[inline(always)]
+fn transform<const N: usize>(
+    kernel: &[[f32; LANES]; 9],
+    g: &[[f32; 3]; N],
+    write: impl Fn(usize, [f32; LANES]),
+) {
+    let combine = |[a, b, c]: [f32; 3], taps: [&[f32; LANES]; 3]| -> [f32; LANES] {
+        std::array::from_fn(|lane| a * taps[0][lane] + b * taps[1][lane] + c * taps[2][lane])
+    };
+    for (y, g_y) in g.iter().enumerate() {
+        let row: [[f32; LANES]; 3] =
+            std::array::from_fn(|x| combine(*g_y, [&kernel[x], &kernel[3 + x], &kernel[6 + x]]));
+        for (x, g_x) in g.iter().enumerate() {
+            write(y * N + x, combine(*g_x, [&row[0], &row[1], &row[2]]));
+        }
+    }
+}
