@@ -112,7 +112,17 @@ impl Backward for Conv2d {
         }
         if needs[1] {
             let mut data = storage::take(weight.len());
-            kernel::backward_weight(isa, dims, live.borrow(), x.data(), grad.data(), &mut data)?;
+            let gated = live.filters.is_some() || live.channels.is_some();
+            let algorithm = Algorithm::choose_for_weight(dims, gated);
+            kernel::backward_weight(
+                isa,
+                algorithm,
+                dims,
+                live.borrow(),
+                x.data(),
+                grad.data(),
+                &mut data,
+            )?;
             grads[1] = Some(Tensor::new(data, weight.shape())?);
         }
         Ok(grads)

@@ -5,7 +5,7 @@ use std::fmt;
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result};
 
-/// An algorithm for the convolution and the gradient to its input. For each of them alone, an output's
+/// An algorithm for the convolution and its gradients. For each of them alone, an output's
 /// bits do not depend on which other filters are live; between them, roundings differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -31,6 +31,17 @@ impl Algorithm {
             Algorithm::Winograd4
         } else {
             Algorithm::Winograd2
+        }
+    }
+
+    /// The fastest for the gradient to the weights, with or without lists of live filters.
+    #[must_use]
+    pub fn choose_for_weight(dims: &Conv2dDims, gated: bool) -> Algorithm {
+        // A vector of channels that is mostly empty costs what a full one does.
+        if gated || dims.in_channels() < 8 || !Algorithm::Winograd4.supports(dims) {
+            Algorithm::Direct
+        } else {
+            Algorithm::Winograd4
         }
     }
 

@@ -1,31 +1,40 @@
 //! Copies a sample into bordered, channel-last form.
 
 use crate::cpu::isa::{Isa, Level};
-use crate::dims::Conv2dDims;
 
-/// `input` (C, H, W) -> `pixels` (H + 2·padding, W + 2·padding, C) with zero borders, and zeros in what
-/// `pixels` has beyond that. Channels not in the list become zeros.
+/// The size of a map, and where it lies in its bordered form.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bordered {
+    pub(super) channels: usize,
+    /// (H, W).
+    pub(super) size: [usize; 2],
+    /// Zeros before the first row and column.
+    pub(super) front: [usize; 2],
+    /// Columns of a bordered row.
+    pub(super) width: usize,
+}
+
+/// `input` (C, H, W) -> `pixels` (rows, width, C) with zeros around the map. Channels not in the list
+/// become zeros.
 pub(super) fn channel_last(
     isa: Isa,
-    dims: &Conv2dDims,
+    bordered: Bordered,
     channels: Option<&[u32]>,
     input: &[f32],
     pixels: &mut [f32],
 ) {
-    let ([h, w], [py, px]) = (dims.in_size(), dims.padding());
-    let c = dims.in_channels();
-    let width = w + 2 * px;
-    let (inside, below) = pixels[py * width * c..].split_at_mut(h * width * c);
+    let Bordered { channels: c, size: [h, w], front: [above, left], width } = bordered;
+    let (inside, below) = pixels[above * width * c..].split_at_mut(h * width * c);
     below.fill(0.0);
     for row in inside.chunks_exact_mut(width * c) {
-        row[..px * c].fill(0.0);
-        row[(px + w) * c..].fill(0.0);
+        row[..left * c].fill(0.0);
+        row[(left + w) * c..].fill(0.0);
     }
-    pixels[..py * width * c].fill(0.0);
-    let mut image = Image { input, pixels, channels: c, plane: h * w, width: w, border: [py, px] };
+    pixels[..above * width * c].fill(0.0);
     if h * w == 0 {
         return;
     }
+    let mut image = Image { input, pixels, bordered };
     if let Some(live) = channels {
         let mut next = live.iter().map(|channel| *channel as usize).peekable();
         for channel in 0..c {
@@ -49,28 +58,26 @@ pub(super) fn channel_last(
 struct Image<'a> {
     input: &'a [f32],
     pixels: &'a mut [f32],
-    channels: usize,
-    /// Source plane and row.
-    plane: usize,
-    width: usize,
-    border: [usize; 2],
+    bordered: Bordered,
 }
 
 impl Image<'_> {
-    fn row_stride(&self) -> usize {
-        (self.width + 2 * self.border[1]) * self.channels
+    /// H·W.
+    fn plane(&self) -> usize {
+        self.bordered.size[0] * self.bordered.size[1]
     }
 
     /// Offset in `pixels` of the first pixel of source row `y`.
     fn row(&self, y: usize) -> usize {
-        (self.border[0] + y) * self.row_stride() + self.border[1] * self.channels
+        let Bordered { channels, front: [above, left], width, .. } = self.bordered;
+        ((above + y) * width + left) * channels
     }
 
     fn scatter(&mut self, channel: usize, map: impl Fn(f32) -> f32) {
-        let plane = &self.input[channel * self.plane..(channel + 1) * self.plane];
-        for (y, values) in plane.chunks_exact(self.width).enumerate() {
+        let plane = &self.input[channel * self.plane()..(channel + 1) * self.plane()];
+        for (y, values) in plane.chunks_exact(self.bordered.size[1]).enumerate() {
             let start = self.row(y) + channel;
-            let targets = self.pixels[start..].iter_mut().step_by(self.channels);
+            let targets = self.pixels[start..].iter_mut().step_by(self.bordered.channels);
             targets.zip(values).for_each(|(to, from)| *to = map(*from));
         }
     }
@@ -83,24 +90,25 @@ impl Image<'_> {
     fn transpose_blocks(&mut self) -> usize {
         use crate::cpu::simd::avx512::{LANES, transpose};
 
-        let done = self.channels / LANES * LANES;
-        if self.plane < LANES {
+        let Bordered { channels, size: [_, width], .. } = self.bordered;
+        let (plane, done) = (self.plane(), channels / LANES * LANES);
+        if plane < LANES {
             return 0;
         }
-        for first in (0..self.plane).step_by(LANES).map(|p| p.min(self.plane - LANES)) {
-            let (mut y, mut x) = (first / self.width, first % self.width);
+        for first in (0..plane).step_by(LANES).map(|p| p.min(plane - LANES)) {
+            let (mut y, mut x) = (first / width, first % width);
             let offsets: [usize; LANES] = std::array::from_fn(|_| {
-                let offset = self.row(y) + x * self.channels;
+                let offset = self.row(y) + x * channels;
                 x += 1;
-                if x == self.width {
+                if x == width {
                     (y, x) = (y + 1, 0);
                 }
                 offset
             });
-            let pixels = &mut self.pixels[..offsets[LANES - 1] + self.channels];
+            let pixels = &mut self.pixels[..offsets[LANES - 1] + channels];
             for channel in (0..done).step_by(LANES) {
                 let sources = std::array::from_fn(|i| {
-                    let start = (channel + i) * self.plane + first;
+                    let start = (channel + i) * plane + first;
                     self.input[start..start + LANES].as_ptr()
                 });
                 let targets = offsets.map(|o| pixels.as_mut_ptr().wrapping_add(o + channel));

@@ -147,12 +147,14 @@ pub fn backward_input(
 /// `input` (N, C, H, W), `grad_output` (N, F, OH, OW), `grad_weight` (F, C, KH, KW), overwritten.
 ///
 /// The order of the sum is fixed by the batch size: the result does not depend on the number of
-/// threads.
+/// threads. Winograd's algorithms sum what is not live as zeros; the direct one skips filters that are
+/// not.
 ///
 /// # Errors
 /// If a length or a list does not fit `dims`; nothing is written then.
 pub fn backward_weight(
     isa: Isa,
+    algorithm: Algorithm,
     dims: &Conv2dDims,
     live: Live<'_>,
     input: &[f32],
@@ -161,9 +163,15 @@ pub fn backward_weight(
 ) -> Result<()> {
     const OP: &str = "conv2d backward_weight";
     live.check(OP, dims)?;
+    algorithm.check(OP, dims)?;
     check_len(OP, "input", dims.input_len(), input.len())?;
     check_len(OP, "grad_output", dims.output_len(), grad_output.len())?;
     check_len(OP, "grad_weight", dims.weight_len(), grad_weight.len())?;
-    weight_grad::run(isa, dims, live, input, grad_output, grad_weight);
+    match algorithm.tile() {
+        None => weight_grad::run(isa, dims, live, input, grad_output, grad_weight),
+        Some(tile) => {
+            winograd::weight_grad::run(isa, tile, dims, live, input, grad_output, grad_weight);
+        }
+    }
     Ok(())
 }

@@ -12,15 +12,15 @@
 use rayon::prelude::*;
 
 use super::Live;
-use super::channel_last::channel_last;
+use super::channel_last::{Bordered, channel_last};
 use super::tile::even_ranges;
 use crate::cpu::isa::{Isa, Level};
 use crate::cpu::scratch::with_scratch;
 use crate::dims::Conv2dDims;
 
 /// Partial gradients of a batch.
-const CHUNKS: usize = 16;
-const MAX_FILTERS: usize = 8;
+pub(super) const CHUNKS: usize = 16;
+pub(super) const MAX_FILTERS: usize = 8;
 
 /// Checked slices, as in [`super::backward_weight`].
 pub(super) fn run(
@@ -120,7 +120,13 @@ fn add_sample(
     let grad_output = &grad_output[n * out_sample..(n + 1) * out_sample];
     with_scratch(layout.scratch_len(dims), |pixels| {
         let channels = live.channels.map(|active| active.row(n));
-        channel_last(isa, dims, channels, input, pixels);
+        let bordered = Bordered {
+            channels: dims.in_channels(),
+            size: dims.in_size(),
+            front: dims.padding(),
+            width: layout.width,
+        };
+        channel_last(isa, bordered, channels, input, pixels);
         let [oh, ow] = dims.out_size();
         let pixel = dims.in_channels();
         let kernels = Kernels::of(isa);
@@ -137,6 +143,7 @@ fn add_sample(
                         pixel_stride: dims.stride()[1] * pixel,
                         size: [oh, ow],
                         grads: [grad_output.as_ptr(); MAX_FILTERS],
+                        grad_stride: 1,
                         sums: [partial; MAX_FILTERS],
                     };
                     for (slot, f) in filters.iter().map(|f| *f as usize).enumerate() {
@@ -158,35 +165,36 @@ fn add_sample(
 }
 
 /// Arguments of a tile kernel.
-struct Tile {
+pub(super) struct Tile {
     /// First vector at the first output pixel.
-    pixels: *const f32,
+    pub(super) pixels: *const f32,
     /// From one output row, and one output pixel, to the next.
-    row_stride: usize,
-    pixel_stride: usize,
+    pub(super) row_stride: usize,
+    pub(super) pixel_stride: usize,
     /// (OH, OW).
-    size: [usize; 2],
-    /// Output gradient plane of each filter, (OH, OW).
-    grads: [*const f32; MAX_FILTERS],
+    pub(super) size: [usize; 2],
+    /// Output gradient plane of each filter, (OH, OW), its pixels `grad_stride` floats apart.
+    pub(super) grads: [*const f32; MAX_FILTERS],
+    pub(super) grad_stride: usize,
     /// Where each filter's V vectors are added.
-    sums: [*mut f32; MAX_FILTERS],
+    pub(super) sums: [*mut f32; MAX_FILTERS],
 }
 
 /// # Safety
-/// The instruction set is present; V vectors at `pixels` are readable at every output pixel, (OH, OW)
+/// The instruction set is present; V vectors at `pixels` are readable at every output pixel, OH·OW
 /// floats at each of the F `grads`; V vectors at each of the F `sums` are writable, apart from each
 /// other, and nothing else accesses them meanwhile.
-type TileFn = unsafe fn(&Tile);
+pub(super) type TileFn = unsafe fn(&Tile);
 
-struct Kernels {
-    lanes: usize,
-    max_vectors: usize,
+pub(super) struct Kernels {
+    pub(super) lanes: usize,
+    pub(super) max_vectors: usize,
     /// `[V - 1][F - 1]`.
     tiles: &'static [[TileFn; MAX_FILTERS]],
 }
 
 impl Kernels {
-    fn of(isa: Isa) -> &'static Kernels {
+    pub(super) fn of(isa: Isa) -> &'static Kernels {
         match isa.level() {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => &avx512::KERNELS,
@@ -196,7 +204,7 @@ impl Kernels {
         }
     }
 
-    fn kernel(&self, filters: usize, vectors: usize) -> TileFn {
+    pub(super) fn kernel(&self, filters: usize, vectors: usize) -> TileFn {
         self.tiles[vectors - 1][filters - 1]
     }
 }
@@ -217,7 +225,7 @@ macro_rules! tile_kernels {
                     // SAFETY: pixels and gradients of every output row are readable.
                     let (mut pixel, grads) = unsafe {
                         let grads: [*const f32; F] =
-                            std::array::from_fn(|f| args.grads[f].add(y * width));
+                            std::array::from_fn(|f| args.grads[f].add(y * width * args.grad_stride));
                         (args.pixels.add(y * args.row_stride), grads)
                     };
                     for x in 0..width {
@@ -225,7 +233,7 @@ macro_rules! tile_kernels {
                         let (values, grads): ([V; N], [V; F]) = unsafe {
                             (
                                 std::array::from_fn(|v| load(pixel.add(v * LANES))),
-                                std::array::from_fn(|f| splat(*grads[f].add(x))),
+                                std::array::from_fn(|f| splat(*grads[f].add(x * args.grad_stride))),
                             )
                         };
                         for f in 0..F {

@@ -48,6 +48,17 @@ pub(super) struct Output<'a> {
     pub(super) relu: bool,
 }
 
+/// One tile of a vector of channels, to be transformed.
+pub(super) struct Spread {
+    /// The tile's first pixel, channel-last.
+    pub(super) pixels: *const f32,
+    pub(super) row_stride: usize,
+    pub(super) pixel_stride: usize,
+    /// (n²) vectors, `element` floats apart.
+    pub(super) target: *mut f32,
+    pub(super) element: usize,
+}
+
 /// # Safety
 /// The instruction set is present. What the arguments describe is readable; targets and the pixels of
 /// `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
@@ -58,12 +69,17 @@ pub(super) type ProductsFn = unsafe fn(&Products<'_>);
 /// # Safety
 /// As [`InputFn`].
 pub(super) type OutputFn = unsafe fn(&Output<'_>);
+/// # Safety
+/// As [`InputFn`].
+pub(super) type SpreadFn = unsafe fn(&Spread);
 
 /// Kernels of an instruction set.
 pub(super) struct Kernels {
     pub(super) lanes: usize,
     /// Transforms for tiles of 2x2 and of 4x4.
     pub(super) transforms: [(InputFn, OutputFn); 2],
+    /// Transforms whose lanes are channels: `Bᵀ d B` of n x n pixels, and `A y Aᵀ` of m x m.
+    pub(super) by_channel: [(SpreadFn, SpreadFn); 2],
     /// `[P - 1][F - 1]`: as many rows as fit in the registers with P vectors.
     pub(super) products: &'static [&'static [ProductsFn]],
 }
@@ -85,7 +101,7 @@ macro_rules! winograd_kernels {
         mod $isa {
             use std::array::from_fn;
 
-            use super::{Input, Kernels, Output, Products, ProductsFn};
+            use super::{Input, Kernels, Output, Products, ProductsFn, Spread};
             use crate::cpu::simd::$isa::{
                 LANES, V, add, deinterleave2, deinterleave4, fmadd, interleave2, interleave4, load,
                 load_eights, load_parts, mul, relu, splat, store, store_parts, sub, zero,
@@ -144,6 +160,30 @@ macro_rules! winograd_kernels {
                 out
             }
 
+            /// `A y`: m = 2 or 4 values to n = m + 2.
+            #[inline]
+            #[target_feature(enable = $feature)]
+            fn expand<const M: usize, const N: usize>(y: [V; M]) -> [V; N] {
+                let mut out = [zero(); N];
+                out[0] = y[0];
+                if M == 2 {
+                    out[1] = add(y[0], y[1]);
+                    out[2] = sub(y[0], y[1]);
+                    out[3] = sub(zero(), y[1]);
+                } else {
+                    use super::super::{A, B};
+                    for (i, point) in [A, B].into_iter().enumerate() {
+                        let square = point * point;
+                        let even = fmadd(splat(square), y[2], y[0]);
+                        let odd = mul(splat(point), fmadd(splat(square), y[3], y[1]));
+                        out[1 + 2 * i] = add(even, odd);
+                        out[2 + 2 * i] = sub(even, odd);
+                    }
+                    out[5] = y[3];
+                }
+                out
+            }
+
             /// Row `row` of a vector of tiles, `shift` pixels to the right: first, second, ... pixels.
             ///
             /// # Safety
@@ -188,6 +228,50 @@ macro_rules! winograd_kernels {
                         unsafe { store(args.target.add((y * N + x) * args.element), value) };
                     }
                 }
+            }
+
+            /// # Safety
+            /// That of [`SpreadFn`](super::SpreadFn).
+            #[target_feature(enable = $feature)]
+            unsafe fn spread_pixels<const N: usize>(args: &Spread) {
+                // SAFETY: n x n pixels are readable, n² vectors writable.
+                unsafe {
+                    let rows: [[V; N]; N] = from_fn(|y| spread(row(args, y)));
+                    for x in 0..N {
+                        let column = spread(from_fn::<V, N, _>(|y| rows[y][x]));
+                        for (y, value) in column.into_iter().enumerate() {
+                            store(args.target.add((y * N + x) * args.element), value);
+                        }
+                    }
+                }
+            }
+
+            /// # Safety
+            /// That of [`SpreadFn`](super::SpreadFn).
+            #[target_feature(enable = $feature)]
+            unsafe fn expand_pixels<const M: usize, const N: usize>(args: &Spread) {
+                // SAFETY: m x m pixels are readable, n² vectors writable.
+                unsafe {
+                    let rows: [[V; N]; M] = from_fn(|y| expand::<M, N>(row(args, y)));
+                    for x in 0..N {
+                        let column = expand::<M, N>(from_fn(|y| rows[y][x]));
+                        for (y, value) in column.into_iter().enumerate() {
+                            store(args.target.add((y * N + x) * args.element), value);
+                        }
+                    }
+                }
+            }
+
+            /// The first pixels of a row of a tile.
+            ///
+            /// # Safety
+            /// They are readable.
+            #[inline]
+            #[target_feature(enable = $feature)]
+            unsafe fn row<const N: usize>(args: &Spread, y: usize) -> [V; N] {
+                let at = |x: usize| y * args.row_stride + x * args.pixel_stride;
+                // SAFETY: the caller's promise.
+                from_fn(|x| unsafe { load(args.pixels.add(at(x))) })
             }
 
             /// # Safety
@@ -269,6 +353,10 @@ macro_rules! winograd_kernels {
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: LANES,
                 transforms: [(input::<2, 4>, output::<2, 4>), (input::<4, 6>, output::<4, 6>)],
+                by_channel: [
+                    (spread_pixels::<4>, expand_pixels::<2, 4>),
+                    (spread_pixels::<6>, expand_pixels::<4, 6>),
+                ],
                 products: &[$(&[$(products::<$f, $p> as ProductsFn),+]),+],
             };
         }

@@ -11,6 +11,7 @@
 
 mod kernels;
 mod layout;
+pub(super) mod weight_grad;
 mod weights;
 
 use std::ops::Range;

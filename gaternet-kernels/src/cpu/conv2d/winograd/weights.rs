@@ -115,3 +115,73 @@ fn transform<const N: usize>(
         }
     }
 }
+
+/// The gradient of the kernels, from its form (chunks; n², F, C in whole vectors): `Gᵀ dU G`.
+pub(super) struct Gradient {
+    tile: usize,
+    filters: usize,
+    channels: usize,
+    /// C in whole vectors.
+    columns: usize,
+}
+
+impl Gradient {
+    pub(super) fn new(tile: usize, dims: &Conv2dDims, columns: usize) -> Gradient {
+        Gradient { tile, filters: dims.out_channels(), channels: dims.in_channels(), columns }
+    }
+
+    /// Floats of a chunk.
+    pub(super) fn len(&self) -> usize {
+        (self.tile + 2) * (self.tile + 2) * self.filters * self.columns
+    }
+
+    /// Sums the chunks in order, and writes `grad_weight` (F, C, 3, 3).
+    pub(super) fn finish(&self, chunks: &[f32], grad_weight: &mut [f32]) {
+        grad_weight.par_chunks_mut(self.channels * 9).enumerate().for_each(|(f, grad)| {
+            for first in (0..self.channels).step_by(LANES) {
+                let taps = if self.tile == 2 {
+                    self.taps(&SMALL, f, first, chunks)
+                } else {
+                    self.taps(&LARGE, f, first, chunks)
+                };
+                for (i, grad) in grad[first * 9..].chunks_exact_mut(9).take(LANES).enumerate() {
+                    grad.iter_mut().zip(&taps).for_each(|(grad, tap)| *grad = tap[i]);
+                }
+            }
+        });
+    }
+
+    /// The nine taps of filter `f` and some channels from `first` on.
+    fn taps<const N: usize>(
+        &self,
+        g: &[[f32; 3]; N],
+        f: usize,
+        first: usize,
+        chunks: &[f32],
+    ) -> [[f32; LANES]; 9] {
+        let count = LANES.min(self.columns - first);
+        let element = |e: usize| {
+            let mut sum = [0.0; LANES];
+            let at = (e * self.filters + f) * self.columns + first;
+            for chunk in chunks.chunks_exact(self.len()) {
+                sum.iter_mut().zip(&chunk[at..at + count]).for_each(|(sum, part)| *sum += part);
+            }
+            sum
+        };
+        let mut taps = [[0.0; LANES]; 9];
+        for (y, g_y) in g.iter().enumerate() {
+            let mut row = [[0.0; LANES]; 3];
+            for (x, g_x) in g.iter().enumerate() {
+                let sum = element(y * N + x);
+                for (row, g) in row.iter_mut().zip(g_x) {
+                    row.iter_mut().zip(&sum).for_each(|(row, sum)| *row += g * sum);
+                }
+            }
+            for (i, tap) in taps.iter_mut().enumerate() {
+                let g = g_y[i / 3];
+                tap.iter_mut().zip(&row[i % 3]).for_each(|(tap, row)| *tap += g * row);
+            }
+        }
+        taps
+    }
+}

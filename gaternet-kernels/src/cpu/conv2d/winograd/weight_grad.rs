@@ -1,0 +1,204 @@
+//! The gradient to the weights in Winograd's domain.
+//!
+//! With `V = Bᵀ d B` of an input tile and `W = A y Aᵀ` of the output gradient's tile, a kernel's gradient
+//! is `Gᵀ (Σ W ⊙ V) G`, summed over tiles and samples: n² multiplications for each tile instead of 9·m².
+//!
+//! The lanes are channels, so that nothing is shuffled: both maps are stored channel-last, transformed to
+//! (n², tiles, C) and (n², tiles, F), and multiplied by the register tile of `weight_grad.rs`, whose pixels
+//! are the tiles here. What is not live is stored as zeros, not skipped. As there, samples are summed in
+//! a fixed number of chunks.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::kernels::{Kernels, Spread, SpreadFn};
+use super::weights::Gradient;
+use crate::cpu::conv2d::Live;
+use crate::cpu::conv2d::channel_last::{Bordered, channel_last};
+use crate::cpu::conv2d::tile::even_ranges;
+use crate::cpu::conv2d::weight_grad::{CHUNKS, Kernels as Products, MAX_FILTERS, Tile};
+use crate::cpu::isa::Isa;
+use crate::cpu::scratch::with_scratch;
+use crate::dims::Conv2dDims;
+
+/// Tiles whose products are summed in registers: as many as the second-level cache holds.
+const TILES: usize = 32;
+
+/// Checked slices, as in [`conv2d::backward_weight`](crate::cpu::conv2d::backward_weight), and m.
+pub(in super::super) fn run(
+    isa: Isa,
+    tile: usize,
+    dims: &Conv2dDims,
+    live: Live<'_>,
+    input: &[f32],
+    grad_output: &[f32],
+    grad_weight: &mut [f32],
+) {
+    if grad_weight.is_empty() {
+        return;
+    }
+    let maps = Maps::new(isa, tile, dims);
+    let samples = dims.batch().div_ceil(CHUNKS).max(1);
+    let chunks = dims.batch().div_ceil(samples);
+    let gradient = Gradient::new(tile, dims, maps.columns());
+    let mut partials = vec![0.0; chunks * gradient.len()];
+    partials.par_chunks_mut(gradient.len()).enumerate().for_each(|(chunk, partial)| {
+        let last = dims.batch().min((chunk + 1) * samples);
+        let at_a_time = (TILES / maps.tiles().max(1)).max(1);
+        for first in (chunk * samples..last).step_by(at_a_time) {
+            let samples = first..last.min(first + at_a_time);
+            maps.add(live, samples, input, grad_output, partial);
+        }
+    });
+    gradient.finish(&partials, grad_weight);
+}
+
+/// The input and the output gradient of a sample, bordered to whole tiles.
+struct Maps {
+    isa: Isa,
+    kernels: &'static Kernels,
+    products: &'static Products,
+    tile: usize,
+    input: Bordered,
+    grad: Bordered,
+    /// Rows and columns of tiles.
+    grid: [usize; 2],
+}
+
+impl Maps {
+    fn new(isa: Isa, tile: usize, dims: &Conv2dDims) -> Maps {
+        let grid = dims.out_size().map(|side| side.div_ceil(tile));
+        let input = Bordered {
+            channels: dims.in_channels(),
+            size: dims.in_size(),
+            front: dims.padding(),
+            width: grid[1] * tile + 2,
+        };
+        let grad = Bordered {
+            channels: dims.out_channels(),
+            size: dims.out_size(),
+            front: [0, 0],
+            width: grid[1] * tile,
+        };
+        let (kernels, products) = (Kernels::of(isa), Products::of(isa));
+        Maps { isa, kernels, products, tile, input, grad, grid }
+    }
+
+    fn tiles(&self) -> usize {
+        self.grid[0] * self.grid[1]
+    }
+
+    /// C and F in whole vectors.
+    fn columns(&self) -> usize {
+        self.input.channels.next_multiple_of(self.kernels.lanes)
+    }
+
+    fn rows(&self) -> usize {
+        self.grad.channels.next_multiple_of(self.kernels.lanes)
+    }
+
+    /// Adds the products of some samples to `partial` (n², F, C in whole vectors).
+    fn add(
+        &self,
+        live: Live<'_>,
+        samples: Range<usize>,
+        input: &[f32],
+        grad_output: &[f32],
+        partial: &mut [f32],
+    ) {
+        let elements = (self.tile + 2) * (self.tile + 2);
+        let tiles = samples.len() * self.tiles();
+        // The last vector of a pixel may reach beyond its channels.
+        let pixels_len =
+            |map: Bordered, rows: usize| rows * map.width * map.channels + self.kernels.lanes;
+        let input_len = pixels_len(self.input, self.grid[0] * self.tile + 2);
+        let grad_len = pixels_len(self.grad, self.grid[0] * self.tile);
+        // A vector more than there is keeps the elements of a tile out of each other's cache sets.
+        let [v_element, w_element] =
+            [self.columns(), self.rows()].map(|width| tiles * width + self.kernels.lanes);
+        let sizes = [input_len.max(grad_len), elements * v_element, elements * w_element];
+        with_scratch(sizes.iter().sum(), |scratch| {
+            let (pixels, scratch) = scratch.split_at_mut(sizes[0]);
+            let (v, w) = scratch.split_at_mut(sizes[1]);
+            let (spread_input, spread_grad) = self.kernels.by_channel[self.tile / 4];
+            for (i, n) in samples.enumerate() {
+                let first = i * self.tiles();
+                let row = |map: Bordered| {
+                    let len = map.channels * map.size[0] * map.size[1];
+                    n * len..(n + 1) * len
+                };
+                let channels = live.channels.map(|active| active.row(n));
+                let map = &mut pixels[..input_len];
+                channel_last(self.isa, self.input, channels, &input[row(self.input)], map);
+                let v = &mut v[first * self.columns()..];
+                self.spread(spread_input, self.input, map, v, v_element);
+
+                let filters = live.filters.map(|active| active.row(n));
+                let map = &mut pixels[..grad_len];
+                channel_last(self.isa, self.grad, filters, &grad_output[row(self.grad)], map);
+                let w = &mut w[first * self.rows()..];
+                self.spread(spread_grad, self.grad, map, w, w_element);
+            }
+            for element in 0..elements {
+                let v = &v[element * v_element..][..tiles * self.columns()];
+                let w = &w[element * w_element..][..tiles * self.rows()];
+                let len = self.grad.channels * self.columns();
+                self.multiply(tiles, v, w, &mut partial[element * len..][..len]);
+            }
+        });
+    }
+
+    /// All tiles of a bordered map, channel-last, to (n², tiles, channels in whole vectors).
+    fn spread(
+        &self,
+        kernel: SpreadFn,
+        map: Bordered,
+        pixels: &[f32],
+        target: &mut [f32],
+        element: usize,
+    ) {
+        let width = map.channels.next_multiple_of(self.kernels.lanes);
+        for tile in 0..self.tiles() {
+            let (y, x) = (tile / self.grid[1] * self.tile, tile % self.grid[1] * self.tile);
+            for channel in (0..map.channels).step_by(self.kernels.lanes) {
+                let args = Spread {
+                    pixels: pixels[(y * map.width + x) * map.channels + channel..].as_ptr(),
+                    row_stride: map.width * map.channels,
+                    pixel_stride: map.channels,
+                    target: target[tile * width + channel..].as_mut_ptr(),
+                    element,
+                };
+                // SAFETY: the instruction set was detected; the map is bordered to whole tiles, and a
+                // vector longer than its last pixel; the last element's tiles end within `target`.
+                unsafe { kernel(&args) };
+            }
+        }
+    }
+
+    /// `sums[f, c] += Σ_tile w[tile, f] · v[tile, c]`.
+    fn multiply(&self, tiles: usize, v: &[f32], w: &[f32], sums: &mut [f32]) {
+        let (columns, lanes) = (self.columns(), self.kernels.lanes);
+        let sums = sums.as_mut_ptr();
+        for filters in even_ranges(self.grad.channels, MAX_FILTERS) {
+            for vectors in even_ranges(columns / lanes, self.products.max_vectors) {
+                let mut tile = Tile {
+                    pixels: v[vectors.start * lanes..].as_ptr(),
+                    row_stride: 0,
+                    pixel_stride: columns,
+                    size: [1, tiles],
+                    grads: [w.as_ptr(); MAX_FILTERS],
+                    grad_stride: self.rows(),
+                    sums: [sums; MAX_FILTERS],
+                };
+                for (slot, f) in filters.clone().enumerate() {
+                    tile.grads[slot] = w[f..].as_ptr();
+                    tile.sums[slot] = sums.wrapping_add(f * columns + vectors.start * lanes);
+                }
+                // SAFETY: the instruction set was detected; `v` is (tiles, C), `w` (tiles, F) and
+                // `sums` (F, C), which is borrowed mutably.
+                unsafe { self.products.kernel(filters.len(), vectors.len())(&tile) };
+            }
+        }
+    }
+}
