@@ -1,56 +1,54 @@
-//! Forward convolution over densities of live filters: time must fall with them.
+//! Forward convolution over densities of live filters and channels: time must fall with them.
 //!
 //! `cargo bench --bench gated_conv`; throughput counts the multiply-accumulates of the dense layer, so a
 //! skip shows as a higher rate.
 
-use std::hint::black_box;
+mod common;
+#[path = "../examples/common/conv_layers.rs"]
+mod conv_layers;
 
-use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use gaternet::core::{Ctx, Tensor};
-use gaternet::kernels::cpu::conv2d::{self, Algorithm, Live};
-use gaternet::kernels::{ActiveFilters, Conv2dDims, Isa};
-use rand::RngExt;
+use gaternet::kernels::Isa;
+use gaternet::kernels::cpu::conv2d::{Epilogue, PreparedConv2d};
 
-/// (channels and filters, side): the stages of the CIFAR ResNets, and one wide layer.
-const SHAPES: [(usize, usize); 4] = [(16, 32), (32, 16), (64, 8), (160, 32)];
+use crate::conv_layers::{Gates, LAYERS, Layer, cases};
 
-fn forward(criterion: &mut Criterion) {
-    let isa = Isa::current().expect("GATERNET_ISA must name a set this machine has");
-    let mut rng = Ctx::train(0);
-    for batch in [1, 64] {
-        for (channels, side) in SHAPES {
-            let (input, weight) = ([batch, channels, side, side], [channels, channels, 3, 3]);
-            let dims = Conv2dDims::new(input, weight, [1, 1], [1, 1]).expect("a valid shape");
-            let x = Tensor::randn(input, 1.0, rng.rng()).expect("it fits");
-            let w = Tensor::randn(weight, 0.1, rng.rng()).expect("it fits");
-            let mut y = vec![0.0; dims.output_len()];
-            let name = format!("conv {channels}x{channels}@{side} batch {batch}");
-            let mut group = criterion.benchmark_group(name);
-            group.throughput(Throughput::Elements(dims.macs_per_sample() * batch as u64));
-            for density in [1.0, 0.75, 0.5, 0.25, 0.1] {
-                let gates: Vec<f32> = (0..batch * channels)
-                    .map(|_| f32::from(u8::from(rng.rng().random_bool(density))))
-                    .collect();
-                let live = ActiveFilters::from_columns(&gates, channels, 0, channels);
-                let live = Live { filters: live.as_ref(), channels: None };
-                group.bench_function(BenchmarkId::new("density", density), |bencher| {
-                    bencher.iter(|| {
-                        conv2d::forward(
-                            isa,
-                            Algorithm::choose(&dims),
-                            &dims,
-                            live,
-                            x.data(),
-                            w.data(),
-                            black_box(&mut y),
-                        )
-                    });
-                });
+fn main() {
+    common::run(|criterion| {
+        for layer in LAYERS {
+            for batch in [1, 64] {
+                forward(criterion, layer, batch);
             }
-            group.finish();
         }
-    }
+    });
 }
 
-criterion_group!(benches, forward);
-criterion_main!(benches);
+fn forward(criterion: &mut Criterion, layer: Layer, batch: usize) {
+    let isa = Isa::current().expect("GATERNET_ISA must name a set this machine has");
+    let dims = layer.dims(batch).expect("a valid shape");
+    let mut random = Ctx::train(0);
+    let mut noise = |len, std| Tensor::randn([len], std, random.rng()).expect("it fits");
+    let x = noise(dims.input_len(), 1.0);
+    let w = noise(dims.weight_len(), layer.weight_std());
+    let prepared = PreparedConv2d::new(isa, &dims, w.data(), None).expect("lengths fit");
+    let mut y = vec![0.0; dims.output_len()];
+
+    let mut group = criterion.benchmark_group(format!("forward {layer} batch {batch}"));
+    group.throughput(Throughput::Elements(dims.macs_per_sample() * batch as u64));
+    group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for (gating, density) in cases() {
+        let gates = Gates::draw(layer, batch, gating, density, Ctx::train(1).rng());
+        let mut gates = gates.iter().cycle();
+        group.bench_function(BenchmarkId::new(gating.to_string(), density), |bencher| {
+            bencher.iter(|| {
+                let live = gates.next().expect("a cycle").live();
+                let nothing = Epilogue::default();
+                prepared.forward(batch, live, x.data(), nothing, &mut y).expect("valid sizes");
+            });
+        });
+    }
+}

@@ -63,7 +63,19 @@ pub fn idle_bytes() -> usize {
     pool().idle * size_of::<f32>()
 }
 
-/// Frees every buffer that no tensor uses.
+/// Bytes of the tensors that are alive; those of less than 4 KiB do not count.
+#[must_use]
+pub fn live_bytes() -> usize {
+    pool().live * size_of::<f32>()
+}
+
+/// Highest [`live_bytes`] so far, or since the last [`release`].
+#[must_use]
+pub fn peak_bytes() -> usize {
+    pool().peak * size_of::<f32>()
+}
+
+/// Frees every buffer that no tensor uses. [`peak_bytes`] starts again from [`live_bytes`].
 pub fn release() {
     let mut pool = pool();
     pool.idle = 0;
@@ -83,7 +95,7 @@ struct Pool {
     classes: HashMap<usize, Class>,
     /// Elements of tensors in use.
     live: usize,
-    /// Highest `live` so far.
+    /// Highest `live` so far, or since the last `release`.
     peak: usize,
     /// Elements of free buffers.
     idle: usize,

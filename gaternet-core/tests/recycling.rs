@@ -71,4 +71,13 @@ fn steps_after_the_first_use_its_buffers_and_the_loss_falls() {
     assert!(idle[2..].iter().all(|bytes| *bytes == idle[1]), "new buffers: {idle:?}");
     storage::release();
     assert_eq!(storage::idle_bytes(), 0);
+
+    let between_steps = storage::live_bytes();
+    assert!(between_steps >= x.len() * size_of::<f32>(), "{between_steps}");
+    assert_eq!(storage::peak_bytes(), between_steps);
+    step().expect("all fits");
+    assert_eq!(storage::live_bytes(), between_steps, "a step leaves nothing behind");
+    // Both convolutions' outputs, saved for the batch norms.
+    let saved = 2 * 16 * 16 * 16 * 16 * size_of::<f32>();
+    assert!(storage::peak_bytes() > between_steps + saved);
 }

@@ -216,8 +216,9 @@ macro_rules! winograd_kernels {
                 let mut rows = [[zero(); N]; N];
                 for (y, row) in rows.iter_mut().enumerate() {
                     // SAFETY: n rows of n pixels of each tile are readable, and six floats beyond.
-                    let (near, far) =
-                        unsafe { (pixels::<M>(args, y, 0), pixels::<M>(args, y, M)) };
+                    let near = unsafe { pixels::<M>(args, y, 0) };
+                    // SAFETY: as above.
+                    let far = unsafe { pixels::<M>(args, y, M) };
                     let d: [V; N] = from_fn(|x| if x < M { near[x] } else { far[x - M] });
                     *row = spread(d);
                 }
