@@ -64,6 +64,9 @@ impl Direct {
 
     /// Calls `body` with the live channels in bordered form.
     fn bordered(&self, sample: &Sample<'_>, body: impl FnOnce(&[f32])) {
+        if self.plan.in_place {
+            return body(sample.source);
+        }
         let border = &self.plan.border;
         with_scratch(self.plan.scratch_len(self.tiles.lanes), |scratch| {
             for channel in sample.channels.iter().map(|channel| *channel as usize) {
@@ -115,7 +118,7 @@ impl Direct {
                     let kernel = self.tiles.kernel(rows.len(), tile.vectors.len());
                     // SAFETY: `Tiles` are those of a detected instruction set. `bordered` has
                     // `scratch_len` floats, computed as the furthest that any channel, tap and vector
-                    // reads. A row's and channel's weights lie inside (F, C, KH, KW), whose length
+                    // reads, or it is the source, whose planes no vector leaves. A row's and channel's weights lie inside (F, C, KH, KW), whose length
                     // was checked. The masks select pixels of the rows' planes, which `target` and
                     // `residual` hold, and which no other task or tile writes.
                     unsafe { kernel(&tile) };

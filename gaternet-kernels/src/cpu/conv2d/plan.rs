@@ -112,6 +112,9 @@ pub(crate) type CopyRow = fn(&mut [f32], &[f32]);
 /// Everything about a correlation but its data.
 #[derive(Debug)]
 pub(crate) struct Plan {
+    /// Whether the source is read where it is, instead of from a bordered copy: a 1x1 kernel needs no
+    /// border.
+    pub(crate) in_place: bool,
     /// Source channels.
     pub(crate) channels: usize,
     pub(crate) border: Border,
@@ -126,7 +129,37 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// For a 1x1 kernel that needs no copy: whole vectors over a plane, of which the last may overlap
+    /// the one before, so that none reaches beyond the plane. `None` for others, and for tiny planes.
+    fn in_place(dims: &Conv2dDims, lanes: usize) -> Option<Plan> {
+        let ([h, w], plane) = (dims.in_size(), dims.in_plane());
+        let pointwise = (dims.kernel(), dims.stride(), dims.padding()) == ([1; 2], [1; 2], [0; 2]);
+        if !pointwise || plane < lanes {
+            return None;
+        }
+        let vector = |first: usize| {
+            let first = first.min(plane - lanes);
+            PixelVector { source: first, target: first, mask: prefix(lanes) }
+        };
+        let vectors = (0..plane).step_by(lanes).map(vector).collect();
+        let taps = vec![Tap { source: 0, weight: 0 }];
+        Some(Plan {
+            in_place: true,
+            channels: 0,
+            border: Border::new([h, w], [0, 0], h, w, [1, 1], [1, 1]),
+            phases: vec![Phase { taps, vectors }],
+            target_step: 1,
+            weight_row: 0,
+            weight_channel: 0,
+        })
+    }
+
     pub(crate) fn forward(dims: &Conv2dDims, lanes: usize) -> Plan {
+        let channels = dims.in_channels();
+        let (weight_row, weight_channel) = (channels * dims.taps(), dims.taps());
+        if let Some(plan) = Plan::in_place(dims, lanes) {
+            return Plan { channels, weight_row, weight_channel, ..plan };
+        }
         let ([h, w], [kh, kw]) = (dims.in_size(), dims.kernel());
         let ([sy, sx], [py, px]) = (dims.stride(), dims.padding());
         let [oh, ow] = dims.out_size();
@@ -140,12 +173,13 @@ impl Plan {
         let grid = Grid { first: 0, size: [oh, ow], row_stride, target: 0, target_row: ow };
         let vectors = grid.vectors(lanes, 1);
         Plan {
-            channels: dims.in_channels(),
+            in_place: false,
+            channels,
             border,
             phases: vec![Phase { taps, vectors }],
             target_step: 1,
-            weight_row: dims.in_channels() * dims.taps(),
-            weight_channel: dims.taps(),
+            weight_row,
+            weight_channel,
         }
     }
 
@@ -153,6 +187,11 @@ impl Plan {
     /// For the rows of one phase, Y = s·i + a, that leaves k = a + s·j and o = i - j: an unstrided
     /// correlation with the kernel rows a, a + s, ... in reverse. Columns alike.
     pub(crate) fn backward_input(dims: &Conv2dDims, lanes: usize) -> Plan {
+        let channels = dims.out_channels();
+        let (weight_row, weight_channel) = (dims.taps(), dims.in_channels() * dims.taps());
+        if let Some(plan) = Plan::in_place(dims, lanes) {
+            return Plan { channels, weight_row, weight_channel, ..plan };
+        }
         let [oh, ow] = dims.out_size();
         let axis = |i: usize| {
             Axis::new(
@@ -201,12 +240,13 @@ impl Plan {
             }
         }
         Plan {
-            channels: dims.out_channels(),
+            in_place: false,
+            channels,
             border,
             phases,
             target_step: sx,
-            weight_row: dims.taps(),
-            weight_channel: dims.in_channels() * dims.taps(),
+            weight_row,
+            weight_channel,
         }
     }
 
