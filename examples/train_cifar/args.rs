@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::{CommandFactory, Parser, ValueEnum};
 use toml::{Table, Value};
 
-use crate::network::{ModelName, PlacementName, name_of};
+use crate::names::{ModelName, PlacementName, name_of};
 
 /// Trains a gated ResNet, or the plain one with the same recipe (--dense), on CIFAR-10, CIFAR-100 or
 /// a built-in set of drawn shapes that needs no download.

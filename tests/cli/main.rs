@@ -3,4 +3,5 @@
 mod errors;
 mod programs;
 mod reference;
+mod throughput;
 mod train;

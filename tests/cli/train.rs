@@ -17,7 +17,7 @@ fn metrics(out: &Path) -> Vec<BTreeMap<String, Value>> {
 
 #[test]
 fn help_texts() {
-    for name in ["train_cifar", "evaluate"] {
+    for name in ["train_cifar", "evaluate", "model_throughput"] {
         insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
     }
 }
