@@ -9,7 +9,7 @@ use gaternet::core::gate::{SemHashDraw, soft};
 use gaternet::core::nn::{Module, State};
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet::core::{Ctx, Gradients, Parameter, Tensor, ops};
-use gaternet::models::{GatedOutput, GatedResNet, GatedResNetConfig, Loss, ResNetConfig};
+use gaternet::models::{GatedOutput, GatedResNet, GatedResNetConfig, Loss};
 
 use crate::group::{Group, Measure};
 use crate::kinks::{self, Nudge};
@@ -48,13 +48,12 @@ impl Reference {
     /// Reads the file and builds its model, with the state before the step.
     pub(crate) fn load(path: &Path) -> Result<Reference> {
         let file = Checkpoint::load(path)?;
-        let depth = metadata(&file, "depth")?;
-        let backbone = ResNetConfig { depth, classes: metadata(&file, "classes")? };
+        let paper =
+            GatedResNetConfig::cifar(metadata(&file, "depth")?, metadata(&file, "classes")?);
         let config = GatedResNetConfig {
-            backbone,
             gater_depth: metadata(&file, "gater_depth")?,
             bottleneck: metadata(&file, "bottleneck")?,
-            gate_bias: 0.0,
+            ..paper
         };
         let model = GatedResNet::new(config, 0)?;
         let mut before = file.clone();

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
 use anyhow::{Context, Result, bail};
-use clap::builder::PossibleValue;
 use clap::{CommandFactory, Parser, ValueEnum};
 use toml::{Table, Value};
+
+use crate::names::{ModelName, PlacementName, name_of};
 
 /// Trains a gated ResNet, or the plain one with the same recipe (--dense), on CIFAR-10, CIFAR-100 or
 /// a built-in set of drawn shapes that needs no download.
@@ -37,6 +38,10 @@ pub(crate) struct Args {
     /// Train the plain backbone, without gater and gates
     #[arg(long)]
     pub(crate) dense: bool,
+
+    /// Which filters have gates
+    #[arg(long, value_enum, default_value = "residual-output")]
+    pub(crate) placement: PlacementName,
 
     /// Depth of the ResNet that decides the gates, 6n + 2 layers
     #[arg(long, value_name = "LAYERS", default_value_t = 20)]
@@ -83,8 +88,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
 
-    /// Folder for the results [default: runs/MODEL[-dense]-seedSEED]
-    #[arg(long, value_name = "DIR")]
+    /// Folder for the results [default: runs/MODEL-seedSEED; after MODEL, -dense or a placement other
+    /// than the default]
+    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     pub(crate) out: Option<PathBuf>,
 
     /// Replace the results that the folder of --out holds
@@ -108,28 +114,6 @@ pub(crate) struct Args {
 /// Options that choose another set than the built-in one.
 const NOT_BUILT_IN: [&str; 2] = ["data", "download"];
 
-/// A CIFAR ResNet.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ModelName {
-    Resnet20,
-    Resnet32,
-    Resnet44,
-    Resnet56,
-    Resnet110,
-}
-
-impl ModelName {
-    pub(crate) fn depth(self) -> usize {
-        match self {
-            ModelName::Resnet20 => 20,
-            ModelName::Resnet32 => 32,
-            ModelName::Resnet44 => 44,
-            ModelName::Resnet56 => 56,
-            ModelName::Resnet110 => 110,
-        }
-    }
-}
-
 /// A family of learning rates.
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(crate) enum ScheduleName {
@@ -143,7 +127,7 @@ pub(crate) enum ScheduleName {
 
 impl fmt::Display for ScheduleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.to_possible_value().as_ref().map_or("", PossibleValue::get_name))
+        name_of(self, f)
     }
 }
 
@@ -170,8 +154,12 @@ impl Args {
 
     pub(crate) fn out_dir(&self) -> PathBuf {
         self.out.clone().unwrap_or_else(|| {
-            let dense = if self.dense { "-dense" } else { "" };
-            format!("runs/resnet{}{dense}-seed{}", self.model.depth(), self.seed).into()
+            let kind = match self.placement {
+                _ if self.dense => "-dense".to_owned(),
+                PlacementName::ResidualOutput => String::new(),
+                placement => format!("-{placement}"),
+            };
+            format!("runs/{}{kind}-seed{}", self.model, self.seed).into()
         })
     }
 }

@@ -6,6 +6,8 @@ mod data;
 mod download;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+#[path = "../common/names.rs"]
+mod names;
 mod progress;
 mod recipe;
 #[path = "../common/report.rs"]

@@ -53,6 +53,7 @@ impl Recipe {
         let recipe = Recipe {
             depth: args.model.depth(),
             gated: (!args.dense).then(|| GatedResNetConfig {
+                placement: args.placement.into(),
                 gater_depth: args.gater_depth,
                 bottleneck: args.bottleneck,
                 gate_bias: args.gate_bias.unwrap_or(default_bias),

@@ -3,6 +3,8 @@
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::gate_plan::GatePlacement;
+
 /// A CIFAR ResNet of basic blocks: three stages of n blocks with 16, 32 and 64 channels on maps of
 /// 32x32, 16x16 and 8x8 (He et al. 2016).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +42,9 @@ impl ResNetConfig {
 pub struct GatedResNetConfig {
     /// The network that is gated.
     pub backbone: ResNetConfig,
+    /// Which filters have gates; the paper's where a file does not say.
+    #[serde(default)]
+    pub placement: GatePlacement,
     /// Depth of the gater's feature extractor E, 6n + 2.
     pub gater_depth: usize,
     /// Units b between the gater's features and its gates.
@@ -52,11 +57,13 @@ pub struct GatedResNetConfig {
 }
 
 impl GatedResNetConfig {
-    /// The paper's model for 32x32 images: a ResNet-20 as the gater, a bottleneck of 8.
+    /// The paper's model for 32x32 images: gates on the residual outputs, a ResNet-20 as the gater, a
+    /// bottleneck of 8.
     #[must_use]
     pub fn cifar(depth: usize, classes: usize) -> GatedResNetConfig {
         let backbone = ResNetConfig { depth, classes };
-        GatedResNetConfig { backbone, gater_depth: 20, bottleneck: 8, gate_bias: 0.0 }
+        let placement = GatePlacement::ResidualOutput;
+        GatedResNetConfig { backbone, placement, gater_depth: 20, bottleneck: 8, gate_bias: 0.0 }
     }
 
     /// # Errors

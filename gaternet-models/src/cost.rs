@@ -4,45 +4,10 @@
 //! activations and additions do not.
 
 use gaternet_core::gate::Gates;
-use gaternet_core::nn::{Conv2d, Linear};
+use gaternet_core::nn::Linear;
 
-use crate::gate_plan::GatePlan;
-
-/// One convolution of a backbone, as [`GatePlan`] and [`Cost`] see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ConvSpec {
-    /// State-dict name of the layer.
-    pub name: String,
-    /// C.
-    pub in_channels: usize,
-    /// F.
-    pub out_channels: usize,
-    /// (KH, KW).
-    pub kernel: [usize; 2],
-    /// (OH, OW).
-    pub out_size: [usize; 2],
-    /// True for the last convolution of a residual unit, before its shortcut is added.
-    pub ends_unit: bool,
-}
-
-impl ConvSpec {
-    pub(crate) fn new(
-        name: String,
-        conv: &Conv2d,
-        out_size: [usize; 2],
-        ends_unit: bool,
-    ) -> ConvSpec {
-        let [out_channels, in_channels, kernel @ ..] = conv.shape();
-        ConvSpec { name, in_channels, out_channels, kernel, out_size, ends_unit }
-    }
-
-    /// MACs for one image with every filter running: F·C·KH·KW·OH·OW.
-    #[must_use]
-    pub fn macs(&self) -> u64 {
-        let sides = self.kernel.iter().chain(&self.out_size);
-        sides.fold(self.out_channels as u64 * self.in_channels as u64, |macs, n| macs * *n as u64)
-    }
-}
+use crate::conv_spec::ConvSpec;
+use crate::gate_plan::{ConvSlots, GatePlan};
 
 /// MACs for one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -68,10 +33,23 @@ pub(crate) fn linear_macs(linear: &Linear) -> u64 {
     linear.weight().tensor().len() as u64
 }
 
-/// MACs of the convolutions for the mean open share of each slot.
+/// MACs of the convolutions for one image, the mean over the batch of these gates.
 pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> f64 {
-    let share = |conv: &ConvSpec| {
-        plan.slot_of(&conv.name).and_then(|slot| gates.live(slot)).map_or(1.0, |a| a.density())
-    };
-    convs.iter().map(|conv| conv.macs() as f64 * share(conv)).sum()
+    let slots = plan.convs().iter();
+    convs.iter().zip(slots).map(|(conv, slots)| conv.macs() as f64 * share(*slots, gates)).sum()
+}
+
+/// Share of (filter, channel) pairs that run: `mean over n of live filters(n) · live channels(n) / (F·C)`.
+/// The two of a sample need not be independent, so this is not the product of their means.
+fn share(slots: ConvSlots, gates: &Gates) -> f64 {
+    let live = |slot: Option<usize>| slot.and_then(|slot| gates.live(slot));
+    match (live(slots.filters), live(slots.channels)) {
+        (None, None) => 1.0,
+        (Some(one), None) | (None, Some(one)) => one.density(),
+        (Some(filters), Some(channels)) => {
+            let pairs = |n| filters.row(n).len() * channels.row(n).len();
+            let live: usize = (0..filters.batch()).map(pairs).sum();
+            live as f64 / (filters.batch() * filters.filters() * channels.filters()) as f64
+        }
+    }
 }

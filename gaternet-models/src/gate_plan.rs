@@ -2,41 +2,91 @@
 
 use std::ops::Range;
 
-use crate::cost::ConvSpec;
+use serde::{Deserialize, Serialize};
 
-/// The gates of one convolution.
+use crate::conv_spec::{ConvRole, ConvSpec};
+
+/// Which filters of a residual network have gates, one each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatePlacement {
+    /// Those of the last convolution of every residual unit, after its batch norm and before the shortcut
+    /// is added: the paper's. A filter that is off saves its share of that convolution.
+    #[default]
+    ResidualOutput,
+    /// Those of the other convolutions of every unit, after their batch norm and ReLU. A filter that is off
+    /// saves its share of its own convolution and of the one that reads it as an input channel.
+    Hidden,
+    /// Both: a convolution with gated filters that reads gated channels costs the product of the two
+    /// open shares.
+    All,
+}
+
+impl GatePlacement {
+    fn gates(self, role: ConvRole) -> bool {
+        match role {
+            ConvRole::Stem | ConvRole::Shortcut => false,
+            ConvRole::Hidden => self != GatePlacement::ResidualOutput,
+            ConvRole::ResidualOutput => self != GatePlacement::Hidden,
+        }
+    }
+}
+
+/// The gates of one convolution's filters.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateSlot {
-    /// State-dict name of the convolution whose output filters are gated.
+    /// State-dict name of the convolution whose filters are gated.
     pub conv: String,
     /// Its columns in the gater's output, one for each filter.
     pub columns: Range<usize>,
+}
+
+/// The slots that decide what a convolution computes; `None` is everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConvSlots {
+    /// Index of the slot of its filters.
+    pub filters: Option<usize>,
+    /// Index of the slot of its input channels: that of the convolution it reads.
+    pub channels: Option<usize>,
 }
 
 /// All gates of a network. Gater width, backbone and cost model read this one plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatePlan {
     slots: Vec<GateSlot>,
+    convs: Vec<ConvSlots>,
 }
 
 impl GatePlan {
-    /// The paper's placement: one gate for each output filter of the last convolution of every residual
-    /// unit, after its batch norm and before the shortcut is added; columns in the order of the units.
+    /// The gates of a network of `convs`; columns are in the order of the convolutions.
     #[must_use]
-    pub fn unit_outputs(convs: &[ConvSpec]) -> GatePlan {
+    pub fn new(convs: &[ConvSpec], placement: GatePlacement) -> GatePlan {
         let mut end = 0;
-        let slots = convs.iter().filter(|conv| conv.ends_unit).map(|conv| {
+        let gated = convs.iter().filter(|conv| placement.gates(conv.role)).map(|conv| {
             let start = end;
             end += conv.out_channels;
             GateSlot { conv: conv.name.clone(), columns: start..end }
         });
-        GatePlan { slots: slots.collect() }
+        let slots: Vec<_> = gated.collect();
+        let slot_of = |conv: &str| slots.iter().position(|slot| slot.conv == conv);
+        let slots_of = |conv: &ConvSpec| ConvSlots {
+            filters: slot_of(&conv.name),
+            channels: conv.reads.as_deref().and_then(slot_of),
+        };
+        let convs = convs.iter().map(slots_of).collect();
+        GatePlan { slots, convs }
     }
 
     /// The slots, in the order of their columns.
     #[must_use]
     pub fn slots(&self) -> &[GateSlot] {
         &self.slots
+    }
+
+    /// The slots of every convolution, in the order of the list that the plan was made of.
+    #[must_use]
+    pub fn convs(&self) -> &[ConvSlots] {
+        &self.convs
     }
 
     /// Number of gates, c.
@@ -50,10 +100,100 @@ impl GatePlan {
     pub fn widths(&self) -> Vec<usize> {
         self.slots.iter().map(|slot| slot.columns.len()).collect()
     }
+}
 
-    /// Index of the slot that gates the convolution called `conv`, if one does.
-    #[must_use]
-    pub fn slot_of(&self, conv: &str) -> Option<usize> {
-        self.slots.iter().position(|slot| slot.conv == conv)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A stem, a bottleneck unit with a shortcut, a basic unit.
+    fn convs() -> Vec<ConvSpec> {
+        use ConvRole::{Hidden, ResidualOutput, Shortcut, Stem};
+        let table = [
+            ("stem", 4, Stem, None),
+            ("a.conv1", 2, Hidden, None),
+            ("a.conv2", 3, Hidden, Some("a.conv1")),
+            ("a.conv3", 8, ResidualOutput, Some("a.conv2")),
+            ("a.shortcut", 8, Shortcut, None),
+            ("b.conv1", 5, Hidden, None),
+            ("b.conv2", 8, ResidualOutput, Some("b.conv1")),
+        ];
+        let spec = |(name, out_channels, role, reads): (&str, _, _, Option<&str>)| ConvSpec {
+            name: name.to_owned(),
+            in_channels: 1,
+            out_channels,
+            kernel: [1, 1],
+            out_size: [1, 1],
+            role,
+            reads: reads.map(str::to_owned),
+        };
+        table.map(spec).to_vec()
+    }
+
+    #[test]
+    fn columns_go_by_unit_and_by_convolution_within_it() {
+        let columns = |placement| {
+            let plan = GatePlan::new(&convs(), placement);
+            let slots = plan.slots().iter().map(|slot| (slot.conv.clone(), slot.columns.clone()));
+            slots.collect::<Vec<_>>()
+        };
+        let want = |slots: &[(&str, Range<usize>)]| {
+            slots.iter().map(|(name, at)| ((*name).to_owned(), at.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            columns(GatePlacement::ResidualOutput),
+            want(&[("a.conv3", 0..8), ("b.conv2", 8..16)])
+        );
+        assert_eq!(
+            columns(GatePlacement::Hidden),
+            want(&[("a.conv1", 0..2), ("a.conv2", 2..5), ("b.conv1", 5..10)])
+        );
+        assert_eq!(
+            columns(GatePlacement::All),
+            want(&[
+                ("a.conv1", 0..2),
+                ("a.conv2", 2..5),
+                ("a.conv3", 5..13),
+                ("b.conv1", 13..18),
+                ("b.conv2", 18..26),
+            ])
+        );
+    }
+
+    #[test]
+    fn a_convolution_knows_the_slots_of_its_filters_and_of_its_channels() {
+        let slots = |placement| {
+            let plan = GatePlan::new(&convs(), placement);
+            plan.convs().iter().map(|conv| (conv.filters, conv.channels)).collect::<Vec<_>>()
+        };
+        let none = (None, None);
+        assert_eq!(
+            slots(GatePlacement::ResidualOutput),
+            [none, none, none, (Some(0), None), none, none, (Some(1), None)]
+        );
+        assert_eq!(
+            slots(GatePlacement::Hidden),
+            [
+                none,
+                (Some(0), None),
+                (Some(1), Some(0)),
+                (None, Some(1)),
+                none,
+                (Some(2), None),
+                (None, Some(2)),
+            ]
+        );
+        assert_eq!(
+            slots(GatePlacement::All),
+            [
+                none,
+                (Some(0), None),
+                (Some(1), Some(0)),
+                (Some(2), Some(1)),
+                none,
+                (Some(3), None),
+                (Some(4), Some(3)),
+            ]
+        );
     }
 }

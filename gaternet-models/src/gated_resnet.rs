@@ -9,7 +9,8 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backbone::resnet::{Gating, ResNet};
+use crate::backbone::gating::Gating;
+use crate::backbone::resnet::ResNet;
 use crate::config::GatedResNetConfig;
 use crate::cost::{self, Cost};
 use crate::gate_plan::GatePlan;
@@ -69,7 +70,7 @@ impl GatedResNet {
         config.validate()?;
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let backbone = ResNet::from_rng(config.backbone, rng)?;
-        let plan = GatePlan::unit_outputs(&backbone.convs([32, 32]));
+        let plan = GatePlan::new(&backbone.convs([32, 32]), config.placement);
         let gater = Gater::new(&config, plan.gates(), rng)?;
         Ok(GatedResNet { config, backbone, gater, plan })
     }
@@ -119,7 +120,8 @@ impl GatedResNet {
     ) -> Result<GatedOutput> {
         let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
-        let logits = self.backbone.run(images, Some(Gating { gates: &gates, skip }), ctx)?;
+        let gating = Gating { plan: &self.plan, gates: &gates, skip };
+        let logits = self.backbone.run(images, Some(gating), ctx)?;
         Ok(GatedOutput { logits, preact, gates })
     }
 
@@ -142,7 +144,7 @@ impl GatedResNet {
                 rule: "a training pass computes every filter: batch statistics need them",
             });
         }
-        self.backbone.run(images, Some(Gating { gates, skip }), ctx)
+        self.backbone.run(images, Some(Gating { plan: &self.plan, gates, skip }), ctx)
     }
 
     /// The configuration.

@@ -26,6 +26,7 @@
 
 pub mod backbone;
 mod config;
+mod conv_spec;
 mod cost;
 mod gate_plan;
 mod gated_resnet;
@@ -34,8 +35,9 @@ mod model;
 
 pub use backbone::resnet::ResNet;
 pub use config::{GatedResNetConfig, ResNetConfig};
-pub use cost::{ConvSpec, Cost};
-pub use gate_plan::{GatePlan, GateSlot};
+pub use conv_spec::{ConvRole, ConvSpec};
+pub use cost::Cost;
+pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
 pub use gated_resnet::{GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
 pub use model::Model;

@@ -3,7 +3,7 @@
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatedResNet, GatedResNetConfig, ResNet, ResNetConfig};
+use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, ResNet, ResNetConfig};
 
 /// Rounds to `digits` after the point, in millions.
 fn millions(count: u64, digits: usize) -> String {
@@ -41,27 +41,98 @@ fn every_depth_of_the_family_builds_and_runs() {
     }
 }
 
+fn gated(depth: usize, placement: GatePlacement) -> GatedResNet {
+    let config = GatedResNetConfig { placement, ..GatedResNetConfig::cifar(depth, 10) };
+    GatedResNet::new(config, 0).expect("valid")
+}
+
+/// Gates of two samples, by sample and column.
+fn gates(model: &GatedResNet, open: impl Fn(usize, usize) -> bool) -> Gates {
+    let gates = model.plan().gates();
+    let values = (0..2 * gates).map(|i| f32::from(u8::from(open(i / gates, i % gates)))).collect();
+    let values = Tensor::new(values, [2, gates]).expect("two rows");
+    Gates::new(values, &model.plan().widths()).expect("the plan's widths")
+}
+
+/// MACs of one 3x3 convolution of a unit, the same in every stage; the first of a stage with stride 2
+/// has half of them.
+const UNIT_CONV: f64 = 2_359_296.0;
+
 #[test]
 fn executed_macs_follow_the_gates() {
-    let model = GatedResNet::new(GatedResNetConfig::cifar(20, 10), 0).expect("valid");
-    let cost = |open: fn(usize) -> bool| {
-        let gates = model.plan().gates();
-        let values = (0..2 * gates).map(|i| f32::from(u8::from(open(i % gates)))).collect();
-        let values = Tensor::new(values, [2, gates]).expect("two rows");
-        let gates = Gates::new(values, &model.plan().widths()).expect("the plan's widths");
-        model.cost([32, 32], &gates)
-    };
+    let model = gated(20, GatePlacement::ResidualOutput);
+    let cost = |open: fn(usize) -> bool| model.cost([32, 32], &gates(&model, |_, gate| open(gate)));
     let all = cost(|_| true);
     assert_eq!(all.executed, all.backbone);
     let none = cost(|_| false);
-    // Without any gate open, the second convolution of all nine units is saved: 2.359296 M MACs each.
-    assert_eq!(all.executed - none.executed, 9.0 * 2_359_296.0);
+    // Without any gate open, the second convolution of all nine units is saved.
+    assert_eq!(all.executed - none.executed, 9.0 * UNIT_CONV);
     // One filter of the first unit's 16.
     let one = cost(|gate| gate != 0);
-    assert_eq!(all.executed - one.executed, 2_359_296.0 / 16.0);
+    assert_eq!(all.executed - one.executed, UNIT_CONV / 16.0);
     assert!(
         (all.ratio() - 2.0).abs() < 0.01,
         "the gater costs as much as ResNet-20: {}",
         all.ratio()
     );
+}
+
+#[test]
+fn a_hidden_filter_that_is_off_saves_its_share_of_both_convolutions() {
+    let model = gated(20, GatePlacement::Hidden);
+    let saved = |open: fn(usize) -> bool| {
+        let cost = model.cost([32, 32], &gates(&model, |_, gate| open(gate)));
+        cost.backbone - cost.executed
+    };
+    assert_eq!(saved(|_| true), 0.0);
+    assert_eq!(saved(|gate| gate != 0), 2.0 * UNIT_CONV / 16.0);
+    // 18 convolutions, two of which have stride 2.
+    assert_eq!(saved(|_| false), (16.0 + 2.0 / 2.0) * UNIT_CONV);
+}
+
+#[test]
+fn two_gates_of_a_sample_multiply_before_the_mean_over_samples() {
+    let model = gated(20, GatePlacement::All);
+    let executed =
+        |open: fn(usize, usize) -> bool| model.cost([32, 32], &gates(&model, open)).executed;
+    let (all, none) = (executed(|_, _| true), executed(|_, _| false));
+    // One sample runs everything, the other nothing: half, where the product of means is a quarter.
+    assert_eq!(executed(|sample, _| sample == 0), (all + none) / 2.0);
+}
+
+#[test]
+fn macs_at_half_open_are_those_of_the_placement() {
+    for (depth, placement, ratio) in [
+        (20, GatePlacement::ResidualOutput, "1.74"),
+        (20, GatePlacement::Hidden, "1.51"),
+        (20, GatePlacement::All, "1.38"),
+        (56, GatePlacement::ResidualOutput, "1.07"),
+        (56, GatePlacement::Hidden, "0.83"),
+        (56, GatePlacement::All, "0.70"),
+        (110, GatePlacement::ResidualOutput, "0.91"),
+        (110, GatePlacement::Hidden, "0.66"),
+        (110, GatePlacement::All, "0.54"),
+    ] {
+        let model = gated(depth, placement);
+        // Every slot has an even width: half of each.
+        let cost = model.cost([32, 32], &gates(&model, |sample, gate| (sample + gate) % 2 == 0));
+        assert_eq!(format!("{:.2}", cost.ratio()), ratio, "ResNet-{depth}, {placement:?}");
+    }
+}
+
+#[test]
+fn every_placement_has_its_gates() {
+    for (placement, gates) in [
+        (GatePlacement::ResidualOutput, 336),
+        (GatePlacement::Hidden, 336),
+        (GatePlacement::All, 672),
+    ] {
+        assert_eq!(gated(20, placement).plan().gates(), gates, "{placement:?}");
+    }
+    let model = gated(8, GatePlacement::All);
+    let slots: Vec<_> = model.plan().slots().iter().map(|slot| slot.conv.as_str()).collect();
+    let blocks = ["stage1.block1", "stage2.block1", "stage3.block1"];
+    let want: Vec<_> =
+        blocks.iter().flat_map(|b| [format!("{b}.conv1"), format!("{b}.conv2")]).collect();
+    assert_eq!(slots, want);
 }

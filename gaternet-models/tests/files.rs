@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use gaternet_core::checkpoint::{self, Checkpoint};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatedResNet, GatedResNetConfig, Model, ResNet, ResNetConfig};
+use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, Model, ResNet, ResNetConfig};
 
 fn gated(depth: usize) -> GatedResNet {
     GatedResNet::new(GatedResNetConfig::cifar(depth, 10), 7).expect("valid")
@@ -53,6 +53,36 @@ fn a_model_comes_back_with_the_same_bits_whichever_kind_it_is() {
     let want = plain.forward(&images, &Ctx::eval()).expect("they fit");
     assert_eq!(any.forward(&images, &mut Ctx::eval()).expect("they fit").0.data(), want.data());
     assert!(matches!(any, Model::Plain(_)) && any.classes() == 100);
+}
+
+#[test]
+fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
+    let folder = Folder::new();
+    let file = folder.file("model");
+    for (placement, name) in [
+        (GatePlacement::ResidualOutput, "residual-output"),
+        (GatePlacement::Hidden, "hidden"),
+        (GatePlacement::All, "all"),
+    ] {
+        let config = GatedResNetConfig { placement, ..GatedResNetConfig::cifar(8, 10) };
+        let model = GatedResNet::new(config, 7).expect("valid");
+        model.save(&file, &BTreeMap::new()).expect("a writable folder");
+        assert_eq!(GatedResNet::load(&file).expect("just saved").config(), &config);
+        let stored = Checkpoint::load(&file).expect("just saved").metadata;
+        let entry = format!("\"placement\":\"{name}\"");
+        assert!(stored["config"].contains(&entry), "no {entry} in {}", stored["config"]);
+    }
+
+    gated(8).save(&file, &BTreeMap::new()).expect("a writable folder");
+    let stored = Checkpoint::load(&file).expect("just saved");
+    let mut metadata = stored.metadata;
+    let old = metadata["config"].replace("\"placement\":\"residual-output\",", "");
+    assert_ne!(old, metadata["config"], "nothing was taken out");
+    metadata.insert("config".to_owned(), old);
+    let tensors: Vec<_> = stored.tensors.into_iter().collect();
+    checkpoint::save(&file, &tensors, &metadata).expect("a writable folder");
+    let again = GatedResNet::load(&file).expect("a file from before there was a choice");
+    assert_eq!(again.config().placement, GatePlacement::ResidualOutput);
 }
 
 #[test]

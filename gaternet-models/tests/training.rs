@@ -4,12 +4,18 @@ use gaternet_core::gate::SemHashDraw;
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatedResNet, GatedResNetConfig};
+use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig};
+
+const PLACEMENTS: [GatePlacement; 3] =
+    [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
+
+fn placed(placement: GatePlacement) -> GatedResNet {
+    let config = GatedResNetConfig { placement, gater_depth: 8, ..GatedResNetConfig::cifar(8, 4) };
+    GatedResNet::new(config, 2).expect("valid")
+}
 
 fn model() -> GatedResNet {
-    let mut config = GatedResNetConfig::cifar(8, 4);
-    config.gater_depth = 8;
-    GatedResNet::new(config, 2).expect("valid")
+    placed(GatePlacement::ResidualOutput)
 }
 
 fn batch() -> (Tensor, Vec<usize>) {
@@ -19,22 +25,60 @@ fn batch() -> (Tensor, Vec<usize>) {
 
 #[test]
 fn every_parameter_has_a_gradient_and_a_batch_can_be_learned() {
-    let (model, (images, labels)) = (model(), batch());
-    let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
-    let mut losses = Vec::new();
-    for step in 0..30 {
-        let mut ctx = Ctx::train(9).with_stream(step);
-        let loss = model.forward(&images, &mut ctx).expect("they fit").loss(&labels, 0.1);
-        let loss = loss.expect("one label an image");
-        let gradients = loss.total.backward().expect("a scalar");
-        for (name, parameter) in model.parameters() {
-            let gradient = gradients.get(&parameter).unwrap_or_else(|e| panic!("{name}: {e}"));
-            assert!(gradient.data().iter().all(|g| g.is_finite()), "{name}: not finite");
+    for placement in PLACEMENTS {
+        let (model, (images, labels)) = (placed(placement), batch());
+        let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
+        let mut losses = Vec::new();
+        for step in 0..30 {
+            let mut ctx = Ctx::train(9).with_stream(step);
+            let loss = model.forward(&images, &mut ctx).expect("they fit").loss(&labels, 0.1);
+            let loss = loss.expect("one label an image");
+            let gradients = loss.total.backward().expect("a scalar");
+            for (name, parameter) in model.parameters() {
+                let gradient = gradients.get(&parameter).unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert!(gradient.data().iter().all(|g| g.is_finite()), "{name}: not finite");
+            }
+            losses.push(loss.cross_entropy.item().expect("a scalar"));
+            sgd.step(&gradients).expect("every gradient is there");
         }
-        losses.push(loss.cross_entropy.item().expect("a scalar"));
-        sgd.step(&gradients).expect("every gradient is there");
+        assert!(
+            losses[29] < 0.5 * losses[0],
+            "{placement:?}: 8 images are not learned in 30 steps: {losses:?}"
+        );
     }
-    assert!(losses[29] < 0.5 * losses[0], "8 images are not learned in 30 steps: {losses:?}");
+}
+
+#[test]
+fn a_closed_gate_has_a_gradient_wherever_it_sits() {
+    for placement in PLACEMENTS {
+        let (model, (images, labels)) = (placed(placement), batch());
+        // Every second gate is closed in every sample.
+        let gates = model.plan().gates();
+        let noise = (0..8 * gates).map(|i| if i % gates % 2 == 0 { 9.0 } else { -9.0 }).collect();
+        let noise = Tensor::new(noise, [8, gates]).expect("one row an image");
+        let draw = SemHashDraw { noise, discrete: vec![true; 8] };
+        let output = model.forward_with_draw(&images, &draw, &Ctx::train(0)).expect("they fit");
+        let values = output.gates.values();
+        // The gate term has no gradient at 0: what is left is the classifier's.
+        let loss = output.loss(&labels, 0.1).expect("one label an image").total;
+        let gradients = loss.backward_retaining(&[values]).expect("a scalar");
+        let gradient = gradients.of(values).expect("retained");
+        for slot in model.plan().slots() {
+            let at = |n: usize, gate| n * gates + gate;
+            let closed: Vec<_> = (0..8)
+                .flat_map(|n| slot.columns.clone().map(move |gate| at(n, gate)))
+                .filter(|i| values.data()[*i] == 0.0)
+                .collect();
+            assert_eq!(closed.len(), 8 * slot.columns.len() / 2, "{placement:?}, {}", slot.conv);
+            let moved = closed.iter().filter(|i| gradient.data()[**i] != 0.0).count();
+            assert!(
+                moved > closed.len() / 2,
+                "{placement:?}, {}: {moved} of {} closed gates have a gradient",
+                slot.conv,
+                closed.len()
+            );
+        }
+    }
 }
 
 #[test]

@@ -119,6 +119,7 @@ fn configuration_files() {
         ("dense = 1", "`dense = 1`: expected true or false"),
         ("epochs = [3]", "`epochs = [3]`: expected a number or a string"),
         ("epochs = \"many\"", "'many'"),
+        ("placement = \"inner\"", "'inner'"),
         ("epochs = ", "line 1"),
     ] {
         fs::write(&path, contents).expect("written");

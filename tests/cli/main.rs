@@ -1,6 +1,7 @@
 //! The examples as a user meets them: help, a run, bad input, agreement with the authors' values.
 
 mod errors;
+mod model_throughput;
 mod programs;
 mod reference;
 mod throughput;

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::programs::{example, failure, stdout, tiny_training, tree};
+use gaternet::models::{GatePlacement, GatedResNet};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -16,7 +17,7 @@ fn metrics(out: &Path) -> Vec<BTreeMap<String, Value>> {
 
 #[test]
 fn help_texts() {
-    for name in ["train_cifar", "evaluate"] {
+    for name in ["train_cifar", "evaluate", "model_throughput"] {
         insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
     }
 }
@@ -105,6 +106,26 @@ fn a_configuration_file_fills_in_what_the_command_line_leaves_out() {
     // One step before the first milestone.
     assert!((epochs[0]["learning_rate"].as_f64().expect("a number") - 0.05).abs() < 1e-7);
     assert_eq!(epochs[0]["gate_density"], 1.0, "dense = true");
+}
+
+#[test]
+fn the_placement_of_the_gates_is_trained_and_stored() {
+    let dir = tempdir().expect("a folder");
+    let (config, out) = (dir.path().join("recipe.toml"), dir.path().join("out"));
+    fs::write(&config, "placement = \"hidden\"").expect("written");
+    let stored = || {
+        let model = GatedResNet::load(out.join("model.safetensors")).expect("just trained");
+        model.config().placement
+    };
+    let train = || {
+        let mut train = tiny_training(&out);
+        train.arg("--overwrite").arg("--config").arg(&config);
+        train
+    };
+    stdout(&mut train());
+    assert_eq!(stored(), GatePlacement::Hidden);
+    stdout(train().args(["--placement", "all"]));
+    assert_eq!(stored(), GatePlacement::All);
 }
 
 #[test]

@@ -67,8 +67,8 @@ impl Gates {
 
     /// The live filters of slot `index`; `None` if there is no such slot.
     #[must_use]
-    pub fn live(&self, index: usize) -> Option<&ActiveFilters> {
-        self.slots.get(index).map(|(_, live)| live.as_ref())
+    pub fn live(&self, index: usize) -> Option<&Arc<ActiveFilters>> {
+        self.slots.get(index).map(|(_, live)| live)
     }
 
     /// The gates of slot `index`.

@@ -1,14 +1,15 @@
 //! The residual unit of two 3x3 convolutions.
 
-use gaternet_core::gate::GateSlice;
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Module, State, scoped};
-use gaternet_core::ops::{Conv2dOptions, Live};
-use gaternet_core::{Ctx, Result, Tensor};
+use gaternet_core::ops::Conv2dOptions;
+use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 
-use crate::cost::ConvSpec;
+use super::gating::{ConvGating, Gating};
+use crate::conv_spec::{ConvRole, ConvSpec};
 
-/// `relu(gate · bn2(conv2(relu(bn1(conv1(x))))) + shortcut(x))`
+/// `relu(output gate · bn2(conv2(hidden gate · relu(bn1(conv1(x))))) + shortcut(x))`, where a filter
+/// without a gate has the gate 1.
 #[derive(Debug, Clone)]
 pub(crate) struct BasicBlock {
     conv1: Conv2d,
@@ -41,39 +42,60 @@ impl BasicBlock {
         Ok(BasicBlock { conv1, bn1, conv2, bn2, shortcut, stride })
     }
 
-    /// `x` (N, C, H, W) -> (N, F, H / stride, W / stride). A gate multiplies its filter of conv2 after
-    /// batch norm; where it is 0 the filter adds exactly 0 to the shortcut, and is not computed if
-    /// `skip`.
+    /// `x` (N, C, H, W) -> (N, F, H / stride, W / stride). Where a gate is 0, its filter gives exactly 0
+    /// to conv2 or to the shortcut, and is not computed if the gating skips. `first` is the number
+    /// of conv1 in the gating's plan.
     pub(crate) fn forward(
         &self,
         x: &Tensor,
-        gates: Option<&GateSlice>,
-        skip: bool,
+        gating: Option<Gating<'_>>,
+        first: usize,
         ctx: &Ctx,
     ) -> Result<Tensor> {
+        let gates = |conv| gating.map_or(Ok(ConvGating::default()), |gating| gating.conv(conv));
+        let (hidden_gates, output_gates) = (gates(first)?, gates(first + 1)?);
         let shortcut = match &self.shortcut {
             Some((conv, bn)) => bn.forward(&conv.forward(x, ctx)?, ctx, Epilogue::default())?,
             None => x.clone(),
         };
-        let hidden = self.conv1.forward(x, ctx)?;
-        let hidden =
-            self.bn1.forward(&hidden, ctx, Epilogue { relu: true, ..Epilogue::default() })?;
-        let filters = gates.filter(|_| skip).map(|gates| gates.live.clone());
-        let output = self.conv2.forward_gated(&hidden, ctx, Live { filters, channels: None })?;
-        let epilogue =
-            Epilogue { gates: gates.map(|g| &g.values), residual: Some(&shortcut), relu: true };
+        let mut hidden = self.conv1.forward_gated(x, ctx, hidden_gates.live)?;
+        // In the same pass as batch norm and before the ReLU, a gate that is off would get no gradient.
+        let (fused, after) = match hidden_gates.values {
+            Some(gates) if ctx.tracks() => (None, Some(gates)),
+            gates => (gates, None),
+        };
+        let epilogue = Epilogue { gates: fused.as_ref(), residual: None, relu: true };
+        hidden = self.bn1.forward(&hidden, ctx, epilogue)?;
+        if let Some(gates) = after {
+            hidden = ops::gate(&hidden, &gates)?;
+        }
+        let output = self.conv2.forward_gated(&hidden, ctx, output_gates.live)?;
+        let gates = output_gates.values.as_ref();
+        let epilogue = Epilogue { gates, residual: Some(&shortcut), relu: true };
         self.bn2.forward(&output, ctx, epilogue)
     }
 
-    /// The convolutions of a unit called `name` on maps of `size`, in the order they run, and the size
-    /// of its output.
+    /// Number of convolutions in [`convs`](Self::convs).
+    pub(crate) fn conv_count(&self) -> usize {
+        2 + usize::from(self.shortcut.is_some())
+    }
+
+    /// The convolutions of a unit called `name` on maps of `size`, the shortcut's last, and the size of
+    /// its output.
     pub(crate) fn convs(&self, name: &str, size: [usize; 2]) -> (Vec<ConvSpec>, [usize; 2]) {
         let out_size = size.map(|side| side.div_ceil(self.stride));
-        let spec = |layer: &str, conv: &Conv2d| {
-            ConvSpec::new(scoped(name, layer), conv, out_size, layer == "conv2")
+        let spec = |layer: &str, conv: &Conv2d, role, reads: Option<&str>| {
+            let reads = reads.map(|layer| scoped(name, layer));
+            ConvSpec::new(scoped(name, layer), conv, out_size, role, reads)
         };
-        let mut convs = vec![spec("conv1", &self.conv1), spec("conv2", &self.conv2)];
-        convs.extend(self.shortcut.as_ref().map(|(conv, _)| spec("shortcut.conv", conv)));
+        let mut convs = vec![
+            spec("conv1", &self.conv1, ConvRole::Hidden, None),
+            spec("conv2", &self.conv2, ConvRole::ResidualOutput, Some("conv1")),
+        ];
+        let shortcut = self.shortcut.as_ref();
+        convs.extend(
+            shortcut.map(|(conv, _)| spec("shortcut.conv", conv, ConvRole::Shortcut, None)),
+        );
         (convs, out_size)
     }
 }

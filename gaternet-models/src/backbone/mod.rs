@@ -1,4 +1,5 @@
 //! Networks that can be gated.
 
 mod basic_block;
+pub(crate) mod gating;
 pub mod resnet;

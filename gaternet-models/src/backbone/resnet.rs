@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gaternet_core::gate::Gates;
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module, State, scoped};
 use gaternet_core::ops::Conv2dOptions;
 use gaternet_core::{Ctx, Result, Tensor, ops};
@@ -11,18 +10,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::basic_block::BasicBlock;
+use super::gating::Gating;
 use crate::config::{ResNetConfig, blocks};
-use crate::cost::{ConvSpec, Cost, linear_macs};
+use crate::conv_spec::{ConvRole, ConvSpec};
+use crate::cost::{Cost, linear_macs};
 use crate::model;
-
-/// The gates a pass runs with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Gating<'a> {
-    pub(crate) gates: &'a Gates,
-    /// Leave out filters whose gate is 0; otherwise compute and discard them, which batch statistics
-    /// and the straight-through gradient of their gates need.
-    pub(crate) skip: bool,
-}
 
 /// A ResNet without its output layer: images to features.
 #[derive(Debug, Clone)]
@@ -53,7 +45,7 @@ impl Body {
         Ok(Body { conv, bn, stages })
     }
 
-    /// (N, 3, H, W) -> (N, 64), globally average pooled. Gate slots are those of the units in order.
+    /// (N, 3, H, W) -> (N, 64), globally average pooled.
     pub(crate) fn forward(
         &self,
         images: &Tensor,
@@ -62,9 +54,10 @@ impl Body {
     ) -> Result<Tensor> {
         let mut x = self.conv.forward(images, ctx)?;
         x = self.bn.forward(&x, ctx, Epilogue { relu: true, ..Epilogue::default() })?;
-        for (unit, block) in self.stages.iter().flatten().enumerate() {
-            let slice = gating.map(|gating| gating.gates.slot(unit)).transpose()?;
-            x = block.forward(&x, slice.as_ref(), gating.is_some_and(|g| g.skip), ctx)?;
+        let mut first = 1; // The stem is convolution 0.
+        for block in self.stages.iter().flatten() {
+            x = block.forward(&x, gating, first, ctx)?;
+            first += block.conv_count();
         }
         ops::global_avg_pool(&x)
     }
@@ -78,7 +71,8 @@ impl Body {
 
     /// Every convolution for images of `size`, in the order they run.
     pub(crate) fn convs(&self, size: [usize; 2]) -> Vec<ConvSpec> {
-        let mut convs = vec![ConvSpec::new("conv".to_owned(), &self.conv, size, false)];
+        let mut convs =
+            vec![ConvSpec::new("conv".to_owned(), &self.conv, size, ConvRole::Stem, None)];
         let mut size = size;
         for (name, block) in self.blocks() {
             let (unit, out_size) = block.convs(&name, size);

@@ -1,0 +1,171 @@
+//! Measures whole networks: images a second of the plain backbone, masked, and with closed filters skipped.
+
+#[path = "../common/names.rs"]
+mod names;
+mod network;
+#[path = "../common/report.rs"]
+mod report;
+#[path = "../common/threads.rs"]
+mod threads;
+#[path = "../common/timing.rs"]
+mod timing;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use clap::Parser;
+use gaternet::models::GatedResNetConfig;
+use serde::Serialize;
+
+use crate::names::{ModelName, PlacementName};
+use crate::network::{Gating, Network};
+use crate::report::exit_code;
+use crate::threads::use_threads;
+use crate::timing::median_seconds;
+
+/// Measures whole networks on 32x32 images: the plain backbone, and the gated network with its closed
+/// filters computed (masked) or not (skipped).
+///
+/// Images are noise and weights random. The gater, a ResNet-20, runs and its time counts, but the gates are
+/// drawn, each open with the given probability (the density), anew for every image. Times are medians of
+/// 9 runs. macs_ratio is the MACs of an image over those of the plain backbone, gater included; rows
+/// without gates have density 1 and placement none.
+#[derive(Debug, Parser)]
+#[command(name = "model_throughput", verbatim_doc_comment)]
+struct Args {
+    /// Print one JSON object a line instead of a table
+    #[arg(long)]
+    json: bool,
+
+    /// Backbones
+    #[arg(long, value_enum, num_args = 1.., default_value = "resnet110")]
+    model: Vec<ModelName>,
+
+    /// Ways to run each network
+    #[arg(long, value_enum, num_args = 1.., default_values = ["dense", "masked", "skipped"])]
+    gating: Vec<Gating>,
+
+    /// Which filters have gates
+    #[arg(long, value_enum, num_args = 1.., default_value = "all")]
+    placement: Vec<PlacementName>,
+
+    /// Probabilities of a gate to be open, 0 to 1
+    #[arg(long, value_name = "SHARE", num_args = 1.., default_values_t = [0.5])]
+    density: Vec<f64>,
+
+    /// Images of a pass
+    #[arg(long, value_name = "IMAGES", num_args = 1.., default_values_t = [1, 64])]
+    batch: Vec<usize>,
+
+    /// Worker threads [default: one for each core]; if there are as many as cores, each is bound to one
+    #[arg(long, value_name = "N")]
+    threads: Option<usize>,
+
+    /// Duration of a run, about; it is at least one pass over 64 images
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 200)]
+    run: u64,
+}
+
+/// A line of `--json`.
+#[derive(Debug, Serialize)]
+struct Row {
+    model: String,
+    gating: String,
+    placement: String,
+    density: f64,
+    dtype: &'static str,
+    batch: usize,
+    threads: usize,
+    macs_ratio: f64,
+    images_per_second: f64,
+}
+
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
+    let args = Args::parse();
+    for &batch in &args.batch {
+        ensure!((1..=4096).contains(&batch), "--batch {batch}: must be between 1 and 4096");
+    }
+    for &density in &args.density {
+        ensure!((0.0..=1.0).contains(&density), "--density {density}: must be between 0 and 1");
+    }
+    let cores = std::thread::available_parallelism()?.get();
+    use_threads(args.threads.filter(|&threads| threads != cores))?;
+    if !args.json {
+        println!(
+            "{:<9} {:<7} {:<15} {:>7} {:>5} {:>6} {:>9}",
+            "model", "gating", "placement", "density", "batch", "MACs", "images/s"
+        );
+    }
+    // From outside the pool every op would wait for a worker to wake up.
+    rayon::scope(|_| {
+        for &model in &args.model {
+            for &placement in &args.placement {
+                let config = GatedResNetConfig::cifar(model.depth(), 10);
+                let network =
+                    Network::new(GatedResNetConfig { placement: placement.into(), ..config })?;
+                for &density in &args.density {
+                    for &batch in &args.batch {
+                        for row in measure(&args, &network, (model, placement), density, batch)? {
+                            print(&args, &row)?;
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A row for each way to run the network.
+fn measure(
+    args: &Args,
+    network: &Network,
+    (model, placement): (ModelName, PlacementName),
+    density: f64,
+    batch: usize,
+) -> Result<Vec<Row>> {
+    let batches = network.draw(batch, density)?;
+    let mut rounds: Vec<_> =
+        args.gating.iter().map(|&gating| network.round(gating, &batches)).collect();
+    let seconds = median_seconds(&mut rounds, Duration::from_millis(args.run))?;
+    let row = |(&gating, seconds): (&Gating, f64)| {
+        let (placement, density) = match gating {
+            Gating::Dense => ("none".to_owned(), 1.0),
+            Gating::Masked | Gating::Skipped => (placement.to_string(), density),
+        };
+        Ok(Row {
+            model: model.to_string(),
+            gating: gating.to_string(),
+            placement,
+            density,
+            dtype: "f32",
+            batch,
+            threads: rayon::current_num_threads(),
+            macs_ratio: rounded(network.macs_ratio(gating, &batches)?, 1e4),
+            images_per_second: rounded((batches.len() * batch) as f64 / seconds, 10.0),
+        })
+    };
+    args.gating.iter().zip(seconds).map(row).collect()
+}
+
+fn print(args: &Args, row: &Row) -> Result<()> {
+    if args.json {
+        println!("{}", serde_json::to_string(row)?);
+        return Ok(());
+    }
+    let Row { model, gating, placement, density, batch, macs_ratio, images_per_second, .. } = row;
+    println!(
+        "{model:<9} {gating:<7} {placement:<15} {density:>7} {batch:>5} {macs_ratio:>5.2}x \
+         {images_per_second:>9.1}"
+    );
+    Ok(())
+}
+
+fn rounded(x: f64, places: f64) -> f64 {
+    (x * places).round() / places
+}

@@ -1,0 +1,137 @@
+//! What is measured: one gated network, its inputs, and the ways to run it.
+
+use std::fmt;
+use std::hint::black_box;
+
+use anyhow::Result;
+use clap::ValueEnum;
+use gaternet::core::gate::{Gates, hard};
+use gaternet::core::{Ctx, Tensor};
+use gaternet::models::{Cost, GatedResNet, GatedResNetConfig};
+use rand::RngExt;
+
+use crate::names::name_of;
+
+/// Height and width of an image.
+const SIZE: [usize; 2] = [32, 32];
+
+/// Images of a round, at least: batches of 1 too are measured over many images and gates.
+const IMAGES: usize = 64;
+
+/// Training passes that settle the statistics of batch norm, and their images. Each moves them by a tenth:
+/// with those of a fresh network, activations grow with every unit, at depth 110 by many orders of magnitude.
+const SETTLING: (usize, usize) = (24, 4);
+
+/// How the network is run.
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+pub(crate) enum Gating {
+    /// The plain backbone, without gater and gates
+    Dense,
+    /// Gater and every filter; the outputs of closed ones are set to 0
+    Masked,
+    /// Gater and open filters; closed ones are not computed
+    Skipped,
+}
+
+impl fmt::Display for Gating {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        name_of(self, f)
+    }
+}
+
+/// A gated network with random weights.
+pub(crate) struct Network {
+    model: GatedResNet,
+}
+
+/// The input of a pass.
+pub(crate) struct Batch {
+    /// (N, 3, 32, 32), normal noise.
+    images: Tensor,
+    /// (N, c), 0 or 1. They stand for the gater's: random weights would not give the density.
+    gates: Tensor,
+}
+
+/// What computes the logits (N, classes) of a batch.
+type Engine<'a> = Box<dyn FnMut(&Batch) -> Result<Tensor> + 'a>;
+
+impl Network {
+    pub(crate) fn new(config: GatedResNetConfig) -> Result<Network> {
+        let model = GatedResNet::new(config, 0)?;
+        let (passes, images) = SETTLING;
+        let mut ctx = Ctx::train(1);
+        for _ in 0..passes {
+            let images = noise(images, &mut ctx)?;
+            // All gates open, the larger activations: fewer open gates then make them smaller.
+            model.backbone().forward(&images, &ctx)?;
+            model.gater().forward(&images, &ctx)?;
+        }
+        Ok(Network { model })
+    }
+
+    /// The batches of a round, the same for the same arguments. Each gate of each image is open with
+    /// probability `density`.
+    pub(crate) fn draw(&self, batch: usize, density: f64) -> Result<Vec<Batch>> {
+        let mut ctx = Ctx::train(2);
+        let gates = self.model.plan().gates();
+        let draw = |_| {
+            let images = noise(batch, &mut ctx)?;
+            let values = (0..batch * gates)
+                .map(|_| f32::from(u8::from(ctx.rng().random_bool(density))))
+                .collect();
+            Ok(Batch { images, gates: Tensor::new(values, [batch, gates])? })
+        };
+        (0..IMAGES.div_ceil(batch)).map(draw).collect()
+    }
+
+    /// A pass over each of `batches`.
+    pub(crate) fn round<'a>(
+        &'a self,
+        gating: Gating,
+        batches: &'a [Batch],
+    ) -> impl FnMut() -> Result<()> + 'a {
+        let mut engine = self.engine(gating);
+        move || {
+            batches.iter().try_for_each(|batch| engine(batch).map(|logits| drop(black_box(logits))))
+        }
+    }
+
+    /// Whatever can be prepared for all batches is prepared here and not timed.
+    fn engine(&self, gating: Gating) -> Engine<'_> {
+        let ctx = Ctx::eval();
+        if gating == Gating::Dense {
+            return Box::new(move |batch| {
+                Ok(self.model.backbone().forward(&batch.images, &ctx)?)
+            });
+        }
+        let widths = self.model.plan().widths();
+        Box::new(move |Batch { images, gates }| {
+            black_box(hard(&self.model.gater().forward(images, &ctx)?)?);
+            let gates = Gates::new(gates.clone(), &widths)?;
+            Ok(self.model.backbone_with_gates(images, &gates, gating == Gating::Skipped, &ctx)?)
+        })
+    }
+
+    /// MACs of an image over those of the plain backbone, the mean over `batches`, gater included.
+    pub(crate) fn macs_ratio(&self, gating: Gating, batches: &[Batch]) -> Result<f64> {
+        let plain = self.model.backbone().cost(SIZE);
+        let gater = self.model.gater().macs(SIZE) as f64;
+        match gating {
+            Gating::Dense => Ok(plain.ratio()),
+            Gating::Masked => Ok(Cost { gater, ..plain }.ratio()),
+            Gating::Skipped => {
+                let ratio = |batch: &Batch| {
+                    let gates = Gates::new(batch.gates.clone(), &self.model.plan().widths())?;
+                    Ok(self.model.cost(SIZE, &gates).ratio())
+                };
+                let ratios: Vec<f64> = batches.iter().map(ratio).collect::<Result<_>>()?;
+                Ok(ratios.iter().sum::<f64>() / ratios.len() as f64)
+            }
+        }
+    }
+}
+
+fn noise(images: usize, ctx: &mut Ctx) -> Result<Tensor> {
+    let [h, w] = SIZE;
+    Ok(Tensor::randn([images, 3, h, w], 1.0, ctx.rng())?)
+}

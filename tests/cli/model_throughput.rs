@@ -1,0 +1,65 @@
+//! `model_throughput`: what it measures, not how fast that is.
+
+use std::collections::BTreeMap;
+
+use crate::programs::{example, failure, stdout};
+use serde_json::Value;
+
+#[test]
+fn a_line_says_what_was_measured() {
+    let mut measure = example("model_throughput");
+    measure.args(["--json", "--model", "resnet20", "--placement", "hidden", "--density", "0", "1"]);
+    let lines = stdout(measure.args(["--batch", "40", "--threads", "1", "--run", "1"]));
+    let rows: Vec<BTreeMap<String, Value>> =
+        lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let fields: Vec<_> = rows[0].keys().map(String::as_str).collect();
+    #[rustfmt::skip]
+    assert_eq!(fields, [
+        "batch", "density", "dtype", "gating", "images_per_second", "macs_ratio", "model", "placement",
+        "threads",
+    ]);
+    let text = |row: &BTreeMap<String, Value>, field: &str| {
+        row[field].as_str().expect("a string").to_owned()
+    };
+    let what: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            let ratio = row["macs_ratio"].as_f64().expect("a number");
+            let density = row["density"].as_f64().expect("a number");
+            (text(row, "gating"), text(row, "placement"), density, format!("{ratio:.2}"))
+        })
+        .collect();
+    let row = |gating: &str, placement: &str, density, ratio: &str| {
+        (gating.to_owned(), placement.to_owned(), density, ratio.to_owned())
+    };
+    assert_eq!(
+        what,
+        [
+            row("dense", "none", 1.0, "1.00"),
+            row("masked", "hidden", 0.0, "2.00"),
+            // What is left of the backbone is its first convolution and its shortcuts.
+            row("skipped", "hidden", 0.0, "1.02"),
+            row("dense", "none", 1.0, "1.00"),
+            row("masked", "hidden", 1.0, "2.00"),
+            row("skipped", "hidden", 1.0, "2.00"),
+        ]
+    );
+    for row in &rows {
+        assert_eq!((text(row, "model"), text(row, "dtype")), ("resnet20".into(), "f32".into()));
+        assert_eq!((row["batch"].as_u64(), row["threads"].as_u64()), (Some(40), Some(1)));
+        assert!(row["images_per_second"].as_f64() > Some(0.0), "{row:?}");
+    }
+}
+
+#[test]
+fn values_out_of_range_are_named() {
+    for (args, part) in [
+        (["--batch", "0"], "--batch 0"),
+        (["--density", "1.5"], "--density 1.5"),
+        (["--density", "nan"], "--density NaN"),
+        (["--threads", "0"], "--threads 0"),
+    ] {
+        let message = failure(example("model_throughput").args(args), 1);
+        assert!(message.contains(part), "{args:?}: no {part:?} in {message:?}");
+    }
+}
