@@ -1,8 +1,8 @@
 //! The graph.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::Result;
 use crate::tensor::Tensor;
@@ -30,16 +30,19 @@ pub(crate) struct Node {
     /// One per input; `None` where no gradient is needed.
     parents: Vec<Option<Arc<Node>>>,
     /// `None` in a leaf.
-    backward: Option<Box<dyn Backward>>,
+    op: Option<Op>,
 }
+
+/// The derivative, until a walk takes it.
+type Op = Mutex<Option<Box<dyn Backward>>>;
 
 impl Node {
     pub(crate) fn new(parents: Vec<Option<Arc<Node>>>, backward: Box<dyn Backward>) -> Node {
-        Node { id: next_id(), parents, backward: Some(backward) }
+        Node { id: next_id(), parents, op: Some(Mutex::new(Some(backward))) }
     }
 
     pub(crate) fn leaf() -> Node {
-        Node { id: next_id(), parents: Vec::new(), backward: None }
+        Node { id: next_id(), parents: Vec::new(), op: None }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -50,8 +53,13 @@ impl Node {
         &self.parents
     }
 
-    pub(crate) fn backward(&self) -> Option<&dyn Backward> {
-        self.backward.as_deref()
+    pub(crate) fn is_leaf(&self) -> bool {
+        self.op.is_none()
+    }
+
+    /// The derivative, with all it saved; `None` in a leaf, or if a walk took it before.
+    pub(crate) fn take_op(&self) -> Option<Box<dyn Backward>> {
+        self.op.as_ref()?.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
