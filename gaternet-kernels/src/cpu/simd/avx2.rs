@@ -1,9 +1,11 @@
 //! Eight floats in a 256-bit register.
 
 use std::arch::x86_64::{
-    __m256, _CMP_LE_OQ, _mm256_add_ps, _mm256_andnot_ps, _mm256_broadcast_ss, _mm256_cmp_ps,
-    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_mul_ps, _mm256_permute2f128_ps, _mm256_setzero_ps,
-    _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    __m256, __m256i, _CMP_LE_OQ, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
+    _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_cmpeq_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+    _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_mul_ps, _mm256_permute2f128_ps,
+    _mm256_set1_epi32, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
+    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 use super::scalar;
@@ -111,34 +113,56 @@ pub(crate) unsafe fn load_eights([source]: [*const f32; EIGHTS]) -> V {
     unsafe { load(source) }
 }
 
-/// The first `counts[i]` lanes of each eight; the others are 0.
+/// The lanes of `masks` of eight adjacent lanes from each source; the others are 0.
 ///
 /// # Safety
-/// `counts[i]` floats are readable at `sources[i]`.
+/// Those lanes are readable.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(crate) unsafe fn load_parts(sources: [*const f32; EIGHTS], counts: [usize; EIGHTS]) -> V {
-    // SAFETY: the caller's promise; the array is one vector.
-    unsafe { load(scalar::load_parts(sources, counts).as_ptr()) }
+pub(crate) unsafe fn load_masked_eights(sources: [*const f32; EIGHTS], masks: [u8; EIGHTS]) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { load_masked(sources[0], u16::from(masks[0])) }
 }
 
-/// Writes the first `counts[i]` lanes of each eight.
+/// Writes the lanes of `masks` of each eight.
 ///
 /// # Safety
-/// `counts[i]` floats are writable at `targets[i]`.
+/// Those lanes are writable.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
-pub(crate) unsafe fn store_parts(targets: [*mut f32; EIGHTS], counts: [usize; EIGHTS], v: V) {
-    if counts[0] == LANES {
-        // SAFETY: the caller's promise.
-        return unsafe { store(targets[0], v) };
-    }
-    let mut lanes = scalar::zero();
-    // SAFETY: `lanes` has room for one vector; the rest is the caller's promise.
-    unsafe {
-        store(lanes.as_mut_ptr(), v);
-        scalar::store_parts(targets, counts, lanes);
-    }
+pub(crate) unsafe fn store_masked_eights(targets: [*mut f32; EIGHTS], masks: [u8; EIGHTS], v: V) {
+    // SAFETY: the caller's promise.
+    unsafe { store_masked(targets[0], u16::from(masks[0]), v) }
+}
+
+/// The lanes of `mask`; the others are 0.
+///
+/// # Safety
+/// Those lanes are readable at `source`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn load_masked(source: *const f32, mask: u16) -> V {
+    // SAFETY: only the lanes of the mask are read.
+    unsafe { _mm256_maskload_ps(source, lanes_of(mask)) }
+}
+
+/// Writes the lanes of `mask`.
+///
+/// # Safety
+/// Those lanes are writable at `target`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn store_masked(target: *mut f32, mask: u16, v: V) {
+    // SAFETY: only the lanes of the mask are written.
+    unsafe { _mm256_maskstore_ps(target, lanes_of(mask), v) }
+}
+
+/// All ones in the lanes of `mask`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn lanes_of(mask: u16) -> __m256i {
+    let bits = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(i32::from(mask)), bits), bits)
 }
 
 /// Splits tiles of 2 adjacent pixels into first and second pixels.

@@ -161,30 +161,52 @@ pub(crate) unsafe fn load_eights(sources: [*const f32; EIGHTS]) -> V {
     join(low, high)
 }
 
-/// The first `counts[i]` lanes of each eight; the others are 0.
+/// The lanes of `masks` of eight adjacent lanes from each source; the others are 0.
 ///
 /// # Safety
-/// `counts[i]` floats are readable at `sources[i]`.
+/// Those lanes are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl")]
-pub(crate) unsafe fn load_parts(sources: [*const f32; EIGHTS], counts: [usize; EIGHTS]) -> V {
+pub(crate) unsafe fn load_masked_eights(sources: [*const f32; EIGHTS], masks: [u8; EIGHTS]) -> V {
     // SAFETY: only the lanes of the masks are read.
-    let part = |i: usize| unsafe { _mm256_maskz_loadu_ps(prefix(counts[i]), sources[i]) };
+    let part = |i: usize| unsafe { _mm256_maskz_loadu_ps(masks[i], sources[i]) };
     join(part(0), part(1))
 }
 
-/// Writes the first `counts[i]` lanes of each eight.
+/// Writes the lanes of `masks` of each eight.
 ///
 /// # Safety
-/// `counts[i]` floats are writable at `targets[i]`.
+/// Those lanes are writable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512vl")]
-pub(crate) unsafe fn store_parts(targets: [*mut f32; EIGHTS], counts: [usize; EIGHTS], v: V) {
+pub(crate) unsafe fn store_masked_eights(targets: [*mut f32; EIGHTS], masks: [u8; EIGHTS], v: V) {
     let high = _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v)));
     for (i, part) in [_mm512_castps512_ps256(v), high].into_iter().enumerate() {
         // SAFETY: only the lanes of the mask are written.
-        unsafe { _mm256_mask_storeu_ps(targets[i], prefix(counts[i]), part) };
+        unsafe { _mm256_mask_storeu_ps(targets[i], masks[i], part) };
     }
+}
+
+/// The lanes of `mask`; the others are 0.
+///
+/// # Safety
+/// Those lanes are readable at `source`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn load_masked(source: *const f32, mask: u16) -> V {
+    // SAFETY: only the lanes of the mask are read.
+    unsafe { _mm512_maskz_loadu_ps(mask, source) }
+}
+
+/// Writes the lanes of `mask`.
+///
+/// # Safety
+/// Those lanes are writable at `target`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn store_masked(target: *mut f32, mask: u16, v: V) {
+    // SAFETY: only the lanes of the mask are written.
+    unsafe { _mm512_mask_storeu_ps(target, mask, v) }
 }
 
 #[inline]
@@ -192,10 +214,6 @@ pub(crate) unsafe fn store_parts(targets: [*mut f32; EIGHTS], counts: [usize; EI
 fn join(low: __m256, high: __m256) -> V {
     let low = _mm512_castps_pd(_mm512_castps256_ps512(low));
     _mm512_castpd_ps(_mm512_insertf64x4::<1>(low, _mm256_castps_pd(high)))
-}
-
-fn prefix(count: usize) -> u8 {
-    ((1u32 << count) - 1) as u8
 }
 
 /// Splits tiles of 2 adjacent pixels into first and second pixels.

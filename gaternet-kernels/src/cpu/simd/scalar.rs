@@ -101,24 +101,47 @@ pub(crate) unsafe fn load_eights([source]: [*const f32; EIGHTS]) -> V {
     unsafe { load(source) }
 }
 
-/// The first `counts[i]` lanes of each eight; the others are 0.
+/// The lanes of `masks` of eight adjacent lanes from each source; the others are 0.
 ///
 /// # Safety
-/// `counts[i]` floats are readable at `sources[i]`.
+/// Those lanes are readable.
 #[inline(always)]
-pub(crate) unsafe fn load_parts([source]: [*const f32; EIGHTS], [count]: [usize; EIGHTS]) -> V {
-    // SAFETY: lanes below `count` only.
-    std::array::from_fn(|lane| if lane < count { unsafe { source.add(lane).read() } } else { 0.0 })
+pub(crate) unsafe fn load_masked_eights(sources: [*const f32; EIGHTS], masks: [u8; EIGHTS]) -> V {
+    // SAFETY: the caller's promise.
+    unsafe { load_masked(sources[0], u16::from(masks[0])) }
 }
 
-/// Writes the first `counts[i]` lanes of each eight.
+/// Writes the lanes of `masks` of each eight.
 ///
 /// # Safety
-/// `counts[i]` floats are writable at `targets[i]`.
+/// Those lanes are writable.
 #[inline(always)]
-pub(crate) unsafe fn store_parts([target]: [*mut f32; EIGHTS], [count]: [usize; EIGHTS], v: V) {
-    for (lane, value) in v.into_iter().enumerate().take(count) {
-        // SAFETY: lanes below `count` only.
+pub(crate) unsafe fn store_masked_eights(targets: [*mut f32; EIGHTS], masks: [u8; EIGHTS], v: V) {
+    // SAFETY: the caller's promise.
+    unsafe { store_masked(targets[0], u16::from(masks[0]), v) }
+}
+
+/// The lanes of `mask`; the others are 0.
+///
+/// # Safety
+/// Those lanes are readable at `source`.
+#[inline(always)]
+pub(crate) unsafe fn load_masked(source: *const f32, mask: u16) -> V {
+    std::array::from_fn(|lane| match mask >> lane & 1 {
+        // SAFETY: a lane of the mask.
+        1 => unsafe { source.add(lane).read() },
+        _ => 0.0,
+    })
+}
+
+/// Writes the lanes of `mask`.
+///
+/// # Safety
+/// Those lanes are writable at `target`.
+#[inline(always)]
+pub(crate) unsafe fn store_masked(target: *mut f32, mask: u16, v: V) {
+    for (lane, value) in v.into_iter().enumerate().filter(|(lane, _)| mask >> lane & 1 == 1) {
+        // SAFETY: a lane of the mask.
         unsafe { target.add(lane).write(value) };
     }
 }

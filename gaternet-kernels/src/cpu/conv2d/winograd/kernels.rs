@@ -6,6 +6,16 @@ use crate::cpu::isa::{Isa, Level};
 /// Most rows of a register tile.
 pub(super) const MAX_ROWS: usize = 8;
 
+/// Rows to be copied into a bordered plane.
+pub(super) struct Rows {
+    pub(super) source: *const f32,
+    pub(super) target: *mut f32,
+    pub(super) target_stride: usize,
+    pub(super) rows: usize,
+    /// Floats of a row, and of the source from one to the next.
+    pub(super) width: usize,
+}
+
 /// One vector of tiles of one channel, to be transformed.
 pub(super) struct Input<'a> {
     /// Bordered plane.
@@ -65,6 +75,9 @@ pub(super) struct Spread {
 pub(super) type InputFn = unsafe fn(&Input<'_>);
 /// # Safety
 /// As [`InputFn`].
+pub(super) type RowsFn = unsafe fn(&Rows);
+/// # Safety
+/// As [`InputFn`].
 pub(super) type ProductsFn = unsafe fn(&Products<'_>);
 /// # Safety
 /// As [`InputFn`].
@@ -76,8 +89,9 @@ pub(super) type SpreadFn = unsafe fn(&Spread);
 /// Kernels of an instruction set.
 pub(super) struct Kernels {
     pub(super) lanes: usize,
-    /// Transforms for tiles of 2x2 and of 4x4.
-    pub(super) transforms: [(InputFn, OutputFn); 2],
+    pub(super) copy: RowsFn,
+    /// Transforms for tiles of 2x2 and of 4x4, of any blocks and of adjacent ones.
+    pub(super) transforms: [[(InputFn, OutputFn); 2]; 2],
     /// Transforms whose lanes are channels: `Bᵀ d B` of n x n pixels, and `A y Aᵀ` of m x m.
     pub(super) by_channel: [(SpreadFn, SpreadFn); 2],
     /// `[P - 1][F - 1]`: as many rows as fit in the registers with P vectors.
@@ -101,13 +115,36 @@ macro_rules! winograd_kernels {
         mod $isa {
             use std::array::from_fn;
 
-            use super::{Input, Kernels, Output, Products, ProductsFn, Spread};
+            use super::{Input, Kernels, Output, Products, ProductsFn, Rows, Spread};
             use crate::cpu::simd::$isa::{
                 LANES, V, add, deinterleave2, deinterleave4, fmadd, interleave2, interleave4, load,
-                load_eights, load_parts, mul, relu, splat, store, store_parts, sub, zero,
+                load_eights, load_masked, load_masked_eights, mul, relu, splat, store, store_masked,
+                store_masked_eights, sub, zero,
             };
 
             const EIGHTS: usize = LANES / 8;
+
+            /// # Safety
+            /// That of [`RowsFn`](super::RowsFn).
+            #[target_feature(enable = $feature)]
+            unsafe fn copy(args: &Rows) {
+                let tail = ((1u32 << (args.width % LANES)) - 1) as u16;
+                let whole = args.width / LANES * LANES;
+                for y in 0..args.rows {
+                    // SAFETY: `width` floats of each row are readable and writable.
+                    unsafe {
+                        let source = args.source.add(y * args.width);
+                        let target = args.target.add(y * args.target_stride);
+                        for x in (0..whole).step_by(LANES) {
+                            store(target.add(x), load(source.add(x)));
+                        }
+                        if tail != 0 {
+                            let rest = load_masked(source.add(whole), tail);
+                            store_masked(target.add(whole), tail, rest);
+                        }
+                    }
+                }
+            }
 
             /// `Bᵀ d`, for n = 4 or 6 values.
             #[inline]
@@ -190,14 +227,20 @@ macro_rules! winograd_kernels {
             /// Eight floats are readable at every eight of the block in that row.
             #[inline]
             #[target_feature(enable = $feature)]
-            unsafe fn pixels<const M: usize>(args: &Input<'_>, row: usize, shift: usize) -> [V; M] {
+            unsafe fn pixels<const M: usize, const ADJACENT: bool>(
+                args: &Input<'_>,
+                row: usize,
+                shift: usize,
+            ) -> [V; M] {
                 let offset = row * args.row_stride + shift;
-                let vectors: [V; M] = from_fn(|v| {
-                    let eights = from_fn(|i| {
-                        args.plane.wrapping_add(args.block.sources[v * EIGHTS + i] + offset)
-                    });
-                    // SAFETY: the caller's promise.
-                    unsafe { load_eights(eights) }
+                let eight = |i: usize| args.plane.wrapping_add(args.block.sources[i] + offset);
+                // SAFETY: the caller's promise.
+                let vectors: [V; M] = from_fn(|v| unsafe {
+                    if ADJACENT {
+                        load(eight(v * EIGHTS))
+                    } else {
+                        load_eights(from_fn(|i| eight(v * EIGHTS + i)))
+                    }
                 });
                 let mut out = [zero(); M];
                 if M == 2 {
@@ -212,13 +255,15 @@ macro_rules! winograd_kernels {
             /// # Safety
             /// That of [`InputFn`](super::InputFn).
             #[target_feature(enable = $feature)]
-            unsafe fn input<const M: usize, const N: usize>(args: &Input<'_>) {
+            unsafe fn input<const M: usize, const N: usize, const ADJACENT: bool>(
+                args: &Input<'_>,
+            ) {
                 let mut rows = [[zero(); N]; N];
                 for (y, row) in rows.iter_mut().enumerate() {
                     // SAFETY: n rows of n pixels of each tile are readable, and six floats beyond.
-                    let near = unsafe { pixels::<M>(args, y, 0) };
+                    let near = unsafe { pixels::<M, ADJACENT>(args, y, 0) };
                     // SAFETY: as above.
-                    let far = unsafe { pixels::<M>(args, y, M) };
+                    let far = unsafe { pixels::<M, ADJACENT>(args, y, M) };
                     let d: [V; N] = from_fn(|x| if x < M { near[x] } else { far[x - M] });
                     *row = spread(d);
                 }
@@ -278,7 +323,9 @@ macro_rules! winograd_kernels {
             /// # Safety
             /// That of [`OutputFn`](super::OutputFn).
             #[target_feature(enable = $feature)]
-            unsafe fn output<const M: usize, const N: usize>(args: &Output<'_>) {
+            unsafe fn output<const M: usize, const N: usize, const ADJACENT: bool>(
+                args: &Output<'_>,
+            ) {
                 let mut columns = [[zero(); M]; N];
                 for (x, column) in columns.iter_mut().enumerate() {
                     *column = gather::<N, M>(from_fn(|y| {
@@ -296,24 +343,32 @@ macro_rules! winograd_kernels {
                         tiles.copy_from_slice(&interleave4(pixels));
                     }
                     for (v, pixels) in tiles.into_iter().enumerate() {
-                        let target = |i: usize| &args.block.targets[v * EIGHTS + i];
-                        let counts: [usize; EIGHTS] = from_fn(|i| {
-                            if y < target(i).rows { target(i).count } else { 0 }
-                        });
-                        let offset = |i: usize| target(i).offset + y * args.width;
+                        let targets: [_; EIGHTS] =
+                            from_fn(|i| &args.block.targets[v * EIGHTS + i]);
+                        let masks = targets.map(|t| if y < t.rows { t.mask } else { 0 });
+                        let mask = (0..EIGHTS).fold(0, |mask, i| mask | u16::from(masks[i]) << (8 * i));
+                        let offsets = targets.map(|target| target.offset + y * args.width);
                         let mut pixels = add(pixels, splat(args.bias));
-                        // SAFETY: `counts` pixels at these offsets are on the planes.
+                        // SAFETY: the pixels of the masks are on the planes.
                         unsafe {
                             if !args.residual.is_null() {
-                                let residual =
-                                    from_fn(|i| args.residual.wrapping_add(offset(i)));
-                                pixels = add(pixels, load_parts(residual, counts));
+                                let at = offsets.map(|offset| args.residual.wrapping_add(offset));
+                                let residual = if ADJACENT {
+                                    load_masked(at[0], mask)
+                                } else {
+                                    load_masked_eights(at, masks)
+                                };
+                                pixels = add(pixels, residual);
                             }
                             if args.relu {
                                 pixels = relu(pixels);
                             }
-                            let plane = from_fn(|i| args.plane.wrapping_add(offset(i)));
-                            store_parts(plane, counts, pixels);
+                            let at = offsets.map(|offset| args.plane.wrapping_add(offset));
+                            if ADJACENT {
+                                store_masked(at[0], mask, pixels);
+                            } else {
+                                store_masked_eights(at, masks, pixels);
+                            }
                         }
                     }
                 }
@@ -353,7 +408,17 @@ macro_rules! winograd_kernels {
 
             pub(super) static KERNELS: Kernels = Kernels {
                 lanes: LANES,
-                transforms: [(input::<2, 4>, output::<2, 4>), (input::<4, 6>, output::<4, 6>)],
+                copy,
+                transforms: [
+                    [
+                        (input::<2, 4, false>, output::<2, 4, false>),
+                        (input::<2, 4, true>, output::<2, 4, true>),
+                    ],
+                    [
+                        (input::<4, 6, false>, output::<4, 6, false>),
+                        (input::<4, 6, true>, output::<4, 6, true>),
+                    ],
+                ],
                 by_channel: [
                     (spread_pixels::<4>, expand_pixels::<2, 4>),
                     (spread_pixels::<6>, expand_pixels::<4, 6>),

@@ -15,6 +15,8 @@ pub(super) struct Block {
     /// Offset in the bordered plane of the first row of each eight pixels.
     pub(super) sources: [usize; MAX_EIGHTS],
     pub(super) targets: [Target; MAX_EIGHTS],
+    /// Whether the eights of a vector are adjacent in the bordered plane and on the map.
+    pub(super) adjacent: bool,
 }
 
 /// Where eight output pixels and those below them go.
@@ -22,8 +24,8 @@ pub(super) struct Block {
 pub(super) struct Target {
     /// Offset in the output plane of the first pixel.
     pub(super) offset: usize,
-    /// Pixels of a row, and rows, that are on the map.
-    pub(super) count: usize,
+    /// Pixels of a row, as the lanes of an eight, and rows that are on the map.
+    pub(super) mask: u8,
     pub(super) rows: usize,
 }
 
@@ -61,6 +63,7 @@ impl Layout {
                 rows: first / columns * tile..0,
                 sources: [0; MAX_EIGHTS],
                 targets: [Target::default(); MAX_EIGHTS],
+                adjacent: true,
             };
             for eight in 0..lanes * tile / 8 {
                 // Beyond the last tile, the last eight pixels are computed again, for nothing.
@@ -72,11 +75,19 @@ impl Layout {
                 if wanted == at {
                     block.targets[eight] = Target {
                         offset: y * out_size[1] + x,
-                        count: out_size[1].saturating_sub(x).min(8),
+                        mask: ((1u32 << out_size[1].saturating_sub(x).min(8)) - 1) as u8,
                         rows: (out_size[0] - y).min(tile),
                     };
                 }
             }
+            let eights_of = |vector: usize| vector * lanes / 8..(vector + 1) * lanes / 8;
+            block.adjacent = (0..tile).all(|vector| {
+                eights_of(vector).is_sorted_by(|&a, &b| {
+                    let [one, next] = [block.targets[a], block.targets[b]];
+                    block.sources[b] == block.sources[a] + 8
+                        && (next.mask == 0 || (one.mask == u8::MAX && next.rows == one.rows))
+                })
+            });
             block
         };
         let blocks = if rows * columns == 0 {
@@ -102,23 +113,11 @@ impl Layout {
         (self.tile + 2) * (self.tile + 2)
     }
 
-    /// Copies the bordered `rows` of a plane (H, W). What lies left and right of the map must be 0 in
-    /// `bordered` already.
-    pub(super) fn border(
-        &self,
-        copy: fn(&mut [f32], &[f32]),
-        rows: Range<usize>,
-        plane: &[f32],
-        bordered: &mut [f32],
-    ) {
-        let [height, width] = self.in_size;
-        let [above, left] = self.front;
-        for (row, bordered) in rows.zip(bordered.chunks_exact_mut(self.row_stride)) {
-            let inside = &mut bordered[left..left + width];
-            match row.checked_sub(above).filter(|y| *y < height) {
-                Some(y) => copy(inside, &plane[y * width..(y + 1) * width]),
-                None => inside.fill(0.0),
-            }
-        }
+    /// Those of the bordered `rows` that hold rows of the map, and the first of these.
+    pub(super) fn inside(&self, rows: &Range<usize>) -> (Range<usize>, usize) {
+        let [above, height] = [self.front[0], self.in_size[0]];
+        let first = rows.start.max(above);
+        let end = rows.end.min(above + height).max(first);
+        (first - rows.start..end - rows.start, first - above)
     }
 }

@@ -18,14 +18,13 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::plan::CopyRow;
 use super::sample::Sample;
-use super::tile::{Tiles, even_ranges};
+use super::tile::even_ranges;
 use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
-use kernels::{Input, Kernels, MAX_ROWS, Output, Products};
+use kernels::{Input, Kernels, MAX_ROWS, Output, Products, Rows};
 use layout::Layout;
 pub(super) use weights::Weights;
 
@@ -42,7 +41,6 @@ const SLACK: usize = 16;
 /// A convolution, or the gradient to its input, by Winograd's algorithm.
 pub(super) struct Winograd {
     kernels: &'static Kernels,
-    copy: CopyRow,
     layout: Layout,
     out_plane: usize,
 }
@@ -52,13 +50,13 @@ impl Winograd {
     pub(super) fn forward(isa: Isa, dims: &Conv2dDims, tile: usize) -> Winograd {
         let kernels = Kernels::of(isa);
         let layout = Layout::forward(dims, tile, kernels.lanes);
-        Winograd { kernels, copy: Tiles::of(isa).copy, layout, out_plane: dims.out_plane() }
+        Winograd { kernels, layout, out_plane: dims.out_plane() }
     }
 
     pub(super) fn backward_input(isa: Isa, dims: &Conv2dDims, tile: usize) -> Winograd {
         let kernels = Kernels::of(isa);
         let layout = Layout::backward_input(dims, tile, kernels.lanes);
-        Winograd { kernels, copy: Tiles::of(isa).copy, layout, out_plane: dims.in_plane() }
+        Winograd { kernels, layout, out_plane: dims.in_plane() }
     }
 
     /// The live rows of a sample, on this thread.
@@ -108,27 +106,39 @@ impl Winograd {
         let vectors = blocks.len() * self.kernels.lanes;
         let above = blocks[0].rows.start;
         let bordered_rows = above..blocks.last().map_or(above, |block| block.rows.end);
+        let (inside, first_row) = self.layout.inside(&bordered_rows);
+        let row_stride = self.layout.row_stride;
+        let ([_, width], [_, left]) = (self.layout.in_size, self.layout.front);
         // A vector more than there is keeps the elements of a tile out of each other's cache sets.
         let source_element = weights.channels * vectors + self.kernels.lanes;
         let sum_element = products.len() * vectors + self.kernels.lanes;
         let sizes = [
-            bordered_rows.len() * self.layout.row_stride + SLACK,
+            bordered_rows.len() * row_stride + SLACK,
             self.layout.elements() * source_element,
             self.layout.elements() * sum_element,
         ];
-        let (input, output) = self.kernels.transforms[self.layout.tile / 4];
+        let transforms = self.kernels.transforms[self.layout.tile / 4];
         with_scratch(sizes.iter().sum(), |scratch| {
             let (bordered, scratch) = scratch.split_at_mut(sizes[0]);
             let (pixels, sums) = scratch.split_at_mut(sizes[1]);
             bordered.fill(0.0);
             for channel in sample.channels.iter().map(|channel| *channel as usize) {
                 let plane = sample.plane(channel);
-                self.layout.border(self.copy, bordered_rows.clone(), plane, bordered);
+                let rows = Rows {
+                    source: plane[first_row * width..].as_ptr(),
+                    target: bordered[inside.start * row_stride + left..].as_mut_ptr(),
+                    target_stride: row_stride,
+                    rows: inside.len(),
+                    width,
+                };
+                // SAFETY: the instruction set was detected; `inside` are rows of the plane, and bordered
+                // rows have room for them and what is left and right.
+                unsafe { (self.kernels.copy)(&rows) };
                 let targets = pixels[channel * vectors..].chunks_mut(self.kernels.lanes);
                 for (block, target) in blocks.iter().zip(targets) {
                     let args = Input {
-                        plane: bordered.as_ptr().wrapping_sub(above * self.layout.row_stride),
-                        row_stride: self.layout.row_stride,
+                        plane: bordered.as_ptr().wrapping_sub(above * row_stride),
+                        row_stride,
                         block,
                         target: target.as_mut_ptr(),
                         element: source_element,
@@ -136,7 +146,7 @@ impl Winograd {
                     // SAFETY: the instruction set was detected. The block's eights lie in
                     // `bordered_rows`; reading six floats beyond a row stays in `bordered` thanks to
                     // `SLACK`. The last of n² vectors ends where `pixels` does.
-                    unsafe { input(&args) };
+                    unsafe { transforms[usize::from(block.adjacent)].0(&args) };
                 }
             }
             for range in even_ranges(rows.len(), products.len()) {
@@ -170,7 +180,7 @@ impl Winograd {
                         };
                         // SAFETY: the sums of this row and block were written above. A block's
                         // targets are on the map, and no other block or row has them.
-                        unsafe { output(&args) };
+                        unsafe { transforms[usize::from(block.adjacent)].1(&args) };
                     }
                 }
             }
