@@ -13,6 +13,12 @@ pub struct ActiveFilters {
 }
 
 impl ActiveFilters {
+    /// Of no sample, to be [`refill`](Self::refill)ed.
+    #[must_use]
+    pub fn empty() -> ActiveFilters {
+        ActiveFilters { filters: 0, starts: vec![0], indices: Vec::new() }
+    }
+
     /// From gates in rows of `stride` values, of which columns `first..first + filters` are used.
     /// `None` if a row is too short for the columns or `gates` is no whole number of rows.
     #[must_use]
@@ -22,22 +28,39 @@ impl ActiveFilters {
         first: usize,
         filters: usize,
     ) -> Option<ActiveFilters> {
+        let mut active = ActiveFilters::empty();
+        active.refill(gates, stride, first, filters)?;
+        Some(active)
+    }
+
+    /// [`from_columns`](Self::from_columns) in place of these lists, and in their memory if they were for as
+    /// many samples and filters. Without a result nothing is changed.
+    pub fn refill(
+        &mut self,
+        gates: &[f32],
+        stride: usize,
+        first: usize,
+        filters: usize,
+    ) -> Option<()> {
         let end = first.checked_add(filters)?;
         if stride == 0 || end > stride || !gates.len().is_multiple_of(stride) {
             return None;
         }
         u32::try_from(filters).ok()?;
         let batch = gates.len() / stride;
-        let mut starts = Vec::with_capacity(batch + 1);
-        let mut indices = Vec::with_capacity(batch * filters);
-        starts.push(0);
+        self.filters = filters;
+        self.starts.clear();
+        self.starts.reserve(batch + 1);
+        self.starts.push(0);
+        self.indices.clear();
+        self.indices.reserve(batch * filters);
         for row in gates.chunks_exact(stride) {
             let live = row[first..end].iter().enumerate().filter(|(_, gate)| **gate != 0.0);
             // `filters` fits in u32, so every index below it does.
-            indices.extend(live.map(|(filter, _)| filter as u32));
-            starts.push(indices.len());
+            self.indices.extend(live.map(|(filter, _)| filter as u32));
+            self.starts.push(self.indices.len());
         }
-        Some(ActiveFilters { filters, starts, indices })
+        Some(())
     }
 
     /// Number of samples, N.
@@ -91,6 +114,20 @@ mod tests {
         assert_eq!(slot.row(0), [1, 2]);
         assert_eq!(slot.row(1), [0]);
         assert!((slot.density() - 0.5).abs() < 1e-12);
+    }
+
+    #[test]
+    fn lists_are_refilled_in_their_memory() {
+        let mut slot = ActiveFilters::from_columns(&[0.0; 12], 4, 1, 3).expect("columns fit");
+        let memory = (slot.starts.as_ptr(), slot.indices.as_ptr());
+        let gates = [1.0; 12];
+        slot.refill(&gates, 4, 1, 3).expect("columns fit");
+        assert_eq!(Some(&slot), ActiveFilters::from_columns(&gates, 4, 1, 3).as_ref());
+        assert_eq!((slot.starts.as_ptr(), slot.indices.as_ptr()), memory, "allocated again");
+        slot.refill(&gates, 6, 0, 2).expect("columns fit");
+        assert_eq!(Some(&slot), ActiveFilters::from_columns(&gates, 6, 0, 2).as_ref());
+        assert_eq!(slot.refill(&gates, 4, 2, 3), None);
+        assert_eq!(slot.batch(), 2, "a refused refill changed the lists");
     }
 
     #[test]

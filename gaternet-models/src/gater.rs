@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 use crate::backbone::resnet::Body;
 use crate::config::{GatedResNetConfig, blocks};
 use crate::cost::linear_macs;
+use crate::plan::steps::Steps;
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
 /// FC2; without batch norm between them, as in the authors' code (the paper has one).
@@ -40,6 +41,15 @@ impl Gater {
         let features = self.extractor.forward(images, None, ctx)?;
         let bottleneck = ops::relu(&self.bottleneck.forward(&features, ctx)?)?;
         self.gates.forward(&bottleneck, ctx)
+    }
+
+    /// The steps of [`forward`](Self::forward) in evaluation on images of `size` (H, W).
+    pub(crate) fn steps(&self, [h, w]: [usize; 2]) -> Result<Steps<'_>> {
+        let (mut steps, images) = Steps::new([Body::CHANNELS, h, w]);
+        let features = self.extractor.trace(&mut steps, images)?;
+        let bottleneck = steps.linear(&self.bottleneck, features, true)?;
+        steps.linear(&self.gates, bottleneck, false)?;
+        Ok(steps)
     }
 
     /// MACs for one image of `size` (H, W).

@@ -32,6 +32,7 @@ mod gate_plan;
 mod gated_resnet;
 mod gater;
 mod model;
+mod plan;
 
 pub use backbone::resnet::ResNet;
 pub use config::{GatedResNetConfig, ResNetConfig};
@@ -41,3 +42,4 @@ pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
 pub use gated_resnet::{GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
 pub use model::Model;
+pub use plan::{InferencePlan, PlanOptions};

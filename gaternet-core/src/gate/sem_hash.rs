@@ -75,13 +75,19 @@ pub fn soft(preactivation: &Tensor) -> Result<Tensor> {
     map(preactivation, saturated)
 }
 
-/// The gates of evaluation, in no graph: 1 where the [`soft`] gate is above 0.49999 (so a
-/// pre-activation of exactly 0 is on), else 0.
+/// The [`hard_gate`] of each pre-activation, in no graph.
 ///
 /// # Errors
 /// Never for a tensor that exists.
 pub fn hard(preactivation: &Tensor) -> Result<Tensor> {
-    map(preactivation, |p| step(saturated(p), 0.49999))
+    map(preactivation, hard_gate)
+}
+
+/// A gate of evaluation: 1 where the [`soft`] gate is above 0.49999 (so a pre-activation of exactly 0 is
+/// on), else 0; NaN of NaN.
+#[must_use]
+pub fn hard_gate(preactivation: f32) -> f32 {
+    step(saturated(preactivation), 0.49999)
 }
 
 fn map(x: &Tensor, f: impl Fn(f32) -> f32) -> Result<Tensor> {

@@ -7,6 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::gating::{ConvGating, Gating};
 use crate::conv_spec::{ConvRole, ConvSpec};
+use crate::plan::steps::{Steps, Value};
 
 /// `relu(output gate · bn2(conv2(hidden gate · relu(bn1(conv1(x))))) + shortcut(x))`, where a filter
 /// without a gate has the gate 1.
@@ -73,6 +74,21 @@ impl BasicBlock {
         let gates = output_gates.values.as_ref();
         let epilogue = Epilogue { gates, residual: Some(&shortcut), relu: true };
         self.bn2.forward(&output, ctx, epilogue)
+    }
+
+    /// Appends the steps of [`forward`](Self::forward) in evaluation; `first` is the number of conv1.
+    pub(crate) fn trace<'a>(
+        &'a self,
+        steps: &mut Steps<'a>,
+        x: Value,
+        first: usize,
+    ) -> Result<Value> {
+        let shortcut = match &self.shortcut {
+            Some((conv, bn)) => steps.conv(first + 2, (conv, bn), x, None, false)?,
+            None => x,
+        };
+        let hidden = steps.conv(first, (&self.conv1, &self.bn1), x, None, true)?;
+        steps.conv(first + 1, (&self.conv2, &self.bn2), hidden, Some(shortcut), true)
     }
 
     /// Number of convolutions in [`convs`](Self::convs).

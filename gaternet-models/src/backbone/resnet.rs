@@ -15,6 +15,7 @@ use crate::config::{ResNetConfig, blocks};
 use crate::conv_spec::{ConvRole, ConvSpec};
 use crate::cost::{Cost, linear_macs};
 use crate::model;
+use crate::plan::steps::{Steps, Value};
 
 /// A ResNet without its output layer: images to features.
 #[derive(Debug, Clone)]
@@ -25,12 +26,14 @@ pub(crate) struct Body {
 }
 
 impl Body {
+    /// Of an image.
+    pub(crate) const CHANNELS: usize = 3;
     pub(crate) const FEATURES: usize = ResNetConfig::CHANNELS[2];
 
     pub(crate) fn new(blocks: usize, rng: &mut ChaCha8Rng) -> Result<Body> {
         let mut channels = ResNetConfig::CHANNELS[0];
         let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
-        let conv = Conv2d::new(3, channels, [3, 3], options, rng)?;
+        let conv = Conv2d::new(Body::CHANNELS, channels, [3, 3], options, rng)?;
         let bn = BatchNorm2d::new(channels)?;
         let mut stages = Vec::new();
         for (stage, width) in ResNetConfig::CHANNELS.into_iter().enumerate() {
@@ -60,6 +63,17 @@ impl Body {
             first += block.conv_count();
         }
         ops::global_avg_pool(&x)
+    }
+
+    /// Appends the steps of [`forward`](Self::forward) in evaluation.
+    pub(crate) fn trace<'a>(&'a self, steps: &mut Steps<'a>, images: Value) -> Result<Value> {
+        let mut x = steps.conv(0, (&self.conv, &self.bn), images, None, true)?;
+        let mut first = 1;
+        for block in self.stages.iter().flatten() {
+            x = block.trace(steps, x, first)?;
+            first += block.conv_count();
+        }
+        Ok(steps.global_avg_pool(x))
     }
 
     /// MACs for one image of `size`: the convolutions, and one for each pixel of the pooled maps.
@@ -143,6 +157,14 @@ impl ResNet {
     ) -> Result<Tensor> {
         let features = self.body.forward(images, gating, ctx)?;
         self.fc.forward(&features, ctx)
+    }
+
+    /// The steps of [`forward`](Self::forward) in evaluation on images of `size` (H, W).
+    pub(crate) fn steps(&self, [h, w]: [usize; 2]) -> Result<Steps<'_>> {
+        let (mut steps, images) = Steps::new([Body::CHANNELS, h, w]);
+        let features = self.body.trace(&mut steps, images)?;
+        steps.linear(&self.fc, features, false)?;
+        Ok(steps)
     }
 
     /// The configuration.

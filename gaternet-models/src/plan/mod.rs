@@ -1,0 +1,176 @@
+//! Inference: a trained model as a fixed sequence of kernels.
+
+mod layout;
+mod live;
+mod program;
+pub(crate) mod steps;
+
+use gaternet_core::gate::hard_gate;
+use gaternet_core::{Error, Result};
+
+use crate::backbone::resnet::ResNet;
+use crate::gated_resnet::GatedResNet;
+use crate::model::Model;
+use live::LiveLists;
+use program::Program;
+
+const OP: &str = "inference plan";
+
+/// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
+/// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
+///
+/// A batch with an image for every thread runs each image through the whole network on one thread, and
+/// allocates nothing once every thread has run one. In a smaller batch all threads share each convolution.
+///
+/// Weights are copied: training the model further does not change its plan. Logits differ from
+/// [`Model::forward`]'s by rounding, and so may a gate whose pre-activation is about 0; they depend neither on
+/// the number of threads nor on the other samples of a batch.
+pub struct InferencePlan {
+    backbone: Program,
+    gating: Option<Gating>,
+}
+
+/// How a plan is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Height and width of the images; 32x32 by default.
+    pub size: [usize; 2],
+    /// Leave out closed filters, the default. Otherwise they are computed and their output is set to 0, with
+    /// the same bits: what gates cost in an implementation that masks.
+    pub skip: bool,
+}
+
+impl Default for PlanOptions {
+    fn default() -> PlanOptions {
+        PlanOptions { size: [32, 32], skip: true }
+    }
+}
+
+struct Gating {
+    gater: Program,
+    /// (N, c), the gater's latest.
+    gates: Vec<f32>,
+    live: LiveLists,
+}
+
+impl InferencePlan {
+    /// # Errors
+    /// [`Error::Kernel`] if images of this size do not fit the network, or `GATERNET_ISA` names an
+    /// instruction set that the machine does not have.
+    pub fn new(model: &Model, options: PlanOptions) -> Result<InferencePlan> {
+        match model {
+            Model::Plain(model) => InferencePlan::plain(model, options),
+            Model::Gated(model) => InferencePlan::gated(model, options),
+        }
+    }
+
+    /// [`new`](Self::new) of a network without gates.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn plain(model: &ResNet, options: PlanOptions) -> Result<InferencePlan> {
+        let backbone = Program::new(&model.steps(options.size)?, None, false)?;
+        Ok(InferencePlan { backbone, gating: None })
+    }
+
+    /// [`new`](Self::new) of a gated network.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub fn gated(model: &GatedResNet, options: PlanOptions) -> Result<InferencePlan> {
+        let PlanOptions { size, skip } = options;
+        let backbone = Program::new(&model.backbone().steps(size)?, Some(model.plan()), !skip)?;
+        let gater = Program::new(&model.gater().steps(size)?, None, false)?;
+        Ok(InferencePlan {
+            backbone,
+            gating: Some(Gating { gater, gates: Vec::new(), live: LiveLists::new(model.plan()) }),
+        })
+    }
+
+    /// Logits (N, classes) of `images` (N, 3, H, W): gater, gates, backbone.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a length is not that of N samples, or the gater's output is not a number.
+    pub fn run(&mut self, images: &[f32], logits: &mut [f32]) -> Result<()> {
+        let batch = self.samples(images)?;
+        check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;
+        let live = match &mut self.gating {
+            None => &[],
+            Some(Gating { gater, gates, live }) => {
+                gates.resize(batch * live.gates(), 0.0);
+                decide(gater, images, gates)?;
+                live.fill(gates)?
+            }
+        };
+        self.backbone.run(live, images, logits)
+    }
+
+    /// The gates (N, c), 0 or 1, that the gater decides on for `images` (N, 3, H, W); c is 0 without a
+    /// gater.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a length is not that of N samples.
+    pub fn gates(&self, images: &[f32], gates: &mut [f32]) -> Result<()> {
+        let batch = self.samples(images)?;
+        check("the gates must be (N, c)", gates.len(), batch, self.gate_count())?;
+        match &self.gating {
+            Some(gating) => decide(&gating.gater, images, gates),
+            None => Ok(()),
+        }
+    }
+
+    /// Logits (N, classes) of `images` (N, 3, H, W) with these gates (N, c), each 0 or 1.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a length is not that of N samples or a gate is neither 0 nor 1.
+    pub fn run_with_gates(
+        &mut self,
+        images: &[f32],
+        gates: &[f32],
+        logits: &mut [f32],
+    ) -> Result<()> {
+        let batch = self.samples(images)?;
+        check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;
+        check("the gates must be (N, c)", gates.len(), batch, self.gate_count())?;
+        let live = match &mut self.gating {
+            None => &[],
+            Some(gating) => gating.live.fill(gates)?,
+        };
+        self.backbone.run(live, images, logits)
+    }
+
+    /// Number of gates, c; 0 without a gater.
+    #[must_use]
+    pub fn gate_count(&self) -> usize {
+        self.gating.as_ref().map_or(0, |gating| gating.live.gates())
+    }
+
+    /// Width of the output layer.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.backbone.output_len()
+    }
+
+    /// N of images (N, 3, H, W).
+    fn samples(&self, images: &[f32]) -> Result<usize> {
+        let len = self.backbone.input_len();
+        if images.len().is_multiple_of(len) {
+            return Ok(images.len() / len);
+        }
+        let got = format!("{} values for images of {len}", images.len());
+        Err(Error::Shape { op: OP, rule: "the images must be (N, 3, H, W)", got })
+    }
+}
+
+fn decide(gater: &Program, images: &[f32], gates: &mut [f32]) -> Result<()> {
+    gater.run(&[], images, gates)?;
+    gates.iter_mut().for_each(|gate| *gate = hard_gate(*gate));
+    Ok(())
+}
+
+fn check(rule: &'static str, got: usize, batch: usize, width: usize) -> Result<()> {
+    if got == batch * width {
+        return Ok(());
+    }
+    Err(Error::Shape { op: OP, rule, got: format!("{got} values for ({batch}, {width})") })
+}

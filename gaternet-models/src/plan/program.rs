@@ -1,0 +1,300 @@
+//! A list of steps, compiled: batch norm folded into weights, weights laid out, buffers shared.
+
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use gaternet_core::nn::{BatchNorm2d, Conv2d};
+use gaternet_core::{Result, Tensor};
+use gaternet_kernels::cpu::conv2d::{Epilogue, Live, PreparedConv2d};
+use gaternet_kernels::cpu::{linear, pool};
+use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
+use rayon::prelude::*;
+
+use super::layout::Layout;
+use super::steps::{Layer, Step, Steps};
+use crate::gate_plan::{ConvSlots, GatePlan};
+
+/// A network ready to run on images of one size.
+pub(super) struct Program {
+    isa: Isa,
+    ops: Vec<Op>,
+    /// Floats of each buffer for one sample.
+    buffers: Vec<usize>,
+    input: Place,
+    output: Place,
+    /// Compute closed filters and discard them.
+    masks: bool,
+    /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
+    idle: Mutex<Vec<Arena>>,
+}
+
+/// Buffers for some samples.
+type Arena = Vec<Vec<f32>>;
+
+/// Where a value is.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    buffer: usize,
+    /// Floats of one sample.
+    len: usize,
+}
+
+/// A compiled step.
+struct Op {
+    kind: Kind,
+    input: Place,
+    residual: Option<Place>,
+    relu: bool,
+    output: Place,
+}
+
+enum Kind {
+    Conv(Box<PreparedConv2d>, ConvSlots),
+    GlobalAvgPool { channels: usize, plane: usize },
+    Linear { dims: LinearDims, weight: Tensor, bias: Tensor },
+}
+
+/// The samples of a pass over the steps.
+#[derive(Clone, Copy)]
+enum Samples {
+    /// Number n of the batch, on this thread.
+    One(usize),
+    /// This many, each op on all threads.
+    All(usize),
+}
+
+impl Samples {
+    fn count(self) -> usize {
+        match self {
+            Samples::One(_) => 1,
+            Samples::All(count) => count,
+        }
+    }
+}
+
+impl Program {
+    /// Without a plan no filter has a gate.
+    pub(super) fn new(steps: &Steps<'_>, plan: Option<&GatePlan>, masks: bool) -> Result<Program> {
+        let isa = Isa::current()?;
+        let lens: Vec<usize> = steps.shapes.iter().map(|shape| shape.iter().product()).collect();
+        let reads = |step: &Step<'_>| [Some(step.input), step.residual].into_iter().flatten();
+        let read: Vec<Vec<usize>> =
+            steps.steps.iter().map(|step| reads(step).map(|value| value.0).collect()).collect();
+        let Layout { buffers, of_value } = Layout::new(&lens, &read);
+        let place = |value: usize| Place { buffer: of_value[value], len: lens[value] };
+        let mut ops = Vec::with_capacity(steps.steps.len());
+        for (at, step) in steps.steps.iter().enumerate() {
+            ops.push(Op {
+                kind: Kind::new(isa, &step.layer, steps.shapes[step.input.0], plan)?,
+                input: place(step.input.0),
+                residual: step.residual.map(|value| place(value.0)),
+                relu: step.relu,
+                output: place(at + 1),
+            });
+        }
+        let (input, output) = (place(0), place(steps.steps.len()));
+        Ok(Program { isa, ops, buffers, input, output, masks, idle: Mutex::default() })
+    }
+
+    /// Floats of one sample, going in.
+    pub(super) fn input_len(&self) -> usize {
+        self.input.len
+    }
+
+    /// Floats of one sample, coming out.
+    pub(super) fn output_len(&self) -> usize {
+        self.output.len
+    }
+
+    /// `input` and `output` hold the same number of samples, `live` the lists of every slot of the plan
+    /// for them.
+    ///
+    /// With a sample for every thread, each runs through the whole network on one: its activations stay in
+    /// that core's cache. With fewer, each op uses all threads. The bits are the same.
+    pub(super) fn run(
+        &self,
+        live: &[ActiveFilters],
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
+        let count = input.len() / self.input.len;
+        if count == 0 {
+            return Ok(());
+        }
+        if count < rayon::current_num_threads() {
+            return self.pass(Samples::All(count), live, input, output);
+        }
+        let inputs = input.par_chunks_exact(self.input.len);
+        let outputs = output.par_chunks_exact_mut(self.output.len);
+        // One at a time, because open gates and so times differ by sample.
+        inputs
+            .zip(outputs)
+            .enumerate()
+            .with_max_len(1)
+            .try_for_each(|(n, (input, output))| self.pass(Samples::One(n), live, input, output))
+    }
+
+    fn pass(
+        &self,
+        samples: Samples,
+        live: &[ActiveFilters],
+        input: &[f32],
+        output: &mut [f32],
+    ) -> Result<()> {
+        let count = samples.count();
+        let taken = self.idle().pop();
+        let mut arena = taken.unwrap_or_else(|| vec![Vec::new(); self.buffers.len()]);
+        for (buffer, len) in arena.iter_mut().zip(&self.buffers) {
+            if buffer.len() < len * count {
+                buffer.resize(len * count, 0.0);
+            }
+        }
+        arena[self.input.buffer][..input.len()].copy_from_slice(input);
+        for op in &self.ops {
+            // Taken out, so that it can be written while its neighbours are read.
+            let mut target = mem::take(&mut arena[op.output.buffer]);
+            let result = self.op(op, samples, live, &arena, &mut target[..op.output.len * count]);
+            arena[op.output.buffer] = target;
+            result?;
+        }
+        output.copy_from_slice(&arena[self.output.buffer][..output.len()]);
+        self.idle().push(arena);
+        Ok(())
+    }
+
+    fn op(
+        &self,
+        op: &Op,
+        samples: Samples,
+        live: &[ActiveFilters],
+        arena: &Arena,
+        output: &mut [f32],
+    ) -> Result<()> {
+        let count = samples.count();
+        let read = |place: Place| &arena[place.buffer][..place.len * count];
+        let (input, residual) = (read(op.input), op.residual.map(read));
+        match &op.kind {
+            Kind::Conv(conv, slots) => {
+                let list = |slot: Option<usize>| slot.map(|slot| &live[slot]);
+                let (filters, channels) = (list(slots.filters), list(slots.channels));
+                let all = Live::default();
+                let epilogue = Epilogue { residual, relu: op.relu };
+                match filters {
+                    _ if !self.masks => {
+                        let live = Live { filters, channels };
+                        convolve(conv, samples, live, input, epilogue, output)?;
+                    }
+                    None => convolve(conv, samples, all, input, epilogue, output)?,
+                    Some(filters) => {
+                        convolve(conv, samples, all, input, Epilogue::default(), output)?;
+                        mask(samples, filters, epilogue, output);
+                    }
+                }
+            }
+            Kind::GlobalAvgPool { channels, plane } => {
+                let dims = PlaneDims { batch: count, channels: *channels, plane: *plane };
+                pool::global_avg_forward(self.isa, dims, input, output)?;
+            }
+            Kind::Linear { dims, weight, bias } => {
+                let dims = LinearDims { batch: count, ..*dims };
+                linear::forward(dims, input, weight.data(), Some(bias.data()), output)?;
+                if op.relu {
+                    output.iter_mut().for_each(|y| *y = relu(*y));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Arena>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kind {
+    fn new(
+        isa: Isa,
+        layer: &Layer<'_>,
+        [channels, h, w]: [usize; 3],
+        plan: Option<&GatePlan>,
+    ) -> Result<Kind> {
+        Ok(match layer {
+            Layer::Conv { conv, bn, dims, number } => {
+                let (weight, bias) = fold(conv, bn);
+                let conv = PreparedConv2d::new(isa, dims, &weight, Some(&bias))?;
+                Kind::Conv(conv.into(), plan.map(|plan| plan.convs()[*number]).unwrap_or_default())
+            }
+            Layer::GlobalAvgPool => Kind::GlobalAvgPool { channels, plane: h * w },
+            Layer::Linear(linear) => {
+                let (weight, bias) = (linear.weight().tensor(), linear.bias().tensor());
+                let [out_features, in_features] = [weight.dims()[0], weight.dims()[1]];
+                let dims = LinearDims { batch: 1, in_features, out_features };
+                Kind::Linear { dims, weight, bias }
+            }
+        })
+    }
+}
+
+/// Weight (F, C, KH, KW) and bias (F) of the convolution that is `bn(conv(x))` with the running statistics:
+/// `weight · s` and `bias - mean · s` with `s = bn weight / sqrt(var + eps)`.
+fn fold(conv: &Conv2d, bn: &BatchNorm2d) -> (Vec<f32>, Vec<f32>) {
+    let (gamma, beta) = (bn.weight().tensor(), bn.bias().tensor());
+    let (mean, var) = (bn.running_mean().tensor(), bn.running_var().tensor());
+    let mut weight = conv.weight().tensor().data().to_vec();
+    let filter_len = weight.len() / beta.len();
+    let mut bias = beta.data().to_vec();
+    for (filter, (weights, bias)) in weight.chunks_exact_mut(filter_len).zip(&mut bias).enumerate()
+    {
+        let deviation = (f64::from(var.data()[filter]) + f64::from(bn.eps())).sqrt();
+        let scale = f64::from(gamma.data()[filter]) / deviation;
+        weights.iter_mut().for_each(|weight| *weight = (f64::from(*weight) * scale) as f32);
+        *bias = (f64::from(*bias) - f64::from(mean.data()[filter]) * scale) as f32;
+    }
+    (weight, bias)
+}
+
+fn convolve(
+    conv: &PreparedConv2d,
+    samples: Samples,
+    live: Live<'_>,
+    input: &[f32],
+    epilogue: Epilogue<'_>,
+    output: &mut [f32],
+) -> Result<()> {
+    match samples {
+        Samples::One(n) => {
+            let [filters, channels] =
+                [live.filters, live.channels].map(|list| list.map(|list| list.row(n)));
+            conv.forward_sample(filters, channels, input, epilogue, output)?;
+        }
+        Samples::All(count) => conv.forward(count, live, input, epilogue, output)?,
+    }
+    Ok(())
+}
+
+/// `relu(gate · output + residual)`, where the gate of a filter is 1 if it is live, else 0.
+fn mask(samples: Samples, live: &ActiveFilters, epilogue: Epilogue<'_>, output: &mut [f32]) {
+    let plane = output.len() / (samples.count() * live.filters());
+    for (at, output) in output.chunks_exact_mut(plane).enumerate() {
+        let (sample, filter) = (at / live.filters(), at % live.filters());
+        let n = match samples {
+            Samples::One(n) => n,
+            Samples::All(_) => sample,
+        };
+        if live.row(n).binary_search(&(filter as u32)).is_err() {
+            output.fill(0.0);
+        }
+        if let Some(residual) = epilogue.residual {
+            let residual = &residual[at * plane..(at + 1) * plane];
+            output.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
+        }
+        if epilogue.relu {
+            output.iter_mut().for_each(|y| *y = relu(*y));
+        }
+    }
+}
+
+/// NaN passes through.
+fn relu(x: f32) -> f32 {
+    if x <= 0.0 { 0.0 } else { x }
+}
