@@ -27,10 +27,10 @@ use crate::timing::median_seconds;
 /// Measures whole networks on 32x32 images: the plain backbone, and the gated network with its closed
 /// filters computed (masked) or not (skipped).
 ///
-/// Images are noise and weights random. The gater, a ResNet-20, runs and its time counts, but the gates are
-/// drawn, each open with the given probability (the density), anew for every image. Times are medians of
-/// 9 runs. macs_ratio is the MACs of an image over those of the plain backbone, gater included; rows
-/// without gates have density 1 and placement none.
+/// All run as inference plans; images are noise and weights random. The gater, a ResNet-20, runs and its
+/// time counts, but the gates are drawn, each open with the given probability (the density), anew for
+/// every image. Times are medians of 9 runs. macs_ratio is the MACs of an image over those of the plain
+/// backbone, gater included; rows without gates have density 1 and placement none.
 #[derive(Debug, Parser)]
 #[command(name = "model_throughput", verbatim_doc_comment)]
 struct Args {
@@ -130,8 +130,8 @@ fn measure(
     batch: usize,
 ) -> Result<Vec<Row>> {
     let batches = network.draw(batch, density)?;
-    let mut rounds: Vec<_> =
-        args.gating.iter().map(|&gating| network.round(gating, &batches)).collect();
+    let rounds = args.gating.iter().map(|&gating| network.round(gating, &batches));
+    let mut rounds: Vec<_> = rounds.collect::<Result<_>>()?;
     let seconds = median_seconds(&mut rounds, Duration::from_millis(args.run))?;
     let row = |(&gating, seconds): (&Gating, f64)| {
         let (placement, density) = match gating {

@@ -5,9 +5,9 @@ use std::hint::black_box;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use gaternet::core::gate::{Gates, hard};
+use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor};
-use gaternet::models::{Cost, GatedResNet, GatedResNetConfig};
+use gaternet::models::{Cost, GatedResNet, GatedResNetConfig, InferencePlan, PlanOptions};
 use rand::RngExt;
 
 use crate::names::name_of;
@@ -52,8 +52,8 @@ pub(crate) struct Batch {
     gates: Tensor,
 }
 
-/// What computes the logits (N, classes) of a batch.
-type Engine<'a> = Box<dyn FnMut(&Batch) -> Result<Tensor> + 'a>;
+/// What computes the logits of a batch.
+type Engine = Box<dyn FnMut(&Batch) -> Result<()>>;
 
 impl Network {
     pub(crate) fn new(config: GatedResNetConfig) -> Result<Network> {
@@ -86,30 +86,31 @@ impl Network {
 
     /// A pass over each of `batches`.
     pub(crate) fn round<'a>(
-        &'a self,
+        &self,
         gating: Gating,
         batches: &'a [Batch],
-    ) -> impl FnMut() -> Result<()> + 'a {
-        let mut engine = self.engine(gating);
-        move || {
-            batches.iter().try_for_each(|batch| engine(batch).map(|logits| drop(black_box(logits))))
-        }
+    ) -> Result<impl FnMut() -> Result<()> + use<'a>> {
+        let mut engine = self.engine(gating)?;
+        Ok(move || batches.iter().try_for_each(&mut engine))
     }
 
     /// Whatever can be prepared for all batches is prepared here and not timed.
-    fn engine(&self, gating: Gating) -> Engine<'_> {
-        let ctx = Ctx::eval();
-        if gating == Gating::Dense {
-            return Box::new(move |batch| {
-                Ok(self.model.backbone().forward(&batch.images, &ctx)?)
-            });
-        }
-        let widths = self.model.plan().widths();
-        Box::new(move |Batch { images, gates }| {
-            black_box(hard(&self.model.gater().forward(images, &ctx)?)?);
-            let gates = Gates::new(gates.clone(), &widths)?;
-            Ok(self.model.backbone_with_gates(images, &gates, gating == Gating::Skipped, &ctx)?)
-        })
+    fn engine(&self, gating: Gating) -> Result<Engine> {
+        let options = PlanOptions { size: SIZE, skip: gating == Gating::Skipped };
+        let mut plan = match gating {
+            Gating::Dense => InferencePlan::plain(self.model.backbone(), options)?,
+            Gating::Masked | Gating::Skipped => InferencePlan::gated(&self.model, options)?,
+        };
+        let (mut decided, mut logits) = (Vec::new(), Vec::new());
+        Ok(Box::new(move |Batch { images, gates }| {
+            let batch = images.dims()[0];
+            decided.resize(batch * plan.gate_count(), 0.0);
+            logits.resize(batch * plan.classes(), 0.0);
+            plan.gates(images.data(), black_box(&mut decided))?;
+            let gates = if decided.is_empty() { &[] } else { gates.data() };
+            plan.run_with_gates(images.data(), gates, black_box(&mut logits))?;
+            Ok(())
+        }))
     }
 
     /// MACs of an image over those of the plain backbone, the mean over `batches`, gater included.
