@@ -76,6 +76,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FACTOR")]
     pub(crate) weight_decay: Option<f32>,
 
+    /// Training images are shifted by up to this many pixels, black coming in from the border
+    #[arg(long, value_name = "PIXELS", default_value_t = 4)]
+    pub(crate) crop_padding: usize,
+
     /// How the learning rate changes from step to step
     #[arg(long, value_enum, default_value = "one-cycle")]
     pub(crate) schedule: ScheduleName,

@@ -20,6 +20,7 @@ pub(crate) struct Recipe {
     pub(crate) schedule_name: ScheduleName,
     pub(crate) schedule: Schedule,
     pub(crate) weight_decay: f32,
+    pub(crate) crop_padding: usize,
     pub(crate) seed: u64,
 }
 
@@ -65,6 +66,7 @@ impl Recipe {
             schedule_name,
             schedule: schedule(schedule_name, lr),
             weight_decay,
+            crop_padding: args.crop_padding,
             seed: args.seed,
         };
         recipe.schedule.validate()?;
@@ -88,7 +90,8 @@ impl Recipe {
 
     pub(crate) fn loader(&self) -> LoaderConfig {
         let (batch_size, seed) = (self.batch_size, self.seed);
-        LoaderConfig { batch_size, shuffle: true, seed, augment: Augment::train() }
+        let augment = Augment { crop_padding: self.crop_padding, ..Augment::train() };
+        LoaderConfig { batch_size, shuffle: true, seed, augment }
     }
 
     pub(crate) fn sgd(&self) -> SgdConfig {
@@ -99,6 +102,7 @@ impl Recipe {
     pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
         let mut entries = vec![
             ("batch_size", self.batch_size.to_string()),
+            ("crop_padding", self.crop_padding.to_string()),
             ("epochs", self.epochs.to_string()),
             ("learning_rate", self.schedule.peak.to_string()),
             ("schedule", self.schedule_name.to_string()),
