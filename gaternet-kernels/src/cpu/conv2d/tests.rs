@@ -130,6 +130,131 @@ fn gated_kernels_agree_with_the_reference_at_every_density() {
 }
 
 #[test]
+fn every_size_and_channel_count_agrees_with_the_reference() {
+    let sizes = [1, 4, 7, 8, 14, 15, 28, 32, 33, 56].map(|side| (side, 3, 5));
+    let channels = [1, 3, 15, 16, 17, 64, 160].map(|channels| (7, channels, 17));
+    let filters = [1, 3, 15, 16, 17, 64, 160].map(|filters| (5, 4, filters));
+    let mut padding = (0..3).cycle();
+    for (side, c, f) in sizes.into_iter().chain(channels).chain(filters) {
+        let padding = padding.next().filter(|p| side + 2 * p >= 3).unwrap_or(1);
+        let case = Case::new(([1, c, side, side], [f, c, 3, 3], [1, 1], [padding; 2]));
+        case.check(None, None);
+        let (filters, channels) =
+            (live_list(&gates(2, 1, f, 4), f), live_list(&gates(2, 1, c, 5), c));
+        case.check(Some(&filters), Some(&channels));
+    }
+}
+
+/// `relu(conv + bias + residual)`, where a filter that is not live gives 0 for `conv + bias`.
+fn prepared_reference(case: &Case, live: Live, bias: &[f32], epilogue: Epilogue) -> Vec<f64> {
+    let dims = &case.dims;
+    let (x, w) = (widen(&case.input), widen(&case.weight));
+    let mut y = reference::forward(dims, live.filters, live.channels, &x, &w);
+    let planes = y.chunks_mut(dims.out_plane().max(1)).enumerate();
+    for (i, plane) in planes {
+        let (n, f) = (i / dims.out_channels(), i % dims.out_channels());
+        let is_live = live.filters.is_none_or(|filters| filters.row(n).contains(&(f as u32)));
+        let bias = if is_live { f64::from(bias[f]) } else { 0.0 };
+        for (at, y) in plane.iter_mut().enumerate() {
+            *y += bias + epilogue.residual.map_or(0.0, |r| f64::from(r[i * dims.out_plane() + at]));
+            *y = if epilogue.relu { y.max(0.0) } else { *y };
+        }
+    }
+    y
+}
+
+#[test]
+fn a_prepared_convolution_adds_bias_residual_and_relu() {
+    for case in [CASES[1], CASES[2], CASES[4], CASES[7], CASES[14], CASES[16]] {
+        let case = Case::new(case);
+        let dims = &case.dims;
+        let (n, f, c) = (dims.batch(), dims.out_channels(), dims.in_channels());
+        let (bias, residual) = (values(8, f), values(9, dims.output_len()));
+        for density in 0..4 {
+            let filters = live_list(&gates(density, n, f, 4), f);
+            let channels = live_list(&gates(density, n, c, 5), c);
+            for (gated, add, relu) in
+                [(true, true, true), (true, false, true), (true, true, false), (false, true, true)]
+            {
+                let live = match gated {
+                    true => Live { filters: Some(&filters), channels: Some(&channels) },
+                    false => Live::default(),
+                };
+                let epilogue = Epilogue { residual: add.then_some(&residual[..]), relu };
+                let want = prepared_reference(&case, live, &bias, epilogue);
+                for isa in Isa::available() {
+                    for algorithm in algorithms(dims) {
+                        let what = (isa, algorithm, dims, density, epilogue.relu, add);
+                        let conv = PreparedConv2d::with_algorithm(
+                            isa,
+                            algorithm,
+                            dims,
+                            &case.weight,
+                            Some(&bias),
+                        )
+                        .expect("valid");
+                        let mut y = vec![f32::NAN; dims.output_len()];
+                        conv.forward(n, live, &case.input, epilogue, &mut y).expect("valid");
+                        assert_close(what, &y, &want, 1e-4);
+                        assert!(y == sample_by_sample(&conv, &case, live, epilogue), "{what:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn sample_by_sample(
+    conv: &PreparedConv2d,
+    case: &Case,
+    live: Live,
+    epilogue: Epilogue,
+) -> Vec<f32> {
+    let dims = &case.dims;
+    let (input, output) = (dims.input_len() / dims.batch(), dims.output_len() / dims.batch());
+    let mut y = vec![f32::NAN; dims.output_len()];
+    for (n, y) in y.chunks_exact_mut(output).enumerate() {
+        let residual = epilogue.residual.map(|all| &all[n * output..(n + 1) * output]);
+        conv.forward_sample(
+            live.filters.map(|list| list.row(n)),
+            live.channels.map(|list| list.row(n)),
+            &case.input[n * input..(n + 1) * input],
+            Epilogue { residual, ..epilogue },
+            y,
+        )
+        .expect("valid");
+    }
+    y
+}
+
+#[test]
+fn a_prepared_convolution_refuses_what_does_not_fit() {
+    let case = Case::new(CASES[3]);
+    let (isa, dims) = (Isa::available()[0], &case.dims);
+    let error = PreparedConv2d::new(isa, dims, &case.weight[1..], None).err().expect("too short");
+    assert!(error.to_string().contains("`weight` has 431 elements"), "{error}");
+    let strided = Case::new(CASES[4]);
+    let algorithm = Algorithm::Winograd2;
+    let error =
+        PreparedConv2d::with_algorithm(isa, algorithm, &strided.dims, &strided.weight, None);
+    assert!(error.err().expect("a stride").to_string().contains("stride 1"));
+
+    let conv = PreparedConv2d::new(isa, dims, &case.weight, None).expect("valid");
+    let mut y = vec![7.0; dims.output_len()];
+    for (list, text) in [(&[2, 1][..], "[2, 1] of 3"), (&[3], "[3] of 3"), (&[0, 0], "[0, 0] of 3")]
+    {
+        let nothing = Epilogue::default();
+        let error = conv.forward_sample(None, Some(list), &case.input, nothing, &mut y);
+        let error = error.expect_err("no list of channels").to_string();
+        assert!(error.contains(text) && error.contains("channels"), "{error}");
+    }
+    let short = Epilogue { residual: Some(&case.input), relu: false };
+    assert!(conv.forward(1, Live::default(), &case.input, short, &mut y).is_err());
+    assert!(conv.forward(2, Live::default(), &case.input, Epilogue::default(), &mut y).is_err());
+    assert!(y.iter().all(|y| *y == 7.0), "output was written by a refused call");
+}
+
+#[test]
 fn skipping_has_the_bits_of_masking() {
     for case in CASES {
         let case = Case::new(*case);
