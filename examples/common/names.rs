@@ -4,9 +4,9 @@ use std::fmt;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use gaternet::models::GatePlacement;
+use gaternet::models::{GatePlacement, ResNetConfig};
 
-/// A CIFAR ResNet.
+/// A backbone for 32x32 images.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum ModelName {
     Resnet20,
@@ -14,16 +14,25 @@ pub(crate) enum ModelName {
     Resnet44,
     Resnet56,
     Resnet110,
+    #[value(name = "wrn16-4")]
+    Wrn16_4,
+    #[value(name = "wrn28-10")]
+    Wrn28_10,
+    #[value(name = "wrn40-4")]
+    Wrn40_4,
 }
 
 impl ModelName {
-    pub(crate) fn depth(self) -> usize {
+    pub(crate) fn config(self, classes: usize) -> ResNetConfig {
         match self {
-            ModelName::Resnet20 => 20,
-            ModelName::Resnet32 => 32,
-            ModelName::Resnet44 => 44,
-            ModelName::Resnet56 => 56,
-            ModelName::Resnet110 => 110,
+            ModelName::Resnet20 => ResNetConfig::cifar(20, classes),
+            ModelName::Resnet32 => ResNetConfig::cifar(32, classes),
+            ModelName::Resnet44 => ResNetConfig::cifar(44, classes),
+            ModelName::Resnet56 => ResNetConfig::cifar(56, classes),
+            ModelName::Resnet110 => ResNetConfig::cifar(110, classes),
+            ModelName::Wrn16_4 => ResNetConfig::wide(16, 4, classes),
+            ModelName::Wrn28_10 => ResNetConfig::wide(28, 10, classes),
+            ModelName::Wrn40_4 => ResNetConfig::wide(40, 4, classes),
         }
     }
 }

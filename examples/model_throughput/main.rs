@@ -105,7 +105,7 @@ fn run() -> Result<()> {
     rayon::scope(|_| {
         for &model in &args.model {
             for &placement in &args.placement {
-                let config = GatedResNetConfig::cifar(model.depth(), 10);
+                let config = GatedResNetConfig::new(model.config(10));
                 let network =
                     Network::new(GatedResNetConfig { placement: placement.into(), ..config })?;
                 for &density in &args.density {

@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, LoaderConfig};
 use gaternet::core::optim::{Decay, Schedule, SgdConfig};
-use gaternet::models::{GatedResNet, GatedResNetConfig, Model, ResNet, ResNetConfig};
+use gaternet::models::{GatedResNet, GatedResNetConfig, Model, ResNet};
 
 use crate::args::{Args, ScheduleName};
+use crate::names::ModelName;
 
 /// A complete, checked description of a training run; only the data is missing.
 pub(crate) struct Recipe {
-    pub(crate) depth: usize,
+    pub(crate) model_name: ModelName,
     /// The gated model, for one class; `None` for the plain backbone.
     pub(crate) gated: Option<GatedResNetConfig>,
     pub(crate) lambda: f32,
@@ -52,13 +53,13 @@ impl Recipe {
             ensure!(good, "{flag} {number}: must be finite and not negative");
         }
         let recipe = Recipe {
-            depth: args.model.depth(),
+            model_name: args.model,
             gated: (!args.dense).then(|| GatedResNetConfig {
                 placement: args.placement.into(),
                 gater_depth: args.gater_depth,
                 bottleneck: args.bottleneck,
                 gate_bias: args.gate_bias.unwrap_or(default_bias),
-                ..GatedResNetConfig::cifar(args.model.depth(), 1)
+                ..GatedResNetConfig::new(args.model.config(1))
             }),
             lambda: args.lambda,
             epochs: args.epochs.unwrap_or(default_epochs),
@@ -78,7 +79,7 @@ impl Recipe {
 
     /// The model with fresh weights.
     pub(crate) fn model(&self, classes: usize) -> Result<Model> {
-        let backbone = ResNetConfig { depth: self.depth, classes };
+        let backbone = self.model_name.config(classes);
         Ok(match self.gated {
             Some(gated) => {
                 let config = GatedResNetConfig { backbone, ..gated };

@@ -5,7 +5,7 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 
 use crate::backbone::resnet::Body;
-use crate::config::{GatedResNetConfig, blocks};
+use crate::config::GatedResNetConfig;
 use crate::cost::linear_macs;
 use crate::plan::steps::Steps;
 
@@ -26,8 +26,8 @@ impl Gater {
         gates: usize,
         rng: &mut ChaCha8Rng,
     ) -> Result<Gater> {
-        let extractor = Body::new(blocks("gater_depth", config.gater_depth)?, rng)?;
-        let bottleneck = Linear::new(Body::FEATURES, config.bottleneck, rng)?;
+        let extractor = Body::new(&config.extractor(), rng)?;
+        let bottleneck = Linear::new(extractor.features(), config.bottleneck, rng)?;
         let gates = Linear::new(config.bottleneck, gates, rng)?;
         gates.bias().update(|bias| bias.fill(config.gate_bias));
         Ok(Gater { extractor, bottleneck, gates })

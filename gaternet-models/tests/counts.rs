@@ -35,7 +35,7 @@ fn counts_of_the_paper() {
 fn every_depth_of_the_family_builds_and_runs() {
     let image = Tensor::randn([1, 3, 32, 32], 1.0, Ctx::train(0).rng()).expect("small");
     for depth in [20, 32, 44, 56, 110] {
-        let model = ResNet::new(ResNetConfig { depth, classes: 100 }, 1).expect("6n + 2");
+        let model = ResNet::new(ResNetConfig::cifar(depth, 100), 1).expect("6n + 2");
         let logits = model.forward(&image, &Ctx::eval()).expect("an image");
         assert_eq!(logits.dims(), [1, 100], "ResNet-{depth}");
     }
@@ -135,4 +135,16 @@ fn every_placement_has_its_gates() {
     let want: Vec<_> =
         blocks.iter().flat_map(|b| [format!("{b}.conv1"), format!("{b}.conv2")]).collect();
     assert_eq!(slots, want);
+}
+
+#[test]
+fn wide_resnets_have_the_published_counts() {
+    // depth, k, parameters (millions), MACs (billions): Zagoruyko and Komodakis 2016 give 36.5 M for
+    // WRN-28-10 and 8.9 M for WRN-40-4.
+    for (depth, k, parameters, macs) in [(28, 10, "36.5", "5.2"), (40, 4, "8.9", "1.3")] {
+        let model = ResNet::new(ResNetConfig::wide(depth, k, 10), 0).expect("6n + 4");
+        let name = format!("WRN-{depth}-{k}");
+        assert_eq!(millions(model.parameter_count() as u64, 1), parameters, "{name}");
+        assert_eq!(millions(model.macs([32, 32]) / 1000, 1), macs, "{name}");
+    }
 }

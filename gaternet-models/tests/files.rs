@@ -47,7 +47,7 @@ fn a_model_comes_back_with_the_same_bits_whichever_kind_it_is() {
     let stored = Checkpoint::load(folder.file("gated")).expect("just saved");
     assert_eq!(stored.metadata["seed"], "7");
 
-    let plain = ResNet::new(ResNetConfig { depth: 32, classes: 100 }, 1).expect("valid");
+    let plain = ResNet::new(ResNetConfig::cifar(32, 100), 1).expect("valid");
     plain.save(folder.file("plain"), &metadata).expect("a writable folder");
     let any = Model::load(folder.file("plain")).expect("just saved");
     let want = plain.forward(&images, &Ctx::eval()).expect("they fit");

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{BATCH, PLACEMENTS, gates, images, model, poison};
+use common::{BATCH, cases, gates, images, model, poison};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{GatePlacement, GatedResNet, InferencePlan, Model, PlanOptions};
 
@@ -29,14 +29,14 @@ fn assert_close(what: &str, got: &[f32], want: &[f32]) {
 #[test]
 fn logits_are_the_models_up_to_rounding() {
     let images = images();
-    for placement in PLACEMENTS {
-        let model = model(placement);
+    for case in cases() {
+        let model = model(case);
         let mut plan = plan(&model, true);
         for density in 0..4 {
             let gates = gates(&model, density);
             let want = model.backbone_with_gates(&images, &gates, true, &Ctx::eval());
             let got = run(&mut plan, &images, gates.values().data());
-            let what = format!("{placement:?}, density case {density}");
+            let what = format!("{case:?}, density case {density}");
             assert_close(&what, &got, want.expect("they fit").data());
         }
     }
@@ -81,8 +81,8 @@ fn a_plain_network_and_another_image_size() {
 #[test]
 fn skipping_and_masking_have_the_same_bits() {
     let images = images();
-    for placement in PLACEMENTS {
-        let model = model(placement);
+    for case in cases() {
+        let model = model(case);
         let (mut skips, mut masks) = (plan(&model, true), plan(&model, false));
         for density in 0..4 {
             let gates = gates(&model, density);
@@ -90,7 +90,7 @@ fn skipping_and_masking_have_the_same_bits() {
                 let logits = run(plan, &images, gates.values().data());
                 logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
             };
-            let what = format!("{placement:?}, density case {density}");
+            let what = format!("{case:?}, density case {density}");
             assert_eq!(bits(&mut skips), bits(&mut masks), "{what}");
         }
     }
@@ -99,17 +99,14 @@ fn skipping_and_masking_have_the_same_bits() {
 #[test]
 fn the_weights_of_a_filter_that_is_off_are_not_read() {
     let images = images();
-    for placement in PLACEMENTS {
-        let model = model(placement);
+    for case in cases() {
+        let model = model(case);
         let gates = gates(&model, 2);
         let clean = run(&mut plan(&model, true), &images, gates.values().data());
         let poisoned = poison(&model, &gates);
         assert!(poisoned > 0, "no filter is off in every sample: the test would show nothing");
         let got = run(&mut plan(&model, true), &images, gates.values().data());
-        assert_eq!(
-            got, clean,
-            "{placement:?}: a NaN in {poisoned} closed filters reached the logits"
-        );
+        assert_eq!(got, clean, "{case:?}: a NaN in {poisoned} closed filters reached the logits");
     }
 }
 

@@ -4,14 +4,19 @@ use gaternet_core::gate::SemHashDraw;
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig};
+use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, ResNetConfig};
 
 const PLACEMENTS: [GatePlacement; 3] =
     [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
 
-fn placed(placement: GatePlacement) -> GatedResNet {
-    let config = GatedResNetConfig { placement, gater_depth: 8, ..GatedResNetConfig::cifar(8, 4) };
+fn gated(backbone: ResNetConfig, placement: GatePlacement) -> GatedResNet {
+    let config =
+        GatedResNetConfig { placement, gater_depth: 8, ..GatedResNetConfig::new(backbone) };
     GatedResNet::new(config, 2).expect("valid")
+}
+
+fn placed(placement: GatePlacement) -> GatedResNet {
+    gated(ResNetConfig::cifar(8, 4), placement)
 }
 
 fn model() -> GatedResNet {
@@ -25,8 +30,10 @@ fn batch() -> (Tensor, Vec<usize>) {
 
 #[test]
 fn every_parameter_has_a_gradient_and_a_batch_can_be_learned() {
-    for placement in PLACEMENTS {
-        let (model, (images, labels)) = (placed(placement), batch());
+    let resnets = PLACEMENTS.map(|placement| (ResNetConfig::cifar(8, 4), placement));
+    let wide = [(ResNetConfig::wide(10, 1, 4), GatePlacement::All)];
+    for (backbone, placement) in resnets.into_iter().chain(wide) {
+        let (model, (images, labels)) = (gated(backbone, placement), batch());
         let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
         let mut losses = Vec::new();
         for step in 0..30 {
@@ -43,7 +50,7 @@ fn every_parameter_has_a_gradient_and_a_batch_can_be_learned() {
         }
         assert!(
             losses[29] < 0.5 * losses[0],
-            "{placement:?}: 8 images are not learned in 30 steps: {losses:?}"
+            "{backbone:?}, {placement:?}: 8 images are not learned in 30 steps: {losses:?}"
         );
     }
 }

@@ -6,7 +6,8 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 
 use super::gating::{ConvGating, Gating};
-use crate::conv_spec::{ConvRole, ConvSpec};
+use super::pre_act_block::unit_convs;
+use crate::conv_spec::ConvSpec;
 use crate::plan::steps::{Steps, Value};
 
 /// `relu(output gate · bn2(conv2(hidden gate · relu(bn1(conv1(x))))) + shortcut(x))`, where a filter
@@ -84,11 +85,11 @@ impl BasicBlock {
         first: usize,
     ) -> Result<Value> {
         let shortcut = match &self.shortcut {
-            Some((conv, bn)) => steps.conv(first + 2, (conv, bn), x, None, false)?,
+            Some((conv, bn)) => steps.conv(first + 2, (conv, Some(bn)), x, None, false)?,
             None => x,
         };
-        let hidden = steps.conv(first, (&self.conv1, &self.bn1), x, None, true)?;
-        steps.conv(first + 1, (&self.conv2, &self.bn2), hidden, Some(shortcut), true)
+        let hidden = steps.conv(first, (&self.conv1, Some(&self.bn1)), x, None, true)?;
+        steps.conv(first + 1, (&self.conv2, Some(&self.bn2)), hidden, Some(shortcut), true)
     }
 
     /// Number of convolutions in [`convs`](Self::convs).
@@ -99,20 +100,8 @@ impl BasicBlock {
     /// The convolutions of a unit called `name` on maps of `size`, the shortcut's last, and the size of
     /// its output.
     pub(crate) fn convs(&self, name: &str, size: [usize; 2]) -> (Vec<ConvSpec>, [usize; 2]) {
-        let out_size = size.map(|side| side.div_ceil(self.stride));
-        let spec = |layer: &str, conv: &Conv2d, role, reads: Option<&str>| {
-            let reads = reads.map(|layer| scoped(name, layer));
-            ConvSpec::new(scoped(name, layer), conv, out_size, role, reads)
-        };
-        let mut convs = vec![
-            spec("conv1", &self.conv1, ConvRole::Hidden, None),
-            spec("conv2", &self.conv2, ConvRole::ResidualOutput, Some("conv1")),
-        ];
-        let shortcut = self.shortcut.as_ref();
-        convs.extend(
-            shortcut.map(|(conv, _)| spec("shortcut.conv", conv, ConvRole::Shortcut, None)),
-        );
-        (convs, out_size)
+        let shortcut = self.shortcut.as_ref().map(|(conv, _)| ("shortcut.conv", conv));
+        unit_convs(name, size, self.stride, [&self.conv1, &self.conv2], shortcut)
     }
 }
 

@@ -1,4 +1,4 @@
-//! CIFAR ResNets of depth 6n + 2.
+//! CIFAR ResNets of depth 6n + 2, and Wide ResNets of depth 6n + 4.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,8 +10,10 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use super::basic_block::BasicBlock;
+use super::block::Block;
 use super::gating::Gating;
-use crate::config::{ResNetConfig, blocks};
+use super::pre_act_block::PreActBlock;
+use crate::config::ResNetConfig;
 use crate::conv_spec::{ConvRole, ConvSpec};
 use crate::cost::{Cost, linear_macs};
 use crate::model;
@@ -21,57 +23,77 @@ use crate::plan::steps::{Steps, Value};
 #[derive(Debug, Clone)]
 pub(crate) struct Body {
     conv: Conv2d,
+    /// After the first convolution, or with pre-activation after the last unit.
     bn: BatchNorm2d,
-    stages: Vec<Vec<BasicBlock>>,
+    stages: Vec<Vec<Block>>,
+    pre_activation: bool,
+    features: usize,
 }
 
 impl Body {
     /// Of an image.
     pub(crate) const CHANNELS: usize = 3;
-    pub(crate) const FEATURES: usize = ResNetConfig::CHANNELS[2];
 
-    pub(crate) fn new(blocks: usize, rng: &mut ChaCha8Rng) -> Result<Body> {
+    pub(crate) fn new(config: &ResNetConfig, rng: &mut ChaCha8Rng) -> Result<Body> {
+        let pre_activation = config.widen.is_some();
         let mut channels = ResNetConfig::CHANNELS[0];
         let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
         let conv = Conv2d::new(Body::CHANNELS, channels, [3, 3], options, rng)?;
-        let bn = BatchNorm2d::new(channels)?;
+        let blocks = config.blocks()?;
         let mut stages = Vec::new();
-        for (stage, width) in ResNetConfig::CHANNELS.into_iter().enumerate() {
+        for (stage, width) in config.widths().into_iter().enumerate() {
             let mut units = Vec::with_capacity(blocks);
             for unit in 0..blocks {
                 let stride = if stage > 0 && unit == 0 { 2 } else { 1 };
-                units.push(BasicBlock::new(channels, width, stride, rng)?);
+                units.push(if pre_activation {
+                    Block::PreAct(PreActBlock::new(channels, width, stride, rng)?)
+                } else {
+                    Block::Basic(BasicBlock::new(channels, width, stride, rng)?)
+                });
                 channels = width;
             }
             stages.push(units);
         }
-        Ok(Body { conv, bn, stages })
+        let bn = BatchNorm2d::new(if pre_activation { channels } else { conv.shape()[0] })?;
+        Ok(Body { conv, bn, stages, pre_activation, features: channels })
     }
 
-    /// (N, 3, H, W) -> (N, 64), globally average pooled.
+    /// Width of the output.
+    pub(crate) fn features(&self) -> usize {
+        self.features
+    }
+
+    /// (N, 3, H, W) -> (N, features), globally average pooled.
     pub(crate) fn forward(
         &self,
         images: &Tensor,
         gating: Option<Gating<'_>>,
         ctx: &Ctx,
     ) -> Result<Tensor> {
-        let mut x = self.conv.forward(images, ctx)?;
-        x = self.bn.forward(&x, ctx, Epilogue { relu: true, ..Epilogue::default() })?;
+        let bn = |x: Tensor, here| {
+            let rectified = Epilogue { relu: true, ..Epilogue::default() };
+            if here { self.bn.forward(&x, ctx, rectified) } else { Ok(x) }
+        };
+        let mut x = bn(self.conv.forward(images, ctx)?, !self.pre_activation)?;
         let mut first = 1; // The stem is convolution 0.
         for block in self.stages.iter().flatten() {
             x = block.forward(&x, gating, first, ctx)?;
             first += block.conv_count();
         }
-        ops::global_avg_pool(&x)
+        ops::global_avg_pool(&bn(x, self.pre_activation)?)
     }
 
     /// Appends the steps of [`forward`](Self::forward) in evaluation.
     pub(crate) fn trace<'a>(&'a self, steps: &mut Steps<'a>, images: Value) -> Result<Value> {
-        let mut x = steps.conv(0, (&self.conv, &self.bn), images, None, true)?;
+        let bn = (!self.pre_activation).then_some(&self.bn);
+        let mut x = steps.conv(0, (&self.conv, bn), images, None, bn.is_some())?;
         let mut first = 1;
         for block in self.stages.iter().flatten() {
             x = block.trace(steps, x, first)?;
             first += block.conv_count();
+        }
+        if self.pre_activation {
+            x = steps.batch_norm(&self.bn, x, true);
         }
         Ok(steps.global_avg_pool(x))
     }
@@ -80,7 +102,7 @@ impl Body {
     pub(crate) fn macs(&self, size: [usize; 2]) -> u64 {
         let convs = self.convs(size);
         let pooled = convs.last().map_or(0, |last| last.out_size.iter().product::<usize>());
-        convs.iter().map(ConvSpec::macs).sum::<u64>() + (pooled * Body::FEATURES) as u64
+        convs.iter().map(ConvSpec::macs).sum::<u64>() + (pooled * self.features) as u64
     }
 
     /// Every convolution for images of `size`, in the order they run.
@@ -97,7 +119,7 @@ impl Body {
     }
 
     /// Blocks with their state-dict names: `stage1.block1`, ...
-    fn blocks(&self) -> impl Iterator<Item = (String, &BasicBlock)> {
+    fn blocks(&self) -> impl Iterator<Item = (String, &Block)> {
         self.stages.iter().enumerate().flat_map(|(stage, blocks)| {
             let named =
                 move |(unit, block)| (format!("stage{}.block{}", stage + 1, unit + 1), block);
@@ -116,7 +138,7 @@ impl Module for Body {
     }
 }
 
-/// A plain CIFAR ResNet classifier.
+/// A plain CIFAR ResNet or Wide ResNet classifier.
 #[derive(Debug, Clone)]
 pub struct ResNet {
     config: ResNetConfig,
@@ -136,8 +158,8 @@ impl ResNet {
 
     pub(crate) fn from_rng(config: ResNetConfig, rng: &mut ChaCha8Rng) -> Result<ResNet> {
         config.validate()?;
-        let body = Body::new(blocks("depth", config.depth)?, rng)?;
-        let fc = Linear::new(Body::FEATURES, config.classes, rng)?;
+        let body = Body::new(&config, rng)?;
+        let fc = Linear::new(body.features(), config.classes, rng)?;
         Ok(ResNet { config, body, fc })
     }
 

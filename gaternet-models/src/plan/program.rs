@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use gaternet_core::nn::{BatchNorm2d, Conv2d};
 use gaternet_core::{Result, Tensor};
 use gaternet_kernels::cpu::conv2d::{Epilogue, Live, PreparedConv2d};
-use gaternet_kernels::cpu::{linear, pool};
+use gaternet_kernels::cpu::{batch_norm, linear, pool};
 use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
 use rayon::prelude::*;
 
@@ -50,6 +50,7 @@ struct Op {
 
 enum Kind {
     Conv(Box<PreparedConv2d>, ConvSlots),
+    BatchNorm { norm: Norm, plane: usize },
     GlobalAvgPool { channels: usize, plane: usize },
     Linear { dims: LinearDims, weight: Tensor, bias: Tensor },
 }
@@ -191,6 +192,10 @@ impl Program {
                     }
                 }
             }
+            Kind::BatchNorm { norm, plane } => {
+                let dims = PlaneDims { batch: count, channels: norm.mean.len(), plane: *plane };
+                norm.forward(self.isa, dims, op.relu, input, output)?;
+            }
             Kind::GlobalAvgPool { channels, plane } => {
                 let dims = PlaneDims { batch: count, channels: *channels, plane: *plane };
                 pool::global_avg_forward(self.isa, dims, input, output)?;
@@ -220,10 +225,16 @@ impl Kind {
     ) -> Result<Kind> {
         Ok(match layer {
             Layer::Conv { conv, bn, dims, number } => {
-                let (weight, bias) = fold(conv, bn);
-                let conv = PreparedConv2d::new(isa, dims, &weight, Some(&bias))?;
+                let conv = match bn {
+                    Some(bn) => {
+                        let (weight, bias) = fold(conv, bn);
+                        PreparedConv2d::new(isa, dims, &weight, Some(&bias))?
+                    }
+                    None => PreparedConv2d::new(isa, dims, conv.weight().tensor().data(), None)?,
+                };
                 Kind::Conv(conv.into(), plan.map(|plan| plan.convs()[*number]).unwrap_or_default())
             }
+            Layer::BatchNorm(bn) => Kind::BatchNorm { norm: Norm::new(bn), plane: h * w },
             Layer::GlobalAvgPool => Kind::GlobalAvgPool { channels, plane: h * w },
             Layer::Linear(linear) => {
                 let (weight, bias) = (linear.weight().tensor(), linear.bias().tensor());
@@ -232,6 +243,42 @@ impl Kind {
                 Kind::Linear { dims, weight, bias }
             }
         })
+    }
+}
+
+/// A batch norm that follows no convolution, each (C).
+struct Norm {
+    weight: Tensor,
+    bias: Tensor,
+    mean: Tensor,
+    var: Tensor,
+    eps: f32,
+}
+
+impl Norm {
+    fn new(bn: &BatchNorm2d) -> Norm {
+        Norm {
+            weight: bn.weight().tensor(),
+            bias: bn.bias().tensor(),
+            mean: bn.running_mean().tensor(),
+            var: bn.running_var().tensor(),
+            eps: bn.eps(),
+        }
+    }
+
+    fn forward(
+        &self,
+        isa: Isa,
+        dims: PlaneDims,
+        relu: bool,
+        x: &[f32],
+        y: &mut [f32],
+    ) -> Result<()> {
+        let Norm { weight, bias, mean, var, eps } = self;
+        let affine = batch_norm::Affine { weight: weight.data(), bias: bias.data(), eps: *eps };
+        let epilogue = batch_norm::Epilogue { relu, ..Default::default() };
+        let (mean, var) = (mean.data(), var.data());
+        Ok(batch_norm::forward_eval(isa, dims, affine, epilogue, mean, var, x, y)?)
     }
 }
 

@@ -11,14 +11,16 @@ pub(crate) struct Value(pub(super) usize);
 /// What a step computes.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Layer<'a> {
-    /// With the batch norm that follows.
+    /// With the batch norm that follows, if one does.
     Conv {
         conv: &'a Conv2d,
-        bn: &'a BatchNorm2d,
+        bn: Option<&'a BatchNorm2d>,
         dims: Conv2dDims,
         /// Its number in the network's list of convolutions, which its gate plan is made of.
         number: usize,
     },
+    /// One that follows no convolution.
+    BatchNorm(&'a BatchNorm2d),
     GlobalAvgPool,
     Linear(&'a Linear),
 }
@@ -46,14 +48,15 @@ impl<'a> Steps<'a> {
         (Steps { steps: Vec::new(), shapes: vec![image] }, Value(0))
     }
 
-    /// `relu(bn(conv(input)) + residual)`; the convolution has this number in the gate plan.
+    /// `relu(bn(conv(input)) + residual)`, as far as these are there; the convolution has this number in the
+    /// gate plan.
     ///
     /// # Errors
     /// [`Error::Kernel`] if the convolution does not fit the input.
     pub(crate) fn conv(
         &mut self,
         number: usize,
-        (conv, bn): (&'a Conv2d, &'a BatchNorm2d),
+        (conv, bn): (&'a Conv2d, Option<&'a BatchNorm2d>),
         input: Value,
         residual: Option<Value>,
         relu: bool,
@@ -66,6 +69,12 @@ impl<'a> Steps<'a> {
         let layer = Layer::Conv { conv, bn, dims, number };
         let step = Step { layer, input, residual, relu };
         Ok(self.push(step, [dims.out_channels(), oh, ow]))
+    }
+
+    /// `relu(bn(input))`.
+    pub(crate) fn batch_norm(&mut self, bn: &'a BatchNorm2d, input: Value, relu: bool) -> Value {
+        let step = Step { layer: Layer::BatchNorm(bn), input, residual: None, relu };
+        self.push(step, self.shapes[input.0])
     }
 
     /// (C, H, W) -> (C).

@@ -5,15 +5,35 @@ use std::collections::BTreeMap;
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::{Module, State};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig};
+use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, ResNetConfig};
 
 pub(crate) const BATCH: usize = 3;
 
-pub(crate) const PLACEMENTS: [GatePlacement; 3] =
-    [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
+/// A backbone and where its gates are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Case {
+    backbone: ResNetConfig,
+    placement: GatePlacement,
+}
 
-pub(crate) fn model(placement: GatePlacement) -> GatedResNet {
-    let config = GatedResNetConfig { placement, ..GatedResNetConfig::cifar(20, 10) };
+/// On a ResNet-20.
+impl From<GatePlacement> for Case {
+    fn from(placement: GatePlacement) -> Case {
+        Case { backbone: ResNetConfig::cifar(20, 10), placement }
+    }
+}
+
+/// Every placement on a ResNet-20 and on a small Wide ResNet.
+pub(crate) fn cases() -> impl Iterator<Item = Case> {
+    let placements = [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
+    let wide = ResNetConfig::wide(10, 2, 10);
+    let on = move |placement: GatePlacement| [placement.into(), Case { backbone: wide, placement }];
+    placements.into_iter().flat_map(on)
+}
+
+pub(crate) fn model(case: impl Into<Case>) -> GatedResNet {
+    let Case { backbone, placement } = case.into();
+    let config = GatedResNetConfig { placement, ..GatedResNetConfig::new(backbone) };
     let model = GatedResNet::new(config, 3).expect("valid");
     // Statistics and affine parameters as of a trained net: with those of a fresh one a mistake in
     // batch norm of a skipped plane would not show.
