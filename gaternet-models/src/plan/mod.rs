@@ -4,6 +4,8 @@ mod layout;
 mod live;
 mod program;
 pub(crate) mod steps;
+#[cfg(test)]
+mod tests;
 
 use gaternet_core::gate::hard_gate;
 use gaternet_core::{Error, Result};
@@ -21,6 +23,8 @@ const OP: &str = "inference plan";
 ///
 /// A batch with an image for every thread runs each image through the whole network on one thread, and
 /// allocates nothing once every thread has run one. In a smaller batch all threads share each convolution.
+/// A network whose weights, as they are laid out, take more than 32 MiB runs layer by layer over the batch,
+/// and needs memory for the activations of all its images.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
 /// [`Model::forward`]'s by rounding, and so may a gate whose pre-activation is about 0; they depend neither on
@@ -149,6 +153,13 @@ impl InferencePlan {
     #[must_use]
     pub fn classes(&self) -> usize {
         self.backbone.output_len()
+    }
+
+    /// Bytes of the weights as they are laid out for the kernels, gater included, without biases.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        let gater = self.gating.as_ref().map_or(0, |gating| gating.gater.weight_bytes());
+        self.backbone.weight_bytes() + gater
     }
 
     /// N of images (N, 3, H, W).

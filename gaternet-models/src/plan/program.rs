@@ -14,6 +14,10 @@ use super::layout::Layout;
 use super::steps::{Layer, Step, Steps};
 use crate::gate_plan::{ConvSlots, GatePlan};
 
+/// Most bytes of weights that images stream one by one. More do not stay in a shared cache of usual size
+/// beside the activations, so every image would fetch them from memory.
+const CACHED_WEIGHTS: usize = 32 << 20;
+
 /// A network ready to run on images of one size.
 pub(super) struct Program {
     isa: Isa,
@@ -24,6 +28,9 @@ pub(super) struct Program {
     output: Place,
     /// Compute closed filters and discard them.
     masks: bool,
+    /// Run each op over the whole batch before the next: weights are fetched once a batch, activations
+    /// leave the cores' caches.
+    pub(super) by_layer: bool,
     /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
     idle: Mutex<Vec<Arena>>,
 }
@@ -59,7 +66,7 @@ enum Kind {
 enum Samples {
     /// Number n of the batch, on this thread.
     One(usize),
-    /// This many, each op on all threads.
+    /// This many, each op on all threads: a sample on each, or if there are too few, each on all.
     All(usize),
 }
 
@@ -93,7 +100,21 @@ impl Program {
             });
         }
         let (input, output) = (place(0), place(steps.steps.len()));
-        Ok(Program { isa, ops, buffers, input, output, masks, idle: Mutex::default() })
+        let idle = Mutex::default();
+        let mut program =
+            Program { isa, ops, buffers, input, output, masks, by_layer: false, idle };
+        program.by_layer = program.weight_bytes() > CACHED_WEIGHTS;
+        Ok(program)
+    }
+
+    /// Bytes of the weights as they are laid out, without biases.
+    pub(super) fn weight_bytes(&self) -> usize {
+        let bytes = |op: &Op| match &op.kind {
+            Kind::Conv(conv, _) => conv.weight_bytes(),
+            Kind::GlobalAvgPool { .. } => 0,
+            Kind::Linear { weight, .. } => size_of_val(weight.data()),
+        };
+        self.ops.iter().map(bytes).sum()
     }
 
     /// Floats of one sample, going in.
@@ -109,8 +130,9 @@ impl Program {
     /// `input` and `output` hold the same number of samples, `live` the lists of every slot of the plan
     /// for them.
     ///
-    /// With a sample for every thread, each runs through the whole network on one: its activations stay in
-    /// that core's cache. With fewer, each op uses all threads. The bits are the same.
+    /// With a sample for every thread and weights that stay cached, each runs through the whole network on
+    /// one: its activations stay in that core's cache. Otherwise each op uses all threads. The bits are the
+    /// same.
     pub(super) fn run(
         &self,
         live: &[ActiveFilters],
@@ -121,7 +143,7 @@ impl Program {
         if count == 0 {
             return Ok(());
         }
-        if count < rayon::current_num_threads() {
+        if self.by_layer || count < rayon::current_num_threads() {
             return self.pass(Samples::All(count), live, input, output);
         }
         let inputs = input.par_chunks_exact(self.input.len);
@@ -196,8 +218,12 @@ impl Program {
                 pool::global_avg_forward(self.isa, dims, input, output)?;
             }
             Kind::Linear { dims, weight, bias } => {
-                let dims = LinearDims { batch: count, ..*dims };
-                linear::forward(dims, input, weight.data(), Some(bias.data()), output)?;
+                // A product of one row may sum in another order than that of many: always one.
+                let inputs = input.par_chunks_exact(dims.in_features);
+                let outputs = output.par_chunks_exact_mut(dims.out_features);
+                inputs.zip(outputs).try_for_each(|(input, output)| {
+                    linear::forward(*dims, input, weight.data(), Some(bias.data()), output)
+                })?;
                 if op.relu {
                     output.iter_mut().for_each(|y| *y = relu(*y));
                 }
@@ -274,24 +300,26 @@ fn convolve(
 
 /// `relu(gate · output + residual)`, where the gate of a filter is 1 if it is live, else 0.
 fn mask(samples: Samples, live: &ActiveFilters, epilogue: Epilogue<'_>, output: &mut [f32]) {
-    let plane = output.len() / (samples.count() * live.filters());
-    for (at, output) in output.chunks_exact_mut(plane).enumerate() {
-        let (sample, filter) = (at / live.filters(), at % live.filters());
+    let len = output.len() / samples.count();
+    output.par_chunks_exact_mut(len).enumerate().for_each(|(sample, output)| {
         let n = match samples {
             Samples::One(n) => n,
             Samples::All(_) => sample,
         };
-        if live.row(n).binary_search(&(filter as u32)).is_err() {
-            output.fill(0.0);
+        let plane = len / live.filters();
+        for (filter, output) in output.chunks_exact_mut(plane).enumerate() {
+            if live.row(n).binary_search(&(filter as u32)).is_err() {
+                output.fill(0.0);
+            }
+            if let Some(residual) = epilogue.residual {
+                let at = sample * len + filter * plane;
+                output.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
+            }
+            if epilogue.relu {
+                output.iter_mut().for_each(|y| *y = relu(*y));
+            }
         }
-        if let Some(residual) = epilogue.residual {
-            let residual = &residual[at * plane..(at + 1) * plane];
-            output.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
-        }
-        if epilogue.relu {
-            output.iter_mut().for_each(|y| *y = relu(*y));
-        }
-    }
+    });
 }
 
 /// NaN passes through.

@@ -84,6 +84,15 @@ impl PreparedConv2d {
         self.algorithm
     }
 
+    /// Bytes of the weights as the algorithm reads them: a pass reads those of live filters and channels.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        match &self.form {
+            Form::Direct(_, weight) => size_of_val(weight.as_slice()),
+            Form::Winograd(_, weights) => size_of_val(weights.data.as_slice()),
+        }
+    }
+
     /// One sample on the calling thread, without allocation after its first call on that thread.
     ///
     /// `filters` and `channels` list the live ones, ascending; `None` is all. `input` (C, H, W), `output`
