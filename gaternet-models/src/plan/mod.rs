@@ -21,8 +21,8 @@ const OP: &str = "inference plan";
 /// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
 /// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
 ///
-/// A batch with an image for every thread runs each image through the whole network on one thread, and
-/// allocates nothing once every thread has run one. In a smaller batch all threads share each convolution.
+/// A batch with an image for every thread runs each image through the whole network on one thread; in a
+/// smaller one all threads share each convolution. Nothing is allocated once every thread has done its share.
 /// A network whose weights, as they are laid out, take more than 32 MiB runs layer by layer over the batch,
 /// and needs memory for the activations of all its images.
 ///
