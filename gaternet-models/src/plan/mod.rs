@@ -1,5 +1,7 @@
 //! Inference: a trained model as a fixed sequence of kernels.
 
+mod calibration;
+mod kept;
 mod layout;
 mod live;
 mod program;
@@ -13,6 +15,8 @@ use gaternet_core::{Error, Result};
 use crate::backbone::resnet::ResNet;
 use crate::gated_resnet::GatedResNet;
 use crate::model::Model;
+pub use calibration::Calibration;
+use kept::Kept;
 use live::LiveLists;
 use program::Program;
 
@@ -82,13 +86,33 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn gated(model: &GatedResNet, options: PlanOptions) -> Result<InferencePlan> {
+        InferencePlan::keeping(model, options, &Kept::new(model.plan(), None)?)
+    }
+
+    /// [`gated`](Self::gated) without the filters that no image of the calibration set opens: they have
+    /// no weights, nor have the channels that read them, and a gate that opens one counts as closed. An
+    /// image that opens none of them has the logits of the whole plan, bit for bit.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
+    pub fn calibrated(
+        model: &GatedResNet,
+        options: PlanOptions,
+        calibration: &Calibration,
+    ) -> Result<InferencePlan> {
+        InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(calibration))?)
+    }
+
+    fn keeping(
+        model: &GatedResNet,
+        options: PlanOptions,
+        kept: &Kept<'_>,
+    ) -> Result<InferencePlan> {
         let PlanOptions { size, skip } = options;
-        let backbone = Program::new(&model.backbone().steps(size)?, Some(model.plan()), !skip)?;
+        let backbone = Program::new(&model.backbone().steps(size)?, Some(kept), !skip)?;
         let gater = Program::new(&model.gater().steps(size)?, None, false)?;
-        Ok(InferencePlan {
-            backbone,
-            gating: Some(Gating { gater, gates: Vec::new(), live: LiveLists::new(model.plan()) }),
-        })
+        let gating = Gating { gater, gates: Vec::new(), live: LiveLists::new(kept) };
+        Ok(InferencePlan { backbone, gating: Some(gating) })
     }
 
     /// Logits (N, classes) of `images` (N, 3, H, W): gater, gates, backbone.

@@ -5,14 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gaternet_core::nn::{BatchNorm2d, Conv2d};
 use gaternet_core::{Result, Tensor};
-use gaternet_kernels::cpu::conv2d::{Epilogue, Live, PreparedConv2d};
+use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, PreparedConv2d};
 use gaternet_kernels::cpu::{linear, pool};
-use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
+use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa, LinearDims, PlaneDims};
 use rayon::prelude::*;
 
+use super::kept::{Kept, KeptSlot};
 use super::layout::Layout;
 use super::steps::{Layer, Step, Steps};
-use crate::gate_plan::{ConvSlots, GatePlan};
+use crate::gate_plan::ConvSlots;
 
 /// Most bytes of weights that images stream one by one. More do not stay in a shared cache of usual size
 /// beside the activations, so every image would fetch them from memory.
@@ -80,10 +81,19 @@ impl Samples {
 }
 
 impl Program {
-    /// Without a plan no filter has a gate.
-    pub(super) fn new(steps: &Steps<'_>, plan: Option<&GatePlan>, masks: bool) -> Result<Program> {
+    /// Without `kept` no filter has a gate.
+    pub(super) fn new(steps: &Steps<'_>, kept: Option<&Kept<'_>>, masks: bool) -> Result<Program> {
         let isa = Isa::current()?;
-        let lens: Vec<usize> = steps.shapes.iter().map(|shape| shape.iter().product()).collect();
+        let mut lens: Vec<usize> =
+            steps.shapes.iter().map(|shape| shape.iter().product()).collect();
+        for (at, step) in steps.steps.iter().enumerate() {
+            let (Layer::Conv { number, .. }, Some(kept)) = (&step.layer, kept) else { continue };
+            let filters = kept.conv(*number).filters.map(|slot| &kept.slots()[slot]);
+            if let Some(KeptSlot { filters, .. }) = filters.filter(|filters| filters.compact) {
+                let [_, h, w] = steps.shapes[at + 1];
+                lens[at + 1] = filters.len() * h * w;
+            }
+        }
         let reads = |step: &Step<'_>| [Some(step.input), step.residual].into_iter().flatten();
         let read: Vec<Vec<usize>> =
             steps.steps.iter().map(|step| reads(step).map(|value| value.0).collect()).collect();
@@ -92,7 +102,7 @@ impl Program {
         let mut ops = Vec::with_capacity(steps.steps.len());
         for (at, step) in steps.steps.iter().enumerate() {
             ops.push(Op {
-                kind: Kind::new(isa, &step.layer, steps.shapes[step.input.0], plan)?,
+                kind: Kind::new(isa, &step.layer, steps.shapes[step.input.0], kept)?,
                 input: place(step.input.0),
                 residual: step.residual.map(|value| place(value.0)),
                 relu: step.relu,
@@ -242,13 +252,16 @@ impl Kind {
         isa: Isa,
         layer: &Layer<'_>,
         [channels, h, w]: [usize; 3],
-        plan: Option<&GatePlan>,
+        kept: Option<&Kept<'_>>,
     ) -> Result<Kind> {
         Ok(match layer {
             Layer::Conv { conv, bn, dims, number } => {
+                let slots = kept.map(|kept| kept.conv(*number)).unwrap_or_default();
+                let of = |slot: Option<usize>| Some(&kept?.slots()[slot?]);
                 let (weight, bias) = fold(conv, bn);
-                let conv = PreparedConv2d::new(isa, dims, &weight, Some(&bias))?;
-                Kind::Conv(conv.into(), plan.map(|plan| plan.convs()[*number]).unwrap_or_default())
+                let conv =
+                    prepare(isa, dims, (weight, bias), of(slots.filters), of(slots.channels))?;
+                Kind::Conv(conv.into(), slots)
             }
             Layer::GlobalAvgPool => Kind::GlobalAvgPool { channels, plane: h * w },
             Layer::Linear(linear) => {
@@ -277,6 +290,44 @@ fn fold(conv: &Conv2d, bn: &BatchNorm2d) -> (Vec<f32>, Vec<f32>) {
         *bias = (f64::from(*bias) - f64::from(mean.data()[filter]) * scale) as f32;
     }
     (weight, bias)
+}
+
+/// The convolution with what is kept of its filters and its channels; `None` is all.
+fn prepare(
+    isa: Isa,
+    dims: &Conv2dDims,
+    (mut weight, mut bias): (Vec<f32>, Vec<f32>),
+    filters: Option<&KeptSlot>,
+    channels: Option<&KeptSlot>,
+) -> Result<PreparedConv2d> {
+    let (taps, [h, w]) = (dims.taps(), dims.in_size());
+    // The choice for all, so that dropping some does not change a bit.
+    let algorithm = Algorithm::choose(dims);
+    let mut channels_len = dims.in_channels();
+    if let Some(KeptSlot { filters: channels, .. }) = channels {
+        let filters = weight.chunks_exact(channels_len * taps);
+        weight = filters.flat_map(|filter| gather(filter, taps, channels)).collect();
+        channels_len = channels.len();
+    }
+    if let Some(KeptSlot { filters, compact: true }) = filters {
+        weight = gather(&weight, channels_len * taps, filters);
+        bias = gather(&bias, 1, filters);
+    }
+    let [kh, kw] = dims.kernel();
+    let shape = [bias.len(), channels_len, kh, kw];
+    let dims = Conv2dDims::new([1, channels_len, h, w], shape, dims.stride(), dims.padding())?;
+    Ok(match filters {
+        Some(KeptSlot { filters, compact: false }) => {
+            PreparedConv2d::of_filters(isa, algorithm, &dims, filters, &weight, Some(&bias))?
+        }
+        _ => PreparedConv2d::with_algorithm(isa, algorithm, &dims, &weight, Some(&bias))?,
+    })
+}
+
+/// Numbers `kept` of the chunks of `len` values.
+fn gather(values: &[f32], len: usize, kept: &[u32]) -> Vec<f32> {
+    let chunk = |at: &u32| &values[*at as usize * len..(*at as usize + 1) * len];
+    kept.iter().flat_map(chunk).copied().collect()
 }
 
 fn convolve(

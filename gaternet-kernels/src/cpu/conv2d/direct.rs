@@ -110,7 +110,8 @@ impl Direct {
                         relu: sample.epilogue.relu,
                     };
                     for (slot, row) in rows.iter().map(|row| *row as usize).enumerate() {
-                        tile.weights[slot] = weight[row * plan.weight_row..].as_ptr();
+                        tile.weights[slot] =
+                            weight[sample.weight_row(row) * plan.weight_row..].as_ptr();
                         tile.targets[slot] = target.start().wrapping_add(row * sample.out_plane);
                         tile.biases[slot] = sample.epilogue.bias(row);
                         tile.residuals[slot] = sample.epilogue.residual(row, sample.out_plane);

@@ -161,7 +161,7 @@ impl Winograd {
                     target_element: sum_element,
                 };
                 for (slot, row) in rows.iter().enumerate() {
-                    args.weights[slot] = weights.row(*row as usize).as_ptr();
+                    args.weights[slot] = weights.row(sample.weight_row(*row as usize)).as_ptr();
                 }
                 // SAFETY: as above; a row's weights are n² runs of `channels` floats.
                 unsafe { products[rows.len() - 1](&args) };
