@@ -72,7 +72,7 @@ fn main() {
         let config = GatedResNetConfig::cifar(20, 10);
         let plain = ResNet::new(config.backbone, 0).expect("a valid configuration");
         let gated = GatedResNet::new(config, 0).expect("a valid configuration");
-        train_step(criterion, "plain", Model::Plain(plain));
+        train_step(criterion, "plain", Model::Plain(plain.into()));
         train_step(criterion, "gated", Model::Gated(gated.into()));
     });
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, SIDE};
+use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
-use gaternet::models::{Cost, Model};
+use gaternet::models::{Cost, InferencePlan, Model, PlanOptions};
 
 /// Means over the images of a test set.
 pub(crate) struct Evaluation {
@@ -19,7 +20,7 @@ pub(crate) struct Evaluation {
     pub(crate) cost: Cost,
 }
 
-/// Runs `model` on every image of `test` in evaluation mode: closed filters are not computed.
+/// Runs an inference plan of `model` on every image of `test`: closed filters are not computed.
 /// The batch size changes the speed, never the numbers beyond rounding.
 pub(crate) fn evaluate(
     model: &Model,
@@ -31,17 +32,19 @@ pub(crate) fn evaluate(
     let batch_size = batch_size.min(test.len());
     let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
     let loader = Loader::new(test.clone(), config)?;
+    let size = [SIDE, SIDE];
+    let mut plan = InferencePlan::new(model, PlanOptions { size, ..PlanOptions::default() })?;
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
     let mut macs = [0.0; 3];
     for batch in loader.epoch(0) {
         let batch = batch?;
-        let (logits, gates) = model.forward(&batch.images, &mut Ctx::eval())?;
+        let (logits, gates) = infer(model, &mut plan, &batch.images)?;
         correct_images += correct(&logits, &batch.labels);
         let images = batch.labels.len() as f64;
         loss += images * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
         open += images * gates.as_ref().map_or(1.0, |gates| gates.density());
-        let Cost { backbone, executed, gater } = model.cost([SIDE, SIDE], gates.as_ref());
+        let Cost { backbone, executed, gater } = model.cost(size, gates.as_ref());
         for (sum, macs) in macs.iter_mut().zip([backbone, executed, gater]) {
             *sum += images * macs;
         }
@@ -54,6 +57,31 @@ pub(crate) fn evaluate(
         gate_density: open / images,
         cost: Cost { backbone, executed, gater },
     })
+}
+
+/// Logits (N, classes) and gates of `images` (N, 3, H, W), by the plan of `model`.
+fn infer(
+    model: &Model,
+    plan: &mut InferencePlan,
+    images: &Tensor,
+) -> Result<(Tensor, Option<Gates>)> {
+    let batch = images.dims()[0];
+    let mut gates = vec![0.0; batch * plan.gate_count()];
+    plan.gates(images.data(), &mut gates)?;
+    if gates.iter().any(|gate| gate.is_nan()) {
+        // Training diverged. A plan refuses such gates; the model shows them in its logits.
+        return Ok(model.forward(images, &mut Ctx::eval())?);
+    }
+    let mut logits = vec![0.0; batch * plan.classes()];
+    plan.run_with_gates(images.data(), &gates, &mut logits)?;
+    let gates = match model {
+        Model::Plain(_) => None,
+        Model::Gated(model) => {
+            let values = Tensor::new(gates, [batch, plan.gate_count()])?;
+            Some(Gates::new(values, &model.plan().widths())?)
+        }
+    };
+    Ok((Tensor::new(logits, [batch, plan.classes()])?, gates))
 }
 
 /// Number of rows of `logits` (N, classes) whose largest entry is at the label.

@@ -85,7 +85,7 @@ impl Recipe {
                 let config = GatedResNetConfig { backbone, ..gated };
                 Model::Gated(GatedResNet::new(config, self.seed)?.into())
             }
-            None => Model::Plain(ResNet::new(backbone, self.seed)?),
+            None => Model::Plain(ResNet::new(backbone, self.seed)?.into()),
         })
     }
 

@@ -42,4 +42,4 @@ pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
 pub use gated_resnet::{GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
 pub use model::Model;
-pub use plan::{InferencePlan, PlanOptions};
+pub use plan::{Calibration, InferencePlan, PlanOptions};

@@ -18,7 +18,7 @@ use crate::gated_resnet::GatedResNet;
 #[derive(Debug, Clone)]
 pub enum Model {
     /// `model = resnet`.
-    Plain(ResNet),
+    Plain(Box<ResNet>),
     /// `model = gated_resnet`.
     Gated(Box<GatedResNet>),
 }
@@ -34,7 +34,8 @@ impl Model {
         let checkpoint = Checkpoint::load(path)?;
         match checkpoint.metadata.get("model").map(String::as_str) {
             Some("resnet") => {
-                restore(&checkpoint, |config| ResNet::new(config, 0)).map(Model::Plain)
+                let model = restore(&checkpoint, |config| ResNet::new(config, 0))?;
+                Ok(Model::Plain(Box::new(model)))
             }
             Some("gated_resnet") => {
                 let model = restore(&checkpoint, |config| GatedResNet::new(config, 0))?;

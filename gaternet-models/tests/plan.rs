@@ -4,7 +4,7 @@ mod common;
 
 use common::{BATCH, cases, gates, images, model, poison};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatePlacement, GatedResNet, InferencePlan, Model, PlanOptions};
+use gaternet_models::{Calibration, GatePlacement, GatedResNet, InferencePlan, Model, PlanOptions};
 
 fn plan(model: &GatedResNet, skip: bool) -> InferencePlan {
     InferencePlan::gated(model, PlanOptions { skip, ..PlanOptions::default() }).expect("it fits")
@@ -151,6 +151,60 @@ fn a_plan_keeps_the_weights_it_was_made_of() {
         parameter.update(|values| values.fill(0.0));
     }
     assert_eq!(run(&mut plan, &images, gates.values().data()), before);
+}
+
+#[test]
+fn filters_that_a_calibration_never_opened_are_gone() {
+    let images = images();
+    for case in cases() {
+        let model = model(case);
+        let gates = gates(&model, 2);
+        let mut calibration = Calibration::new(model.plan().gates());
+        // One image at a time, as of several batches.
+        for row in gates.values().data().chunks(model.plan().gates()) {
+            calibration.add(row).expect("as many gates");
+        }
+        // What an image gets that opens all.
+        let opened = calibration.opened();
+        let opened: Vec<_> = opened.iter().map(|opened| f32::from(u8::from(*opened))).collect();
+        let opened = opened.repeat(BATCH);
+        let all = vec![1.0; opened.len()];
+        for skip in [true, false] {
+            let options = PlanOptions { skip, ..PlanOptions::default() };
+            let mut whole = InferencePlan::gated(&model, options).expect("it fits");
+            let mut plan =
+                InferencePlan::calibrated(&model, options, &calibration).expect("it fits");
+            let what = format!("{case:?}, skip {skip}");
+            let gates = gates.values().data();
+            assert_eq!(run(&mut plan, &images, gates), run(&mut whole, &images, gates), "{what}");
+            let [got, want] = [run(&mut plan, &images, &all), run(&mut whole, &images, &opened)];
+            assert_eq!(got, want, "{what}: an image that opens what is gone");
+            let [less, bytes] = [plan.weight_bytes(), whole.weight_bytes()];
+            assert!(less < bytes, "{what}: {less} bytes of weights instead of {bytes}");
+        }
+    }
+}
+
+#[test]
+fn a_calibration_may_open_nothing_and_must_be_of_the_networks_gates() {
+    let images = images();
+    for case in cases() {
+        let model = model(case);
+        let nothing = Calibration::new(model.plan().gates());
+        let plan = InferencePlan::calibrated(&model, PlanOptions::default(), &nothing);
+        let gates = gates(&model, 0);
+        let want = run(&mut self::plan(&model, true), &images, gates.values().data());
+        let got = run(&mut plan.expect("it fits"), &images, gates.values().data());
+        assert_eq!(got, want, "{case:?}");
+    }
+    let model = model(GatePlacement::Hidden);
+    let mut calibration = Calibration::new(7);
+    let error = calibration.add(&[1.0; 8]).expect_err("no whole row").to_string();
+    assert!(error.contains("8 values for 7 gates"), "{error}");
+    calibration.add(&[1.0; 14]).expect("two images");
+    let plan = InferencePlan::calibrated(&model, PlanOptions::default(), &calibration);
+    let error = plan.err().expect("not its gates").to_string();
+    assert!(error.contains("7 for 336"), "{error}");
 }
 
 #[test]

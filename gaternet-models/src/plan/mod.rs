@@ -1,9 +1,13 @@
 //! Inference: a trained model as a fixed sequence of kernels.
 
+mod calibration;
+mod kept;
 mod layout;
 mod live;
 mod program;
 pub(crate) mod steps;
+#[cfg(test)]
+mod tests;
 
 use gaternet_core::gate::hard_gate;
 use gaternet_core::{Error, Result};
@@ -11,6 +15,8 @@ use gaternet_core::{Error, Result};
 use crate::backbone::resnet::ResNet;
 use crate::gated_resnet::GatedResNet;
 use crate::model::Model;
+pub use calibration::Calibration;
+use kept::Kept;
 use live::LiveLists;
 use program::Program;
 
@@ -19,8 +25,10 @@ const OP: &str = "inference plan";
 /// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
 /// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
 ///
-/// A batch with an image for every thread runs each image through the whole network on one thread, and
-/// allocates nothing once every thread has run one. In a smaller batch all threads share each convolution.
+/// A batch with an image for every thread runs each image through the whole network on one thread; in a
+/// smaller one all threads share each convolution. Nothing is allocated once every thread has done its share.
+/// A network whose weights, as they are laid out, take more than 32 MiB runs layer by layer over the batch,
+/// and needs memory for the activations of all its images.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
 /// [`Model::forward`]'s by rounding, and so may a gate whose pre-activation is about 0; they depend neither on
@@ -78,13 +86,33 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn gated(model: &GatedResNet, options: PlanOptions) -> Result<InferencePlan> {
+        InferencePlan::keeping(model, options, &Kept::new(model.plan(), None)?)
+    }
+
+    /// [`gated`](Self::gated) without the filters that no image of the calibration set opens: they have
+    /// no weights, nor have the channels that read them, and a gate that opens one counts as closed. An
+    /// image that opens none of them has the logits of the whole plan, bit for bit.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
+    pub fn calibrated(
+        model: &GatedResNet,
+        options: PlanOptions,
+        calibration: &Calibration,
+    ) -> Result<InferencePlan> {
+        InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(calibration))?)
+    }
+
+    fn keeping(
+        model: &GatedResNet,
+        options: PlanOptions,
+        kept: &Kept<'_>,
+    ) -> Result<InferencePlan> {
         let PlanOptions { size, skip } = options;
-        let backbone = Program::new(&model.backbone().steps(size)?, Some(model.plan()), !skip)?;
+        let backbone = Program::new(&model.backbone().steps(size)?, Some(kept), !skip)?;
         let gater = Program::new(&model.gater().steps(size)?, None, false)?;
-        Ok(InferencePlan {
-            backbone,
-            gating: Some(Gating { gater, gates: Vec::new(), live: LiveLists::new(model.plan()) }),
-        })
+        let gating = Gating { gater, gates: Vec::new(), live: LiveLists::new(kept) };
+        Ok(InferencePlan { backbone, gating: Some(gating) })
     }
 
     /// Logits (N, classes) of `images` (N, 3, H, W): gater, gates, backbone.
@@ -149,6 +177,13 @@ impl InferencePlan {
     #[must_use]
     pub fn classes(&self) -> usize {
         self.backbone.output_len()
+    }
+
+    /// Bytes of the weights as they are laid out for the kernels, gater included, without biases.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        let gater = self.gating.as_ref().map_or(0, |gating| gating.gater.weight_bytes());
+        self.backbone.weight_bytes() + gater
     }
 
     /// N of images (N, 3, H, W).

@@ -5,14 +5,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gaternet_core::nn::{BatchNorm2d, Conv2d};
 use gaternet_core::{Result, Tensor};
-use gaternet_kernels::cpu::conv2d::{Epilogue, Live, PreparedConv2d};
+use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, PreparedConv2d};
 use gaternet_kernels::cpu::{batch_norm, linear, pool};
-use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
+use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa, LinearDims, PlaneDims};
 use rayon::prelude::*;
 
+use super::kept::{Kept, KeptSlot};
 use super::layout::Layout;
 use super::steps::{Layer, Step, Steps};
-use crate::gate_plan::{ConvSlots, GatePlan};
+use crate::gate_plan::ConvSlots;
+
+/// Most bytes of weights that images stream one by one. More do not stay in a shared cache of usual size
+/// beside the activations, so every image would fetch them from memory.
+const CACHED_WEIGHTS: usize = 32 << 20;
 
 /// A network ready to run on images of one size.
 pub(super) struct Program {
@@ -24,6 +29,9 @@ pub(super) struct Program {
     output: Place,
     /// Compute closed filters and discard them.
     masks: bool,
+    /// Run each op over the whole batch before the next: weights are fetched once a batch, activations
+    /// leave the cores' caches.
+    pub(super) by_layer: bool,
     /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
     idle: Mutex<Vec<Arena>>,
 }
@@ -60,7 +68,7 @@ enum Kind {
 enum Samples {
     /// Number n of the batch, on this thread.
     One(usize),
-    /// This many, each op on all threads.
+    /// This many, each op on all threads: a sample on each, or if there are too few, each on all.
     All(usize),
 }
 
@@ -74,10 +82,19 @@ impl Samples {
 }
 
 impl Program {
-    /// Without a plan no filter has a gate.
-    pub(super) fn new(steps: &Steps<'_>, plan: Option<&GatePlan>, masks: bool) -> Result<Program> {
+    /// Without `kept` no filter has a gate.
+    pub(super) fn new(steps: &Steps<'_>, kept: Option<&Kept<'_>>, masks: bool) -> Result<Program> {
         let isa = Isa::current()?;
-        let lens: Vec<usize> = steps.shapes.iter().map(|shape| shape.iter().product()).collect();
+        let mut lens: Vec<usize> =
+            steps.shapes.iter().map(|shape| shape.iter().product()).collect();
+        for (at, step) in steps.steps.iter().enumerate() {
+            let (Layer::Conv { number, .. }, Some(kept)) = (&step.layer, kept) else { continue };
+            let filters = kept.conv(*number).filters.map(|slot| &kept.slots()[slot]);
+            if let Some(KeptSlot { filters, .. }) = filters.filter(|filters| filters.compact) {
+                let [_, h, w] = steps.shapes[at + 1];
+                lens[at + 1] = filters.len() * h * w;
+            }
+        }
         let reads = |step: &Step<'_>| [Some(step.input), step.residual].into_iter().flatten();
         let read: Vec<Vec<usize>> =
             steps.steps.iter().map(|step| reads(step).map(|value| value.0).collect()).collect();
@@ -86,7 +103,7 @@ impl Program {
         let mut ops = Vec::with_capacity(steps.steps.len());
         for (at, step) in steps.steps.iter().enumerate() {
             ops.push(Op {
-                kind: Kind::new(isa, &step.layer, steps.shapes[step.input.0], plan)?,
+                kind: Kind::new(isa, &step.layer, steps.shapes[step.input.0], kept)?,
                 input: place(step.input.0),
                 residual: step.residual.map(|value| place(value.0)),
                 relu: step.relu,
@@ -94,7 +111,21 @@ impl Program {
             });
         }
         let (input, output) = (place(0), place(steps.steps.len()));
-        Ok(Program { isa, ops, buffers, input, output, masks, idle: Mutex::default() })
+        let idle = Mutex::default();
+        let mut program =
+            Program { isa, ops, buffers, input, output, masks, by_layer: false, idle };
+        program.by_layer = program.weight_bytes() > CACHED_WEIGHTS;
+        Ok(program)
+    }
+
+    /// Bytes of the weights as they are laid out, without biases.
+    pub(super) fn weight_bytes(&self) -> usize {
+        let bytes = |op: &Op| match &op.kind {
+            Kind::Conv(conv, _) => conv.weight_bytes(),
+            Kind::BatchNorm { .. } | Kind::GlobalAvgPool { .. } => 0,
+            Kind::Linear { weight, .. } => size_of_val(weight.data()),
+        };
+        self.ops.iter().map(bytes).sum()
     }
 
     /// Floats of one sample, going in.
@@ -110,8 +141,9 @@ impl Program {
     /// `input` and `output` hold the same number of samples, `live` the lists of every slot of the plan
     /// for them.
     ///
-    /// With a sample for every thread, each runs through the whole network on one: its activations stay in
-    /// that core's cache. With fewer, each op uses all threads. The bits are the same.
+    /// With a sample for every thread and weights that stay cached, each runs through the whole network on
+    /// one: its activations stay in that core's cache. Otherwise each op uses all threads. The bits are the
+    /// same.
     pub(super) fn run(
         &self,
         live: &[ActiveFilters],
@@ -122,7 +154,7 @@ impl Program {
         if count == 0 {
             return Ok(());
         }
-        if count < rayon::current_num_threads() {
+        if self.by_layer || count < rayon::current_num_threads() {
             return self.pass(Samples::All(count), live, input, output);
         }
         let inputs = input.par_chunks_exact(self.input.len);
@@ -201,8 +233,12 @@ impl Program {
                 pool::global_avg_forward(self.isa, dims, input, output)?;
             }
             Kind::Linear { dims, weight, bias } => {
-                let dims = LinearDims { batch: count, ..*dims };
-                linear::forward(dims, input, weight.data(), Some(bias.data()), output)?;
+                // A product of one row may sum in another order than that of many: always one.
+                let inputs = input.par_chunks_exact(dims.in_features);
+                let outputs = output.par_chunks_exact_mut(dims.out_features);
+                inputs.zip(outputs).try_for_each(|(input, output)| {
+                    linear::forward(*dims, input, weight.data(), Some(bias.data()), output)
+                })?;
                 if op.relu {
                     output.iter_mut().for_each(|y| *y = relu(*y));
                 }
@@ -221,18 +257,18 @@ impl Kind {
         isa: Isa,
         layer: &Layer<'_>,
         [channels, h, w]: [usize; 3],
-        plan: Option<&GatePlan>,
+        kept: Option<&Kept<'_>>,
     ) -> Result<Kind> {
         Ok(match layer {
             Layer::Conv { conv, bn, dims, number } => {
-                let conv = match bn {
-                    Some(bn) => {
-                        let (weight, bias) = fold(conv, bn);
-                        PreparedConv2d::new(isa, dims, &weight, Some(&bias))?
-                    }
-                    None => PreparedConv2d::new(isa, dims, conv.weight().tensor().data(), None)?,
+                let slots = kept.map(|kept| kept.conv(*number)).unwrap_or_default();
+                let of = |slot: Option<usize>| Some(&kept?.slots()[slot?]);
+                let folded = match bn {
+                    Some(bn) => fold(conv, bn),
+                    None => (conv.weight().tensor().data().to_vec(), vec![0.0; conv.shape()[0]]),
                 };
-                Kind::Conv(conv.into(), plan.map(|plan| plan.convs()[*number]).unwrap_or_default())
+                let conv = prepare(isa, dims, folded, of(slots.filters), of(slots.channels))?;
+                Kind::Conv(conv.into(), slots)
             }
             Layer::BatchNorm(bn) => Kind::BatchNorm { norm: Norm::new(bn), plane: h * w },
             Layer::GlobalAvgPool => Kind::GlobalAvgPool { channels, plane: h * w },
@@ -300,6 +336,44 @@ fn fold(conv: &Conv2d, bn: &BatchNorm2d) -> (Vec<f32>, Vec<f32>) {
     (weight, bias)
 }
 
+/// The convolution with what is kept of its filters and its channels; `None` is all.
+fn prepare(
+    isa: Isa,
+    dims: &Conv2dDims,
+    (mut weight, mut bias): (Vec<f32>, Vec<f32>),
+    filters: Option<&KeptSlot>,
+    channels: Option<&KeptSlot>,
+) -> Result<PreparedConv2d> {
+    let (taps, [h, w]) = (dims.taps(), dims.in_size());
+    // The choice for all, so that dropping some does not change a bit.
+    let algorithm = Algorithm::choose(dims);
+    let mut channels_len = dims.in_channels();
+    if let Some(KeptSlot { filters: channels, .. }) = channels {
+        let filters = weight.chunks_exact(channels_len * taps);
+        weight = filters.flat_map(|filter| gather(filter, taps, channels)).collect();
+        channels_len = channels.len();
+    }
+    if let Some(KeptSlot { filters, compact: true }) = filters {
+        weight = gather(&weight, channels_len * taps, filters);
+        bias = gather(&bias, 1, filters);
+    }
+    let [kh, kw] = dims.kernel();
+    let shape = [bias.len(), channels_len, kh, kw];
+    let dims = Conv2dDims::new([1, channels_len, h, w], shape, dims.stride(), dims.padding())?;
+    Ok(match filters {
+        Some(KeptSlot { filters, compact: false }) => {
+            PreparedConv2d::of_filters(isa, algorithm, &dims, filters, &weight, Some(&bias))?
+        }
+        _ => PreparedConv2d::with_algorithm(isa, algorithm, &dims, &weight, Some(&bias))?,
+    })
+}
+
+/// Numbers `kept` of the chunks of `len` values.
+fn gather(values: &[f32], len: usize, kept: &[u32]) -> Vec<f32> {
+    let chunk = |at: &u32| &values[*at as usize * len..(*at as usize + 1) * len];
+    kept.iter().flat_map(chunk).copied().collect()
+}
+
 fn convolve(
     conv: &PreparedConv2d,
     samples: Samples,
@@ -321,24 +395,26 @@ fn convolve(
 
 /// `relu(gate · output + residual)`, where the gate of a filter is 1 if it is live, else 0.
 fn mask(samples: Samples, live: &ActiveFilters, epilogue: Epilogue<'_>, output: &mut [f32]) {
-    let plane = output.len() / (samples.count() * live.filters());
-    for (at, output) in output.chunks_exact_mut(plane).enumerate() {
-        let (sample, filter) = (at / live.filters(), at % live.filters());
+    let len = output.len() / samples.count();
+    output.par_chunks_exact_mut(len).enumerate().for_each(|(sample, output)| {
         let n = match samples {
             Samples::One(n) => n,
             Samples::All(_) => sample,
         };
-        if live.row(n).binary_search(&(filter as u32)).is_err() {
-            output.fill(0.0);
+        let plane = len / live.filters();
+        for (filter, output) in output.chunks_exact_mut(plane).enumerate() {
+            if live.row(n).binary_search(&(filter as u32)).is_err() {
+                output.fill(0.0);
+            }
+            if let Some(residual) = epilogue.residual {
+                let at = sample * len + filter * plane;
+                output.iter_mut().zip(&residual[at..]).for_each(|(y, r)| *y += r);
+            }
+            if epilogue.relu {
+                output.iter_mut().for_each(|y| *y = relu(*y));
+            }
         }
-        if let Some(residual) = epilogue.residual {
-            let residual = &residual[at * plane..(at + 1) * plane];
-            output.iter_mut().zip(residual).for_each(|(y, r)| *y += r);
-        }
-        if epilogue.relu {
-            output.iter_mut().for_each(|y| *y = relu(*y));
-        }
-    }
+    });
 }
 
 /// NaN passes through.

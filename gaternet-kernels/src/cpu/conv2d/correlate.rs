@@ -42,6 +42,8 @@ pub(super) struct Batch<'a> {
     pub(super) channels: usize,
     /// 0, 1, ...: as many as there are rows and channels.
     pub(super) every: &'a [u32],
+    /// Of each row, where its weights are among the rows of weights.
+    pub(super) weight_rows: &'a [u32],
     /// Live ones, `None` for all.
     pub(super) live_rows: Option<&'a ActiveFilters>,
     pub(super) live_channels: Option<&'a ActiveFilters>,
@@ -68,6 +70,7 @@ impl<'a> Batch<'a> {
             rows: dims.out_channels(),
             channels: dims.in_channels(),
             every,
+            weight_rows: every,
             live_rows: live.filters,
             live_channels: live.channels,
             source: input,
@@ -107,6 +110,7 @@ impl<'a> Batch<'a> {
         }
         let sample = |n: usize| Sample {
             rows: self.live_rows.map_or(&self.every[..self.rows], |active| active.row(n)),
+            weight_rows: self.weight_rows,
             channels: self
                 .live_channels
                 .map_or(&self.every[..self.channels], |active| active.row(n)),

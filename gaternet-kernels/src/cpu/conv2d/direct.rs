@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::plan::Plan;
 use super::sample::Sample;
-use super::tile::{MAX_ROWS, Tile, Tiles, even_ranges};
+use super::tile::{MAX_ROWS, Tile, Tiles, even_range, even_ranges};
 use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
@@ -44,11 +44,11 @@ impl Direct {
         let target = &SharedSlice::new(target);
         let rows = sample.rows.len();
         let most = rows.div_ceil(2 * rayon::current_num_threads()).max(MAX_ROWS);
+        let parts = rows.div_ceil(most);
         self.bordered(sample, |bordered| {
-            let parts: Vec<_> = even_ranges(rows, most).collect();
-            parts
-                .into_par_iter()
-                .for_each(|rows| self.rows(sample, weight, bordered, rows, target));
+            (0..parts).into_par_iter().for_each(|part| {
+                self.rows(sample, weight, bordered, even_range(rows, parts, part), target);
+            });
         });
     }
 
@@ -110,7 +110,8 @@ impl Direct {
                         relu: sample.epilogue.relu,
                     };
                     for (slot, row) in rows.iter().map(|row| *row as usize).enumerate() {
-                        tile.weights[slot] = weight[row * plan.weight_row..].as_ptr();
+                        tile.weights[slot] =
+                            weight[sample.weight_row(row) * plan.weight_row..].as_ptr();
                         tile.targets[slot] = target.start().wrapping_add(row * sample.out_plane);
                         tile.biases[slot] = sample.epilogue.bias(row);
                         tile.residuals[slot] = sample.epilogue.residual(row, sample.out_plane);

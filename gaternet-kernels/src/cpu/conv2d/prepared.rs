@@ -26,6 +26,8 @@ pub struct PreparedConv2d {
     form: Form,
     /// (F).
     bias: Option<Vec<f32>>,
+    /// (F): where the weights of each filter are, if not all have some.
+    weight_rows: Option<Vec<u32>>,
     /// 0, 1, ...: the list of all filters or channels.
     every: Vec<u32>,
 }
@@ -75,13 +77,75 @@ impl PreparedConv2d {
             ),
         };
         let (bias, every) = (bias.map(<[f32]>::to_vec), every(dims));
-        Ok(PreparedConv2d { dims: dims.with_batch(1)?, algorithm, form, bias, every })
+        let dims = dims.with_batch(1)?;
+        Ok(PreparedConv2d { dims, algorithm, form, bias, weight_rows: None, every })
+    }
+
+    /// [`with_algorithm`](Self::with_algorithm) that keeps the weights of some filters only, listed
+    /// ascending. Those of the others, bias included, count as zeros and take no memory.
+    ///
+    /// # Errors
+    /// Those of [`with_algorithm`](Self::with_algorithm), and if the list is not ascending or names a filter
+    /// that does not exist.
+    pub fn of_filters(
+        isa: Isa,
+        algorithm: Algorithm,
+        dims: &Conv2dDims,
+        filters: &[u32],
+        weight: &[f32],
+        bias: Option<&[f32]>,
+    ) -> Result<PreparedConv2d> {
+        check_len(OP, "weight", dims.weight_len(), weight.len())?;
+        check_list("filters", filters, dims.out_channels())?;
+        if filters.len() == dims.out_channels() {
+            return PreparedConv2d::with_algorithm(isa, algorithm, dims, weight, bias);
+        }
+        let filter_len = dims.in_channels() * dims.taps();
+        // The others share one row of zeros, the last.
+        let mut kept = Vec::with_capacity((filters.len() + 1) * filter_len);
+        let mut weight_rows = vec![filters.len() as u32; dims.out_channels()];
+        for (row, filter) in (0..).zip(filters.iter().map(|filter| *filter as usize)) {
+            kept.extend_from_slice(&weight[filter * filter_len..(filter + 1) * filter_len]);
+            weight_rows[filter] = row;
+        }
+        kept.resize(kept.len() + filter_len, 0.0);
+        let ([h, w], [kh, kw], channels) = (dims.in_size(), dims.kernel(), dims.in_channels());
+        let kept_dims = Conv2dDims::new(
+            [1, channels, h, w],
+            [filters.len() + 1, channels, kh, kw],
+            dims.stride(),
+            dims.padding(),
+        )?;
+        let all = PreparedConv2d::with_algorithm(isa, algorithm, &kept_dims, &kept, None)?;
+        let mut bias = bias.map(<[f32]>::to_vec);
+        if let Some(bias) = &mut bias {
+            check_len(OP, "bias", dims.out_channels(), bias.len())?;
+            let dropped = bias.iter_mut().zip(&weight_rows);
+            dropped.filter(|(_, row)| **row as usize == filters.len()).for_each(|(b, _)| *b = 0.0);
+        }
+        let weight_rows = Some(weight_rows);
+        Ok(PreparedConv2d {
+            dims: dims.with_batch(1)?,
+            bias,
+            weight_rows,
+            every: every(dims),
+            ..all
+        })
     }
 
     /// The algorithm it runs.
     #[must_use]
     pub fn algorithm(&self) -> Algorithm {
         self.algorithm
+    }
+
+    /// Bytes of the weights as the algorithm reads them: a pass reads those of live filters and channels.
+    #[must_use]
+    pub fn weight_bytes(&self) -> usize {
+        match &self.form {
+            Form::Direct(_, weight) => size_of_val(weight.as_slice()),
+            Form::Winograd(_, weights) => size_of_val(weights.data.as_slice()),
+        }
     }
 
     /// One sample on the calling thread, without allocation after its first call on that thread.
@@ -107,6 +171,7 @@ impl PreparedConv2d {
         }
         let sample = Sample {
             rows: self.list("filters", filters, dims.out_channels())?,
+            weight_rows: self.weight_rows(),
             channels: self.list("channels", channels, dims.in_channels())?,
             source: input,
             source_plane: dims.in_plane(),
@@ -143,6 +208,7 @@ impl PreparedConv2d {
             check_len(OP, "residual", dims.output_len(), residual.len())?;
         }
         let batch = Batch {
+            weight_rows: self.weight_rows(),
             bias: self.bias.as_deref(),
             residual: epilogue.residual,
             relu: epilogue.relu,
@@ -160,12 +226,12 @@ impl PreparedConv2d {
         count: usize,
     ) -> Result<&'a [u32]> {
         let Some(live) = live else { return Ok(&self.every[..count]) };
-        let ascending = live.windows(2).all(|pair| pair[0] < pair[1]);
-        if ascending && live.last().is_none_or(|last| (*last as usize) < count) {
-            return Ok(live);
-        }
-        let rule = "a live list must be ascending and below the number of filters or channels";
-        Err(KernelError::Dims { op: OP, rule, got: format!("{list} {live:?} of {count}") })
+        check_list(list, live, count)?;
+        Ok(live)
+    }
+
+    fn weight_rows(&self) -> &[u32] {
+        self.weight_rows.as_deref().unwrap_or(&self.every)
     }
 
     fn engine(&self) -> Engine<'_> {
@@ -173,5 +239,70 @@ impl PreparedConv2d {
             Form::Direct(direct, weight) => Engine::Direct(direct, weight),
             Form::Winograd(winograd, weights) => Engine::Winograd(winograd, weights),
         }
+    }
+}
+
+fn check_list(list: &'static str, numbers: &[u32], count: usize) -> Result<()> {
+    let ascending = numbers.windows(2).all(|pair| pair[0] < pair[1]);
+    if ascending && numbers.last().is_none_or(|last| (*last as usize) < count) {
+        return Ok(());
+    }
+    let rule = "a list must be ascending and below the number of filters or channels";
+    Err(KernelError::Dims { op: OP, rule, got: format!("{list} {numbers:?} of {count}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_without_weights_count_as_zeros() {
+        let dims = Conv2dDims::new([2, 3, 9, 7], [6, 3, 3, 3], [1; 2], [1; 2]).expect("valid");
+        let noise = |len: usize, step: usize| -> Vec<f32> {
+            (0..len).map(|i| (i * step % 31) as f32 / 15.0 - 1.0).collect()
+        };
+        let (weight, bias) = (noise(dims.weight_len(), 7), noise(6, 5));
+        let (input, residual) = (noise(dims.input_len(), 11), noise(dims.output_len(), 3));
+        let epilogue = Epilogue { residual: Some(&residual), relu: true };
+        for filters in [vec![], vec![1, 4], vec![0, 1, 2, 3, 4, 5]] {
+            let (mut zeroed, mut zeroed_bias) = (weight.clone(), bias.clone());
+            for dropped in (0..6).filter(|filter| !filters.contains(&(*filter as u32))) {
+                zeroed[dropped * 27..(dropped + 1) * 27].fill(0.0);
+                zeroed_bias[dropped] = 0.0;
+            }
+            for (isa, algorithm) in
+                Isa::available().into_iter().flat_map(|isa| Algorithm::ALL.map(|a| (isa, a)))
+            {
+                let what = format!("{isa:?}, {algorithm:?}, filters {filters:?}");
+                let output = |conv: &PreparedConv2d| {
+                    let mut output = vec![f32::NAN; dims.output_len()];
+                    conv.forward(2, Live::default(), &input, epilogue, &mut output).expect("fits");
+                    let (x, y) = (&input[..input.len() / 2], &mut output.clone()[..378]);
+                    let first = Epilogue { residual: Some(&residual[..378]), relu: true };
+                    conv.forward_sample(None, None, x, first, y).expect("fits");
+                    assert_eq!(y, &output[..378], "{what}: a sample alone");
+                    output
+                };
+                let bias = Some(bias.as_slice());
+                let some =
+                    PreparedConv2d::of_filters(isa, algorithm, &dims, &filters, &weight, bias);
+                let zeros = Some(zeroed_bias.as_slice());
+                let all = PreparedConv2d::with_algorithm(isa, algorithm, &dims, &zeroed, zeros);
+                let (some, all) = (some.expect("valid"), all.expect("valid"));
+                assert_eq!(output(&some), output(&all), "{what}");
+                let rows = (filters.len() + 1).min(6);
+                assert_eq!(some.weight_bytes() * 6, all.weight_bytes() * rows, "{what}");
+            }
+        }
+        let refused = PreparedConv2d::of_filters(
+            Isa::available()[0],
+            Algorithm::Direct,
+            &dims,
+            &[2, 6],
+            &weight,
+            None,
+        );
+        let error = refused.err().expect("there is no filter 6").to_string();
+        assert!(error.contains("filters [2, 6] of 6"), "{error}");
     }
 }

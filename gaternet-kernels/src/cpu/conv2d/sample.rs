@@ -3,6 +3,8 @@
 /// What is live, and what the live rows are computed from. Rows are filters or, going back, channels.
 pub(super) struct Sample<'a> {
     pub(super) rows: &'a [u32],
+    /// Of each row, live or not, where its weights are among the rows of weights.
+    pub(super) weight_rows: &'a [u32],
     pub(super) channels: &'a [u32],
     /// (channels, source plane).
     pub(super) source: &'a [f32],
@@ -23,6 +25,11 @@ pub(super) struct SampleEpilogue<'a> {
 }
 
 impl<'a> Sample<'a> {
+    /// The row of weights of an output row.
+    pub(super) fn weight_row(&self, row: usize) -> usize {
+        self.weight_rows[row] as usize
+    }
+
     pub(super) fn plane(&self, channel: usize) -> &'a [f32] {
         &self.source[channel * self.source_plane..(channel + 1) * self.source_plane]
     }

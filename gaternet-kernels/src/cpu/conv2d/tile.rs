@@ -90,7 +90,12 @@ pub(crate) fn even_ranges(
     max: usize,
 ) -> impl Iterator<Item = std::ops::Range<usize>> {
     let parts = total.div_ceil(max);
-    (0..parts).map(move |part| total * part / parts..total * (part + 1) / parts)
+    (0..parts).map(move |part| even_range(total, parts, part))
+}
+
+/// Number `part` of `parts` ranges that `0..total` is split into.
+pub(crate) fn even_range(total: usize, parts: usize, part: usize) -> std::ops::Range<usize> {
+    total * part / parts..total * (part + 1) / parts
 }
 
 macro_rules! tile_kernels {

@@ -19,7 +19,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::sample::Sample;
-use super::tile::even_ranges;
+use super::tile::{even_range, even_ranges};
 use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
@@ -62,7 +62,7 @@ impl Winograd {
     /// The live rows of a sample, on this thread.
     pub(super) fn sample(&self, sample: &Sample<'_>, weights: &Weights, target: &mut [f32]) {
         let target = &SharedSlice::new(target);
-        for blocks in self.groups(weights.channels, 1) {
+        for blocks in even_ranges(self.layout.blocks.len(), self.most_blocks(weights.channels, 1)) {
             self.group(sample, weights, blocks, 0..sample.rows.len(), target);
         }
     }
@@ -70,26 +70,25 @@ impl Winograd {
     /// The same on all threads.
     pub(super) fn split(&self, sample: &Sample<'_>, weights: &Weights, target: &mut [f32]) {
         let target = &SharedSlice::new(target);
-        let (threads, rows) = (rayon::current_num_threads(), sample.rows.len());
-        let groups: Vec<_> = self.groups(weights.channels, threads).collect();
+        let (blocks, rows) = (self.layout.blocks.len(), sample.rows.len());
+        let threads = rayon::current_num_threads();
+        let groups = blocks.div_ceil(self.most_blocks(weights.channels, threads));
         // Few tiles: their rows are shared out, and each thread transforms all pixels.
-        let most_rows = rows.div_ceil(threads.div_ceil(groups.len().max(1))).max(MAX_ROWS);
-        let tasks: Vec<_> = groups
-            .iter()
-            .flat_map(|blocks| even_ranges(rows, most_rows).map(|rows| (blocks.clone(), rows)))
-            .collect();
-        tasks.into_par_iter().for_each(|(blocks, rows)| {
+        let most_rows = rows.div_ceil(threads.div_ceil(groups.max(1))).max(MAX_ROWS);
+        let parts = rows.div_ceil(most_rows);
+        (0..groups * parts).into_par_iter().for_each(|task| {
+            let blocks = even_range(blocks, groups, task / parts);
+            let rows = even_range(rows, parts, task % parts);
             self.group(sample, weights, blocks, rows, target);
         });
     }
 
-    /// Vectors of tiles to work on together: as many as the registers and the cache take, in at least
+    /// Most vectors of tiles to work on together: what the registers and the cache take, in at least
     /// `least` groups if there are so many.
-    fn groups(&self, channels: usize, least: usize) -> impl Iterator<Item = Range<usize>> {
-        let blocks = self.layout.blocks.len();
+    fn most_blocks(&self, channels: usize, least: usize) -> usize {
         let vector = self.layout.elements() * channels * self.kernels.lanes;
         let most = (CACHED / vector.max(1)).clamp(1, self.kernels.products.len());
-        even_ranges(blocks, most.min(blocks / least).max(1))
+        most.min(self.layout.blocks.len() / least).max(1)
     }
 
     /// The tiles of `blocks` for some of the sample's live rows.
@@ -162,7 +161,7 @@ impl Winograd {
                     target_element: sum_element,
                 };
                 for (slot, row) in rows.iter().enumerate() {
-                    args.weights[slot] = weights.row(*row as usize).as_ptr();
+                    args.weights[slot] = weights.row(sample.weight_row(*row as usize)).as_ptr();
                 }
                 // SAFETY: as above; a row's weights are n² runs of `channels` floats.
                 unsafe { products[rows.len() - 1](&args) };

@@ -12,7 +12,7 @@ const LANES: usize = 16;
 /// (n², rows, channels).
 #[derive(Debug)]
 pub(in super::super) struct Weights {
-    pub(super) data: Vec<f32>,
+    pub(in super::super) data: Vec<f32>,
     pub(super) channels: usize,
     /// Floats from one element to the next.
     pub(super) element: usize,

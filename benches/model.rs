@@ -1,0 +1,51 @@
+//! Inference of whole networks on 32x32 images: the plain backbone, and the gated network with its closed
+//! filters computed (masked) or not (skipped). Gates on every hidden filter and residual output, half open.
+//!
+//! `cargo bench --bench model`; throughput counts images. Also prints the MACs of an image.
+
+mod common;
+#[path = "../examples/common/names.rs"]
+mod names;
+#[path = "../examples/model_throughput/network.rs"]
+mod network;
+
+use std::time::Duration;
+
+use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use gaternet::models::GatedResNetConfig;
+
+use crate::names::{ModelName, PlacementName};
+use crate::network::{Gating, Network};
+
+const DENSITY: f64 = 0.5;
+
+fn main() {
+    common::run(|criterion| {
+        for model in [ModelName::Resnet20, ModelName::Resnet56, ModelName::Resnet110] {
+            let config = GatedResNetConfig {
+                placement: PlacementName::All.into(),
+                ..GatedResNetConfig::new(model.config(10))
+            };
+            let network = Network::new(config).expect("a valid configuration");
+            for batch in [1, 64] {
+                inference(criterion, model, &network, batch);
+            }
+        }
+    });
+}
+
+fn inference(criterion: &mut Criterion, model: ModelName, network: &Network, batch: usize) {
+    let batches = network.draw(batch, DENSITY).expect("it fits");
+    let mut group = criterion.benchmark_group(format!("inference {model} batch {batch}"));
+    group.throughput(Throughput::Elements((batches.len() * batch) as u64));
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    group.sample_size(10).sampling_mode(SamplingMode::Flat);
+    for gating in [Gating::Dense, Gating::Masked, Gating::Skipped] {
+        let macs = network.macs_ratio(gating, &batches).expect("the gates fit");
+        println!("{model} {gating}: {macs:.2}x the MACs of the plain backbone");
+        let mut round = network.round(gating, &batches).expect("it fits");
+        group.bench_function(BenchmarkId::from_parameter(gating), |bencher| {
+            bencher.iter(|| round().expect("the images fit the model"));
+        });
+    }
+}

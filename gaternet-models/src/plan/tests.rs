@@ -1,0 +1,51 @@
+//! What only the inside of a plan shows.
+
+use gaternet_core::{Ctx, Tensor};
+
+use super::{InferencePlan, PlanOptions};
+use crate::{GatePlacement, GatedResNet, GatedResNetConfig};
+
+const BATCH: usize = 5;
+
+fn model(placement: GatePlacement) -> GatedResNet {
+    let config = GatedResNetConfig { placement, gater_depth: 8, ..GatedResNetConfig::cifar(8, 10) };
+    GatedResNet::new(config, 1).expect("valid")
+}
+
+fn images() -> Tensor {
+    Tensor::randn([BATCH, 3, 32, 32], 1.0, Ctx::train(2).rng()).expect("small")
+}
+
+#[test]
+fn layer_by_layer_and_image_by_image_have_the_same_bits() {
+    let (model, images) = (model(GatePlacement::All), images());
+    for skip in [true, false] {
+        let options = PlanOptions { skip, ..PlanOptions::default() };
+        let mut plan = InferencePlan::gated(&model, options).expect("it fits");
+        let gates: Vec<_> = (0..BATCH * plan.gate_count())
+            .map(|i| f32::from(u8::from(i % 3 != 0 && i % 7 != 2)))
+            .collect();
+        let mut logits = |by_layer: bool| {
+            plan.backbone.by_layer = by_layer;
+            let mut logits = vec![f32::NAN; BATCH * plan.classes()];
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
+            pool.install(|| plan.run_with_gates(images.data(), &gates, &mut logits))
+                .expect("they fit");
+            logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(logits(true), logits(false), "skip {skip}");
+    }
+}
+
+#[test]
+fn a_network_of_more_weights_than_caches_hold_runs_layer_by_layer() {
+    let runs_by_layer = |depth| {
+        let model = GatedResNet::new(GatedResNetConfig::cifar(depth, 10), 0).expect("valid");
+        let plan = InferencePlan::plain(model.backbone(), PlanOptions::default()).expect("it fits");
+        (plan.backbone.by_layer, plan.weight_bytes())
+    };
+    let (by_layer, bytes) = runs_by_layer(20);
+    assert!(!by_layer, "{bytes} bytes of weights");
+    let (by_layer, bytes) = runs_by_layer(302);
+    assert!(by_layer, "{bytes} bytes of weights");
+}
