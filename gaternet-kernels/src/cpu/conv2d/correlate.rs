@@ -16,7 +16,7 @@ pub(super) enum Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// All output planes of a sample, on this thread. `all` lists every row where `sample.rows` does.
+    /// All output planes of a sample, on this thread.
     pub(super) fn sample(&self, sample: &Sample<'_>, target: &mut [f32]) {
         fill_dead(sample, target);
         match self {
