@@ -1,6 +1,6 @@
 //! A backbone's convolutions as data: what placement and cost need to know of them.
 
-use gaternet_core::nn::Conv2d;
+use gaternet_core::nn::{Conv2d, scoped};
 
 /// One convolution of a backbone, as [`GatePlan`](crate::GatePlan) and [`Cost`](crate::Cost) see it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,4 +54,26 @@ impl ConvSpec {
         let sides = self.kernel.iter().chain(&self.out_size);
         sides.fold(self.out_channels as u64 * self.in_channels as u64, |macs, n| macs * *n as u64)
     }
+}
+
+/// The convolutions of a residual unit of two, its shortcut's last, and the size of its output. `name` and
+/// `size` are of the unit and its input; a shortcut comes with its name in the unit.
+pub(crate) fn unit_convs(
+    name: &str,
+    size: [usize; 2],
+    stride: usize,
+    [conv1, conv2]: [&Conv2d; 2],
+    shortcut: Option<(&str, &Conv2d)>,
+) -> (Vec<ConvSpec>, [usize; 2]) {
+    let out_size = size.map(|side| side.div_ceil(stride));
+    let spec = |layer: &str, conv: &Conv2d, role, reads: Option<&str>| {
+        let reads = reads.map(|layer| scoped(name, layer));
+        ConvSpec::new(scoped(name, layer), conv, out_size, role, reads)
+    };
+    let mut convs = vec![
+        spec("conv1", conv1, ConvRole::Hidden, None),
+        spec("conv2", conv2, ConvRole::ResidualOutput, Some("conv1")),
+    ];
+    convs.extend(shortcut.map(|(layer, conv)| spec(layer, conv, ConvRole::Shortcut, None)));
+    (convs, out_size)
 }

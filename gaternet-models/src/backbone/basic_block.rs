@@ -6,8 +6,7 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 
 use super::gating::{ConvGating, Gating};
-use super::pre_act_block::unit_convs;
-use crate::conv_spec::ConvSpec;
+use crate::conv_spec::{ConvSpec, unit_convs};
 use crate::plan::steps::{Steps, Value};
 
 /// `relu(output gate · bn2(conv2(hidden gate · relu(bn1(conv1(x))))) + shortcut(x))`, where a filter

@@ -6,7 +6,7 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 
 use super::gating::{ConvGating, Gating};
-use crate::conv_spec::{ConvRole, ConvSpec};
+use crate::conv_spec::{ConvSpec, unit_convs};
 use crate::plan::steps::{Steps, Value};
 
 /// `output gate · conv2(hidden gate · relu(bn2(conv1(h)))) + shortcut` with `h = relu(bn1(x))`, where a
@@ -95,27 +95,6 @@ impl PreActBlock {
 
 fn gated(x: Tensor, gates: Option<Tensor>) -> Result<Tensor> {
     gates.map_or(Ok(x.clone()), |gates| ops::gate(&x, &gates))
-}
-
-/// The convolutions of a unit of two, and the size of its output.
-pub(super) fn unit_convs(
-    name: &str,
-    size: [usize; 2],
-    stride: usize,
-    [conv1, conv2]: [&Conv2d; 2],
-    shortcut: Option<(&str, &Conv2d)>,
-) -> (Vec<ConvSpec>, [usize; 2]) {
-    let out_size = size.map(|side| side.div_ceil(stride));
-    let spec = |layer: &str, conv: &Conv2d, role, reads: Option<&str>| {
-        let reads = reads.map(|layer| scoped(name, layer));
-        ConvSpec::new(scoped(name, layer), conv, out_size, role, reads)
-    };
-    let mut convs = vec![
-        spec("conv1", conv1, ConvRole::Hidden, None),
-        spec("conv2", conv2, ConvRole::ResidualOutput, Some("conv1")),
-    ];
-    convs.extend(shortcut.map(|(layer, conv)| spec(layer, conv, ConvRole::Shortcut, None)));
-    (convs, out_size)
 }
 
 impl Module for PreActBlock {
