@@ -94,7 +94,10 @@ impl PreActBlock {
 }
 
 fn gated(x: Tensor, gates: Option<Tensor>) -> Result<Tensor> {
-    gates.map_or(Ok(x.clone()), |gates| ops::gate(&x, &gates))
+    match gates {
+        Some(gates) => ops::gate(&x, &gates),
+        None => Ok(x),
+    }
 }
 
 impl Module for PreActBlock {

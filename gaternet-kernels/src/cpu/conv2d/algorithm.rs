@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::winograd;
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result};
 
@@ -37,8 +38,7 @@ impl Algorithm {
         let cost = |algorithm: &Algorithm| match algorithm.tile() {
             None => 9 * 3 * (height * (width + 1)).div_ceil(LANES),
             Some(m) => {
-                // As laid out: columns of tiles in whole groups of eight pixels.
-                let tiles = height.div_ceil(m) * width.div_ceil(m).next_multiple_of(8 / m);
+                let tiles: usize = winograd::grid(m, dims.out_size()).iter().product();
                 (m + 2) * (m + 2) * 4 * tiles.div_ceil(LANES)
             }
         };

@@ -164,11 +164,7 @@ impl PreparedConv2d {
         output: &mut [f32],
     ) -> Result<()> {
         let dims = &self.dims;
-        check_len(OP, "input", dims.input_len(), input.len())?;
-        check_len(OP, "output", dims.output_len(), output.len())?;
-        if let Some(residual) = epilogue.residual {
-            check_len(OP, "residual", dims.output_len(), residual.len())?;
-        }
+        check_lens(dims, input, epilogue, output)?;
         let sample = Sample {
             rows: self.list("filters", filters, dims.out_channels())?,
             weight_rows: self.weight_rows(),
@@ -202,11 +198,7 @@ impl PreparedConv2d {
     ) -> Result<()> {
         let dims = self.dims.with_batch(batch)?;
         live.check(OP, &dims)?;
-        check_len(OP, "input", dims.input_len(), input.len())?;
-        check_len(OP, "output", dims.output_len(), output.len())?;
-        if let Some(residual) = epilogue.residual {
-            check_len(OP, "residual", dims.output_len(), residual.len())?;
-        }
+        check_lens(&dims, input, epilogue, output)?;
         let batch = Batch {
             weight_rows: self.weight_rows(),
             bias: self.bias.as_deref(),
@@ -240,6 +232,20 @@ impl PreparedConv2d {
             Form::Winograd(winograd, weights) => Engine::Winograd(winograd, weights),
         }
     }
+}
+
+fn check_lens(
+    dims: &Conv2dDims,
+    input: &[f32],
+    epilogue: Epilogue<'_>,
+    output: &[f32],
+) -> Result<()> {
+    check_len(OP, "input", dims.input_len(), input.len())?;
+    check_len(OP, "output", dims.output_len(), output.len())?;
+    if let Some(residual) = epilogue.residual {
+        check_len(OP, "residual", dims.output_len(), residual.len())?;
+    }
+    Ok(())
 }
 
 fn check_list(list: &'static str, numbers: &[u32], count: usize) -> Result<()> {

@@ -44,6 +44,11 @@ pub(super) struct Layout {
     pub(super) blocks: Vec<Block>,
 }
 
+/// Rows and columns of tiles. Columns are filled up so that eight pixels never leave their row.
+pub(in super::super) fn grid(tile: usize, out_size: [usize; 2]) -> [usize; 2] {
+    [out_size[0].div_ceil(tile), out_size[1].div_ceil(tile).next_multiple_of(8 / tile)]
+}
+
 impl Layout {
     /// For a map of `in_size` with `front` zeros before its first row and column, and as many as it
     /// takes after the last.
@@ -54,9 +59,7 @@ impl Layout {
         front: [usize; 2],
         out_size: [usize; 2],
     ) -> Layout {
-        // Columns of tiles are filled up so that eight pixels never leave their row.
-        let rows = out_size[0].div_ceil(tile);
-        let columns = out_size[1].div_ceil(tile).next_multiple_of(8 / tile);
+        let [rows, columns] = grid(tile, out_size);
         let row_stride = columns * tile + 2;
         let block = |first: usize| {
             let mut block = Block {

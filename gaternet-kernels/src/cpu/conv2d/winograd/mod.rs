@@ -26,6 +26,7 @@ use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 use kernels::{Input, Kernels, MAX_ROWS, Output, Products, Rows};
 use layout::Layout;
+pub(super) use layout::grid;
 pub(super) use weights::Weights;
 
 // The points of m = 4 are 0, ±A, ±B and infinity. A = 1/√2, B = √2 round less than the usual 1 and 2.
