@@ -76,9 +76,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FACTOR")]
     pub(crate) weight_decay: Option<f32>,
 
-    /// Training images are shifted by up to this many pixels, black coming in from the border
+    /// Training images are shifted by up to this many pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 4)]
     pub(crate) crop_padding: usize,
+
+    /// What comes in from the border of a shifted image
+    #[arg(long, value_enum, default_value = "constant")]
+    pub(crate) padding_mode: PaddingName,
 
     /// How the learning rate changes from step to step
     #[arg(long, value_enum, default_value = "one-cycle")]
@@ -127,6 +131,21 @@ pub(crate) enum ScheduleName {
     Cosine,
     /// Up over the first 3/10 of the steps, then down to almost 0: for few epochs
     OneCycle,
+}
+
+/// What lies beyond the border of an image.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PaddingName {
+    /// Black
+    Constant,
+    /// The image itself, mirrored
+    Reflect,
+}
+
+impl fmt::Display for PaddingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        name_of(self, f)
+    }
 }
 
 impl fmt::Display for ScheduleName {

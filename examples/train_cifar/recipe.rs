@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
-use gaternet::core::data::{Augment, LoaderConfig};
+use gaternet::core::data::{Augment, LoaderConfig, PaddingMode};
 use gaternet::core::optim::{Decay, Schedule, SgdConfig};
 use gaternet::models::{GatedResNet, GatedResNetConfig, Model, ResNet};
 
-use crate::args::{Args, ScheduleName};
+use crate::args::{Args, PaddingName, ScheduleName};
 use crate::names::ModelName;
 
 /// A complete, checked description of a training run; only the data is missing.
@@ -22,6 +22,7 @@ pub(crate) struct Recipe {
     pub(crate) schedule: Schedule,
     pub(crate) weight_decay: f32,
     pub(crate) crop_padding: usize,
+    pub(crate) padding_mode: PaddingName,
     pub(crate) seed: u64,
 }
 
@@ -68,6 +69,7 @@ impl Recipe {
             schedule: schedule(schedule_name, lr),
             weight_decay,
             crop_padding: args.crop_padding,
+            padding_mode: args.padding_mode,
             seed: args.seed,
         };
         recipe.schedule.validate()?;
@@ -91,7 +93,11 @@ impl Recipe {
 
     pub(crate) fn loader(&self) -> LoaderConfig {
         let (batch_size, seed) = (self.batch_size, self.seed);
-        let augment = Augment { crop_padding: self.crop_padding, ..Augment::train() };
+        let padding_mode = match self.padding_mode {
+            PaddingName::Constant => PaddingMode::Constant,
+            PaddingName::Reflect => PaddingMode::Reflect,
+        };
+        let augment = Augment { crop_padding: self.crop_padding, padding_mode, ..Augment::train() };
         LoaderConfig { batch_size, shuffle: true, seed, augment }
     }
 
@@ -105,6 +111,7 @@ impl Recipe {
             ("batch_size", self.batch_size.to_string()),
             ("crop_padding", self.crop_padding.to_string()),
             ("epochs", self.epochs.to_string()),
+            ("padding_mode", self.padding_mode.to_string()),
             ("learning_rate", self.schedule.peak.to_string()),
             ("schedule", self.schedule_name.to_string()),
             ("seed", self.seed.to_string()),

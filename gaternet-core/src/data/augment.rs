@@ -13,22 +13,47 @@ const IMAGES_PER_TASK: usize = 16;
 
 /// What is done to an image on its way to the model:
 ///
-/// 1. pad by `crop_padding` black (0) pixels on each side and crop 32x32 at a random place,
+/// 1. pad by `crop_padding` pixels of `padding_mode` on each side and crop 32x32 at a random place,
 /// 2. with `flip`, mirror left and right with probability 1/2,
 /// 3. normalise: `(x / 255 - mean) / std` per channel.
 ///
-/// The same order as torchvision's `RandomCrop(32, padding)`, `RandomHorizontalFlip()`, `ToTensor()`,
-/// `Normalize(mean, std)`.
+/// The same order as torchvision's `RandomCrop(32, padding, padding_mode)`, `RandomHorizontalFlip()`,
+/// `ToTensor()`, `Normalize(mean, std)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Augment {
     /// Pixels of padding before the crop, below 32; 0 for no crop.
     pub crop_padding: usize,
+    /// What the padding shows.
+    pub padding_mode: PaddingMode,
     /// Whether to mirror half of the images.
     pub flip: bool,
     /// Mean of each channel, on a scale of 0 to 1.
     pub mean: [f32; CHANNELS],
     /// Standard deviation of each channel, on a scale of 0 to 1.
     pub std: [f32; CHANNELS],
+}
+
+/// What lies beyond the border of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PaddingMode {
+    /// Black (0), as is usual on CIFAR.
+    #[default]
+    Constant,
+    /// The image mirrored at its outermost pixels, which are not repeated: no edge that is not in the
+    /// picture.
+    Reflect,
+}
+
+impl PaddingMode {
+    /// Where the pixel at `position` of a row or column of the padded image comes from.
+    fn source(self, position: isize) -> Option<usize> {
+        let last = SIDE as isize - 1;
+        let inside = match self {
+            PaddingMode::Constant => position,
+            PaddingMode::Reflect => last - (last - position.abs()).abs(),
+        };
+        usize::try_from(inside).ok().filter(|&inside| inside < SIDE)
+    }
 }
 
 impl Augment {
@@ -43,6 +68,7 @@ impl Augment {
     pub fn eval() -> Augment {
         Augment {
             crop_padding: 0,
+            padding_mode: PaddingMode::Constant,
             flip: false,
             mean: [0.4914, 0.4822, 0.4465],
             std: [0.2470, 0.2435, 0.2616],
@@ -103,7 +129,7 @@ impl Augment {
         let planes = image.chunks_exact(SIDE * SIDE).zip(out.chunks_exact_mut(SIDE * SIDE));
         for ((plane, out), (&mean, &std)) in planes.zip(normalisation) {
             for (y, out) in out.chunks_exact_mut(SIDE).enumerate() {
-                let row = crop.row(plane, y);
+                let row = crop.row(self.padding_mode, plane, y);
                 for (out, pixel) in out.iter_mut().zip(row) {
                     *out = (f32::from(pixel) / 255.0 - mean) / std;
                 }
@@ -129,15 +155,12 @@ impl Crop {
     }
 
     /// Row `y` of the cropped (and mirrored) plane.
-    fn row(self, plane: &[u8], y: usize) -> [u8; SIDE] {
+    fn row(self, mode: PaddingMode, plane: &[u8], y: usize) -> [u8; SIDE] {
         let mut row = [0; SIDE];
-        let source = y.checked_add_signed(self.down).filter(|&y| y < SIDE);
-        if let Some(source) = source.map(|y| &plane[y * SIDE..][..SIDE]) {
-            let skip = self.right.unsigned_abs();
-            if self.right < 0 {
-                row[skip..].copy_from_slice(&source[..SIDE - skip]);
-            } else {
-                row[..SIDE - skip].copy_from_slice(&source[skip..]);
+        if let Some(source) = mode.source(y as isize + self.down) {
+            let source = &plane[source * SIDE..][..SIDE];
+            for (x, pixel) in row.iter_mut().enumerate() {
+                *pixel = mode.source(x as isize + self.right).map_or(0, |x| source[x]);
             }
         }
         if self.flip {
@@ -178,34 +201,53 @@ mod tests {
     }
 
     #[test]
-    fn crops_show_every_offset_and_black_borders_and_flips_half() {
+    fn crops_show_every_offset_and_flips_half_and_borders_are_those_of_the_mode() {
         let data = dataset();
-        let augment = Augment { crop_padding: 2, flip: true, ..raw() };
-        let all: Vec<_> = (0..data.len()).collect();
-        let batch = augment.batch(&data, &all, 1, 0).expect("batch");
-        let mut seen = std::collections::BTreeMap::new();
-        for (i, out) in batch.data().chunks(IMAGE_LEN).enumerate() {
-            let image = data.image(i).expect("image");
-            // The specification, pixel by pixel, for each of the 5 · 5 · 2 possible draws.
-            let matches = |down: isize, right: isize, flip: bool| {
-                out.iter().enumerate().all(|(at, &got)| {
-                    let (c, y, x) = (at / 1024, at / 32 % 32, at % 32);
-                    let x = if flip { 31 - x } else { x };
-                    let (y, x) = (y as isize + down, x as isize + right);
-                    let inside = (0..32).contains(&y) && (0..32).contains(&x);
-                    let want = if inside { image[c * 1024 + (y * 32 + x) as usize] } else { 0 };
-                    (got - f32::from(want)).abs() < 1e-3
-                })
-            };
-            let draws = (-2..=2).flat_map(|d| (-2..=2).map(move |r| (d, r)));
-            let draws = draws.flat_map(|(d, r)| [(d, r, false), (d, r, true)]);
-            let found: Vec<_> = draws.filter(|&(d, r, f)| matches(d, r, f)).collect();
-            assert_eq!(found.len(), 1, "image {i} is not one crop of its source");
-            *seen.entry(found[0]).or_insert(0) += 1;
+        for padding_mode in [PaddingMode::Constant, PaddingMode::Reflect] {
+            let augment = Augment { crop_padding: 2, padding_mode, flip: true, ..raw() };
+            let all: Vec<_> = (0..data.len()).collect();
+            let batch = augment.batch(&data, &all, 1, 0).expect("batch");
+            let mut seen = std::collections::BTreeMap::new();
+            for (i, out) in batch.data().chunks(IMAGE_LEN).enumerate() {
+                let image = data.image(i).expect("image");
+                let draws = (-2..=2).flat_map(|d| (-2..=2).map(move |r| (d, r)));
+                let draws = draws.flat_map(|(d, r)| [(d, r, false), (d, r, true)]);
+                let found: Vec<_> =
+                    draws.filter(|&draw| shows(out, image, draw, padding_mode)).collect();
+                assert_eq!(
+                    found.len(),
+                    1,
+                    "{padding_mode:?}: image {i} is not one crop of its source"
+                );
+                *seen.entry(found[0]).or_insert(0) += 1;
+            }
+            assert_eq!(seen.len(), 50, "{seen:?}");
+            let flipped: i32 = seen.iter().filter(|(draw, _)| draw.2).map(|(_, n)| n).sum();
+            assert!((450..=550).contains(&flipped), "{flipped} of 1000 flipped");
         }
-        assert_eq!(seen.len(), 50, "{seen:?}");
-        let flipped: i32 = seen.iter().filter(|(draw, _)| draw.2).map(|(_, n)| n).sum();
-        assert!((450..=550).contains(&flipped), "{flipped} of 1000 flipped");
+    }
+
+    /// The specification of one draw, pixel by pixel.
+    fn shows(
+        out: &[f32],
+        image: &[u8],
+        (down, right, flip): (isize, isize, bool),
+        mode: PaddingMode,
+    ) -> bool {
+        let beyond = |at: isize| match mode {
+            _ if (0..32).contains(&at) => Some(at),
+            PaddingMode::Constant => None,
+            // numpy.pad(..., mode="reflect")
+            PaddingMode::Reflect if at < 0 => Some(-at),
+            PaddingMode::Reflect => Some(62 - at),
+        };
+        out.iter().enumerate().all(|(at, &got)| {
+            let (c, y, x) = (at / 1024, at / 32 % 32, at % 32);
+            let x = if flip { 31 - x } else { x };
+            let from = beyond(y as isize + down).zip(beyond(x as isize + right));
+            let want = from.map_or(0, |(y, x)| image[c * 1024 + (y * 32 + x) as usize]);
+            (got - f32::from(want)).abs() < 1e-3
+        })
     }
 
     #[test]

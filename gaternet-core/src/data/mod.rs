@@ -13,7 +13,7 @@ mod loader;
 mod shapes;
 mod synthetic;
 
-pub use augment::Augment;
+pub use augment::{Augment, PaddingMode};
 pub use cifar::Cifar;
 pub use dataset::{CHANNELS, Dataset, IMAGE_LEN, SIDE};
 pub use loader::{Batch, Batches, Loader, LoaderConfig};
