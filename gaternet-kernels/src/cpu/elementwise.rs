@@ -33,6 +33,18 @@ pub fn add_assign(isa: Isa, a: &mut [f32], b: &[f32]) -> Result<()> {
     Ok(())
 }
 
+/// `y[i] = Σ_p parts[p, i]` of `parts` (P, `y.len()`), in the order of the parts.
+pub(crate) fn sum_parts(isa: Isa, parts: &[f32], y: &mut [f32]) {
+    let len = y.len();
+    for_runs(y, 1, (parts.len() / len.max(1)).max(1), |range, y| {
+        y.fill(0.0);
+        for part in parts.chunks_exact(len) {
+            let part = &part[range.clone()];
+            dispatch!(isa, accumulate(y: &mut [f32], part: &[f32]));
+        }
+    });
+}
+
 /// `y = a·b`.
 ///
 /// # Errors
@@ -125,6 +137,9 @@ mod tests {
                 let mut y = a.clone();
                 add_assign(isa, &mut y, &b).expect("equally long");
                 assert_close((isa, "add_assign"), &y, &zip(|a, b| a + b), 1e-6);
+                let parts = [a.as_slice(), &b, &a].concat();
+                sum_parts(isa, &parts, &mut y);
+                assert_close((isa, "sum_parts"), &y, &zip(|a, b| a + b + a), 1e-6);
                 assert_close("sum", &[sum(&a)], &[widen(&a).iter().sum()], 1e-9);
             }
         }

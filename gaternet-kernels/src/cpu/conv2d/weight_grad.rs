@@ -14,6 +14,7 @@ use rayon::prelude::*;
 use super::Live;
 use super::channel_last::{Bordered, channel_last};
 use super::tile::even_ranges;
+use crate::cpu::elementwise::sum_parts;
 use crate::cpu::isa::{Isa, Level};
 use crate::cpu::scratch::with_scratch;
 use crate::dims::Conv2dDims;
@@ -46,14 +47,17 @@ pub(super) fn run(
         }
     });
 
-    // (chunk; F, KH, KW·C padded to vectors) -> (F, C, KH, KW)
+    let mut sums = vec![0.0; len];
+    sum_parts(isa, &partials, &mut sums);
+
+    // (F, KH, KW·C padded to vectors) -> (F, C, KH, KW)
     let [kh, kw] = dims.kernel();
     let per_filter = dims.in_channels() * kh * kw;
     grad_weight.par_chunks_mut(per_filter).enumerate().for_each(|(f, grad)| {
         for (i, grad) in grad.iter_mut().enumerate() {
             let (c, ky, kx) = (i / (kh * kw), i / kw % kh, i % kw);
             let at = (f * kh + ky) * layout.row + kx * dims.in_channels() + c;
-            *grad = partials.iter().skip(at).step_by(len).sum();
+            *grad = sums[at];
         }
     });
 }
