@@ -1,4 +1,4 @@
-//! Random crop, horizontal flip, normalisation.
+//! Random crop, horizontal flip, normalisation, cutout.
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -15,10 +15,12 @@ const IMAGES_PER_TASK: usize = 16;
 ///
 /// 1. pad by `crop_padding` pixels of `padding_mode` on each side and crop 32x32 at a random place,
 /// 2. with `flip`, mirror left and right with probability 1/2,
-/// 3. normalise: `(x / 255 - mean) / std` per channel.
+/// 3. normalise: `(x / 255 - mean) / std` per channel,
+/// 4. cutout (DeVries & Taylor 2017, arXiv 1708.04552): set a square with a side of `cutout` pixels to 0,
+///    the mean colour; its centre is anywhere in the image, so part of it may lie outside.
 ///
 /// The same order as torchvision's `RandomCrop(32, padding, padding_mode)`, `RandomHorizontalFlip()`,
-/// `ToTensor()`, `Normalize(mean, std)`.
+/// `ToTensor()`, `Normalize(mean, std)` and the paper's `Cutout(n_holes=1, length=cutout)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Augment {
     /// Pixels of padding before the crop, below 32; 0 for no crop.
@@ -27,6 +29,9 @@ pub struct Augment {
     pub padding_mode: PaddingMode,
     /// Whether to mirror half of the images.
     pub flip: bool,
+    /// Side of the square that is cut out, in pixels (16 is usual on CIFAR-10, 8 on CIFAR-100); 0 for
+    /// none.
+    pub cutout: usize,
     /// Mean of each channel, on a scale of 0 to 1.
     pub mean: [f32; CHANNELS],
     /// Standard deviation of each channel, on a scale of 0 to 1.
@@ -70,6 +75,7 @@ impl Augment {
             crop_padding: 0,
             padding_mode: PaddingMode::Constant,
             flip: false,
+            cutout: 0,
             mean: [0.4914, 0.4822, 0.4465],
             std: [0.2470, 0.2435, 0.2616],
         }
@@ -103,8 +109,12 @@ impl Augment {
             .zip(indices)
             .with_min_len(IMAGES_PER_TASK)
             .for_each(|((out, image), &index)| {
-                let crop = Crop::sample(self, &mut stream(seed, epoch, index as u64));
+                let rng = &mut stream(seed, epoch, index as u64);
+                let crop = Crop::sample(self, rng);
                 self.apply(crop, image, out);
+                if self.cutout > 0 {
+                    cut_out(self.cutout, [0, 1].map(|_| rng.random_range(0..SIDE)), out);
+                }
             });
         Tensor::new(out, [indices.len(), CHANNELS, SIDE, SIDE])
     }
@@ -134,6 +144,20 @@ impl Augment {
                     *out = (f32::from(pixel) / 255.0 - mean) / std;
                 }
             }
+        }
+    }
+}
+
+/// Zeros a square around `centre` (y, x) in every plane, as far as it lies inside. A square with an even
+/// side reaches one pixel further up and left.
+fn cut_out(side: usize, centre: [usize; 2], out: &mut [f32]) {
+    let [rows, columns] = centre.map(|centre| {
+        let end = centre + side.min(2 * SIDE).div_ceil(2);
+        centre.saturating_sub(side / 2)..end.min(SIDE)
+    });
+    for plane in out.chunks_exact_mut(SIDE * SIDE) {
+        for row in plane.chunks_exact_mut(SIDE).take(rows.end).skip(rows.start) {
+            row[columns.clone()].fill(0.0);
         }
     }
 }
@@ -248,6 +272,40 @@ mod tests {
             let want = from.map_or(0, |(y, x)| image[c * 1024 + (y * 32 + x) as usize]);
             (got - f32::from(want)).abs() < 1e-3
         })
+    }
+
+    #[test]
+    fn cutout_clears_a_clipped_square() {
+        let cleared = |side, centre| {
+            let mut out = vec![1.0; IMAGE_LEN];
+            cut_out(side, centre, &mut out);
+            let (first, rest) = out.split_at(1024);
+            assert!(rest.chunks(1024).all(|plane| plane == first), "channels differ");
+            let hole = |&at: &usize| first[at] == 0.0;
+            let holes: Vec<_> = (0..1024).filter(hole).map(|at| (at / 32, at % 32)).collect();
+            (holes.first().copied(), holes.last().copied(), holes.len())
+        };
+        assert_eq!(cleared(1, [0, 31]), (Some((0, 31)), Some((0, 31)), 1));
+        assert_eq!(cleared(3, [10, 20]), (Some((9, 19)), Some((11, 21)), 9));
+        assert_eq!(cleared(16, [16, 16]), (Some((8, 8)), Some((23, 23)), 256));
+        assert_eq!(cleared(16, [2, 30]), (Some((0, 22)), Some((9, 31)), 100));
+        assert_eq!(cleared(usize::MAX, [7, 7]), (Some((0, 0)), Some((31, 31)), 1024));
+    }
+
+    #[test]
+    fn cutout_is_anywhere_and_changes_no_other_draw() {
+        let data = dataset();
+        let all: Vec<_> = (0..data.len()).collect();
+        // No pixel is 0 by itself.
+        let augment = Augment { crop_padding: 2, flip: true, mean: [-1.0; 3], ..raw() };
+        let whole = augment.batch(&data, &all, 1, 0).expect("batch");
+        let cut = Augment { cutout: 16, ..augment }.batch(&data, &all, 1, 0).expect("batch");
+        let pixels = cut.data().iter().zip(whole.data());
+        assert!(pixels.clone().all(|(&cut, &whole)| cut == 0.0 || cut == whole));
+        // The centre is uniform, so each side of the square is whole for 17 of 32 centres.
+        let whole_square = |image: &&[f32]| image.iter().filter(|&&x| x == 0.0).count() == 3 * 256;
+        let count = cut.data().chunks(IMAGE_LEN).filter(whole_square).count();
+        assert!((240..325).contains(&count), "{count} of 1000 squares are whole, expected 282");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod relu;
 mod scale;
 mod shake_shake;
 mod sigmoid;
+mod soft_cross_entropy;
 mod sum;
 
 pub use add::add;
@@ -44,6 +45,7 @@ pub use relu::relu;
 pub use scale::scale;
 pub use shake_shake::{ShakeDraw, shake_shake, shake_shake_with};
 pub use sigmoid::sigmoid;
+pub use soft_cross_entropy::soft_cross_entropy;
 pub use sum::sum;
 
 use gaternet_kernels::dims::PlaneDims;
