@@ -106,7 +106,7 @@ impl Reference {
         let discrete = self.integers("input.discrete")?.iter().map(|flag| *flag != 0).collect();
         let draw = SemHashDraw { noise: self.tensor("input.noise")?.clone(), discrete };
         let images = self.tensor("input.images")?;
-        let output = self.model.forward_with_draw(images, &draw, &Ctx::train(0))?;
+        let output = self.model.forward_with_draw(images, &draw, &mut Ctx::train(0))?;
         let loss = output.loss(&labels, self.lambda)?;
         let gradients = loss.total.backward_retaining(&[output.gates.values()])?;
         Ok(Pass { draw, output, loss, gradients })

@@ -9,13 +9,13 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backbone::gating::Gating;
-use crate::backbone::resnet::ResNet;
 use crate::config::GatedResNetConfig;
 use crate::cost::{self, Cost};
 use crate::gate_plan::GatePlan;
 use crate::gater::Gater;
 use crate::model;
+use crate::network::gating::Gating;
+use crate::resnet::ResNet;
 
 /// GaterNet (Chen et al., CVPR 2019) on a CIFAR ResNet.
 #[derive(Debug, Clone)]
@@ -68,9 +68,9 @@ impl GatedResNet {
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
     pub fn new(config: GatedResNetConfig, seed: u64) -> Result<GatedResNet> {
         config.validate()?;
-        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        let backbone = ResNet::from_rng(config.backbone, rng)?;
-        let plan = GatePlan::new(&backbone.convs([32, 32]), config.placement);
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let (backbone, rng) = ResNet::from_rng(config.backbone, rng)?;
+        let plan = GatePlan::new(&backbone.network().sizeless_convs(), config.placement);
         let gater = Gater::new(&config, plan.gates(), rng)?;
         Ok(GatedResNet { config, backbone, gater, plan })
     }
@@ -104,7 +104,7 @@ impl GatedResNet {
         &self,
         images: &Tensor,
         draw: &SemHashDraw,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
     ) -> Result<GatedOutput> {
         let preact = self.gater.forward(images, ctx)?;
         let values = sem_hash(&preact, draw)?;
@@ -116,12 +116,12 @@ impl GatedResNet {
         images: &Tensor,
         preact: Tensor,
         values: Tensor,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
     ) -> Result<GatedOutput> {
         let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
         let gating = Gating { plan: &self.plan, gates: &gates, skip };
-        let logits = self.backbone.run(images, Some(gating), ctx)?;
+        let logits = self.backbone.network().run(images, Some(gating), ctx)?;
         Ok(GatedOutput { logits, preact, gates })
     }
 
@@ -135,7 +135,7 @@ impl GatedResNet {
         images: &Tensor,
         gates: &Gates,
         skip: bool,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
     ) -> Result<Tensor> {
         if skip && ctx.training() {
             return Err(gaternet_core::Error::Config {
@@ -144,7 +144,7 @@ impl GatedResNet {
                 rule: "a training pass computes every filter: batch statistics need them",
             });
         }
-        self.backbone.run(images, Some(Gating { plan: &self.plan, gates, skip }), ctx)
+        self.backbone.network().run(images, Some(Gating { plan: &self.plan, gates, skip }), ctx)
     }
 
     /// The configuration.
@@ -172,13 +172,15 @@ impl GatedResNet {
     }
 
     /// MACs for one image of `size` (H, W) with these gates, the mean over their batch.
-    #[must_use]
-    pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Cost {
-        let convs = self.backbone.convs(size);
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Result<Cost> {
+        let convs = self.backbone.convs(size)?;
         let dense: u64 = convs.iter().map(|conv| conv.macs()).sum();
-        let backbone = self.backbone.macs(size) as f64;
+        let backbone = self.backbone.macs(size)? as f64;
         let saved = dense as f64 - cost::executed(&convs, &self.plan, gates);
-        Cost { backbone, executed: backbone - saved, gater: self.gater.macs(size) as f64 }
+        Ok(Cost { backbone, executed: backbone - saved, gater: self.gater.macs(size)? as f64 })
     }
 
     /// Writes weights, configuration and `metadata` (safetensors, atomically).

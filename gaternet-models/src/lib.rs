@@ -24,7 +24,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod backbone;
+mod backbone;
 mod config;
 mod conv_spec;
 mod cost;
@@ -32,9 +32,10 @@ mod gate_plan;
 mod gated_resnet;
 mod gater;
 mod model;
+mod network;
 mod plan;
+mod resnet;
 
-pub use backbone::resnet::ResNet;
 pub use config::{GatedResNetConfig, ResNetConfig};
 pub use conv_spec::{ConvRole, ConvSpec};
 pub use cost::Cost;
@@ -42,4 +43,6 @@ pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
 pub use gated_resnet::{GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
 pub use model::Model;
+pub use network::{ConvBuilder, Network, NetworkBuilder, Value};
 pub use plan::{Calibration, InferencePlan, PlanOptions};
+pub use resnet::ResNet;

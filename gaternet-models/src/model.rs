@@ -10,9 +10,9 @@ use gaternet_core::{Ctx, Error, Result, Tensor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::backbone::resnet::ResNet;
 use crate::cost::Cost;
 use crate::gated_resnet::GatedResNet;
+use crate::resnet::ResNet;
 
 /// A model of any kind this crate can train, as a checkpoint names it.
 #[derive(Debug, Clone)]
@@ -61,14 +61,16 @@ impl Model {
 
     /// MACs for one image of `size` (H, W) with the gates of a batch, as [`forward`](Self::forward)
     /// returns them.
-    #[must_use]
-    pub fn cost(&self, size: [usize; 2], gates: Option<&Gates>) -> Cost {
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn cost(&self, size: [usize; 2], gates: Option<&Gates>) -> Result<Cost> {
         match (self, gates) {
             (Model::Plain(model), _) => model.cost(size),
             (Model::Gated(model), Some(gates)) => model.cost(size, gates),
             (Model::Gated(model), None) => {
-                let gater = model.gater().macs(size) as f64;
-                Cost { gater, ..model.backbone().cost(size) }
+                let gater = model.gater().macs(size)? as f64;
+                Ok(Cost { gater, ..model.backbone().cost(size)? })
             }
         }
     }

@@ -50,7 +50,7 @@ fn a_model_comes_back_with_the_same_bits_whichever_kind_it_is() {
     let plain = ResNet::new(ResNetConfig::cifar(32, 100), 1).expect("valid");
     plain.save(folder.file("plain"), &metadata).expect("a writable folder");
     let any = Model::load(folder.file("plain")).expect("just saved");
-    let want = plain.forward(&images, &Ctx::eval()).expect("they fit");
+    let want = plain.forward(&images, &mut Ctx::eval()).expect("they fit");
     assert_eq!(any.forward(&images, &mut Ctx::eval()).expect("they fit").0.data(), want.data());
     assert!(matches!(any, Model::Plain(_)) && any.classes() == 100);
 }

@@ -64,7 +64,7 @@ fn a_closed_gate_has_a_gradient_wherever_it_sits() {
         let noise = (0..8 * gates).map(|i| if i % gates % 2 == 0 { 9.0 } else { -9.0 }).collect();
         let noise = Tensor::new(noise, [8, gates]).expect("one row an image");
         let draw = SemHashDraw { noise, discrete: vec![true; 8] };
-        let output = model.forward_with_draw(&images, &draw, &Ctx::train(0)).expect("they fit");
+        let output = model.forward_with_draw(&images, &draw, &mut Ctx::train(0)).expect("they fit");
         let values = output.gates.values();
         // The gate term has no gradient at 0: what is left is the classifier's.
         let loss = output.loss(&labels, 0.1).expect("one label an image").total;
@@ -110,9 +110,9 @@ fn a_draw_can_be_given() {
         noise: Tensor::zeros([8, gates]).expect("small"),
         discrete: vec![discrete; 8],
     };
-    let ctx = Ctx::train(0);
-    let hard = model.forward_with_draw(&images, &silent(true), &ctx).expect("they fit");
+    let mut ctx = Ctx::train(0);
+    let hard = model.forward_with_draw(&images, &silent(true), &mut ctx).expect("they fit");
     assert!(hard.gates.values().data().iter().all(|g| *g == 0.0 || *g == 1.0));
-    let soft = model.forward_with_draw(&images, &silent(false), &ctx).expect("they fit");
+    let soft = model.forward_with_draw(&images, &silent(false), &mut ctx).expect("they fit");
     assert!(soft.gates.values().data().iter().any(|g| *g > 0.0 && *g < 1.0));
 }

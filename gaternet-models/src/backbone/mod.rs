@@ -1,7 +1,3 @@
-//! Networks that can be gated.
+//! Networks that can be gated, each written with a [`NetworkBuilder`](crate::NetworkBuilder).
 
-mod basic_block;
-mod block;
-pub(crate) mod gating;
-mod pre_act_block;
-pub mod resnet;
+pub(crate) mod resnet;

@@ -89,7 +89,8 @@ pub(crate) fn gates(model: &GatedResNet, density: usize) -> Gates {
 pub(crate) fn poison(model: &GatedResNet, gates: &Gates) -> usize {
     let parameters: BTreeMap<_, _> = model.parameters().into_iter().collect();
     let mut poisoned = 0;
-    for (conv, slots) in model.backbone().convs([32, 32]).iter().zip(model.plan().convs()) {
+    let convs = model.backbone().convs([32, 32]).expect("32x32 fits");
+    for (conv, slots) in convs.iter().zip(model.plan().convs()) {
         let off = |slot: Option<usize>, filter: usize| {
             let live = slot.map(|slot| gates.live(slot).expect("a slot of the plan"));
             live.is_some_and(|live| (0..BATCH).all(|n| !live.row(n).contains(&(filter as u32))))

@@ -1,0 +1,114 @@
+//! Plain classifiers: what gated ones are compared with.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use gaternet_core::nn::{Module, State};
+use gaternet_core::{Ctx, Result, Tensor};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+
+use crate::backbone::resnet;
+use crate::config::ResNetConfig;
+use crate::conv_spec::ConvSpec;
+use crate::cost::Cost;
+use crate::model;
+use crate::network::{Network, NetworkBuilder};
+
+/// Channels of an image.
+pub(crate) const IMAGE_CHANNELS: usize = 3;
+
+/// A plain CIFAR ResNet or Wide ResNet classifier.
+#[derive(Debug, Clone)]
+pub struct ResNet {
+    config: ResNetConfig,
+    network: Network,
+}
+
+impl ResNet {
+    /// With fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch norm 1 and 0,
+    /// linear bias 0.
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
+    pub fn new(config: ResNetConfig, seed: u64) -> Result<ResNet> {
+        Ok(ResNet::from_rng(config, ChaCha8Rng::seed_from_u64(seed))?.0)
+    }
+
+    /// Also returns the randomness where the weights ended.
+    pub(crate) fn from_rng(config: ResNetConfig, rng: ChaCha8Rng) -> Result<(ResNet, ChaCha8Rng)> {
+        config.validate()?;
+        let (mut net, images) = NetworkBuilder::from_rng(IMAGE_CHANNELS, rng);
+        let features = resnet::features(&mut net, images, "", &config)?;
+        net.linear("fc", features, config.classes)?;
+        let (network, rng) = net.finish_with_rng();
+        Ok((ResNet { config, network }, rng))
+    }
+
+    /// Logits (N, classes) of `images` (N, 3, H, W).
+    ///
+    /// # Errors
+    /// If the images do not fit the network, naming the op and the shapes.
+    pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+        self.network.forward(images, ctx)
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &ResNetConfig {
+        &self.config
+    }
+
+    /// Its steps.
+    #[must_use]
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Every convolution for images of `size` (H, W), in the order they run.
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn convs(&self, size: [usize; 2]) -> Result<Vec<ConvSpec>> {
+        self.network.convs(size)
+    }
+
+    /// MACs for one image of `size` (H, W).
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn macs(&self, size: [usize; 2]) -> Result<u64> {
+        self.network.macs(size)
+    }
+
+    /// MACs for one image of `size` (H, W) as a [`Cost`]: everything runs, and there is no gater.
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn cost(&self, size: [usize; 2]) -> Result<Cost> {
+        let macs = self.macs(size)? as f64;
+        Ok(Cost { backbone: macs, executed: macs, gater: 0.0 })
+    }
+
+    /// Writes weights, configuration and `metadata` (safetensors, atomically).
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Io`] if the file cannot be written.
+    pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
+        model::save(path.as_ref(), "resnet", &self.config, &self.state(), metadata)
+    }
+
+    /// The model stored by [`save`](Self::save).
+    ///
+    /// # Errors
+    /// If the file is not such a checkpoint; see [`crate::Model::load`].
+    pub fn load(path: impl AsRef<Path>) -> Result<ResNet> {
+        model::load(path.as_ref(), "resnet", |config| ResNet::new(config, 0))
+    }
+}
+
+impl Module for ResNet {
+    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
+        self.network.collect(prefix, out);
+    }
+}
