@@ -4,7 +4,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use gaternet::models::{GatePlacement, ResNetConfig};
+use gaternet::models::{BackboneConfig, GatePlacement};
 
 /// A backbone for 32x32 images.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -23,16 +23,16 @@ pub(crate) enum ModelName {
 }
 
 impl ModelName {
-    pub(crate) fn config(self, classes: usize) -> ResNetConfig {
+    pub(crate) fn config(self, classes: usize) -> BackboneConfig {
         match self {
-            ModelName::Resnet20 => ResNetConfig::cifar(20, classes),
-            ModelName::Resnet32 => ResNetConfig::cifar(32, classes),
-            ModelName::Resnet44 => ResNetConfig::cifar(44, classes),
-            ModelName::Resnet56 => ResNetConfig::cifar(56, classes),
-            ModelName::Resnet110 => ResNetConfig::cifar(110, classes),
-            ModelName::Wrn16_4 => ResNetConfig::wide(16, 4, classes),
-            ModelName::Wrn28_10 => ResNetConfig::wide(28, 10, classes),
-            ModelName::Wrn40_4 => ResNetConfig::wide(40, 4, classes),
+            ModelName::Resnet20 => BackboneConfig::resnet(20, classes),
+            ModelName::Resnet32 => BackboneConfig::resnet(32, classes),
+            ModelName::Resnet44 => BackboneConfig::resnet(44, classes),
+            ModelName::Resnet56 => BackboneConfig::resnet(56, classes),
+            ModelName::Resnet110 => BackboneConfig::resnet(110, classes),
+            ModelName::Wrn16_4 => BackboneConfig::wide_resnet(16, 4, classes),
+            ModelName::Wrn28_10 => BackboneConfig::wide_resnet(28, 10, classes),
+            ModelName::Wrn40_4 => BackboneConfig::wide_resnet(40, 4, classes),
         }
     }
 }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor};
-use gaternet::models::{Cost, GatedResNet, GatedResNetConfig, InferencePlan, PlanOptions};
+use gaternet::models::{Cost, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
 use rand::RngExt;
 
 use crate::names::name_of;
@@ -56,7 +56,7 @@ pub(crate) struct Batch {
 type Engine = Box<dyn FnMut(&Batch) -> Result<()>>;
 
 impl Network {
-    pub(crate) fn new(config: GatedResNetConfig) -> Result<Network> {
+    pub(crate) fn new(config: GatedConfig) -> Result<Network> {
         let model = GatedResNet::new(config, 0)?;
         let (passes, images) = SETTLING;
         let mut ctx = Ctx::train(1);

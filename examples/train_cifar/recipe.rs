@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, LoaderConfig, PaddingMode};
 use gaternet::core::optim::{Decay, Schedule, SgdConfig};
-use gaternet::models::{GatedResNet, GatedResNetConfig, Model, ResNet};
+use gaternet::models::{GatedConfig, GatedResNet, GaterConfig, Model, PlainNet};
 
 use crate::args::{Args, PaddingName, ScheduleName};
 use crate::names::ModelName;
@@ -14,7 +14,7 @@ use crate::names::ModelName;
 pub(crate) struct Recipe {
     pub(crate) model_name: ModelName,
     /// The gated model, for one class; `None` for the plain backbone.
-    pub(crate) gated: Option<GatedResNetConfig>,
+    pub(crate) gated: Option<GatedConfig>,
     pub(crate) lambda: f32,
     pub(crate) epochs: usize,
     pub(crate) batch_size: usize,
@@ -55,12 +55,15 @@ impl Recipe {
         }
         let recipe = Recipe {
             model_name: args.model,
-            gated: (!args.dense).then(|| GatedResNetConfig {
+            gated: (!args.dense).then(|| GatedConfig {
                 placement: args.placement.into(),
-                gater_depth: args.gater_depth,
-                bottleneck: args.bottleneck,
-                gate_bias: args.gate_bias.unwrap_or(default_bias),
-                ..GatedResNetConfig::new(args.model.config(1))
+                gater: GaterConfig {
+                    depth: args.gater_depth,
+                    bottleneck: args.bottleneck,
+                    gate_bias: args.gate_bias.unwrap_or(default_bias),
+                    ..GaterConfig::default()
+                },
+                ..GatedConfig::new(args.model.config(1))
             }),
             lambda: args.lambda,
             epochs: args.epochs.unwrap_or(default_epochs),
@@ -84,10 +87,10 @@ impl Recipe {
         let backbone = self.model_name.config(classes);
         Ok(match self.gated {
             Some(gated) => {
-                let config = GatedResNetConfig { backbone, ..gated };
+                let config = GatedConfig { backbone, ..gated };
                 Model::Gated(GatedResNet::new(config, self.seed)?.into())
             }
-            None => Model::Plain(ResNet::new(backbone, self.seed)?.into()),
+            None => Model::Plain(PlainNet::new(backbone, self.seed)?.into()),
         })
     }
 

@@ -1,13 +1,13 @@
 //! The gater: a CNN that sees the input before the backbone does and decides every gate of it.
 
 use gaternet_core::nn::{Module, State};
+use gaternet_core::ops::Pool2dOptions;
 use gaternet_core::{Ctx, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 
-use crate::backbone::resnet;
-use crate::config::GatedResNetConfig;
+use crate::backbone::{self, IMAGE_CHANNELS};
+use crate::config::GaterConfig;
 use crate::network::{Network, NetworkBuilder};
-use crate::resnet::IMAGE_CHANNELS;
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
 /// FC2; without batch norm between them, as in the authors' code (the paper has one).
@@ -17,9 +17,12 @@ pub struct Gater {
 }
 
 impl Gater {
-    pub(crate) fn new(config: &GatedResNetConfig, gates: usize, rng: ChaCha8Rng) -> Result<Gater> {
-        let (mut net, images) = NetworkBuilder::from_rng(IMAGE_CHANNELS, rng);
-        let features = resnet::features(&mut net, images, "resnet", &config.extractor())?;
+    pub(crate) fn new(config: &GaterConfig, gates: usize, rng: ChaCha8Rng) -> Result<Gater> {
+        let (mut net, mut images) = NetworkBuilder::from_rng(IMAGE_CHANNELS, rng);
+        if config.pool > 1 {
+            images = net.avg_pool(images, Pool2dOptions::square(config.pool, config.pool, 0));
+        }
+        let features = backbone::features(&mut net, images, "resnet", &config.extractor())?;
         // Named after the output layer of E that it replaces.
         let bottleneck = net.linear("resnet.newfc", features, config.bottleneck)?;
         let bottleneck = net.relu(bottleneck);

@@ -11,16 +11,16 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::cost::Cost;
-use crate::gated_resnet::GatedResNet;
-use crate::resnet::ResNet;
+use crate::gated_net::GatedNet;
+use crate::plain_net::PlainNet;
 
 /// A model of any kind this crate can train, as a checkpoint names it.
 #[derive(Debug, Clone)]
 pub enum Model {
-    /// `model = resnet`.
-    Plain(Box<ResNet>),
-    /// `model = gated_resnet`.
-    Gated(Box<GatedResNet>),
+    /// `model = plain`.
+    Plain(Box<PlainNet>),
+    /// `model = gated`.
+    Gated(Box<GatedNet>),
 }
 
 impl Model {
@@ -33,15 +33,15 @@ impl Model {
         let path = path.as_ref();
         let checkpoint = Checkpoint::load(path)?;
         match checkpoint.metadata.get("model").map(String::as_str) {
-            Some("resnet") => {
-                let model = restore(&checkpoint, |config| ResNet::new(config, 0))?;
+            Some("plain") => {
+                let model = restore(&checkpoint, |config| PlainNet::new(config, 0))?;
                 Ok(Model::Plain(Box::new(model)))
             }
-            Some("gated_resnet") => {
-                let model = restore(&checkpoint, |config| GatedResNet::new(config, 0))?;
+            Some("gated") => {
+                let model = restore(&checkpoint, |config| GatedNet::new(config, 0))?;
                 Ok(Model::Gated(Box::new(model)))
             }
-            other => Err(wrong_kind(path, "resnet or gated_resnet", other)),
+            other => Err(wrong_kind(path, "plain or gated", other)),
         }
     }
 

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 
 use gaternet_core::checkpoint::{self, Checkpoint};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, Model, ResNet, ResNetConfig};
+use gaternet_models::{BackboneConfig, GatePlacement, GatedConfig, GatedResNet, Model, PlainNet};
 
 fn gated(depth: usize) -> GatedResNet {
-    GatedResNet::new(GatedResNetConfig::cifar(depth, 10), 7).expect("valid")
+    GatedResNet::new(GatedConfig::cifar(depth, 10), 7).expect("valid")
 }
 
 fn images() -> Tensor {
@@ -47,7 +47,7 @@ fn a_model_comes_back_with_the_same_bits_whichever_kind_it_is() {
     let stored = Checkpoint::load(folder.file("gated")).expect("just saved");
     assert_eq!(stored.metadata["seed"], "7");
 
-    let plain = ResNet::new(ResNetConfig::cifar(32, 100), 1).expect("valid");
+    let plain = PlainNet::new(BackboneConfig::resnet(32, 100), 1).expect("valid");
     plain.save(folder.file("plain"), &metadata).expect("a writable folder");
     let any = Model::load(folder.file("plain")).expect("just saved");
     let want = plain.forward(&images, &mut Ctx::eval()).expect("they fit");
@@ -64,7 +64,7 @@ fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
         (GatePlacement::Hidden, "hidden"),
         (GatePlacement::All, "all"),
     ] {
-        let config = GatedResNetConfig { placement, ..GatedResNetConfig::cifar(8, 10) };
+        let config = GatedConfig { placement, ..GatedConfig::cifar(8, 10) };
         let model = GatedResNet::new(config, 7).expect("valid");
         model.save(&file, &BTreeMap::new()).expect("a writable folder");
         assert_eq!(GatedResNet::load(&file).expect("just saved").config(), &config);
@@ -89,8 +89,8 @@ fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
 fn a_checkpoint_of_another_kind_says_so() {
     let folder = Folder::new();
     gated(20).save(folder.file("gated"), &BTreeMap::new()).expect("a writable folder");
-    let error = ResNet::load(folder.file("gated")).expect_err("not a plain one").to_string();
-    assert!(error.contains("metadata model") && error.contains("gated_resnet"), "{error}");
+    let error = PlainNet::load(folder.file("gated")).expect_err("not a plain one").to_string();
+    assert!(error.contains("metadata model") && error.contains("\"gated\""), "{error}");
 }
 
 #[test]
@@ -100,8 +100,8 @@ fn a_checkpoint_of_another_architecture_lists_everything_that_differs() {
     let right = Checkpoint::load(folder.file("right")).expect("just saved");
     // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with 10.
     let mut metadata = right.metadata.clone();
-    let mut config = GatedResNetConfig::cifar(32, 100);
-    config.gater_depth = 20;
+    let mut config = GatedConfig::cifar(32, 100);
+    config.gater.depth = 20;
     metadata.insert("config".to_owned(), serde_json::to_string(&config).expect("plain fields"));
     let mut tensors: Vec<_> = right.tensors.into_iter().collect();
     tensors.push(("extra.weight".to_owned(), tensors[0].1.clone()));

@@ -82,9 +82,15 @@ impl NetworkBuilder {
     /// # Errors
     /// [`Error::Config`] if the input has no channel.
     pub fn batch_norm_relu(&mut self, name: impl Into<String>, input: Value) -> Result<Value> {
-        let bn = BatchNorm2d::new(self.channels(input))?;
-        let channels = self.channels(input);
-        Ok(self.push(Layer::BatchNorm(name.into(), bn), vec![input], None, true, channels))
+        self.push_batch_norm(name.into(), input, true)
+    }
+
+    /// `bn(input)`, for a batch norm that follows no convolution.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the input has no channel.
+    pub fn batch_norm(&mut self, name: impl Into<String>, input: Value) -> Result<Value> {
+        self.push_batch_norm(name.into(), input, false)
     }
 
     /// (N, C) -> (N, features).
@@ -137,7 +143,7 @@ impl NetworkBuilder {
         self.push(Layer::GlobalAvgPool, vec![input], None, false, channels)
     }
 
-    /// Zeros around each map: `[before and after columns, before and after rows]`; negative numbers crop.
+    /// Zeros (left, right, top, bottom) around each map; negative numbers crop.
     pub fn pad(&mut self, input: Value, padding: [isize; 4]) -> Value {
         let channels = self.channels(input);
         self.push(Layer::Pad(padding), vec![input], None, false, channels)
@@ -189,6 +195,12 @@ impl NetworkBuilder {
     /// The network, and the randomness where its weights ended.
     pub(crate) fn finish_with_rng(self) -> (Network, ChaCha8Rng) {
         (Network::new(self.channels, self.steps), self.rng)
+    }
+
+    fn push_batch_norm(&mut self, name: String, input: Value, relu: bool) -> Result<Value> {
+        let channels = self.channels(input);
+        let bn = BatchNorm2d::new(channels)?;
+        Ok(self.push(Layer::BatchNorm(name, bn), vec![input], None, relu, channels))
     }
 
     fn push(

@@ -38,7 +38,7 @@ pub(crate) enum Layer {
     MaxPool(Pool2dOptions),
     AvgPool(Pool2dOptions),
     GlobalAvgPool,
-    /// Zeros before and after rows and columns; negative crops.
+    /// Zeros (left, right, top, bottom) around each map; negative numbers crop.
     Pad([isize; 4]),
     /// Channels of all inputs.
     Concat,

@@ -13,9 +13,9 @@ mod tests;
 use gaternet_core::gate::hard_gate;
 use gaternet_core::{Error, Result};
 
-use crate::gated_resnet::GatedResNet;
+use crate::gated_net::GatedNet;
 use crate::model::Model;
-use crate::resnet::ResNet;
+use crate::plain_net::PlainNet;
 pub use calibration::Calibration;
 use kept::Kept;
 use live::LiveLists;
@@ -77,7 +77,7 @@ impl InferencePlan {
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
-    pub fn plain(model: &ResNet, options: PlanOptions) -> Result<InferencePlan> {
+    pub fn plain(model: &PlainNet, options: PlanOptions) -> Result<InferencePlan> {
         let backbone = Program::new(model.network(), options.size, None, false)?;
         Ok(InferencePlan { backbone, gating: None })
     }
@@ -86,7 +86,7 @@ impl InferencePlan {
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
-    pub fn gated(model: &GatedResNet, options: PlanOptions) -> Result<InferencePlan> {
+    pub fn gated(model: &GatedNet, options: PlanOptions) -> Result<InferencePlan> {
         InferencePlan::keeping(model, options, &Kept::new(model.plan(), None)?)
     }
 
@@ -97,18 +97,14 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
     pub fn calibrated(
-        model: &GatedResNet,
+        model: &GatedNet,
         options: PlanOptions,
         calibration: &Calibration,
     ) -> Result<InferencePlan> {
         InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(calibration))?)
     }
 
-    fn keeping(
-        model: &GatedResNet,
-        options: PlanOptions,
-        kept: &Kept<'_>,
-    ) -> Result<InferencePlan> {
+    fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
         let PlanOptions { size, skip } = options;
         let backbone = Program::new(model.backbone().network(), size, Some(kept), !skip)?;
         let gater = Program::new(model.gater().network(), size, None, false)?;

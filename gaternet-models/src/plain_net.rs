@@ -1,4 +1,4 @@
-//! Plain classifiers: what gated ones are compared with.
+//! Plain networks: what gated ones are made of and compared with.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,41 +8,41 @@ use gaternet_core::{Ctx, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backbone::resnet;
-use crate::config::ResNetConfig;
+use crate::backbone::{self, IMAGE_CHANNELS};
+use crate::config::BackboneConfig;
 use crate::conv_spec::ConvSpec;
 use crate::cost::Cost;
 use crate::model;
 use crate::network::{Network, NetworkBuilder};
 
-/// Channels of an image.
-pub(crate) const IMAGE_CHANNELS: usize = 3;
-
-/// A plain CIFAR ResNet or Wide ResNet classifier.
+/// A plain classifier of any [`Family`](crate::Family).
 #[derive(Debug, Clone)]
-pub struct ResNet {
-    config: ResNetConfig,
+pub struct PlainNet {
+    config: BackboneConfig,
     network: Network,
 }
 
-impl ResNet {
+impl PlainNet {
     /// With fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch norm 1 and 0,
     /// linear bias 0.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
-    pub fn new(config: ResNetConfig, seed: u64) -> Result<ResNet> {
-        Ok(ResNet::from_rng(config, ChaCha8Rng::seed_from_u64(seed))?.0)
+    pub fn new(config: BackboneConfig, seed: u64) -> Result<PlainNet> {
+        Ok(PlainNet::from_rng(config, ChaCha8Rng::seed_from_u64(seed))?.0)
     }
 
     /// Also returns the randomness where the weights ended.
-    pub(crate) fn from_rng(config: ResNetConfig, rng: ChaCha8Rng) -> Result<(ResNet, ChaCha8Rng)> {
+    pub(crate) fn from_rng(
+        config: BackboneConfig,
+        rng: ChaCha8Rng,
+    ) -> Result<(PlainNet, ChaCha8Rng)> {
         config.validate()?;
         let (mut net, images) = NetworkBuilder::from_rng(IMAGE_CHANNELS, rng);
-        let features = resnet::features(&mut net, images, "", &config)?;
-        net.linear("fc", features, config.classes)?;
+        let features = backbone::features(&mut net, images, "", &config)?;
+        net.linear(backbone::output_name(&config.family), features, config.classes)?;
         let (network, rng) = net.finish_with_rng();
-        Ok((ResNet { config, network }, rng))
+        Ok((PlainNet { config, network }, rng))
     }
 
     /// Logits (N, classes) of `images` (N, 3, H, W).
@@ -55,7 +55,7 @@ impl ResNet {
 
     /// The configuration.
     #[must_use]
-    pub fn config(&self) -> &ResNetConfig {
+    pub fn config(&self) -> &BackboneConfig {
         &self.config
     }
 
@@ -95,19 +95,19 @@ impl ResNet {
     /// # Errors
     /// [`gaternet_core::Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
-        model::save(path.as_ref(), "resnet", &self.config, &self.state(), metadata)
+        model::save(path.as_ref(), "plain", &self.config, &self.state(), metadata)
     }
 
     /// The model stored by [`save`](Self::save).
     ///
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
-    pub fn load(path: impl AsRef<Path>) -> Result<ResNet> {
-        model::load(path.as_ref(), "resnet", |config| ResNet::new(config, 0))
+    pub fn load(path: impl AsRef<Path>) -> Result<PlainNet> {
+        model::load(path.as_ref(), "plain", |config| PlainNet::new(config, 0))
     }
 }
 
-impl Module for ResNet {
+impl Module for PlainNet {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
         self.network.collect(prefix, out);
     }

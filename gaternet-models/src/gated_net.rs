@@ -1,4 +1,4 @@
-//! A ResNet whose residual units run only the filters that its gater opens.
+//! A network that runs only the filters that its gater opens.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,19 +9,22 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::config::GatedResNetConfig;
+use crate::config::GatedConfig;
 use crate::cost::{self, Cost};
 use crate::gate_plan::GatePlan;
 use crate::gater::Gater;
 use crate::model;
 use crate::network::gating::Gating;
-use crate::resnet::ResNet;
+use crate::plain_net::PlainNet;
 
-/// GaterNet (Chen et al., CVPR 2019) on a CIFAR ResNet.
+/// GaterNet (Chen et al., CVPR 2019) on a ResNet, as in the paper, or on another backbone.
+pub type GatedResNet = GatedNet;
+
+/// A backbone whose filters a [`Gater`] opens and closes, image by image.
 #[derive(Debug, Clone)]
-pub struct GatedResNet {
-    config: GatedResNetConfig,
-    backbone: ResNet,
+pub struct GatedNet {
+    config: GatedConfig,
+    backbone: PlainNet,
     gater: Gater,
     plan: GatePlan,
 }
@@ -61,18 +64,18 @@ impl GatedOutput {
     }
 }
 
-impl GatedResNet {
+impl GatedNet {
     /// With fresh weights drawn from `seed`.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
-    pub fn new(config: GatedResNetConfig, seed: u64) -> Result<GatedResNet> {
+    pub fn new(config: GatedConfig, seed: u64) -> Result<GatedNet> {
         config.validate()?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        let (backbone, rng) = ResNet::from_rng(config.backbone, rng)?;
+        let (backbone, rng) = PlainNet::from_rng(config.backbone, rng)?;
         let plan = GatePlan::new(&backbone.network().sizeless_convs(), config.placement);
-        let gater = Gater::new(&config, plan.gates(), rng)?;
-        Ok(GatedResNet { config, backbone, gater, plan })
+        let gater = Gater::new(&config.gater, plan.gates(), rng)?;
+        Ok(GatedNet { config, backbone, gater, plan })
     }
 
     /// Gater, gates, backbone. `images` (N, 3, H, W).
@@ -149,7 +152,7 @@ impl GatedResNet {
 
     /// The configuration.
     #[must_use]
-    pub fn config(&self) -> &GatedResNetConfig {
+    pub fn config(&self) -> &GatedConfig {
         &self.config
     }
 
@@ -161,7 +164,7 @@ impl GatedResNet {
 
     /// The gated network.
     #[must_use]
-    pub fn backbone(&self) -> &ResNet {
+    pub fn backbone(&self) -> &PlainNet {
         &self.backbone
     }
 
@@ -188,19 +191,19 @@ impl GatedResNet {
     /// # Errors
     /// [`gaternet_core::Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
-        model::save(path.as_ref(), "gated_resnet", &self.config, &self.state(), metadata)
+        model::save(path.as_ref(), "gated", &self.config, &self.state(), metadata)
     }
 
     /// The model stored by [`save`](Self::save).
     ///
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
-    pub fn load(path: impl AsRef<Path>) -> Result<GatedResNet> {
-        model::load(path.as_ref(), "gated_resnet", |config| GatedResNet::new(config, 0))
+    pub fn load(path: impl AsRef<Path>) -> Result<GatedNet> {
+        model::load(path.as_ref(), "gated", |config| GatedNet::new(config, 0))
     }
 }
 
-impl Module for GatedResNet {
+impl Module for GatedNet {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
         self.backbone.collect(&scoped(prefix, "backbone"), out);
         self.gater.collect(&scoped(prefix, "gater"), out);
