@@ -64,7 +64,7 @@ fn values_out_of_range() {
         (&["--threads", "0"], &["--threads 0"]),
         (&["--lr", "nan"], &["--lr NaN", "finite"]),
         (&["--lambda=-0.5"], &["--lambda -0.5", "not negative"]),
-        (&["--gater-depth", "21"], &["gater_depth = 21", "6n + 2"]),
+        (&["--gater-depth", "21"], &["gater.depth = 21", "6n + 2"]),
         (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),
         (&["--bottleneck", "0"], &["bottleneck = 0"]),
     ];
