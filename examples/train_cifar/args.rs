@@ -76,6 +76,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FACTOR")]
     pub(crate) weight_decay: Option<f32>,
 
+    /// Share of the target that all classes get alike, 0 to 1: 0.1 is usual
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) label_smoothing: f32,
+
     /// Training images are shifted by up to this many pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 4)]
     pub(crate) crop_padding: usize,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, LoaderConfig, PaddingMode};
+use gaternet::core::nn::CrossEntropyLoss;
 use gaternet::core::optim::{Decay, Schedule, SgdConfig};
 use gaternet::models::{GatedConfig, GatedResNet, GaterConfig, Model, PlainNet};
 
@@ -21,6 +22,8 @@ pub(crate) struct Recipe {
     pub(crate) schedule_name: ScheduleName,
     pub(crate) schedule: Schedule,
     pub(crate) weight_decay: f32,
+    pub(crate) label_smoothing: f32,
+    pub(crate) criterion: CrossEntropyLoss,
     pub(crate) crop_padding: usize,
     pub(crate) padding_mode: PaddingName,
     pub(crate) seed: u64,
@@ -53,6 +56,9 @@ impl Recipe {
             let good = number.is_finite() && number >= 0.0;
             ensure!(good, "{flag} {number}: must be finite and not negative");
         }
+        let smoothing = args.label_smoothing;
+        let share = (0.0..=1.0).contains(&smoothing);
+        ensure!(share, "--label-smoothing {smoothing}: must be between 0 and 1");
         let recipe = Recipe {
             model_name: args.model,
             gated: (!args.dense).then(|| GatedConfig {
@@ -71,6 +77,8 @@ impl Recipe {
             schedule_name,
             schedule: schedule(schedule_name, lr),
             weight_decay,
+            label_smoothing: smoothing,
+            criterion: CrossEntropyLoss::new(smoothing)?,
             crop_padding: args.crop_padding,
             padding_mode: args.padding_mode,
             seed: args.seed,
@@ -114,6 +122,7 @@ impl Recipe {
             ("batch_size", self.batch_size.to_string()),
             ("crop_padding", self.crop_padding.to_string()),
             ("epochs", self.epochs.to_string()),
+            ("label_smoothing", self.label_smoothing.to_string()),
             ("padding_mode", self.padding_mode.to_string()),
             ("learning_rate", self.schedule.peak.to_string()),
             ("schedule", self.schedule_name.to_string()),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gaternet_core::gate::{Gates, SemHashDraw, hard, l1_loss, sem_hash};
-use gaternet_core::nn::{Module, State, scoped};
+use gaternet_core::nn::{CrossEntropyLoss, Module, State, Targets, scoped};
 use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -57,7 +57,20 @@ impl GatedOutput {
     /// # Errors
     /// If there are not N labels or one is not a class.
     pub fn loss(&self, labels: &[usize], lambda: f32) -> Result<Loss> {
-        let cross_entropy = ops::cross_entropy(&self.logits, labels)?;
+        self.loss_with(&CrossEntropyLoss::default(), labels, lambda)
+    }
+
+    /// [`loss`](Self::loss) with another criterion, for labels or distributions.
+    ///
+    /// # Errors
+    /// Those of [`CrossEntropyLoss::forward`].
+    pub fn loss_with<'a>(
+        &self,
+        criterion: &CrossEntropyLoss,
+        targets: impl Into<Targets<'a>>,
+        lambda: f32,
+    ) -> Result<Loss> {
+        let cross_entropy = criterion.forward(&self.logits, targets)?;
         let gate_l1 = l1_loss(self.gates.values())?;
         let total = ops::add(&cross_entropy, &ops::scale(&gate_l1, lambda)?)?;
         Ok(Loss { total, cross_entropy, gate_l1 })
