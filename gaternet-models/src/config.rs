@@ -76,6 +76,8 @@ pub enum Family {
         /// Channels that a layer adds.
         growth: usize,
     },
+    /// A [`Network`](crate::Network) that a program has written itself. No configuration can build it.
+    Custom,
     /// For large images: a 7x7 convolution and a max pool with stride 2 each, then four stages (He et al.
     /// 2016, with the stride of a bottleneck unit in its 3x3 convolution, as in torchvision, whose names
     /// the weights have).
@@ -114,6 +116,11 @@ impl Family {
                 units(depth, 6, 2, "a Shake-Shake network has depth 6n + 2")
             }
             Family::Densenet { depth, .. } => units(depth, 6, 4, "a DenseNet-BC has depth 6n + 4"),
+            Family::Custom => {
+                let rule = "a network of a program's own is built by that program: build it there, then \
+                            load_weights";
+                Err(Error::Config { field: "family", value: "custom".to_owned(), rule })
+            }
             Family::ImagenetResnet { depth } if [18, 34, 50, 101, 152].contains(&depth) => Ok(0),
             Family::ImagenetResnet { depth } => {
                 let rule = "a ResNet for large images has depth 18, 34, 50, 101 or 152";
@@ -139,6 +146,7 @@ impl fmt::Display for BackboneConfig {
             Family::WideResnet { depth, k, .. } => write!(f, "WRN-{depth}-{k}"),
             Family::ShakeShake { depth, base } => write!(f, "Shake-Shake-{depth} 2x{base}d"),
             Family::Densenet { depth, growth } => write!(f, "DenseNet-BC-{depth}-{growth}"),
+            Family::Custom => f.write_str("custom network"),
         }?;
         if is_one(&self.width) { Ok(()) } else { write!(f, " ({:.2}x wide)", self.width) }
     }

@@ -9,11 +9,12 @@ use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::config::GatedConfig;
+use crate::config::{GatedConfig, GaterConfig};
 use crate::cost::{self, Cost};
-use crate::gate_plan::GatePlan;
+use crate::gate_plan::{GatePlacement, GatePlan};
 use crate::gater::Gater;
 use crate::model;
+use crate::network::Network;
 use crate::network::gating::Gating;
 use crate::plain_net::PlainNet;
 
@@ -86,8 +87,40 @@ impl GatedNet {
         config.validate()?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let (backbone, rng) = PlainNet::from_rng(config.backbone, rng)?;
-        let plan = GatePlan::new(&backbone.network().sizeless_convs(), config.placement);
-        let gater = Gater::new(&config.gater, plan.gates(), rng)?;
+        GatedNet::with_gater(backbone, config.placement, config.gater, rng)
+    }
+
+    /// Gates a network that a program has written itself: convolutions whose
+    /// [`ConvRole`](crate::ConvRole) the placement gates. The gater's weights are drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Config`] if a field of the gater is out of range, or the placement gates no
+    /// filter.
+    pub fn gate(
+        network: Network,
+        placement: GatePlacement,
+        gater: GaterConfig,
+        seed: u64,
+    ) -> Result<GatedNet> {
+        gater.validate()?;
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        GatedNet::with_gater(PlainNet::custom(network), placement, gater, rng)
+    }
+
+    fn with_gater(
+        backbone: PlainNet,
+        placement: GatePlacement,
+        gater: GaterConfig,
+        rng: ChaCha8Rng,
+    ) -> Result<GatedNet> {
+        let plan = GatePlan::new(&backbone.network().sizeless_convs(), placement);
+        if plan.gates() == 0 {
+            let rule = "must gate a convolution: the roles say which can be";
+            let value = format!("{placement:?}");
+            return Err(gaternet_core::Error::Config { field: "placement", value, rule });
+        }
+        let config = GatedConfig { backbone: *backbone.config(), placement, gater };
+        let gater = Gater::new(&gater, plan.gates(), rng)?;
         Ok(GatedNet { config, backbone, gater, plan })
     }
 
@@ -197,6 +230,15 @@ impl GatedNet {
         let backbone = self.backbone.macs(size)? as f64;
         let saved = dense as f64 - cost::executed(&convs, &self.plan, gates);
         Ok(Cost { backbone, executed: backbone - saved, gater: self.gater.macs(size)? as f64 })
+    }
+
+    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
+    /// together) or a NaN; the weights are unchanged then.
+    pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        model::load_weights(path.as_ref(), self)
     }
 
     /// Writes weights, configuration and `metadata` (safetensors, atomically).

@@ -1,12 +1,12 @@
-//! ResNet backbones, the gater that looks at the input first, and [`GatedNet`], which runs only the
-//! filters that the gater opens.
+//! Backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the filters that
+//! the gater opens.
 //!
 //! ```
 //! use gaternet_core::{Ctx, Tensor, optim::{Optimizer, Sgd, SgdConfig}, nn::Module};
-//! use gaternet_models::{GatedNet, GatedConfig};
+//! use gaternet_models::{GatedResNet, GatedConfig};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let model = GatedNet::new(GatedConfig::cifar(20, 10), 0)?;
+//! let model = GatedResNet::new(GatedConfig::cifar(20, 10), 0)?;
 //! let mut sgd = Sgd::new(model.parameters(), SgdConfig::default())?;
 //! let (images, labels) = (Tensor::randn([2, 3, 32, 32], 1.0, Ctx::train(1).rng())?, [3, 7]);
 //!
@@ -18,7 +18,7 @@
 //! println!("{} of {} gates open", output.gates.density(), model.plan().gates());
 //! # let dir = tempfile::tempdir()?; let path = dir.path().join("model.safetensors");
 //! model.save(&path, &Default::default())?;
-//! let again = GatedNet::load(&path)?;
+//! let again = GatedResNet::load(&path)?;
 //! # assert_eq!(again.forward(&images, &mut Ctx::eval())?.logits.data(), output.logits.data());
 //! # Ok(()) }
 //! ```

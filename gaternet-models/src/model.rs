@@ -138,6 +138,11 @@ pub(crate) fn load<C: DeserializeOwned, M: Module>(
     }
 }
 
+/// The weights of a file, into a model that has the same tensors.
+pub(crate) fn load_weights(path: &Path, model: &impl Module) -> Result<()> {
+    Checkpoint::load(path)?.load_into(&model.state())
+}
+
 fn restore<C: DeserializeOwned, M: Module>(
     checkpoint: &Checkpoint,
     build: impl FnOnce(C) -> Result<M>,

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::{self, IMAGE_CHANNELS};
-use crate::config::BackboneConfig;
+use crate::config::{BackboneConfig, Family};
 use crate::conv_spec::ConvSpec;
 use crate::cost::Cost;
 use crate::model;
@@ -30,6 +30,13 @@ impl PlainNet {
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
     pub fn new(config: BackboneConfig, seed: u64) -> Result<PlainNet> {
         Ok(PlainNet::from_rng(config, ChaCha8Rng::seed_from_u64(seed))?.0)
+    }
+
+    /// A classifier that a program has written itself; its output are the logits.
+    #[must_use]
+    pub fn custom(network: Network) -> PlainNet {
+        let config = BackboneConfig::new(Family::Custom, network.features());
+        PlainNet { config, network }
     }
 
     /// Also returns the randomness where the weights ended.
@@ -104,6 +111,17 @@ impl PlainNet {
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<PlainNet> {
         model::load(path.as_ref(), "plain", |config| PlainNet::new(config, 0))
+    }
+}
+
+impl PlainNet {
+    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
+    /// together) or a NaN; the weights are unchanged then.
+    pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        model::load_weights(path.as_ref(), self)
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use gaternet_core::checkpoint::{self, Checkpoint};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{BackboneConfig, GatePlacement, GatedConfig, GatedResNet, Model, PlainNet};
+use gaternet_models::{
+    BackboneConfig, ConvRole, GatePlacement, GatedConfig, GatedResNet, GaterConfig, Model,
+    NetworkBuilder, PlainNet,
+};
 
 fn gated(depth: usize) -> GatedResNet {
     GatedResNet::new(GatedConfig::cifar(depth, 10), 7).expect("valid")
@@ -152,4 +155,37 @@ fn a_failed_save_leaves_the_old_file() {
         1,
         "a temporary file is left"
     );
+}
+
+#[test]
+fn a_network_of_a_programs_own_comes_back_through_that_program() {
+    let build = |seed| {
+        let (mut net, images) = NetworkBuilder::new(3, seed);
+        let hidden = net.conv("conv1", images, 8, 3).batch_norm("bn1").relu();
+        let hidden = hidden.role(ConvRole::Hidden).done().expect("valid");
+        let maps = net.conv("conv2", hidden, 4, 3).done().expect("valid");
+        let features = net.global_avg_pool(maps);
+        net.linear("fc", features, 2).expect("valid");
+        let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
+        GatedResNet::gate(net.finish(), GatePlacement::Hidden, gater, seed).expect("valid")
+    };
+    let folder = Folder::new();
+    let file = folder.file("own");
+    let (model, other) = (build(1), build(2));
+    model.save(&file, &BTreeMap::new()).expect("a writable folder");
+    let error = GatedResNet::load(&file).expect_err("no configuration builds it").to_string();
+    assert!(error.contains("load_weights"), "{error}");
+    other.load_weights(&file).expect("the same tensors");
+    let images = Tensor::randn([2, 3, 16, 16], 1.0, Ctx::train(0).rng()).expect("small");
+    let logits = |model: &GatedResNet| {
+        model.forward(&images, &mut Ctx::eval()).expect("they fit").logits.data().to_vec()
+    };
+    assert_eq!(logits(&model), logits(&other));
+
+    let (mut net, images) = NetworkBuilder::new(3, 0);
+    net.conv("conv", images, 8, 3).done().expect("valid");
+    let gater = GaterConfig::default();
+    let error = GatedResNet::gate(net.finish(), GatePlacement::All, gater, 0);
+    let error = error.expect_err("no role").to_string();
+    assert!(error.contains("placement = All"), "{error}");
 }

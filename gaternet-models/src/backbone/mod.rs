@@ -22,9 +22,11 @@ pub(crate) fn features(
     config: &BackboneConfig,
 ) -> Result<Value> {
     match config.family {
-        Family::Resnet { .. } | Family::Bottleneck { .. } | Family::WideResnet { .. } => {
-            resnet::features(net, images, prefix, config)
-        }
+        // `Custom` has no depth, which is what the error says.
+        Family::Resnet { .. }
+        | Family::Bottleneck { .. }
+        | Family::WideResnet { .. }
+        | Family::Custom => resnet::features(net, images, prefix, config),
         Family::ShakeShake { base, .. } => shake_shake::features(net, images, prefix, config, base),
         Family::Densenet { growth, .. } => densenet::features(net, images, prefix, config, growth),
         Family::ImagenetResnet { depth } => {
