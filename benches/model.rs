@@ -17,11 +17,13 @@ use gaternet::models::GatedConfig;
 use crate::names::{ModelName, PlacementName};
 use crate::network::{Gating, Network};
 
+const MODELS: [ModelName; 4] =
+    [ModelName::Resnet20, ModelName::Resnet56, ModelName::Resnet110, ModelName::Wrn28_10];
 const DENSITY: f64 = 0.5;
 
 fn main() {
     common::run(|criterion| {
-        for model in [ModelName::Resnet20, ModelName::Resnet56, ModelName::Resnet110] {
+        for model in MODELS {
             let config = GatedConfig {
                 placement: PlacementName::All.into(),
                 ..GatedConfig::new(model.config(10))
