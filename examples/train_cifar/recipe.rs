@@ -6,14 +6,14 @@ use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, LoaderConfig, PaddingMode};
 use gaternet::core::nn::CrossEntropyLoss;
 use gaternet::core::optim::{Decay, Schedule, SgdConfig};
-use gaternet::models::{GatedConfig, GatedResNet, GaterConfig, Model, PlainNet};
+use gaternet::models::{BackboneConfig, GatedConfig, GatedResNet, GaterConfig, Model, PlainNet};
 
 use crate::args::{Args, PaddingName, ScheduleName};
-use crate::names::ModelName;
 
 /// A complete, checked description of a training run; only the data is missing.
 pub(crate) struct Recipe {
-    pub(crate) model_name: ModelName,
+    /// The plain backbone, for one class.
+    pub(crate) backbone: BackboneConfig,
     /// The gated model, for one class; `None` for the plain backbone.
     pub(crate) gated: Option<GatedConfig>,
     pub(crate) lambda: f32,
@@ -59,17 +59,21 @@ impl Recipe {
         let smoothing = args.label_smoothing;
         let share = (0.0..=1.0).contains(&smoothing);
         ensure!(share, "--label-smoothing {smoothing}: must be between 0 and 1");
+        let squeeze_excitation = args.se.then_some(16);
+        let backbone =
+            BackboneConfig { width: args.width, squeeze_excitation, ..args.model.config(1) };
         let recipe = Recipe {
-            model_name: args.model,
+            backbone,
             gated: (!args.dense).then(|| GatedConfig {
                 placement: args.placement.into(),
                 gater: GaterConfig {
                     depth: args.gater_depth,
+                    width: args.gater_width,
+                    pool: args.gater_pool,
                     bottleneck: args.bottleneck,
                     gate_bias: args.gate_bias.unwrap_or(default_bias),
-                    ..GaterConfig::default()
                 },
-                ..GatedConfig::new(args.model.config(1))
+                ..GatedConfig::new(backbone)
             }),
             lambda: args.lambda,
             epochs: args.epochs.unwrap_or(default_epochs),
@@ -84,6 +88,7 @@ impl Recipe {
             seed: args.seed,
         };
         recipe.schedule.validate()?;
+        recipe.backbone.validate()?;
         if let Some(gated) = recipe.gated {
             gated.validate()?;
         }
@@ -92,7 +97,7 @@ impl Recipe {
 
     /// The model with fresh weights.
     pub(crate) fn model(&self, classes: usize) -> Result<Model> {
-        let backbone = self.model_name.config(classes);
+        let backbone = BackboneConfig { classes, ..self.backbone };
         Ok(match self.gated {
             Some(gated) => {
                 let config = GatedConfig { backbone, ..gated };

@@ -148,7 +148,7 @@ impl Training {
             name => name,
         };
         let gated = if self.recipe.gated.is_some() { "gated" } else { "plain" };
-        eprintln!("{gated} {} on {name}, {train} + {test} images", self.recipe.model_name);
+        eprintln!("{gated} {} on {name}, {train} + {test} images", self.recipe.backbone);
         eprintln!(
             "{} parameters, {} epochs of {} steps, results in {}",
             self.model.parameter_count(),
