@@ -37,6 +37,10 @@ impl Algorithm {
         let [height, width] = dims.out_size();
         let cost = |algorithm: &Algorithm| match algorithm.tile() {
             None => 9 * 3 * (height * (width + 1)).div_ceil(LANES),
+            Some(4) if winograd::Elements::suits([height, width]) => {
+                let tiles: usize = winograd::grid(4, [height, width]).iter().product();
+                9 * 4 * tiles.div_ceil(4)
+            }
             Some(m) => {
                 let tiles: usize = winograd::grid(m, dims.out_size()).iter().product();
                 (m + 2) * (m + 2) * 4 * tiles.div_ceil(LANES)
@@ -108,7 +112,7 @@ mod tests {
         for side in [14, 16, 28, 32, 56] {
             assert_eq!(choice(side, 3, 1), Algorithm::Winograd4, "{side}");
         }
-        assert_eq!([7, 8].map(|side| choice(side, 3, 1)), [Algorithm::Winograd2; 2]);
+        assert_eq!([4, 7, 8].map(|side| choice(side, 3, 1)), [Algorithm::Winograd4; 3]);
         assert_eq!(choice(1, 3, 1), Algorithm::Direct);
         assert_eq!((choice(32, 3, 2), choice(32, 5, 1)), (Algorithm::Direct, Algorithm::Direct));
     }

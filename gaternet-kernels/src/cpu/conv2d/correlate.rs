@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Live;
 use super::direct::Direct;
 use super::sample::{Sample, SampleEpilogue};
-use super::winograd::{Weights, Winograd};
+use super::winograd::{Elements, Weights, Winograd};
 use crate::active::ActiveFilters;
 use crate::dims::Conv2dDims;
 
@@ -13,24 +13,46 @@ use crate::dims::Conv2dDims;
 pub(super) enum Engine<'a> {
     Direct(&'a Direct, &'a [f32]),
     Winograd(&'a Winograd, &'a Weights),
+    Elements(&'a Elements),
 }
 
 impl Engine<'_> {
-    /// All output planes of a sample, on this thread.
-    pub(super) fn sample(&self, sample: &Sample<'_>, target: &mut [f32]) {
-        fill_dead(sample, target);
+    /// Samples that are best computed together, out of `count` for each thread.
+    fn together(&self, count: usize) -> usize {
         match self {
-            Engine::Direct(direct, weight) => direct.sample(sample, weight, target),
-            Engine::Winograd(winograd, weights) => winograd.sample(sample, weights, target),
+            Engine::Direct(..) | Engine::Winograd(..) => 1,
+            Engine::Elements(elements) => elements.together(count),
         }
     }
 
-    /// The same on all threads.
+    /// All output planes of samples 0, 1, ..., `target_len` floats each, on this thread.
+    pub(super) fn samples<'a>(
+        &self,
+        sample: impl Fn(usize) -> Sample<'a>,
+        target_len: usize,
+        target: &mut [f32],
+    ) {
+        for (n, target) in target.chunks_exact_mut(target_len).enumerate() {
+            let sample = &sample(n);
+            fill_dead(sample, target);
+            match self {
+                Engine::Direct(direct, weight) => direct.sample(sample, weight, target),
+                Engine::Winograd(winograd, weights) => winograd.sample(sample, weights, target),
+                Engine::Elements(_) => {}
+            }
+        }
+        if let Engine::Elements(elements) = self {
+            elements.samples(target.len() / target_len, sample, target);
+        }
+    }
+
+    /// All output planes of a sample, on all threads.
     fn split(&self, sample: &Sample<'_>, target: &mut [f32]) {
         fill_dead(sample, target);
         match self {
             Engine::Direct(direct, weight) => direct.split(sample, weight, target),
             Engine::Winograd(winograd, weights) => winograd.split(sample, weights, target),
+            Engine::Elements(elements) => elements.split(sample, target),
         }
     }
 }
@@ -123,9 +145,13 @@ impl<'a> Batch<'a> {
                 relu: self.relu,
             },
         };
-        if target.len() / out_sample >= rayon::current_num_threads() {
-            let targets = target.par_chunks_mut(out_sample).enumerate();
-            targets.for_each(|(n, target)| engine.sample(&sample(n), target));
+        let (count, threads) = (target.len() / out_sample, rayon::current_num_threads());
+        if count >= threads {
+            let together = engine.together(count / threads);
+            let targets = target.par_chunks_mut(together * out_sample).enumerate();
+            targets.for_each(|(group, target)| {
+                engine.samples(|n| sample(group * together + n), out_sample, target);
+            });
         } else {
             for (n, target) in target.chunks_exact_mut(out_sample).enumerate() {
                 engine.split(&sample(n), target);

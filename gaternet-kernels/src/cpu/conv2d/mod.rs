@@ -25,7 +25,7 @@ pub use algorithm::Algorithm;
 use correlate::{Batch, Engine};
 use direct::Direct;
 pub use prepared::{Epilogue, PreparedConv2d};
-use winograd::{Weights, Winograd};
+use winograd::{Elements, Weights, Winograd};
 
 /// What is live in each sample; `None` means all. A filter that is not live has an output plane of
 /// exact zeros and its weights are not read; a channel that is not live is not read and counts as
@@ -96,6 +96,9 @@ pub fn forward(
     let batch = Batch::forward(dims, live, &every, input);
     match algorithm.tile() {
         None => batch.run(&Engine::Direct(&Direct::forward(isa, dims), weight), output),
+        Some(4) if Elements::suits(dims.out_size()) => {
+            batch.run(&Engine::Elements(&Elements::forward(isa, dims, weight)), output);
+        }
         Some(tile) => {
             let weights = Weights::forward(tile, dims, weight);
             let winograd = Winograd::forward(isa, dims, tile);
@@ -132,6 +135,10 @@ pub fn backward_input(
     let batch = Batch::backward_input(dims, live, &every, grad_output);
     match algorithm.tile() {
         None => batch.run(&Engine::Direct(&Direct::backward_input(isa, dims), weight), grad_input),
+        Some(4) if Elements::suits(dims.in_size()) => {
+            let elements = Elements::backward_input(isa, dims, weight);
+            batch.run(&Engine::Elements(&elements), grad_input);
+        }
         Some(tile) => {
             let weights = Weights::backward_input(tile, dims, weight);
             let winograd = Winograd::backward_input(isa, dims, tile);

@@ -3,7 +3,7 @@
 use super::correlate::{Batch, Engine};
 use super::direct::Direct;
 use super::sample::{Sample, SampleEpilogue};
-use super::winograd::{Weights, Winograd};
+use super::winograd::{Elements, Weights, Winograd};
 use super::{Algorithm, Live, every};
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
@@ -37,6 +37,7 @@ const OP: &str = "prepared conv2d";
 enum Form {
     Direct(Direct, Vec<f32>),
     Winograd(Winograd, Weights),
+    Elements(Elements),
 }
 
 impl PreparedConv2d {
@@ -71,6 +72,9 @@ impl PreparedConv2d {
         }
         let form = match algorithm.tile() {
             None => Form::Direct(Direct::forward(isa, dims), weight.to_vec()),
+            Some(4) if Elements::suits(dims.out_size()) => {
+                Form::Elements(Elements::forward(isa, dims, weight))
+            }
             Some(tile) => Form::Winograd(
                 Winograd::forward(isa, dims, tile),
                 Weights::forward(tile, dims, weight),
@@ -145,6 +149,7 @@ impl PreparedConv2d {
         match &self.form {
             Form::Direct(_, weight) => size_of_val(weight.as_slice()),
             Form::Winograd(_, weights) => size_of_val(weights.data.as_slice()),
+            Form::Elements(elements) => elements.weight_bytes(),
         }
     }
 
@@ -178,7 +183,9 @@ impl PreparedConv2d {
                 relu: epilogue.relu,
             },
         };
-        self.engine().sample(&sample, output);
+        if !output.is_empty() {
+            self.engine().samples(|_| sample, output.len(), output);
+        }
         Ok(())
     }
 
@@ -230,6 +237,7 @@ impl PreparedConv2d {
         match &self.form {
             Form::Direct(direct, weight) => Engine::Direct(direct, weight),
             Form::Winograd(winograd, weights) => Engine::Winograd(winograd, weights),
+            Form::Elements(elements) => Engine::Elements(elements),
         }
     }
 }
