@@ -41,7 +41,8 @@ enum Form {
 }
 
 impl PreparedConv2d {
-    /// `weight` (F, C, KH, KW), `bias` (F). The batch size of `dims` does not matter.
+    /// `weight` (F, C, KH, KW), `bias` (F). The batch size of `dims` is that of a usual run: the
+    /// algorithm is chosen for it.
     ///
     /// # Errors
     /// If a length does not fit `dims`.

@@ -87,43 +87,42 @@ pub(crate) unsafe fn load_lanes(source: *const f32, mask: u16) -> V {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) unsafe fn transpose(rows: [*const f32; LANES], columns: [*mut f32; LANES]) {
-    // SAFETY: the caller's promise for rows and columns; the index tables have 16 entries.
+    // SAFETY: the caller's promise.
     unsafe {
         let mut block: [V; LANES] = std::array::from_fn(|row| load(rows[row]));
-        // Swaps the off-diagonal halves of ever smaller blocks: distances 8, 4, 2, 1.
-        for (level, [upper, lower]) in SWAPS.iter().enumerate() {
-            let distance = 8 >> level;
-            let upper = _mm512_loadu_si512(upper.as_ptr().cast());
-            let lower = _mm512_loadu_si512(lower.as_ptr().cast());
-            for row in (0..LANES).filter(|row| row & distance == 0) {
-                let (a, b) = (block[row], block[row + distance]);
-                block[row] = _mm512_permutex2var_ps(a, upper, b);
-                block[row + distance] = _mm512_permutex2var_ps(a, lower, b);
-            }
-        }
+        swap::<8>(&mut block);
+        swap::<4>(&mut block);
+        swap::<2>(&mut block);
+        swap::<1>(&mut block);
         for (column, values) in columns.into_iter().zip(block) {
             store(column, values);
         }
     }
 }
 
-/// For each distance d, the lanes of the rows r and r + d after the swap, out of both rows' 32.
-const SWAPS: [[[u32; LANES]; 2]; 4] = {
-    let mut swaps = [[[0; LANES]; 2]; 4];
-    let mut level = 0;
-    while level < 4 {
-        let distance = 8 >> level;
+/// Swaps the off-diagonal halves of all blocks of 2D rows and lanes. A function for each D keeps the 16
+/// rows in registers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn swap<const D: usize>(block: &mut [V; LANES]) {
+    // Of the rows r and r + D, the lanes of both after the swap.
+    let tables = const {
+        let mut tables = [[0; LANES]; 2];
         let mut lane = 0;
         while lane < LANES {
-            let low = lane & distance == 0;
-            swaps[level][0][lane] = (if low { lane } else { LANES + lane - distance }) as u32;
-            swaps[level][1][lane] = (if low { lane + distance } else { LANES + lane }) as u32;
+            let low = lane & D == 0;
+            tables[0][lane] = (if low { lane } else { LANES + lane - D }) as u32;
+            tables[1][lane] = (if low { lane + D } else { LANES + lane }) as u32;
             lane += 1;
         }
-        level += 1;
+        tables
+    };
+    for row in (0..LANES).filter(|row| row & D == 0) {
+        let (a, b) = (block[row], block[row + D]);
+        block[row] = pick(a, &tables[0], b);
+        block[row + D] = pick(a, &tables[1], b);
     }
-    swaps
-};
+}
 
 #[inline]
 #[target_feature(enable = "avx512f")]

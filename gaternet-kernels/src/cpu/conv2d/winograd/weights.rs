@@ -145,7 +145,7 @@ fn transform<const N: usize>(
     }
 }
 
-/// The gradient of the kernels, from its form (chunks; n², F, C in whole vectors): `Gᵀ dU G`.
+/// The gradient of the kernels, from its form (n², F, C in whole vectors): `Gᵀ dU G`.
 pub(super) struct Gradient {
     tile: usize,
     filters: usize,
@@ -159,25 +159,25 @@ impl Gradient {
         Gradient { tile, filters: dims.out_channels(), channels: dims.in_channels(), columns }
     }
 
-    /// Floats of a chunk.
+    /// Floats of the form.
     pub(super) fn len(&self) -> usize {
         (self.tile + 2) * (self.tile + 2) * self.filters * self.columns
     }
 
-    /// Sums the chunks in order, and writes `grad_weight` (F, C, 3, 3).
-    pub(super) fn finish(&self, chunks: &[f32], grad_weight: &mut [f32]) {
-        grad_weight.par_chunks_mut(self.channels * 9).enumerate().for_each(|(f, grad)| {
+    /// Writes `grad_weight` (F, C, 3, 3) of `sums`.
+    pub(super) fn finish(&self, sums: &[f32], grad_weight: &mut [f32]) {
+        for (f, grad) in grad_weight.chunks_exact_mut(self.channels * 9).enumerate() {
             for first in (0..self.channels).step_by(LANES) {
                 let taps = if self.tile == 2 {
-                    self.taps(&SMALL, f, first, chunks)
+                    self.taps(&SMALL, f, first, sums)
                 } else {
-                    self.taps(&LARGE, f, first, chunks)
+                    self.taps(&LARGE, f, first, sums)
                 };
                 for (i, grad) in grad[first * 9..].chunks_exact_mut(9).take(LANES).enumerate() {
                     grad.iter_mut().zip(&taps).for_each(|(grad, tap)| *grad = tap[i]);
                 }
             }
-        });
+        }
     }
 
     /// The nine taps of filter `f` and some channels from `first` on.
@@ -186,24 +186,18 @@ impl Gradient {
         g: &[[f32; 3]; N],
         f: usize,
         first: usize,
-        chunks: &[f32],
+        sums: &[f32],
     ) -> [[f32; LANES]; 9] {
         let count = LANES.min(self.columns - first);
-        let element = |e: usize| {
-            let mut sum = [0.0; LANES];
-            let at = (e * self.filters + f) * self.columns + first;
-            for chunk in chunks.chunks_exact(self.len()) {
-                sum.iter_mut().zip(&chunk[at..at + count]).for_each(|(sum, part)| *sum += part);
-            }
-            sum
-        };
         let mut taps = [[0.0; LANES]; 9];
         for (y, g_y) in g.iter().enumerate() {
             let mut row = [[0.0; LANES]; 3];
             for (x, g_x) in g.iter().enumerate() {
-                let sum = element(y * N + x);
+                let at = ((y * N + x) * self.filters + f) * self.columns + first;
                 for (row, g) in row.iter_mut().zip(g_x) {
-                    row.iter_mut().zip(&sum).for_each(|(row, sum)| *row += g * sum);
+                    row.iter_mut()
+                        .zip(&sums[at..at + count])
+                        .for_each(|(row, sum)| *row += g * sum);
                 }
             }
             for (i, tap) in taps.iter_mut().enumerate() {

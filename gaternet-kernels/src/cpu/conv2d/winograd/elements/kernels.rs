@@ -75,13 +75,15 @@ impl Kernels {
             Level::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::KERNELS,
+            #[cfg(any(target_arch = "aarch64", test))]
+            Level::Neon => &neon::KERNELS,
             _ => &scalar::KERNELS,
         }
     }
 }
 
 macro_rules! element_kernels {
-    ($isa:ident, $feature:literal, [$($f:literal)+]) => {
+    ($(#[$feature:meta])? $isa:ident, [$($f:literal)+]) => {
         mod $isa {
             use std::array::from_fn;
 
@@ -103,7 +105,7 @@ macro_rules! element_kernels {
             const PARTS: usize = 8 / FOURS;
 
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             fn quad(values: [f32; 4]) -> V {
                 // SAFETY: four floats.
                 unsafe { splat4(values.as_ptr()) }
@@ -112,7 +114,7 @@ macro_rules! element_kernels {
             /// The inner four elements of a row of `Bᵀ d B`, of the row's six pixels after the transform
             /// of the columns: the first four, and the other two.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             fn inner(near: V, far: V) -> V {
                 let sum = shuffle4::<0b00_00_00_00>(far, far);
                 let sum = fmadd(
@@ -131,7 +133,7 @@ macro_rules! element_kernels {
 
             /// The first and the last element of two rows.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             fn outer(near: [V; 2], far: [V; 2]) -> V {
                 let first = shuffle4::<0b01_00_01_00>(near[0], near[1]);
                 let middle = shuffle4::<0b11_10_11_10>(near[0], near[1]);
@@ -141,7 +143,7 @@ macro_rules! element_kernels {
 
             /// # Safety
             /// That of [`InputFn`](super::InputFn).
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn input(args: &Input<'_>) {
                 for v in 0..VECTORS {
                     let pixels = |y: usize, shift: usize| {
@@ -176,7 +178,7 @@ macro_rules! element_kernels {
 
             /// # Safety
             /// That of [`OutputFn`](super::OutputFn).
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn output(args: &Output<'_>) {
                 for v in 0..VECTORS {
                     let mut quads = [zero(); 9];
@@ -217,7 +219,7 @@ macro_rules! element_kernels {
             /// `Aᵀ p` of the columns of the first and last elements: for each row of the output, these two
             /// in the first and the last place of a four.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             fn gather_outer([ends, first, second]: [V; 3]) -> [V; 4] {
                 let (sum, difference) = (add(first, second), sub(first, second));
                 let cube = |x: f32| x * x * x;
@@ -250,7 +252,7 @@ macro_rules! element_kernels {
             /// Four pixels from the inner elements of a row and its outer ones, which are in the first and
             /// the last place.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             fn row(inner: V, outer: V) -> V {
                 let cube = |x: f32| x * x * x;
                 let sum = mul(quad([1.0, 0.0, 0.0, 1.0]), outer);
@@ -280,7 +282,7 @@ macro_rules! element_kernels {
             ///
             /// # Safety
             /// That of [`ProductsFn`].
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn products<const F: usize, const P: usize, const LAST: bool>(
                 args: &Products<'_>,
             ) {
@@ -332,11 +334,11 @@ macro_rules! element_kernels {
 
 // 32 registers: 4·F sums, 4 pixels and a weight.
 #[cfg(target_arch = "x86_64")]
-element_kernels!(avx512, "avx512f,avx512vl", [1 2 3 4 5 6]);
+element_kernels!(#[target_feature(enable = "avx512f,avx512vl")] avx512, [1 2 3 4 5 6]);
 // 16 registers.
 #[cfg(target_arch = "x86_64")]
-element_kernels!(avx2, "avx2,fma", [1 2]);
-#[cfg(target_arch = "x86_64")]
-element_kernels!(scalar, "sse2", [1]);
-#[cfg(not(target_arch = "x86_64"))]
-element_kernels!(scalar, "neon", [1 2]);
+element_kernels!(#[target_feature(enable = "avx2,fma")] avx2, [1 2]);
+// 32 registers, two for a vector.
+#[cfg(any(target_arch = "aarch64", test))]
+element_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, [1 2]);
+element_kernels!(scalar, [1]);

@@ -29,7 +29,7 @@ use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::dims::Conv2dDims;
 use kernels::{Input, Kernels, MAX_ROWS, Output, Products};
-use order::{FLOATS, TILES};
+use order::{FLOATS, QUADS, TILES};
 use weights::{Weights, line};
 
 /// Bytes of weights that a sample alone finds in the second-level cache.
@@ -54,6 +54,12 @@ impl Elements {
     pub(in super::super) fn suits(out_size: [usize; 2]) -> bool {
         let [rows, columns] = grid(4, out_size);
         rows * columns < 16
+    }
+
+    /// Whether the weights of a convolution on small maps are in a cache when they are needed.
+    pub(in super::super) fn pays(dims: &Conv2dDims) -> bool {
+        let floats = dims.out_channels() * dims.in_channels() * QUADS * 4;
+        floats * size_of::<f32>() <= CACHED || dims.batch() >= SAMPLES
     }
 
     /// The kernel is 3x3, the stride 1, the padding at most 2; `weight` (F, C, 3, 3).
