@@ -26,9 +26,9 @@ const OP: &str = "inference plan";
 /// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
 /// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
 ///
-/// A batch with an image for every thread runs each image through the whole network on one thread; in a
+/// In a batch with an image for every thread, each thread runs some images through the whole network; in a
 /// smaller one all threads share each convolution. Nothing is allocated once every thread has done its share.
-/// A network of more than 2^21 weights runs layer by layer over the batch, and needs memory for the
+/// A network of more than 2^20 weights runs layer by layer over the batch, and needs memory for the
 /// activations of all its images.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from

@@ -17,6 +17,8 @@ mod tile;
 mod weight_grad;
 mod winograd;
 
+use std::ops::RangeInclusive;
+
 use crate::active::ActiveFilters;
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
@@ -40,19 +42,29 @@ pub struct Live<'a> {
 
 impl Live<'_> {
     fn check(&self, op: &'static str, dims: &Conv2dDims) -> Result<()> {
+        self.check_lists(op, dims, dims.batch()..=dims.batch())
+    }
+
+    /// `batch` is how many samples the lists may have.
+    fn check_lists(
+        &self,
+        op: &'static str,
+        dims: &Conv2dDims,
+        batch: RangeInclusive<usize>,
+    ) -> Result<()> {
         let lists = [
             ("live.filters", self.filters, dims.out_channels()),
             ("live.channels", self.channels, dims.in_channels()),
         ];
         for (list, active, filters) in lists {
             let Some(active) = active else { continue };
-            if (active.batch(), active.filters()) != (dims.batch(), filters) {
+            if !batch.contains(&active.batch()) || active.filters() != filters {
                 return Err(KernelError::ActiveFilters {
                     op,
                     list,
                     got_batch: active.batch(),
                     got_filters: active.filters(),
-                    batch: dims.batch(),
+                    batch: *batch.start(),
                     filters,
                 });
             }
