@@ -159,10 +159,10 @@ impl Log {
         Ok(Log { path, file, epochs: read })
     }
 
-    /// Adds a line, at once.
+    /// Adds a line, which is on disk then.
     pub(crate) fn append(&mut self, metrics: Metrics) -> Result<()> {
         let line = serde_json::to_string(&metrics)? + "\n";
-        let written = self.file.write_all(line.as_bytes());
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
         written.with_context(|| format!("cannot write {}", self.path.display()))?;
         self.epochs.push(metrics);
         Ok(())

@@ -122,6 +122,13 @@ impl Training {
         log: &mut Log,
         budget: &mut Budget,
     ) -> Result<Option<Evaluation>> {
+        let save = |phase: &Phase| {
+            state::save(&self.folder.state_path(), &self.model, phase, &self.identity)
+        };
+        if phase.epoch() == 0 {
+            // From here on to its end, a run has a state.
+            save(phase)?;
+        }
         let progress = Progress::new(phase, self.images.steps())?;
         let mut last = None;
         while phase.epoch() < phase.epochs() && !budget.is_spent() {
@@ -138,7 +145,7 @@ impl Training {
             }
             log.append(metrics)?;
             // Last: what is not in the state is done again.
-            state::save(&self.folder.state_path(), &self.model, phase, &self.identity)?;
+            save(phase)?;
             budget.spend();
             last = Some(evaluation);
         }
@@ -248,7 +255,6 @@ fn stand(folder: &RunFolder, identity: &BTreeMap<String, String>) -> Result<Stan
     }
     let path = folder.model_path();
     if !path.exists() {
-        // Interrupted before the first epoch was over, or nothing is there.
         return Ok(Stand::Begin);
     }
     let model = Checkpoint::load(&path)?;
