@@ -13,6 +13,9 @@ use crate::args::Args;
 use crate::args_augment::PaddingName;
 use crate::args_optim::{ScheduleName, not_negative};
 
+/// Runs of `--repeat`, at most.
+const MAX_SEEDS: usize = 1000;
+
 /// A complete, checked description of a training run; only the data is missing.
 pub(crate) struct Recipe {
     /// The plain backbone, for one class.
@@ -93,6 +96,8 @@ impl Recipe {
         ] {
             ensure!(count > 0, "{flag} 0: must be at least 1");
         }
+        let seeds = run.repeat.unwrap_or(1);
+        ensure!(seeds <= MAX_SEEDS, "--repeat {seeds}: must be at most {MAX_SEEDS}");
         if let Some(norm) = optim.clip_grad_norm {
             not_negative("--clip-grad-norm", norm.into())?;
         }

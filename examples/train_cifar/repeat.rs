@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::args::Args;
 use crate::images::Sets;
 use crate::recipe::Recipe;
-use crate::run_folder::{Existing, Metrics, RunFolder};
+use crate::run_folder::{Existing, Metrics, RunFolder, check, remove};
 use crate::table::{percent, print_table};
 use crate::training::{Budget, Training};
 
@@ -28,8 +28,12 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         None => RunFolder::new(&out),
         Some(_) => RunFolder::new(&out.join(format!("seed{seed}"))),
     };
+    let summary = args.run.repeat.map(|_| out.join("summary.json"));
     // Before the first run, which may take days.
     seeds.iter().try_for_each(|seed| folder(*seed).check(existing))?;
+    if let Some(path) = &summary {
+        check(path, existing)?;
+    }
     let mut sets = Sets::open(&args.data, args.run.seed)?;
     let mut budget = Budget(args.run.stop_after);
     let mut results = Vec::new();
@@ -43,27 +47,37 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if args.run.dry_run {
             return training.describe();
         }
+        if let Some(path) = &summary {
+            // It will not be that of these runs.
+            remove(path)?;
+        }
         let Some(metrics) = training.run(&mut budget)? else {
             eprintln!("stopped before the end, as --stop-after says; --resume goes on");
             return Ok(());
         };
         results.push((seed, metrics));
     }
-    if args.run.repeat.is_some() {
-        let path = out.join("summary.json");
+    if let Some(path) = summary {
         let text = summarise(&results).to_string() + "\n";
         fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
     }
     Ok(())
 }
 
+/// Title, key in `summary.json`, value, and how it is printed.
+type Column = (&'static str, &'static str, fn(&Metrics) -> f64, fn(f64) -> String);
+
 /// Prints what the seeds have in common, and returns it for `summary.json`.
 fn summarise(results: &[(u64, Metrics)]) -> Value {
-    let ratio = |ratio: f64| format!("{ratio:.3}x");
-    let columns: [(&str, &str, fn(&Metrics) -> f64, &dyn Fn(f64) -> String); 3] = [
-        ("test accuracy", "test_accuracy", |metrics| metrics.test_accuracy, &percent),
-        ("gates open", "gate_density", |metrics| metrics.gate_density, &percent),
-        ("MACs, gater included", "macs_ratio", |metrics| metrics.macs_ratio, &ratio),
+    let columns: [Column; 3] = [
+        ("test accuracy", "test_accuracy", |metrics| metrics.test_accuracy, percent),
+        ("gates open", "gate_density", |metrics| metrics.gate_density, percent),
+        (
+            "MACs, gater included",
+            "macs_ratio",
+            |metrics| metrics.macs_ratio,
+            |x| format!("{x:.3}x"),
+        ),
     ];
     let mut rows = Vec::new();
     let mut summary = Map::new();

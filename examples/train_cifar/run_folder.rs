@@ -60,14 +60,7 @@ impl RunFolder {
 
     /// `Err` if it holds results that would be lost. Writes nothing.
     pub(crate) fn check(&self, existing: Existing) -> Result<()> {
-        let found = FILES.map(|name| self.dir.join(name)).into_iter().find(|path| path.exists());
-        if let (Existing::Refuse, Some(path)) = (existing, found) {
-            let path = path.display();
-            bail!(
-                "{path} exists: choose another --out, pass --overwrite to replace it or --resume to go on"
-            );
-        }
-        Ok(())
+        FILES.iter().try_for_each(|name| check(&self.dir.join(name), existing))
     }
 
     /// Makes the folder, without older results.
@@ -115,7 +108,18 @@ impl RunFolder {
     }
 }
 
-fn remove(path: &Path) -> Result<()> {
+/// `Err` if the file is there and must not be replaced.
+pub(crate) fn check(path: &Path, existing: Existing) -> Result<()> {
+    if existing == Existing::Refuse && path.exists() {
+        let path = path.display();
+        bail!(
+            "{path} exists: choose another --out, pass --overwrite to replace it or --resume to go on"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn remove(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot replace {}", path.display()))

@@ -74,9 +74,9 @@ impl Training {
 
     /// Trains every epoch; after each, evaluates, saves the model, adds a line of metrics and saves where it
     /// stands. Returns the last line, or `None` if the budget was spent before.
-    pub(crate) fn run(mut self, budget: &mut Budget) -> Result<Option<Metrics>> {
+    pub(crate) fn run(&self, budget: &mut Budget) -> Result<Option<Metrics>> {
         self.announce();
-        let saved = match std::mem::replace(&mut self.stand, Stand::Begin) {
+        let saved = match &self.stand {
             Stand::Begin => {
                 self.folder.clear()?;
                 None
@@ -88,9 +88,9 @@ impl Training {
                 return self.finish(&log, None);
             }
         };
-        let in_training = saved.as_ref().is_some_and(|saved| saved.phase == PhaseName::Training);
+        let in_training = saved.is_some_and(|saved| saved.phase == PhaseName::Training);
         if !in_training && let Some(mut phase) = Phase::pretraining(&self.recipe, &self.model)? {
-            self.restore(saved.as_ref(), &mut phase)?;
+            self.restore(saved, &mut phase)?;
             let mut log = Log::open(self.folder.pretraining_path(), phase.epoch())?;
             self.run_phase(&mut phase, &mut log, budget)?;
             if phase.epoch() < phase.epochs() {
@@ -100,7 +100,7 @@ impl Training {
         }
         let mut phase = Phase::training(&self.recipe, &self.model)?;
         if in_training {
-            self.restore(saved.as_ref(), &mut phase)?;
+            self.restore(saved, &mut phase)?;
         }
         let mut log = Log::open(self.folder.metrics_path(), phase.epoch())?;
         let last = self.run_phase(&mut phase, &mut log, budget)?;

@@ -55,7 +55,7 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 33] = [
+    let cases: [(&[&str], &[&str]); 34] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
         (&["--gater-pool", "3"], &["gater.pool = 3", "1, 2 or 4"]),
         (&["--gater-width", "0"], &["gater.width = 0", "between 0.01 and 16"]),
@@ -89,6 +89,7 @@ fn values_out_of_range() {
             &["milestones = [0.5, 0.2]", "ascending"],
         ),
         (&["--repeat", "0"], &["--repeat 0", "at least 1"]),
+        (&["--repeat", "1001"], &["--repeat 1001", "at most 1000"]),
         (&["--stop-after", "0"], &["--stop-after 0", "at least 1"]),
         (&["--gater-checkpoint", "nowhere"], &["cannot read nowhere"]),
         (&["--backbone-checkpoint", "nowhere"], &["cannot read nowhere"]),

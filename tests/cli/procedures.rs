@@ -222,4 +222,9 @@ fn seeds_are_repeated_and_go_on() {
     assert!(a.is_some() && a == b, "seed 5 differs");
     let message = failure(&mut repeat(&[]), 1);
     assert!(message.contains("seed4") && message.contains("exists"), "{message}");
+    // More seeds.
+    stdout(&mut repeat(&["--resume", "--repeat", "4"]));
+    assert!(out.join("seed7/model.safetensors").exists());
+    let message = failure(&mut repeat(&["--seed", "40"]), 1);
+    assert!(message.contains("summary.json exists"), "{message}");
 }
