@@ -1,0 +1,3 @@
+//! Kernels for NVIDIA GPUs. Needs no CUDA to build: the driver and the compiler are loaded when they are used.
+
+pub mod compile;
