@@ -22,7 +22,8 @@ packages=(
 fail() { echo "cuda-toolchain.sh: $*" >&2; exit 1; }
 
 [ $# -le 1 ] || fail "expected at most one argument, the folder to install into"
-dir=${1:-"$(dirname "$0")/../target/cuda-toolchain"}
+target=${CARGO_TARGET_DIR:-"$(dirname "$0")/../target"}
+dir=${1:-$target/cuda-toolchain}
 case "$(uname -s)-$(uname -m)" in
   Linux-x86_64 | Linux-aarch64) ;;
   *) fail "NVIDIA publishes these wheels for Linux on x86_64 and aarch64, this is $(uname -sm)" ;;

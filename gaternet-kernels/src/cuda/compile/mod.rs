@@ -28,7 +28,7 @@ pub use architecture::Architecture;
 pub use error::{CompileError, Result};
 use nvrtc::Nvrtc;
 pub use places::Places;
-pub use sources::{CONV2D, GATE, SOURCES, Source};
+pub use sources::Source;
 
 /// The machine code of a [`Source`], for the driver to load.
 #[derive(Debug, Clone)]

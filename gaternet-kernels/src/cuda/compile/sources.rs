@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256};
 use super::architecture::Architecture;
 use super::error::{CompileError, Result};
 
-/// A CUDA source of `kernels-cu/`.
-#[derive(Debug, Clone, Copy)]
+/// A CUDA source, such as a file of `kernels-cu/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source {
     name: &'static str,
     text: &'static str,
@@ -22,21 +22,22 @@ macro_rules! file {
 pub(super) const HEADERS: [(&str, &str); 2] =
     [("conv2d.cuh", file!("conv2d.cuh")), ("dev.cuh", file!("dev.cuh"))];
 
-/// Convolution with gathered rows.
-pub const CONV2D: Source = Source { name: "conv2d", text: file!("conv2d.cu") };
-/// Lists of live filters.
-pub const GATE: Source = Source { name: "gate", text: file!("gate.cu") };
-
-/// All of them.
-pub const SOURCES: [Source; 2] = [CONV2D, GATE];
-
 /// Options of the compiler besides the architecture. Not `--use_fast_math`: it flushes denormals, so that a gate
 /// that is not 0 could count as off.
 pub(super) const OPTIONS: [&str; 1] = ["--std=c++17"];
 
 impl Source {
-    #[cfg(test)]
-    pub(super) const fn for_test(name: &'static str, text: &'static str) -> Source {
+    /// Convolution with gathered rows.
+    pub const CONV2D: Source = Source::new("conv2d", file!("conv2d.cu"));
+    /// Lists of live filters.
+    pub const GATE: Source = Source::new("gate", file!("gate.cu"));
+
+    /// All of `kernels-cu/`.
+    pub const ALL: [Source; 2] = [Source::CONV2D, Source::GATE];
+
+    /// The CUDA C++ `text` of a file `name`.cu. It may include the headers of `kernels-cu/` and nothing else.
+    #[must_use]
+    pub const fn new(name: &'static str, text: &'static str) -> Source {
         Source { name, text }
     }
 

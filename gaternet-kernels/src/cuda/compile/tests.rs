@@ -10,8 +10,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-const PLAIN: Source = Source::for_test("plain", "// plain");
-const HOPPER: Source = Source::for_test("plain90", "// plain");
+const PLAIN: Source = Source::new("plain", "// plain");
+const HOPPER: Source = Source::new("plain90", "// plain");
 
 fn temp_dir() -> TempDir {
     tempfile::tempdir().expect("temp dir")
@@ -86,8 +86,8 @@ fn a_source_for_hopper_is_compiled_for_sm_90a_only() {
 fn the_name_of_a_file_changes_with_all_that_decides_the_machine_code() {
     let name = PLAIN.file_name(Architecture::SM_90, Some((13, 0)));
     let others = [
-        Source::for_test("plain", "// plain ").file_name(Architecture::SM_90, Some((13, 0))),
-        Source::for_test("other", "// plain").file_name(Architecture::SM_90, Some((13, 0))),
+        Source::new("plain", "// plain ").file_name(Architecture::SM_90, Some((13, 0))),
+        Source::new("other", "// plain").file_name(Architecture::SM_90, Some((13, 0))),
         PLAIN.file_name(Architecture::SM_90A, Some((13, 0))),
         PLAIN.file_name(Architecture::SM_90, Some((12, 9))),
         PLAIN.file_name(Architecture::SM_90, None),
@@ -155,7 +155,7 @@ fn a_device_gets_the_best_prebuilt_cubin_that_it_runs() {
         (PLAIN, "sm_101", None),
         (PLAIN, "sm_120", None),
         (HOPPER, "sm_90", Some("plain90 sm_90a")),
-        (Source::for_test("plain", "// another text"), "sm_90", None),
+        (Source::new("plain", "// another text"), "sm_90", None),
     ] {
         let found = compiler.image(&source, architecture(device));
         match expected {

@@ -1,0 +1,183 @@
+//! Every source under both compilers for every architecture: it compiles, nothing spills, and
+//! `docs/cuda-resources.md` has the registers and the shared memory.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use gaternet_kernels::cuda::compile::{Architecture, Compiler, Places, Source};
+use rayon::prelude::*;
+
+use crate::toolchain::Toolchain;
+
+const ARCHITECTURES: [Architecture; 4] =
+    [Architecture::SM_80, Architecture::SM_90, Architecture::SM_90A, Architecture::SM_100];
+const UPDATE: &str = "GATERNET_UPDATE_CUDA_RESOURCES";
+
+/// What one kernel takes, as one compiler built it for one architecture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Usage {
+    /// Of a thread.
+    registers: u32,
+    /// Bytes of local memory of a thread: spilled registers and arrays without a fixed index.
+    local: u32,
+    /// Bytes of static shared memory of a block, with those that the system takes.
+    shared: u32,
+}
+
+/// By kernel, in the order of the names.
+type Kernels = BTreeMap<String, Usage>;
+
+/// Reads what cuobjdump prints: a line ` Function name:` and after it `  REG:32 STACK:0 SHARED:0 LOCAL:0 ...`.
+fn parse(text: &str) -> Kernels {
+    let mut kernels = Kernels::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(kernel) = line.trim().strip_prefix("Function ") else { continue };
+        let numbers = lines.next().unwrap_or_default();
+        let number = |name: &str| -> u32 {
+            let word = numbers.split_whitespace().find_map(|word| word.strip_prefix(name));
+            word.and_then(|word| word.parse().ok())
+                .unwrap_or_else(|| panic!("no {name} of {kernel} in {text}"))
+        };
+        let usage = Usage {
+            registers: number("REG:"),
+            local: number("STACK:") + number("LOCAL:"),
+            shared: number("SHARED:"),
+        };
+        kernels.insert(kernel.trim_end_matches(':').to_owned(), usage);
+    }
+    kernels
+}
+
+/// A source for an architecture, under NVRTC and under nvcc.
+struct Built {
+    source: Source,
+    architecture: Architecture,
+    nvrtc: Kernels,
+    nvcc: Kernels,
+}
+
+impl Built {
+    fn new(
+        toolchain: &Toolchain,
+        nvrtc: &Compiler,
+        source: Source,
+        architecture: Architecture,
+    ) -> Built {
+        let image = nvrtc.image(&source, architecture).unwrap_or_else(|error| panic!("{error}"));
+        Built {
+            source,
+            architecture,
+            nvrtc: parse(&toolchain.resource_usage(&image.cubin)),
+            nvcc: parse(&toolchain.resource_usage(&toolchain.nvcc(&source, architecture))),
+        }
+    }
+
+    fn check(&self) {
+        let at = format!("{}.cu for {}", self.source.name(), self.architecture);
+        assert!(!self.nvrtc.is_empty(), "{at} has no kernel");
+        assert!(self.nvrtc.keys().eq(self.nvcc.keys()), "{at}: the compilers see other kernels");
+        for (compiler, kernels) in [("NVRTC", &self.nvrtc), ("nvcc", &self.nvcc)] {
+            for (kernel, usage) in kernels {
+                assert_eq!(
+                    usage.local, 0,
+                    "{at}, {compiler}: {kernel} uses local memory: {usage:?}"
+                );
+            }
+        }
+    }
+}
+
+fn build_all(toolchain: &Toolchain) -> Vec<Built> {
+    let nvrtc = Compiler::new(Places { cubins: None, cache: None, nvrtc: Some(toolchain.nvrtc()) });
+    let pairs: Vec<_> = Source::ALL
+        .into_iter()
+        .flat_map(|source| ARCHITECTURES.map(|architecture| (source, architecture)))
+        // One for Hopper is compiled for sm_90a and nothing else.
+        .filter(|(source, architecture)| source.target(*architecture) == Ok(*architecture))
+        .collect();
+    pairs
+        .into_par_iter()
+        .map(|(source, architecture)| Built::new(toolchain, &nvrtc, source, architecture))
+        .collect()
+}
+
+fn table(all: &[Built]) -> String {
+    let mut text = format!(
+        "# Registers and shared memory of the CUDA kernels\n\n\
+         Registers of a thread as NVRTC / nvcc of CUDA 13.0 allot them. No kernel uses local memory, so none spills.\n\
+         Shared memory is static, in bytes of a block; dynamic shared memory is in the memory contract of each file. From\n\
+         sm_90 on a kernel with any of the two takes 1,024 bytes more, which are counted here.\n\n\
+         `gaternet-kernels/tests/cuda_compile` checks this file, and writes it if {UPDATE} is 1.\n\n\
+         | kernel | file |"
+    );
+    let mut rows: BTreeMap<(&str, &str), BTreeMap<String, String>> = BTreeMap::new();
+    for built in all {
+        for (kernel, nvrtc) in &built.nvrtc {
+            let nvcc = built.nvcc[kernel];
+            let shared = if nvrtc.shared == nvcc.shared {
+                nvrtc.shared.to_string()
+            } else {
+                format!("{} / {}", nvrtc.shared, nvcc.shared)
+            };
+            let cell = format!("{} / {}, {shared}", nvrtc.registers, nvcc.registers);
+            let row = rows.entry((built.source.name(), kernel)).or_default();
+            row.insert(built.architecture.to_string(), cell);
+        }
+    }
+    for architecture in ARCHITECTURES {
+        write!(text, " {architecture}: registers, shared |").expect("a String");
+    }
+    text.push_str(&format!("\n{}|\n", "|---".repeat(2 + ARCHITECTURES.len())));
+    for ((file, kernel), cells) in rows {
+        write!(text, "| `{kernel}` | {file}.cu |").expect("a String");
+        for architecture in ARCHITECTURES {
+            let cell = cells.get(&architecture.to_string()).map_or("-", String::as_str);
+            write!(text, " {cell} |").expect("a String");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+#[test]
+fn no_kernel_spills_and_the_table_of_resources_is_up_to_date() {
+    let Some(toolchain) = Toolchain::find() else { return };
+    let all = build_all(&toolchain);
+    all.iter().for_each(Built::check);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cuda-resources.md");
+    let table = table(&all);
+    if env::var_os(UPDATE).is_some() {
+        fs::write(path, table).expect("docs/cuda-resources.md");
+        return;
+    }
+    let committed = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == table,
+        "docs/cuda-resources.md is not what the compilers make now; {UPDATE}=1 writes this:\n{table}"
+    );
+}
+
+#[test]
+fn the_check_sees_a_spilled_register() {
+    let Some(toolchain) = Toolchain::find() else { return };
+    // 64 values that are alive together, in 32 registers of each of 1,024 threads on two blocks a multiprocessor.
+    let text = "#include \"dev.cuh\"\n\
+        KERNEL(crowded, 1024, 2)(const float* in, float* out) {\n\
+        float x[64];\n\
+        #pragma unroll\n\
+        for (int i = 0; i < 64; i++) x[i] = in[i * 1024 + threadIdx.x];\n\
+        block_sync();\n\
+        #pragma unroll\n\
+        for (int i = 0; i < 64; i++) out[i * 1024 + threadIdx.x] = x[i] * x[63 - i] + x[i ^ 21];\n\
+        }\n";
+    let nvrtc = Compiler::new(Places { cubins: None, cache: None, nvrtc: Some(toolchain.nvrtc()) });
+    let image = nvrtc
+        .image(&Source::new("crowded", text), Architecture::SM_90)
+        .unwrap_or_else(|error| panic!("{error}"));
+    let kernels = parse(&toolchain.resource_usage(&image.cubin));
+    assert!(kernels["crowded"].local > 0, "{kernels:?}");
+}

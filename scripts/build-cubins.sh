@@ -1,0 +1,22 @@
+#!/usr/bin/env bash
+# Compiles the CUDA kernels into a folder. A program that GATERNET_CUBINS tells of it, or that has it beside its executable
+# by the name `cubins`, needs no NVRTC. No GPU and no driver are needed here.
+#
+#     scripts/build-cubins.sh OUT [ARCHITECTURE...]       sm_80 (A100 and all of compute capability 8) and sm_90 if none is given
+#
+# NVRTC is that of GATERNET_NVRTC, or that of scripts/cuda-toolchain.sh, which is run if need be.
+set -euo pipefail
+
+[ $# -ge 1 ] || { echo "build-cubins.sh: expected a folder to write to" >&2; exit 1; }
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+shift
+cd "$(dirname "$0")/.."
+
+if [ -z "${GATERNET_NVRTC:-}" ]; then
+  toolchain=${GATERNET_CUDA_TOOLCHAIN:-${CARGO_TARGET_DIR:-target}/cuda-toolchain}
+  scripts/cuda-toolchain.sh "$toolchain" >&2
+  GATERNET_NVRTC=$(cd "$toolchain" && pwd)/nvidia/cu13/lib/libnvrtc.so.13
+  export GATERNET_NVRTC
+fi
+cargo run --release --quiet -p gaternet-kernels --features cuda --example build_cubins -- "$out" "$@"
