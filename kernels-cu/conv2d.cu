@@ -179,22 +179,45 @@ DEVICE void accumulate(Sums& sums, const Geometry& g, const bf16* sample, int fi
     cp_async_wait<0>();
 }
 
-// target = relu(sum · scale + bias + residual), outputs in pairs; the outputs from `count` to `end` become 0.
+// What becomes of a sum, by the number of its output: relu(gate · (sum · scale + bias) + residual), where a gate of
+// 0 gives exactly 0 before the residual is added.
+struct Epilogue {
+    const float* scale;    // (outputs); null: 1
+    const float* bias;     // (outputs); null: 0
+    const float* gates;    // (outputs) of this sample; null: 1
+    const bf16* residual;  // this sample's, as the target; null: 0
+    bool relu;
+
+    DEVICE void pair(float (&value)[2], const float (&factor)[2], const float (&shift)[2], const float (&gate)[2],
+                     size_t at) const {
+        for (int i = 0; i < 2; i++) value[i] = gate[i] == 0.0f ? 0.0f : gate[i] * (value[i] * factor[i] + shift[i]);
+        if (residual) {
+            const u32 pair = *reinterpret_cast<const u32*>(residual + at);
+            value[0] += bf16_low(pair);
+            value[1] += bf16_high(pair);
+        }
+        if (relu)
+            for (int i = 0; i < 2; i++) value[i] = value[i] < 0.0f ? 0.0f : value[i];  // NaN stays
+    }
+};
+
+// Writes the tile, outputs in pairs; outputs from `count` to `end` become 0. `list` has the outputs' numbers.
 DEVICE void store(const Sums& sums, const Geometry& g, int first_pixel, int first_output, int count, int end,
-                  const u16* list, const float* scale, const float* bias, const bf16* residual, bf16* target) {
+                  const u16* list, const Epilogue& epilogue, bf16* target) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int pixels = g.target_h * g.target_w;
 #pragma unroll
     for (int n = 0; n < 4; n++) {
         const int output = first_output + (warp >> 1) * 32 + n * 8 + (lane & 3) * 2;
-        float factor[2] = {0, 0}, shift[2] = {0, 0};
+        if (output >= end) continue;
+        float factor[2] = {0, 0}, shift[2] = {0, 0}, gate[2] = {0, 0};
         for (int i = 0; i < 2; i++) {
             if (output + i >= count) continue;
             const int number = list ? list[output + i] : output + i;
-            factor[i] = scale ? scale[number] : 1.0f;
-            shift[i] = bias ? bias[number] : 0.0f;
+            factor[i] = epilogue.scale ? epilogue.scale[number] : 1.0f;
+            shift[i] = epilogue.bias ? epilogue.bias[number] : 0.0f;
+            gate[i] = epilogue.gates ? epilogue.gates[number] : 1.0f;
         }
-        if (output >= end) continue;
 #pragma unroll
         for (int m = 0; m < 4; m++) {
 #pragma unroll
@@ -202,35 +225,35 @@ DEVICE void store(const Sums& sums, const Geometry& g, int first_pixel, int firs
                 const int pixel = first_pixel + (warp & 1) * 64 + m * 16 + (lane >> 2) + half * 8;
                 if (pixel >= pixels) continue;
                 const size_t at = static_cast<size_t>(pixel) * g.target_stride + output;
-                float value[2];
-                for (int i = 0; i < 2; i++) {
-                    const bool live = output + i < count;
-                    value[i] = live ? sums.at[m][n][half * 2 + i] * factor[i] + shift[i] : 0.0f;
-                }
-                if (residual) {
-                    const u32 pair = *reinterpret_cast<const u32*>(residual + at);
-                    value[0] += bf16_low(pair);
-                    value[1] += bf16_high(pair);
-                }
-                if (g.relu)
-                    for (int i = 0; i < 2; i++) value[i] = value[i] < 0.0f ? 0.0f : value[i];  // NaN stays
+                float value[2] = {sums.at[m][n][half * 2], sums.at[m][n][half * 2 + 1]};
+                epilogue.pair(value, factor, shift, gate, at);
                 *reinterpret_cast<u32*>(target + at) = pack_bf16(value[0], value[1]);
             }
         }
     }
 }
 
+// This sample's share of what the epilogue reads.
+DEVICE Epilogue epilogue_of(const Geometry& g, int n, const float* scale, const float* bias, const float* gates,
+                            const bf16* residual) {
+    const size_t start = static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
+    const float* row = gates ? gates + static_cast<size_t>(n) * g.gate_stride + g.gate_first : nullptr;
+    return {scale, bias, row, residual ? residual + start : nullptr, g.relu != 0};
+}
+
 }  // namespace
 
 // Dense to live rows. Grid (pixels / 128, rows / 64, N), rounded up.
 KERNEL(conv2d_to_rows, threads, 2)(
-    const bf16* source,   // dense (N, source_h, source_w, source_stride); source_stride = column_stride
-    const bf16* weight,   // (rows, kernel_h, kernel_w, column_stride)
-    const u16* indices,   // (N, rows): the live rows, ascending; null: all
-    const int* counts,    // (N); null: rows
-    const float* scale,   // (rows); null: 1
-    const float* bias,    // (rows); null: 0
-    bf16* target,         // compact (N, target_h, target_w, target_stride)
+    const bf16* source,    // dense (N, source_h, source_w, source_stride); source_stride = column_stride
+    const bf16* weight,    // (rows, kernel_h, kernel_w, column_stride)
+    const u16* indices,    // (N, rows): the live rows, ascending; null: all
+    const int* counts,     // (N); null: rows
+    const float* scale,    // (rows); null: 1
+    const float* bias,     // (rows); null: 0
+    const float* gates,    // (N, gate_stride); null: 1
+    const bf16* residual,  // as target; null: 0
+    bf16* target,          // compact (N, target_h, target_w, target_stride)
     Geometry g) {
     const int n = blockIdx.z, first = blockIdx.y * tile_outputs, first_pixel = blockIdx.x * tile_pixels;
     const int count = counts ? counts[n] : g.rows;
@@ -242,7 +265,8 @@ KERNEL(conv2d_to_rows, threads, 2)(
     Sums sums = {};
     accumulate(sums, g, sample, first_pixel, g.column_stride, weights, count - first, shared);
     bf16* out = target + static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
-    store(sums, g, first_pixel, first, count, round_up_16(count), list, scale, bias, nullptr, out);
+    store(sums, g, first_pixel, first, count, round_up_16(count), list,
+          epilogue_of(g, n, scale, bias, gates, residual), out);
 }
 
 // Live rows to dense. Grid (pixels / 128, columns / 64, N), rounded up.
@@ -253,7 +277,8 @@ KERNEL(conv2d_from_rows, threads, 2)(
     const int* counts,     // (N); null: rows
     const float* scale,    // (columns); null: 1
     const float* bias,     // (columns); null: 0
-    const bf16* residual,  // dense, as target; null: 0
+    const float* gates,    // (N, gate_stride); null: 1
+    const bf16* residual,  // as target; null: 0
     bf16* target,          // dense (N, target_h, target_w, target_stride); target_stride = column_stride
     Geometry g) {
     const int n = blockIdx.z, first = blockIdx.y * tile_outputs, first_pixel = blockIdx.x * tile_pixels;
@@ -269,7 +294,7 @@ KERNEL(conv2d_from_rows, threads, 2)(
     FromRowsLoader weights(g, weight, starts, first, count);
     Sums sums = {};
     accumulate(sums, g, sample, first_pixel, round_up_16(count), weights, g.columns - first, shared);
-    const size_t start = static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
-    store(sums, g, first_pixel, first, g.columns, g.column_stride, nullptr, scale, bias,
-          residual ? residual + start : nullptr, target + start);
+    bf16* out = target + static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
+    store(sums, g, first_pixel, first, g.columns, g.column_stride, nullptr,
+          epilogue_of(g, n, scale, bias, gates, residual), out);
 }

@@ -17,7 +17,7 @@ using u64 = uint64_t;
 #define DEVICE inline
 #define KERNEL(name, threads, blocks_per_sm)              \
     [[maybe_unused]] constexpr unsigned name##_threads = threads; \
-    extern "C" void name
+    static void name
 #define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(emulator::block->shared)
 
 #define threadIdx (emulator::running().id)
