@@ -30,8 +30,8 @@ macro_rules! source {
     ($file:literal, [$($header:literal),*], $only:expr) => {
         $crate::cuda::compile::Source {
             file: $file,
-            text: include_str!(concat!("../../kernels-cu/", $file)),
-            headers: &[$(($header, include_str!(concat!("../../kernels-cu/", $header)))),*],
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels-cu/", $file)),
+            headers: &[$(($header, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels-cu/", $header)))),*],
             only: $only,
         }
     };
@@ -39,7 +39,12 @@ macro_rules! source {
 pub(super) use source;
 
 /// Every source.
-pub(super) static SOURCES: &[&Source] = &[&super::gate::SOURCE, &super::conv2d::SOURCE];
+pub(super) static SOURCES: &[&Source] = &[
+    &super::gate::SOURCE,
+    &super::conv2d::SOURCE,
+    &super::conv2d::F32_SOURCE,
+    &super::conv2d::WEIGHT_GRAD_SOURCE,
+];
 
 impl Source {
     /// The name of the file in `kernels-cu/`.

@@ -2,6 +2,7 @@
 
 use super::buffer::CudaBuffer;
 use super::compile::{Source, source};
+use super::conv2d::GateGradient;
 use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
@@ -10,6 +11,7 @@ use crate::error::KernelError;
 
 pub(super) static SOURCE: Source = source!("gate.cu", ["dev.cuh"]);
 static COMPACT: Kernel = Kernel { source: &SOURCE, name: "gate_compact" };
+static GRADIENT: Kernel = Kernel { source: &SOURCE, name: "gate_gradient" };
 const OP: &str = "gate_compact";
 
 /// The live filters of each sample, on the device: those whose gate is not 0, ascending.
@@ -105,6 +107,34 @@ impl LiveFilters {
         let (got_batch, got_filters) = (self.batch, self.filters);
         Err(KernelError::ActiveFilters { op, list: "live", got_batch, got_filters, batch, filters })
     }
+}
+
+/// Sums the partial sums of a convolution's epilogue, which has checked the lengths.
+pub(super) fn gradient(
+    batch: usize,
+    filters: usize,
+    blocks: usize,
+    live: Option<&LiveFilters>,
+    of_gates: GateGradient<'_>,
+) -> Result<()> {
+    const OP: &str = "gate_gradient";
+    let device = &of_gates.gradient.device().clone();
+    let blocks = int(OP, "blocks", blocks)?;
+    let filters = int(OP, "filters", filters)?;
+    let stride = int(OP, "stride", of_gates.stride)?;
+    let first = int(OP, "first", of_gates.first)?;
+    let launch = Launch::new(device, &GRADIENT)?
+        .read(of_gates.scratch)
+        .read_if(live.map(|live| &live.indices))
+        .read_if(live.map(|live| &live.counts))
+        .write(of_gates.gradient)
+        .value(&blocks)
+        .value(&filters)
+        .value(&stride)
+        .value(&first);
+    // SAFETY: the parameters of gate_gradient; the scratch has `blocks` sums for each gate, and the row has the
+    // columns.
+    unsafe { launch.run([int(OP, "batch", batch)? as u32, 1, 1], 128, 0) }
 }
 
 /// `Err` unless `gates` is (`batch`, `stride`) and has the columns `first..first + filters`.

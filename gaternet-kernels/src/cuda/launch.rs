@@ -12,6 +12,7 @@ use super::error::{Doing, Result};
 use crate::error::KernelError;
 
 /// A kernel of a source.
+#[derive(Debug)]
 pub(super) struct Kernel {
     pub(super) source: &'static Source,
     pub(super) name: &'static str,
@@ -30,6 +31,8 @@ unsafe impl Value for u32 {}
 unsafe impl Value for f32 {}
 // SAFETY: `unsigned long long`.
 unsafe impl Value for u64 {}
+// SAFETY: a struct of pointers.
+unsafe impl<const N: usize> Value for [u64; N] {}
 
 /// A launch whose arguments are being put together, in the order of the kernel's parameters.
 pub(super) struct Launch<'a> {
@@ -38,6 +41,11 @@ pub(super) struct Launch<'a> {
     arguments: Vec<*mut c_void>,
     foreign: bool,
     of: PhantomData<&'a ()>,
+}
+
+/// What a kernel gets of `buffer`, for a struct of pointers; tell [`Launch::uses`] too.
+pub(super) fn address<T>(buffer: Option<&CudaBuffer<T>>) -> u64 {
+    buffer.map_or(NULL, |buffer| buffer.address)
 }
 
 static NULL: u64 = 0;
@@ -64,11 +72,17 @@ impl<'a> Launch<'a> {
         self.pointer(buffer)
     }
 
-    fn pointer<T>(mut self, buffer: Option<&'a CudaBuffer<T>>) -> Self {
+    /// A buffer whose address is in a struct.
+    pub(super) fn uses<T>(mut self, buffer: Option<&'a CudaBuffer<T>>) -> Self {
         if let Some(buffer) = buffer {
             buffer.keep_in_capture();
             self.foreign |= !self.device.is(buffer.device());
         }
+        self
+    }
+
+    fn pointer<T>(mut self, buffer: Option<&'a CudaBuffer<T>>) -> Self {
+        self = self.uses(buffer);
         let address: &'a u64 = buffer.map_or(&NULL, |buffer| &buffer.address);
         self.arguments.push(std::ptr::from_ref(address).cast_mut().cast());
         self

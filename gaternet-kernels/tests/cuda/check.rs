@@ -1,6 +1,7 @@
 //! What the tests share: random values, gates, and the distance to the reference.
 
 use gaternet_kernels::ActiveFilters;
+use gaternet_kernels::cuda::conv2d::ConvElement;
 use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, bf16};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -31,21 +32,48 @@ pub(crate) fn upload(device: &CudaDevice, values: &[f32]) -> CudaBuffer<f32> {
     CudaBuffer::from_slice(device, values).expect("a copy to the device")
 }
 
-pub(crate) fn upload_bf16(device: &CudaDevice, values: &[f32]) -> CudaBuffer<bf16> {
-    let values: Vec<bf16> = values.iter().copied().map(bf16::from_f32).collect();
+/// What activations and weights are made of, with the bound of the relative L2 error of results.
+pub(crate) trait Real: ConvElement {
+    const BOUND: f64;
+    fn from_f32(value: f32) -> Self;
+    fn to_f32(self) -> f32;
+}
+
+impl Real for bf16 {
+    /// Rounding the result alone gives 1.7e-3.
+    const BOUND: f64 = 4e-3;
+    fn from_f32(value: f32) -> Self {
+        bf16::from_f32(value)
+    }
+    fn to_f32(self) -> f32 {
+        bf16::to_f32(self)
+    }
+}
+
+impl Real for f32 {
+    const BOUND: f64 = 1e-5;
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+pub(crate) fn upload_as<T: Real>(device: &CudaDevice, values: &[f32]) -> CudaBuffer<T> {
+    let values: Vec<T> = values.iter().copied().map(T::from_f32).collect();
     CudaBuffer::from_slice(device, &values).expect("a copy to the device")
 }
 
 /// A buffer whose values are NaN until a kernel writes them.
-pub(crate) fn unwritten(device: &CudaDevice, len: usize) -> CudaBuffer<bf16> {
-    upload_bf16(device, &vec![f32::NAN; len])
+pub(crate) fn unwritten<T: Real>(device: &CudaDevice, len: usize) -> CudaBuffer<T> {
+    upload_as(device, &vec![f32::NAN; len])
 }
 
-/// # Panics
-/// With the emulator's report if a kernel failed.
-pub(crate) fn download_bf16(buffer: &CudaBuffer<bf16>) -> Result<Vec<f32>, String> {
+/// The values, or what the emulator reports if a kernel failed.
+pub(crate) fn download<T: Real>(buffer: &CudaBuffer<T>) -> Result<Vec<f32>, String> {
     let values = buffer.to_vec().map_err(|error| error.to_string())?;
-    Ok(values.into_iter().map(bf16::to_f32).collect())
+    Ok(values.into_iter().map(T::to_f32).collect())
 }
 
 /// `Err` if the relative L2 error of `got` is above `bound`, or either holds a NaN.
@@ -58,14 +86,12 @@ pub(crate) fn close(what: &str, got: &[f32], want: &[f64], bound: f64) -> Result
     if error <= bound {
         return Ok(());
     }
-    let first = got
-        .iter()
-        .zip(want)
-        .position(|(&g, &w)| !((f64::from(g) - w).abs() <= 10.0 * bound * (w.abs() + 0.1)));
+    let far = |(&g, &w): (&f32, &f64)| {
+        let distance = (f64::from(g) - w).abs();
+        distance.is_nan() || distance > 10.0 * bound * (w.abs() + 0.1)
+    };
+    let first = got.iter().zip(want).position(far);
     let entry =
         first.map_or(String::new(), |i| format!("; entry {i} is {}, not {}", got[i], want[i]));
     Err(format!("{what}: relative error {error:.2e} is above {bound:.0e}{entry}"))
 }
-
-/// The largest relative L2 error of a bf16 result: its rounding alone is 1.7e-3.
-pub(crate) const BF16: f64 = 4e-3;

@@ -54,7 +54,8 @@ fn a_graph_runs_again_on_new_values_and_keeps_its_buffers() {
 fn what_cannot_be_recorded_is_refused_and_the_device_goes_on() {
     let Some(device) = emulator::device() else { return };
     let buffer = CudaBuffer::<f32>::zeros(&device, 4).expect("a buffer");
-    let attempts: [(&str, &dyn Fn() -> Result<(), CudaError>); 4] = [
+    type Attempt<'a> = (&'static str, &'a dyn Fn() -> Result<(), CudaError>);
+    let attempts: [Attempt<'_>; 4] = [
         ("allocating", &|| CudaBuffer::<f32>::zeros(&device, 4).map(drop)),
         ("copying to the host", &|| buffer.to_vec().map(drop)),
         ("waiting for the device", &|| device.synchronize()),
