@@ -3,7 +3,7 @@
 // Memory contract: a block owns 128 pixels of one sample and 64 of its outputs (live rows or columns), and is the
 // only one to write them. It reads source pixels, the live weight rows, their numbers, scale, bias and residual,
 // nothing that is not live, and uses 48 KiB of dynamic shared memory (from_rows: and 4 bytes a live row).
-#include "conv2d.cuh"
+#include "conv2d_epilogue.cuh"
 
 namespace {
 
@@ -136,6 +136,7 @@ DEVICE void accumulate(Sums& sums, const Geometry& g, const bf16* sample, int fi
                        Weights& weights, int live, unsigned char* shared) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int warp_pixel = (warp & 1) * 64, warp_output = (warp >> 1) * 32;
+    const bool idle = first_pixel + warp_pixel >= g.target_h * g.target_w || warp_output >= live;
     const int units = g.kernel_h * g.kernel_w * (channels / 16), steps = (units + 1) / 2;
     if (steps == 0) return;
 
@@ -157,6 +158,7 @@ DEVICE void accumulate(Sums& sums, const Geometry& g, const bf16* sample, int fi
         cp_async_commit();
         const unsigned char* a_tile = shared + i % stages * stage_bytes;
         const unsigned char* b_tile = a_tile + source_bytes;
+        if (idle) continue;
 #pragma unroll
         for (int unit = 0; unit < 2; unit++) {
             u32 a[4][4], b[2][4];
@@ -179,58 +181,67 @@ DEVICE void accumulate(Sums& sums, const Geometry& g, const bf16* sample, int fi
     cp_async_wait<0>();
 }
 
-// target = relu(sum · scale + bias + residual), outputs in pairs; the outputs from `count` to `end` become 0.
+// Writes the tile, outputs in pairs; outputs from `count` to `end` become 0. `list` has the outputs' numbers. All
+// threads of the block must call it.
 DEVICE void store(const Sums& sums, const Geometry& g, int first_pixel, int first_output, int count, int end,
-                  const u16* list, const float* scale, const float* bias, const bf16* residual, bf16* target) {
+                  const u16* list, const Epilogue<bf16>& epilogue, bf16* target, unsigned char* shared) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
+    const int warp_output = (warp >> 1) * 32, warp_pixel = (warp & 1) * 64;
     const int pixels = g.target_h * g.target_w;
+    float gate_gradients[4][2] = {};
 #pragma unroll
     for (int n = 0; n < 4; n++) {
-        const int output = first_output + (warp >> 1) * 32 + n * 8 + (lane & 3) * 2;
-        float factor[2] = {0, 0}, shift[2] = {0, 0};
-        for (int i = 0; i < 2; i++) {
-            if (output + i >= count) continue;
-            const int number = list ? list[output + i] : output + i;
-            factor[i] = scale ? scale[number] : 1.0f;
-            shift[i] = bias ? bias[number] : 0.0f;
-        }
+        const int output = first_output + warp_output + n * 8 + (lane & 3) * 2;
         if (output >= end) continue;
+        OutputTerms terms[2] = {};
+        for (int i = 0; i < 2; i++)
+            if (output + i < count) terms[i] = epilogue.terms(list ? list[output + i] : output + i);
 #pragma unroll
         for (int m = 0; m < 4; m++) {
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                const int pixel = first_pixel + (warp & 1) * 64 + m * 16 + (lane >> 2) + half * 8;
+                const int pixel = first_pixel + warp_pixel + m * 16 + (lane >> 2) + half * 8;
                 if (pixel >= pixels) continue;
                 const size_t at = static_cast<size_t>(pixel) * g.target_stride + output;
-                float value[2];
-                for (int i = 0; i < 2; i++) {
-                    const bool live = output + i < count;
-                    value[i] = live ? sums.at[m][n][half * 2 + i] * factor[i] + shift[i] : 0.0f;
-                }
-                if (residual) {
-                    const u32 pair = *reinterpret_cast<const u32*>(residual + at);
-                    value[0] += bf16_low(pair);
-                    value[1] += bf16_high(pair);
-                }
-                if (g.relu)
-                    for (int i = 0; i < 2; i++) value[i] = value[i] < 0.0f ? 0.0f : value[i];  // NaN stays
-                *reinterpret_cast<u32*>(target + at) = pack_bf16(value[0], value[1]);
+                const u32 residual = epilogue.residual ? load_pair(epilogue.residual + at) : 0;
+                const u32 hidden = epilogue.hidden ? load_pair(epilogue.hidden + at) : 0;
+                const float low = epilogue.value(sums.at[m][n][half * 2], terms[0], bf16_low(residual),
+                                                 bf16_low(hidden), gate_gradients[n][0]);
+                const float high = epilogue.value(sums.at[m][n][half * 2 + 1], terms[1], bf16_high(residual),
+                                                  bf16_high(hidden), gate_gradients[n][1]);
+                *reinterpret_cast<u32*>(target + at) = pack_bf16(low, high);
             }
         }
     }
+    if (!epilogue.partials) return;
+    // Over the lanes with the same outputs, then over the two warps.
+    float* of_warps = reinterpret_cast<float*>(shared);  // (2, tile_outputs), over the tiles, which all have read
+    block_sync();
+    for (int n = 0; n < 4; n++) {
+        for (int i = 0; i < 2; i++) {
+            float sum = gate_gradients[n][i];
+            for (int mask = 4; mask < 32; mask <<= 1) sum += warp_shuffle_xor(sum, mask);
+            const int output = warp_output + n * 8 + lane * 2 + i;
+            if (lane < 4) shared_store(of_warps + (warp & 1) * tile_outputs + output, sum);
+        }
+    }
+    block_sync();
+    const int output = threadIdx.x;
+    if (output < tile_outputs && first_output + output < count)
+        epilogue.partials[first_output + output] =
+            shared_load(of_warps + output) + shared_load(of_warps + tile_outputs + output);
 }
 
 }  // namespace
 
 // Dense to live rows. Grid (pixels / 128, rows / 64, N), rounded up.
 KERNEL(conv2d_to_rows, threads, 2)(
-    const bf16* source,   // dense (N, source_h, source_w, source_stride); source_stride = column_stride
-    const bf16* weight,   // (rows, kernel_h, kernel_w, column_stride)
-    const u16* indices,   // (N, rows): the live rows, ascending; null: all
-    const int* counts,    // (N); null: rows
-    const float* scale,   // (rows); null: 1
-    const float* bias,    // (rows); null: 0
-    bf16* target,         // compact (N, target_h, target_w, target_stride)
+    const bf16* source,    // dense (N, source_h, source_w, source_stride); source_stride = column_stride
+    const bf16* weight,    // (rows, kernel_h, kernel_w, column_stride)
+    const u16* indices,    // (N, rows): the live rows, ascending; null: all
+    const int* counts,     // (N); null: rows
+    EpilogueArguments<bf16> arguments,  // outputs are rows
+    bf16* target,          // compact (N, target_h, target_w, target_stride)
     Geometry g) {
     const int n = blockIdx.z, first = blockIdx.y * tile_outputs, first_pixel = blockIdx.x * tile_pixels;
     const int count = counts ? counts[n] : g.rows;
@@ -242,7 +253,8 @@ KERNEL(conv2d_to_rows, threads, 2)(
     Sums sums = {};
     accumulate(sums, g, sample, first_pixel, g.column_stride, weights, count - first, shared);
     bf16* out = target + static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
-    store(sums, g, first_pixel, first, count, round_up_16(count), list, scale, bias, nullptr, out);
+    const auto epilogue = epilogue_of(g, arguments, n, blockIdx.x, gridDim.x, g.rows);
+    store(sums, g, first_pixel, first, count, round_up_16(count), list, epilogue, out, shared);
 }
 
 // Live rows to dense. Grid (pixels / 128, columns / 64, N), rounded up.
@@ -251,9 +263,7 @@ KERNEL(conv2d_from_rows, threads, 2)(
     const bf16* weight,    // (rows, kernel_h, kernel_w, column_stride)
     const u16* indices,    // (N, rows): the live rows, ascending; null: all
     const int* counts,     // (N); null: rows
-    const float* scale,    // (columns); null: 1
-    const float* bias,     // (columns); null: 0
-    const bf16* residual,  // dense, as target; null: 0
+    EpilogueArguments<bf16> arguments,  // outputs are columns
     bf16* target,          // dense (N, target_h, target_w, target_stride); target_stride = column_stride
     Geometry g) {
     const int n = blockIdx.z, first = blockIdx.y * tile_outputs, first_pixel = blockIdx.x * tile_pixels;
@@ -269,7 +279,7 @@ KERNEL(conv2d_from_rows, threads, 2)(
     FromRowsLoader weights(g, weight, starts, first, count);
     Sums sums = {};
     accumulate(sums, g, sample, first_pixel, round_up_16(count), weights, g.columns - first, shared);
-    const size_t start = static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
-    store(sums, g, first_pixel, first, g.columns, g.column_stride, nullptr, scale, bias,
-          residual ? residual + start : nullptr, target + start);
+    bf16* out = target + static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
+    const auto epilogue = epilogue_of(g, arguments, n, blockIdx.x, gridDim.x, g.columns);
+    store(sums, g, first_pixel, first, g.columns, g.column_stride, nullptr, epilogue, out, shared);
 }

@@ -27,6 +27,8 @@ struct Geometry {
     // A tap (ky, kx) of target pixel (y, x) reads source row (y·up_h + offset_h + ky·direction) / down_h if
     // that is a whole number, and column alike.
     int up_h, up_w, down_h, down_w, offset_h, offset_w, direction;
+    // Row n of the gates, if there are any, is gates[n · gate_stride + gate_first..], one for each output.
+    int gate_stride, gate_first;
     int relu;
 };
 

@@ -34,6 +34,8 @@ DEVICE int popcount(u32 bits) { return __popc(bits); }
 
 DEVICE void block_sync() { __syncthreads(); }
 DEVICE u32 warp_ballot(bool vote) { return __ballot_sync(0xffffffffu, vote); }
+// The value of the lane whose number differs in the bits of `mask`.
+DEVICE float warp_shuffle_xor(float value, int mask) { return __shfl_xor_sync(0xffffffffu, value, mask); }
 
 template <class T> DEVICE T shared_load(const T* address) { return *address; }
 template <class T> DEVICE void shared_store(T* address, T value) { *address = value; }
@@ -83,3 +85,16 @@ DEVICE void mma_m16n8k16(float (&d)[4], const u32 (&a)[4], u32 b0, u32 b1) {
 struct bf16 {
     u16 bits;
 };
+
+DEVICE float bf16_to_float(bf16 value) { return bf16_low(value.bits); }
+// Rounds to nearest, ties to even.
+DEVICE bf16 float_to_bf16(float value) { return {static_cast<u16>(pack_bf16(value, 0.0f))}; }
+
+// Two elements, of which the first is at an even place.
+DEVICE u32 load_pair(const bf16* pair) { return *reinterpret_cast<const u32*>(pair); }
+
+// Σ over the warp's lanes, for all of them; the order of summation is fixed.
+DEVICE float warp_sum(float value) {
+    for (int mask = 16; mask > 0; mask >>= 1) value += warp_shuffle_xor(value, mask);
+    return value;
+}

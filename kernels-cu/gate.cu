@@ -25,3 +25,24 @@ KERNEL(gate_compact, 32, 1)(
     }
     if (lane == 0) counts[n] = count;
 }
+
+// Gate gradients from the partial sums of a convolution's epilogue, in order; 0 for filters that are not live.
+// Grid (N), block (128).
+KERNEL(gate_gradient, 128, 1)(
+    const float* partials,  // (N, blocks, filters), by position in the list
+    const u16* indices,     // (N, filters); null: all are live
+    const int* counts,      // (N); null: filters
+    float* gradient,        // (N, stride); columns first..first + filters are written
+    int blocks, int filters, int stride, int first) {
+    const int n = blockIdx.x;
+    const int count = counts ? counts[n] : filters;
+    const float* sums = partials + static_cast<size_t>(n) * blocks * filters;
+    float* row = gradient + static_cast<size_t>(n) * stride + first;
+    for (int filter = threadIdx.x; filter < filters; filter += 128) row[filter] = 0.0f;
+    block_sync();  // zeros first, for all
+    for (int j = threadIdx.x; j < count; j += 128) {
+        float sum = 0.0f;
+        for (int i = 0; i < blocks; i++) sum += sums[static_cast<size_t>(i) * filters + j];
+        row[indices ? indices[static_cast<size_t>(n) * filters + j] : j] = sum;
+    }
+}

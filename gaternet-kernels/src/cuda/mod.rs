@@ -1,3 +1,26 @@
-//! Kernels for NVIDIA GPUs. Needs no CUDA to build: the driver and the compiler are loaded when they are used.
+//! Kernels for NVIDIA GPUs: device buffers in, device buffers out.
+//!
+//! The CUDA sources are in `kernels-cu/` and are compiled when they are first used; nothing of CUDA is needed to
+//! build this crate. Every public function checks the lengths of its buffers against the dims before it launches,
+//! and returns before the device has run it: all work of a [`CudaDevice`] is done in order on its one stream,
+//! and only copies to the host wait for it.
 
-pub mod compile;
+mod buffer;
+mod compile;
+pub mod conv2d;
+mod device;
+mod error;
+pub mod gate;
+mod graph;
+mod launch;
+pub mod layout;
+mod nvrtc;
+mod store;
+
+pub use buffer::{CudaBuffer, CudaElement};
+pub use compile::{Compiler, Image, Origin, SOURCES, Source, build_cubins};
+pub use device::{CudaDevice, CudaOptions};
+pub use error::{CudaError, Result};
+pub use gate::LiveFilters;
+pub use graph::CudaGraph;
+pub use half::bf16;

@@ -1,290 +1,143 @@
-use std::collections::HashMap;
-use std::env;
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::thread;
+use std::path::PathBuf;
 
 use tempfile::TempDir;
 
 use super::*;
 
-const PLAIN: Source = Source::new("plain", "// plain");
-const HOPPER: Source = Source::new("plain90", "// plain");
+const PLAIN: Source =
+    Source { file: "plain.cu", text: "x", headers: &[("a.cuh", "1")], only: None };
+const HOPPER: Source = Source { file: "hopper.cu", only: Some("sm_90a"), ..PLAIN };
 
 fn temp_dir() -> TempDir {
-    tempfile::tempdir().expect("temp dir")
+    tempfile::tempdir().expect("a folder")
 }
 
-fn architecture(name: &str) -> Architecture {
-    name.parse().expect(name)
-}
-
-/// Looks for prebuilt cubins in `cubins`; there is no NVRTC.
-fn without_nvrtc(cubins: &Path) -> Compiler {
-    let nvrtc = Some(cubins.join("no-such-nvrtc.so"));
-    Compiler::new(Places { cubins: Some(cubins.to_owned()), cache: None, nvrtc })
-}
-
-#[test]
-fn every_file_of_kernels_cu_is_embedded() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-cu");
-    let mut files: Vec<_> = fs::read_dir(folder)
-        .expect("kernels-cu")
-        .map(|entry| entry.expect("entry").file_name().into_string().expect("UTF-8"))
-        .filter(|name| name.ends_with(".cu") || name.ends_with(".cuh"))
-        .collect();
-    files.sort();
-    let mut embedded: Vec<_> =
-        SOURCES.iter().map(|source| format!("{}.cu", source.name())).collect();
-    embedded.extend(sources::HEADERS.map(|(name, _)| name.to_owned()));
-    embedded.sort();
-    assert_eq!(embedded, files);
-}
-
-#[test]
-fn an_architecture_is_that_of_a_compute_capability_and_has_a_name() {
-    for (capability, name) in [
-        ((8, 0), "sm_80"),
-        ((8, 9), "sm_89"),
-        ((9, 0), "sm_90"),
-        ((10, 3), "sm_103"),
-        ((12, 1), "sm_121"),
-    ] {
-        let device = Architecture::of_device(capability).expect(name);
-        assert_eq!(device.to_string(), name);
-        assert_eq!(architecture(name), device);
-    }
-    assert_eq!(architecture("sm_90a"), Architecture::SM_90A);
-    assert_eq!(Architecture::SM_90A.to_string(), "sm_90a");
-}
-
-#[test]
-fn an_old_device_and_a_wrong_name_are_refused() {
-    let error = Architecture::of_device((7, 5)).expect_err("Turing").to_string();
-    assert!(error.contains("7.5") && error.contains("8.0"), "{error}");
-    for name in ["sm_75", "sm_090", "sm_+90", "sm_", "sm_90b", "90", "compute_90", "sm_9000"] {
-        let error = name.parse::<Architecture>().expect_err(name).to_string();
-        assert!(error.contains(name), "{error}");
-    }
-}
-
-#[test]
-fn a_source_for_hopper_is_compiled_for_sm_90a_only() {
-    assert_eq!(PLAIN.target(Architecture::SM_100), Ok(Architecture::SM_100));
-    for device in [Architecture::SM_90, Architecture::SM_90A] {
-        assert_eq!(HOPPER.target(device), Ok(Architecture::SM_90A));
-    }
-    for device in [Architecture::SM_80, Architecture::SM_100] {
-        let error = HOPPER.target(device).expect_err("another architecture").to_string();
-        assert!(error.contains("plain90") && error.contains(&device.to_string()), "{error}");
-    }
-}
-
-#[test]
-fn the_name_of_a_file_changes_with_all_that_decides_the_machine_code() {
-    let name = PLAIN.file_name(Architecture::SM_90, Some((13, 0)));
-    let others = [
-        Source::new("plain", "// plain ").file_name(Architecture::SM_90, Some((13, 0))),
-        Source::new("other", "// plain").file_name(Architecture::SM_90, Some((13, 0))),
-        PLAIN.file_name(Architecture::SM_90A, Some((13, 0))),
-        PLAIN.file_name(Architecture::SM_90, Some((12, 9))),
-        PLAIN.file_name(Architecture::SM_90, None),
-    ];
-    for other in &others {
-        assert_ne!(&name, other);
-    }
-    assert_eq!(name, PLAIN.file_name(Architecture::SM_90, Some((13, 0))));
-    assert!(name.starts_with("plain-") && name.ends_with("-sm_90-nvrtc13.0.cubin"), "{name}");
-}
-
-#[test]
-fn the_environment_says_where_to_look() {
-    let places = |variables: &[(&str, &str)]| {
-        let variables: HashMap<_, _> =
-            variables.iter().map(|(name, value)| (*name, OsString::from(value))).collect();
-        Places::from_variables(|name| variables.get(name).cloned(), Some("/opt/app/program".into()))
+/// Uses what is prebuilt in `cubins`; there is no NVRTC.
+fn without_nvrtc(capability: (i32, i32), cubins: &Path) -> Compiler {
+    let options = CudaOptions {
+        cubins: Some(cubins.to_owned()),
+        nvrtc: Some(cubins.join("absent.so")),
+        ..CudaOptions::default()
     };
-    let path = |path: &str| Some(PathBuf::from(path));
-
-    let nothing = Places { cubins: path("/opt/app/cubins"), cache: None, nvrtc: None };
-    assert_eq!(places(&[]), nothing);
-    assert_eq!(
-        places(&[("GATERNET_CUBINS", ""), ("XDG_CACHE_HOME", "here"), ("HOME", "")]),
-        nothing
-    );
-    assert_eq!(places(&[("HOME", "/home/me")]).cache, path("/home/me/.cache/gaternet"));
-    let all = [
-        ("GATERNET_CUBINS", "/cubins"),
-        ("GATERNET_NVRTC", "/nvrtc.so"),
-        ("XDG_CACHE_HOME", "/cache"),
-        ("HOME", "/home/me"),
-    ];
-    assert_eq!(
-        places(&all),
-        Places {
-            cubins: path("/cubins"),
-            cache: path("/cache/gaternet"),
-            nvrtc: path("/nvrtc.so")
-        }
-    );
+    Compiler::new(capability, &options)
 }
 
 #[test]
-fn a_device_gets_the_best_prebuilt_cubin_that_it_runs() {
-    let folder = temp_dir();
-    let compiler = without_nvrtc(folder.path());
-    for (source, name) in [
-        (PLAIN, "sm_80"),
-        (PLAIN, "sm_86"),
-        (PLAIN, "sm_90"),
-        (PLAIN, "sm_90a"),
-        (PLAIN, "sm_103"),
-        (HOPPER, "sm_90a"),
+fn a_file_name_changes_with_all_that_decides_the_contents() {
+    let name = |source: &Source| source.image_name("sm_90a", Some((13, 0)));
+    let plain = name(&PLAIN);
+    assert_eq!(plain, name(&PLAIN));
+    assert!(plain.starts_with("plain-") && plain.ends_with(".nvrtc13.0.sm_90a.cubin"), "{plain}");
+    for other in [
+        name(&Source { text: "y", ..PLAIN }),
+        name(&Source { file: "other.cu", ..PLAIN }),
+        name(&Source { headers: &[("a.cuh", "2")], ..PLAIN }),
+        name(&Source { headers: &[("b.cuh", "1")], ..PLAIN }),
+        name(&Source { headers: &[], ..PLAIN }),
+        PLAIN.image_name("sm_90", Some((13, 0))),
+        PLAIN.image_name("sm_90a", Some((12, 9))),
+        PLAIN.image_name("sm_90a", None),
     ] {
-        let path = folder.path().join(source.file_name(architecture(name), None));
-        store::write(&path, format!("{} {name}", source.name()).as_bytes()).expect("write");
+        assert_ne!(plain, other);
     }
-    for (source, device, expected) in [
-        (PLAIN, "sm_80", Some("plain sm_80")),
-        (PLAIN, "sm_85", Some("plain sm_80")),
-        (PLAIN, "sm_89", Some("plain sm_86")),
-        (PLAIN, "sm_90", Some("plain sm_90")),
-        (PLAIN, "sm_103", Some("plain sm_103")),
-        (PLAIN, "sm_101", None),
-        (PLAIN, "sm_120", None),
-        (HOPPER, "sm_90", Some("plain90 sm_90a")),
-        (Source::new("plain", "// another text"), "sm_90", None),
-    ] {
-        let found = compiler.image(&source, architecture(device));
-        match expected {
-            Some(cubin) => {
-                let image = found.expect(device);
-                assert_eq!(image.cubin, cubin.as_bytes(), "{device}");
-                assert!(cubin.ends_with(&image.architecture.to_string()), "{image:?}");
-                assert!(matches!(image.origin, Origin::Prebuilt(_)), "{image:?}");
+    assert!(PLAIN.image_name("compute_80", None).ends_with(".compute_80.ptx"));
+}
+
+#[test]
+fn every_header_of_a_source_is_embedded_and_none_is_missing() {
+    for source in SOURCES {
+        let mut included: Vec<&str> = Vec::new();
+        let texts = source.headers.iter().map(|header| header.1).chain([source.text]);
+        for line in texts.flat_map(str::lines) {
+            if let Some(name) = line.strip_prefix("#include \"").and_then(|l| l.strip_suffix('"'))
+                && name != "device.h" // the emulator's
+                && !included.contains(&name)
+            {
+                included.push(name);
             }
-            None => assert!(matches!(found, Err(CompileError::NoCompiler { .. })), "{device}"),
         }
+        let mut embedded: Vec<&str> = source.headers.iter().map(|header| header.0).collect();
+        included.sort_unstable();
+        embedded.sort_unstable();
+        assert_eq!(embedded, included, "{}", source.file);
     }
 }
 
 #[test]
-fn a_damaged_prebuilt_cubin_is_passed_over() {
+fn a_device_gets_the_best_prebuilt_file_that_it_runs() {
     let folder = temp_dir();
-    let write = |name| {
-        let path = folder.path().join(PLAIN.file_name(architecture(name), None));
-        store::write(&path, name.as_bytes()).expect("write");
-        path
+    let put = |source: &Source, architecture: &str| {
+        let path = folder.path().join(source.image_name(architecture, None));
+        store::write(&path, architecture.as_bytes()).expect("a file");
     };
-    write("sm_80");
-    let best = write("sm_86");
-    fs::write(&best, b"sm_86").expect("overwrite");
-    let image =
-        without_nvrtc(folder.path()).image(&PLAIN, architecture("sm_86")).expect("sm_80 runs");
-    assert_eq!(image.cubin, b"sm_80");
+    for architecture in ["sm_80", "sm_86", "sm_90", "sm_103"] {
+        put(&PLAIN, architecture);
+    }
+    // Nobody looks for these.
+    put(&HOPPER, "sm_90");
+    put(&HOPPER, "compute_80");
+    let find = |source: &Source, capability| {
+        without_nvrtc(capability, folder.path()).image(source).map(|image| {
+            let Origin::Prebuilt(path) = image.origin else { panic!("{:?}", image.origin) };
+            assert!(path.starts_with(folder.path()), "{path:?}");
+            String::from_utf8(image.bytes).expect("text")
+        })
+    };
+    let expect =
+        |source: &Source, capability, expected: Option<&str>| match find(source, capability) {
+            Ok(found) => assert_eq!(Some(&*found), expected, "{capability:?}"),
+            Err(CudaError::NoCompiler { .. }) => assert_eq!(None, expected, "{capability:?}"),
+            Err(error) => panic!("{error}"),
+        };
+    expect(&PLAIN, (8, 0), Some("sm_80"));
+    expect(&PLAIN, (8, 5), Some("sm_80"));
+    expect(&PLAIN, (8, 9), Some("sm_86"));
+    expect(&PLAIN, (9, 0), Some("sm_90"));
+    expect(&PLAIN, (10, 3), Some("sm_103"));
+    expect(&PLAIN, (10, 1), None);
+    expect(&PLAIN, (12, 0), None);
+    expect(&Source { text: "changed since", ..PLAIN }, (9, 0), None);
+    expect(&HOPPER, (9, 0), None);
+
+    put(&PLAIN, "sm_90a");
+    put(&PLAIN, "compute_80");
+    put(&HOPPER, "sm_90a");
+    expect(&PLAIN, (9, 0), Some("sm_90a"));
+    expect(&HOPPER, (9, 0), Some("sm_90a"));
+    expect(&PLAIN, (8, 9), Some("sm_86"));
+    expect(&PLAIN, (12, 0), Some("compute_80"));
+    expect(&HOPPER, (10, 0), None);
 }
 
 #[test]
-fn without_a_compiler_the_error_says_what_to_install() {
+fn a_damaged_prebuilt_file_is_passed_over() {
     let folder = temp_dir();
-    let not_nvrtc = folder.path().join("text.so");
-    fs::write(&not_nvrtc, "text").expect("write");
-    // The C library opens, and has no function of NVRTC.
+    let path = |architecture| folder.path().join(PLAIN.image_name(architecture, None));
+    store::write(&path("sm_80"), b"whole").expect("a file");
+    fs::write(path("sm_86"), b"cut off").expect("a file");
+    let image = without_nvrtc((8, 6), folder.path()).image(&PLAIN).expect("sm_80 runs too");
+    assert_eq!(image.bytes, b"whole");
+}
+
+#[test]
+fn without_a_compiler_the_error_says_what_was_tried_and_what_to_install() {
+    let folder = temp_dir();
+    let not_a_library = folder.path().join("text.so");
+    fs::write(&not_a_library, "text").expect("a file");
     for (nvrtc, reason) in [
         (folder.path().join("absent.so"), "absent.so: cannot open shared object file"),
-        (not_nvrtc, "text.so"),
+        (not_a_library, "text.so"),
+        // It opens, and has no function of NVRTC.
         (PathBuf::from("libc.so.6"), "nvrtcVersion"),
     ] {
-        let cubins = Some(folder.path().join("cubins"));
-        let compiler = Compiler::new(Places { cubins, cache: None, nvrtc: Some(nvrtc) });
-        let error =
-            compiler.image(&PLAIN, Architecture::SM_90).expect_err("no compiler").to_string();
-        for part in [
-            reason,
-            "plain",
-            "sm_90",
-            "cubins",
-            "nvidia-cuda-nvrtc",
-            "GATERNET_NVRTC",
-            "GATERNET_CUBINS",
-        ] {
+        let options = CudaOptions { nvrtc: Some(nvrtc), ..CudaOptions::default() };
+        let error = Compiler::new((8, 6), &options).image(&PLAIN).expect_err("no compiler");
+        let error = error.to_string();
+        for part in
+            [reason, "plain.cu", "sm_86", "nvidia-cuda-nvrtc", "GATERNET_NVRTC", "GATERNET_CUBINS"]
+        {
             assert!(error.contains(part), "no {part:?} in {error:?}");
         }
     }
-}
-
-#[test]
-fn a_file_comes_back_only_as_it_was_written() {
-    let folder = temp_dir();
-    let path = folder.path().join("new/folder/x.cubin");
-    for cubin in [&b"\x7fELF cubin"[..], b"", b"shorter"] {
-        store::write(&path, cubin).expect("write");
-        assert_eq!(store::read(&path).expect("whole"), cubin);
-    }
-    let whole = fs::read(&path).expect("read");
-    let mut changed = whole.clone();
-    changed[3] ^= 1;
-    let longer = [&whole[..], b"x"].concat();
-    for bytes in [&changed[..], &longer, &whole[1..], &whole[..whole.len() - 1], &whole[..10], b""]
-    {
-        fs::write(&path, bytes).expect("overwrite");
-        let error = store::read(&path).expect_err("a damaged file");
-        assert_eq!(error.kind(), std::io::ErrorKind::InvalidData, "{} bytes", bytes.len());
-    }
-}
-
-#[test]
-fn a_failed_write_is_an_error_and_leaves_nothing() {
-    let folder = temp_dir();
-    let file = folder.path().join("file");
-    fs::write(&file, "a file, not a folder").expect("write");
-    store::write(&file.join("x.cubin"), b"cubin").expect_err("not a folder");
-    let occupied = folder.path().join("occupied/x.cubin");
-    fs::create_dir_all(&occupied).expect("folder");
-    store::write(&occupied, b"cubin").expect_err("a folder in its place");
-    let left = fs::read_dir(folder.path().join("occupied")).expect("folder").count();
-    assert_eq!(left, 1, "the temporary file is still there");
-}
-
-/// Two threads here and two processes replace a file while it is read.
-#[test]
-fn threads_and_processes_replace_a_file_without_damage() {
-    const NAME: &str = "cuda::compile::tests::threads_and_processes_replace_a_file_without_damage";
-    const FOLDER: &str = "GATERNET_TEST_STORE";
-    let replace = |path: &Path, byte: u8| {
-        for length in 0..100 {
-            store::write(path, &vec![byte; 1000 * length]).expect("write");
-            let cubin = store::read(path).expect("never damaged");
-            assert!(cubin.iter().all(|other| *other == cubin[0]), "two files are mixed");
-        }
-    };
-    if let Some(folder) = env::var_os(FOLDER) {
-        return replace(&PathBuf::from(folder).join("x.cubin"), 2);
-    }
-
-    let folder = temp_dir();
-    let path = folder.path().join("x.cubin");
-    let children: Vec<_> = (0..2)
-        .map(|_| {
-            Command::new(env::current_exe().expect("own path"))
-                .args(["--exact", NAME])
-                .env(FOLDER, folder.path())
-                .stdout(Stdio::piped())
-                .spawn()
-                .expect("another process")
-        })
-        .collect();
-    thread::scope(|scope| {
-        for byte in 0..2 {
-            let path = &path;
-            scope.spawn(move || replace(path, byte));
-        }
-    });
-    for child in children {
-        let output = child.wait_with_output().expect("child");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
-    }
-    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1, "temporary files are left");
 }

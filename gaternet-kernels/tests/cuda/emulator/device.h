@@ -17,7 +17,7 @@ using u64 = uint64_t;
 #define DEVICE inline
 #define KERNEL(name, threads, blocks_per_sm)              \
     [[maybe_unused]] constexpr unsigned name##_threads = threads; \
-    extern "C" void name
+    static void name
 #define DYNAMIC_SHARED(type, name) type* name = reinterpret_cast<type*>(emulator::block->shared)
 
 #define threadIdx (emulator::running().id)
@@ -63,6 +63,8 @@ inline u32 bf16_bits(float value) {
     return (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
 }
 inline u32 pack_bf16(float low, float high) { return bf16_bits(low) | bf16_bits(high) << 16; }
+inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
 inline int popcount(u32 bits) { return __builtin_popcount(bits); }
 
 inline void block_sync(Here here = Here::current()) { emulator::block_barrier(at(here)); }
@@ -71,6 +73,14 @@ inline u32 warp_ballot(bool vote, Here here = Here::current()) {
     emulator::running().in[0] = vote;
     emulator::warp_instruction(emulator::Instruction::Ballot, at(here));
     return emulator::running().out[0];
+}
+
+inline float warp_shuffle_xor(float value, int mask, Here here = Here::current()) {
+    auto& self = emulator::running();
+    memcpy(self.in, &value, 4);
+    self.in[1] = static_cast<u32>(mask);
+    emulator::warp_instruction(emulator::Instruction::ShuffleXor, at(here));
+    return as_float(self.out[0]);
 }
 
 template <class T> T shared_load(const T* address, Here here = Here::current()) {

@@ -21,13 +21,17 @@ using DevicePointer = uint64_t;
 constexpr Result success = 0, invalid_value = 1, out_of_memory = 2, no_device = 100,
                  invalid_device = 101, invalid_image = 200, not_found = 500, unsupported_in_capture = 900;
 
-struct Launch {
+// A launch, or setting bytes where there is no kernel.
+struct Node {
     const Kernel* kernel;
     dim3 grid, block;
     unsigned shared_bytes;
     std::vector<std::vector<unsigned char>> arguments;
+    DevicePointer cleared = 0;
+    size_t cleared_bytes = 0;
+    unsigned char value = 0;
 };
-using Graph = std::vector<Launch>;
+using Graph = std::vector<Node>;
 
 struct Stream {
     bool capturing = false;
@@ -53,15 +57,20 @@ bool owned(DevicePointer pointer, size_t bytes) {
     return emulator::is_device_memory(reinterpret_cast<void*>(pointer), bytes);
 }
 
-int device_count() {
-    const char* text = getenv("EMULATOR_DEVICES");
-    return text ? atoi(text) : 1;
+int from_environment(const char* name, int otherwise) {
+    const char* text = getenv(name);
+    return text ? atoi(text) : otherwise;
 }
 
+int device_count() { return from_environment("EMULATOR_DEVICES", 1); }
+
 // 10 · major + minor.
-int compute_capability() {
-    const char* text = getenv("EMULATOR_COMPUTE_CAPABILITY");
-    return text ? atoi(text) : 90;
+int compute_capability() { return from_environment("EMULATOR_COMPUTE_CAPABILITY", 90); }
+
+Result set_bytes(DevicePointer to, unsigned char value, size_t bytes) {
+    if (!owned(to, bytes)) return invalid_value;
+    memset(reinterpret_cast<void*>(to), value, bytes);
+    return success;
 }
 
 }  // namespace
@@ -73,7 +82,7 @@ const char* emulator_last_fault() { return emulator::last_fault().c_str(); }
 
 Result cuInit(unsigned) { return device_count() ? success : no_device; }
 Result cuDriverGetVersion(int* version) {
-    *version = 13000;
+    *version = from_environment("EMULATOR_DRIVER_VERSION", 13000);
     return success;
 }
 Result cuDeviceGetCount(int* count) {
@@ -91,6 +100,8 @@ Result cuDeviceGetName(char* name, int length, int) {
 }
 Result cuDeviceGetAttribute(int* value, int attribute, int) {
     switch (attribute) {
+        case 16: *value = 2; break;             // multiprocessors
+        case 97: *value = shared_limit; break;  // shared memory of a block, on request
         case 75: *value = compute_capability() / 10; break;
         case 76: *value = compute_capability() % 10; break;
         case 115: *value = 1; break;  // memory pools
@@ -158,9 +169,12 @@ Result cuMemcpyDtoHAsync_v2(void* to, DevicePointer from, size_t bytes, void* st
     return success;
 }
 Result cuMemsetD8Async(DevicePointer to, unsigned char value, size_t bytes, void* stream) {
-    if (capturing(stream)) return unsupported_in_capture;
-    if (!owned(to, bytes)) return invalid_value;
-    memset(reinterpret_cast<void*>(to), value, bytes);
+    if (!capturing(stream)) return set_bytes(to, value, bytes);
+    Node node{};
+    node.cleared = to;
+    node.cleared_bytes = bytes;
+    node.value = value;
+    static_cast<Stream*>(stream)->captured.push_back(std::move(node));
     return success;
 }
 
@@ -198,12 +212,12 @@ Result cuLaunchKernel(void* function, unsigned gx, unsigned gy, unsigned gz, uns
     dim3 grid{gx, gy, gz}, block{bx, by, bz};
     if (!capturing(stream))
         return emulator::launch(*f->kernel, grid, block, shared_bytes, arguments);
-    Launch launch{f->kernel, grid, block, shared_bytes, {}};
+    Node node{f->kernel, grid, block, shared_bytes, {}};
     for (size_t i = 0; i < f->kernel->argument_sizes.size(); i++) {
         auto* bytes = static_cast<unsigned char*>(arguments[i]);
-        launch.arguments.emplace_back(bytes, bytes + f->kernel->argument_sizes[i]);
+        node.arguments.emplace_back(bytes, bytes + f->kernel->argument_sizes[i]);
     }
-    static_cast<Stream*>(stream)->captured.push_back(std::move(launch));
+    static_cast<Stream*>(stream)->captured.push_back(std::move(node));
     return success;
 }
 
@@ -231,11 +245,12 @@ Result cuGraphExecDestroy(void* graph) {
     return success;
 }
 Result cuGraphLaunch(void* graph, void*) {
-    for (Launch& launch : *static_cast<Graph*>(graph)) {
+    for (Node& node : *static_cast<Graph*>(graph)) {
         std::vector<void*> arguments;
-        for (auto& bytes : launch.arguments) arguments.push_back(bytes.data());
-        Result result = emulator::launch(*launch.kernel, launch.grid, launch.block,
-                                         launch.shared_bytes, arguments.data());
+        for (auto& bytes : node.arguments) arguments.push_back(bytes.data());
+        Result result = node.kernel ? emulator::launch(*node.kernel, node.grid, node.block, node.shared_bytes,
+                                                       arguments.data())
+                                    : set_bytes(node.cleared, node.value, node.cleared_bytes);
         if (result) return result;
     }
     return success;

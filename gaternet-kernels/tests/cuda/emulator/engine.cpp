@@ -33,6 +33,7 @@ thread_local std::string fault_of_last_launch;
 const char* name(Instruction instruction) {
     switch (instruction) {
         case Instruction::Ballot: return "ballot";
+        case Instruction::ShuffleXor: return "shuffle";
         case Instruction::LdmatrixX4: return "ldmatrix";
         case Instruction::LdmatrixX4Trans: return "ldmatrix.trans";
         case Instruction::MmaM16N8K16: return "mma";

@@ -31,6 +31,7 @@ enum class State : uint8_t { Ready, AtWarpInstruction, AtBarrier, Exited };
 // Instructions that a warp's 32 lanes execute together.
 enum class Instruction : uint8_t {
     Ballot,
+    ShuffleXor,
     LdmatrixX4,
     LdmatrixX4Trans,
     MmaM16N8K16,

@@ -61,6 +61,9 @@ void perform(Thread* warp) {
             for (unsigned i = 0; i < 32; i++) warp[i].out[0] = votes;
             break;
         }
+        case Instruction::ShuffleXor:
+            for (unsigned i = 0; i < 32; i++) warp[i].out[0] = warp[i ^ (warp[i].in[1] & 31)].in[0];
+            break;
         case Instruction::LdmatrixX4: ldmatrix(warp, false); break;
         case Instruction::LdmatrixX4Trans: ldmatrix(warp, true); break;
         case Instruction::MmaM16N8K16: mma(warp); break;

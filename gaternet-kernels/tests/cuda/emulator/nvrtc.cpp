@@ -63,5 +63,7 @@ int nvrtcGetCUBIN(void* program, char* image) {
     strcpy(image, static_cast<Program*>(program)->image.c_str());
     return success;
 }
+int nvrtcGetPTXSize(void* program, size_t* bytes) { return nvrtcGetCUBINSize(program, bytes); }
+int nvrtcGetPTX(void* program, char* image) { return nvrtcGetCUBIN(program, image); }
 
 }  // extern "C"

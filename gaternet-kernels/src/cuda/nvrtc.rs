@@ -1,4 +1,6 @@
-//! NVRTC, NVIDIA's compiler as a library, opened when it is needed. No error panics.
+//! NVRTC, NVIDIA's compiler as a library, opened when it is needed.
+//!
+//! cudarc has a binding too, but it knows the library by fewer names and panics if it is not there.
 //!
 //! Source of names, types and numbers: NVRTC documentation 13.0, and `nvrtc.h` of the CUDA toolkit.
 
@@ -10,9 +12,8 @@ use std::time::Instant;
 
 use libloading::Library;
 
-use super::architecture::Architecture;
-use super::error::{CompileError, Result};
-use super::sources::{HEADERS, OPTIONS, Source};
+use super::compile::{OPTIONS, Source, is_ptx};
+use super::error::{CudaError, Result};
 
 /// `nvrtcResult`: 0 is success.
 type Status = c_int;
@@ -56,6 +57,8 @@ functions! {
     nvrtcGetProgramLog: unsafe extern "C" fn(Program, *mut c_char) -> Status,
     nvrtcGetCUBINSize: unsafe extern "C" fn(Program, *mut usize) -> Status,
     nvrtcGetCUBIN: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+    nvrtcGetPTXSize: unsafe extern "C" fn(Program, *mut usize) -> Status,
+    nvrtcGetPTX: unsafe extern "C" fn(Program, *mut c_char) -> Status,
 }
 
 /// The opened library.
@@ -72,11 +75,11 @@ impl Nvrtc {
     ///
     /// # Errors
     /// What was tried, and what the loader said.
-    pub(super) fn load(file: Option<&Path>) -> Result<Nvrtc, String> {
+    pub(super) fn open(file: Option<&Path>) -> Result<Nvrtc, String> {
         let candidates = file.map_or_else(candidates, |file| vec![file.to_owned()]);
         let mut reasons = Vec::new();
         for candidate in &candidates {
-            match Nvrtc::open(candidate) {
+            match Nvrtc::open_file(candidate) {
                 Ok(nvrtc) => {
                     let (major, minor) = nvrtc.version;
                     tracing::debug!(path = %candidate.display(), "NVRTC {major}.{minor}");
@@ -88,7 +91,7 @@ impl Nvrtc {
         Err(reasons.join("; "))
     }
 
-    fn open(path: &Path) -> Result<Nvrtc, String> {
+    fn open_file(path: &Path) -> Result<Nvrtc, String> {
         // SAFETY: initialisers of NVRTC and of its libraries have no preconditions.
         let library = unsafe { Library::new(path) }.map_err(described)?;
         // SAFETY: only NVRTC has functions of these names; `library` is kept beside them.
@@ -114,33 +117,35 @@ impl Nvrtc {
         self.version
     }
 
-    /// The cubin of `source` for `architecture`.
-    pub(super) fn compile(&self, source: &Source, architecture: Architecture) -> Result<Vec<u8>> {
+    /// The machine code of `source` for an architecture such as `sm_90`; PTX for one such as `compute_80`.
+    ///
+    /// # Errors
+    /// [`CudaError::Compile`] with what the compiler printed.
+    pub(super) fn compile(&self, source: &Source, architecture: &str) -> Result<Vec<u8>> {
         let start = Instant::now();
-        let failed = |(status, log): (Status, String)| CompileError::Compile {
-            kernel: source.name(),
-            architecture,
-            version: self.version,
-            error: self.error_string(status),
-            hint: if status == BUILTIN_OPERATION_FAILURE {
-                " (libnvrtc-builtins of the same version must be beside NVRTC or on LD_LIBRARY_PATH)"
-            } else {
-                ""
-            },
-            log: log.trim_end().to_owned(),
-        };
-        let program =
-            Running::new(self, source).map_err(|status| failed((status, String::new())))?;
-        let cubin = program.compile(architecture).map_err(failed)?;
-        tracing::info!(kernel = source.name(), %architecture, elapsed = ?start.elapsed(), "compiled");
-        Ok(cubin)
+        let image = Running::new(self, source)
+            .map_err(|status| (status, String::new()))
+            .and_then(|program| program.compile(architecture))
+            .map_err(|(status, log)| CudaError::Compile {
+                file: source.file,
+                architecture: architecture.to_owned(),
+                log: format!("{}\n{}", self.error_string(status), log.trim_end()),
+            })?;
+        tracing::debug!(kernels = source.file, architecture, elapsed = ?start.elapsed(), "compiled");
+        Ok(image)
     }
 
     fn error_string(&self, status: Status) -> String {
         // SAFETY: the function takes any number and returns a constant string.
         let text = unsafe { (self.functions.nvrtcGetErrorString)(status) };
+        if status == BUILTIN_OPERATION_FAILURE {
+            let (major, minor) = self.version;
+            return format!(
+                "libnvrtc-builtins.so.{major}.{minor} cannot be opened: it must be beside NVRTC or on LD_LIBRARY_PATH"
+            );
+        }
         if text.is_null() {
-            return format!("error {status}");
+            return format!("NVRTC error {status}");
         }
         // SAFETY: not null, so it is such a string.
         unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
@@ -155,12 +160,10 @@ struct Running<'a> {
 
 impl<'a> Running<'a> {
     fn new(nvrtc: &'a Nvrtc, source: &Source) -> Result<Running<'a>, Status> {
-        let text = c_string(source.text());
-        let name = c_string(&format!("{}.cu", source.name()));
-        let headers = HEADERS.map(|(_, text)| c_string(text));
-        let names = HEADERS.map(|(name, _)| c_string(name));
-        let headers = headers.each_ref().map(|text| text.as_ptr());
-        let names = names.each_ref().map(|name| name.as_ptr());
+        let (text, name) = (c_string(source.text), c_string(source.file));
+        let (names, headers): (Vec<_>, Vec<_>) =
+            source.headers.iter().map(|(name, text)| (c_string(name), c_string(text))).unzip();
+        let (names, headers) = (pointers(&names), pointers(&headers));
         let functions = &nvrtc.functions;
         let mut program = ptr::null_mut();
         // SAFETY: all strings end in 0 and live until the call returns (NVRTC copies them); both lists have as many
@@ -170,7 +173,7 @@ impl<'a> Running<'a> {
                 &mut program,
                 text.as_ptr(),
                 name.as_ptr(),
-                HEADERS.len() as c_int,
+                names.len() as c_int,
                 headers.as_ptr(),
                 names.as_ptr(),
             )
@@ -178,10 +181,10 @@ impl<'a> Running<'a> {
         if status == 0 { Ok(Running { functions, program }) } else { Err(status) }
     }
 
-    fn compile(&self, architecture: Architecture) -> Result<Vec<u8>, (Status, String)> {
-        let mut options = vec![c_string(&format!("--gpu-architecture={architecture}"))];
-        options.extend(OPTIONS.map(c_string));
-        let options: Vec<_> = options.iter().map(|option| option.as_ptr()).collect();
+    fn compile(&self, architecture: &str) -> Result<Vec<u8>, (Status, String)> {
+        let target = format!("--gpu-architecture={architecture}");
+        let options: Vec<_> = [&*target].into_iter().chain(OPTIONS).map(c_string).collect();
+        let options = pointers(&options);
         // SAFETY: the program exists; the strings end in 0 and live until the call returns.
         let status = unsafe {
             (self.functions.nvrtcCompileProgram)(
@@ -193,8 +196,13 @@ impl<'a> Running<'a> {
         if status != 0 {
             return Err((status, self.log()));
         }
-        let Functions { nvrtcGetCUBINSize: size, nvrtcGetCUBIN: get, .. } = self.functions;
-        self.bytes(*size, *get).map_err(|status| (status, String::new()))
+        let of = self.functions;
+        let (size, get) = if is_ptx(architecture) {
+            (of.nvrtcGetPTXSize, of.nvrtcGetPTX)
+        } else {
+            (of.nvrtcGetCUBINSize, of.nvrtcGetCUBIN)
+        };
+        self.bytes(size, get).map_err(|status| (status, String::new()))
     }
 
     fn log(&self) -> String {
@@ -248,4 +256,9 @@ fn described(error: libloading::Error) -> String {
 
 fn c_string(text: &str) -> CString {
     CString::new(text).expect("sources, names and options hold no NUL")
+}
+
+/// Valid as long as the strings.
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts.iter().map(|text| text.as_ptr()).collect()
 }
