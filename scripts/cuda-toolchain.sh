@@ -3,8 +3,8 @@
 #
 #     scripts/cuda-toolchain.sh [DIR]       DIR: target/cuda-toolchain if not given
 #
-# Afterwards DIR/nvidia/cu13/bin/nvcc compiles; DIR/nvidia/cu13/lib/libnvrtc.so.13 is what GATERNET_NVRTC may name. About
-# 200 MB are downloaded and 550 MB kept; a folder that holds these versions already is only checked.
+# Afterwards DIR/bin/nvcc compiles; DIR/lib/libnvrtc.so.13 is what GATERNET_NVRTC may name, DIR what GATERNET_CUDA_TOOLCHAIN
+# may. 200 MB are downloaded and 500 MB kept. A folder that holds these versions already is only checked.
 set -euo pipefail
 
 # CUDA 13.0, which drivers from 580 on can load. The last two exist from 13.2 on and read what 13.0 wrote.
@@ -33,7 +33,7 @@ dir=$(cd "$dir" && pwd)
 
 # Compiles a kernel with what is in folder $1 and reads the result back.
 check() {
-  local bin=$1/nvidia/cu13/bin lib=$1/nvidia/cu13/lib file work
+  local bin=$1/bin lib=$1/lib file work
   for file in "$bin"/{nvcc,ptxas,cuobjdump,nvdisasm} "$lib"/{libnvrtc.so.13,libnvrtc-builtins.so.13.0}; do
     [ -e "$file" ] || { echo "$file is missing"; return 1; }
   done
@@ -48,14 +48,14 @@ check() {
   return $status
 }
 
-installed=$dir/nvidia/packages.txt
+installed=$dir/packages.txt
 if [ -f "$installed" ] && [ "$(cat "$installed")" = "${packages[*]}" ]; then
   check "$dir" || fail "delete $dir and run this again"
   echo "CUDA toolchain already in $dir"
   exit 0
 fi
 
-# Installed beside its place and moved there whole, so that a broken download leaves nothing behind.
+# Installed beside its place and moved there, so that a broken download leaves nothing behind.
 partial=$(mktemp -d "$dir/partial.XXXXXX")
 trap 'rm -rf "$partial"' EXIT
 if python3 -m pip --version >/dev/null 2>&1; then
@@ -66,8 +66,11 @@ else
   fail "python3 with pip, or uv, is needed (Debian: apt-get install python3-pip)"
 fi
 "${installer[@]}" --no-deps --only-binary=:all: --target "$partial" "${packages[@]}" || fail "the packages could not be installed"
-check "$partial" || fail "the packages do not hold what is expected of them"
-echo "${packages[*]}" >"$partial/nvidia/packages.txt"
-rm -rf "$dir/nvidia"
-mv "$partial/nvidia" "$dir/nvidia"
+check "$partial/nvidia/cu13" || fail "the packages do not hold what is expected of them"
+rm -f "$installed"
+for part in bin include lib nvvm; do
+  rm -rf "${dir:?}/$part"
+  mv "$partial/nvidia/cu13/$part" "$dir/$part"
+done
+echo "${packages[*]}" >"$installed"
 echo "CUDA toolchain installed in $dir"

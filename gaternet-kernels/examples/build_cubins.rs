@@ -1,18 +1,16 @@
-//! Compiles the CUDA sources into a folder that `GATERNET_CUBINS` can name: `scripts/build-cubins.sh` runs this.
+//! Compiles the CUDA kernels into a folder that `GATERNET_CUBINS` can name: `scripts/build-cubins.sh` runs this.
 //!
-//!     build_cubins FOLDER [ARCHITECTURE...]       sm_80 sm_90 if none is given
-//!
-//! A source written for Hopper is compiled for sm_90a if sm_90 is among them.
+//!     build_cubins FOLDER [ARCHITECTURE...]
 
 use std::env;
 use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gaternet_kernels::cuda::compile::{Architecture, CompileError, Compiler, Places, Source};
+use gaternet_kernels::cuda::{CudaOptions, build_cubins};
 
 fn main() -> ExitCode {
-    match build() {
+    match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("build_cubins: {error}");
@@ -21,26 +19,17 @@ fn main() -> ExitCode {
     }
 }
 
-fn build() -> Result<(), Box<dyn Error>> {
-    let mut arguments = env::args_os().skip(1);
+fn run() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
     let folder = arguments.next().map(PathBuf::from).ok_or("expected a folder")?;
-    let mut devices = Vec::new();
-    for name in arguments {
-        devices.push(name.to_string_lossy().parse::<Architecture>()?);
+    let named: Vec<String> = arguments.collect();
+    let mut architectures: Vec<&str> = named.iter().map(String::as_str).collect();
+    if architectures.is_empty() {
+        architectures = vec!["sm_80", "sm_90", "sm_90a", "compute_80"];
     }
-    if devices.is_empty() {
-        devices = vec![Architecture::SM_80, Architecture::SM_90];
-    }
-
-    let compiler = Compiler::new(Places::from_environment());
-    for source in Source::ALL {
-        for device in &devices {
-            match compiler.prebuild(&source, *device, &folder) {
-                Ok(path) => println!("{}", path.display()),
-                Err(CompileError::Unsupported { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+    let nvrtc = CudaOptions::from_env(0).nvrtc;
+    for path in build_cubins(&folder, &architectures, nvrtc.as_deref())? {
+        println!("{}", path.display());
     }
     Ok(())
 }

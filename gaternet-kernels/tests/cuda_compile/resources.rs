@@ -5,15 +5,14 @@ use std::collections::BTreeMap;
 use std::env;
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use gaternet_kernels::cuda::compile::{Architecture, Compiler, Places, Source};
+use gaternet_kernels::cuda::{SOURCES, Source, build_cubins};
 use rayon::prelude::*;
 
 use crate::toolchain::Toolchain;
 
-const ARCHITECTURES: [Architecture; 4] =
-    [Architecture::SM_80, Architecture::SM_90, Architecture::SM_90A, Architecture::SM_100];
+const ARCHITECTURES: [&str; 4] = ["sm_80", "sm_90", "sm_90a", "sm_100"];
 const UPDATE: &str = "GATERNET_UPDATE_CUDA_RESOURCES";
 
 /// What one kernel takes, as one compiler built it for one architecture.
@@ -54,30 +53,41 @@ fn parse(text: &str) -> Kernels {
 
 /// A source for an architecture, under NVRTC and under nvcc.
 struct Built {
-    source: Source,
-    architecture: Architecture,
+    source: &'static Source,
+    architecture: &'static str,
     nvrtc: Kernels,
     nvcc: Kernels,
 }
 
 impl Built {
+    /// `folder` has what NVRTC made.
     fn new(
         toolchain: &Toolchain,
-        nvrtc: &Compiler,
-        source: Source,
-        architecture: Architecture,
+        folder: &Path,
+        source: &'static Source,
+        architecture: &'static str,
     ) -> Built {
-        let image = nvrtc.image(&source, architecture).unwrap_or_else(|error| panic!("{error}"));
+        let stem = source.file().trim_end_matches(".cu");
+        let (start, end) = (format!("{stem}-"), format!(".{architecture}.cubin"));
+        let mut files =
+            fs::read_dir(folder).expect("a folder").map(|file| file.expect("a file").path());
+        let file = files.find(|path| {
+            let name = path.file_name().expect("a file").to_string_lossy();
+            name.starts_with(&start) && name.ends_with(&end)
+        });
+        let file = file.unwrap_or_else(|| panic!("no {start}...{end}"));
         Built {
             source,
             architecture,
-            nvrtc: parse(&toolchain.resource_usage(&image.cubin)),
-            nvcc: parse(&toolchain.resource_usage(&toolchain.nvcc(&source, architecture))),
+            nvrtc: parse(&toolchain.resource_usage(&file)),
+            nvcc: parse(
+                &toolchain.nvcc_resource_usage(&kernels_cu().join(source.file()), architecture),
+            ),
         }
     }
 
     fn check(&self) {
-        let at = format!("{}.cu for {}", self.source.name(), self.architecture);
+        let at = format!("{} for {}", self.source.file(), self.architecture);
         assert!(!self.nvrtc.is_empty(), "{at} has no kernel");
         assert!(self.nvrtc.keys().eq(self.nvcc.keys()), "{at}: the compilers see other kernels");
         for (compiler, kernels) in [("NVRTC", &self.nvrtc), ("nvcc", &self.nvcc)] {
@@ -91,17 +101,24 @@ impl Built {
     }
 }
 
+fn kernels_cu() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-cu")
+}
+
 fn build_all(toolchain: &Toolchain) -> Vec<Built> {
-    let nvrtc = Compiler::new(Places { cubins: None, cache: None, nvrtc: Some(toolchain.nvrtc()) });
-    let pairs: Vec<_> = Source::ALL
-        .into_iter()
-        .flat_map(|source| ARCHITECTURES.map(|architecture| (source, architecture)))
-        // One for Hopper is compiled for sm_90a and nothing else.
-        .filter(|(source, architecture)| source.target(*architecture) == Ok(*architecture))
+    let folder = tempfile::tempdir().expect("a folder");
+    ARCHITECTURES.par_iter().for_each(|architecture| {
+        build_cubins(folder.path(), &[architecture], Some(&toolchain.nvrtc()))
+            .unwrap_or_else(|error| panic!("{error}"));
+    });
+    let pairs: Vec<_> = SOURCES
+        .iter()
+        .flat_map(|source| ARCHITECTURES.map(|architecture| (*source, architecture)))
+        .filter(|(source, architecture)| source.is_for(architecture))
         .collect();
     pairs
         .into_par_iter()
-        .map(|(source, architecture)| Built::new(toolchain, &nvrtc, source, architecture))
+        .map(|(source, architecture)| Built::new(toolchain, folder.path(), source, architecture))
         .collect()
 }
 
@@ -114,7 +131,7 @@ fn table(all: &[Built]) -> String {
          `gaternet-kernels/tests/cuda_compile` checks this file, and writes it if {UPDATE} is 1.\n\n\
          | kernel | file |"
     );
-    let mut rows: BTreeMap<(&str, &str), BTreeMap<String, String>> = BTreeMap::new();
+    let mut rows: BTreeMap<(&str, &str), BTreeMap<&str, String>> = BTreeMap::new();
     for built in all {
         for (kernel, nvrtc) in &built.nvrtc {
             let nvcc = built.nvcc[kernel];
@@ -124,8 +141,8 @@ fn table(all: &[Built]) -> String {
                 format!("{} / {}", nvrtc.shared, nvcc.shared)
             };
             let cell = format!("{} / {}, {shared}", nvrtc.registers, nvcc.registers);
-            let row = rows.entry((built.source.name(), kernel)).or_default();
-            row.insert(built.architecture.to_string(), cell);
+            let row = rows.entry((built.source.file(), kernel)).or_default();
+            row.insert(built.architecture, cell);
         }
     }
     for architecture in ARCHITECTURES {
@@ -133,9 +150,9 @@ fn table(all: &[Built]) -> String {
     }
     text.push_str(&format!("\n{}|\n", "|---".repeat(2 + ARCHITECTURES.len())));
     for ((file, kernel), cells) in rows {
-        write!(text, "| `{kernel}` | {file}.cu |").expect("a String");
+        write!(text, "| `{kernel}` | {file} |").expect("a String");
         for architecture in ARCHITECTURES {
-            let cell = cells.get(&architecture.to_string()).map_or("-", String::as_str);
+            let cell = cells.get(architecture).map_or("-", String::as_str);
             write!(text, " {cell} |").expect("a String");
         }
         text.push('\n');
@@ -164,7 +181,7 @@ fn no_kernel_spills_and_the_table_of_resources_is_up_to_date() {
 #[test]
 fn the_check_sees_a_spilled_register() {
     let Some(toolchain) = Toolchain::find() else { return };
-    // 64 values that are alive together, in 32 registers of each of 1,024 threads on two blocks a multiprocessor.
+    // 64 values that are alive together, in 32 registers of each of the 1,024 threads of two blocks.
     let text = "#include \"dev.cuh\"\n\
         KERNEL(crowded, 1024, 2)(const float* in, float* out) {\n\
         float x[64];\n\
@@ -174,10 +191,32 @@ fn the_check_sees_a_spilled_register() {
         #pragma unroll\n\
         for (int i = 0; i < 64; i++) out[i * 1024 + threadIdx.x] = x[i] * x[63 - i] + x[i ^ 21];\n\
         }\n";
-    let nvrtc = Compiler::new(Places { cubins: None, cache: None, nvrtc: Some(toolchain.nvrtc()) });
-    let image = nvrtc
-        .image(&Source::new("crowded", text), Architecture::SM_90)
-        .unwrap_or_else(|error| panic!("{error}"));
-    let kernels = parse(&toolchain.resource_usage(&image.cubin));
+    let file = tempfile::Builder::new().suffix(".cu").tempfile().expect("a file");
+    fs::write(&file, text).expect("a file");
+    let kernels = parse(&toolchain.nvcc_resource_usage(file.path(), "sm_90"));
     assert!(kernels["crowded"].local > 0, "{kernels:?}");
+}
+
+#[test]
+fn a_source_is_for_hopper_alone_if_its_name_says_so() {
+    for source in SOURCES {
+        let hopper = source.file().ends_with("90.cu");
+        for architecture in ARCHITECTURES {
+            let expected = !hopper || architecture == "sm_90a";
+            assert_eq!(source.is_for(architecture), expected, "{} {architecture}", source.file());
+        }
+    }
+}
+
+#[test]
+fn every_source_of_the_folder_is_embedded() {
+    let mut files: Vec<_> = fs::read_dir(kernels_cu())
+        .expect("kernels-cu")
+        .map(|file| file.expect("a file").file_name().into_string().expect("UTF-8"))
+        .filter(|name| name.ends_with(".cu"))
+        .collect();
+    files.sort();
+    let mut embedded: Vec<_> = SOURCES.iter().map(|source| source.file()).collect();
+    embedded.sort_unstable();
+    assert_eq!(embedded, files);
 }

@@ -1,16 +1,14 @@
 //! The folder that `scripts/cuda-toolchain.sh` makes.
 
 use std::env;
-use std::fs;
+use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gaternet_kernels::cuda::compile::{Architecture, Source};
-
 /// NVIDIA's compilers.
 pub(crate) struct Toolchain {
-    root: PathBuf,
+    folder: PathBuf,
 }
 
 impl Toolchain {
@@ -24,9 +22,8 @@ impl Toolchain {
             let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("target/tmp");
             target.join("cuda-toolchain")
         });
-        let root = folder.join("nvidia/cu13");
-        if root.join("bin/nvcc").exists() {
-            return Some(Toolchain { root });
+        if folder.join("bin/nvcc").exists() {
+            return Some(Toolchain { folder });
         }
         let reason = format!(
             "no CUDA compilers in {} (scripts/cuda-toolchain.sh installs them; GATERNET_CUDA_TOOLCHAIN names another folder)",
@@ -39,38 +36,31 @@ impl Toolchain {
     }
 
     pub(crate) fn nvrtc(&self) -> PathBuf {
-        self.root.join("lib/libnvrtc.so.13")
+        self.folder.join("lib/libnvrtc.so.13")
     }
 
-    /// The cubin that nvcc makes of `source`.
-    pub(crate) fn nvcc(&self, source: &Source, architecture: Architecture) -> Vec<u8> {
-        let folder = tempfile::tempdir().expect("temp dir");
-        let output = folder.path().join("out.cubin");
+    /// What cuobjdump says of the registers and the memory of the kernels in the cubin `file`.
+    pub(crate) fn resource_usage(&self, file: &Path) -> String {
+        self.run("cuobjdump", &["--dump-resource-usage".as_ref(), file.as_os_str()])
+    }
+
+    /// The same of the cubin that nvcc makes of the CUDA source `file`.
+    pub(crate) fn nvcc_resource_usage(&self, file: &Path, architecture: &str) -> String {
+        let kernels = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels-cu");
+        let cubin = tempfile::NamedTempFile::new().expect("a file");
+        let architecture = format!("-arch={architecture}");
+        let options = ["-std=c++17", "-cubin", &architecture, "-I"].map(OsStr::new);
+        let output = ["-o".as_ref(), cubin.path().as_os_str()];
         self.run(
             "nvcc",
-            &[
-                "-std=c++17".as_ref(),
-                "-cubin".as_ref(),
-                format!("-arch={architecture}").as_ref(),
-                "-o".as_ref(),
-                &output,
-                &Path::new(env!("CARGO_MANIFEST_DIR"))
-                    .join(format!("kernels-cu/{}.cu", source.name())),
-            ],
+            &[&options[..], &[kernels.as_os_str()], &output, &[file.as_os_str()]].concat(),
         );
-        fs::read(output).expect("nvcc's cubin")
-    }
-
-    /// What cuobjdump says of the registers and the memory of the kernels in `cubin`.
-    pub(crate) fn resource_usage(&self, cubin: &[u8]) -> String {
-        let file = tempfile::NamedTempFile::new().expect("temp file");
-        fs::write(&file, cubin).expect("write");
-        self.run("cuobjdump", &["--dump-resource-usage".as_ref(), file.path()])
+        self.resource_usage(cubin.path())
     }
 
     /// The standard output of a program of the toolchain.
-    fn run(&self, program: &str, arguments: &[&Path]) -> String {
-        let bin = self.root.join("bin");
+    fn run(&self, program: &str, arguments: &[&OsStr]) -> String {
+        let bin = self.folder.join("bin");
         // cuobjdump looks for nvdisasm there.
         let mut path = bin.clone().into_os_string();
         path.push(":");
