@@ -1,8 +1,10 @@
 //! Builds the emulator with g++ and opens it under the driver's name, so that cudarc finds it in place of a driver.
 //!
-//! The tests of another crate of the workspace can use this file too (`#[path]`).
+//! The tests of another crate of the workspace can use this file too, with `#[path]` and a function `patches` that
+//! returns no patches.
 
 use std::collections::hash_map::DefaultHasher;
+use std::ffi::{CString, c_char};
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,8 @@ use std::sync::{Mutex, OnceLock};
 
 use gaternet_kernels::cuda::{CudaDevice, CudaOptions};
 use libloading::Library;
+
+use crate::patches;
 
 /// -ffp-contract=off: the results do not depend on the machine's instructions.
 const FLAGS: [&str; 9] = [
@@ -49,9 +53,11 @@ pub(crate) fn real() -> bool {
     std::env::var_os("GATERNET_CUDA").is_some_and(|value| value == "real")
 }
 
+/// The stand-in for the driver, or why there is none.
+static INSTALLED: OnceLock<Result<Library, String>> = OnceLock::new();
+
 /// Opens the emulator as the driver and as the compiler; false, with the reason on stderr, without g++.
 pub(crate) fn install() -> bool {
-    static INSTALLED: OnceLock<Result<(), String>> = OnceLock::new();
     let result = INSTALLED.get_or_init(|| {
         if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
             return Err("the emulator is for Linux on x86-64".to_owned());
@@ -59,12 +65,12 @@ pub(crate) fn install() -> bool {
         if Command::new("g++").arg("--version").output().is_err() {
             return Err("g++ is not installed".to_owned());
         }
-        for library in build() {
+        let [driver, compiler] = build().map(|path| {
             // SAFETY: our own library; its initialisers only fill a table of kernels.
-            let library = unsafe { Library::new(&library) }.expect("the emulator can be opened");
-            std::mem::forget(library);
-        }
-        Ok(())
+            unsafe { Library::new(&path) }.expect("the emulator can be opened")
+        });
+        std::mem::forget(compiler);
+        Ok(driver)
     });
     if let Err(reason) = result {
         eprintln!("SKIPPED: {reason}");
@@ -72,10 +78,49 @@ pub(crate) fn install() -> bool {
     result.is_ok()
 }
 
+/// While it lives, modules that this thread loads have the fault.
+pub(crate) struct Planted(());
+
+/// Plants the fault of this name; the emulator must be installed.
+pub(crate) fn plant(fault: &str) -> Planted {
+    tell(fault);
+    Planted(())
+}
+
+impl Drop for Planted {
+    fn drop(&mut self) {
+        tell("");
+    }
+}
+
+fn tell(fault: &str) {
+    let driver = INSTALLED.get().and_then(|result| result.as_ref().ok()).expect("installed");
+    let fault = CString::new(fault).expect("no zero in it");
+    // SAFETY: the emulator's function, which copies the string.
+    unsafe {
+        let plant = driver.get::<unsafe extern "C" fn(*const c_char)>(b"emulator_plant\0");
+        plant.expect("a function of the emulator")(fault.as_ptr());
+    }
+}
+
 /// A file to compile: the emulator's own, or a kernel source wrapped for it.
 struct Unit {
     name: String,
     text: String,
+    /// Where headers are looked for, after the emulator's.
+    kernels: PathBuf,
+    flags: &'static [&'static str],
+}
+
+/// A change of a source: a fault to be caught.
+pub(crate) struct Patch {
+    pub(crate) name: &'static str,
+    /// The source whose kernels are affected, and the file that is changed.
+    pub(crate) source: &'static str,
+    pub(crate) file: &'static str,
+    /// What is replaced; it must occur.
+    pub(crate) good: &'static str,
+    pub(crate) bad: &'static str,
 }
 
 /// Builds what has changed; the paths of the stand-ins for the driver and for NVRTC.
@@ -89,31 +134,47 @@ fn build() -> [PathBuf; 2] {
     let lock = File::create(folder.join("lock")).expect("a lock file");
     lock.lock().expect("the lock");
 
-    let includes = [emulator.clone(), kernels.clone()];
-    let mut headers = String::new();
-    for path in includes.iter().flat_map(|folder| files(folder)) {
-        if path.extension().is_some_and(|e| e == "h" || e == "cuh") {
-            headers += &read(&path);
-        }
-    }
     let mut units = Vec::new();
     let mut compiler = Vec::new();
-    for path in
-        files(&emulator).into_iter().filter(|path| path.extension().is_some_and(|e| e == "cpp"))
-    {
+    for path in with_extension(&emulator, "cpp") {
         let name = stem(&path);
         let list = if name == "nvrtc" { &mut compiler } else { &mut units };
         // #line, so that messages and backtraces name the file itself.
-        list.push(Unit { text: format!("#line 1 {path:?}\n{}", read(&path)), name });
+        let text = format!("#line 1 {path:?}\n{}", read(&path));
+        list.push(Unit { name, text, kernels: kernels.clone(), flags: &[] });
     }
-    for path in
-        files(&kernels).into_iter().filter(|path| path.extension().is_some_and(|e| e == "cu"))
-    {
+    for path in with_extension(&kernels, "cu") {
         let name = stem(&path);
-        units.push(Unit { text: wrap(&name, &format!("{name}.cu"), &path, &read(&path)), name });
+        let text = wrap(&name, &format!("{name}.cu"), &path, &read(&path));
+        units.push(Unit { name, text, kernels: kernels.clone(), flags: &[] });
     }
-    let driver = link(&folder, &includes, &headers, &units, "libcuda.so");
-    [driver, link(&folder, &includes, &headers, &compiler, "libnvrtc.so.13")]
+    for (i, fault) in patches().iter().enumerate() {
+        let copy = folder.join(format!("fault-{i}"));
+        plant_in_copy(fault, &kernels, &copy);
+        let name = format!("fault_{i}");
+        let path = copy.join(fault.source);
+        let module = format!("{}@{}", fault.source, fault.name);
+        let text = wrap(&name, &module, &path, &read(&path));
+        units.push(Unit { name, text, kernels: copy, flags: &["-w"] });
+    }
+    let driver = link(&folder, &emulator, &units, "libcuda.so");
+    [driver, link(&folder, &emulator, &compiler, "libnvrtc.so.13")]
+}
+
+/// A copy of the sources in which one thing is wrong.
+fn plant_in_copy(fault: &Patch, kernels: &Path, copy: &Path) {
+    fs::create_dir_all(copy).expect("a folder");
+    for path in files(kernels) {
+        let text = read(&path);
+        let name = path.file_name().expect("a file");
+        let changed = if name == fault.file {
+            assert!(text.contains(fault.good), "{}: nothing to change", fault.name);
+            text.replacen(fault.good, fault.bad, 1)
+        } else {
+            text
+        };
+        fs::write(copy.join(name), changed).expect("a file of the copy");
+    }
 }
 
 /// A kernel source as host C++: in a namespace of its own, with its kernels made known under `module`.
@@ -127,19 +188,16 @@ fn wrap(name: &str, module: &str, path: &Path, text: &str) -> String {
 }
 
 /// Compiles the units that are not there yet and links all of them.
-fn link(
-    folder: &Path,
-    includes: &[PathBuf],
-    headers: &str,
-    units: &[Unit],
-    soname: &str,
-) -> PathBuf {
-    let objects: Vec<PathBuf> = units
-        .iter()
-        .map(|unit| {
-            folder.join(format!("{}-{:016x}.o", unit.name, hash((FLAGS, headers, &unit.text))))
-        })
-        .collect();
+fn link(folder: &Path, emulator: &Path, units: &[Unit], soname: &str) -> PathBuf {
+    let own_headers: Vec<String> =
+        with_extension(emulator, "h").iter().map(|path| read(path)).collect();
+    let object = |unit: &Unit| {
+        let headers: Vec<String> =
+            with_extension(&unit.kernels, "cuh").iter().map(|path| read(path)).collect();
+        let hash = hash((FLAGS, &own_headers, headers, &unit.text));
+        folder.join(format!("{}-{hash:016x}.o", unit.name))
+    };
+    let objects: Vec<PathBuf> = units.iter().map(object).collect();
     let library = folder.join(format!("{:016x}", hash(&objects))).join(soname);
     if library.exists() {
         return library;
@@ -154,7 +212,7 @@ fn link(
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     units.get(i).zip(objects.get(i))
                 } {
-                    if let Err(text) = compile(unit, object, includes) {
+                    if let Err(text) = compile(unit, object, emulator) {
                         *failures.lock().expect("no panic") += &text;
                     }
                 }
@@ -175,7 +233,7 @@ fn link(
     library
 }
 
-fn compile(unit: &Unit, object: &Path, includes: &[PathBuf]) -> Result<(), String> {
+fn compile(unit: &Unit, object: &Path, emulator: &Path) -> Result<(), String> {
     if object.exists() {
         return Ok(());
     }
@@ -183,10 +241,8 @@ fn compile(unit: &Unit, object: &Path, includes: &[PathBuf]) -> Result<(), Strin
     fs::write(&source, &unit.text).map_err(|error| error.to_string())?;
     let temporary = object.with_extension("tmp");
     let mut command = Command::new("g++");
-    command.args(FLAGS).arg("-march=native").arg("-c").arg("-o").arg(&temporary);
-    for include in includes {
-        command.arg("-I").arg(include);
-    }
+    command.args(FLAGS).args(unit.flags).arg("-march=native").arg("-c").arg("-o").arg(&temporary);
+    command.arg("-I").arg(emulator).arg("-I").arg(&unit.kernels);
     run(command.arg(&source))?;
     fs::rename(&temporary, object).map_err(|error| error.to_string())
 }
@@ -209,6 +265,13 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     paths
+}
+
+fn with_extension(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    files(folder)
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == extension))
+        .collect()
 }
 
 fn stem(path: &Path) -> String {

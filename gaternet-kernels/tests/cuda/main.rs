@@ -7,4 +7,7 @@ mod check;
 mod conv2d;
 mod device;
 mod emulator;
+mod faults;
 mod gate;
+
+use faults::patches;

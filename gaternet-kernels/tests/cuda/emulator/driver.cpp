@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <string>
 #include <vector>
 
 #include "engine.h"
@@ -40,6 +41,7 @@ struct Stream {
 
 struct Module {
     char file[64];
+    std::string fault;
 };
 
 struct Function {
@@ -50,6 +52,7 @@ struct Function {
 constexpr unsigned shared_limit = 227 << 10;
 int context_object;
 thread_local void* current_context = nullptr;
+thread_local std::string planted;
 
 bool capturing(void* stream) { return stream && static_cast<Stream*>(stream)->capturing; }
 
@@ -79,6 +82,9 @@ extern "C" {
 
 // Why the last launch of this thread failed.
 const char* emulator_last_fault() { return emulator::last_fault().c_str(); }
+
+// Modules that this thread loads from now on have kernels with this fault, where there are any; "" for none.
+void emulator_plant(const char* fault) { planted = fault; }
 
 Result cuInit(unsigned) { return device_count() ? success : no_device; }
 Result cuDriverGetVersion(int* version) {
@@ -184,6 +190,7 @@ Result cuModuleLoadData(void** module, const void* image) {
         delete made;
         return invalid_image;
     }
+    made->fault = planted;
     *module = made;
     return success;
 }
@@ -192,7 +199,9 @@ Result cuModuleUnload(void* module) {
     return success;
 }
 Result cuModuleGetFunction(void** function, void* module, const char* name) {
-    const Kernel* kernel = emulator::find_kernel(static_cast<Module*>(module)->file, name);
+    const auto* m = static_cast<Module*>(module);
+    const Kernel* kernel = emulator::find_kernel((std::string(m->file) + "@" + m->fault).c_str(), name);
+    if (!kernel) kernel = emulator::find_kernel(m->file, name);
     if (!kernel) return not_found;
     // A function lives as long as its module: the process, here.
     *function = new Function{kernel};
