@@ -18,7 +18,7 @@ cd "$(dirname "$0")/.."
 
 if [ -z "${GATERNET_NVRTC:-}" ]; then
   toolchain=${GATERNET_CUDA_TOOLCHAIN:-${CARGO_TARGET_DIR:-target}/cuda-toolchain}
-  scripts/cuda-toolchain.sh "$toolchain" >&2
+  [ -e "$toolchain/lib/libnvrtc.so.13" ] || scripts/cuda-toolchain.sh "$toolchain" >&2
   GATERNET_NVRTC=$(cd "$toolchain" && pwd)/lib/libnvrtc.so.13
   export GATERNET_NVRTC
 fi

@@ -41,8 +41,8 @@ check() {
   echo 'extern "C" __global__ void add(float* a, float b) { a[threadIdx.x] += b; }' >"$work/add.cu"
   local status=0
   { "$bin/nvcc" -cubin -arch=sm_90a -o "$work/add.cubin" "$work/add.cu" &&
-    PATH=$bin:$PATH "$bin/cuobjdump" --dump-resource-usage "$work/add.cubin" | grep -q 'REG:' &&
-    "$bin/nvdisasm" "$work/add.cubin" | grep -q 'FADD'; } 2>&1 || status=1
+    PATH=$bin:$PATH "$bin/cuobjdump" --dump-resource-usage "$work/add.cubin" | grep 'REG:' >/dev/null &&
+    "$bin/nvdisasm" "$work/add.cubin" | grep 'FADD' >/dev/null; } 2>&1 || status=1
   rm -r "$work"
   [ $status = 0 ] || echo "the compilers in $bin do not work"
   return $status
@@ -54,6 +54,9 @@ if [ -f "$installed" ] && [ "$(cat "$installed")" = "${packages[*]}" ]; then
   echo "CUDA toolchain already in $dir"
   exit 0
 fi
+
+[ -f "$installed" ] || [ -z "$(ls -A "$dir")" ] || fail "$dir holds something else; name another folder"
+echo "incomplete" >"$installed"
 
 # Installed beside its place and moved there, so that a broken download leaves nothing behind.
 partial=$(mktemp -d "$dir/partial.XXXXXX")
@@ -67,7 +70,6 @@ else
 fi
 "${installer[@]}" --no-deps --only-binary=:all: --target "$partial" "${packages[@]}" || fail "the packages could not be installed"
 check "$partial/nvidia/cu13" || fail "the packages do not hold what is expected of them"
-rm -f "$installed"
 for part in bin include lib nvvm; do
   rm -rf "${dir:?}/$part"
   mv "$partial/nvidia/cu13/$part" "$dir/$part"
