@@ -113,7 +113,7 @@ part memcheck 300 compute-sanitizer env GATERNET_CUDA=real "${sanitizer[@]}" --t
 part racecheck 300 compute-sanitizer env GATERNET_CUDA=real "${sanitizer[@]}" --tool racecheck "${tests[@]}" "${sanitized[@]}"
 part unit 300 - "$here/bin/gaternet_kernels"
 part conv-cpu 120 - "$here/bin/conv_throughput" --json --filter 160x160 --batch 64
-part train-cpu 600 - "$here/bin/train_cifar" "${data[@]}" --epochs 1 --out "$out/model"
+part train-cpu 600 - "$here/bin/train_cifar" "${data[@]}" --epochs 1 --overwrite --out "$out/model"
 part evaluate-cpu 120 - "$here/bin/evaluate" "${data[@]}" --json --checkpoint "$out/model/model.safetensors"
 
 for name in "${wanted[@]}"; do
