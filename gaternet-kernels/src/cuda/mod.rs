@@ -18,7 +18,7 @@ mod nvrtc;
 
 pub use buffer::{CudaBuffer, CudaElement};
 pub use compile::{Source, build_cubins};
-pub use device::{CudaDevice, CudaOptions};
+pub use device::{CudaDevice, CudaOptions, Products};
 pub use error::{CudaError, Result};
 pub use gate::LiveFilters;
 pub use graph::CudaGraph;
