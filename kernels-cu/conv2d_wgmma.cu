@@ -71,9 +71,8 @@ struct ToRows {
     DEVICE void load(const Geometry& g, const Step& step, int channels, unsigned char* stage) const {
         const int chunk = threadIdx.x & 7, channel = step.first_channel + chunk * 8;
         const u32 at = (step.ky * g.kernel_w + step.kx) * g.column_stride + channel;
-#pragma unroll
-        for (int i = 0; i < tile_outputs / (threads / 8); i++) {
-            const int output = (threadIdx.x >> 3) + i * (threads / 8);
+#pragma unroll 1  // the sums need the registers
+        for (int output = threadIdx.x >> 3; output < tile_outputs; output += threads / 8) {
             const bool valid = output < live && channel < channels;
             cp_async_16(stage + chunk_of_128(output, chunk),
                         weight + (valid ? shared_load(starts + output) + at : 0), valid);
@@ -148,20 +147,18 @@ DEVICE void run(const Pass& p, const Weights& weights, const Geometry& g, const 
     unsigned char* patches = p.shared + stages * weight_bytes;
 
     Step next;
-    int loaded = 0;
-    auto load = [&] {
-        if (loaded < steps) {
+    auto load = [&](int i) {
+        if (i < steps) {
             if (next.first_tap())
                 load_patch(g, t, rectangle, p.sample, next.first_channel, p.channels,
                            patches + (next.first_channel / depth & 1) * t.patch_bytes);
-            weights.load(g, next, p.channels, weight_tiles + loaded % stages * weight_bytes);
+            weights.load(g, next, p.channels, weight_tiles + i % stages * weight_bytes);
             next.advance(g);
-            loaded++;
         }
         cp_async_commit();
     };
     float sums[n / 2] = {};
-    for (int i = 0; i < stages - 1; i++) load();
+    for (int i = 0; i < stages - 1; i++) load(i);
     Step step;
     for (int i = 0; i < steps; i++) {
         // Step i has landed for all, where wgmma sees it, and all have read the stage that is filled next.
@@ -179,7 +176,7 @@ DEVICE void run(const Pass& p, const Weights& weights, const Geometry& g, const 
             multiply<n, Weights>(sums, a[0], patch, row, tile, 0);
             if (whole) multiply<n, Weights>(sums, a[1], patch, row, tile, 2);
         }
-        load();
+        load(i + stages - 1);
         wgmma_wait<0>();
         step.advance(g);
     }

@@ -256,7 +256,7 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() && text.is_empty() { Ok(()) } else { Err(text) }
 }
 
-fn workspace() -> PathBuf {
+pub(crate) fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let root = here.ancestors().find(|folder| folder.join("gaternet-kernels/tests/cuda").is_dir());
     root.expect("this crate is in the workspace").to_owned()
@@ -269,14 +269,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-fn with_extension(folder: &Path, extension: &str) -> Vec<PathBuf> {
+pub(crate) fn with_extension(folder: &Path, extension: &str) -> Vec<PathBuf> {
     files(folder)
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == extension))
         .collect()
 }
 
-fn stem(path: &Path) -> String {
+pub(crate) fn stem(path: &Path) -> String {
     path.file_stem().expect("a file").to_string_lossy().into_owned()
 }
 
