@@ -181,55 +181,26 @@ DEVICE void accumulate(Sums& sums, const Geometry& g, const bf16* sample, int fi
     cp_async_wait<0>();
 }
 
-// Writes the tile, outputs in pairs; outputs from `count` to `end` become 0. `list` has the outputs' numbers. All
-// threads of the block must call it.
-DEVICE void store(const Sums& sums, const Geometry& g, int first_pixel, int first_output, int count, int end,
-                  const u16* list, const Epilogue<bf16>& epilogue, bf16* target, unsigned char* shared) {
+// Writes the tile. All threads of the block must call it.
+DEVICE void store(const Sums& sums, const Geometry& g, int first_pixel, const Tile& tile,
+                  const Epilogue<bf16>& epilogue, unsigned char* shared) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
-    const int warp_output = (warp >> 1) * 32, warp_pixel = (warp & 1) * 64;
-    const int pixels = g.target_h * g.target_w;
-    float gate_gradients[4][2] = {};
+    block_sync();  // all have read the tiles that the sums replace
 #pragma unroll
-    for (int n = 0; n < 4; n++) {
-        const int output = first_output + warp_output + n * 8 + (lane & 3) * 2;
-        if (output >= end) continue;
-        OutputTerms terms[2] = {};
-        for (int i = 0; i < 2; i++)
-            if (output + i < count) terms[i] = epilogue.terms(list ? list[output + i] : output + i);
+    for (int m = 0; m < 4; m++) {
 #pragma unroll
-        for (int m = 0; m < 4; m++) {
+        for (int n = 0; n < 4; n++) {
 #pragma unroll
-            for (int half = 0; half < 2; half++) {
-                const int pixel = first_pixel + warp_pixel + m * 16 + (lane >> 2) + half * 8;
-                if (pixel >= pixels) continue;
-                const size_t at = static_cast<size_t>(pixel) * g.target_stride + output;
-                const u32 residual = epilogue.residual ? load_pair(epilogue.residual + at) : 0;
-                const u32 hidden = epilogue.hidden ? load_pair(epilogue.hidden + at) : 0;
-                const float low = epilogue.value(sums.at[m][n][half * 2], terms[0], bf16_low(residual),
-                                                 bf16_low(hidden), gate_gradients[n][0]);
-                const float high = epilogue.value(sums.at[m][n][half * 2 + 1], terms[1], bf16_high(residual),
-                                                  bf16_high(hidden), gate_gradients[n][1]);
-                *reinterpret_cast<u32*>(target + at) = pack_bf16(low, high);
+            for (int i = 0; i < 4; i++) {
+                const int pixel = (warp & 1) * 64 + m * 16 + (i >> 1) * 8 + (lane >> 2);
+                const int output = (warp >> 1) * 32 + n * 8 + (lane & 3) * 2 + (i & 1);
+                shared_store(sum_at(shared, tile_outputs, pixel, output), sums.at[m][n][i]);
             }
         }
     }
-    if (!epilogue.partials) return;
-    // Over the lanes with the same outputs, then over the two warps.
-    float* of_warps = reinterpret_cast<float*>(shared);  // (2, tile_outputs), over the tiles, which all have read
-    block_sync();
-    for (int n = 0; n < 4; n++) {
-        for (int i = 0; i < 2; i++) {
-            float sum = gate_gradients[n][i];
-            for (int mask = 4; mask < 32; mask <<= 1) sum += warp_shuffle_xor(sum, mask);
-            const int output = warp_output + n * 8 + lane * 2 + i;
-            if (lane < 4) shared_store(of_warps + (warp & 1) * tile_outputs + output, sum);
-        }
-    }
-    block_sync();
-    const int output = threadIdx.x;
-    if (output < tile_outputs && first_output + output < count)
-        epilogue.partials[first_output + output] =
-            shared_load(of_warps + output) + shared_load(of_warps + tile_outputs + output);
+    const int pixels = g.target_h * g.target_w;
+    auto pixel_of = [&](int m) { return first_pixel + m < pixels ? first_pixel + m : -1; };
+    store_tile<threads>(g, tile, epilogue, pixel_of, shared);
 }
 
 }  // namespace
@@ -254,7 +225,8 @@ KERNEL(conv2d_to_rows, threads, 2)(
     accumulate(sums, g, sample, first_pixel, g.column_stride, weights, count - first, shared);
     bf16* out = target + static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
     const auto epilogue = epilogue_of(g, arguments, n, blockIdx.x, gridDim.x, g.rows);
-    store(sums, g, first_pixel, first, count, round_up_16(count), list, epilogue, out, shared);
+    const Tile tile = {tile_outputs, first, count, round_up_16(count), list, out};
+    store(sums, g, first_pixel, tile, epilogue, shared);
 }
 
 // Live rows to dense. Grid (pixels / 128, columns / 64, N), rounded up.
@@ -281,5 +253,6 @@ KERNEL(conv2d_from_rows, threads, 2)(
     accumulate(sums, g, sample, first_pixel, round_up_16(count), weights, g.columns - first, shared);
     bf16* out = target + static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride;
     const auto epilogue = epilogue_of(g, arguments, n, blockIdx.x, gridDim.x, g.columns);
-    store(sums, g, first_pixel, first, g.columns, g.column_stride, nullptr, epilogue, out, shared);
+    const Tile tile = {tile_outputs, first, g.columns, g.column_stride, nullptr, out};
+    store(sums, g, first_pixel, tile, epilogue, shared);
 }

@@ -25,6 +25,20 @@ pub struct CudaOptions {
     /// The file of NVRTC, which compiles kernels that are not in the folders; `None` looks where the loader and CUDA
     /// toolkits have it.
     pub nvrtc: Option<PathBuf>,
+    /// Which instructions multiply matrices.
+    pub products: Products,
+}
+
+/// The instructions that multiply matrices, for comparisons.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Products {
+    /// The faster, by the device and the sizes.
+    #[default]
+    Auto,
+    /// mma.sync, which every device has.
+    MmaSync,
+    /// wgmma wherever it is possible.
+    Wgmma,
 }
 
 impl CudaOptions {
@@ -46,6 +60,7 @@ impl CudaOptions {
             cache: folder("GATERNET_CACHE").or_else(|| Some(user()?.join("gaternet"))),
             cubins: folder("GATERNET_CUBINS").or_else(beside),
             nvrtc: folder("GATERNET_NVRTC"),
+            products: Products::Auto,
         }
     }
 }
@@ -60,6 +75,7 @@ struct Inner {
     capability: (i32, i32),
     max_shared_bytes: usize,
     multiprocessors: usize,
+    products: Products,
     compiler: Compiler,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<(&'static str, &'static str), CudaFunction>>,
@@ -140,6 +156,7 @@ impl CudaDevice {
             capability,
             max_shared_bytes,
             multiprocessors,
+            products: options.products,
             compiler: Compiler::new(capability, &options),
             modules: Mutex::default(),
             functions: Mutex::default(),
@@ -186,6 +203,10 @@ impl CudaDevice {
     pub fn synchronize(&self) -> Result<()> {
         self.refuse_in_capture("waiting for the device")?;
         self.0.stream.synchronize().doing("waiting for the device")
+    }
+
+    pub(super) fn products(&self) -> Products {
+        self.0.products
     }
 
     /// True if `other` is this device and this stream.

@@ -18,8 +18,8 @@ mod nvrtc;
 mod store;
 
 pub use buffer::{CudaBuffer, CudaElement};
-pub use compile::{Compiler, Image, Origin, SOURCES, Source, build_cubins};
-pub use device::{CudaDevice, CudaOptions};
+pub use compile::{Compiler, Image, Origin, Source, build_cubins, sources};
+pub use device::{CudaDevice, CudaOptions, Products};
 pub use error::{CudaError, Result};
 pub use gate::LiveFilters;
 pub use graph::CudaGraph;

@@ -1,6 +1,6 @@
 use gaternet_kernels::cuda::conv2d::{self, Backward, Forward, GateColumns, GateGradient};
 use gaternet_kernels::cuda::layout::{self, Rows};
-use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, LiveFilters, bf16};
+use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaOptions, LiveFilters, Products, bf16};
 use gaternet_kernels::{ActiveFilters, Conv2dDims, reference};
 
 use crate::check::{
@@ -177,8 +177,7 @@ impl Trial {
             unwritten::<T>(device, dims.batch() * plane * layout::stride(channels));
         let (stride, first) = (channels + 2, 1);
         let mut of_gates = upload(device, &vec![7.0; dims.batch() * stride]);
-        let blocks = dims.batch() * channels * plane.div_ceil(128);
-        let mut scratch = upload(device, &vec![f32::NAN; blocks]);
+        let mut scratch = upload(device, &vec![f32::NAN; conv2d::gate_gradient_scratch_len(dims)]);
         let epilogue = Backward {
             residual: Some(&residual_buffer),
             hidden: Some(&hidden_buffer),
@@ -272,9 +271,15 @@ impl Trial {
 }
 
 /// Runs `pass` for every case, both kinds of rows, and densities from none to all.
-fn for_trials(pass: impl Fn(&Trial, &CudaDevice) -> Result<(), String>) {
-    let Some(device) = emulator::device() else { return };
-    for case in CASES {
+fn for_trials(
+    cases: &[Case],
+    products: Products,
+    pass: impl Fn(&Trial, &CudaDevice) -> Result<(), String>,
+) {
+    let mut options = CudaOptions::default();
+    options.products = products;
+    let Some(device) = emulator::device_with(options) else { return };
+    for &case in cases {
         for rows in [Rows::Filters, Rows::Channels] {
             for density in [None, Some(0.0), Some(0.1), Some(0.5), Some(1.0)] {
                 let trial = Trial::new(case, rows, density);
@@ -284,34 +289,55 @@ fn for_trials(pass: impl Fn(&Trial, &CudaDevice) -> Result<(), String>) {
     }
 }
 
+/// Those of which wgmma does at least one pass: all numbers of outputs, several chunks of channels, and maps of which
+/// the rectangles cover less or more.
+const WGMMA_CASES: [Case; 6] = [
+    ([2, 3, 7, 5], [5, 3, 3], [1, 1], [1, 1]),
+    ([1, 65, 5, 9], [130, 3, 3], [1, 1], [1, 1]),
+    ([1, 100, 9, 17], [66, 3, 3], [1, 1], [1, 1]),
+    ([1, 32, 13, 14], [80, 3, 3], [1, 1], [0, 0]),
+    ([2, 20, 20, 8], [17, 1, 3], [1, 1], [0, 1]),
+    ([1, 17, 6, 20], [100, 5, 5], [1, 1], [2, 2]),
+];
+
 #[test]
 fn forward_agrees_with_the_reference() {
-    for_trials(Trial::forward::<bf16>);
+    for_trials(&CASES, Products::MmaSync, Trial::forward::<bf16>);
+}
+
+#[test]
+fn forward_with_wgmma_agrees_with_the_reference() {
+    for_trials(&WGMMA_CASES, Products::Wgmma, Trial::forward::<bf16>);
 }
 
 #[test]
 fn forward_in_f32_agrees_with_the_reference() {
-    for_trials(Trial::forward::<f32>);
+    for_trials(&CASES, Products::Auto, Trial::forward::<f32>);
 }
 
 #[test]
 fn the_gradients_to_input_and_gates_agree_with_the_reference() {
-    for_trials(Trial::backward_input::<bf16>);
+    for_trials(&CASES, Products::MmaSync, Trial::backward_input::<bf16>);
+}
+
+#[test]
+fn the_gradients_to_input_and_gates_with_wgmma_agree_with_the_reference() {
+    for_trials(&WGMMA_CASES, Products::Wgmma, Trial::backward_input::<bf16>);
 }
 
 #[test]
 fn the_gradients_to_input_and_gates_in_f32_agree_with_the_reference() {
-    for_trials(Trial::backward_input::<f32>);
+    for_trials(&CASES, Products::Auto, Trial::backward_input::<f32>);
 }
 
 #[test]
 fn the_gradient_to_the_weight_agrees_with_the_reference() {
-    for_trials(Trial::backward_weight::<bf16>);
+    for_trials(&CASES, Products::Auto, Trial::backward_weight::<bf16>);
 }
 
 #[test]
 fn the_gradient_to_the_weight_in_f32_agrees_with_the_reference() {
-    for_trials(Trial::backward_weight::<f32>);
+    for_trials(&CASES, Products::Auto, Trial::backward_weight::<f32>);
 }
 
 #[test]

@@ -110,7 +110,7 @@ fn kernels_are_compiled_once_for_all_runs() {
 }
 
 /// Runs `what` in a process of its own with `variables`, since a process can find only one driver.
-fn in_a_process_with(what: &str, variables: &[(&str, &str)]) -> String {
+pub(crate) fn in_a_process_with(what: &str, variables: &[(&str, &str)]) -> String {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
     command.args(["--exact", what, "--ignored", "--nocapture"]).envs(variables.iter().copied());
     let output = command.output().expect("a process");

@@ -2,7 +2,7 @@
 //! not find those that we make unasked.
 
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{CudaDevice, LiveFilters, bf16};
+use gaternet_kernels::cuda::{CudaDevice, CudaOptions, LiveFilters, Products, bf16};
 
 use crate::check::{gates, lists, upload};
 use crate::conv2d::{Case, Trial};
@@ -19,6 +19,7 @@ struct Fault {
 const LAYER: Case = ([2, 20, 9, 15], [70, 3, 3], [1, 1], [1, 1]);
 /// Enough samples for several in each split of the gradient to the weight.
 const SAMPLES: Case = ([5, 20, 9, 15], [33, 3, 3], [1, 1], [1, 1]);
+const DEEP: Case = ([1, 20, 6, 7], [160, 3, 3], [1, 1], [1, 1]);
 const STRIDED: Case = ([1, 17, 9, 6], [33, 3, 3], [2, 2], [1, 1]);
 
 fn forward_to_rows(device: &CudaDevice) -> Result<(), String> {
@@ -31,6 +32,15 @@ fn forward_from_rows(device: &CudaDevice) -> Result<(), String> {
 
 fn backward(device: &CudaDevice) -> Result<(), String> {
     Trial::new(LAYER, Rows::Channels, Some(0.5)).backward_input::<bf16>(device)
+}
+
+fn backward_f32(device: &CudaDevice) -> Result<(), String> {
+    Trial::new(LAYER, Rows::Channels, Some(0.5)).backward_input::<f32>(device)
+}
+
+/// Several chunks of channels.
+fn backward_deep(device: &CudaDevice) -> Result<(), String> {
+    Trial::new(DEEP, Rows::Channels, Some(0.5)).backward_input::<bf16>(device)
 }
 
 fn backward_strided(device: &CudaDevice) -> Result<(), String> {
@@ -94,8 +104,8 @@ const FAULTS: &[Fault] = &[
             name: "the bound of the pixels is missing",
             source: "conv2d.cu",
             file: "conv2d.cu",
-            good: "if (pixel >= pixels) continue;",
-            bad: "",
+            good: "first_pixel + m < pixels ? first_pixel + m : -1",
+            bad: "pixels, first_pixel + m",
         },
         run: forward_to_rows,
         report: "out of bounds",
@@ -104,9 +114,9 @@ const FAULTS: &[Fault] = &[
         patch: Patch {
             name: "the bound of the outputs is missing",
             source: "conv2d.cu",
-            file: "conv2d.cu",
-            good: "if (output >= end) continue;",
-            bad: "",
+            file: "conv2d_epilogue.cuh",
+            good: "of_tile < tile.outputs && output < tile.end",
+            bad: "of_tile < tile.outputs",
         },
         run: forward_from_rows,
         report: "out of bounds",
@@ -116,8 +126,8 @@ const FAULTS: &[Fault] = &[
             name: "the zeros after the live outputs are missing",
             source: "conv2d.cu",
             file: "conv2d.cu",
-            good: "count, round_up_16(count), list",
-            bad: "count, count, list",
+            good: "first, count, round_up_16(count), list, out",
+            bad: "first, count, count, list, out",
         },
         run: forward_to_rows,
         report: "padding is wrong",
@@ -148,8 +158,8 @@ const FAULTS: &[Fault] = &[
         patch: Patch {
             name: "the epilogue takes positions for numbers",
             source: "conv2d.cu",
-            file: "conv2d.cu",
-            good: "list ? list[output + i] : output + i",
+            file: "conv2d_epilogue.cuh",
+            good: "tile.list ? tile.list[output + i] : output + i",
             bad: "output + i",
         },
         run: forward_to_rows,
@@ -169,21 +179,21 @@ const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "a shuffle in a branch",
-            source: "conv2d.cu",
-            file: "conv2d.cu",
-            good: "mask <<= 1) sum +=",
-            bad: "mask <<= 1) if (lane < 16) sum +=",
+            source: "conv2d_f32.cu",
+            file: "conv2d_f32.cu",
+            good: "value = warp_sum(value);",
+            bad: "if ((threadIdx.x & 31) < 16) value = warp_sum(value);",
         },
-        run: backward,
+        run: backward_f32,
         report: "divergent warp",
     },
     Fault {
         patch: Patch {
-            name: "the sums of warps are read before they are there",
+            name: "the sums of groups are read before they are there",
             source: "conv2d.cu",
-            file: "conv2d.cu",
-            good: "    block_sync();\n    const int output = threadIdx.x;",
-            bad: "    const int output = threadIdx.x;",
+            file: "conv2d_epilogue.cuh",
+            good: "block_sync();\n    for (int i = threadIdx.x; i < tile.outputs",
+            bad: "for (int i = threadIdx.x; i < tile.outputs",
         },
         run: backward,
         report: "race: ",
@@ -192,9 +202,9 @@ const FAULTS: &[Fault] = &[
         patch: Patch {
             name: "a barrier in a branch",
             source: "conv2d.cu",
-            file: "conv2d.cu",
-            good: "    block_sync();\n    const int output = threadIdx.x;",
-            bad: "    if (threadIdx.x < 64) block_sync();\n    else block_sync();\n    const int output = threadIdx.x;",
+            file: "conv2d_epilogue.cuh",
+            good: "block_sync();\n    for (int i = threadIdx.x; i < tile.outputs",
+            bad: "if (threadIdx.x < 64) block_sync();\n    else block_sync();\n    for (int i = threadIdx.x; i < tile.outputs",
         },
         run: backward,
         report: "divergent barrier",
@@ -265,10 +275,95 @@ const FAULTS: &[Fault] = &[
         run: compaction,
         report: "out of bounds",
     },
+    Fault {
+        patch: Patch {
+            name: "products do not see what was copied",
+            source: "conv2d_wgmma.cu",
+            file: "conv2d_wgmma.cu",
+            good: "proxy_fence();\n        block_sync();",
+            bad: "block_sync();",
+        },
+        run: forward_to_rows,
+        report: "without a proxy_fence",
+    },
+    Fault {
+        patch: Patch {
+            name: "registers are used without a fence",
+            source: "conv2d_wgmma.cu",
+            file: "conv2d_wgmma.cu",
+            good: "wgmma_fence();",
+            bad: "",
+        },
+        run: forward_to_rows,
+        report: "without wgmma_fence",
+    },
+    Fault {
+        patch: Patch {
+            name: "the last product is not waited for",
+            source: "conv2d_wgmma.cu",
+            file: "conv2d_wgmma.cu",
+            good: "wgmma_wait<0>();",
+            bad: "wgmma_wait<1>();",
+        },
+        run: forward_to_rows,
+        report: "",
+    },
+    Fault {
+        patch: Patch {
+            name: "a barrier before products is missing",
+            source: "conv2d_wgmma.cu",
+            file: "conv2d_wgmma.cu",
+            good: "proxy_fence();\n        block_sync();",
+            bad: "proxy_fence();",
+        },
+        run: forward_to_rows,
+        report: "race: ",
+    },
+    Fault {
+        patch: Patch {
+            name: "columns beyond 64 are looked for elsewhere",
+            source: "conv2d_wgmma.cu",
+            file: "conv2d_wgmma.cu",
+            good: "wgmma_descriptor(stage, weight_bytes / 2, 1024)",
+            bad: "wgmma_descriptor(stage, weight_bytes / 4, 1024)",
+        },
+        run: forward_from_rows,
+        report: "relative error",
+    },
+    Fault {
+        patch: Patch {
+            name: "rows of the patch are as long as those of the rectangle",
+            source: "conv2d_wgmma.cu",
+            file: "conv2d_wgmma.cu",
+            good: "corner + ky * t.patch_w + kx",
+            bad: "corner + ky * t.tile_w + kx",
+        },
+        run: forward_to_rows,
+        report: "relative error",
+    },
+    Fault {
+        patch: Patch {
+            name: "the patch is replaced while it is read",
+            source: "conv2d_wgmma.cu",
+            file: "conv2d_wgmma.cu",
+            good: "first_channel / depth & 1) * t.patch_bytes);\n            weights",
+            bad: "first_channel / depth & 0) * t.patch_bytes);\n            weights",
+        },
+        run: backward_deep,
+        report: "",
+    },
 ];
 
 pub(crate) fn patches() -> Vec<&'static Patch> {
     FAULTS.iter().map(|fault| &fault.patch).collect()
+}
+
+/// The device that runs the kernels of `fault`.
+fn device_for(fault: &Fault) -> Option<CudaDevice> {
+    let mut options = CudaOptions::default();
+    let wgmma = fault.patch.source == "conv2d_wgmma.cu";
+    options.products = if wgmma { Products::Wgmma } else { Products::MmaSync };
+    emulator::device_with(options)
 }
 
 #[test]
@@ -279,7 +374,7 @@ fn every_planted_fault_is_caught() {
     let mut missed = String::new();
     for fault in FAULTS {
         let _planted = emulator::plant(fault.patch.name);
-        let device = emulator::device().expect("the emulator");
+        let device = device_for(fault).expect("the emulator");
         match (fault.run)(&device) {
             Err(report) if report.contains(fault.report) => {}
             Err(report) => {
@@ -294,8 +389,8 @@ fn every_planted_fault_is_caught() {
 
 #[test]
 fn without_a_fault_the_same_runs_pass() {
-    let Some(device) = emulator::device() else { return };
     for fault in FAULTS {
+        let Some(device) = device_for(fault) else { return };
         (fault.run)(&device).unwrap_or_else(|error| panic!("{}: {error}", fault.patch.name));
     }
 }
@@ -308,7 +403,7 @@ fn a_report_names_the_file_and_the_line() {
     for (fault, place) in [
         ("a barrier is missing", "conv2d.cu:"),
         ("the bound of the filters is missing", "gate.cu:"),
-        ("a shuffle in a branch", "conv2d.cu:"),
+        ("a shuffle in a branch", "dev.cuh:"),
     ] {
         let _planted = emulator::plant(fault);
         let device = emulator::device().expect("the emulator");

@@ -9,5 +9,6 @@ mod device;
 mod emulator;
 mod faults;
 mod gate;
+mod toolchain;
 
 use faults::patches;

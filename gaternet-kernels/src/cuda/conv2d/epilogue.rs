@@ -62,7 +62,8 @@ impl<T> Default for Backward<'_, T> {
 /// Where `Σ_pixels t·hidden` goes, for each live channel; the others get 0.
 #[derive(Debug)]
 pub struct GateGradient<'a> {
-    /// At least N·C·ceil(H·W / 128): the sums of blocks of pixels.
+    /// The sums of blocks of pixels; at least as long as
+    /// [`gate_gradient_scratch_len`](super::gate_gradient_scratch_len) says.
     pub scratch: &'a mut CudaBuffer<f32>,
     /// (N, stride): columns `first..first + C` are written.
     pub gradient: &'a mut CudaBuffer<f32>,

@@ -9,6 +9,7 @@ mod epilogue;
 mod geometry;
 mod pass;
 mod weight_grad;
+mod wgmma;
 
 use half::bf16;
 
@@ -25,12 +26,12 @@ use super::launch::Kernel;
 use super::layout::Rows;
 use crate::dims::Conv2dDims;
 
-pub(super) static SOURCE: Source =
-    source!("conv2d.cu", ["conv2d.cuh", "conv2d_epilogue.cuh", "dev.cuh"]);
-pub(super) static F32_SOURCE: Source =
+pub(super) static SOURCES: [&Source; 4] =
+    [&SOURCE, &F32_SOURCE, &WEIGHT_GRAD_SOURCE, &wgmma::SOURCE];
+static SOURCE: Source = source!("conv2d.cu", ["conv2d.cuh", "conv2d_epilogue.cuh", "dev.cuh"]);
+static F32_SOURCE: Source =
     source!("conv2d_f32.cu", ["conv2d.cuh", "conv2d_epilogue.cuh", "dev.cuh"]);
-pub(super) static WEIGHT_GRAD_SOURCE: Source =
-    source!("conv2d_weight_grad.cu", ["conv2d.cuh", "dev.cuh"]);
+static WEIGHT_GRAD_SOURCE: Source = source!("conv2d_weight_grad.cu", ["conv2d.cuh", "dev.cuh"]);
 
 /// What activations and weights are made of: bf16 or f32.
 pub trait ConvElement: CudaElement {
@@ -46,25 +47,33 @@ pub trait ConvElement: CudaElement {
 pub struct Kernels {
     to_rows: Kernel,
     from_rows: Kernel,
+    /// Of a block.
+    threads: u32,
     /// Outputs of a block; 0 if every place of the target's stride is one block.
     tile_outputs: usize,
-    /// Bytes of shared memory, without the list of *from rows*.
+    /// Bytes of shared memory, without the lists of where rows begin.
     tile_bytes: usize,
-    /// Whether *from rows* has where each live row begins in shared memory.
+    /// Whether *to rows* has such a list, of the block's outputs.
+    lists_outputs: bool,
+    /// Whether *from rows* has one, of all live rows.
     lists_rows: bool,
+    /// Those to use instead where it is worth it.
+    wgmma: Option<&'static Kernels>,
 }
 
-/// Pixels of a block, in all kernels, and its threads.
+/// Pixels of a block, in all kernels.
 const TILE_PIXELS: usize = 128;
-const THREADS: u32 = 128;
 
 impl ConvElement for bf16 {
     const KERNELS: &'static Kernels = &Kernels {
         to_rows: Kernel { source: &SOURCE, name: "conv2d_to_rows" },
         from_rows: Kernel { source: &SOURCE, name: "conv2d_from_rows" },
+        threads: 128,
         tile_outputs: 64,
         tile_bytes: 48 << 10,
+        lists_outputs: false,
         lists_rows: true,
+        wgmma: Some(&wgmma::KERNELS),
     };
 
     fn weight_grad(call: WeightGrad<'_, Self>) -> Result<()> {
@@ -76,9 +85,12 @@ impl ConvElement for f32 {
     const KERNELS: &'static Kernels = &Kernels {
         to_rows: Kernel { source: &F32_SOURCE, name: "conv2d_f32_to_rows" },
         from_rows: Kernel { source: &F32_SOURCE, name: "conv2d_f32_from_rows" },
+        threads: 128,
         tile_outputs: 0,
         tile_bytes: 16,
+        lists_outputs: false,
         lists_rows: false,
+        wgmma: None,
     };
 
     fn weight_grad(call: WeightGrad<'_, Self>) -> Result<()> {
@@ -128,4 +140,10 @@ pub fn backward_input<T: ConvElement>(
     pass.check_len("grad_output", pass.source_len, grad_output.len())?;
     pass.check_len("grad_input", pass.target_len, grad_input.len())?;
     pass.run(live, grad_output, weight, epilogue.into(), grad_input)
+}
+
+/// How many values of scratch a [`GateGradient`] needs.
+#[must_use]
+pub fn gate_gradient_scratch_len(dims: &Conv2dDims) -> usize {
+    dims.batch() * dims.in_channels() * wgmma::most_blocks(dims.in_size())
 }

@@ -8,7 +8,8 @@ use super::super::launch::{Launch, address, grid_yz, int};
 use super::super::layout::{Rows, stride};
 use super::epilogue::Epilogue;
 use super::geometry::{Direction, Geometry, sides};
-use super::{ConvElement, Kernels, THREADS, TILE_PIXELS};
+use super::wgmma::{Tiling, most_blocks};
+use super::{ConvElement, Kernels, TILE_PIXELS};
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, check_len};
 
@@ -72,9 +73,9 @@ impl Pass {
             live.check(self.op, self.batch, self.rows)?;
         }
         self.check_epilogue(&epilogue)?;
-        let kernels = T::KERNELS;
-        let shared_bytes = self.shared_bytes(kernels, device)?;
-        let grid = self.grid(kernels)?;
+        let (kernels, tiling) = self.choose::<T>(device);
+        let shared_bytes = self.shared_bytes(kernels, tiling, device)?;
+        let grid = self.grid(kernels, tiling)?;
         let kernel = if self.to_rows { &kernels.to_rows } else { &kernels.from_rows };
         let partials = epilogue.gate_gradient.as_ref().map(|gradient| &*gradient.scratch);
         // Mirrors `EpilogueArguments` of conv2d_epilogue.cuh.
@@ -86,7 +87,7 @@ impl Pass {
             address(epilogue.hidden),
             address(partials),
         ];
-        let launch = Launch::new(device, kernel)?
+        let mut launch = Launch::new(device, kernel)?
             .read(source)
             .read(weight)
             .read_if(live.map(|live| &live.indices))
@@ -100,9 +101,12 @@ impl Pass {
             .value(&arguments)
             .write(target)
             .value(&self.geometry);
-        // SAFETY: the parameters of all four kernels. All buffers have the lengths of the geometry; the lists hold at
+        if let Some(tiling) = &tiling {
+            launch = launch.value(tiling);
+        }
+        // SAFETY: the parameters of all six kernels. All buffers have the lengths of the geometry; the lists hold at
         // most `rows` numbers below `rows`; `grid` and `shared_bytes` are what the sources say.
-        unsafe { launch.run(grid, THREADS, shared_bytes) }?;
+        unsafe { launch.run(grid, kernels.threads, shared_bytes) }?;
         match epilogue.gate_gradient {
             Some(of_gates) => {
                 let live = live.filter(|_| self.to_rows);
@@ -136,8 +140,8 @@ impl Pass {
             }
             let (stride, first) = (of_gates.stride, of_gates.first);
             check_gates(self.op, of_gates.gradient, stride, first, self.batch, self.outputs)?;
-            let blocks = self.geometry.target_pixels().div_ceil(TILE_PIXELS);
-            let needed = self.batch * self.outputs * blocks;
+            let size = self.geometry.target_size.map(|size| size as usize);
+            let needed = self.batch * self.outputs * most_blocks(size);
             if of_gates.scratch.len() < needed {
                 self.check_len("scratch", needed, of_gates.scratch.len())?;
             }
@@ -146,22 +150,49 @@ impl Pass {
         Ok(())
     }
 
+    /// The kernels for this pass, and how those for compute capability 9.0 cut the map.
+    fn choose<T: ConvElement>(&self, device: &CudaDevice) -> (&'static Kernels, Option<Tiling>) {
+        let general = T::KERNELS;
+        let g = &self.geometry;
+        let outputs = if self.to_rows { g.rows } else { g.columns };
+        let sum = if self.to_rows { g.columns } else { g.rows };
+        let special = general.wgmma.and_then(|kernels| {
+            let tiling = Tiling::choose(device, g, outputs, sum)?;
+            self.shared_bytes(kernels, Some(tiling), device).ok()?;
+            Some((kernels, Some(tiling)))
+        });
+        special.unwrap_or((general, None))
+    }
+
     /// Blocks that cover every pixel, every output that could be live, and every sample.
-    fn grid(&self, kernels: &Kernels) -> Result<[u32; 3], KernelError> {
+    fn grid(&self, kernels: &Kernels, tiling: Option<Tiling>) -> Result<[u32; 3], KernelError> {
         let blocks = match kernels.tile_outputs {
             0 => stride(self.outputs),
             tile => self.outputs.div_ceil(tile),
         };
         let outputs = grid_yz(self.op, "outputs", blocks)?;
         let batch = grid_yz(self.op, "batch", self.batch)?;
-        let pixels = self.geometry.target_pixels().div_ceil(TILE_PIXELS);
+        let pixels = match tiling {
+            Some(tiling) => tiling.blocks(&self.geometry),
+            None => self.geometry.target_pixels().div_ceil(TILE_PIXELS),
+        };
         Ok([int(self.op, "pixels", pixels)? as u32, outputs, batch])
     }
 
-    /// The tiles, and in *from rows* where each live row begins.
-    fn shared_bytes(&self, kernels: &Kernels, device: &CudaDevice) -> Result<u32, KernelError> {
-        let starts = if kernels.lists_rows && !self.to_rows { 4 * self.rows } else { 0 };
-        let bytes = kernels.tile_bytes + starts;
+    /// The tiles and patches, and where rows begin.
+    fn shared_bytes(
+        &self,
+        kernels: &Kernels,
+        tiling: Option<Tiling>,
+        device: &CudaDevice,
+    ) -> Result<u32, KernelError> {
+        let listed = match self.to_rows {
+            true if kernels.lists_outputs => kernels.tile_outputs,
+            false if kernels.lists_rows => self.rows,
+            _ => 0,
+        };
+        let patches = tiling.map_or(0, |tiling| tiling.patches_bytes());
+        let bytes = kernels.tile_bytes + patches + 4 * listed;
         if bytes > device.max_shared_bytes() {
             let rule = "the live rows of a weight must fit in shared memory";
             let got = format!("{} rows, {bytes} bytes of {}", self.rows, device.max_shared_bytes());

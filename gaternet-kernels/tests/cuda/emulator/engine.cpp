@@ -37,6 +37,7 @@ const char* name(Instruction instruction) {
         case Instruction::LdmatrixX4: return "ldmatrix";
         case Instruction::LdmatrixX4Trans: return "ldmatrix.trans";
         case Instruction::MmaM16N8K16: return "mma";
+        case Instruction::WgmmaWait: return "the wait for wgmma";
     }
     return "?";
 }
@@ -150,7 +151,7 @@ void start_block(dim3 index) {
     block->epoch++;
     block->exited = 0;
     memset(block->shared, 0xff, block->shared_bytes);
-    for (Word& word : block->words) word.in_flight = false;
+    for (Word& word : block->words) word.in_flight = word.unfenced = false;
     dim3 size = block->block_size;
     for (unsigned i = 0; i < block->threads.size(); i++) {
         Thread& thread = block->threads[i];
@@ -159,6 +160,10 @@ void start_block(dim3 index) {
         thread.state = State::Ready;
         thread.copies.clear();
         thread.copy_groups = 0;
+        thread.products.clear();
+        thread.product_groups = 0;
+        thread.registers_fenced = false;
+        thread.unfenced.clear();
         thread.stack_pointer = new_fiber(thread.stack_top, thread_main);
     }
 }
@@ -184,6 +189,8 @@ void run_block(dim3 index) {
     for (Thread& thread : block->threads) {
         if (!thread.copies.empty())
             set_fault(error_launch_failed, describe(thread) + " with copies that it never waited for");
+        if (!thread.products.empty())
+            set_fault(error_launch_failed, describe(thread) + " with wgmma that it never waited for");
     }
 }
 

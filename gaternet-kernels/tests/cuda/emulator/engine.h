@@ -35,6 +35,7 @@ enum class Instruction : uint8_t {
     LdmatrixX4,
     LdmatrixX4Trans,
     MmaM16N8K16,
+    WgmmaWait,
 };
 
 // A cp.async that has not landed.
@@ -44,6 +45,19 @@ struct AsyncCopy {
     size_t group;
     Where where;
 };
+
+// A wgmma that has not been performed, with this lane's registers.
+struct Product {
+    float* d;  // n / 2 sums
+    const uint32_t* a;
+    uint64_t b;  // descriptor
+    int n;
+    bool transposed;
+    size_t group;
+    Where where;
+};
+
+struct Word;
 
 struct Thread {
     void* stack_pointer;
@@ -60,6 +74,10 @@ struct Thread {
     // Asynchronous work of this thread.
     std::vector<AsyncCopy> copies;
     size_t copy_groups;  // committed so far
+    std::vector<Product> products;
+    size_t product_groups;
+    bool registers_fenced;         // wgmma_fence since the last commit
+    std::vector<Word*> unfenced;   // written, no proxy_fence since
 };
 
 // What is known of one 4-byte word of shared memory. Epochs count block barriers and never start
@@ -68,6 +86,7 @@ struct Word {
     uint32_t write_epoch, read_epoch;
     uint16_t writer, reader;  // `many` readers
     bool in_flight;           // an asynchronous copy to it has not landed
+    bool unfenced;            // its writer has not called proxy_fence since
 };
 constexpr uint16_t many = 0xffff;
 
@@ -121,6 +140,11 @@ void on_shared_write(void* pointer, size_t bytes, Where where);
 
 void issue_copy(void* target, const void* source, bool valid, Where where);
 void wait_for_copies(size_t groups_left);
+
+void fence_proxy();
+void issue_product(Product product);
+void wait_for_products(size_t groups_left, Where where);
+void perform_products(Thread* warp);
 
 // What an instruction does once its 32 lanes (`warp` points at the first) have arrived.
 void perform(Thread* warp);

@@ -67,6 +67,7 @@ void perform(Thread* warp) {
         case Instruction::LdmatrixX4: ldmatrix(warp, false); break;
         case Instruction::LdmatrixX4Trans: ldmatrix(warp, true); break;
         case Instruction::MmaM16N8K16: mma(warp); break;
+        case Instruction::WgmmaWait: perform_products(warp); break;
     }
 }
 

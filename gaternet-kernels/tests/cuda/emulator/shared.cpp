@@ -32,6 +32,8 @@ void on_write(Word& word, Where where) {
         fault(error_launch_failed, where, "race: another thread read it, no barrier since");
     word.writer = self;
     word.write_epoch = block->epoch;
+    if (!word.unfenced) running().unfenced.push_back(&word);
+    word.unfenced = true;
 }
 
 }  // namespace
@@ -88,6 +90,8 @@ void wait_for_copies(size_t groups_left) {
         for (size_t i = 0; i < copy_bytes / 4; i++) {
             words[i].in_flight = false;
             words[i].write_epoch = block->epoch;
+            if (!words[i].unfenced) self.unfenced.push_back(&words[i]);
+            words[i].unfenced = true;
         }
         landed++;
     }
