@@ -1,6 +1,7 @@
 """The networks of `gaternet_models::Family` in PyTorch, from the papers' definitions and with the same
 state-dict names. `build` takes a `BackboneConfig` as its JSON in a checkpoint says it.
 """
+
 import math
 from collections import OrderedDict
 
@@ -150,9 +151,7 @@ class ImagenetResNet(nn.Module):
             blocks = []
             for unit in range(count):
                 stride = 2 if stage and not unit else 1
-                blocks.append(
-                    Unit(c, inner, outer, kernels, stride, False, 0.0, reduction, "downsample")
-                )
+                blocks.append(Unit(c, inner, outer, kernels, stride, False, 0.0, reduction, "downsample"))
                 c = outer
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
         self.fc = nn.Linear(c, classes)
@@ -231,7 +230,11 @@ class DenseLayer(nn.Module):
     def __init__(self, c_in: int, growth: int):
         super().__init__()
         self.norm1, self.conv1, self.gate1 = nn.BatchNorm2d(c_in), conv(c_in, 4 * growth, 1), Gate(4 * growth)
-        self.norm2, self.conv2, self.gate2 = nn.BatchNorm2d(4 * growth), conv(4 * growth, growth, 3), Gate(growth)
+        self.norm2, self.conv2, self.gate2 = (
+            nn.BatchNorm2d(4 * growth),
+            conv(4 * growth, growth, 3),
+            Gate(growth),
+        )
 
     def forward(self, x):
         h = self.conv1(relu(self.norm1(x)))

@@ -12,6 +12,7 @@ and in 50 layers, after which batch norm over a few values leaves f32 too little
 The metadata `fixture` is JSON: `config` (the BackboneConfig), `statistics`, `seed`, `torch`. The same torch
 on the same machine writes the same bytes.
 """
+
 import argparse
 import json
 import pathlib

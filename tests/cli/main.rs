@@ -2,6 +2,7 @@
 
 mod describe;
 mod errors;
+mod interchange;
 mod model_throughput;
 mod programs;
 mod reference;
