@@ -16,8 +16,9 @@ Reads a state dict, alone or in a dict with others (`state_dict`, `model`, ...),
     bearpaw-densenet  the same, DenseNet-BC
     xternalz          xternalz/WideResNet-pytorch
 
-Depth, width, classes and the rest are read from the shapes and written beside the weights, so that Model::load,
-`evaluate` and load_weights take the file. What a state dict does not say keeps its default: dropout is 0.
+Depth, width, classes and the rest are read from the shapes and written beside the weights, with the size and
+normalisation of images that this code trains with, so that Model::load, load_weights and `evaluate` take the file.
+What a state dict does not say keeps its default: dropout is 0.
 """
 
 import argparse
@@ -212,6 +213,8 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
         metadata = {"converted_from": source.name}
         if layout.normalisation:
             metadata |= {k: json.dumps(v) for k, v in zip(("mean", "std"), layout.normalisation)}
+        if layout.size:
+            metadata |= {k: str(v) for k, v in zip(("image_size", "resize"), layout.size)}
         if gater is None:
             if args.placement or args.gater_pool:
                 raise Refused(f"{source}: holds no gater for --placement and --gater-pool")

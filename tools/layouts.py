@@ -12,7 +12,7 @@ LEAVES = r"\.(?P<leaf>weight|bias|running_mean|running_var|num_batches_tracked)"
 
 
 class Layout:
-    def __init__(self, source, pairs, requires=None, normalisation=None):
+    def __init__(self, source, pairs, requires=None, normalisation=None, size=None):
         # Of whom these names are.
         self.source = source
         self.pairs = pairs
@@ -20,6 +20,8 @@ class Layout:
         self.requires = requires
         # (mean, std) of the images that this code trains on; None for this library's default.
         self.normalisation = normalisation
+        # (side, shorter side before the crop) of its images; None for 32x32.
+        self.size = size
 
     def to_ours(self, name: str):
         return translate(name, self.pairs)
@@ -109,6 +111,7 @@ LAYOUTS = {
         ),
         requires="layer4.0.conv1.weight",
         normalisation=IMAGENET,
+        size=(224, 256),
     ),
     "akamaster": Layout(
         "akamaster/pytorch_resnet_cifar10",

@@ -205,7 +205,11 @@ impl Augment {
     }
 
     /// `Err` unless every field is usable.
-    pub(super) fn check(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] naming the field: the padding is 32 or more, a mean is not finite, a standard deviation is
+    /// not a positive finite number, or `resized` is out of range or beside a padding.
+    pub fn check(&self) -> Result<()> {
         let fail = |field, value, rule| Err(Error::Config { field, value, rule });
         if self.crop_padding >= SIDE {
             return fail("crop_padding", self.crop_padding.to_string(), "must be below 32");
