@@ -81,7 +81,7 @@ impl Convolution {
     /// The way the library computes it with these gates.
     pub(crate) fn algorithm(&self, gating: Gating) -> Algorithm {
         match self.op {
-            Op::Forward => self.prepared.algorithm(),
+            Op::Forward => self.prepared.method().algorithm,
             Op::BackwardInput => Algorithm::choose(&self.dims),
             Op::BackwardWeight => Algorithm::choose_for_weight(&self.dims, gating != Gating::None),
         }

@@ -35,7 +35,7 @@ fn passes_allocate_nothing_but_each_threads_scratch() {
     let weight = vec![0.5; dims.weight_len()];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
     for algorithm in Algorithm::ALL {
-        let conv = PreparedConv2d::with_algorithm(isa, algorithm, &dims, &weight, None);
+        let conv = PreparedConv2d::with_method(isa, algorithm, &dims, &weight, None);
         let conv = conv.expect("3x3");
         // Fewer samples than threads, then more.
         for batch in [1, 4] {

@@ -14,6 +14,8 @@ pub(crate) enum Level {
     Avx2,
     /// AVX-512 (F, VL, BW, DQ), 16 lanes.
     Avx512,
+    /// The same with AVX512-BF16 and VBMI2.
+    Avx512Bf16,
 }
 
 /// An instruction set this machine has. A value exists only for a set that was detected, so
@@ -21,12 +23,16 @@ pub(crate) enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isa(Level);
 
-const NAMES: [(&str, Level); 3] =
-    [("scalar", Level::Scalar), ("avx2", Level::Avx2), ("avx512", Level::Avx512)];
+const NAMES: [(&str, Level); 4] = [
+    ("scalar", Level::Scalar),
+    ("avx2", Level::Avx2),
+    ("avx512", Level::Avx512),
+    ("avx512bf16", Level::Avx512Bf16),
+];
 
 impl Isa {
     /// The set the library uses: the best of this machine, or the lower one that the environment
-    /// variable `GATERNET_ISA` (`scalar`, `avx2`, `avx512`) names. Read once per process.
+    /// variable `GATERNET_ISA` (`scalar`, `avx2`, `avx512`, `avx512bf16`) names. Read once per process.
     ///
     /// # Errors
     /// [`KernelError::Isa`] if the variable holds another word or a set this machine lacks.
@@ -58,7 +64,9 @@ impl Isa {
     pub fn named(name: &str) -> Result<Isa> {
         let fail = |rule: String| KernelError::Isa { name: name.to_owned(), rule };
         let Some((_, level)) = NAMES.iter().find(|(known, _)| *known == name) else {
-            return Err(fail("must be scalar, avx2 or avx512 (GATERNET_ISA)".to_owned()));
+            return Err(fail(
+                "must be scalar, avx2, avx512 or avx512bf16 (GATERNET_ISA)".to_owned(),
+            ));
         };
         let best = detect();
         if *level > best {
@@ -67,7 +75,13 @@ impl Isa {
         Ok(Isa(*level))
     }
 
+    /// The level of kernels that have no products of bf16: at most [`Level::Avx512`].
     pub(crate) fn level(self) -> Level {
+        self.0.min(Level::Avx512)
+    }
+
+    /// The level of kernels that have.
+    pub(crate) fn bf16_level(self) -> Level {
         self.0
     }
 }
@@ -87,7 +101,9 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq");
+    let bf16 = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vbmi2");
     match (avx2, avx512) {
+        (_, true) if bf16 => Level::Avx512Bf16,
         (_, true) => Level::Avx512,
         (true, false) => Level::Avx2,
         (false, false) => Level::Scalar,

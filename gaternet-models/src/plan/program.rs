@@ -364,7 +364,7 @@ fn prepare(
         Some(KeptSlot { filters, compact: false }) => {
             PreparedConv2d::of_filters(isa, algorithm, &dims, filters, &weight, Some(&bias))?
         }
-        _ => PreparedConv2d::with_algorithm(isa, algorithm, &dims, &weight, Some(&bias))?,
+        _ => PreparedConv2d::with_method(isa, algorithm, &dims, &weight, Some(&bias))?,
     })
 }
 

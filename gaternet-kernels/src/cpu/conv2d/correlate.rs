@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use super::Live;
+use super::bf16;
 use super::direct::Direct;
 use super::sample::{Sample, SampleEpilogue};
-use super::winograd::{Weights, Winograd};
+use super::winograd::{Weights, Winograd, WinogradBf16};
 use crate::active::ActiveFilters;
 use crate::dims::Conv2dDims;
 
@@ -13,6 +14,8 @@ use crate::dims::Conv2dDims;
 pub(super) enum Engine<'a> {
     Direct(&'a Direct, &'a [f32]),
     Winograd(&'a Winograd, &'a Weights),
+    DirectBf16(&'a bf16::Direct, &'a bf16::Weights),
+    WinogradBf16(&'a WinogradBf16, &'a bf16::Weights),
 }
 
 impl Engine<'_> {
@@ -22,6 +25,8 @@ impl Engine<'_> {
         match self {
             Engine::Direct(direct, weight) => direct.sample(sample, weight, target),
             Engine::Winograd(winograd, weights) => winograd.sample(sample, weights, target),
+            Engine::DirectBf16(direct, weights) => direct.sample(sample, weights, target),
+            Engine::WinogradBf16(winograd, weights) => winograd.sample(sample, weights, target),
         }
     }
 
@@ -31,6 +36,8 @@ impl Engine<'_> {
         match self {
             Engine::Direct(direct, weight) => direct.split(sample, weight, target),
             Engine::Winograd(winograd, weights) => winograd.split(sample, weights, target),
+            Engine::DirectBf16(direct, weights) => direct.split(sample, weights, target),
+            Engine::WinogradBf16(winograd, weights) => winograd.split(sample, weights, target),
         }
     }
 }

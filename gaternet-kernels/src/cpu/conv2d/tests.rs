@@ -185,7 +185,7 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
                 for isa in Isa::available() {
                     for algorithm in algorithms(dims) {
                         let what = (isa, algorithm, dims, density, epilogue.relu, add);
-                        let conv = PreparedConv2d::with_algorithm(
+                        let conv = PreparedConv2d::with_method(
                             isa,
                             algorithm,
                             dims,
@@ -235,8 +235,7 @@ fn a_prepared_convolution_refuses_what_does_not_fit() {
     assert!(error.to_string().contains("`weight` has 431 elements"), "{error}");
     let strided = Case::new(CASES[4]);
     let algorithm = Algorithm::Winograd2;
-    let error =
-        PreparedConv2d::with_algorithm(isa, algorithm, &strided.dims, &strided.weight, None);
+    let error = PreparedConv2d::with_method(isa, algorithm, &strided.dims, &strided.weight, None);
     assert!(error.err().expect("a stride").to_string().contains("stride 1"));
 
     let conv = PreparedConv2d::new(isa, dims, &case.weight, None).expect("valid");

@@ -64,6 +64,20 @@ impl Tiles {
         }
     }
 
+    /// Tiles over pairs of bf16: of `source` and the weights, each f32 stands for one, and what the tile
+    /// calls channels are pairs of channels.
+    pub(crate) fn bf16(isa: Isa) -> &'static Tiles {
+        match isa.bf16_level() {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => &bf16_avx512bf16::TILES,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &bf16_avx512::TILES,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &bf16_avx2::TILES,
+            _ => &bf16_scalar::TILES,
+        }
+    }
+
     pub(crate) fn kernel(&self, rows: usize, vectors: usize) -> TileFn {
         self.kernels[vectors - 1][rows - 1]
     }
@@ -99,11 +113,15 @@ pub(crate) fn even_range(total: usize, parts: usize, part: usize) -> std::ops::R
 }
 
 macro_rules! tile_kernels {
-    ($isa:ident, $feature:literal, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
-        mod $isa {
+    (
+        $name:ident, $vectors:ident, $($operands:ident)::+, $feature:literal,
+        { $($p:literal: [$($f:literal)+]),+ $(,)? }
+    ) => {
+        mod $name {
             use super::{Tile, TileFn, Tiles};
-            use crate::cpu::simd::$isa::{
-                LANES, V, add, fmadd, load, load_lanes, relu, splat, store, store_lanes,
+            use crate::cpu::simd::$($operands)::+ as operands;
+            use crate::cpu::simd::$vectors::{
+                LANES, V, add, load, load_lanes, relu, splat, store, store_lanes,
             };
 
             const FULL: u16 = ((1u32 << LANES) - 1) as u16;
@@ -125,12 +143,12 @@ macro_rules! tile_kernels {
                             args.weights[f].add(channel * args.weight_channel)
                         });
                         for tap in args.taps {
-                            let x: [V; P] =
-                                std::array::from_fn(|p| load(pixels[p].add(tap.source)));
+                            let x: [_; P] =
+                                std::array::from_fn(|p| operands::load(pixels[p].add(tap.source)));
                             for f in 0..F {
-                                let w = splat(*weights[f].add(tap.weight));
+                                let w = operands::splat(*weights[f].add(tap.weight));
                                 for p in 0..P {
-                                    sums[f][p] = fmadd(x[p], w, sums[f][p]);
+                                    sums[f][p] = operands::fmadd(x[p], w, sums[f][p]);
                                 }
                             }
                         }
@@ -194,7 +212,7 @@ macro_rules! tile_kernels {
 
 // 32 registers: F·P sums, P pixels and F weights (the compiler loads all weights of a tap first).
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(avx512, "avx512f", {
+tile_kernels!(avx512, avx512, avx512, "avx512f", {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6 7],
@@ -204,18 +222,51 @@ tile_kernels!(avx512, "avx512f", {
 });
 // 16 registers.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(avx2, "avx2,fma", {
+tile_kernels!(avx2, avx2, avx2, "avx2,fma", {
     1: [1 2 3 4 5 6 7],
     2: [1 2 3 4],
     3: [1 2 3],
 });
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(scalar, "sse2", {
+tile_kernels!(scalar, scalar, scalar, "sse2", {
     1: [1 2 3 4 5 6],
     2: [1 2 3],
 });
 #[cfg(not(target_arch = "x86_64"))]
-tile_kernels!(scalar, "neon", {
+tile_kernels!(scalar, scalar, scalar, "neon", {
     1: [1 2 3 4 5 6],
     2: [1 2 3 4],
+});
+
+#[cfg(target_arch = "x86_64")]
+tile_kernels!(bf16_avx512bf16, avx512, bf16::avx512bf16, "avx512f,avx512bf16", {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4 5 6 7 8],
+    3: [1 2 3 4 5 6 7],
+    4: [1 2 3 4 5],
+    5: [1 2 3 4],
+    6: [1 2 3],
+});
+// A pair of pixels and a pair of weights take two registers each.
+#[cfg(target_arch = "x86_64")]
+tile_kernels!(bf16_avx512, avx512, bf16::avx512, "avx512f", {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4 5 6 7 8],
+    3: [1 2 3 4 5 6],
+    4: [1 2 3 4],
+});
+#[cfg(target_arch = "x86_64")]
+tile_kernels!(bf16_avx2, avx2, bf16::avx2, "avx2,fma", {
+    1: [1 2 3 4 5 6],
+    2: [1 2 3 4],
+});
+#[cfg(target_arch = "x86_64")]
+tile_kernels!(bf16_scalar, scalar, bf16::scalar, "sse2", {
+    1: [1 2 3 4],
+    2: [1 2],
+});
+#[cfg(not(target_arch = "x86_64"))]
+tile_kernels!(bf16_scalar, scalar, bf16::scalar, "neon", {
+    1: [1 2 3 4 5 6],
+    2: [1 2 3],
 });

@@ -9,6 +9,7 @@
 //! channels is computed once, P and the output for live rows only, and any of both can be left out. For
 //! one algorithm an output's bits do not depend on what else is live.
 
+mod bf16;
 mod kernels;
 mod layout;
 pub(super) mod weight_grad;
@@ -24,6 +25,7 @@ use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
+pub(super) use bf16::WinogradBf16;
 use kernels::{Input, Kernels, MAX_ROWS, Output, Products, Rows};
 use layout::Layout;
 pub(super) use layout::grid;
