@@ -14,7 +14,7 @@ pub(crate) enum Level {
     Avx2,
     /// AVX-512 (F, VL, BW, DQ), 16 lanes.
     Avx512,
-    /// The same with AVX512-BF16 and VBMI2.
+    /// The same with AVX512-BF16.
     Avx512Bf16,
 }
 
@@ -101,7 +101,7 @@ fn detect() -> Level {
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq");
-    let bf16 = is_x86_feature_detected!("avx512bf16") && is_x86_feature_detected!("avx512vbmi2");
+    let bf16 = is_x86_feature_detected!("avx512bf16");
     match (avx2, avx512) {
         (_, true) if bf16 => Level::Avx512Bf16,
         (_, true) => Level::Avx512,

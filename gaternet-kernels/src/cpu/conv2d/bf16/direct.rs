@@ -12,7 +12,7 @@ use crate::cpu::conv2d::plan::{Plan, Tap};
 use crate::cpu::conv2d::sample::Sample;
 use crate::cpu::conv2d::tile::{MAX_ROWS, Tile, Tiles, even_range, even_ranges};
 use crate::cpu::isa::Isa;
-use crate::cpu::scratch::{as_words, with_scratch};
+use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
@@ -119,15 +119,15 @@ impl Direct {
         };
         // A vector more than there is keeps the pixels of a tile out of each other's cache sets.
         let stride = len.next_multiple_of(lanes) + lanes;
-        let masks = Channels::masks_len(channels, plan.channels);
-        let room = if masks == 0 { 0 } else { weights.row_len() };
+        let steps = Channels::room(channels, plan.channels);
+        let room = if steps == 0 { 0 } else { weights.row_len() };
         let planes = if plan.in_place { 0 } else { 2 * len };
         let pixels = channels.len().div_ceil(2) * stride + plan.reach(lanes);
-        with_scratch(masks + rows.len() * room + planes + pixels, |scratch| {
-            let (masks, scratch) = scratch.split_at_mut(masks);
+        with_scratch(steps + rows.len() * room + planes + pixels, |scratch| {
+            let (steps, scratch) = scratch.split_at_mut(steps);
             let (compressed, scratch) = scratch.split_at_mut(rows.len() * room);
             let (planes, pixels) = scratch.split_at_mut(planes);
-            let channels = Channels::new(channels, as_words(masks));
+            let channels = Channels::new(channels, steps);
             for (pair, target) in channels.pairs().zip(pixels.chunks_exact_mut(stride)) {
                 self.pack(sample, pair, start..start + len, planes, target);
             }

@@ -23,11 +23,16 @@ pub(in super::super) struct Compress<'a> {
     pub(in super::super) elements: usize,
     pub(in super::super) pairs: usize,
     pub(in super::super) channels: &'a [u32],
-    /// A bit for each channel, whether it is live.
-    pub(in super::super) masks: &'a [u32],
+    /// The same channels.
+    pub(in super::super) steps: &'a [Step],
     /// As the source; of each element only the live pairs are used. A vector more is writable.
     pub(in super::super) target: *mut f32,
 }
+
+/// A step of compressing 32 numbers: words 0 to 15 hold where each comes from, 0 to 31 for what the steps before
+/// left at a place and 32 to 63 for the 32 numbers from that on which word 16 counts. Word 17 is 1 in the last
+/// step of these 32, else 0.
+pub(in super::super) type Step = [u32; 18];
 
 /// Sums over pairs of channels for F rows and P vectors of a Winograd convolution's tiles.
 pub(in super::super) struct Products {
@@ -98,28 +103,33 @@ unsafe fn compress(args: &Compress<'_>) {
     }
 }
 
-/// [`compress`], 32 channels at a time.
+/// [`compress`], 32 numbers at a time.
 ///
 /// # Safety
 /// That of [`CompressFn`].
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn compress_vectors(args: &Compress<'_>) {
-    use std::arch::x86_64::{_mm512_loadu_si512, _mm512_maskz_compress_epi16, _mm512_storeu_si512};
+    use std::arch::x86_64::{
+        _mm512_loadu_si512, _mm512_permutex2var_epi16, _mm512_setzero_si512, _mm512_storeu_si512,
+    };
     for element in 0..args.elements {
-        // SAFETY: a vector starts within the element's pairs, and a vector more than these is accessible.
-        // What it writes beyond its live channels, the next one writes again.
+        // SAFETY: the numbers of a step start in the element, and a vector more than the elements is
+        // readable. The last vector may reach into the next element, which is written later, or the vector
+        // beyond.
         unsafe {
-            let source = args.source.add(element * args.pairs);
-            let mut target = args.target.add(element * args.pairs).cast::<u16>();
-            for (i, mask) in args.masks.iter().enumerate() {
-                let numbers = _mm512_loadu_si512(source.add(16 * i).cast());
-                let live = _mm512_maskz_compress_epi16(*mask, numbers);
-                _mm512_storeu_si512(target.cast(), live);
-                target = target.add(mask.count_ones() as usize);
-            }
-            if args.channels.len() % 2 == 1 {
-                target.write(0);
+            let source = args.source.add(element * args.pairs).cast::<u16>();
+            let mut target = args.target.add(element * args.pairs);
+            let mut numbers = _mm512_setzero_si512();
+            for step in args.steps {
+                let from = _mm512_loadu_si512(source.add(step[16] as usize).cast());
+                let places = _mm512_loadu_si512(step.as_ptr().cast());
+                numbers = _mm512_permutex2var_epi16(numbers, places, from);
+                if step[17] == 1 {
+                    _mm512_storeu_si512(target.cast(), numbers);
+                    target = target.add(16);
+                    numbers = _mm512_setzero_si512();
+                }
             }
         }
     }
@@ -204,7 +214,7 @@ bf16_kernels!(avx512bf16, avx512, "avx512f,avx512bw,avx512bf16", super::compress
 });
 // A pair of pixels and a pair of weights take two registers each.
 #[cfg(target_arch = "x86_64")]
-bf16_kernels!(avx512, avx512, "avx512f", super::compress, {
+bf16_kernels!(avx512, avx512, "avx512f", super::compress_vectors, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6],

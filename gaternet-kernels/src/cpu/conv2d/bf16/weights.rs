@@ -2,9 +2,10 @@
 
 use half::bf16;
 
-use super::kernels::{Compress, Kernels};
+use super::kernels::{Compress, Kernels, Step};
+use crate::cpu::scratch::as_words;
 
-/// Pairs that the kernels access beyond a row. They also keep rows out of each other's cache sets.
+/// Pairs that the kernels access beyond a row, a vector. They also keep rows out of each other's cache sets.
 const SLACK: usize = 16;
 
 /// (rows; elements, channels in pairs): an element is a tap, or one of the n² of a Winograd tile. A channel
@@ -75,39 +76,66 @@ impl Weights {
             elements: self.elements,
             pairs: self.pairs(),
             channels: channels.list,
-            masks: channels.masks,
+            steps: channels.steps.unwrap_or_default(),
             target: room.as_mut_ptr(),
         };
         // SAFETY: `Kernels` are those of a detected instruction set. Both rows have `SLACK` after their
-        // elements; the live channels are some of `channels`, with a bit in `masks` each.
+        // elements; the live channels are some of `channels`.
         unsafe { (kernels.compress)(&args) };
     }
 }
+
+/// Numbers that a step of compressing gives.
+const NUMBERS: usize = 32;
 
 /// The live channels of a sample.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Channels<'a> {
     pub(in super::super) list: &'a [u32],
-    /// A bit for each channel; none if all are live.
-    masks: &'a [u32],
+    /// How a row of weights is compressed to them; `None` if all are live.
+    steps: Option<&'a [Step]>,
 }
 
 impl<'a> Channels<'a> {
-    /// Words of `masks` that [`new`](Self::new) needs for a list of some of `count` channels.
-    pub(in super::super) fn masks_len(list: &[u32], count: usize) -> usize {
-        if list.len() == count { 0 } else { count.div_ceil(u32::BITS as usize) }
+    /// Floats that [`new`](Self::new) needs for a list of some of `count` channels: 0 if it lists all.
+    pub(in super::super) fn room(list: &[u32], count: usize) -> usize {
+        // A step ends 32 numbers, or passes 32 channels.
+        let steps = list.len().div_ceil(NUMBERS) + count.div_ceil(NUMBERS);
+        if list.len() == count { 0 } else { steps * size_of::<Step>() / size_of::<f32>() }
     }
 
-    pub(in super::super) fn new(list: &'a [u32], masks: &'a mut [u32]) -> Channels<'a> {
-        masks.fill(0);
-        if !masks.is_empty() {
-            list.iter().for_each(|channel| masks[(channel / 32) as usize] |= 1 << (channel % 32));
+    pub(in super::super) fn new(list: &'a [u32], room: &'a mut [f32]) -> Channels<'a> {
+        if room.is_empty() {
+            return Channels { list, steps: None };
         }
-        Channels { list, masks }
+        let (room, _) = as_words(room).as_chunks_mut::<18>();
+        let mut used = 0;
+        for live in list.chunks(NUMBERS) {
+            let mut placed = 0;
+            while placed < live.len() {
+                let step: &mut Step = &mut room[used];
+                let first = live[placed];
+                *step = [0; 18];
+                step[16] = first;
+                for lane in 0..NUMBERS as u32 {
+                    step[lane as usize / 2] |= lane << (16 * (lane % 2));
+                }
+                while let Some(channel) = live.get(placed).filter(|c| **c - first < NUMBERS as u32)
+                {
+                    let half = 16 * (placed as u32 % 2);
+                    let word = &mut step[placed / 2];
+                    *word = *word & !(0xffff << half) | (NUMBERS as u32 + channel - first) << half;
+                    placed += 1;
+                }
+                step[17] = u32::from(placed == live.len());
+                used += 1;
+            }
+        }
+        Channels { list, steps: Some(&room[..used]) }
     }
 
     pub(in super::super) fn are_all(&self) -> bool {
-        self.masks.is_empty()
+        self.steps.is_none()
     }
 
     /// Pairs of live channels: `(channel, channel or none)`.

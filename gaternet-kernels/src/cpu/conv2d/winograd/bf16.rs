@@ -11,7 +11,7 @@ use crate::cpu::conv2d::bf16::{Channels, Kernels, MAX_ROWS, Pack, Products, Weig
 use crate::cpu::conv2d::sample::Sample;
 use crate::cpu::conv2d::tile::{even_range, even_ranges};
 use crate::cpu::isa::Isa;
-use crate::cpu::scratch::{as_words, with_scratch};
+use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
@@ -102,10 +102,10 @@ impl WinogradBf16 {
         // A vector more than there is keeps the elements of a tile out of each other's cache sets.
         let source_element = pairs * vectors + lanes;
         let sum_element = products.len() * vectors + lanes;
-        let masks = Channels::masks_len(sample.channels, self.channels);
-        let room = if masks == 0 { 0 } else { weights.row_len() };
+        let steps = Channels::room(sample.channels, self.channels);
+        let room = if steps == 0 { 0 } else { weights.row_len() };
         let sizes = [
-            masks,
+            steps,
             products.len() * room,
             bordered_rows.len() * layout.row_stride + SLACK,
             2 * elements * vectors,
@@ -114,9 +114,9 @@ impl WinogradBf16 {
         ];
         let transforms = self.f32.kernels.transforms[layout.tile / 4];
         with_scratch(sizes.iter().sum(), |mut scratch| {
-            let [masks, compressed, bordered, transformed, pixels, sums] =
+            let [steps, compressed, bordered, transformed, pixels, sums] =
                 sizes.map(|size| scratch.split_off_mut(..size).expect("the sum of the sizes"));
-            let channels = Channels::new(sample.channels, as_words(masks));
+            let channels = Channels::new(sample.channels, steps);
             bordered.fill(0.0);
             for (i, pair) in channels.pairs().enumerate() {
                 let halves = transformed.chunks_exact_mut(elements * vectors);
