@@ -11,6 +11,7 @@ mod tests;
 
 use gaternet_core::gate::hard_gate;
 use gaternet_core::{Error, Result};
+use gaternet_kernels::cpu::conv2d::Precision;
 
 use crate::backbone::resnet::ResNet;
 use crate::gated_resnet::GatedResNet;
@@ -44,13 +45,17 @@ pub struct PlanOptions {
     /// Height and width of the images; 32x32 by default.
     pub size: [usize; 2],
     /// Leave out closed filters, the default. Otherwise they are computed and their output is set to 0, with
-    /// the same bits: what gates cost in an implementation that masks.
+    /// the same bits in f32: what gates cost in an implementation that masks.
     pub skip: bool,
+    /// Products of all convolutions, those of the gater included; f32 by default. With bf16 logits differ from
+    /// the model's by what [`Precision`] says of its convolutions, one after the other, and closed filters
+    /// that are skipped and those that are computed no longer give the same bits.
+    pub precision: Precision,
 }
 
 impl Default for PlanOptions {
     fn default() -> PlanOptions {
-        PlanOptions { size: [32, 32], skip: true }
+        PlanOptions { size: [32, 32], skip: true, precision: Precision::F32 }
     }
 }
 
@@ -77,7 +82,8 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn plain(model: &ResNet, options: PlanOptions) -> Result<InferencePlan> {
-        let backbone = Program::new(&model.steps(options.size)?, None, false)?;
+        let PlanOptions { size, precision, .. } = options;
+        let backbone = Program::new(&model.steps(size)?, None, false, precision)?;
         Ok(InferencePlan { backbone, gating: None })
     }
 
@@ -108,9 +114,9 @@ impl InferencePlan {
         options: PlanOptions,
         kept: &Kept<'_>,
     ) -> Result<InferencePlan> {
-        let PlanOptions { size, skip } = options;
-        let backbone = Program::new(&model.backbone().steps(size)?, Some(kept), !skip)?;
-        let gater = Program::new(&model.gater().steps(size)?, None, false)?;
+        let PlanOptions { size, skip, precision } = options;
+        let backbone = Program::new(&model.backbone().steps(size)?, Some(kept), !skip, precision)?;
+        let gater = Program::new(&model.gater().steps(size)?, None, false, precision)?;
         let gating = Gating { gater, gates: Vec::new(), live: LiveLists::new(kept) };
         Ok(InferencePlan { backbone, gating: Some(gating) })
     }

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gaternet_core::nn::{BatchNorm2d, Conv2d};
 use gaternet_core::{Result, Tensor};
-use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, PreparedConv2d};
+use gaternet_kernels::cpu::conv2d::{Epilogue, Live, Method, Precision, PreparedConv2d};
 use gaternet_kernels::cpu::{batch_norm, linear, pool};
 use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa, LinearDims, PlaneDims};
 use rayon::prelude::*;
@@ -83,7 +83,7 @@ impl Samples {
 
 impl Program {
     /// Without `kept` no filter has a gate.
-    pub(super) fn new(steps: &Steps<'_>, kept: Option<&Kept<'_>>, masks: bool) -> Result<Program> {
+    pub(super) fn new(steps: &Steps<'_>, kept: Option<&Kept<'_>>, masks: bool, precision: Precision) -> Result<Program> {
         let isa = Isa::current()?;
         let mut lens: Vec<usize> =
             steps.shapes.iter().map(|shape| shape.iter().product()).collect();
@@ -103,7 +103,7 @@ impl Program {
         let mut ops = Vec::with_capacity(steps.steps.len());
         for (at, step) in steps.steps.iter().enumerate() {
             ops.push(Op {
-                kind: Kind::new(isa, &step.layer, steps.shapes[step.input.0], kept)?,
+                kind: Kind::new((isa, precision), &step.layer, steps.shapes[step.input.0], kept)?,
                 input: place(step.input.0),
                 residual: step.residual.map(|value| place(value.0)),
                 relu: step.relu,
@@ -254,7 +254,7 @@ impl Program {
 
 impl Kind {
     fn new(
-        isa: Isa,
+        kernels: (Isa, Precision),
         layer: &Layer<'_>,
         [channels, h, w]: [usize; 3],
         kept: Option<&Kept<'_>>,
@@ -267,7 +267,7 @@ impl Kind {
                     Some(bn) => fold(conv, bn),
                     None => (conv.weight().tensor().data().to_vec(), vec![0.0; conv.shape()[0]]),
                 };
-                let conv = prepare(isa, dims, folded, of(slots.filters), of(slots.channels))?;
+                let conv = prepare(kernels, dims, folded, of(slots.filters), of(slots.channels))?;
                 Kind::Conv(conv.into(), slots)
             }
             Layer::BatchNorm(bn) => Kind::BatchNorm { norm: Norm::new(bn), plane: h * w },
@@ -338,7 +338,7 @@ fn fold(conv: &Conv2d, bn: &BatchNorm2d) -> (Vec<f32>, Vec<f32>) {
 
 /// The convolution with what is kept of its filters and its channels; `None` is all.
 fn prepare(
-    isa: Isa,
+    (isa, precision): (Isa, Precision),
     dims: &Conv2dDims,
     (mut weight, mut bias): (Vec<f32>, Vec<f32>),
     filters: Option<&KeptSlot>,
@@ -346,7 +346,7 @@ fn prepare(
 ) -> Result<PreparedConv2d> {
     let (taps, [h, w]) = (dims.taps(), dims.in_size());
     // The choice for all, so that dropping some does not change a bit.
-    let algorithm = Algorithm::choose(dims);
+    let method = Method::choose(precision, dims);
     let mut channels_len = dims.in_channels();
     if let Some(KeptSlot { filters: channels, .. }) = channels {
         let filters = weight.chunks_exact(channels_len * taps);
@@ -362,9 +362,9 @@ fn prepare(
     let dims = Conv2dDims::new([1, channels_len, h, w], shape, dims.stride(), dims.padding())?;
     Ok(match filters {
         Some(KeptSlot { filters, compact: false }) => {
-            PreparedConv2d::of_filters(isa, algorithm, &dims, filters, &weight, Some(&bias))?
+            PreparedConv2d::of_filters(isa, method, &dims, filters, &weight, Some(&bias))?
         }
-        _ => PreparedConv2d::with_method(isa, algorithm, &dims, &weight, Some(&bias))?,
+        _ => PreparedConv2d::with_method(isa, method, &dims, &weight, Some(&bias))?,
     })
 }
 
