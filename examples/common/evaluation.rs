@@ -33,7 +33,8 @@ pub(crate) fn evaluate(
     let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
     let loader = Loader::new(test.clone(), config)?;
     let size = [SIDE, SIDE];
-    let mut plan = InferencePlan::new(model, PlanOptions { size, ..PlanOptions::default() })?;
+    let options = PlanOptions { size, batch: batch_size, ..PlanOptions::default() };
+    let mut plan = InferencePlan::new(model, options)?;
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
     let mut macs = [0.0; 3];
@@ -44,7 +45,7 @@ pub(crate) fn evaluate(
         let images = batch.labels.len() as f64;
         loss += images * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
         open += images * gates.as_ref().map_or(1.0, |gates| gates.density());
-        let Cost { backbone, executed, gater } = model.cost(size, gates.as_ref());
+        let Cost { backbone, executed, gater } = model.cost(size, gates.as_ref())?;
         for (sum, macs) in macs.iter_mut().zip([backbone, executed, gater]) {
             *sum += images * macs;
         }

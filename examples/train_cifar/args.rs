@@ -35,6 +35,15 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "resnet20")]
     pub(crate) model: ModelName,
 
+    /// Every number of channels of the backbone is multiplied by this; `describe --wider` prints the width
+    /// that has the parameters of a gated model
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, verbatim_doc_comment)]
+    pub(crate) width: f64,
+
+    /// Squeeze-and-excitation with reduction 16 in every residual unit of the backbone
+    #[arg(long)]
+    pub(crate) se: bool,
+
     /// Train the plain backbone, without gater and gates
     #[arg(long)]
     pub(crate) dense: bool,
@@ -46,6 +55,14 @@ pub(crate) struct Args {
     /// Depth of the ResNet that decides the gates, 6n + 2 layers
     #[arg(long, value_name = "LAYERS", default_value_t = 20)]
     pub(crate) gater_depth: usize,
+
+    /// Channels of the gater's ResNet are multiplied by this: below 1 for a cheaper gater
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) gater_width: f64,
+
+    /// The gater sees images averaged over squares of this side, 1, 2 or 4: 2 makes it four times cheaper
+    #[arg(long, value_name = "PIXELS", default_value_t = 1)]
+    pub(crate) gater_pool: usize,
 
     /// Units between the gater's features and its gates
     #[arg(long, value_name = "UNITS", default_value_t = 8)]
@@ -76,9 +93,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FACTOR")]
     pub(crate) weight_decay: Option<f32>,
 
-    /// Training images are shifted by up to this many pixels, black coming in from the border
+    /// Share of the target that all classes get alike, 0 to 1: 0.1 is usual
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) label_smoothing: f32,
+
+    /// Training images are shifted by up to this many pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 4)]
     pub(crate) crop_padding: usize,
+
+    /// What comes in from the border of a shifted image
+    #[arg(long, value_enum, default_value = "constant")]
+    pub(crate) padding_mode: PaddingName,
 
     /// How the learning rate changes from step to step
     #[arg(long, value_enum, default_value = "one-cycle")]
@@ -127,6 +152,21 @@ pub(crate) enum ScheduleName {
     Cosine,
     /// Up over the first 3/10 of the steps, then down to almost 0: for few epochs
     OneCycle,
+}
+
+/// What lies beyond the border of an image.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum PaddingName {
+    /// Black
+    Constant,
+    /// The image itself, mirrored
+    Reflect,
+}
+
+impl fmt::Display for PaddingName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        name_of(self, f)
+    }
 }
 
 impl fmt::Display for ScheduleName {

@@ -1,4 +1,4 @@
-//! Sizes of the ops. The output-size formula of a convolution lives here only.
+//! Sizes of the ops. The output-size formula of convolutions and pools lives here only.
 
 use crate::error::{KernelError, Result};
 
@@ -130,10 +130,7 @@ impl Conv2dDims {
     /// (OH, OW).
     #[must_use]
     pub fn out_size(&self) -> [usize; 2] {
-        let side = |i: usize| {
-            (self.in_size[i] + 2 * self.padding[i] - self.kernel[i]) / self.stride[i] + 1
-        };
-        [side(0), side(1)]
+        out_size(self.in_size, self.kernel, self.stride, self.padding)
     }
     /// H·W.
     #[must_use]
@@ -198,10 +195,10 @@ impl PlaneDims {
     }
 }
 
-/// Sizes of a 2-D average pool without padding.
+/// Sizes of a 2-D pool.
 ///
-/// input (N, C, H, W), output (N, C, OH, OW) with `OH = (H - KH) / stride + 1` (rounded down), OW
-/// alike.
+/// input (N, C, H, W), output (N, C, OH, OW) with `OH = (H + 2·padding - KH) / stride + 1` (rounded
+/// down), OW alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolDims {
     batch: usize,
@@ -209,28 +206,47 @@ pub struct PoolDims {
     in_size: [usize; 2],
     kernel: [usize; 2],
     stride: [usize; 2],
+    padding: [usize; 2],
 }
 
 impl PoolDims {
-    /// `input` is (N, C, H, W); `kernel` and `stride` are (height, width).
+    /// `input` is (N, C, H, W); `kernel`, `stride` and `padding` are (height, width).
     ///
     /// # Errors
-    /// [`KernelError::Dims`] if a stride or kernel side is 0, the kernel is larger than the input,
-    /// or a buffer would not fit in the address space.
-    pub fn new(input: [usize; 4], kernel: [usize; 2], stride: [usize; 2]) -> Result<PoolDims> {
+    /// [`KernelError::Dims`] if a plane is empty, a stride or kernel side is 0, the padding is more
+    /// than half the kernel (then a window could hold padding only), the kernel is larger than the
+    /// padded input, or a buffer would not fit in the address space.
+    pub fn new(
+        input: [usize; 4],
+        kernel: [usize; 2],
+        stride: [usize; 2],
+        padding: [usize; 2],
+    ) -> Result<PoolDims> {
         let fail = |rule| {
-            let got = format!("input {input:?}, kernel {kernel:?}, stride {stride:?}");
-            Err(KernelError::Dims { op: "avg_pool2d", rule, got })
+            let got = format!(
+                "input {input:?}, kernel {kernel:?}, stride {stride:?}, padding {padding:?}"
+            );
+            Err(KernelError::Dims { op: "pool2d", rule, got })
         };
         let [batch, channels, h, w] = input;
         if stride.contains(&0) || kernel.contains(&0) {
             return fail("stride and kernel must not be 0");
         }
-        if kernel[0] > h || kernel[1] > w {
-            return fail("the kernel must not be larger than the input");
+        if h == 0 || w == 0 {
+            return fail("the planes must not be empty");
         }
-        checked_len("avg_pool2d", &input)?;
-        Ok(PoolDims { batch, channels, in_size: [h, w], kernel, stride })
+        if (0..2).any(|i| padding[i] > kernel[i] / 2) {
+            return fail("the padding must be at most half the kernel");
+        }
+        // Room for the padded input, and for indices beyond its last window.
+        let room = [batch, channels, h, w, 16];
+        if checked_len("pool2d", &room).is_err() || kernel.iter().any(|&k| k > usize::MAX / 4) {
+            return fail("the buffers must fit in the address space");
+        }
+        if kernel[0] > h + 2 * padding[0] || kernel[1] > w + 2 * padding[1] {
+            return fail("the kernel must not be larger than the padded input");
+        }
+        Ok(PoolDims { batch, channels, in_size: [h, w], kernel, stride, padding })
     }
 
     /// N.
@@ -258,11 +274,15 @@ impl PoolDims {
     pub fn stride(&self) -> [usize; 2] {
         self.stride
     }
+    /// (height, width).
+    #[must_use]
+    pub fn padding(&self) -> [usize; 2] {
+        self.padding
+    }
     /// (OH, OW).
     #[must_use]
     pub fn out_size(&self) -> [usize; 2] {
-        let side = |i: usize| (self.in_size[i] - self.kernel[i]) / self.stride[i] + 1;
-        [side(0), side(1)]
+        out_size(self.in_size, self.kernel, self.stride, self.padding)
     }
     /// N·C·H·W.
     #[must_use]
@@ -286,6 +306,17 @@ pub struct LinearDims {
     pub in_features: usize,
     /// O.
     pub out_features: usize,
+}
+
+/// The positions of a window that fit in the padded input, for each side.
+fn out_size(
+    in_size: [usize; 2],
+    kernel: [usize; 2],
+    stride: [usize; 2],
+    padding: [usize; 2],
+) -> [usize; 2] {
+    let side = |i: usize| (in_size[i] + 2 * padding[i] - kernel[i]) / stride[i] + 1;
+    [side(0), side(1)]
 }
 
 /// The product of `sizes`, of which f32 buffers must fit in the address space.

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::dims::PlaneDims;
+use crate::dims::{PlaneDims, PoolDims};
 
 /// `len` values from -1 to 1.
 pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
@@ -33,7 +33,9 @@ pub(crate) fn assert_close<T: Copy + Into<f64>>(
     assert_eq!(got.len(), want.len(), "{what:?}: lengths differ");
     for (i, (&got, &want)) in got.iter().zip(want).enumerate() {
         let got: f64 = got.into();
-        let close = (got - want).abs() <= bound || (got.is_nan() && want.is_nan());
+        // Infinities have no distance.
+        let equal = got == want || (got.is_nan() && want.is_nan());
+        let close = equal || (got - want).abs() <= bound;
         assert!(close, "{what:?}: entry {i} is {got}, not {want} (within {bound})");
     }
 }
@@ -51,6 +53,25 @@ pub(crate) fn plane_grid() -> Vec<PlaneDims> {
     grid.push(PlaneDims { batch: 2, channels: 2, plane: 10_001 });
     grid.push(PlaneDims { batch: 150, channels: 5, plane: 64 });
     grid
+}
+
+/// Pools with windows that overlap, touch, leave gaps and reach into the padding.
+pub(crate) fn pool_grid() -> Vec<PoolDims> {
+    let cases = [
+        ([1, 1, 1, 1], [1, 1], [1, 1], [0, 0]),
+        ([1, 1, 1, 1], [3, 3], [2, 2], [1, 1]),
+        ([3, 17, 7, 7], [2, 2], [2, 2], [0, 0]),
+        ([3, 17, 7, 7], [2, 2], [2, 2], [1, 1]),
+        ([1, 3, 8, 5], [3, 2], [1, 3], [0, 1]),
+        ([2, 2, 5, 6], [3, 3], [2, 2], [1, 1]),
+        ([2, 3, 4, 5], [5, 4], [1, 2], [2, 2]),
+        ([3, 3, 32, 32], [2, 2], [2, 2], [0, 0]),
+        ([2, 33, 32, 32], [4, 4], [3, 3], [0, 0]),
+        ([2, 5, 56, 56], [3, 3], [2, 2], [1, 1]),
+        ([0, 3, 4, 4], [2, 2], [2, 2], [0, 0]),
+    ];
+    let dims = |(input, kernel, stride, padding)| PoolDims::new(input, kernel, stride, padding);
+    cases.into_iter().map(|case| dims(case).expect("valid")).collect()
 }
 
 /// Gates (N, C), by name: none open, one filter, every other, all, and soft.

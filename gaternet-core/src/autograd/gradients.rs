@@ -38,6 +38,11 @@ impl Gradients {
         })
     }
 
+    /// The gradient of a parameter, for writing.
+    pub(crate) fn get_mut(&mut self, parameter: &Parameter) -> Option<&mut Tensor> {
+        self.0.get_mut(&parameter.id())
+    }
+
     pub(super) fn insert(&mut self, id: u64, gradient: Tensor) {
         self.0.insert(id, gradient);
     }

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 
 /// `y[n, c] = x[n, c] · gates[n, c]` for x (N, C, H, W) and gates (N, C); exactly +0 where a gate
 /// is 0, whatever x holds there. The gradient of a gate is the sum of `grad_y · x` over its plane,
-/// where it is 0 too.
+/// where it is 0 too. Any scale of channels is such a gate, that of squeeze-and-excitation for one.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the shapes do not fit.

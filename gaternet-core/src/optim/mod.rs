@@ -1,10 +1,14 @@
-//! Optimisers and learning rates.
+//! Optimisers and what goes with them: learning rates, clipped gradients, averaged weights.
 
+mod clip;
+mod ema;
 mod schedule;
 mod sgd;
 
+pub use clip::clip_grad_norm;
+pub use ema::Ema;
 pub use schedule::{Decay, Schedule};
-pub use sgd::{Sgd, SgdConfig};
+pub use sgd::{ParameterGroup, Sgd, SgdConfig};
 
 use crate::autograd::Gradients;
 use crate::error::Result;

@@ -49,10 +49,7 @@ impl SgdConfig {
             ("momentum", self.momentum),
             ("weight_decay", self.weight_decay),
         ] {
-            if !(value.is_finite() && value >= 0.0) {
-                let rule = "must be finite and not negative";
-                return Err(Error::Config { field, value: value.to_string(), rule });
-            }
+            not_negative(field, value)?;
         }
         if !self.dampening.is_finite() {
             let value = self.dampening.to_string();
@@ -67,6 +64,58 @@ impl SgdConfig {
         }
         Ok(())
     }
+}
+
+/// Parameters with settings of their own, as PyTorch's parameter groups. What is in no group is frozen: it
+/// does not move.
+///
+/// ```
+/// use gaternet_core::optim::{ParameterGroup, Sgd, SgdConfig};
+/// # use gaternet_core::{Parameter, Tensor};
+/// # let all = vec![("gater.a".to_owned(), Parameter::new(Tensor::scalar(1.0)))];
+/// let (gater, backbone) = all.into_iter().partition(|(name, _)| name.starts_with("gater."));
+/// let gater = ParameterGroup {
+///     learning_rate_factor: 0.1,
+///     weight_decay: Some(0.0),
+///     ..ParameterGroup::new(gater)
+/// };
+/// let sgd = Sgd::with_groups(vec![ParameterGroup::new(backbone), gater], SgdConfig::default())?;
+/// # Ok::<(), gaternet_core::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ParameterGroup {
+    /// By name.
+    pub parameters: Vec<(String, Parameter)>,
+    /// The learning rate of these is that of the optimiser times this, whatever its schedule.
+    pub learning_rate_factor: f32,
+    /// In place of that of the [`SgdConfig`].
+    pub weight_decay: Option<f32>,
+}
+
+impl ParameterGroup {
+    /// Parameters with the settings of the optimiser.
+    #[must_use]
+    pub fn new(parameters: Vec<(String, Parameter)>) -> ParameterGroup {
+        ParameterGroup { parameters, learning_rate_factor: 1.0, weight_decay: None }
+    }
+
+    fn validate(&self) -> Result<()> {
+        for (field, value) in [
+            ("learning_rate_factor", self.learning_rate_factor),
+            ("weight_decay", self.weight_decay.unwrap_or(0.0)),
+        ] {
+            not_negative(field, value)?;
+        }
+        Ok(())
+    }
+}
+
+fn not_negative(field: &'static str, value: f32) -> Result<()> {
+    if value.is_finite() && value >= 0.0 {
+        return Ok(());
+    }
+    let rule = "must be finite and not negative";
+    Err(Error::Config { field, value: value.to_string(), rule })
 }
 
 /// Stochastic gradient descent with momentum.
@@ -84,6 +133,9 @@ pub struct Sgd {
 struct Entry {
     name: String,
     parameter: Parameter,
+    learning_rate_factor: f32,
+    /// In place of the configured one.
+    weight_decay: Option<f32>,
     /// `None` before the first step, and without momentum.
     velocity: Option<Tensor>,
 }
@@ -94,8 +146,29 @@ impl Sgd {
     /// # Errors
     /// [`Error::Config`] if a setting is out of range or two parameters have one name.
     pub fn new(parameters: Vec<(String, Parameter)>, config: SgdConfig) -> Result<Sgd> {
+        Sgd::with_groups(vec![ParameterGroup::new(parameters)], config)
+    }
+
+    /// An optimiser of parameters with settings of their own.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_groups(groups: Vec<ParameterGroup>, config: SgdConfig) -> Result<Sgd> {
         config.validate()?;
-        let mut names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+        let mut entries = Vec::new();
+        for group in groups {
+            group.validate()?;
+            let ParameterGroup { parameters, learning_rate_factor, weight_decay } = group;
+            let entry = |(name, parameter)| Entry {
+                name,
+                parameter,
+                learning_rate_factor,
+                weight_decay,
+                velocity: None,
+            };
+            entries.extend(parameters.into_iter().map(entry));
+        }
+        let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
         names.sort_unstable();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Error::Config {
@@ -104,8 +177,7 @@ impl Sgd {
                 rule: "each name must occur once",
             });
         }
-        let entry = |(name, parameter)| Entry { name, parameter, velocity: None };
-        Ok(Sgd { config, entries: parameters.into_iter().map(entry).collect() })
+        Ok(Sgd { config, entries })
     }
 
     /// The velocities by parameter name; none before the first step or without momentum.
@@ -162,8 +234,14 @@ impl Optimizer for Sgd {
         }
         let SgdConfig { learning_rate: lr, momentum, dampening, weight_decay, nesterov } =
             self.config;
-        let config = kernel::SgdConfig { lr, momentum, dampening, weight_decay, nesterov };
         for (entry, gradient) in self.entries.iter_mut().zip(found) {
+            let config = kernel::SgdConfig {
+                lr: lr * entry.learning_rate_factor,
+                momentum,
+                dampening,
+                weight_decay: entry.weight_decay.unwrap_or(weight_decay),
+                nesterov,
+            };
             let first = entry.velocity.is_none();
             if first && momentum != 0.0 {
                 let unset = storage::take(gradient.len());
@@ -280,6 +358,37 @@ mod tests {
     }
 
     #[test]
+    fn groups_have_their_own_rate_and_decay_and_the_rest_is_frozen() {
+        let train = |all: &[(String, Parameter)], mut sgd: Sgd| {
+            for halving in [1.0, 1.0, 0.5] {
+                let rate = sgd.learning_rate() * halving;
+                sgd.set_learning_rate(rate).expect("in range");
+                sgd.step(&gradients(all)).expect("all have gradients");
+            }
+            values(all)
+        };
+        let config = SgdConfig::default();
+        let alone = |learning_rate, weight_decay| {
+            let (all, config) = (parameters(), SgdConfig { learning_rate, weight_decay, ..config });
+            let sgd = Sgd::new(all.clone(), config).expect("in range");
+            train(&all, sgd)
+        };
+        let mut all = parameters();
+        all.push(("c".to_owned(), Parameter::new(Tensor::full([5], 2.0).expect("small"))));
+        let own = ParameterGroup {
+            learning_rate_factor: 0.5,
+            weight_decay: Some(0.25),
+            ..ParameterGroup::new(vec![all[1].clone()])
+        };
+        let groups = vec![ParameterGroup::new(vec![all[0].clone()]), own];
+        let sgd = Sgd::with_groups(groups, config).expect("in range");
+        let got = train(&all, sgd);
+        assert_eq!(got[0], alone(0.1, 1e-4)[0], "the optimiser's settings");
+        assert_eq!(got[1], alone(0.05, 0.25)[1], "its own");
+        assert_eq!(got[2], [2.0; 5], "in no group");
+    }
+
+    #[test]
     fn a_missing_gradient_is_named_and_nothing_moves() {
         let parameters = parameters();
         let before = values(&parameters);
@@ -313,6 +422,17 @@ mod tests {
             (SgdConfig { momentum: 0.0, ..default }, "nesterov"),
         ] {
             let error = Sgd::new(parameters(), config).expect_err(field).to_string();
+            assert!(error.contains(field), "{error}");
+        }
+        let group = ParameterGroup::new(parameters());
+        for (group, field) in [
+            (
+                ParameterGroup { learning_rate_factor: -1.0, ..group.clone() },
+                "learning_rate_factor",
+            ),
+            (ParameterGroup { weight_decay: Some(f32::NAN), ..group }, "weight_decay"),
+        ] {
+            let error = Sgd::with_groups(vec![group], default).expect_err(field).to_string();
             assert!(error.contains(field), "{error}");
         }
         let mut sgd = Sgd::new(parameters(), default).expect("in range");

@@ -60,6 +60,11 @@ fn relu() {
 }
 
 #[test]
+fn sigmoid() {
+    run("sigmoid", 1, |x| ops::sigmoid(&x[0]), |at| reference::sigmoid::forward(&at[0]));
+}
+
+#[test]
 fn reshape() {
     run("reshape", 1, |x| x[0].reshape([x[0].len(), 1]), |at| at[0].clone());
     assert!(random(&[2, 3], 1).reshape([5]).is_err(), "6 elements are not 5");

@@ -4,7 +4,7 @@ use gaternet_core::{Tensor, ops};
 use gaternet_kernels::dims::LinearDims;
 use gaternet_kernels::reference::{cross_entropy, linear};
 
-use crate::check::{Check, random};
+use crate::check::{Check, random, widen};
 
 #[test]
 fn linear_layers() {
@@ -47,6 +47,26 @@ fn cross_entropies() {
             |at| vec![cross_entropy::forward(&at[0], &labels).0],
         );
     }
+}
+
+#[test]
+fn soft_cross_entropies() {
+    for [batch, classes] in [[1, 2], [3, 10], [7, 100]] {
+        let targets = random(&[batch, classes], 2);
+        Check {
+            op: "soft_cross_entropy",
+            case: format!("({batch}, {classes})"),
+            inputs: vec![("logits", random(&[batch, classes], 1))],
+            tolerance: 1e-5,
+        }
+        .run(
+            |inputs| ops::soft_cross_entropy(&inputs[0], &targets),
+            |at| vec![cross_entropy::soft_forward(&at[0], &widen(targets.data()), classes).0],
+        );
+    }
+    let text = ops::soft_cross_entropy(&random(&[2, 3], 1), &random(&[2, 4], 1));
+    let text = text.expect_err("4 classes for 3").to_string();
+    assert!(text.contains("(2, 4) for (2, 3)"), "{text}");
 }
 
 #[test]

@@ -33,6 +33,18 @@ pub fn add_assign(isa: Isa, a: &mut [f32], b: &[f32]) -> Result<()> {
     Ok(())
 }
 
+/// `y[i] = Σ_p parts[p, i]` of `parts` (P, `y.len()`), in the order of the parts.
+pub(crate) fn sum_parts(isa: Isa, parts: &[f32], y: &mut [f32]) {
+    let len = y.len();
+    for_runs(y, 1, (parts.len() / len.max(1)).max(1), |range, y| {
+        y.fill(0.0);
+        for part in parts.chunks_exact(len) {
+            let part = &part[range.clone()];
+            dispatch!(isa, accumulate(y: &mut [f32], part: &[f32]));
+        }
+    });
+}
+
 /// `y = a·b`.
 ///
 /// # Errors
@@ -60,26 +72,49 @@ pub fn scale(isa: Isa, a: &[f32], factor: f32, y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
+/// `a += weight·(b - a)`: a running mean, as `torch.lerp`.
+///
+/// # Errors
+/// [`KernelError`](crate::KernelError) if the lengths differ.
+pub fn lerp(isa: Isa, a: &mut [f32], b: &[f32], weight: f32) -> Result<()> {
+    check_len("elementwise::lerp", "b", a.len(), b.len())?;
+    for_runs(a, 1, 1, |range, a| {
+        let b = &b[range];
+        dispatch!(isa, approach(a: &mut [f32], b: &[f32], weight: f32));
+    });
+    Ok(())
+}
+
 /// The sum of all elements, in f64 and in an order that does not depend on the number of threads.
 #[must_use]
 pub fn sum(a: &[f32]) -> f64 {
+    total(a, |x| x)
+}
+
+/// The sum of the squares, in f64 and in an order that does not depend on the number of threads.
+#[must_use]
+pub fn sum_squares(a: &[f32]) -> f64 {
+    total(a, |x| x * x)
+}
+
+fn total(a: &[f32], term: impl Fn(f64) -> f64 + Sync) -> f64 {
     const BLOCK: usize = 32 * 1024;
     if a.len() <= BLOCK {
-        return block_sum(a);
+        return block_total(a, &term);
     }
-    let blocks: Vec<f64> = a.par_chunks(BLOCK).map(block_sum).collect();
+    let blocks: Vec<f64> = a.par_chunks(BLOCK).map(|block| block_total(block, &term)).collect();
     blocks.iter().sum()
 }
 
-fn block_sum(a: &[f32]) -> f64 {
+fn block_total(a: &[f32], term: &impl Fn(f64) -> f64) -> f64 {
     let (chunks, tail) = a.as_chunks::<8>();
     let mut lanes = [0.0f64; 8];
     for chunk in chunks {
         for lane in 0..8 {
-            lanes[lane] += f64::from(chunk[lane]);
+            lanes[lane] += term(f64::from(chunk[lane]));
         }
     }
-    lanes.iter().sum::<f64>() + tail.iter().copied().map(f64::from).sum::<f64>()
+    lanes.iter().sum::<f64>() + tail.iter().map(|&x| term(f64::from(x))).sum::<f64>()
 }
 
 #[inline(always)]
@@ -90,6 +125,11 @@ fn sums(a: &[f32], b: &[f32], y: &mut [f32]) {
 #[inline(always)]
 fn accumulate(a: &mut [f32], b: &[f32]) {
     a.iter_mut().zip(b).for_each(|(a, b)| *a += b);
+}
+
+#[inline(always)]
+fn approach(a: &mut [f32], b: &[f32], weight: f32) {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a += weight * (b - *a));
 }
 
 #[inline(always)]
@@ -125,7 +165,15 @@ mod tests {
                 let mut y = a.clone();
                 add_assign(isa, &mut y, &b).expect("equally long");
                 assert_close((isa, "add_assign"), &y, &zip(|a, b| a + b), 1e-6);
+                let mut y = a.clone();
+                lerp(isa, &mut y, &b, 0.25).expect("equally long");
+                assert_close((isa, "lerp"), &y, &zip(|a, b| 0.75 * a + 0.25 * b), 1e-6);
+                let parts = [a.as_slice(), &b, &a].concat();
+                sum_parts(isa, &parts, &mut y);
+                assert_close((isa, "sum_parts"), &y, &zip(|a, b| a + b + a), 1e-6);
                 assert_close("sum", &[sum(&a)], &[widen(&a).iter().sum()], 1e-9);
+                let squares = widen(&a).iter().map(|a| a * a).sum();
+                assert_close("sum_squares", &[sum_squares(&a)], &[squares], 1e-8);
             }
         }
     }
@@ -140,6 +188,7 @@ mod tests {
         assert!(mul(isa, &[1.0; 4], &[1.0; 4], &mut y).is_err());
         assert!(scale(isa, &[1.0; 4], 2.0, &mut y).is_err());
         assert!(add_assign(isa, &mut y, &[1.0; 4]).is_err());
+        assert!(lerp(isa, &mut y, &[1.0; 4], 0.5).is_err());
         assert_eq!(y, [7.0; 3]);
     }
 }

@@ -1,6 +1,7 @@
 //! CPU kernels. Each file is one op; hot loops exist once per instruction set ([`isa`]).
 
 pub mod batch_norm;
+pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
@@ -8,10 +9,14 @@ pub mod gate;
 pub mod isa;
 mod lanes;
 pub mod linear;
+pub mod max_pool;
+pub mod mix;
+pub mod pad;
 mod parallel;
 pub mod pool;
 pub mod relu;
 mod scratch;
 pub mod sgd;
 mod shared_slice;
+pub mod sigmoid;
 mod simd;

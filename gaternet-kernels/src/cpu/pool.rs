@@ -1,4 +1,6 @@
-//! Average pools: over whole planes, and over windows without padding.
+//! Average pools: over whole planes, and over windows; padding counts as zeros.
+
+use std::ops::Range;
 
 use super::isa::{Isa, dispatch};
 use super::lanes::{BLOCK, sum};
@@ -40,7 +42,7 @@ pub fn global_avg_backward(
     Ok(())
 }
 
-/// Means of the windows: y (N, C, OH, OW) of x (N, C, H, W).
+/// Means of the windows, zeros of the padding included: y (N, C, OH, OW) of x (N, C, H, W).
 ///
 /// # Errors
 /// [`KernelError`] if a length does not fit `dims`.
@@ -86,7 +88,7 @@ fn check_global(
 }
 
 /// (H·W, OH·OW).
-fn planes_of(dims: &PoolDims) -> [usize; 2] {
+pub(super) fn planes_of(dims: &PoolDims) -> [usize; 2] {
     [dims.in_size(), dims.out_size()].map(|[h, w]| h * w)
 }
 
@@ -140,18 +142,25 @@ fn window_share(dims: &PoolDims) -> f32 {
     1.0 / (kh * kw) as f32
 }
 
-/// Calls `f(first input, input step, outputs)` for every output row and every tap of the window:
-/// output `i` of the range goes with input `first + i·step`.
+/// Calls `f(first input, input step, outputs)` for every output row and every tap of the window that
+/// meets the input: output `i` of the range goes with input `first + i·step`.
 #[inline(always)]
-fn for_window_rows(dims: &PoolDims, mut f: impl FnMut(usize, usize, std::ops::Range<usize>)) {
-    let [_, w] = dims.in_size();
+pub(super) fn for_window_rows(dims: &PoolDims, mut f: impl FnMut(usize, usize, Range<usize>)) {
+    let [h, w] = dims.in_size();
     let [oh, ow] = dims.out_size();
     let [kh, kw] = dims.kernel();
     let [down, along] = dims.stride();
+    let [top, left] = dims.padding();
     for oy in 0..oh {
-        for ky in 0..kh {
+        for y in (oy * down..oy * down + kh).filter_map(|y| y.checked_sub(top).filter(|&y| y < h)) {
             for kx in 0..kw {
-                f((oy * down + ky) * w + kx, along, oy * ow..(oy + 1) * ow);
+                // The outputs whose tap lies in the row: 0 <= ox·along + kx - left < w.
+                let first = left.saturating_sub(kx).div_ceil(along);
+                let last = (w + left).saturating_sub(kx).div_ceil(along).min(ow);
+                if first < last {
+                    let x = y * w + first * along + kx - left;
+                    f(x, along, oy * ow + first..oy * ow + last);
+                }
             }
         }
     }
@@ -161,7 +170,7 @@ fn for_window_rows(dims: &PoolDims, mut f: impl FnMut(usize, usize, std::ops::Ra
 mod tests {
     use super::*;
     use crate::reference::pool as reference;
-    use crate::testing::{assert_close, plane_grid, values, widen};
+    use crate::testing::{assert_close, plane_grid, pool_grid, values, widen};
 
     #[test]
     fn global_passes_agree_with_the_reference() {
@@ -182,17 +191,8 @@ mod tests {
 
     #[test]
     fn window_passes_agree_with_the_reference() {
-        let cases = [
-            ([1, 1, 1, 1], [1, 1], [1, 1]),
-            ([3, 17, 7, 7], [2, 2], [2, 2]),
-            ([1, 3, 8, 5], [3, 2], [1, 3]),
-            ([3, 3, 32, 32], [2, 2], [2, 2]),
-            ([2, 33, 32, 32], [4, 4], [3, 3]),
-            ([0, 3, 4, 4], [2, 2], [2, 2]),
-        ];
         for isa in Isa::available() {
-            for (input, kernel, stride) in cases {
-                let dims = PoolDims::new(input, kernel, stride).expect("valid");
+            for dims in pool_grid() {
                 let (x, grad) = (values(1, dims.input_len()), values(2, dims.output_len()));
                 let (mut y, mut grad_x) = (vec![7.0; grad.len()], vec![7.0; x.len()]);
                 avg_forward(isa, &dims, &x, &mut y).expect("lengths fit");
@@ -206,14 +206,17 @@ mod tests {
 
     #[test]
     fn windows_that_do_not_fit_are_refused() {
-        for (input, kernel, stride) in [
-            ([1, 1, 4, 4], [0, 2], [1, 1]),
-            ([1, 1, 4, 4], [2, 2], [1, 0]),
-            ([1, 1, 4, 4], [2, 5], [1, 1]),
-            ([usize::MAX, 2, 4, 4], [2, 2], [1, 1]),
+        for (input, kernel, stride, padding) in [
+            ([1, 1, 4, 4], [0, 2], [1, 1], [0, 0]),
+            ([1, 1, 4, 4], [2, 2], [1, 0], [0, 0]),
+            ([1, 1, 4, 4], [2, 5], [1, 1], [0, 0]),
+            ([1, 1, 4, 4], [3, 3], [1, 1], [1, 2]),
+            ([1, 1, 0, 4], [2, 2], [1, 1], [1, 1]),
+            ([usize::MAX, 2, 4, 4], [2, 2], [1, 1], [0, 0]),
+            ([1, 1, 4, 4], [usize::MAX, 2], [1, 1], [usize::MAX / 2, 0]),
         ] {
-            let error = PoolDims::new(input, kernel, stride).expect_err("invalid").to_string();
-            assert!(error.contains("avg_pool2d"), "{error}");
+            let error = PoolDims::new(input, kernel, stride, padding).expect_err("invalid");
+            assert!(error.to_string().contains("pool2d"), "{error}");
         }
     }
 
@@ -227,7 +230,7 @@ mod tests {
         assert!(global_avg_backward(isa, dims, &[1.0; 2], &mut out[..7]).is_err());
         let empty = PlaneDims { plane: 0, ..dims };
         assert!(global_avg_forward(isa, empty, &[], &mut out[..2]).is_err());
-        let dims = PoolDims::new([1, 1, 3, 3], [2, 2], [1, 1]).expect("valid");
+        let dims = PoolDims::new([1, 1, 3, 3], [2, 2], [1, 1], [0, 0]).expect("valid");
         assert!(avg_forward(isa, &dims, &[1.0; 8], &mut out[..4]).is_err());
         assert!(avg_forward(isa, &dims, &[1.0; 9], &mut out[..5]).is_err());
         assert!(avg_backward(isa, &dims, &[1.0; 5], &mut out).is_err());

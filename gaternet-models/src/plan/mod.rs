@@ -1,21 +1,21 @@
 //! Inference: a trained model as a fixed sequence of kernels.
 
 mod calibration;
+mod conv;
 mod kept;
 mod layout;
 mod live;
+mod op;
 mod program;
-pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
 
 use gaternet_core::gate::hard_gate;
 use gaternet_core::{Error, Result};
-use gaternet_kernels::cpu::conv2d::Precision;
 
-use crate::backbone::resnet::ResNet;
-use crate::gated_resnet::GatedResNet;
+use crate::gated_net::GatedNet;
 use crate::model::Model;
+use crate::plain_net::PlainNet;
 pub use calibration::Calibration;
 use kept::Kept;
 use live::LiveLists;
@@ -26,10 +26,10 @@ const OP: &str = "inference plan";
 /// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
 /// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
 ///
-/// A batch with an image for every thread runs each image through the whole network on one thread; in a
+/// In a batch with an image for every thread, each thread runs some images through the whole network; in a
 /// smaller one all threads share each convolution. Nothing is allocated once every thread has done its share.
-/// A network whose weights, as they are laid out, take more than 32 MiB runs layer by layer over the batch,
-/// and needs memory for the activations of all its images.
+/// A network of more than 2^20 weights runs layer by layer over the batch, and needs memory for the
+/// activations of all its images.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
 /// [`Model::forward`]'s by rounding, and so may a gate whose pre-activation is about 0; they depend neither on
@@ -45,17 +45,16 @@ pub struct PlanOptions {
     /// Height and width of the images; 32x32 by default.
     pub size: [usize; 2],
     /// Leave out closed filters, the default. Otherwise they are computed and their output is set to 0, with
-    /// the same bits in f32: what gates cost in an implementation that masks.
+    /// the same bits: what gates cost in an implementation that masks.
     pub skip: bool,
-    /// Products of all convolutions, those of the gater included; f32 by default. With bf16 logits differ from
-    /// the model's by what [`Precision`] says of its convolutions, one after the other, and closed filters
-    /// that are skipped and those that are computed no longer give the same bits.
-    pub precision: Precision,
+    /// Images of a usual run, 64 by default. Any number can be run; with many weights, other algorithms are
+    /// the fastest for one image than for several that share them.
+    pub batch: usize,
 }
 
 impl Default for PlanOptions {
     fn default() -> PlanOptions {
-        PlanOptions { size: [32, 32], skip: true, precision: Precision::F32 }
+        PlanOptions { size: [32, 32], skip: true, batch: 64 }
     }
 }
 
@@ -81,9 +80,8 @@ impl InferencePlan {
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
-    pub fn plain(model: &ResNet, options: PlanOptions) -> Result<InferencePlan> {
-        let PlanOptions { size, precision, .. } = options;
-        let backbone = Program::new(&model.steps(size)?, None, false, precision)?;
+    pub fn plain(model: &PlainNet, options: PlanOptions) -> Result<InferencePlan> {
+        let backbone = Program::new(model.network(), options, None)?;
         Ok(InferencePlan { backbone, gating: None })
     }
 
@@ -91,7 +89,7 @@ impl InferencePlan {
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
-    pub fn gated(model: &GatedResNet, options: PlanOptions) -> Result<InferencePlan> {
+    pub fn gated(model: &GatedNet, options: PlanOptions) -> Result<InferencePlan> {
         InferencePlan::keeping(model, options, &Kept::new(model.plan(), None)?)
     }
 
@@ -102,21 +100,16 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
     pub fn calibrated(
-        model: &GatedResNet,
+        model: &GatedNet,
         options: PlanOptions,
         calibration: &Calibration,
     ) -> Result<InferencePlan> {
         InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(calibration))?)
     }
 
-    fn keeping(
-        model: &GatedResNet,
-        options: PlanOptions,
-        kept: &Kept<'_>,
-    ) -> Result<InferencePlan> {
-        let PlanOptions { size, skip, precision } = options;
-        let backbone = Program::new(&model.backbone().steps(size)?, Some(kept), !skip, precision)?;
-        let gater = Program::new(&model.gater().steps(size)?, None, false, precision)?;
+    fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
+        let backbone = Program::new(model.backbone().network(), options, Some(kept))?;
+        let gater = Program::new(model.gater().network(), options, None)?;
         let gating = Gating { gater, gates: Vec::new(), live: LiveLists::new(kept) };
         Ok(InferencePlan { backbone, gating: Some(gating) })
     }

@@ -5,7 +5,7 @@ use crate::dims::Conv2dDims;
 
 /// What products are of. Sums are in f32, and so are inputs and outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum Precision {
+pub enum DType {
     /// f32, the default.
     #[default]
     F32,
@@ -19,20 +19,20 @@ pub struct Method {
     /// How.
     pub algorithm: Algorithm,
     /// Of what.
-    pub precision: Precision,
+    pub dtype: DType,
 }
 
 impl Method {
     /// The fastest for this convolution.
     #[must_use]
-    pub fn choose(precision: Precision, dims: &Conv2dDims) -> Method {
-        Method { algorithm: Algorithm::choose(dims), precision }
+    pub fn choose(dtype: DType, dims: &Conv2dDims) -> Method {
+        Method { algorithm: Algorithm::choose(dims), dtype }
     }
 }
 
 /// In f32.
 impl From<Algorithm> for Method {
     fn from(algorithm: Algorithm) -> Method {
-        Method { algorithm, precision: Precision::F32 }
+        Method { algorithm, dtype: DType::F32 }
     }
 }

@@ -60,6 +60,8 @@ impl Tiles {
             Level::Avx512 => &avx512::TILES,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::TILES,
+            #[cfg(any(target_arch = "aarch64", test))]
+            Level::Neon => &neon::TILES,
             _ => &scalar::TILES,
         }
     }
@@ -114,7 +116,7 @@ pub(crate) fn even_range(total: usize, parts: usize, part: usize) -> std::ops::R
 
 macro_rules! tile_kernels {
     (
-        $name:ident, $vectors:ident, $($operands:ident)::+, $feature:literal,
+        $(#[$feature:meta])? $name:ident, $vectors:ident, $($operands:ident)::+,
         { $($p:literal: [$($f:literal)+]),+ $(,)? }
     ) => {
         mod $name {
@@ -128,7 +130,7 @@ macro_rules! tile_kernels {
 
             /// # Safety
             /// That of [`TileFn`].
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn tile<const F: usize, const P: usize>(args: &Tile<'_>) {
                 let mut sums: [[V; P]; F] = std::array::from_fn(|f| [splat(args.biases[f]); P]);
                 let vectors: &[_; P] = args.vectors.first_chunk().expect("a tile of P vectors");
@@ -185,8 +187,10 @@ macro_rules! tile_kernels {
                 }
             }
 
-            #[target_feature(enable = $feature)]
-            fn copy_row(to: &mut [f32], from: &[f32]) {
+            /// # Safety
+            /// The instruction set is present.
+            $(#[$feature])?
+            unsafe fn copy_row(to: &mut [f32], from: &[f32]) {
                 assert_eq!(to.len(), from.len(), "rows of one length");
                 let Some(last) = to.len().checked_sub(LANES) else {
                     to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
@@ -212,7 +216,7 @@ macro_rules! tile_kernels {
 
 // 32 registers: F·P sums, P pixels and F weights (the compiler loads all weights of a tap first).
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(avx512, avx512, avx512, "avx512f", {
+tile_kernels!(#[target_feature(enable = "avx512f")] avx512, avx512, avx512, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6 7],
@@ -222,24 +226,33 @@ tile_kernels!(avx512, avx512, avx512, "avx512f", {
 });
 // 16 registers.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(avx2, avx2, avx2, "avx2,fma", {
+tile_kernels!(#[target_feature(enable = "avx2,fma")] avx2, avx2, avx2, {
     1: [1 2 3 4 5 6 7],
     2: [1 2 3 4],
     3: [1 2 3],
 });
+// 32 registers, two a vector: 2·F·P sums, 2·P pixels and F weights; the compiler spills some of 5x2.
+#[cfg(any(target_arch = "aarch64", test))]
+tile_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, neon, neon, {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4],
+    3: [1 2 3],
+    4: [1 2],
+});
+// 16 registers of four floats on x86-64, 32 elsewhere.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(scalar, scalar, scalar, "sse2", {
+tile_kernels!(scalar, scalar, scalar, {
     1: [1 2 3 4 5 6],
     2: [1 2 3],
 });
 #[cfg(not(target_arch = "x86_64"))]
-tile_kernels!(scalar, scalar, scalar, "neon", {
+tile_kernels!(scalar, scalar, scalar, {
     1: [1 2 3 4 5 6],
     2: [1 2 3 4],
 });
 
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(bf16_avx512bf16, avx512, bf16::avx512bf16, "avx512f,avx512bf16", {
+tile_kernels!(#[target_feature(enable = "avx512f,avx512bf16")] bf16_avx512bf16, avx512, bf16::avx512bf16, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6 7],
@@ -249,24 +262,24 @@ tile_kernels!(bf16_avx512bf16, avx512, bf16::avx512bf16, "avx512f,avx512bf16", {
 });
 // A pair of pixels and a pair of weights take two registers each.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(bf16_avx512, avx512, bf16::avx512, "avx512f", {
+tile_kernels!(#[target_feature(enable = "avx512f")] bf16_avx512, avx512, bf16::avx512, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6],
     4: [1 2 3 4],
 });
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(bf16_avx2, avx2, bf16::avx2, "avx2,fma", {
+tile_kernels!(#[target_feature(enable = "avx2,fma")] bf16_avx2, avx2, bf16::avx2, {
     1: [1 2 3 4 5 6],
     2: [1 2 3 4],
 });
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(bf16_scalar, scalar, bf16::scalar, "sse2", {
+tile_kernels!(bf16_scalar, scalar, bf16::scalar, {
     1: [1 2 3 4],
     2: [1 2],
 });
 #[cfg(not(target_arch = "x86_64"))]
-tile_kernels!(bf16_scalar, scalar, bf16::scalar, "neon", {
+tile_kernels!(bf16_scalar, scalar, bf16::scalar, {
     1: [1 2 3 4 5 6],
     2: [1 2 3],
 });

@@ -1,13 +1,14 @@
 //! Sixteen floats in a 512-bit register.
 
 use std::arch::x86_64::{
-    __m256, __m512, _CMP_LE_OQ, _mm256_castpd_ps, _mm256_castps_pd, _mm256_loadu_ps,
-    _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm512_add_ps, _mm512_castpd_ps,
-    _mm512_castps_pd, _mm512_castps256_ps512, _mm512_castps512_ps256, _mm512_cmp_ps_mask,
-    _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_insertf64x4, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps, _mm512_maskz_expand_ps,
-    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_sub_ps,
+    __m256, __m512, _CMP_LE_OQ, _mm_loadu_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_loadu_ps,
+    _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm512_add_ps, _mm512_broadcast_f32x4,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps256_ps512, _mm512_castps512_ps256,
+    _mm512_cmp_ps_mask, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_insertf64x4,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps,
+    _mm512_maskz_expand_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_mul_ps,
+    _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+    _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 pub(crate) type V = __m512;
@@ -86,43 +87,42 @@ pub(crate) unsafe fn load_lanes(source: *const f32, mask: u16) -> V {
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) unsafe fn transpose(rows: [*const f32; LANES], columns: [*mut f32; LANES]) {
-    // SAFETY: the caller's promise for rows and columns; the index tables have 16 entries.
+    // SAFETY: the caller's promise.
     unsafe {
         let mut block: [V; LANES] = std::array::from_fn(|row| load(rows[row]));
-        // Swaps the off-diagonal halves of ever smaller blocks: distances 8, 4, 2, 1.
-        for (level, [upper, lower]) in SWAPS.iter().enumerate() {
-            let distance = 8 >> level;
-            let upper = _mm512_loadu_si512(upper.as_ptr().cast());
-            let lower = _mm512_loadu_si512(lower.as_ptr().cast());
-            for row in (0..LANES).filter(|row| row & distance == 0) {
-                let (a, b) = (block[row], block[row + distance]);
-                block[row] = _mm512_permutex2var_ps(a, upper, b);
-                block[row + distance] = _mm512_permutex2var_ps(a, lower, b);
-            }
-        }
+        swap::<8>(&mut block);
+        swap::<4>(&mut block);
+        swap::<2>(&mut block);
+        swap::<1>(&mut block);
         for (column, values) in columns.into_iter().zip(block) {
             store(column, values);
         }
     }
 }
 
-/// For each distance d, the lanes of the rows r and r + d after the swap, out of both rows' 32.
-const SWAPS: [[[u32; LANES]; 2]; 4] = {
-    let mut swaps = [[[0; LANES]; 2]; 4];
-    let mut level = 0;
-    while level < 4 {
-        let distance = 8 >> level;
+/// Swaps the off-diagonal halves of all blocks of 2D rows and lanes. A function for each D keeps the 16
+/// rows in registers.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn swap<const D: usize>(block: &mut [V; LANES]) {
+    // Of the rows r and r + D, the lanes of both after the swap.
+    let tables = const {
+        let mut tables = [[0; LANES]; 2];
         let mut lane = 0;
         while lane < LANES {
-            let low = lane & distance == 0;
-            swaps[level][0][lane] = (if low { lane } else { LANES + lane - distance }) as u32;
-            swaps[level][1][lane] = (if low { lane + distance } else { LANES + lane }) as u32;
+            let low = lane & D == 0;
+            tables[0][lane] = (if low { lane } else { LANES + lane - D }) as u32;
+            tables[1][lane] = (if low { lane + D } else { LANES + lane }) as u32;
             lane += 1;
         }
-        level += 1;
+        tables
+    };
+    for row in (0..LANES).filter(|row| row & D == 0) {
+        let (a, b) = (block[row], block[row + D]);
+        block[row] = pick(a, &tables[0], b);
+        block[row + D] = pick(a, &tables[1], b);
     }
-    swaps
-};
+}
 
 #[inline]
 #[target_feature(enable = "avx512f")]
@@ -278,4 +278,37 @@ const fn lanes(first: u32, bits: [u32; 4]) -> [u32; LANES] {
         lane += 1;
     }
     index
+}
+
+/// Four adjacent floats, again and again.
+///
+/// # Safety
+/// 4 floats are readable at `source`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn splat4(source: *const f32) -> V {
+    // SAFETY: the caller's promise.
+    _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(source) })
+}
+
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
+/// the two high ones.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
+    _mm512_shuffle_ps::<PICK>(a, b)
+}
+
+/// Number i of the fours of vector j becomes number j of vector i.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn transpose_fours([a, b, c, d]: [V; LANES / 4]) -> [V; LANES / 4] {
+    let [ab0, ab1] = [_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b)];
+    let [cd0, cd1] = [_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d)];
+    [
+        _mm512_shuffle_f32x4::<0x88>(ab0, cd0),
+        _mm512_shuffle_f32x4::<0xdd>(ab0, cd0),
+        _mm512_shuffle_f32x4::<0x88>(ab1, cd1),
+        _mm512_shuffle_f32x4::<0xdd>(ab1, cd1),
+    ]
 }

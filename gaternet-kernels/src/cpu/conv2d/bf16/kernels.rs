@@ -136,7 +136,7 @@ unsafe fn compress_vectors(args: &Compress<'_>) {
 }
 
 macro_rules! bf16_kernels {
-    ($isa:ident, $vectors:ident, $feature:literal, $compress:path, {
+    ($(#[$feature:meta])? $isa:ident, $vectors:ident, $compress:path, {
         $($p:literal: [$($f:literal)+]),+ $(,)?
     }) => {
         mod $isa {
@@ -148,7 +148,7 @@ macro_rules! bf16_kernels {
 
             /// # Safety
             /// That of [`PackFn`](super::PackFn).
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn pack(args: &Pack) {
                 for i in 0..args.vectors {
                     // SAFETY: that many vectors are readable and writable.
@@ -166,7 +166,7 @@ macro_rules! bf16_kernels {
 
             /// # Safety
             /// That of [`ProductsFn`].
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn products<const F: usize, const P: usize>(args: &Products) {
                 for element in 0..args.elements {
                     let mut sums: [[V; P]; F] = [[zero(); P]; F];
@@ -206,7 +206,7 @@ macro_rules! bf16_kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-bf16_kernels!(avx512bf16, avx512, "avx512f,avx512bw,avx512bf16", super::compress_vectors, {
+bf16_kernels!(#[target_feature(enable = "avx512f,avx512bw,avx512bf16")] avx512bf16, avx512, super::compress_vectors, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6 7],
@@ -214,24 +214,24 @@ bf16_kernels!(avx512bf16, avx512, "avx512f,avx512bw,avx512bf16", super::compress
 });
 // A pair of pixels and a pair of weights take two registers each.
 #[cfg(target_arch = "x86_64")]
-bf16_kernels!(avx512, avx512, "avx512f", super::compress_vectors, {
+bf16_kernels!(#[target_feature(enable = "avx512f")] avx512, avx512, super::compress_vectors, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6],
     4: [1 2 3 4],
 });
 #[cfg(target_arch = "x86_64")]
-bf16_kernels!(avx2, avx2, "avx2,fma", super::compress, {
+bf16_kernels!(#[target_feature(enable = "avx2,fma")] avx2, avx2, super::compress, {
     1: [1 2 3 4 5 6],
     2: [1 2 3 4],
 });
 #[cfg(target_arch = "x86_64")]
-bf16_kernels!(scalar, scalar, "sse2", super::compress, {
+bf16_kernels!(scalar, scalar, super::compress, {
     1: [1 2 3 4],
     2: [1 2],
 });
 #[cfg(not(target_arch = "x86_64"))]
-bf16_kernels!(scalar, scalar, "neon", super::compress, {
+bf16_kernels!(scalar, scalar, super::compress, {
     1: [1 2 3 4 5 6],
     2: [1 2 3],
 });

@@ -18,6 +18,7 @@ use crate::cpu::conv2d::Live;
 use crate::cpu::conv2d::channel_last::{Bordered, channel_last};
 use crate::cpu::conv2d::tile::even_ranges;
 use crate::cpu::conv2d::weight_grad::{CHUNKS, Kernels as Products, MAX_FILTERS, Tile};
+use crate::cpu::elementwise::sum_parts;
 use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::dims::Conv2dDims;
@@ -42,16 +43,21 @@ pub(in super::super) fn run(
     let samples = dims.batch().div_ceil(CHUNKS).max(1);
     let chunks = dims.batch().div_ceil(samples);
     let gradient = Gradient::new(tile, dims, maps.columns());
-    let mut partials = vec![0.0; chunks * gradient.len()];
-    partials.par_chunks_mut(gradient.len()).enumerate().for_each(|(chunk, partial)| {
-        let last = dims.batch().min((chunk + 1) * samples);
-        let at_a_time = (TILES / maps.tiles().max(1)).max(1);
-        for first in (chunk * samples..last).step_by(at_a_time) {
-            let samples = first..last.min(first + at_a_time);
-            maps.add(live, samples, input, grad_output, partial);
-        }
+    let at_a_time = (TILES / maps.tiles().max(1)).max(1);
+    let mut partials = vec![0.0; chunks * grad_weight.len()];
+    partials.par_chunks_mut(grad_weight.len()).enumerate().for_each(|(chunk, partial)| {
+        with_scratch(gradient.len() + maps.scratch_len(at_a_time), |scratch| {
+            let (sums, scratch) = scratch.split_at_mut(gradient.len());
+            sums.fill(0.0);
+            let last = dims.batch().min((chunk + 1) * samples);
+            for first in (chunk * samples..last).step_by(at_a_time) {
+                let samples = first..last.min(first + at_a_time);
+                maps.add(live, samples, input, grad_output, scratch, sums);
+            }
+            gradient.finish(sums, partial);
+        });
     });
-    gradient.finish(&partials, grad_weight);
+    sum_parts(isa, &partials, grad_weight);
 }
 
 /// The input and the output gradient of a sample, bordered to whole tiles.
@@ -98,55 +104,65 @@ impl Maps {
         self.grad.channels.next_multiple_of(self.kernels.lanes)
     }
 
-    /// Adds the products of some samples to `partial` (n², F, C in whole vectors).
-    fn add(
-        &self,
-        live: Live<'_>,
-        samples: Range<usize>,
-        input: &[f32],
-        grad_output: &[f32],
-        partial: &mut [f32],
-    ) {
+    /// Floats of pixels, of transformed inputs and of transformed gradients of some samples; and from one
+    /// element to the next of the latter two.
+    fn sizes(&self, samples: usize) -> ([usize; 3], [usize; 2]) {
         let elements = (self.tile + 2) * (self.tile + 2);
-        let tiles = samples.len() * self.tiles();
         // The last vector of a pixel may reach beyond its channels.
         let pixels_len =
             |map: Bordered, rows: usize| rows * map.width * map.channels + self.kernels.lanes;
         let input_len = pixels_len(self.input, self.grid[0] * self.tile + 2);
         let grad_len = pixels_len(self.grad, self.grid[0] * self.tile);
         // A vector more than there is keeps the elements of a tile out of each other's cache sets.
-        let [v_element, w_element] =
-            [self.columns(), self.rows()].map(|width| tiles * width + self.kernels.lanes);
-        let sizes = [input_len.max(grad_len), elements * v_element, elements * w_element];
-        with_scratch(sizes.iter().sum(), |scratch| {
-            let (pixels, scratch) = scratch.split_at_mut(sizes[0]);
-            let (v, w) = scratch.split_at_mut(sizes[1]);
-            let (spread_input, spread_grad) = self.kernels.by_channel[self.tile / 4];
-            for (i, n) in samples.enumerate() {
-                let first = i * self.tiles();
-                let row = |map: Bordered| {
-                    let len = map.channels * map.size[0] * map.size[1];
-                    n * len..(n + 1) * len
-                };
-                let channels = live.channels.map(|active| active.row(n));
-                let map = &mut pixels[..input_len];
-                channel_last(self.isa, self.input, channels, &input[row(self.input)], map);
-                let v = &mut v[first * self.columns()..];
-                self.spread(spread_input, self.input, map, v, v_element);
+        let between = [self.columns(), self.rows()]
+            .map(|width| samples * self.tiles() * width + self.kernels.lanes);
+        ([input_len.max(grad_len), elements * between[0], elements * between[1]], between)
+    }
 
-                let filters = live.filters.map(|active| active.row(n));
-                let map = &mut pixels[..grad_len];
-                channel_last(self.isa, self.grad, filters, &grad_output[row(self.grad)], map);
-                let w = &mut w[first * self.rows()..];
-                self.spread(spread_grad, self.grad, map, w, w_element);
-            }
-            for element in 0..elements {
-                let v = &v[element * v_element..][..tiles * self.columns()];
-                let w = &w[element * w_element..][..tiles * self.rows()];
-                let len = self.grad.channels * self.columns();
-                self.multiply(tiles, v, w, &mut partial[element * len..][..len]);
-            }
-        });
+    /// For [`add`](Self::add).
+    fn scratch_len(&self, samples: usize) -> usize {
+        self.sizes(samples).0.iter().sum()
+    }
+
+    /// Adds the products of some samples to `sums` (n², F, C in whole vectors).
+    fn add(
+        &self,
+        live: Live<'_>,
+        samples: Range<usize>,
+        input: &[f32],
+        grad_output: &[f32],
+        scratch: &mut [f32],
+        sums: &mut [f32],
+    ) {
+        let tiles = samples.len() * self.tiles();
+        let ([pixels_len, v_len, w_len], [v_element, w_element]) = self.sizes(samples.len());
+        let (pixels, scratch) = scratch.split_at_mut(pixels_len);
+        let (v, w) = scratch[..v_len + w_len].split_at_mut(v_len);
+        let (spread_input, spread_grad) = self.kernels.by_channel[self.tile / 4];
+        for (i, n) in samples.enumerate() {
+            let first = i * self.tiles();
+            let row = |map: Bordered| {
+                let len = map.channels * map.size[0] * map.size[1];
+                n * len..(n + 1) * len
+            };
+            let channels = live.channels.map(|active| active.row(n));
+            let map = &mut *pixels;
+            channel_last(self.isa, self.input, channels, &input[row(self.input)], map);
+            let v = &mut v[first * self.columns()..];
+            self.spread(spread_input, self.input, map, v, v_element);
+
+            let filters = live.filters.map(|active| active.row(n));
+            let map = &mut *pixels;
+            channel_last(self.isa, self.grad, filters, &grad_output[row(self.grad)], map);
+            let w = &mut w[first * self.rows()..];
+            self.spread(spread_grad, self.grad, map, w, w_element);
+        }
+        for element in 0..(self.tile + 2) * (self.tile + 2) {
+            let v = &v[element * v_element..][..tiles * self.columns()];
+            let w = &w[element * w_element..][..tiles * self.rows()];
+            let len = self.grad.channels * self.columns();
+            self.multiply(tiles, v, w, &mut sums[element * len..][..len]);
+        }
     }
 
     /// All tiles of a bordered map, channel-last, to (n², tiles, channels in whole vectors).

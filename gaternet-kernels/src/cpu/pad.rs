@@ -1,0 +1,136 @@
+//! Borders of zeros around planes, and (where negative) cropping.
+
+use super::parallel::for_runs;
+use crate::error::{KernelError, Result, check_len};
+
+/// Sizes of planes and of their borders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PadDims {
+    planes: usize,
+    in_size: [usize; 2],
+    out_size: [usize; 2],
+    /// (top, left): where the input starts in the output.
+    offset: [isize; 2],
+}
+
+impl PadDims {
+    /// `padding` is (left, right, top, bottom), as in `torch.nn.functional.pad`; a negative one crops.
+    ///
+    /// # Errors
+    /// [`KernelError::Dims`] if nothing would be left of a side or a buffer would not fit in the
+    /// address space.
+    pub fn new(planes: usize, in_size: [usize; 2], padding: [isize; 4]) -> Result<PadDims> {
+        let fail = |rule| {
+            let got = format!("{planes} planes of {in_size:?}, padding {padding:?}");
+            KernelError::Dims { op: "pad", rule, got }
+        };
+        let [left, right, top, bottom] = padding;
+        let side = |size: usize, before: isize, after: isize| {
+            size.checked_add_signed(before)?.checked_add_signed(after).filter(|&side| side > 0)
+        };
+        let out_size = side(in_size[0], top, bottom).zip(side(in_size[1], left, right));
+        let Some((h, w)) = out_size else {
+            return Err(fail("something must be left of every side"));
+        };
+        for [h, w] in [in_size, [h, w]] {
+            crate::dims::checked_len("pad", &[planes, h, w])?;
+        }
+        Ok(PadDims { planes, in_size, out_size: [h, w], offset: [top, left] })
+    }
+
+    /// (H, W) of the output.
+    #[must_use]
+    pub fn out_size(&self) -> [usize; 2] {
+        self.out_size
+    }
+
+    /// The way back: crops what this adds and fills what this crops.
+    #[must_use]
+    pub fn inverse(&self) -> PadDims {
+        PadDims {
+            planes: self.planes,
+            in_size: self.out_size,
+            out_size: self.in_size,
+            offset: self.offset.map(|offset| -offset),
+        }
+    }
+
+    /// Elements of the input.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.planes * self.in_size[0] * self.in_size[1]
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.planes * self.out_size[0] * self.out_size[1]
+    }
+}
+
+/// y (planes, OH, OW) of x (planes, H, W). The gradient of x is the same of the gradient of y, with
+/// [`PadDims::inverse`].
+///
+/// # Errors
+/// [`KernelError`] if a length does not fit `dims`.
+pub fn forward(dims: &PadDims, x: &[f32], y: &mut [f32]) -> Result<()> {
+    check_len("pad::forward", "x", dims.input_len(), x.len())?;
+    check_len("pad::forward", "y", dims.output_len(), y.len())?;
+    let ([h, w], [oh, ow], [top, left]) = (dims.in_size, dims.out_size, dims.offset);
+    // Columns of a row that both have: in the output, and where they start in the input.
+    let (to, from) = (left.max(0) as usize, (-left).max(0) as usize);
+    let common = w.saturating_sub(from).min(ow.saturating_sub(to));
+    for_runs(y, oh * ow, oh * ow, |planes, y| {
+        y.fill(0.0);
+        for (plane, y) in planes.zip(y.chunks_exact_mut(oh * ow)) {
+            for (row, y) in y.chunks_exact_mut(ow).enumerate() {
+                let source = row.checked_add_signed(-top).filter(|&row| row < h);
+                if let Some(source) = source.filter(|_| common > 0) {
+                    let x = &x[(plane * h + source) * w + from..][..common];
+                    y[to..to + common].copy_from_slice(x);
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reference::pad as reference;
+    use crate::testing::{assert_close, values, widen};
+
+    #[test]
+    fn borders_agree_with_the_reference_and_the_inverse_is_the_transpose() {
+        for (planes, size) in [(1, [1, 1]), (3, [4, 5]), (70, [17, 32])] {
+            for padding in [[0; 4], [1, 2, 3, 0], [0, 1, -3, 4], [-4, 9, 9, -3], [-1, 1, -1, 1]] {
+                let Ok(dims) = PadDims::new(planes, size, padding) else { continue };
+                let what = (planes, size, padding);
+                let (x, grad) = (values(1, dims.input_len()), values(2, dims.output_len()));
+                let mut y = vec![7.0; grad.len()];
+                forward(&dims, &x, &mut y).expect("lengths fit");
+                assert_close(what, &y, &reference::forward(size, padding, &widen(&x)), 0.0);
+                let mut back = vec![7.0; x.len()];
+                forward(&dims.inverse(), &grad, &mut back).expect("lengths fit");
+                let dot = |a: &[f32], b: &[f32]| {
+                    widen(a).iter().zip(widen(b)).map(|(a, b)| a * b).sum::<f64>()
+                };
+                assert_close(what, &[dot(&y, &grad)], &[dot(&x, &back)], 1e-9);
+            }
+        }
+    }
+
+    #[test]
+    fn cropping_everything_and_wrong_lengths_are_refused() {
+        for padding in [[-3, 0, 0, 0], [0, -2, 0, -1], [isize::MIN, 0, 0, 0], [isize::MAX, 0, 0, 0]]
+        {
+            assert!(PadDims::new(1, [1, 2], padding).is_err(), "{padding:?}");
+        }
+        let dims = PadDims::new(1, [2, 2], [1, 0, 0, 0]).expect("valid");
+        let mut out = [7.0; 6];
+        assert!(forward(&dims, &[1.0; 3], &mut out).is_err());
+        assert!(forward(&dims, &[1.0; 4], &mut out[..5]).is_err());
+        assert_eq!(out, [7.0; 6]);
+    }
+}
