@@ -1,19 +1,38 @@
 //! How a prepared convolution is computed.
 
+use std::fmt;
+
 use super::Algorithm;
 use crate::dims::Conv2dDims;
 
-/// What products are of. Sums are in f32, and so are inputs and outputs.
+/// The type of the numbers that are multiplied. Inputs, sums and outputs are f32.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum DType {
-    /// f32, the default.
+    /// Single precision, the default.
     #[default]
     F32,
-    /// bf16.
+    /// bfloat16: the upper 16 bits of an f32, 8 of them for the digits. Input and weights, or what Winograd's
+    /// algorithm transforms them to, are rounded to the nearest, ties to even; products are exact. Fast where
+    /// the processor has AVX512-BF16; elsewhere slower than f32.
     Bf16,
 }
 
-/// An algorithm and the precision of its products.
+impl DType {
+    /// All of them.
+    pub const ALL: [DType; 2] = [DType::F32, DType::Bf16];
+}
+
+/// `f32` or `bf16`.
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            DType::F32 => "f32",
+            DType::Bf16 => "bf16",
+        })
+    }
+}
+
+/// An algorithm and the type of its products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Method {
     /// How.

@@ -287,10 +287,13 @@ mod tests {
                 zeroed[dropped * 27..(dropped + 1) * 27].fill(0.0);
                 zeroed_bias[dropped] = 0.0;
             }
-            for (isa, algorithm) in
-                Isa::available().into_iter().flat_map(|isa| Algorithm::ALL.map(|a| (isa, a)))
+            let methods = DType::ALL
+                .into_iter()
+                .flat_map(|dtype| Algorithm::ALL.map(|algorithm| Method { algorithm, dtype }));
+            for (isa, method) in methods
+                .flat_map(|method| Isa::available().into_iter().map(move |isa| (isa, method)))
             {
-                let what = format!("{isa:?}, {algorithm:?}, filters {filters:?}");
+                let what = format!("{isa:?}, {method:?}, filters {filters:?}");
                 let output = |conv: &PreparedConv2d| {
                     let mut output = vec![f32::NAN; dims.output_len()];
                     conv.forward(2, Live::default(), &input, epilogue, &mut output).expect("fits");
@@ -301,10 +304,9 @@ mod tests {
                     output
                 };
                 let bias = Some(bias.as_slice());
-                let some =
-                    PreparedConv2d::of_filters(isa, algorithm, &dims, &filters, &weight, bias);
+                let some = PreparedConv2d::of_filters(isa, method, &dims, &filters, &weight, bias);
                 let zeros = Some(zeroed_bias.as_slice());
-                let all = PreparedConv2d::with_method(isa, algorithm, &dims, &zeroed, zeros);
+                let all = PreparedConv2d::with_method(isa, method, &dims, &zeroed, zeros);
                 let (some, all) = (some.expect("valid"), all.expect("valid"));
                 assert_eq!(output(&some), output(&all), "{what}");
                 let rows = (filters.len() + 1).min(6);

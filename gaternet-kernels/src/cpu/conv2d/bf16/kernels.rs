@@ -1,11 +1,12 @@
 //! The loops over pairs of bf16, once per instruction set. A pair has the place of an f32.
 
+use super::channels::NONE;
 use crate::cpu::isa::{Isa, Level};
 
 /// Most rows of a register tile.
 pub(in super::super) const MAX_ROWS: usize = 8;
 
-/// Vectors of two channels, to be rounded and paired.
+/// Vectors of two channels, to be rounded and paired, the first in the upper halves.
 pub(in super::super) struct Pack {
     /// Adjacent vectors of f32; `second` is null for zeros.
     pub(in super::super) first: *const f32,
@@ -17,22 +18,26 @@ pub(in super::super) struct Pack {
 }
 
 /// A row of weights, to be compressed to live channels.
-pub(in super::super) struct Compress<'a> {
+pub(super) struct Compress<'a> {
     /// (elements, pairs); a vector more is readable.
-    pub(in super::super) source: *const f32,
-    pub(in super::super) elements: usize,
-    pub(in super::super) pairs: usize,
-    pub(in super::super) channels: &'a [u32],
-    /// The same channels.
-    pub(in super::super) steps: &'a [Step],
+    pub(super) source: *const f32,
+    pub(super) elements: usize,
+    pub(super) pairs: usize,
+    /// A channel or [`NONE`] for each number, two a pair.
+    pub(super) slots: &'a [u32],
+    /// How the same is done 32 numbers at a time.
+    pub(super) steps: &'a [Step],
     /// As the source; of each element only the live pairs are used. A vector more is writable.
-    pub(in super::super) target: *mut f32,
+    pub(super) target: *mut f32,
 }
+
+/// Numbers that a step of compressing gives.
+pub(super) const NUMBERS: usize = 32;
 
 /// A step of compressing 32 numbers: words 0 to 15 hold where each comes from, 0 to 31 for what the steps before
 /// left at a place and 32 to 63 for the 32 numbers from that on which word 16 counts. Word 17 is 1 in the last
 /// step of these 32, else 0.
-pub(in super::super) type Step = [u32; 18];
+pub(super) type Step = [u32; 18];
 
 /// Sums over pairs of channels for F rows and P vectors of a Winograd convolution's tiles.
 pub(in super::super) struct Products {
@@ -57,7 +62,7 @@ pub(in super::super) struct Products {
 pub(in super::super) type PackFn = unsafe fn(&Pack);
 /// # Safety
 /// As [`PackFn`].
-pub(in super::super) type CompressFn = unsafe fn(&Compress<'_>);
+pub(super) type CompressFn = unsafe fn(&Compress<'_>);
 /// # Safety
 /// As [`PackFn`].
 pub(in super::super) type ProductsFn = unsafe fn(&Products);
@@ -66,7 +71,7 @@ pub(in super::super) type ProductsFn = unsafe fn(&Products);
 pub(in super::super) struct Kernels {
     pub(in super::super) lanes: usize,
     pub(in super::super) pack: PackFn,
-    pub(in super::super) compress: CompressFn,
+    pub(super) compress: CompressFn,
     /// `[P - 1][F - 1]`: as many rows as fit in the registers with P vectors.
     pub(in super::super) products: &'static [&'static [ProductsFn]],
 }
@@ -89,15 +94,17 @@ impl Kernels {
 /// That of [`CompressFn`], but for the instruction set.
 unsafe fn compress(args: &Compress<'_>) {
     for element in 0..args.elements {
-        // SAFETY: channels are below twice the pairs, and so is their number, rounded up to pairs.
+        // SAFETY: channels are below twice the pairs, and slots are whole pairs, at most as many.
         unsafe {
             let source = args.source.add(element * args.pairs).cast::<u16>();
             let target = args.target.add(element * args.pairs).cast::<u16>();
-            for (i, channel) in args.channels.iter().enumerate() {
-                target.add(i).write(source.add(*channel as usize).read());
-            }
-            if args.channels.len() % 2 == 1 {
-                target.add(args.channels.len()).write(0);
+            for (i, slot) in args.slots.iter().enumerate() {
+                // In memory the second of a pair comes first.
+                let number = match *slot {
+                    NONE => 0,
+                    channel => source.add(channel as usize ^ 1).read(),
+                };
+                target.add(i ^ 1).write(number);
             }
         }
     }

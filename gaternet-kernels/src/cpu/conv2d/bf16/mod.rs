@@ -6,10 +6,15 @@
 //! the live ones of the sample: their pixels are paired when they are written in bordered or transformed
 //! form, and their weights by a compression of each live row, which costs little beside its products.
 
+mod channels;
 mod direct;
 mod kernels;
+#[cfg(test)]
+pub(super) mod tests;
+mod tiles;
 mod weights;
 
+pub(super) use channels::Pairing;
 pub(super) use direct::Direct;
 pub(super) use kernels::{Kernels, MAX_ROWS, Pack, Products};
-pub(super) use weights::{Channels, Weights};
+pub(super) use weights::Weights;

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::kernels::{Input, Output, Rows};
 use super::{CACHED, SLACK, Winograd};
-use crate::cpu::conv2d::bf16::{Channels, Kernels, MAX_ROWS, Pack, Products, Weights};
+use crate::cpu::conv2d::bf16::{Kernels, MAX_ROWS, Pack, Pairing, Products, Weights};
 use crate::cpu::conv2d::sample::Sample;
 use crate::cpu::conv2d::tile::{even_range, even_ranges};
 use crate::cpu::isa::Isa;
@@ -20,14 +20,15 @@ pub(in super::super) struct WinogradBf16 {
     kernels: &'static Kernels,
     /// The transforms and where the tiles are.
     f32: Winograd,
-    channels: usize,
+    pairing: Pairing,
 }
 
 impl WinogradBf16 {
     /// `tile` is m, 2 or 4; the kernel 3x3, the stride 1, the padding at most 2.
     pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims, tile: usize) -> WinogradBf16 {
         let f32 = Winograd::forward(isa, dims, tile);
-        WinogradBf16 { kernels: Kernels::of(isa), f32, channels: dims.in_channels() }
+        let pairing = Pairing::new(dims.in_channels(), dims.in_channels());
+        WinogradBf16 { kernels: Kernels::of(isa), f32, pairing }
     }
 
     /// `weight` (F, C, 3, 3), transformed.
@@ -48,7 +49,9 @@ impl WinogradBf16 {
         target: &mut [f32],
     ) {
         let target = &SharedSlice::new(target);
-        for blocks in even_ranges(self.f32.layout.blocks.len(), self.most_blocks(1)) {
+        for blocks in
+            even_ranges(self.f32.layout.blocks.len(), self.most_blocks(weights.pairs(), 1))
+        {
             self.group(sample, weights, blocks, 0..sample.rows.len(), target);
         }
     }
@@ -63,7 +66,7 @@ impl WinogradBf16 {
         let target = &SharedSlice::new(target);
         let (blocks, rows) = (self.f32.layout.blocks.len(), sample.rows.len());
         let threads = rayon::current_num_threads();
-        let groups = blocks.div_ceil(self.most_blocks(threads));
+        let groups = blocks.div_ceil(self.most_blocks(weights.pairs(), threads));
         // Few tiles: their rows are shared out, and each thread transforms all pixels.
         let most_rows = rows.div_ceil(threads.div_ceil(groups.max(1))).max(MAX_ROWS);
         let parts = rows.div_ceil(most_rows);
@@ -76,8 +79,7 @@ impl WinogradBf16 {
 
     /// Most vectors of tiles to work on together: what the registers and the cache take, in at least
     /// `least` groups if there are so many.
-    fn most_blocks(&self, least: usize) -> usize {
-        let pairs = self.channels.div_ceil(2);
+    fn most_blocks(&self, pairs: usize, least: usize) -> usize {
         let vector = self.f32.layout.elements() * pairs * self.kernels.lanes;
         let most = (CACHED / vector.max(1)).clamp(1, self.kernels.products.len());
         most.min(self.f32.layout.blocks.len() / least).max(1)
@@ -98,14 +100,14 @@ impl WinogradBf16 {
         let (vectors, elements) = (blocks.len() * lanes, layout.elements());
         let above = blocks[0].rows.start;
         let bordered_rows = above..blocks.last().map_or(above, |block| block.rows.end);
-        let pairs = sample.channels.len().div_ceil(2);
+        let pairs = self.pairing.most_pairs(sample.channels);
         // A vector more than there is keeps the elements of a tile out of each other's cache sets.
         let source_element = pairs * vectors + lanes;
         let sum_element = products.len() * vectors + lanes;
-        let steps = Channels::room(sample.channels, self.channels);
-        let room = if steps == 0 { 0 } else { weights.row_len() };
+        let paired = self.pairing.room(sample.channels);
+        let room = if paired == 0 { 0 } else { weights.row_len() };
         let sizes = [
-            steps,
+            paired,
             products.len() * room,
             bordered_rows.len() * layout.row_stride + SLACK,
             2 * elements * vectors,
@@ -114,9 +116,9 @@ impl WinogradBf16 {
         ];
         let transforms = self.f32.kernels.transforms[layout.tile / 4];
         with_scratch(sizes.iter().sum(), |mut scratch| {
-            let [steps, compressed, bordered, transformed, pixels, sums] =
+            let [paired, compressed, bordered, transformed, pixels, sums] =
                 sizes.map(|size| scratch.split_off_mut(..size).expect("the sum of the sizes"));
-            let channels = Channels::new(sample.channels, steps);
+            let channels = self.pairing.of(sample.channels, paired);
             bordered.fill(0.0);
             for (i, pair) in channels.pairs().enumerate() {
                 let halves = transformed.chunks_exact_mut(elements * vectors);
@@ -154,7 +156,7 @@ impl WinogradBf16 {
                 };
                 for (slot, row) in rows.iter().enumerate() {
                     let row = sample.weight_row(*row as usize);
-                    args.weights[slot] = if channels.are_all() {
+                    args.weights[slot] = if room == 0 {
                         weights.row(row).as_ptr()
                     } else {
                         let room = &mut compressed[slot * room..(slot + 1) * room];

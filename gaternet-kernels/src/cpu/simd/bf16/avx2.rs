@@ -35,11 +35,11 @@ pub(crate) fn splat(pair: f32) -> W {
     _mm256_set1_epi32(pair.to_bits() as i32)
 }
 
-/// Pairs of a number of `first` and one of `second`, rounded to the nearest bf16, ties to even.
+/// Pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to even.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) fn round(first: V, second: V) -> W {
-    _mm256_blend_epi16::<0b1010_1010>(_mm256_srli_epi32::<16>(rounded(first)), rounded(second))
+    _mm256_blend_epi16::<0b1010_1010>(_mm256_srli_epi32::<16>(rounded(second)), rounded(first))
 }
 
 /// The bf16 in the upper halves.
@@ -54,12 +54,12 @@ fn rounded(x: V) -> __m256i {
     _mm256_blendv_epi8(_mm256_add_epi32(bits, half), quiet, nan)
 }
 
-/// `(c + a₁·b₁) + a₂·b₂`, each sum rounded to f32.
+/// `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn fmadd(a: W, b: W, c: V) -> V {
-    let first = |pairs: W| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
-    let upper = _mm256_set1_epi32(0xffff_0000_u32 as i32);
-    let second = |pairs: W| _mm256_castsi256_ps(_mm256_and_si256(pairs, upper));
-    _mm256_fmadd_ps(second(a), second(b), _mm256_fmadd_ps(first(a), first(b), c))
+    let mask = _mm256_set1_epi32(0xffff_0000_u32 as i32);
+    let upper = |pairs: W| _mm256_castsi256_ps(_mm256_and_si256(pairs, mask));
+    let lower = |pairs: W| _mm256_castsi256_ps(_mm256_slli_epi32::<16>(pairs));
+    _mm256_fmadd_ps(lower(a), lower(b), _mm256_fmadd_ps(upper(a), upper(b), c))
 }

@@ -35,11 +35,11 @@ pub(crate) fn splat(pair: f32) -> W {
     _mm512_set1_epi32(pair.to_bits() as i32)
 }
 
-/// Pairs of a number of `first` and one of `second`, rounded to the nearest bf16, ties to even.
+/// Pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to even.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn round(first: V, second: V) -> W {
-    _mm512_or_si512(_mm512_srli_epi32::<16>(rounded(first)), upper(rounded(second)))
+    _mm512_or_si512(upper(rounded(first)), _mm512_srli_epi32::<16>(rounded(second)))
 }
 
 /// The bf16 in the upper halves.
@@ -60,11 +60,11 @@ fn upper(pairs: W) -> W {
     _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32))
 }
 
-/// `(c + a₁·b₁) + a₂·b₂`, each sum rounded to f32.
+/// `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn fmadd(a: W, b: W, c: V) -> V {
-    let first = |pairs: W| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
-    let second = |pairs: W| _mm512_castsi512_ps(upper(pairs));
-    _mm512_fmadd_ps(second(a), second(b), _mm512_fmadd_ps(first(a), first(b), c))
+    let upper = |pairs: W| _mm512_castsi512_ps(upper(pairs));
+    let lower = |pairs: W| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
+    _mm512_fmadd_ps(lower(a), lower(b), _mm512_fmadd_ps(upper(a), upper(b), c))
 }

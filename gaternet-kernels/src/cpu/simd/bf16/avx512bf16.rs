@@ -9,7 +9,7 @@ use std::mem::transmute;
 pub(crate) use super::avx512::{W, load, splat, store};
 use crate::cpu::simd::avx512::V;
 
-/// Pairs of a number of `first` and one of `second`, rounded to the nearest bf16, ties to even.
+/// Pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to even.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(crate) fn round(first: V, second: V) -> W {
@@ -24,13 +24,13 @@ pub(crate) fn round(first: V, second: V) -> W {
     };
     // SAFETY: both types are 512 bits, of which any are valid; the table has as many.
     let (numbers, order) = unsafe {
-        let numbers = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(second, first));
+        let numbers = transmute::<__m512bh, __m512i>(_mm512_cvtne2ps_pbh(first, second));
         (numbers, _mm512_loadu_si512(ORDER.as_ptr().cast()))
     };
     _mm512_permutexvar_epi16(order, numbers)
 }
 
-/// `c + a₁·b₁ + a₂·b₂`, rounded to f32 after each product.
+/// `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(crate) fn fmadd(a: W, b: W, c: V) -> V {

@@ -2,12 +2,11 @@
 //! set, beside the vectors of f32 with as many lanes.
 //!
 //! Every module has `W`, `load`, `splat`, `store`, `round` and `fmadd`. In memory a pair has the place of an
-//! f32, which is only moved, never computed with; its first number is in the lower half.
+//! f32, which is only moved, never computed with; its first number is in the upper half, which the bf16
+//! instructions of x86-64 add first. So sums run over channels in one order, however they are paired.
 //!
-//! [`avx512bf16`] computes with the processor's bf16 instructions, which read and give numbers below the
-//! normal ones (1.2e-38) as 0. The others split a pair into two f32, keep such numbers, and give
-//! the same bits as each other: a product of two bf16 is exact in f32, so that it does not matter whether the
-//! multiply-add is fused.
+//! All give the same bits, since a product of two bf16 is exact in f32, fused or not, but that [`avx512bf16`]
+//! reads and gives numbers below the normal ones (1.2e-38) as 0, as its instructions do; the others keep them.
 
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx2;
