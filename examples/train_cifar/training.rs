@@ -9,7 +9,7 @@ use gaternet::core::data::{Batch, Dataset, Loader};
 use gaternet::core::nn::Module;
 use gaternet::core::optim::{Optimizer, Sgd};
 use gaternet::core::{Ctx, Tensor};
-use gaternet::models::Model;
+use gaternet::models::{DType, Model};
 
 use crate::data::{BUILT_IN, Data};
 use crate::evaluation::{Evaluation, correct, evaluate};
@@ -93,7 +93,7 @@ impl Training {
         }
         let train_seconds = sums.elapsed().as_secs_f64();
         progress.evaluating();
-        let evaluation = evaluate(&self.model, &self.test, self.recipe.batch_size)?;
+        let evaluation = evaluate(&self.model, &self.test, self.recipe.batch_size, DType::F32)?;
         let metrics = Metrics {
             epoch,
             train_loss: sums.loss(),
