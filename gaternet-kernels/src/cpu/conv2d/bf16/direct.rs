@@ -6,7 +6,7 @@ use std::ptr::null;
 
 use rayon::prelude::*;
 
-use super::channels::Pairing;
+use super::channels::Channels;
 use super::kernels::{Kernels, Pack};
 use super::tiles::tiles;
 use super::weights::Weights;
@@ -21,9 +21,6 @@ use crate::dims::Conv2dDims;
 /// Pairs of pixels to work on at a time where the source needs no border: a part of the second-level cache.
 const CACHED: usize = 64 * 1024;
 
-/// Channels of a block: what their pixels of a tile take in the first-level cache, for all taps.
-const BLOCK: usize = 64;
-
 /// A convolution, computed as it is defined.
 pub(in super::super) struct Direct {
     kernels: &'static Kernels,
@@ -31,19 +28,19 @@ pub(in super::super) struct Direct {
     plan: Plan,
     /// Those of the plan, with the weights of a tap after each other.
     taps: Vec<Tap>,
-    pairing: Pairing,
+    /// 0, 1, ...: the pairs of channels.
+    every: Vec<u32>,
 }
 
 impl Direct {
     pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims) -> Direct {
         let (kernels, tiles) = (Kernels::of(isa), tiles(isa));
         let plan = Plan::forward(dims, tiles.lanes);
-        let channels = dims.in_channels();
+        let pairs = dims.in_channels().div_ceil(2);
         let of_plan = plan.phases.iter().flat_map(|phase| &phase.taps);
-        let weight = |tap: &Tap| tap.weight * channels.div_ceil(2);
-        let taps: Vec<_> = of_plan.map(|tap| Tap { weight: weight(tap), ..*tap }).collect();
-        let block = if taps.len() == 1 { channels } else { BLOCK };
-        Direct { kernels, tiles, plan, taps, pairing: Pairing::new(channels, block) }
+        let taps = of_plan.map(|tap| Tap { weight: tap.weight * pairs, ..*tap }).collect();
+        let every = (0..pairs as u32).collect();
+        Direct { kernels, tiles, plan, taps, every }
     }
 
     /// `weight` (F, C, KH, KW).
@@ -98,7 +95,7 @@ impl Direct {
         if !self.plan.in_place {
             return self.vectors().max(1);
         }
-        let vector = self.plan.channels.div_ceil(2) * self.tiles.lanes;
+        let vector = self.every.len() * self.tiles.lanes;
         let most = (CACHED / vector).max(MAX_ROWS);
         most.min(self.vectors().div_ceil(least).max(MAX_ROWS))
     }
@@ -124,15 +121,15 @@ impl Direct {
         };
         // A vector more than there is keeps the pixels of a tile out of each other's cache sets.
         let stride = len.next_multiple_of(lanes) + lanes;
-        let paired = self.pairing.room(channels);
-        let room = if paired == 0 { 0 } else { weights.row_len() };
+        let steps = Channels::room(channels, plan.channels);
+        let room = if steps == 0 { 0 } else { weights.row_len() };
         let planes = if plan.in_place { 0 } else { 2 * len };
-        let pixels = self.pairing.most_pairs(channels) * stride + plan.reach(lanes);
-        with_scratch(paired + rows.len() * room + planes + pixels, |scratch| {
-            let (paired, scratch) = scratch.split_at_mut(paired);
+        let pixels = channels.len().div_ceil(2) * stride + plan.reach(lanes);
+        with_scratch(steps + rows.len() * room + planes + pixels, |scratch| {
+            let (steps, scratch) = scratch.split_at_mut(steps);
             let (compressed, scratch) = scratch.split_at_mut(rows.len() * room);
             let (planes, pixels) = scratch.split_at_mut(planes);
-            let channels = self.pairing.of(channels, paired);
+            let channels = Channels::new(channels, steps);
             for (pair, target) in channels.pairs().zip(pixels.chunks_exact_mut(stride)) {
                 self.pack(sample, pair, start..start + len, planes, target);
             }
@@ -151,7 +148,7 @@ impl Direct {
                 for range in even_ranges(rows.len(), tile_rows) {
                     let mut tile = Tile {
                         source: pixels.as_ptr().wrapping_sub(start),
-                        channels: channels.ends,
+                        channels: &self.every[..channels.list.len().div_ceil(2)],
                         channel_stride: stride,
                         taps: &self.taps,
                         weights: [pixels.as_ptr(); MAX_ROWS],

@@ -1,6 +1,5 @@
 //! The loops over pairs of bf16, once per instruction set. A pair has the place of an f32.
 
-use super::channels::NONE;
 use crate::cpu::isa::{Isa, Level};
 
 /// Most rows of a register tile.
@@ -23,8 +22,7 @@ pub(super) struct Compress<'a> {
     pub(super) source: *const f32,
     pub(super) elements: usize,
     pub(super) pairs: usize,
-    /// A channel or [`NONE`] for each number, two a pair.
-    pub(super) slots: &'a [u32],
+    pub(super) channels: &'a [u32],
     /// How the same is done 32 numbers at a time.
     pub(super) steps: &'a [Step],
     /// As the source; of each element only the live pairs are used. A vector more is writable.
@@ -94,17 +92,16 @@ impl Kernels {
 /// That of [`CompressFn`], but for the instruction set.
 unsafe fn compress(args: &Compress<'_>) {
     for element in 0..args.elements {
-        // SAFETY: channels are below twice the pairs, and slots are whole pairs, at most as many.
+        // SAFETY: channels are below twice the pairs, and so is their number, rounded up to pairs.
         unsafe {
             let source = args.source.add(element * args.pairs).cast::<u16>();
             let target = args.target.add(element * args.pairs).cast::<u16>();
-            for (i, slot) in args.slots.iter().enumerate() {
-                // In memory the second of a pair comes first.
-                let number = match *slot {
-                    NONE => 0,
-                    channel => source.add(channel as usize ^ 1).read(),
-                };
-                target.add(i ^ 1).write(number);
+            // In memory the second of a pair comes before the first.
+            for (i, channel) in args.channels.iter().enumerate() {
+                target.add(i ^ 1).write(source.add(*channel as usize ^ 1).read());
+            }
+            if args.channels.len() % 2 == 1 {
+                target.add(args.channels.len() - 1).write(0);
             }
         }
     }

@@ -14,7 +14,7 @@ pub(super) mod tests;
 mod tiles;
 mod weights;
 
-pub(super) use channels::Pairing;
+pub(super) use channels::Channels;
 pub(super) use direct::Direct;
 pub(super) use kernels::{Kernels, MAX_ROWS, Pack, Products};
 pub(super) use weights::Weights;

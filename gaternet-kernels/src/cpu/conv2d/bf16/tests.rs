@@ -59,7 +59,7 @@ pub(in super::super) fn check(case: &Case, live: Live) {
     }
 }
 
-/// Channels and filters of which some tile, pair, vector or block is not full.
+/// Channels and filters of which some tile, pair or vector is not full.
 const COUNTS: [usize; 7] = [1, 3, 15, 16, 17, 64, 160];
 const SIDES: [usize; 10] = [1, 4, 7, 8, 14, 15, 28, 32, 33, 56];
 

@@ -4,8 +4,8 @@ use crate::cpu::conv2d::tile::{Tile, TileFn, Tiles, tile_kernels};
 use crate::cpu::isa::{Isa, Level};
 
 /// Tile kernels whose channels are pairs of channels: each f32 of the source and of the weights stands for two
-/// bf16. A tile's `channels` are where blocks of pairs end; a sum runs over the blocks, the taps, and the pairs
-/// of the block, which have one weight after the other.
+/// bf16. A tile's `channels` are 0, 1, ..., and the weights of a tap have one after the other. A sum runs over
+/// taps and channels, so that its order does not depend on which channels are pairs.
 pub(super) fn tiles(isa: Isa) -> &'static Tiles {
     match isa.bf16_level() {
         #[cfg(target_arch = "x86_64")]
@@ -18,35 +18,30 @@ pub(super) fn tiles(isa: Isa) -> &'static Tiles {
     }
 }
 
-/// Adds a tile's products to its sums, block by block.
+/// Adds a tile's products to its sums, tap by tap.
 macro_rules! add_products_of_pairs {
     ($isa:ident, $args:ident, $vectors:ident, $sums:ident) => {
         use crate::cpu::simd::bf16::$isa as bf16;
-        let mut first = 0;
-        for end in $args.channels {
-            let pairs = *end as usize - first;
-            for tap in $args.taps {
-                // SAFETY: every address below is one that the contract makes readable.
-                unsafe {
-                    let source = $args.source.add(first * $args.channel_stride + tap.source);
-                    let pixels: [*const f32; P] =
-                        std::array::from_fn(|p| source.add($vectors[p].source));
-                    let weights: [*const f32; F] =
-                        std::array::from_fn(|f| $args.weights[f].add(tap.weight + first));
-                    for pair in 0..pairs {
-                        let x: [_; P] = std::array::from_fn(|p| {
-                            bf16::load(pixels[p].add(pair * $args.channel_stride))
-                        });
-                        for f in 0..F {
-                            let w = bf16::splat(*weights[f].add(pair));
-                            for p in 0..P {
-                                $sums[f][p] = bf16::fmadd(x[p], w, $sums[f][p]);
-                            }
+        for tap in $args.taps {
+            // SAFETY: every address below is one that the contract makes readable.
+            unsafe {
+                let source = $args.source.add(tap.source);
+                let pixels: [*const f32; P] =
+                    std::array::from_fn(|p| source.add($vectors[p].source));
+                let weights: [*const f32; F] =
+                    std::array::from_fn(|f| $args.weights[f].add(tap.weight));
+                for pair in 0..$args.channels.len() {
+                    let x: [_; P] = std::array::from_fn(|p| {
+                        bf16::load(pixels[p].add(pair * $args.channel_stride))
+                    });
+                    for f in 0..F {
+                        let w = bf16::splat(*weights[f].add(pair));
+                        for p in 0..P {
+                            $sums[f][p] = bf16::fmadd(x[p], w, $sums[f][p]);
                         }
                     }
                 }
             }
-            first = *end as usize;
         }
     };
 }

@@ -74,7 +74,7 @@ impl Weights {
             source: self.row(row).as_ptr(),
             elements: self.elements,
             pairs: self.pairs(),
-            slots: channels.slots,
+            channels: channels.list,
             steps: channels.steps,
             target: room.as_mut_ptr(),
         };

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::kernels::{Input, Output, Rows};
 use super::{CACHED, SLACK, Winograd};
-use crate::cpu::conv2d::bf16::{Kernels, MAX_ROWS, Pack, Pairing, Products, Weights};
+use crate::cpu::conv2d::bf16::{Channels, Kernels, MAX_ROWS, Pack, Products, Weights};
 use crate::cpu::conv2d::sample::Sample;
 use crate::cpu::conv2d::tile::{even_range, even_ranges};
 use crate::cpu::isa::Isa;
@@ -20,15 +20,14 @@ pub(in super::super) struct WinogradBf16 {
     kernels: &'static Kernels,
     /// The transforms and where the tiles are.
     f32: Winograd,
-    pairing: Pairing,
+    channels: usize,
 }
 
 impl WinogradBf16 {
     /// `tile` is m, 2 or 4; the kernel 3x3, the stride 1, the padding at most 2.
     pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims, tile: usize) -> WinogradBf16 {
         let f32 = Winograd::forward(isa, dims, tile);
-        let pairing = Pairing::new(dims.in_channels(), dims.in_channels());
-        WinogradBf16 { kernels: Kernels::of(isa), f32, pairing }
+        WinogradBf16 { kernels: Kernels::of(isa), f32, channels: dims.in_channels() }
     }
 
     /// `weight` (F, C, 3, 3), transformed.
@@ -49,9 +48,7 @@ impl WinogradBf16 {
         target: &mut [f32],
     ) {
         let target = &SharedSlice::new(target);
-        for blocks in
-            even_ranges(self.f32.layout.blocks.len(), self.most_blocks(weights.pairs(), 1))
-        {
+        for blocks in even_ranges(self.f32.layout.blocks.len(), self.most_blocks(1)) {
             self.group(sample, weights, blocks, 0..sample.rows.len(), target);
         }
     }
@@ -66,7 +63,7 @@ impl WinogradBf16 {
         let target = &SharedSlice::new(target);
         let (blocks, rows) = (self.f32.layout.blocks.len(), sample.rows.len());
         let threads = rayon::current_num_threads();
-        let groups = blocks.div_ceil(self.most_blocks(weights.pairs(), threads));
+        let groups = blocks.div_ceil(self.most_blocks(threads));
         // Few tiles: their rows are shared out, and each thread transforms all pixels.
         let most_rows = rows.div_ceil(threads.div_ceil(groups.max(1))).max(MAX_ROWS);
         let parts = rows.div_ceil(most_rows);
@@ -79,7 +76,8 @@ impl WinogradBf16 {
 
     /// Most vectors of tiles to work on together: what the registers and the cache take, in at least
     /// `least` groups if there are so many.
-    fn most_blocks(&self, pairs: usize, least: usize) -> usize {
+    fn most_blocks(&self, least: usize) -> usize {
+        let pairs = self.channels.div_ceil(2);
         let vector = self.f32.layout.elements() * pairs * self.kernels.lanes;
         let most = (CACHED / vector.max(1)).clamp(1, self.kernels.products.len());
         most.min(self.f32.layout.blocks.len() / least).max(1)
@@ -100,14 +98,14 @@ impl WinogradBf16 {
         let (vectors, elements) = (blocks.len() * lanes, layout.elements());
         let above = blocks[0].rows.start;
         let bordered_rows = above..blocks.last().map_or(above, |block| block.rows.end);
-        let pairs = self.pairing.most_pairs(sample.channels);
+        let pairs = sample.channels.len().div_ceil(2);
         // A vector more than there is keeps the elements of a tile out of each other's cache sets.
         let source_element = pairs * vectors + lanes;
         let sum_element = products.len() * vectors + lanes;
-        let paired = self.pairing.room(sample.channels);
-        let room = if paired == 0 { 0 } else { weights.row_len() };
+        let steps = Channels::room(sample.channels, self.channels);
+        let room = if steps == 0 { 0 } else { weights.row_len() };
         let sizes = [
-            paired,
+            steps,
             products.len() * room,
             bordered_rows.len() * layout.row_stride + SLACK,
             2 * elements * vectors,
@@ -116,9 +114,9 @@ impl WinogradBf16 {
         ];
         let transforms = self.f32.kernels.transforms[layout.tile / 4];
         with_scratch(sizes.iter().sum(), |mut scratch| {
-            let [paired, compressed, bordered, transformed, pixels, sums] =
+            let [steps, compressed, bordered, transformed, pixels, sums] =
                 sizes.map(|size| scratch.split_off_mut(..size).expect("the sum of the sizes"));
-            let channels = self.pairing.of(sample.channels, paired);
+            let channels = Channels::new(sample.channels, steps);
             bordered.fill(0.0);
             for (i, pair) in channels.pairs().enumerate() {
                 let halves = transformed.chunks_exact_mut(elements * vectors);
