@@ -8,6 +8,7 @@ use gaternet_kernels::cpu::{batch_norm, elementwise, gate, linear, max_pool, poo
 use gaternet_kernels::dims::PoolDims;
 use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
 
+use super::PlanOptions;
 use super::conv;
 use super::kept::Kept;
 use super::program::Samples;
@@ -57,10 +58,9 @@ pub(super) struct Operands<'a, I> {
 
 impl Op {
     /// `shapes` are those (C, H, W) of the network's values. Without `kept` no filter has a gate.
-    /// `batch` is the usual number of samples.
     pub(super) fn new(
         isa: Isa,
-        batch: usize,
+        options: PlanOptions,
         step: &Step,
         shapes: &[[usize; 3]],
         kept: Option<&Kept<'_>>,
@@ -73,7 +73,7 @@ impl Op {
                 let slots = kept.map(|kept| kept.conv(layer.number)).unwrap_or_default();
                 let of = |slot: Option<usize>| Some(&kept?.slots()[slot?]);
                 let (filters, channels) = (of(slots.filters), of(slots.channels));
-                let conv = conv::compile(isa, batch, layer, shape, filters, channels)?;
+                let conv = conv::compile(isa, options, layer, shape, filters, channels)?;
                 return Ok(Op::Conv(conv.into(), slots));
             }
             Layer::BatchNorm(_, bn) => {

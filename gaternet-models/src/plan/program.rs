@@ -131,7 +131,7 @@ impl Program {
         let mut steps = Vec::with_capacity(read.len());
         for (at, step) in network.steps().iter().enumerate() {
             steps.push(Compiled {
-                op: Op::new(isa, options.batch, step, &shapes, kept)?,
+                op: Op::new(isa, options, step, &shapes, kept)?,
                 inputs: step.inputs.iter().map(|value| place(value.0)).collect(),
                 residual: step.residual.map(|value| place(value.0)),
                 relu: step.relu,
