@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
-use gaternet::models::{Cost, InferencePlan, Model, PlanOptions};
+use gaternet::models::{Cost, DType, InferencePlan, Model, PlanOptions};
 
 /// Test images, and what is done to them before a model sees them.
 pub(crate) struct TestSet {
@@ -24,9 +24,15 @@ pub(crate) struct Evaluation {
     pub(crate) cost: Cost,
 }
 
-/// Runs an inference plan of `model` on every image of `test`: closed filters are not computed.
+/// Runs an inference plan of `model`, with convolutions in `dtype`, on every image of `test`: closed filters are
+/// not computed.
 /// The batch size changes the speed, never the numbers beyond rounding.
-pub(crate) fn evaluate(model: &Model, test: &TestSet, batch_size: usize) -> Result<Evaluation> {
+pub(crate) fn evaluate(
+    model: &Model,
+    test: &TestSet,
+    batch_size: usize,
+    dtype: DType,
+) -> Result<Evaluation> {
     let (classes, expected) = (test.images.classes().len(), model.classes());
     ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
     let batch_size = batch_size.min(test.images.len());
@@ -34,7 +40,7 @@ pub(crate) fn evaluate(model: &Model, test: &TestSet, batch_size: usize) -> Resu
     let size = [augment.side(); 2];
     let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment };
     let loader = Loader::new(test.images.clone(), config)?;
-    let options = PlanOptions { size, batch: batch_size, ..PlanOptions::default() };
+    let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
     let mut plan = InferencePlan::new(model, options)?;
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);

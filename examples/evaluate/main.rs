@@ -2,6 +2,8 @@
 
 #[path = "../common/data.rs"]
 mod data;
+#[path = "../common/dtype.rs"]
+mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
 mod pipeline;
@@ -22,10 +24,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::models::Model;
+use gaternet::models::{DType, Model};
 use serde_json::json;
 
 use crate::data::{BUILT_IN, Data};
+use crate::dtype::DTypeName;
 use crate::evaluation::{Evaluation, TestSet, evaluate};
 use crate::report::exit_code;
 use crate::sets::Sets;
@@ -64,6 +67,10 @@ struct Args {
     #[arg(long, value_name = "IMAGES", default_value_t = 128)]
     batch_size: usize,
 
+    /// What the convolutions multiply
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DTypeName,
+
     /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -85,10 +92,12 @@ fn run() -> Result<()> {
     };
     let count = images.len();
     let start = Instant::now();
-    let evaluation = evaluate(&model, &TestSet { images, augment }, args.batch_size)?;
+    let dtype = DType::from(args.dtype);
+    let test = TestSet { images, augment };
+    let evaluation = evaluate(&model, &test, args.batch_size, dtype)?;
     let speed = count as f64 / start.elapsed().as_secs_f64();
     let print = if args.json { print_json } else { print_human };
-    print(name, count, &evaluation, speed);
+    print(name, count, dtype, &evaluation, speed);
     Ok(())
 }
 
@@ -110,11 +119,12 @@ fn built_in(checkpoint: &Path) -> Result<Data> {
     Data::built_in(seed, 0, images).with_context(|| format!("metadata of {path}"))
 }
 
-fn print_json(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
+fn print_json(data: &str, images: usize, dtype: DType, evaluation: &Evaluation, speed: f64) {
     let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
     let object = json!({
         "data": data,
         "images": images,
+        "dtype": dtype.to_string(),
         "accuracy": accuracy,
         "loss": loss,
         "gate_density": gate_density,
@@ -127,11 +137,12 @@ fn print_json(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
     println!("{object}");
 }
 
-fn print_human(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
+fn print_human(data: &str, images: usize, dtype: DType, evaluation: &Evaluation, speed: f64) {
     let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
     let gated = cost.executed + cost.gater;
     print_table(&[
         ("data", format!("{data}, {images} test images")),
+        ("dtype", dtype.to_string()),
         ("accuracy", percent(*accuracy)),
         ("loss", format!("{loss:.4}")),
         ("gates open", percent(*gate_density)),
