@@ -64,6 +64,10 @@ fn checkpoints_of_other_code_load_and_compute_the_same() {
         "torchvision50",
     ] {
         let path = out.join(format!("{name}.safetensors"));
+        let metadata = Checkpoint::load(&path).expect("a converted file").metadata;
+        assert!(metadata.contains_key("mean") && metadata.contains_key("std"), "{name}");
+        let large = name.starts_with("torchvision");
+        assert_eq!(metadata.get("image_size").is_some_and(|size| size == "224"), large, "{name}");
         let model = Model::load(&path).expect("a converted file");
         let error = error(out, name, &model);
         assert!(error <= 1e-4, "{name}: a logit is off by {error}");
