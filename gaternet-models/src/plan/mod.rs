@@ -29,8 +29,8 @@ const OP: &str = "inference plan";
 ///
 /// In a batch with an image for every thread, each thread runs some images through the whole network; in a
 /// smaller one all threads share each convolution. Nothing is allocated once every thread has done its share.
-/// A network of more than 2^20 weights runs layer by layer over the batch, and needs memory for the
-/// activations of all its images.
+/// A network of more than 2^20 weights, 2^21 in bf16, runs layer by layer over the batch, and needs memory for
+/// the activations of all its images.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
 /// [`Model::forward`]'s by rounding, and so may a gate whose pre-activation is about 0; they depend neither on

@@ -20,6 +20,15 @@ pub enum DType {
 impl DType {
     /// All of them.
     pub const ALL: [DType; 2] = [DType::F32, DType::Bf16];
+
+    /// Bytes of a number.
+    #[must_use]
+    pub fn itemsize(self) -> usize {
+        match self {
+            DType::F32 => 4,
+            DType::Bf16 => 2,
+        }
+    }
 }
 
 /// `f32` or `bf16`.
