@@ -110,8 +110,7 @@ fn a_plain_network_and_another_image_size() {
 #[test]
 fn skipping_and_masking_have_the_same_bits() {
     let images = images();
-    for (case, dtype) in cases().into_iter().flat_map(|case| DType::ALL.map(|dtype| (case, dtype)))
-    {
+    for (case, dtype) in cases().flat_map(|case| DType::ALL.map(|dtype| (case, dtype))) {
         let model = model(case);
         let [mut skips, mut masks] = [true, false].map(|skip| plan_of(&model, skip, dtype));
         for density in 0..4 {

@@ -33,8 +33,8 @@ const OP: &str = "inference plan";
 /// the activations of all its images.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
-/// [`Model::forward`]'s by rounding, and so may a gate whose pre-activation is about 0; they depend neither on
-/// the number of threads nor on the other samples of a batch.
+/// [`Model::forward`]'s by rounding, to f32 or the type of the products, and so may a gate whose
+/// pre-activation is about 0; they depend neither on the number of threads nor on the other samples of a batch.
 pub struct InferencePlan {
     backbone: Program,
     gating: Option<Gating>,
@@ -51,8 +51,8 @@ pub struct PlanOptions {
     /// Images of a usual run, 64 by default. Any number can be run; with many weights, other algorithms are
     /// the fastest for one image than for several that share them.
     pub batch: usize,
-    /// What all convolutions multiply, those of the gater included; f32 by default. Activations, sums, pooling
-    /// and linear layers are f32 with each.
+    /// What all convolutions multiply, those of the gater included; f32 by default. Activations, sums and all
+    /// other layers are f32 with each.
     pub dtype: DType,
 }
 
