@@ -33,6 +33,7 @@ mod gated_net;
 mod gater;
 mod model;
 mod network;
+mod parts;
 mod plain_net;
 mod plan;
 
@@ -45,5 +46,6 @@ pub use gater::Gater;
 pub use gaternet_kernels::cpu::conv2d::DType;
 pub use model::Model;
 pub use network::{ConvBuilder, Network, NetworkBuilder, Value};
+pub use parts::{Part, WarmUp};
 pub use plain_net::PlainNet;
 pub use plan::{Calibration, InferencePlan, PlanOptions};

@@ -52,6 +52,8 @@ pub(super) struct Operands<'a, I> {
     pub(super) inputs: I,
     pub(super) residual: Option<&'a [f32]>,
     pub(super) relu: bool,
+    /// Leave planes of closed filters as they are.
+    pub(super) leave_dead: bool,
     /// Compute closed filters and discard them.
     pub(super) masks: bool,
 }
@@ -118,14 +120,14 @@ impl Op {
         operands: &Operands<'a, impl Fn(usize) -> &'a [f32] + Sync>,
         output: &mut [f32],
     ) -> Result<()> {
-        let Operands { samples, live, inputs, residual, relu, masks } = operands;
+        let Operands { samples, live, inputs, residual, relu, leave_dead, masks } = operands;
         let (input, residual, count) = (inputs(0), *residual, samples.count());
         match self {
             Op::Conv(conv, slots) => {
                 let list = |slot: Option<usize>| slot.map(|slot| &live[slot]);
                 let (filters, channels) = (list(slots.filters), list(slots.channels));
                 let all = Live::default();
-                let epilogue = Epilogue { residual, relu: *relu };
+                let epilogue = Epilogue { residual, relu: *relu, leave_dead: *leave_dead };
                 match filters {
                     _ if !masks => {
                         let live = Live { filters, channels };

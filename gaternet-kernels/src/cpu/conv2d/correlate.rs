@@ -86,6 +86,7 @@ pub(super) struct Batch<'a> {
     /// (N, rows, out plane).
     pub(super) residual: Option<&'a [f32]>,
     pub(super) relu: bool,
+    pub(super) leave_dead: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -110,6 +111,7 @@ impl<'a> Batch<'a> {
             bias: None,
             residual: None,
             relu: false,
+            leave_dead: false,
         }
     }
 
@@ -149,6 +151,7 @@ impl<'a> Batch<'a> {
                 bias: self.bias,
                 residual: self.residual.map(|all| &all[of(self.rows * self.out_plane)]),
                 relu: self.relu,
+                leave_dead: self.leave_dead,
             },
         }
     }
@@ -181,9 +184,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Writes the output planes of the rows that are not live.
+/// Writes the output planes of the rows that are not live, unless they are left.
 fn fill_dead(sample: &Sample<'_>, target: &mut [f32]) {
-    if sample.rows.len() * sample.out_plane == target.len() {
+    if sample.epilogue.leave_dead || sample.rows.len() * sample.out_plane == target.len() {
         return;
     }
     let mut live = sample.rows.iter().peekable();

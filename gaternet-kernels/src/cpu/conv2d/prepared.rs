@@ -18,6 +18,9 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
+    /// Leave the planes of filters that are not live as they are, instead of writing what an epilogue makes
+    /// of 0: for outputs that are read by their live channels only.
+    pub leave_dead: bool,
 }
 
 /// A convolution of one image size, ready to run on any number of samples.
@@ -230,6 +233,7 @@ impl PreparedConv2d {
             bias: self.bias.as_deref(),
             residual: epilogue.residual,
             relu: epilogue.relu,
+            leave_dead: epilogue.leave_dead,
             ..Batch::forward(dims, live, &self.every, input)
         }
     }
@@ -280,7 +284,7 @@ mod tests {
         };
         let (weight, bias) = (noise(dims.weight_len(), 7), noise(6, 5));
         let (input, residual) = (noise(dims.input_len(), 11), noise(dims.output_len(), 3));
-        let epilogue = Epilogue { residual: Some(&residual), relu: true };
+        let epilogue = Epilogue { residual: Some(&residual), relu: true, leave_dead: false };
         for filters in [vec![], vec![1, 4], vec![0, 1, 2, 3, 4, 5]] {
             let (mut zeroed, mut zeroed_bias) = (weight.clone(), bias.clone());
             for dropped in (0..6).filter(|filter| !filters.contains(&(*filter as u32))) {
@@ -298,7 +302,7 @@ mod tests {
                     let mut output = vec![f32::NAN; dims.output_len()];
                     conv.forward(2, Live::default(), &input, epilogue, &mut output).expect("fits");
                     let (x, y) = (&input[input.len() / 2..], &mut output.clone()[..378]);
-                    let second = Epilogue { residual: Some(&residual[378..]), relu: true };
+                    let second = Epilogue { residual: Some(&residual[378..]), ..epilogue };
                     conv.forward_here(1..2, Live::default(), x, second, y).expect("fits");
                     assert_eq!(y, &output[378..], "{what}: a sample alone");
                     output

@@ -186,7 +186,8 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
                     true => Live { filters: Some(&filters), channels: Some(&channels) },
                     false => Live::default(),
                 };
-                let epilogue = Epilogue { residual: add.then_some(&residual[..]), relu };
+                let epilogue =
+                    Epilogue { residual: add.then_some(&residual[..]), relu, leave_dead: false };
                 let want = prepared_reference(&case, live, &bias, epilogue);
                 for isa in Isa::available() {
                     for method in methods(dims) {
@@ -258,7 +259,7 @@ fn a_prepared_convolution_refuses_what_does_not_fit() {
         let error = error.expect_err("no such list").to_string();
         assert!(error.contains("live.channels"), "{error}");
     }
-    let short = Epilogue { residual: Some(&case.input), relu: false };
+    let short = Epilogue { residual: Some(&case.input), ..Epilogue::default() };
     assert!(conv.forward(1, Live::default(), &case.input, short, &mut y).is_err());
     assert!(conv.forward(2, Live::default(), &case.input, Epilogue::default(), &mut y).is_err());
     assert!(y.iter().all(|y| *y == 7.0), "output was written by a refused call");
