@@ -23,7 +23,8 @@ pub(super) struct Compress<'a> {
     pub(super) elements: usize,
     pub(super) pairs: usize,
     pub(super) channels: &'a [u32],
-    /// How the same is done 32 numbers at a time.
+    /// How the same is done 32 numbers at a time, on x86-64 only.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     pub(super) steps: &'a [Step],
     /// As the source; of each element only the live pairs are used. A vector more is writable.
     pub(super) target: *mut f32,
@@ -106,7 +107,9 @@ impl Kernels {
             Level::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::KERNELS,
-            _ => &scalar::KERNELS,
+            #[cfg(any(target_arch = "aarch64", test))]
+            Level::Neon => &scalar::KERNELS,
+            Level::Scalar => &scalar::KERNELS,
         }
     }
 }
