@@ -5,7 +5,7 @@ use gaternet_core::{Tensor, ops};
 use gaternet_kernels::dims::PlaneDims;
 use gaternet_kernels::reference::gate as reference;
 
-use crate::check::{Check, DENSITIES, random};
+use crate::check::{Check, DENSITIES, random, widen};
 
 #[test]
 fn gate() {
@@ -62,6 +62,26 @@ fn soft_sem_hash() {
             at[0].iter().zip(&noise).map(soft).map(|g| g.clamp(0.0, 1.0)).collect()
         },
     );
+}
+
+#[test]
+fn soft_gumbel_sigmoid() {
+    let noise = random(&[3, 5], 2);
+    for tau in [0.5, 2.0f32] {
+        Check {
+            op: "gumbel_sigmoid",
+            case: format!("soft, tau {tau}"),
+            inputs: vec![("preactivation", random(&[3, 5], 1))],
+            tolerance: 1e-5,
+        }
+        .run(
+            |inputs| gate::gumbel_sigmoid(&inputs[0], &noise, tau, false),
+            |at| {
+                let soft = |(p, e): (&f64, f64)| 1.0 / (1.0 + (-(p + e) / f64::from(tau)).exp());
+                at[0].iter().zip(widen(noise.data())).map(soft).collect()
+            },
+        );
+    }
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! The straight-through estimator.
+
+use crate::autograd::Backward;
+use crate::error::Result;
+use crate::gate::sem_hash::hard_gate;
+use crate::storage;
+use crate::tensor::Tensor;
+
+/// The evaluation gate [`hard_gate`] of each pre-activation g, with the gradient of the identity where
+/// `|g| <= 1` and 0 elsewhere: the straight-through estimator of Bengio et al. 2013 (arXiv 1308.3432),
+/// clipped as in Hubara et al. 2016 (arXiv 1602.02830), so that no pre-activation runs away.
+///
+/// # Errors
+/// Never for a tensor that exists.
+pub fn straight_through(preact: &Tensor) -> Result<Tensor> {
+    let mut gates = storage::take(preact.len());
+    gates.iter_mut().zip(preact.data()).for_each(|(gate, &g)| *gate = hard_gate(g));
+    let save = |_: &Tensor| StraightThrough { preact: preact.detach() };
+    Tensor::from_op(gates, preact.shape(), &[preact], save)
+}
+
+#[derive(Debug)]
+struct StraightThrough {
+    preact: Tensor,
+}
+
+impl Backward for StraightThrough {
+    fn name(&self) -> &'static str {
+        "straight_through"
+    }
+
+    fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let mut grad_p = storage::take(grad.len());
+        for ((out, &g), &grad) in grad_p.iter_mut().zip(self.preact.data()).zip(grad.data()) {
+            *out = if g.abs() > 1.0 { 0.0 } else { grad };
+        }
+        Ok(vec![Some(Tensor::new(grad_p, grad.shape())?)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops;
+
+    #[test]
+    fn the_gradient_is_that_of_the_identity_between_minus_one_and_one() {
+        let preact = [-2.0, -1.0, -0.5, 0.0, 1.0, 1.5];
+        let preact = Tensor::new(preact.to_vec(), [1, 6]).expect("6 values").leaf();
+        let gates = straight_through(&preact).expect("any shape");
+        assert_eq!(gates.data(), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        let grads = ops::sum(&ops::scale(&gates, 3.0).expect("any"));
+        let grads = grads.and_then(|loss| loss.backward()).expect("in a graph");
+        assert_eq!(grads.of(&preact).expect("a leaf").data(), [0.0, 3.0, 3.0, 3.0, 3.0, 0.0]);
+    }
+}
