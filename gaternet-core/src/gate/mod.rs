@@ -1,4 +1,4 @@
-//! From pre-activations to gates.
+//! From pre-activations to gates, and the losses of gates.
 
 mod estimator;
 mod gates;
@@ -9,5 +9,8 @@ pub use estimator::{
     Estimator, GateDraw, TauSchedule, gumbel_sigmoid, logistic_noise, straight_through, top_k,
 };
 pub use gates::{GateSlice, Gates};
-pub use loss::l1_loss;
+pub use loss::{
+    ConvMacs, GateLoss, GateLossInput, MacCosts, batch_shaping, block_bounds, l1_loss, target_macs,
+    target_rate,
+};
 pub use sem_hash::{SemHashDraw, hard, hard_gate, sem_hash, soft};
