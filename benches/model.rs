@@ -12,19 +12,21 @@ mod network;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use gaternet::models::GatedResNetConfig;
+use gaternet::models::GatedConfig;
 
 use crate::names::{ModelName, PlacementName};
 use crate::network::{Gating, Network};
 
+const MODELS: [ModelName; 4] =
+    [ModelName::Resnet20, ModelName::Resnet56, ModelName::Resnet110, ModelName::Wrn28_10];
 const DENSITY: f64 = 0.5;
 
 fn main() {
     common::run(|criterion| {
-        for model in [ModelName::Resnet20, ModelName::Resnet56, ModelName::Resnet110] {
-            let config = GatedResNetConfig {
+        for model in MODELS {
+            let config = GatedConfig {
                 placement: PlacementName::All.into(),
-                ..GatedResNetConfig::new(model.config(10))
+                ..GatedConfig::new(model.config(10))
             };
             let network = Network::new(config).expect("a valid configuration");
             for batch in [1, 64] {

@@ -10,7 +10,7 @@ use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use gaternet::core::nn::Module;
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet::core::{Ctx, Result, Tensor, ops, storage};
-use gaternet::models::{GatedResNet, GatedResNetConfig, Model, ResNet};
+use gaternet::models::{GatedConfig, GatedResNet, Model, PlainNet};
 
 const BATCH: usize = 128;
 
@@ -69,8 +69,8 @@ impl Training {
 
 fn main() {
     common::run(|criterion| {
-        let config = GatedResNetConfig::cifar(20, 10);
-        let plain = ResNet::new(config.backbone, 0).expect("a valid configuration");
+        let config = GatedConfig::cifar(20, 10);
+        let plain = PlainNet::new(config.backbone, 0).expect("a valid configuration");
         let gated = GatedResNet::new(config, 0).expect("a valid configuration");
         train_step(criterion, "plain", Model::Plain(plain.into()));
         train_step(criterion, "gated", Model::Gated(gated.into()));

@@ -9,7 +9,7 @@ use gaternet::core::gate::{SemHashDraw, soft};
 use gaternet::core::nn::{Module, State};
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet::core::{Ctx, Gradients, Parameter, Tensor, ops};
-use gaternet::models::{GatedOutput, GatedResNet, GatedResNetConfig, Loss};
+use gaternet::models::{GatedConfig, GatedOutput, GatedResNet, GaterConfig, Loss};
 
 use crate::group::{Group, Measure};
 use crate::kinks::{self, Nudge};
@@ -48,13 +48,13 @@ impl Reference {
     /// Reads the file and builds its model, with the state before the step.
     pub(crate) fn load(path: &Path) -> Result<Reference> {
         let file = Checkpoint::load(path)?;
-        let paper =
-            GatedResNetConfig::cifar(metadata(&file, "depth")?, metadata(&file, "classes")?);
-        let config = GatedResNetConfig {
-            gater_depth: metadata(&file, "gater_depth")?,
+        let paper = GatedConfig::cifar(metadata(&file, "depth")?, metadata(&file, "classes")?);
+        let gater = GaterConfig {
+            depth: metadata(&file, "gater_depth")?,
             bottleneck: metadata(&file, "bottleneck")?,
-            ..paper
+            ..paper.gater
         };
+        let config = GatedConfig { gater, ..paper };
         let model = GatedResNet::new(config, 0)?;
         let mut before = file.clone();
         before
@@ -70,12 +70,12 @@ impl Reference {
     pub(crate) fn describe(&self) -> String {
         let config = self.model.config();
         format!(
-            "gated ResNet-{}, {} classes, {} gates; gater ResNet-{}, bottleneck {}; lambda {}",
-            config.backbone.depth,
+            "gated {}, {} classes, {} gates; gater ResNet-{}, bottleneck {}; lambda {}",
+            config.backbone,
             config.backbone.classes,
             self.model.plan().gates(),
-            config.gater_depth,
-            config.bottleneck,
+            config.gater.depth,
+            config.gater.bottleneck,
             self.lambda,
         )
     }
@@ -106,7 +106,7 @@ impl Reference {
         let discrete = self.integers("input.discrete")?.iter().map(|flag| *flag != 0).collect();
         let draw = SemHashDraw { noise: self.tensor("input.noise")?.clone(), discrete };
         let images = self.tensor("input.images")?;
-        let output = self.model.forward_with_draw(images, &draw, &Ctx::train(0))?;
+        let output = self.model.forward_with_draw(images, &draw, &mut Ctx::train(0))?;
         let loss = output.loss(&labels, self.lambda)?;
         let gradients = loss.total.backward_retaining(&[output.gates.values()])?;
         Ok(Pass { draw, output, loss, gradients })

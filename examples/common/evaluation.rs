@@ -44,7 +44,7 @@ pub(crate) fn evaluate(
         let images = batch.labels.len() as f64;
         loss += images * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
         open += images * gates.as_ref().map_or(1.0, |gates| gates.density());
-        let Cost { backbone, executed, gater } = model.cost(size, gates.as_ref());
+        let Cost { backbone, executed, gater } = model.cost(size, gates.as_ref())?;
         for (sum, macs) in macs.iter_mut().zip([backbone, executed, gater]) {
             *sum += images * macs;
         }

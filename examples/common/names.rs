@@ -4,7 +4,7 @@ use std::fmt;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use gaternet::models::{GatePlacement, ResNetConfig};
+use gaternet::models::{BackboneConfig, BottleneckChannels, Family, GatePlacement};
 
 /// A backbone for 32x32 images.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -14,25 +14,58 @@ pub(crate) enum ModelName {
     Resnet44,
     Resnet56,
     Resnet110,
+    /// Bottleneck units with the GaterNet paper's channels
+    Resnet164,
+    #[value(name = "preact-resnet110")]
+    PreactResnet110,
+    #[value(name = "preact-resnet164")]
+    PreactResnet164,
     #[value(name = "wrn16-4")]
     Wrn16_4,
     #[value(name = "wrn28-10")]
     Wrn28_10,
     #[value(name = "wrn40-4")]
     Wrn40_4,
+    /// Shake-Shake-26 2x32d
+    #[value(name = "shake-shake26-32")]
+    ShakeShake26_32,
+    /// Shake-Shake-26 2x96d
+    #[value(name = "shake-shake26-96")]
+    ShakeShake26_96,
+    /// DenseNet-BC-100-12
+    #[value(name = "densenet100-12")]
+    Densenet100_12,
 }
 
 impl ModelName {
-    pub(crate) fn config(self, classes: usize) -> ResNetConfig {
+    pub(crate) fn config(self, classes: usize) -> BackboneConfig {
         match self {
-            ModelName::Resnet20 => ResNetConfig::cifar(20, classes),
-            ModelName::Resnet32 => ResNetConfig::cifar(32, classes),
-            ModelName::Resnet44 => ResNetConfig::cifar(44, classes),
-            ModelName::Resnet56 => ResNetConfig::cifar(56, classes),
-            ModelName::Resnet110 => ResNetConfig::cifar(110, classes),
-            ModelName::Wrn16_4 => ResNetConfig::wide(16, 4, classes),
-            ModelName::Wrn28_10 => ResNetConfig::wide(28, 10, classes),
-            ModelName::Wrn40_4 => ResNetConfig::wide(40, 4, classes),
+            ModelName::Resnet20 => BackboneConfig::resnet(20, classes),
+            ModelName::Resnet32 => BackboneConfig::resnet(32, classes),
+            ModelName::Resnet44 => BackboneConfig::resnet(44, classes),
+            ModelName::Resnet56 => BackboneConfig::resnet(56, classes),
+            ModelName::Resnet110 => BackboneConfig::resnet(110, classes),
+            ModelName::Resnet164 => BackboneConfig::bottleneck(164, classes),
+            ModelName::PreactResnet110 => {
+                BackboneConfig::new(Family::Resnet { depth: 110, pre_activation: true }, classes)
+            }
+            ModelName::PreactResnet164 => {
+                let channels = BottleneckChannels::Textbook;
+                let family = Family::Bottleneck { depth: 164, pre_activation: true, channels };
+                BackboneConfig::new(family, classes)
+            }
+            ModelName::ShakeShake26_32 => {
+                BackboneConfig::new(Family::ShakeShake { depth: 26, base: 32 }, classes)
+            }
+            ModelName::ShakeShake26_96 => {
+                BackboneConfig::new(Family::ShakeShake { depth: 26, base: 96 }, classes)
+            }
+            ModelName::Densenet100_12 => {
+                BackboneConfig::new(Family::Densenet { depth: 100, growth: 12 }, classes)
+            }
+            ModelName::Wrn16_4 => BackboneConfig::wide_resnet(16, 4, classes),
+            ModelName::Wrn28_10 => BackboneConfig::wide_resnet(28, 10, classes),
+            ModelName::Wrn40_4 => BackboneConfig::wide_resnet(40, 4, classes),
         }
     }
 }

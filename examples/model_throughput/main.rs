@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use gaternet::models::GatedResNetConfig;
+use gaternet::models::GatedConfig;
 use serde::Serialize;
 
 use crate::names::{ModelName, PlacementName};
@@ -105,9 +105,8 @@ fn run() -> Result<()> {
     rayon::scope(|_| {
         for &model in &args.model {
             for &placement in &args.placement {
-                let config = GatedResNetConfig::new(model.config(10));
-                let network =
-                    Network::new(GatedResNetConfig { placement: placement.into(), ..config })?;
+                let config = GatedConfig::new(model.config(10));
+                let network = Network::new(GatedConfig { placement: placement.into(), ..config })?;
                 for &density in &args.density {
                     for &batch in &args.batch {
                         for row in measure(&args, &network, (model, placement), density, batch)? {

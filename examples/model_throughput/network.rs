@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor};
-use gaternet::models::{Cost, GatedResNet, GatedResNetConfig, InferencePlan, PlanOptions};
+use gaternet::models::{Cost, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
 use rand::RngExt;
 
 use crate::names::name_of;
@@ -56,15 +56,15 @@ pub(crate) struct Batch {
 type Engine = Box<dyn FnMut(&Batch) -> Result<()>>;
 
 impl Network {
-    pub(crate) fn new(config: GatedResNetConfig) -> Result<Network> {
+    pub(crate) fn new(config: GatedConfig) -> Result<Network> {
         let model = GatedResNet::new(config, 0)?;
         let (passes, images) = SETTLING;
         let mut ctx = Ctx::train(1);
         for _ in 0..passes {
             let images = noise(images, &mut ctx)?;
             // All gates open, the larger activations: fewer open gates then make them smaller.
-            model.backbone().forward(&images, &ctx)?;
-            model.gater().forward(&images, &ctx)?;
+            model.backbone().forward(&images, &mut ctx)?;
+            model.gater().forward(&images, &mut ctx)?;
         }
         Ok(Network { model })
     }
@@ -115,15 +115,15 @@ impl Network {
 
     /// MACs of an image over those of the plain backbone, the mean over `batches`, gater included.
     pub(crate) fn macs_ratio(&self, gating: Gating, batches: &[Batch]) -> Result<f64> {
-        let plain = self.model.backbone().cost(SIZE);
-        let gater = self.model.gater().macs(SIZE) as f64;
+        let plain = self.model.backbone().cost(SIZE)?;
+        let gater = self.model.gater().macs(SIZE)? as f64;
         match gating {
             Gating::Dense => Ok(plain.ratio()),
             Gating::Masked => Ok(Cost { gater, ..plain }.ratio()),
             Gating::Skipped => {
                 let ratio = |batch: &Batch| {
                     let gates = Gates::new(batch.gates.clone(), &self.model.plan().widths())?;
-                    Ok(self.model.cost(SIZE, &gates).ratio())
+                    Ok(self.model.cost(SIZE, &gates)?.ratio())
                 };
                 let ratios: Vec<f64> = batches.iter().map(ratio).collect::<Result<_>>()?;
                 Ok(ratios.iter().sum::<f64>() / ratios.len() as f64)

@@ -35,6 +35,15 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "resnet20")]
     pub(crate) model: ModelName,
 
+    /// Every number of channels of the backbone is multiplied by this; `describe --wider` prints the width
+    /// that has the parameters of a gated model
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0, verbatim_doc_comment)]
+    pub(crate) width: f64,
+
+    /// Squeeze-and-excitation with reduction 16 in every residual unit of the backbone
+    #[arg(long)]
+    pub(crate) se: bool,
+
     /// Train the plain backbone, without gater and gates
     #[arg(long)]
     pub(crate) dense: bool,
@@ -46,6 +55,14 @@ pub(crate) struct Args {
     /// Depth of the ResNet that decides the gates, 6n + 2 layers
     #[arg(long, value_name = "LAYERS", default_value_t = 20)]
     pub(crate) gater_depth: usize,
+
+    /// Channels of the gater's ResNet are multiplied by this: below 1 for a cheaper gater
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    pub(crate) gater_width: f64,
+
+    /// The gater sees images averaged over squares of this side, 1, 2 or 4: 2 makes it four times cheaper
+    #[arg(long, value_name = "PIXELS", default_value_t = 1)]
+    pub(crate) gater_pool: usize,
 
     /// Units between the gater's features and its gates
     #[arg(long, value_name = "UNITS", default_value_t = 8)]
@@ -75,6 +92,10 @@ pub(crate) struct Args {
     /// L2 penalty of every parameter [default: 1e-4 with step, else 5e-4]
     #[arg(long, value_name = "FACTOR")]
     pub(crate) weight_decay: Option<f32>,
+
+    /// Share of the target that all classes get alike, 0 to 1: 0.1 is usual
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    pub(crate) label_smoothing: f32,
 
     /// Training images are shifted by up to this many pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 4)]

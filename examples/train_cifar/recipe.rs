@@ -4,23 +4,26 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, LoaderConfig, PaddingMode};
+use gaternet::core::nn::CrossEntropyLoss;
 use gaternet::core::optim::{Decay, Schedule, SgdConfig};
-use gaternet::models::{GatedResNet, GatedResNetConfig, Model, ResNet};
+use gaternet::models::{BackboneConfig, GatedConfig, GatedResNet, GaterConfig, Model, PlainNet};
 
 use crate::args::{Args, PaddingName, ScheduleName};
-use crate::names::ModelName;
 
 /// A complete, checked description of a training run; only the data is missing.
 pub(crate) struct Recipe {
-    pub(crate) model_name: ModelName,
+    /// The plain backbone, for one class.
+    pub(crate) backbone: BackboneConfig,
     /// The gated model, for one class; `None` for the plain backbone.
-    pub(crate) gated: Option<GatedResNetConfig>,
+    pub(crate) gated: Option<GatedConfig>,
     pub(crate) lambda: f32,
     pub(crate) epochs: usize,
     pub(crate) batch_size: usize,
     pub(crate) schedule_name: ScheduleName,
     pub(crate) schedule: Schedule,
     pub(crate) weight_decay: f32,
+    pub(crate) label_smoothing: f32,
+    pub(crate) criterion: CrossEntropyLoss,
     pub(crate) crop_padding: usize,
     pub(crate) padding_mode: PaddingName,
     pub(crate) seed: u64,
@@ -53,14 +56,24 @@ impl Recipe {
             let good = number.is_finite() && number >= 0.0;
             ensure!(good, "{flag} {number}: must be finite and not negative");
         }
+        let smoothing = args.label_smoothing;
+        let share = (0.0..=1.0).contains(&smoothing);
+        ensure!(share, "--label-smoothing {smoothing}: must be between 0 and 1");
+        let squeeze_excitation = args.se.then_some(16);
+        let backbone =
+            BackboneConfig { width: args.width, squeeze_excitation, ..args.model.config(1) };
         let recipe = Recipe {
-            model_name: args.model,
-            gated: (!args.dense).then(|| GatedResNetConfig {
+            backbone,
+            gated: (!args.dense).then(|| GatedConfig {
                 placement: args.placement.into(),
-                gater_depth: args.gater_depth,
-                bottleneck: args.bottleneck,
-                gate_bias: args.gate_bias.unwrap_or(default_bias),
-                ..GatedResNetConfig::new(args.model.config(1))
+                gater: GaterConfig {
+                    depth: args.gater_depth,
+                    width: args.gater_width,
+                    pool: args.gater_pool,
+                    bottleneck: args.bottleneck,
+                    gate_bias: args.gate_bias.unwrap_or(default_bias),
+                },
+                ..GatedConfig::new(backbone)
             }),
             lambda: args.lambda,
             epochs: args.epochs.unwrap_or(default_epochs),
@@ -68,11 +81,14 @@ impl Recipe {
             schedule_name,
             schedule: schedule(schedule_name, lr),
             weight_decay,
+            label_smoothing: smoothing,
+            criterion: CrossEntropyLoss::new(smoothing)?,
             crop_padding: args.crop_padding,
             padding_mode: args.padding_mode,
             seed: args.seed,
         };
         recipe.schedule.validate()?;
+        recipe.backbone.validate()?;
         if let Some(gated) = recipe.gated {
             gated.validate()?;
         }
@@ -81,13 +97,13 @@ impl Recipe {
 
     /// The model with fresh weights.
     pub(crate) fn model(&self, classes: usize) -> Result<Model> {
-        let backbone = self.model_name.config(classes);
+        let backbone = BackboneConfig { classes, ..self.backbone };
         Ok(match self.gated {
             Some(gated) => {
-                let config = GatedResNetConfig { backbone, ..gated };
+                let config = GatedConfig { backbone, ..gated };
                 Model::Gated(GatedResNet::new(config, self.seed)?.into())
             }
-            None => Model::Plain(ResNet::new(backbone, self.seed)?.into()),
+            None => Model::Plain(PlainNet::new(backbone, self.seed)?.into()),
         })
     }
 
@@ -111,6 +127,7 @@ impl Recipe {
             ("batch_size", self.batch_size.to_string()),
             ("crop_padding", self.crop_padding.to_string()),
             ("epochs", self.epochs.to_string()),
+            ("label_smoothing", self.label_smoothing.to_string()),
             ("padding_mode", self.padding_mode.to_string()),
             ("learning_rate", self.schedule.peak.to_string()),
             ("schedule", self.schedule_name.to_string()),

@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use gaternet::core::data::{Batch, Dataset, Loader};
 use gaternet::core::nn::Module;
 use gaternet::core::optim::{Optimizer, Sgd};
-use gaternet::core::{Ctx, Tensor, ops};
+use gaternet::core::{Ctx, Tensor};
 use gaternet::models::Model;
 
 use crate::data::{BUILT_IN, Data};
@@ -112,12 +112,13 @@ impl Training {
         let (logits, loss, gate_density) = match &self.model {
             Model::Gated(model) => {
                 let output = model.forward(&batch.images, ctx)?;
-                let loss = output.loss(&batch.labels, self.recipe.lambda)?;
+                let Recipe { criterion, lambda, .. } = &self.recipe;
+                let loss = output.loss_with(criterion, &batch.labels, *lambda)?;
                 (output.logits, loss.total, output.gates.density())
             }
             Model::Plain(model) => {
                 let logits = model.forward(&batch.images, ctx)?;
-                let loss = ops::cross_entropy(&logits, &batch.labels)?;
+                let loss = self.recipe.criterion.forward(&logits, &batch.labels)?;
                 (logits, loss, 1.0)
             }
         };
@@ -147,7 +148,7 @@ impl Training {
             name => name,
         };
         let gated = if self.recipe.gated.is_some() { "gated" } else { "plain" };
-        eprintln!("{gated} {} on {name}, {train} + {test} images", self.recipe.model_name);
+        eprintln!("{gated} {} on {name}, {train} + {test} images", self.recipe.backbone);
         eprintln!(
             "{} parameters, {} epochs of {} steps, results in {}",
             self.model.parameter_count(),

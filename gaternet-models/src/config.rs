@@ -1,88 +1,259 @@
 //! What a model is made of. Stored with every checkpoint.
 
+use std::fmt;
+
+use gaternet_core::nn::Module;
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::gate_plan::GatePlacement;
+use crate::plain_net::PlainNet;
 
-/// A ResNet of basic blocks for small images: three stages of n blocks with 16, 32 and 64 channels on maps
-/// of 32x32, 16x16 and 8x8 (He et al. 2016), or a Wide ResNet (Zagoruyko and Komodakis 2016).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+/// A backbone with its output layer.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ResNetConfig {
-    /// Depth 6n + 2: 20, 32, 44, 56, 110, ...; of a Wide ResNet 6n + 4: 16, 22, 28, 40, ...
-    pub depth: usize,
+pub struct BackboneConfig {
+    /// The architecture.
+    pub family: Family,
     /// Width of the output layer.
     pub classes: usize,
-    /// k of a Wide ResNet, whose units have k times the channels, and batch norm and ReLU before
-    /// their convolutions (without dropout). `None` for a ResNet.
+    /// Every number of channels is multiplied by this and rounded; 1 by default.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub width: f64,
+    /// Squeeze-and-excitation (Hu et al. 2018) at the end of every residual unit, before the shortcut is
+    /// added, with this reduction; 16 in the paper. `None` without, the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub widen: Option<usize>,
+    pub squeeze_excitation: Option<usize>,
 }
 
-impl ResNetConfig {
-    /// Channels of the three stages.
-    pub const CHANNELS: [usize; 3] = [16, 32, 64];
+/// An architecture. Those for small images (32x32) have three stages on maps of 32x32, 16x16 and 8x8.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Family {
+    /// For small images, units of two 3x3 convolutions, stages of 16, 32 and 64 channels (He et al. 2016).
+    Resnet {
+        /// 6n + 2 for stages of n units.
+        depth: usize,
+        /// Batch norm and ReLU before the convolutions instead of after (He et al. 2016b).
+        #[serde(default)]
+        pre_activation: bool,
+    },
+    /// For small images, units of a 1x1, a 3x3 and a 1x1 convolution (He et al. 2016).
+    Bottleneck {
+        /// 9n + 2 for stages of n units.
+        depth: usize,
+        /// Batch norm and ReLU before the convolutions instead of after (He et al. 2016b).
+        #[serde(default)]
+        pre_activation: bool,
+        /// Channels of the units' outputs.
+        #[serde(default)]
+        channels: BottleneckChannels,
+    },
+    /// Wide ResNet-depth-k for small images (Zagoruyko and Komodakis 2016): pre-activation units of two
+    /// 3x3 convolutions, stages of 16k, 32k and 64k channels.
+    WideResnet {
+        /// 6n + 4 for stages of n units.
+        depth: usize,
+        /// Channels over those of a ResNet.
+        k: usize,
+        /// Probability of a zero between the two convolutions of a unit.
+        #[serde(default)]
+        dropout: f32,
+    },
+    /// Shake-Shake-depth 2 x `base`d for small images (Gastaldi 2017): units of two branches, mixed at
+    /// random; stages of base, 2·base and 4·base channels.
+    ShakeShake {
+        /// 6n + 2 for stages of n units; 26 in the paper.
+        depth: usize,
+        /// Channels of the first stage.
+        base: usize,
+    },
+    /// DenseNet-BC-depth-growth for small images (Huang et al. 2017): every convolution reads all maps
+    /// before it in its block, compressed to half between blocks.
+    Densenet {
+        /// 6n + 4 for blocks of n layers.
+        depth: usize,
+        /// Channels that a layer adds.
+        growth: usize,
+    },
+    /// A [`Network`](crate::Network) that a program has written itself. No configuration can build it.
+    Custom,
+    /// For large images: a 7x7 convolution and a max pool with stride 2 each, then four stages (He et al.
+    /// 2016, with the stride of a bottleneck unit in its 3x3 convolution, as in torchvision, whose names
+    /// the weights have).
+    ImagenetResnet {
+        /// 18, 34, 50, 101 or 152.
+        depth: usize,
+    },
+}
 
-    /// ResNet-`depth`.
-    #[must_use]
-    pub fn cifar(depth: usize, classes: usize) -> ResNetConfig {
-        ResNetConfig { depth, classes, widen: None }
-    }
+/// Channels of the outputs of a bottleneck unit, stage by stage; those within are a quarter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BottleneckChannels {
+    /// 16, 128, 256: the GaterNet paper's, with 7200 gates at depth 164.
+    #[default]
+    Paper,
+    /// 64, 128, 256: of the pre-activation ResNets.
+    Textbook,
+}
 
-    /// WRN-`depth`-`k`.
-    #[must_use]
-    pub fn wide(depth: usize, k: usize, classes: usize) -> ResNetConfig {
-        ResNetConfig { depth, classes, widen: Some(k) }
-    }
-
-    /// Blocks of each stage, n.
+impl Family {
+    /// Units of each stage (layers of each block).
     ///
     /// # Errors
-    /// [`Error::Config`] if the depth is not 6n + 2, or of a Wide ResNet 6n + 4, with n > 0.
-    pub fn blocks(&self) -> Result<usize> {
-        match self.widen {
-            None => blocks("depth", self.depth),
-            Some(_) if (10..=64).contains(&self.depth) && self.depth % 6 == 4 => {
-                Ok((self.depth - 4) / 6)
+    /// [`Error::Config`] if there is no network of this depth; it names the nearest depths.
+    pub(crate) fn units(&self) -> Result<usize> {
+        match *self {
+            Family::Resnet { depth, .. } => units(depth, 6, 2, "a ResNet has depth 6n + 2"),
+            Family::Bottleneck { depth, .. } => {
+                units(depth, 9, 2, "a bottleneck ResNet has depth 9n + 2")
             }
-            Some(_) => {
-                let rule = "a Wide ResNet has depth 6n + 4: 10, 16, 22, 28, 34, 40, ..., 64";
-                Err(Error::Config { field: "depth", value: self.depth.to_string(), rule })
+            Family::WideResnet { depth, .. } => {
+                units(depth, 6, 4, "a Wide ResNet has depth 6n + 4")
+            }
+            Family::ShakeShake { depth, .. } => {
+                units(depth, 6, 2, "a Shake-Shake network has depth 6n + 2")
+            }
+            Family::Densenet { depth, .. } => units(depth, 6, 4, "a DenseNet-BC has depth 6n + 4"),
+            Family::Custom => {
+                let rule = "a network of a program's own is built by that program: build it there, then \
+                            load_weights";
+                Err(Error::Config { field: "family", value: "custom".to_owned(), rule })
+            }
+            Family::ImagenetResnet { depth } if [18, 34, 50, 101, 152].contains(&depth) => Ok(0),
+            Family::ImagenetResnet { depth } => {
+                let rule = "a ResNet for large images has depth 18, 34, 50, 101 or 152";
+                Err(Error::Config { field: "depth", value: depth.to_string(), rule })
             }
         }
     }
+}
 
-    /// Channels of each stage.
-    pub(crate) fn widths(&self) -> [usize; 3] {
-        ResNetConfig::CHANNELS.map(|channels| channels * self.widen.unwrap_or(1))
+/// Its usual name: `ResNet-20`, `WRN-28-10`, `SE-ResNet-50`, `ResNet-20 (1.42x wide)`.
+impl fmt::Display for BackboneConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.squeeze_excitation.is_some() {
+            f.write_str("SE-")?;
+        }
+        match self.family {
+            Family::Resnet { depth, pre_activation: false }
+            | Family::Bottleneck { depth, pre_activation: false, .. }
+            | Family::ImagenetResnet { depth } => write!(f, "ResNet-{depth}"),
+            Family::Resnet { depth, .. } | Family::Bottleneck { depth, .. } => {
+                write!(f, "PreActResNet-{depth}")
+            }
+            Family::WideResnet { depth, k, .. } => write!(f, "WRN-{depth}-{k}"),
+            Family::ShakeShake { depth, base } => write!(f, "Shake-Shake-{depth} 2x{base}d"),
+            Family::Densenet { depth, growth } => write!(f, "DenseNet-BC-{depth}-{growth}"),
+            Family::Custom => f.write_str("custom network"),
+        }?;
+        if is_one(&self.width) { Ok(()) } else { write!(f, " ({:.2}x wide)", self.width) }
+    }
+}
+
+impl BackboneConfig {
+    /// A network of this family.
+    #[must_use]
+    pub fn new(family: Family, classes: usize) -> BackboneConfig {
+        BackboneConfig { family, classes, width: 1.0, squeeze_excitation: None }
+    }
+
+    /// The CIFAR ResNet-`depth` of basic blocks: depth 20, 32, 44, 56, 110, ...
+    #[must_use]
+    pub fn resnet(depth: usize, classes: usize) -> BackboneConfig {
+        BackboneConfig::new(Family::Resnet { depth, pre_activation: false }, classes)
+    }
+
+    /// The CIFAR ResNet-`depth` of bottleneck units with the GaterNet paper's channels: depth 164, ...
+    #[must_use]
+    pub fn bottleneck(depth: usize, classes: usize) -> BackboneConfig {
+        let channels = BottleneckChannels::Paper;
+        BackboneConfig::new(Family::Bottleneck { depth, pre_activation: false, channels }, classes)
+    }
+
+    /// WRN-`depth`-`k` without dropout.
+    #[must_use]
+    pub fn wide_resnet(depth: usize, k: usize, classes: usize) -> BackboneConfig {
+        BackboneConfig::new(Family::WideResnet { depth, k, dropout: 0.0 }, classes)
+    }
+
+    /// `channels` times the width.
+    pub(crate) fn scaled(&self, channels: usize) -> usize {
+        ((channels as f64 * self.width).round() as usize).max(1)
+    }
+
+    /// The same architecture with the width whose number of parameters comes nearest to `parameters`: the
+    /// "Wider" baseline of a gated model with that many.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if the configuration is out of range, or would have to be for so many.
+    pub fn wider(&self, parameters: usize) -> Result<BackboneConfig> {
+        let count = |width: f64| -> Result<usize> {
+            Ok(PlainNet::new(BackboneConfig { width, ..*self }, 0)?.parameter_count())
+        };
+        let (mut below, mut above) = (self.width, self.width);
+        while count(above)? < parameters {
+            (below, above) = (above, above * 1.5);
+        }
+        // Numbers of channels are whole: widths closer than this have the same.
+        while above - below > 1e-4 {
+            let middle = f64::midpoint(below, above);
+            if count(middle)? < parameters { below = middle } else { above = middle }
+        }
+        let distance = |width| Ok::<_, Error>(count(width)?.abs_diff(parameters));
+        let width = if distance(below)? < distance(above)? { below } else { above };
+        Ok(BackboneConfig { width, ..*self })
     }
 
     /// # Errors
     /// [`Error::Config`] that names the field and its rule.
     pub fn validate(&self) -> Result<()> {
-        self.blocks()?;
-        // A bound also limits what a file can make us allocate.
-        if let Some(k) = self.widen.filter(|k| !(1..=20).contains(k)) {
-            let rule = "must be between 1 and 20";
-            return Err(Error::Config { field: "widen", value: k.to_string(), rule });
+        self.family.units()?;
+        let fail = |field, value: String, rule| Err(Error::Config { field, value, rule });
+        match self.family {
+            // Bounds also limit what a file can make us allocate.
+            Family::WideResnet { k, .. } if !(1..=20).contains(&k) => {
+                return fail("k", k.to_string(), "must be between 1 and 20");
+            }
+            Family::WideResnet { dropout, .. } if !(0.0..1.0).contains(&dropout) => {
+                return fail("dropout", dropout.to_string(), "must be at least 0 and below 1");
+            }
+            Family::ShakeShake { base, .. } if !(1..=256).contains(&base) => {
+                return fail("base", base.to_string(), "must be between 1 and 256");
+            }
+            Family::Densenet { growth, .. } if !(1..=64).contains(&growth) => {
+                return fail("growth", growth.to_string(), "must be between 1 and 64");
+            }
+            _ => {}
         }
-        width("classes", self.classes)
+        if !(0.01..=16.0).contains(&self.width) {
+            return fail("width", self.width.to_string(), "must be between 0.01 and 16");
+        }
+        if self.squeeze_excitation == Some(0) {
+            return fail("squeeze_excitation", "0".to_owned(), "must be at least 1");
+        }
+        if self.squeeze_excitation.is_some() && matches!(self.family, Family::Densenet { .. }) {
+            let rule = "a DenseNet has no residual units to put it into";
+            return fail("squeeze_excitation", format!("{:?}", self.squeeze_excitation), rule);
+        }
+        bounded("classes", self.classes)
     }
 }
 
-/// A [`ResNetConfig`] backbone whose residual units are gated by a ResNet gater.
+/// A gater: a CIFAR ResNet without its output layer, and two linear layers from its features to the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct GatedResNetConfig {
-    /// The network that is gated.
-    pub backbone: ResNetConfig,
-    /// Which filters have gates; the paper's where a file does not say.
-    #[serde(default)]
-    pub placement: GatePlacement,
-    /// Depth of the gater's feature extractor E, 6n + 2.
-    pub gater_depth: usize,
-    /// Units b between the gater's features and its gates.
+pub struct GaterConfig {
+    /// Depth of the feature extractor, 6n + 2.
+    pub depth: usize,
+    /// Its channels over those of a ResNet: below 1 for a cheaper gater.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub width: f64,
+    /// The images are averaged over squares of this side first: 2 makes the extractor four times cheaper.
+    #[serde(default = "one_pixel")]
+    pub pool: usize,
+    /// Units b between features and gates.
     pub bottleneck: usize,
     /// Where the bias of every gate starts. At 0, as in the paper, half of the gates are open at first;
     /// at 2, about 98 % are, and a short training loses less to the noise of gates that have not
@@ -91,53 +262,101 @@ pub struct GatedResNetConfig {
     pub gate_bias: f32,
 }
 
-impl GatedResNetConfig {
-    /// The paper's model on a ResNet-`depth`.
-    #[must_use]
-    pub fn cifar(depth: usize, classes: usize) -> GatedResNetConfig {
-        GatedResNetConfig::new(ResNetConfig::cifar(depth, classes))
+impl Default for GaterConfig {
+    /// The authors': a ResNet-20, a bottleneck of 8.
+    fn default() -> GaterConfig {
+        GaterConfig { depth: 20, width: 1.0, pool: 1, bottleneck: 8, gate_bias: 0.0 }
+    }
+}
+
+impl GaterConfig {
+    /// The feature extractor E, without its output layer.
+    pub(crate) fn extractor(&self) -> BackboneConfig {
+        BackboneConfig { width: self.width, ..BackboneConfig::resnet(self.depth, 1) }
     }
 
-    /// The paper's model for 32x32 images: gates on the residual outputs, a ResNet-20 as the gater, a
-    /// bottleneck of 8.
+    /// # Errors
+    /// [`Error::Config`] that names the field and its rule.
+    pub fn validate(&self) -> Result<()> {
+        // Its own names: the backbone has a depth and a width too.
+        let of_gater = |error| match error {
+            Error::Config { field: "depth", value, rule } => {
+                Error::Config { field: "gater.depth", value, rule }
+            }
+            Error::Config { field: "width", value, rule } => {
+                Error::Config { field: "gater.width", value, rule }
+            }
+            other => other,
+        };
+        self.extractor().validate().map_err(of_gater)?;
+        if ![1, 2, 4].contains(&self.pool) {
+            let (value, rule) = (self.pool.to_string(), "must be 1, 2 or 4");
+            return Err(Error::Config { field: "gater.pool", value, rule });
+        }
+        bounded("gater.bottleneck", self.bottleneck)?;
+        if !self.gate_bias.is_finite() {
+            let value = self.gate_bias.to_string();
+            return Err(Error::Config { field: "gater.gate_bias", value, rule: "must be finite" });
+        }
+        Ok(())
+    }
+}
+
+/// A backbone whose units are gated by a gater.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GatedConfig {
+    /// The network that is gated.
+    pub backbone: BackboneConfig,
+    /// Which filters have gates; the paper's where a file does not say.
+    #[serde(default)]
+    pub placement: GatePlacement,
+    /// What decides them.
+    pub gater: GaterConfig,
+}
+
+impl GatedConfig {
+    /// The paper's model on a CIFAR ResNet-`depth`.
     #[must_use]
-    pub fn new(backbone: ResNetConfig) -> GatedResNetConfig {
+    pub fn cifar(depth: usize, classes: usize) -> GatedConfig {
+        GatedConfig::new(BackboneConfig::resnet(depth, classes))
+    }
+
+    /// The paper's model: gates on the residual outputs, the authors' gater.
+    #[must_use]
+    pub fn new(backbone: BackboneConfig) -> GatedConfig {
         let placement = GatePlacement::ResidualOutput;
-        GatedResNetConfig { backbone, placement, gater_depth: 20, bottleneck: 8, gate_bias: 0.0 }
-    }
-
-    /// The gater's feature extractor E.
-    pub(crate) fn extractor(&self) -> ResNetConfig {
-        // Without its output layer, so any number of classes.
-        ResNetConfig::cifar(self.gater_depth, 1)
+        GatedConfig { backbone, placement, gater: GaterConfig::default() }
     }
 
     /// # Errors
     /// [`Error::Config`] that names the field and its rule.
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate()?;
-        blocks("gater_depth", self.gater_depth)?;
-        width("bottleneck", self.bottleneck)?;
-        if !self.gate_bias.is_finite() {
-            let value = self.gate_bias.to_string();
-            return Err(Error::Config { field: "gate_bias", value, rule: "must be finite" });
-        }
-        Ok(())
+        self.gater.validate()
     }
 }
 
-fn blocks(field: &'static str, depth: usize) -> Result<usize> {
+/// n of a depth of `step · n + first`.
+fn units(depth: usize, step: usize, first: usize, rule: &'static str) -> Result<usize> {
     // 1202 is the deepest of He et al.; a bound also limits what a file can make us allocate.
-    if !(8..=1202).contains(&depth) || depth % 6 != 2 {
-        let rule =
-            "a ResNet of basic blocks has depth 6n + 2: 8, 14, 20, 32, 44, 56, 110, ..., 1202";
-        return Err(Error::Config { field, value: depth.to_string(), rule });
+    let most = (1202 - first) / step;
+    let n = depth.saturating_sub(first) / step;
+    if (1..=most).contains(&n) && n * step + first == depth {
+        return Ok(n);
     }
-    Ok((depth - 2) / 6)
+    let below = n.clamp(1, most);
+    let near = [below, (below + 1).min(most)].map(|n| n * step + first);
+    let value = match near {
+        _ if depth < near[0] => format!("{depth} (the nearest is {})", near[0]),
+        [one, other] if one == other => format!("{depth} (the nearest is {one})"),
+        [one, other] => format!("{depth} (the nearest are {one} and {other})"),
+    };
+    Err(Error::Config { field: "depth", value, rule })
 }
 
 /// Layers of a size that fits in memory whatever a file says.
-fn width(field: &'static str, value: usize) -> Result<()> {
+fn bounded(field: &'static str, value: usize) -> Result<()> {
     if !(1..=1 << 16).contains(&value) {
         let rule = "must be between 1 and 65536";
         return Err(Error::Config { field, value: value.to_string(), rule });
@@ -145,37 +364,73 @@ fn width(field: &'static str, value: usize) -> Result<()> {
     Ok(())
 }
 
+fn one() -> f64 {
+    1.0
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_one(width: &f64) -> bool {
+    *width == 1.0
+}
+
+fn one_pixel() -> usize {
+    1
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn depths_are_6n_plus_2() {
-        let blocks = |depth| ResNetConfig::cifar(depth, 10).blocks().ok();
-        assert_eq!([20, 56, 110].map(blocks), [Some(3), Some(9), Some(18)]);
-        assert_eq!([0, 2, 18, 21, 164].map(blocks), [None, None, None, None, Some(27)]);
+    fn error(backbone: BackboneConfig) -> String {
+        backbone.validate().expect_err("out of range").to_string()
     }
 
     #[test]
-    fn wide_depths_are_6n_plus_4() {
-        let blocks = |depth| ResNetConfig::wide(depth, 10, 10).blocks().ok();
-        assert_eq!([16, 28, 40].map(blocks), [Some(2), Some(4), Some(6)]);
-        assert_eq!([4, 20, 29, 70].map(blocks), [None; 4]);
-        let error = ResNetConfig::wide(28, 21, 10).validate().expect_err("too wide").to_string();
-        assert!(error.contains("widen = 21"), "{error}");
+    fn each_family_has_its_depths_and_names_the_nearest() {
+        let units = |config: BackboneConfig| config.family.units().ok();
+        assert_eq!(
+            [20, 56, 110].map(|d| units(BackboneConfig::resnet(d, 10))),
+            [3, 9, 18].map(Some)
+        );
+        assert_eq!([164, 20].map(|d| units(BackboneConfig::bottleneck(d, 10))), [18, 2].map(Some));
+        let wide = |depth| units(BackboneConfig::wide_resnet(depth, 10, 10));
+        assert_eq!([16, 28, 40].map(wide), [2, 4, 6].map(Some));
+        let text = error(BackboneConfig::resnet(21, 10));
+        assert!(text.contains("depth = 21 (the nearest are 20 and 26)"), "{text}");
+        let text = error(BackboneConfig::resnet(0, 10));
+        assert!(text.contains("depth = 0 (the nearest is 8)"), "{text}");
+        let text = error(BackboneConfig::bottleneck(165, 10));
+        assert!(text.contains("(the nearest are 164 and 173)"), "{text}");
+        let text = error(BackboneConfig::wide_resnet(1 << 60, 10, 10));
+        assert!(text.contains("(the nearest is 1198)"), "{text}");
+        let text = error(BackboneConfig::new(Family::ImagenetResnet { depth: 20 }, 10));
+        assert!(text.contains("18, 34, 50, 101 or 152"), "{text}");
     }
 
     #[test]
     fn a_bad_field_is_named() {
-        let mut config = GatedResNetConfig::cifar(20, 10);
-        config.bottleneck = 1 << 40;
-        let error = config.validate().expect_err("too many units").to_string();
-        assert!(error.contains("bottleneck = 1099511627776"), "{error}");
-        config.bottleneck = 0;
-        let error = config.validate().expect_err("no units").to_string();
-        assert!(error.contains("bottleneck = 0"), "{error}");
-        config.gater_depth = 19;
-        let error = config.validate().expect_err("no such depth").to_string();
-        assert!(error.contains("gater_depth = 19"), "{error}");
+        assert!(error(BackboneConfig::wide_resnet(28, 21, 10)).contains("k = 21"));
+        let family = Family::WideResnet { depth: 28, k: 10, dropout: 1.0 };
+        assert!(error(BackboneConfig::new(family, 10)).contains("dropout = 1"));
+        let wide = BackboneConfig { width: f64::NAN, ..BackboneConfig::resnet(20, 10) };
+        assert!(error(wide).contains("width = NaN"));
+        let of_gater = |gater| {
+            let config = GatedConfig { gater, ..GatedConfig::cifar(20, 10) };
+            config.validate().expect_err("out of range").to_string()
+        };
+        let gater = GaterConfig::default();
+        let text = of_gater(GaterConfig { bottleneck: 1 << 40, ..gater });
+        assert!(text.contains("gater.bottleneck = 1099511627776"), "{text}");
+        let text = of_gater(GaterConfig { depth: 19, ..gater });
+        assert!(text.contains("gater.depth = 19 (the nearest are 14 and 20)"), "{text}");
+        assert!(of_gater(GaterConfig { pool: 3, ..gater }).contains("gater.pool = 3"));
+    }
+
+    #[test]
+    fn wider_matches_a_number_of_parameters() {
+        let narrow = BackboneConfig::resnet(20, 10);
+        let wide = narrow.wider(548_000).expect("in range");
+        let count = PlainNet::new(wide, 0).expect("valid").parameter_count();
+        assert!(count.abs_diff(548_000) < 15_000, "{count} at width {}", wide.width);
     }
 }

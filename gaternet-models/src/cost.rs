@@ -4,7 +4,6 @@
 //! activations and additions do not.
 
 use gaternet_core::gate::Gates;
-use gaternet_core::nn::Linear;
 
 use crate::conv_spec::ConvSpec;
 use crate::gate_plan::{ConvSlots, GatePlan};
@@ -26,11 +25,6 @@ impl Cost {
     pub fn ratio(&self) -> f64 {
         (self.executed + self.gater) / self.backbone
     }
-}
-
-/// MACs of a linear layer for one sample: its weights.
-pub(crate) fn linear_macs(linear: &Linear) -> u64 {
-    linear.weight().tensor().len() as u64
 }
 
 /// MACs of the convolutions for one image, the mean over the batch of these gates.

@@ -25,7 +25,7 @@ pub enum GatePlacement {
 impl GatePlacement {
     fn gates(self, role: ConvRole) -> bool {
         match role {
-            ConvRole::Stem | ConvRole::Shortcut => false,
+            ConvRole::Ungated => false,
             ConvRole::Hidden => self != GatePlacement::ResidualOutput,
             ConvRole::ResidualOutput => self != GatePlacement::Hidden,
         }
@@ -108,13 +108,13 @@ mod tests {
 
     /// A stem, a bottleneck unit with a shortcut, a basic unit.
     fn convs() -> Vec<ConvSpec> {
-        use ConvRole::{Hidden, ResidualOutput, Shortcut, Stem};
+        use ConvRole::{Hidden, ResidualOutput, Ungated};
         let table = [
-            ("stem", 4, Stem, None),
+            ("stem", 4, Ungated, None),
             ("a.conv1", 2, Hidden, None),
             ("a.conv2", 3, Hidden, Some("a.conv1")),
             ("a.conv3", 8, ResidualOutput, Some("a.conv2")),
-            ("a.shortcut", 8, Shortcut, None),
+            ("a.shortcut", 8, Ungated, None),
             ("b.conv1", 5, Hidden, None),
             ("b.conv2", 8, ResidualOutput, Some("b.conv1")),
         ];

@@ -1,12 +1,12 @@
-//! ResNet backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the
-//! filters that the gater opens.
+//! Backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the filters that
+//! the gater opens.
 //!
 //! ```
 //! use gaternet_core::{Ctx, Tensor, optim::{Optimizer, Sgd, SgdConfig}, nn::Module};
-//! use gaternet_models::{GatedResNet, GatedResNetConfig};
+//! use gaternet_models::{GatedResNet, GatedConfig};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let model = GatedResNet::new(GatedResNetConfig::cifar(20, 10), 0)?;
+//! let model = GatedResNet::new(GatedConfig::cifar(20, 10), 0)?;
 //! let mut sgd = Sgd::new(model.parameters(), SgdConfig::default())?;
 //! let (images, labels) = (Tensor::randn([2, 3, 32, 32], 1.0, Ctx::train(1).rng())?, [3, 7]);
 //!
@@ -24,22 +24,25 @@
 //! ```
 #![forbid(unsafe_code)]
 
-pub mod backbone;
+mod backbone;
 mod config;
 mod conv_spec;
 mod cost;
 mod gate_plan;
-mod gated_resnet;
+mod gated_net;
 mod gater;
 mod model;
+mod network;
+mod plain_net;
 mod plan;
 
-pub use backbone::resnet::ResNet;
-pub use config::{GatedResNetConfig, ResNetConfig};
+pub use config::{BackboneConfig, BottleneckChannels, Family, GatedConfig, GaterConfig};
 pub use conv_spec::{ConvRole, ConvSpec};
 pub use cost::Cost;
 pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
-pub use gated_resnet::{GatedOutput, GatedResNet, Loss};
+pub use gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
 pub use model::Model;
+pub use network::{ConvBuilder, Network, NetworkBuilder, Value};
+pub use plain_net::PlainNet;
 pub use plan::{Calibration, InferencePlan, PlanOptions};

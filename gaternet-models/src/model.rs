@@ -10,17 +10,17 @@ use gaternet_core::{Ctx, Error, Result, Tensor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::backbone::resnet::ResNet;
 use crate::cost::Cost;
-use crate::gated_resnet::GatedResNet;
+use crate::gated_net::GatedNet;
+use crate::plain_net::PlainNet;
 
 /// A model of any kind this crate can train, as a checkpoint names it.
 #[derive(Debug, Clone)]
 pub enum Model {
-    /// `model = resnet`.
-    Plain(Box<ResNet>),
-    /// `model = gated_resnet`.
-    Gated(Box<GatedResNet>),
+    /// `model = plain`.
+    Plain(Box<PlainNet>),
+    /// `model = gated`.
+    Gated(Box<GatedNet>),
 }
 
 impl Model {
@@ -33,15 +33,15 @@ impl Model {
         let path = path.as_ref();
         let checkpoint = Checkpoint::load(path)?;
         match checkpoint.metadata.get("model").map(String::as_str) {
-            Some("resnet") => {
-                let model = restore(&checkpoint, |config| ResNet::new(config, 0))?;
+            Some("plain") => {
+                let model = restore(&checkpoint, |config| PlainNet::new(config, 0))?;
                 Ok(Model::Plain(Box::new(model)))
             }
-            Some("gated_resnet") => {
-                let model = restore(&checkpoint, |config| GatedResNet::new(config, 0))?;
+            Some("gated") => {
+                let model = restore(&checkpoint, |config| GatedNet::new(config, 0))?;
                 Ok(Model::Gated(Box::new(model)))
             }
-            other => Err(wrong_kind(path, "resnet or gated_resnet", other)),
+            other => Err(wrong_kind(path, "plain or gated", other)),
         }
     }
 
@@ -61,14 +61,16 @@ impl Model {
 
     /// MACs for one image of `size` (H, W) with the gates of a batch, as [`forward`](Self::forward)
     /// returns them.
-    #[must_use]
-    pub fn cost(&self, size: [usize; 2], gates: Option<&Gates>) -> Cost {
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn cost(&self, size: [usize; 2], gates: Option<&Gates>) -> Result<Cost> {
         match (self, gates) {
             (Model::Plain(model), _) => model.cost(size),
             (Model::Gated(model), Some(gates)) => model.cost(size, gates),
             (Model::Gated(model), None) => {
-                let gater = model.gater().macs(size) as f64;
-                Cost { gater, ..model.backbone().cost(size) }
+                let gater = model.gater().macs(size)? as f64;
+                Ok(Cost { gater, ..model.backbone().cost(size)? })
             }
         }
     }
@@ -134,6 +136,11 @@ pub(crate) fn load<C: DeserializeOwned, M: Module>(
         Some(model) if model == kind => restore(&checkpoint, build),
         other => Err(wrong_kind(path, kind, other.map(String::as_str))),
     }
+}
+
+/// The weights of a file, into a model that has the same tensors.
+pub(crate) fn load_weights(path: &Path, model: &impl Module) -> Result<()> {
+    Checkpoint::load(path)?.load_into(&model.state())
 }
 
 fn restore<C: DeserializeOwned, M: Module>(

@@ -3,7 +3,9 @@
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, ResNet, ResNetConfig};
+use gaternet_models::{
+    BackboneConfig, Cost, Family, GatePlacement, GatedConfig, GatedResNet, PlainNet,
+};
 
 /// Rounds to `digits` after the point, in millions.
 fn millions(count: u64, digits: usize) -> String {
@@ -17,16 +19,22 @@ fn counts_of_the_paper() {
         (20, "0.2725", "40.8", 336, "0.548", "81.6"),
         (56, "0.8558", "125.8", 1008, "1.137", "166.6"),
         (110, "1.7307", "253.2", 2016, "2.021", "294.0"),
+        // 169.05 million, where the paper's table has 169.0.
+        (164, "1.6201", "169.1", 7200, "1.957", "209.9"),
     ];
     for (depth, parameters, macs, gates, all_parameters, all_macs) in table {
-        let gated = GatedResNet::new(GatedResNetConfig::cifar(depth, 10), 0).expect("in the table");
+        let backbone = match depth {
+            164 => BackboneConfig::bottleneck(depth, 10),
+            _ => BackboneConfig::resnet(depth, 10),
+        };
+        let gated = GatedResNet::new(GatedConfig::new(backbone), 0).expect("in the table");
         let plain = gated.backbone();
         let size = [32, 32];
         assert_eq!(millions(plain.parameter_count() as u64, 4), parameters, "ResNet-{depth}");
-        assert_eq!(millions(plain.macs(size), 1), macs, "ResNet-{depth}");
+        assert_eq!(millions(plain.macs(size).expect("fits"), 1), macs, "ResNet-{depth}");
         assert_eq!(gated.plan().gates(), gates, "ResNet-{depth}");
         assert_eq!(millions(gated.parameter_count() as u64, 3), all_parameters, "ResNet-{depth}");
-        let with_gater = plain.macs(size) + gated.gater().macs(size);
+        let with_gater = plain.macs(size).expect("fits") + gated.gater().macs(size).expect("fits");
         assert_eq!(millions(with_gater, 1), all_macs, "ResNet-{depth}");
     }
 }
@@ -35,14 +43,14 @@ fn counts_of_the_paper() {
 fn every_depth_of_the_family_builds_and_runs() {
     let image = Tensor::randn([1, 3, 32, 32], 1.0, Ctx::train(0).rng()).expect("small");
     for depth in [20, 32, 44, 56, 110] {
-        let model = ResNet::new(ResNetConfig::cifar(depth, 100), 1).expect("6n + 2");
-        let logits = model.forward(&image, &Ctx::eval()).expect("an image");
+        let model = PlainNet::new(BackboneConfig::resnet(depth, 100), 1).expect("6n + 2");
+        let logits = model.forward(&image, &mut Ctx::eval()).expect("an image");
         assert_eq!(logits.dims(), [1, 100], "ResNet-{depth}");
     }
 }
 
 fn gated(depth: usize, placement: GatePlacement) -> GatedResNet {
-    let config = GatedResNetConfig { placement, ..GatedResNetConfig::cifar(depth, 10) };
+    let config = GatedConfig { placement, ..GatedConfig::cifar(depth, 10) };
     GatedResNet::new(config, 0).expect("valid")
 }
 
@@ -54,6 +62,11 @@ fn gates(model: &GatedResNet, open: impl Fn(usize, usize) -> bool) -> Gates {
     Gates::new(values, &model.plan().widths()).expect("the plan's widths")
 }
 
+/// Of two samples on 32x32 images.
+fn cost(model: &GatedResNet, open: impl Fn(usize, usize) -> bool) -> Cost {
+    model.cost([32, 32], &gates(model, open)).expect("32x32 fits")
+}
+
 /// MACs of one 3x3 convolution of a unit, the same in every stage; the first of a stage with stride 2
 /// has half of them.
 const UNIT_CONV: f64 = 2_359_296.0;
@@ -61,7 +74,7 @@ const UNIT_CONV: f64 = 2_359_296.0;
 #[test]
 fn executed_macs_follow_the_gates() {
     let model = gated(20, GatePlacement::ResidualOutput);
-    let cost = |open: fn(usize) -> bool| model.cost([32, 32], &gates(&model, |_, gate| open(gate)));
+    let cost = |open: fn(usize) -> bool| cost(&model, |_, gate| open(gate));
     let all = cost(|_| true);
     assert_eq!(all.executed, all.backbone);
     let none = cost(|_| false);
@@ -81,7 +94,7 @@ fn executed_macs_follow_the_gates() {
 fn a_hidden_filter_that_is_off_saves_its_share_of_both_convolutions() {
     let model = gated(20, GatePlacement::Hidden);
     let saved = |open: fn(usize) -> bool| {
-        let cost = model.cost([32, 32], &gates(&model, |_, gate| open(gate)));
+        let cost = cost(&model, |_, gate| open(gate));
         cost.backbone - cost.executed
     };
     assert_eq!(saved(|_| true), 0.0);
@@ -93,8 +106,7 @@ fn a_hidden_filter_that_is_off_saves_its_share_of_both_convolutions() {
 #[test]
 fn two_gates_of_a_sample_multiply_before_the_mean_over_samples() {
     let model = gated(20, GatePlacement::All);
-    let executed =
-        |open: fn(usize, usize) -> bool| model.cost([32, 32], &gates(&model, open)).executed;
+    let executed = |open: fn(usize, usize) -> bool| cost(&model, open).executed;
     let (all, none) = (executed(|_, _| true), executed(|_, _| false));
     // One sample runs everything, the other nothing: half, where the product of means is a quarter.
     assert_eq!(executed(|sample, _| sample == 0), (all + none) / 2.0);
@@ -115,7 +127,7 @@ fn macs_at_half_open_are_those_of_the_placement() {
     ] {
         let model = gated(depth, placement);
         // Every slot has an even width: half of each.
-        let cost = model.cost([32, 32], &gates(&model, |sample, gate| (sample + gate) % 2 == 0));
+        let cost = cost(&model, |sample, gate| (sample + gate) % 2 == 0);
         assert_eq!(format!("{:.2}", cost.ratio()), ratio, "ResNet-{depth}, {placement:?}");
     }
 }
@@ -138,13 +150,30 @@ fn every_placement_has_its_gates() {
 }
 
 #[test]
-fn wide_resnets_have_the_published_counts() {
-    // depth, k, parameters (millions), MACs (billions): Zagoruyko and Komodakis 2016 give 36.5 M for
-    // WRN-28-10 and 8.9 M for WRN-40-4.
-    for (depth, k, parameters, macs) in [(28, 10, "36.5", "5.2"), (40, 4, "8.9", "1.3")] {
-        let model = ResNet::new(ResNetConfig::wide(depth, k, 10), 0).expect("6n + 4");
-        let name = format!("WRN-{depth}-{k}");
-        assert_eq!(millions(model.parameter_count() as u64, 1), parameters, "{name}");
-        assert_eq!(millions(model.macs([32, 32]) / 1000, 1), macs, "{name}");
+fn every_family_has_the_published_counts() {
+    let large = |depth| BackboneConfig::new(Family::ImagenetResnet { depth }, 1000);
+    let shake = BackboneConfig::new(Family::ShakeShake { depth: 26, base: 32 }, 10);
+    let dense = BackboneConfig::new(Family::Densenet { depth: 100, growth: 12 }, 10);
+    // Parameters in millions and MACs in billions of images of this side, as their authors give them:
+    // Zagoruyko and Komodakis 2016, Gastaldi 2017, Huang et al. 2017, torchvision; MACs that they do
+    // not give are left out.
+    for (config, side, parameters, macs) in [
+        (BackboneConfig::wide_resnet(28, 10, 10), 32, "36.5", Some("5.2")),
+        (BackboneConfig::wide_resnet(40, 4, 10), 32, "8.9", None),
+        (shake, 32, "2.9", None),
+        (dense, 32, "0.77", None),
+        (large(18), 224, "11.69", Some("1.81")),
+        (large(34), 224, "21.80", Some("3.66")),
+        (large(50), 224, "25.56", Some("4.09")),
+        (large(101), 224, "44.55", Some("7.80")),
+    ] {
+        let model = PlainNet::new(config, 0).expect("valid");
+        let digits = |text: &str| text.split('.').nth(1).map_or(0, str::len);
+        let count = millions(model.parameter_count() as u64, digits(parameters));
+        assert_eq!(count, parameters, "{config}");
+        if let Some(macs) = macs {
+            let count = model.macs([side, side]).expect("it fits") / 1000;
+            assert_eq!(millions(count, digits(macs)), macs, "{config}");
+        }
     }
 }

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 
 use gaternet_core::checkpoint::{self, Checkpoint};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, Model, ResNet, ResNetConfig};
+use gaternet_models::{
+    BackboneConfig, ConvRole, GatePlacement, GatedConfig, GatedResNet, GaterConfig, Model,
+    NetworkBuilder, PlainNet,
+};
 
 fn gated(depth: usize) -> GatedResNet {
-    GatedResNet::new(GatedResNetConfig::cifar(depth, 10), 7).expect("valid")
+    GatedResNet::new(GatedConfig::cifar(depth, 10), 7).expect("valid")
 }
 
 fn images() -> Tensor {
@@ -47,10 +50,10 @@ fn a_model_comes_back_with_the_same_bits_whichever_kind_it_is() {
     let stored = Checkpoint::load(folder.file("gated")).expect("just saved");
     assert_eq!(stored.metadata["seed"], "7");
 
-    let plain = ResNet::new(ResNetConfig::cifar(32, 100), 1).expect("valid");
+    let plain = PlainNet::new(BackboneConfig::resnet(32, 100), 1).expect("valid");
     plain.save(folder.file("plain"), &metadata).expect("a writable folder");
     let any = Model::load(folder.file("plain")).expect("just saved");
-    let want = plain.forward(&images, &Ctx::eval()).expect("they fit");
+    let want = plain.forward(&images, &mut Ctx::eval()).expect("they fit");
     assert_eq!(any.forward(&images, &mut Ctx::eval()).expect("they fit").0.data(), want.data());
     assert!(matches!(any, Model::Plain(_)) && any.classes() == 100);
 }
@@ -64,7 +67,7 @@ fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
         (GatePlacement::Hidden, "hidden"),
         (GatePlacement::All, "all"),
     ] {
-        let config = GatedResNetConfig { placement, ..GatedResNetConfig::cifar(8, 10) };
+        let config = GatedConfig { placement, ..GatedConfig::cifar(8, 10) };
         let model = GatedResNet::new(config, 7).expect("valid");
         model.save(&file, &BTreeMap::new()).expect("a writable folder");
         assert_eq!(GatedResNet::load(&file).expect("just saved").config(), &config);
@@ -89,8 +92,8 @@ fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
 fn a_checkpoint_of_another_kind_says_so() {
     let folder = Folder::new();
     gated(20).save(folder.file("gated"), &BTreeMap::new()).expect("a writable folder");
-    let error = ResNet::load(folder.file("gated")).expect_err("not a plain one").to_string();
-    assert!(error.contains("metadata model") && error.contains("gated_resnet"), "{error}");
+    let error = PlainNet::load(folder.file("gated")).expect_err("not a plain one").to_string();
+    assert!(error.contains("metadata model") && error.contains("\"gated\""), "{error}");
 }
 
 #[test]
@@ -100,8 +103,8 @@ fn a_checkpoint_of_another_architecture_lists_everything_that_differs() {
     let right = Checkpoint::load(folder.file("right")).expect("just saved");
     // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with 10.
     let mut metadata = right.metadata.clone();
-    let mut config = GatedResNetConfig::cifar(32, 100);
-    config.gater_depth = 20;
+    let mut config = GatedConfig::cifar(32, 100);
+    config.gater.depth = 20;
     metadata.insert("config".to_owned(), serde_json::to_string(&config).expect("plain fields"));
     let mut tensors: Vec<_> = right.tensors.into_iter().collect();
     tensors.push(("extra.weight".to_owned(), tensors[0].1.clone()));
@@ -152,4 +155,37 @@ fn a_failed_save_leaves_the_old_file() {
         1,
         "a temporary file is left"
     );
+}
+
+#[test]
+fn a_network_of_a_programs_own_comes_back_through_that_program() {
+    let build = |seed| {
+        let (mut net, images) = NetworkBuilder::new(3, seed);
+        let hidden = net.conv("conv1", images, 8, 3).batch_norm("bn1").relu();
+        let hidden = hidden.role(ConvRole::Hidden).done().expect("valid");
+        let maps = net.conv("conv2", hidden, 4, 3).done().expect("valid");
+        let features = net.global_avg_pool(maps);
+        net.linear("fc", features, 2).expect("valid");
+        let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
+        GatedResNet::gate(net.finish(), GatePlacement::Hidden, gater, seed).expect("valid")
+    };
+    let folder = Folder::new();
+    let file = folder.file("own");
+    let (model, other) = (build(1), build(2));
+    model.save(&file, &BTreeMap::new()).expect("a writable folder");
+    let error = GatedResNet::load(&file).expect_err("no configuration builds it").to_string();
+    assert!(error.contains("load_weights"), "{error}");
+    other.load_weights(&file).expect("the same tensors");
+    let images = Tensor::randn([2, 3, 16, 16], 1.0, Ctx::train(0).rng()).expect("small");
+    let logits = |model: &GatedResNet| {
+        model.forward(&images, &mut Ctx::eval()).expect("they fit").logits.data().to_vec()
+    };
+    assert_eq!(logits(&model), logits(&other));
+
+    let (mut net, images) = NetworkBuilder::new(3, 0);
+    net.conv("conv", images, 8, 3).done().expect("valid");
+    let gater = GaterConfig::default();
+    let error = GatedResNet::gate(net.finish(), GatePlacement::All, gater, 0);
+    let error = error.expect_err("no role").to_string();
+    assert!(error.contains("placement = All"), "{error}");
 }

@@ -34,7 +34,7 @@ fn logits_are_the_models_up_to_rounding() {
         let mut plan = plan(&model, true);
         for density in 0..4 {
             let gates = gates(&model, density);
-            let want = model.backbone_with_gates(&images, &gates, true, &Ctx::eval());
+            let want = model.backbone_with_gates(&images, &gates, true, &mut Ctx::eval());
             let got = run(&mut plan, &images, gates.values().data());
             let what = format!("{case:?}, density case {density}");
             assert_close(&what, &got, want.expect("they fit").data());
@@ -70,7 +70,7 @@ fn a_plain_network_and_another_image_size() {
     let images = Tensor::randn([2, 3, 17, 40], 1.0, Ctx::train(8).rng()).expect("small");
     let options = PlanOptions { size: [17, 40], ..PlanOptions::default() };
     let mut plan = InferencePlan::plain(plain, options).expect("it fits");
-    let want = plain.forward(&images, &Ctx::eval()).expect("they fit");
+    let want = plain.forward(&images, &mut Ctx::eval()).expect("they fit");
     assert_close("17x40", &run(&mut plan, &images, &[]), want.data());
     let mut logits = vec![f32::NAN; want.len()];
     plan.run(images.data(), &mut logits).expect("they fit");

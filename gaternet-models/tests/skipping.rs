@@ -18,8 +18,8 @@ fn skipping_and_masking_have_the_same_bits() {
         let model = model(case);
         for density in 0..4 {
             let gates = gates(&model, density);
-            let run = |skip, ctx: Ctx| {
-                model.backbone_with_gates(&images, &gates, skip, &ctx).expect("they fit")
+            let run = |skip, mut ctx: Ctx| {
+                model.backbone_with_gates(&images, &gates, skip, &mut ctx).expect("they fit")
             };
             let skipped = bits(&run(true, Ctx::eval()));
             let what = format!("{case:?}, density case {density}");
@@ -42,8 +42,8 @@ fn soft_gates_scale_alike_whether_the_others_are_skipped_or_not() {
         let soft = hard.values().data().iter().enumerate().map(|(i, g)| g * (0.1 + (i % 7) as f32));
         let values = Tensor::new(soft.collect(), hard.values().shape()).expect("as many");
         let gates = Gates::new(values, &model.plan().widths()).expect("the plan's widths");
-        let run = |skip, ctx: Ctx| {
-            bits(&model.backbone_with_gates(&images, &gates, skip, &ctx).expect("they fit"))
+        let run = |skip, mut ctx: Ctx| {
+            bits(&model.backbone_with_gates(&images, &gates, skip, &mut ctx).expect("they fit"))
         };
         let skipped = run(true, Ctx::eval());
         assert_eq!(run(false, Ctx::eval()), skipped, "{case:?}");
@@ -75,7 +75,7 @@ fn the_weights_of_a_filter_that_is_off_are_not_read() {
         let model = model(case);
         let gates = gates(&model, 2);
         let run = || {
-            let logits = model.backbone_with_gates(&images, &gates, true, &Ctx::eval());
+            let logits = model.backbone_with_gates(&images, &gates, true, &mut Ctx::eval());
             logits.expect("they fit").data().to_vec()
         };
         let clean = run();
@@ -90,8 +90,8 @@ fn open_gates_leave_the_plain_network() {
     let images = images();
     for case in cases() {
         let model = model(case);
-        let gated = model.backbone_with_gates(&images, &gates(&model, 3), true, &Ctx::eval());
-        let plain = model.backbone().forward(&images, &Ctx::eval()).expect("they fit");
+        let gated = model.backbone_with_gates(&images, &gates(&model, 3), true, &mut Ctx::eval());
+        let plain = model.backbone().forward(&images, &mut Ctx::eval()).expect("they fit");
         assert_eq!(gated.expect("they fit").data(), plain.data(), "{case:?}");
     }
 }
@@ -100,7 +100,7 @@ fn open_gates_leave_the_plain_network() {
 fn a_training_pass_refuses_to_skip() {
     let (model, images) = (model(GatePlacement::All), images());
     let gates = gates(&model, 2);
-    let error = model.backbone_with_gates(&images, &gates, true, &Ctx::train(0));
+    let error = model.backbone_with_gates(&images, &gates, true, &mut Ctx::train(0));
     let text = error.expect_err("batch statistics need every filter").to_string();
     assert!(text.contains("skip = true"), "{text}");
 }

@@ -4,19 +4,25 @@ use gaternet_core::gate::SemHashDraw;
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, ResNetConfig};
+use gaternet_models::{BackboneConfig, GatePlacement, GatedConfig, GatedResNet, GaterConfig};
+
+#[path = "common/families.rs"]
+mod families;
 
 const PLACEMENTS: [GatePlacement; 3] =
     [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
 
-fn gated(backbone: ResNetConfig, placement: GatePlacement) -> GatedResNet {
-    let config =
-        GatedResNetConfig { placement, gater_depth: 8, ..GatedResNetConfig::new(backbone) };
+fn gated(backbone: BackboneConfig, placement: GatePlacement) -> GatedResNet {
+    let config = GatedConfig {
+        placement,
+        gater: GaterConfig { depth: 8, ..GaterConfig::default() },
+        ..GatedConfig::new(backbone)
+    };
     GatedResNet::new(config, 2).expect("valid")
 }
 
 fn placed(placement: GatePlacement) -> GatedResNet {
-    gated(ResNetConfig::cifar(8, 4), placement)
+    gated(BackboneConfig::resnet(8, 4), placement)
 }
 
 fn model() -> GatedResNet {
@@ -24,15 +30,16 @@ fn model() -> GatedResNet {
 }
 
 fn batch() -> (Tensor, Vec<usize>) {
-    let images = Tensor::randn([8, 3, 32, 32], 1.0, Ctx::train(1).rng()).expect("small");
+    let images = Tensor::randn([8, 3, 16, 16], 1.0, Ctx::train(1).rng()).expect("small");
     (images, (0..8).map(|i| i % 4).collect())
 }
 
 #[test]
 fn every_parameter_has_a_gradient_and_a_batch_can_be_learned() {
-    let resnets = PLACEMENTS.map(|placement| (ResNetConfig::cifar(8, 4), placement));
-    let wide = [(ResNetConfig::wide(10, 1, 4), GatePlacement::All)];
-    for (backbone, placement) in resnets.into_iter().chain(wide) {
+    let resnets = PLACEMENTS.map(|placement| (BackboneConfig::resnet(8, 4), placement));
+    let wide = [(BackboneConfig::wide_resnet(10, 1, 4), GatePlacement::All)];
+    let others = families::families(4).into_iter().map(|backbone| (backbone, GatePlacement::All));
+    for (backbone, placement) in resnets.into_iter().chain(wide).chain(others) {
         let (model, (images, labels)) = (gated(backbone, placement), batch());
         let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
         let mut losses = Vec::new();
@@ -64,7 +71,7 @@ fn a_closed_gate_has_a_gradient_wherever_it_sits() {
         let noise = (0..8 * gates).map(|i| if i % gates % 2 == 0 { 9.0 } else { -9.0 }).collect();
         let noise = Tensor::new(noise, [8, gates]).expect("one row an image");
         let draw = SemHashDraw { noise, discrete: vec![true; 8] };
-        let output = model.forward_with_draw(&images, &draw, &Ctx::train(0)).expect("they fit");
+        let output = model.forward_with_draw(&images, &draw, &mut Ctx::train(0)).expect("they fit");
         let values = output.gates.values();
         // The gate term has no gradient at 0: what is left is the classifier's.
         let loss = output.loss(&labels, 0.1).expect("one label an image").total;
@@ -110,9 +117,9 @@ fn a_draw_can_be_given() {
         noise: Tensor::zeros([8, gates]).expect("small"),
         discrete: vec![discrete; 8],
     };
-    let ctx = Ctx::train(0);
-    let hard = model.forward_with_draw(&images, &silent(true), &ctx).expect("they fit");
+    let mut ctx = Ctx::train(0);
+    let hard = model.forward_with_draw(&images, &silent(true), &mut ctx).expect("they fit");
     assert!(hard.gates.values().data().iter().all(|g| *g == 0.0 || *g == 1.0));
-    let soft = model.forward_with_draw(&images, &silent(false), &ctx).expect("they fit");
+    let soft = model.forward_with_draw(&images, &silent(false), &mut ctx).expect("they fit");
     assert!(soft.gates.values().data().iter().any(|g| *g > 0.0 && *g < 1.0));
 }

@@ -55,8 +55,12 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 11] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
+        (&["--gater-pool", "3"], &["gater.pool = 3", "1, 2 or 4"]),
+        (&["--gater-width", "0"], &["gater.width = 0", "between 0.01 and 16"]),
+        (&["--width", "nan"], &["width = NaN", "between 0.01 and 16"]),
+        (&["--label-smoothing", "2"], &["--label-smoothing 2", "between 0 and 1"]),
         (&["--batch-size", "0"], &["--batch-size 0", "at least 1"]),
         (&["--train-images", "100", "--batch-size", "101"], &["batch_size = 101 of 100 images"]),
         (&["--test-images", "0"], &["--test-images 0"]),
@@ -64,7 +68,7 @@ fn values_out_of_range() {
         (&["--threads", "0"], &["--threads 0"]),
         (&["--lr", "nan"], &["--lr NaN", "finite"]),
         (&["--lambda=-0.5"], &["--lambda -0.5", "not negative"]),
-        (&["--gater-depth", "21"], &["gater_depth = 21", "6n + 2"]),
+        (&["--gater-depth", "21"], &["gater.depth = 21", "6n + 2"]),
         (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),
         (&["--bottleneck", "0"], &["bottleneck = 0"]),
     ];

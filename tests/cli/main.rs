@@ -1,5 +1,6 @@
 //! The examples as a user meets them: help, a run, bad input, agreement with the authors' values.
 
+mod describe;
 mod errors;
 mod model_throughput;
 mod programs;

@@ -17,7 +17,7 @@ fn metrics(out: &Path) -> Vec<BTreeMap<String, Value>> {
 
 #[test]
 fn help_texts() {
-    for name in ["train_cifar", "evaluate", "model_throughput"] {
+    for name in ["train_cifar", "evaluate", "model_throughput", "describe"] {
         insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
     }
 }

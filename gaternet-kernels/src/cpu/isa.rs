@@ -10,9 +10,14 @@ use crate::error::{KernelError, Result};
 pub(crate) enum Level {
     /// Portable Rust.
     Scalar,
+    /// NEON, twice 4 lanes. In tests on other processors, a model of its intrinsics.
+    #[cfg(any(target_arch = "aarch64", test))]
+    Neon,
     /// AVX2 and FMA, 8 lanes.
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     /// AVX-512 (F, VL, BW, DQ), 16 lanes.
+    #[cfg(target_arch = "x86_64")]
     Avx512,
 }
 
@@ -21,12 +26,10 @@ pub(crate) enum Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isa(Level);
 
-const NAMES: [(&str, Level); 3] =
-    [("scalar", Level::Scalar), ("avx2", Level::Avx2), ("avx512", Level::Avx512)];
-
 impl Isa {
     /// The set the library uses: the best of this machine, or the lower one that the environment
-    /// variable `GATERNET_ISA` (`scalar`, `avx2`, `avx512`) names. Read once per process.
+    /// variable `GATERNET_ISA` names (`scalar`; `avx2` or `avx512` on x86-64, `neon` on aarch64). Read
+    /// once per process.
     ///
     /// # Errors
     /// [`KernelError::Isa`] if the variable holds another word or a set this machine lacks.
@@ -36,7 +39,7 @@ impl Isa {
             .get_or_init(|| {
                 let isa = match std::env::var("GATERNET_ISA") {
                     Ok(name) => Isa::named(&name)?,
-                    Err(_) => Isa(detect()),
+                    Err(_) => *Isa::available().last().expect("portable code runs everywhere"),
                 };
                 tracing::debug!(%isa, "instruction set of the CPU kernels");
                 Ok(isa)
@@ -47,8 +50,7 @@ impl Isa {
     /// Every set this machine has, slowest first.
     #[must_use]
     pub fn available() -> Vec<Isa> {
-        let best = detect();
-        NAMES.iter().filter(|(_, level)| *level <= best).map(|(_, level)| Isa(*level)).collect()
+        detect().into_iter().map(Isa).collect()
     }
 
     /// The set called `name`.
@@ -56,15 +58,14 @@ impl Isa {
     /// # Errors
     /// [`KernelError::Isa`] if there is no such set or this machine lacks it.
     pub fn named(name: &str) -> Result<Isa> {
-        let fail = |rule: String| KernelError::Isa { name: name.to_owned(), rule };
-        let Some((_, level)) = NAMES.iter().find(|(known, _)| *known == name) else {
-            return Err(fail("must be scalar, avx2 or avx512 (GATERNET_ISA)".to_owned()));
-        };
-        let best = detect();
-        if *level > best {
-            return Err(fail(format!("this machine has no more than {}", Isa(best))));
-        }
-        Ok(Isa(*level))
+        let available = Isa::available();
+        available.iter().copied().find(|isa| isa.to_string() == name).ok_or_else(|| {
+            let names: Vec<_> = available.iter().map(Isa::to_string).collect();
+            KernelError::Isa {
+                name: name.to_owned(),
+                rule: format!("GATERNET_ISA must be one of this machine's: {}", names.join(", ")),
+            }
+        })
     }
 
     pub(crate) fn level(self) -> Level {
@@ -74,33 +75,51 @@ impl Isa {
 
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (name, _) = NAMES[self.0 as usize];
-        f.write_str(name)
+        f.write_str(match self.0 {
+            Level::Scalar => "scalar",
+            #[cfg(any(target_arch = "aarch64", test))]
+            Level::Neon => "neon",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => "avx512",
+        })
     }
 }
 
+/// Slowest first.
 #[cfg(target_arch = "x86_64")]
-fn detect() -> Level {
+fn detect() -> Vec<Level> {
     let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     let avx512 = avx2
         && is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512vl")
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512dq");
-    match (avx2, avx512) {
-        (_, true) => Level::Avx512,
-        (true, false) => Level::Avx2,
-        (false, false) => Level::Scalar,
-    }
+    let levels = [
+        (Level::Scalar, true),
+        #[cfg(test)]
+        (Level::Neon, true),
+        (Level::Avx2, avx2),
+        (Level::Avx512, avx512),
+    ];
+    levels.into_iter().filter(|(_, here)| *here).map(|(level, _)| level).collect()
 }
 
+/// Slowest first.
 #[cfg(not(target_arch = "x86_64"))]
-fn detect() -> Level {
-    Level::Scalar
+fn detect() -> Vec<Level> {
+    vec![
+        Level::Scalar,
+        // Every aarch64 processor that runs std has it.
+        #[cfg(any(target_arch = "aarch64", test))]
+        Level::Neon,
+    ]
 }
 
 /// Compiles one safe, `#[inline(always)]` body once per instruction set, so that the
-/// auto-vectoriser may use all of it, and calls the version for `isa`.
+/// auto-vectoriser may use all of it, and calls the version for `isa`. NEON needs none of its own:
+/// on aarch64 all code is compiled for it.
 ///
 /// `dispatch!(isa, body(a: T, b: U) -> R)` expects `body` in scope and `a`, `b` as local names.
 macro_rules! dispatch {
@@ -142,6 +161,7 @@ mod tests {
     #[test]
     fn an_unknown_name_is_refused_with_the_choices() {
         let error = Isa::named("sse9").expect_err("no such set").to_string();
-        assert!(error.contains("sse9") && error.contains("avx512"), "{error}");
+        let names: Vec<_> = Isa::available().iter().map(Isa::to_string).collect();
+        assert!(error.contains("sse9") && error.contains(&names.join(", ")), "{error}");
     }
 }

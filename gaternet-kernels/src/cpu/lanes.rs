@@ -23,7 +23,7 @@ pub(crate) fn sum(isa: Isa, x: &[f32]) -> f64 {
 /// The sums of `x - centre` and of its square.
 #[inline(always)]
 pub(crate) fn sums_around(isa: Isa, centre: f32, x: &[f32]) -> [f64; 2] {
-    let (rows, tail) = x.as_chunks();
+    let (rows, tail) = x.as_chunks::<LANES>();
     let mut sums = match isa.level() {
         // SAFETY: an `Isa` of this level exists only where the features were detected.
         #[cfg(target_arch = "x86_64")]
@@ -31,6 +31,9 @@ pub(crate) fn sums_around(isa: Isa, centre: f32, x: &[f32]) -> [f64; 2] {
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2::sums_around(centre, rows) },
+        // SAFETY: as above.
+        #[cfg(any(target_arch = "aarch64", test))]
+        Level::Neon => unsafe { neon::sums_around(centre, rows) },
         _ => {
             let mut sums = [[0.0; LANES]; 2];
             rows.iter().for_each(|row| add_around(&mut sums, centre, row));
@@ -46,7 +49,7 @@ pub(crate) fn sums_around(isa: Isa, centre: f32, x: &[f32]) -> [f64; 2] {
 /// The sums of g and of `g·(x - centre)`; g and x are equally long.
 #[inline(always)]
 pub(crate) fn sums_along(isa: Isa, centre: f32, x: &[f32], g: &[f32]) -> [f64; 2] {
-    let ((x_rows, x_tail), (g_rows, g_tail)) = (x.as_chunks(), g.as_chunks());
+    let ((x_rows, x_tail), (g_rows, g_tail)) = (x.as_chunks::<LANES>(), g.as_chunks::<LANES>());
     let mut sums = match isa.level() {
         // SAFETY: an `Isa` of this level exists only where the features were detected.
         #[cfg(target_arch = "x86_64")]
@@ -54,6 +57,9 @@ pub(crate) fn sums_along(isa: Isa, centre: f32, x: &[f32], g: &[f32]) -> [f64; 2
         // SAFETY: as above.
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => unsafe { avx2::sums_along(centre, x_rows, g_rows) },
+        // SAFETY: as above.
+        #[cfg(any(target_arch = "aarch64", test))]
+        Level::Neon => unsafe { neon::sums_along(centre, x_rows, g_rows) },
         _ => {
             let mut sums = [[0.0; LANES]; 2];
             x_rows.iter().zip(g_rows).for_each(|(x, g)| add_along(&mut sums, centre, x, g));
@@ -95,62 +101,64 @@ pub(crate) fn total(mut lanes: [f32; LANES]) -> f64 {
     f64::from(lanes[0])
 }
 
-/// The sums of whole rows, in vectors of `$width` lanes.
-#[cfg(target_arch = "x86_64")]
+/// The sums of whole rows, in vectors.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 macro_rules! vectorised {
-    (
-        $isa:ident, $features:literal, $width:literal, $vector:ident,
-        $load:ident, $store:ident, $splat:ident, $add:ident, $sub:ident, $mul:ident
-    ) => {
+    (#[$feature:meta] $isa:ident) => {
         mod $isa {
-            use std::arch::x86_64::{$add, $load, $mul, $splat, $store, $sub, $vector};
-
             use super::{LANES, Row};
+            use crate::cpu::simd::$isa::{
+                LANES as WIDTH, V, add, load, mul, splat, store, sub, zero,
+            };
 
-            const VECTORS: usize = LANES / $width;
+            const VECTORS: usize = LANES / WIDTH;
 
+            /// # Safety
+            /// The instruction set is present.
             #[inline]
-            #[target_feature(enable = $features)]
-            pub(super) fn sums_around(centre: f32, x: &[Row]) -> [Row; 2] {
-                let centre = $splat(centre);
-                let mut sums = [[$splat(0.0); VECTORS]; 2];
+            #[$feature]
+            pub(super) unsafe fn sums_around(centre: f32, x: &[Row]) -> [Row; 2] {
+                let centre = splat(centre);
+                let mut sums = [[zero(); VECTORS]; 2];
                 for x in x {
                     for v in 0..VECTORS {
                         // SAFETY: the vectors make up the row.
-                        let distance = $sub(unsafe { $load(x.as_ptr().add(v * $width)) }, centre);
-                        sums[0][v] = $add(sums[0][v], distance);
-                        sums[1][v] = $add(sums[1][v], $mul(distance, distance));
+                        let distance = sub(unsafe { load(x.as_ptr().add(v * WIDTH)) }, centre);
+                        sums[0][v] = add(sums[0][v], distance);
+                        sums[1][v] = add(sums[1][v], mul(distance, distance));
                     }
                 }
                 rows(sums)
             }
 
+            /// # Safety
+            /// The instruction set is present.
             #[inline]
-            #[target_feature(enable = $features)]
-            pub(super) fn sums_along(centre: f32, x: &[Row], g: &[Row]) -> [Row; 2] {
-                let centre = $splat(centre);
-                let mut sums = [[$splat(0.0); VECTORS]; 2];
+            #[$feature]
+            pub(super) unsafe fn sums_along(centre: f32, x: &[Row], g: &[Row]) -> [Row; 2] {
+                let centre = splat(centre);
+                let mut sums = [[zero(); VECTORS]; 2];
                 for (x, g) in x.iter().zip(g) {
                     for v in 0..VECTORS {
                         // SAFETY: the vectors make up the rows.
                         let (x, g) = unsafe {
-                            ($load(x.as_ptr().add(v * $width)), $load(g.as_ptr().add(v * $width)))
+                            (load(x.as_ptr().add(v * WIDTH)), load(g.as_ptr().add(v * WIDTH)))
                         };
-                        sums[0][v] = $add(sums[0][v], g);
-                        sums[1][v] = $add(sums[1][v], $mul(g, $sub(x, centre)));
+                        sums[0][v] = add(sums[0][v], g);
+                        sums[1][v] = add(sums[1][v], mul(g, sub(x, centre)));
                     }
                 }
                 rows(sums)
             }
 
             #[inline]
-            #[target_feature(enable = $features)]
-            fn rows(sums: [[$vector; VECTORS]; 2]) -> [Row; 2] {
+            #[$feature]
+            fn rows(sums: [[V; VECTORS]; 2]) -> [Row; 2] {
                 let mut rows = [[0.0; LANES]; 2];
                 for (row, sums) in rows.iter_mut().zip(sums) {
                     for (v, sum) in sums.into_iter().enumerate() {
                         // SAFETY: the vectors make up the row.
-                        unsafe { $store(row.as_mut_ptr().add(v * $width), sum) };
+                        unsafe { store(row.as_mut_ptr().add(v * WIDTH), sum) };
                     }
                 }
                 rows
@@ -161,29 +169,18 @@ macro_rules! vectorised {
 
 #[cfg(target_arch = "x86_64")]
 vectorised!(
-    avx512,
-    "avx512f",
-    16,
-    __m512,
-    _mm512_loadu_ps,
-    _mm512_storeu_ps,
-    _mm512_set1_ps,
-    _mm512_add_ps,
-    _mm512_sub_ps,
-    _mm512_mul_ps
+    #[target_feature(enable = "avx512f")]
+    avx512
 );
 #[cfg(target_arch = "x86_64")]
 vectorised!(
-    avx2,
-    "avx2,fma",
-    8,
-    __m256,
-    _mm256_loadu_ps,
-    _mm256_storeu_ps,
-    _mm256_set1_ps,
-    _mm256_add_ps,
-    _mm256_sub_ps,
-    _mm256_mul_ps
+    #[target_feature(enable = "avx2,fma")]
+    avx2
+);
+#[cfg(any(target_arch = "aarch64", test))]
+vectorised!(
+    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+    neon
 );
 
 #[cfg(test)]

@@ -1,239 +1,130 @@
-//! CIFAR ResNets of depth 6n + 2, and Wide ResNets of depth 6n + 4.
+//! ResNets for small images: basic and bottleneck units, with batch norm and ReLU after or before the
+//! convolutions, and Wide ResNets.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use gaternet_core::Result;
+use gaternet_core::nn::scoped;
 
-use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module, State, scoped};
-use gaternet_core::ops::Conv2dOptions;
-use gaternet_core::{Ctx, Result, Tensor, ops};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
+use super::squeeze_excitation;
+use crate::config::{BackboneConfig, BottleneckChannels, Family};
+use crate::conv_spec::ConvRole;
+use crate::network::{NetworkBuilder, Value};
 
-use super::basic_block::BasicBlock;
-use super::block::Block;
-use super::gating::Gating;
-use super::pre_act_block::PreActBlock;
-use crate::config::ResNetConfig;
-use crate::conv_spec::{ConvRole, ConvSpec};
-use crate::cost::{Cost, linear_macs};
-use crate::model;
-use crate::plan::steps::{Steps, Value};
-
-/// A ResNet without its output layer: images to features.
-#[derive(Debug, Clone)]
-pub(crate) struct Body {
-    conv: Conv2d,
-    /// After the first convolution, or with pre-activation after the last unit.
-    bn: BatchNorm2d,
-    stages: Vec<Vec<Block>>,
+/// What the units of a network have in common.
+struct Units {
+    /// Kernels of a unit's convolutions.
+    kernels: &'static [usize],
+    /// Which of them has the unit's stride.
+    strided: usize,
     pre_activation: bool,
-    features: usize,
+    dropout: f32,
+    squeeze_excitation: Option<usize>,
 }
 
-impl Body {
-    /// Of an image.
-    pub(crate) const CHANNELS: usize = 3;
+/// A unit's channels, within and at its end.
+#[derive(Clone, Copy)]
+struct Width {
+    inner: usize,
+    outer: usize,
+}
 
-    pub(crate) fn new(config: &ResNetConfig, rng: &mut ChaCha8Rng) -> Result<Body> {
-        let pre_activation = config.widen.is_some();
-        let mut channels = ResNetConfig::CHANNELS[0];
-        let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
-        let conv = Conv2d::new(Body::CHANNELS, channels, [3, 3], options, rng)?;
-        let blocks = config.blocks()?;
-        let mut stages = Vec::new();
-        for (stage, width) in config.widths().into_iter().enumerate() {
-            let mut units = Vec::with_capacity(blocks);
-            for unit in 0..blocks {
-                let stride = if stage > 0 && unit == 0 { 2 } else { 1 };
-                units.push(if pre_activation {
-                    Block::PreAct(PreActBlock::new(channels, width, stride, rng)?)
-                } else {
-                    Block::Basic(BasicBlock::new(channels, width, stride, rng)?)
-                });
-                channels = width;
-            }
-            stages.push(units);
+pub(super) fn features(
+    net: &mut NetworkBuilder,
+    images: Value,
+    prefix: &str,
+    config: &BackboneConfig,
+) -> Result<Value> {
+    let name = |layer: &str| scoped(prefix, layer);
+    let (channels, bottleneck, pre_activation, dropout) = match config.family {
+        Family::Bottleneck { pre_activation, channels, .. } => {
+            let first = if channels == BottleneckChannels::Paper { 16 } else { 64 };
+            ([first, 128, 256], true, pre_activation, 0.0)
         }
-        let bn = BatchNorm2d::new(if pre_activation { channels } else { conv.shape()[0] })?;
-        Ok(Body { conv, bn, stages, pre_activation, features: channels })
+        Family::WideResnet { k, dropout, .. } => ([16 * k, 32 * k, 64 * k], false, true, dropout),
+        Family::Resnet { pre_activation, .. } => ([16, 32, 64], false, pre_activation, 0.0),
+        _ => ([16, 32, 64], false, false, 0.0),
+    };
+    let units = Units {
+        kernels: if bottleneck { &[1, 3, 1] } else { &[3, 3] },
+        strided: usize::from(bottleneck),
+        pre_activation,
+        dropout,
+        squeeze_excitation: config.squeeze_excitation,
+    };
+    let stem = net.conv(name("conv"), images, config.scaled(16), 3);
+    let stem = if pre_activation { stem } else { stem.batch_norm(name("bn")).relu() };
+    let mut x = stem.done()?;
+    for (stage, channels) in channels.into_iter().enumerate() {
+        let outer = config.scaled(channels);
+        let inner = if bottleneck { config.scaled(channels / 4) } else { outer };
+        for unit in 0..config.family.units()? {
+            let stride = if stage > 0 && unit == 0 { 2 } else { 1 };
+            let block = name(&format!("stage{}.block{}", stage + 1, unit + 1));
+            x = units.add(net, x, &block, Width { inner, outer }, stride)?;
+        }
     }
-
-    /// Width of the output.
-    pub(crate) fn features(&self) -> usize {
-        self.features
+    if pre_activation {
+        x = net.batch_norm_relu(name("bn"), x)?;
     }
+    Ok(net.global_avg_pool(x))
+}
 
-    /// (N, 3, H, W) -> (N, features), globally average pooled.
-    pub(crate) fn forward(
+impl Units {
+    /// After (He et al. 2016): `relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))`; before (He et al. 2016b):
+    /// `conv(relu(bn(conv(h)))) + shortcut` with `h = relu(bn1(x))`. Where the shape changes the shortcut
+    /// is a 1x1 convolution, of x with batch norm, or of h; elsewhere x.
+    fn add(
         &self,
-        images: &Tensor,
-        gating: Option<Gating<'_>>,
-        ctx: &Ctx,
-    ) -> Result<Tensor> {
-        let bn = |x: Tensor, here| {
-            let rectified = Epilogue { relu: true, ..Epilogue::default() };
-            if here { self.bn.forward(&x, ctx, rectified) } else { Ok(x) }
+        net: &mut NetworkBuilder,
+        x: Value,
+        block: &str,
+        width: Width,
+        stride: usize,
+    ) -> Result<Value> {
+        let name = |layer: &str| scoped(block, layer);
+        let numbered = |layer: &str, number: usize| scoped(block, &format!("{layer}{number}"));
+        let h = if self.pre_activation { net.batch_norm_relu(name("bn1"), x)? } else { x };
+        let stride_of = |conv: usize| if conv == self.strided { stride } else { 1 };
+        let last = self.kernels.len() - 1;
+        let mut hidden = h;
+        for (conv, kernel) in self.kernels[..last].iter().enumerate() {
+            let bn = numbered("bn", conv + 1 + usize::from(self.pre_activation));
+            hidden = net
+                .conv(numbered("conv", conv + 1), hidden, width.inner, *kernel)
+                .stride(stride_of(conv))
+                .batch_norm(bn)
+                .relu()
+                .role(ConvRole::Hidden)
+                .done()?;
+        }
+        if self.dropout > 0.0 {
+            hidden = net.dropout(hidden, self.dropout);
+        }
+        let shortcut = if stride == 1 && net.channels(x) == width.outer {
+            x
+        } else if self.pre_activation {
+            net.conv(name("shortcut"), h, width.outer, 1).stride(stride).done()?
+        } else {
+            let conv = net.conv(name("shortcut.conv"), x, width.outer, 1).stride(stride);
+            conv.batch_norm(name("shortcut.bn")).done()?
         };
-        let mut x = bn(self.conv.forward(images, ctx)?, !self.pre_activation)?;
-        let mut first = 1; // The stem is convolution 0.
-        for block in self.stages.iter().flatten() {
-            x = block.forward(&x, gating, first, ctx)?;
-            first += block.conv_count();
+        let output = net
+            .conv(numbered("conv", last + 1), hidden, width.outer, self.kernels[last])
+            .role(ConvRole::ResidualOutput);
+        let output = match self.pre_activation {
+            true => output,
+            false => output.batch_norm(numbered("bn", last + 1)),
+        };
+        match self.squeeze_excitation {
+            None if self.pre_activation => output.residual(shortcut).done(),
+            None => output.residual(shortcut).relu().done(),
+            Some(reduction) => {
+                let output = output.done()?;
+                let scaled = squeeze_excitation::add(net, output, &name("se"), reduction)?;
+                Ok(match self.pre_activation {
+                    true => net.add(scaled, shortcut),
+                    false => net.add_relu(scaled, shortcut),
+                })
+            }
         }
-        ops::global_avg_pool(&bn(x, self.pre_activation)?)
-    }
-
-    /// Appends the steps of [`forward`](Self::forward) in evaluation.
-    pub(crate) fn trace<'a>(&'a self, steps: &mut Steps<'a>, images: Value) -> Result<Value> {
-        let bn = (!self.pre_activation).then_some(&self.bn);
-        let mut x = steps.conv(0, (&self.conv, bn), images, None, bn.is_some())?;
-        let mut first = 1;
-        for block in self.stages.iter().flatten() {
-            x = block.trace(steps, x, first)?;
-            first += block.conv_count();
-        }
-        if self.pre_activation {
-            x = steps.batch_norm(&self.bn, x, true);
-        }
-        Ok(steps.global_avg_pool(x))
-    }
-
-    /// MACs for one image of `size`: the convolutions, and one for each pixel of the pooled maps.
-    pub(crate) fn macs(&self, size: [usize; 2]) -> u64 {
-        let convs = self.convs(size);
-        let pooled = convs.last().map_or(0, |last| last.out_size.iter().product::<usize>());
-        convs.iter().map(ConvSpec::macs).sum::<u64>() + (pooled * self.features) as u64
-    }
-
-    /// Every convolution for images of `size`, in the order they run.
-    pub(crate) fn convs(&self, size: [usize; 2]) -> Vec<ConvSpec> {
-        let mut convs =
-            vec![ConvSpec::new("conv".to_owned(), &self.conv, size, ConvRole::Stem, None)];
-        let mut size = size;
-        for (name, block) in self.blocks() {
-            let (unit, out_size) = block.convs(&name, size);
-            convs.extend(unit);
-            size = out_size;
-        }
-        convs
-    }
-
-    /// Blocks with their state-dict names: `stage1.block1`, ...
-    fn blocks(&self) -> impl Iterator<Item = (String, &Block)> {
-        self.stages.iter().enumerate().flat_map(|(stage, blocks)| {
-            let named =
-                move |(unit, block)| (format!("stage{}.block{}", stage + 1, unit + 1), block);
-            blocks.iter().enumerate().map(named)
-        })
-    }
-}
-
-impl Module for Body {
-    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
-        self.conv.collect(&scoped(prefix, "conv"), out);
-        self.bn.collect(&scoped(prefix, "bn"), out);
-        for (name, block) in self.blocks() {
-            block.collect(&scoped(prefix, &name), out);
-        }
-    }
-}
-
-/// A plain CIFAR ResNet or Wide ResNet classifier.
-#[derive(Debug, Clone)]
-pub struct ResNet {
-    config: ResNetConfig,
-    body: Body,
-    fc: Linear,
-}
-
-impl ResNet {
-    /// With fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch norm 1 and 0,
-    /// linear bias 0.
-    ///
-    /// # Errors
-    /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
-    pub fn new(config: ResNetConfig, seed: u64) -> Result<ResNet> {
-        ResNet::from_rng(config, &mut ChaCha8Rng::seed_from_u64(seed))
-    }
-
-    pub(crate) fn from_rng(config: ResNetConfig, rng: &mut ChaCha8Rng) -> Result<ResNet> {
-        config.validate()?;
-        let body = Body::new(&config, rng)?;
-        let fc = Linear::new(body.features(), config.classes, rng)?;
-        Ok(ResNet { config, body, fc })
-    }
-
-    /// Logits (N, classes) of `images` (N, 3, H, W).
-    ///
-    /// # Errors
-    /// If the images do not fit the network, naming the op and the shapes.
-    pub fn forward(&self, images: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        self.run(images, None, ctx)
-    }
-
-    pub(crate) fn run(
-        &self,
-        images: &Tensor,
-        gating: Option<Gating<'_>>,
-        ctx: &Ctx,
-    ) -> Result<Tensor> {
-        let features = self.body.forward(images, gating, ctx)?;
-        self.fc.forward(&features, ctx)
-    }
-
-    /// The steps of [`forward`](Self::forward) in evaluation on images of `size` (H, W).
-    pub(crate) fn steps(&self, [h, w]: [usize; 2]) -> Result<Steps<'_>> {
-        let (mut steps, images) = Steps::new([Body::CHANNELS, h, w]);
-        let features = self.body.trace(&mut steps, images)?;
-        steps.linear(&self.fc, features, false)?;
-        Ok(steps)
-    }
-
-    /// The configuration.
-    #[must_use]
-    pub fn config(&self) -> &ResNetConfig {
-        &self.config
-    }
-
-    /// Every convolution for images of `size` (H, W), in the order they run.
-    #[must_use]
-    pub fn convs(&self, size: [usize; 2]) -> Vec<ConvSpec> {
-        self.body.convs(size)
-    }
-
-    /// MACs for one image of `size` (H, W).
-    #[must_use]
-    pub fn macs(&self, size: [usize; 2]) -> u64 {
-        self.body.macs(size) + linear_macs(&self.fc)
-    }
-
-    /// MACs for one image of `size` (H, W) as a [`Cost`]: everything runs, and there is no gater.
-    #[must_use]
-    pub fn cost(&self, size: [usize; 2]) -> Cost {
-        let macs = self.macs(size) as f64;
-        Cost { backbone: macs, executed: macs, gater: 0.0 }
-    }
-
-    /// Writes weights, configuration and `metadata` (safetensors, atomically).
-    ///
-    /// # Errors
-    /// [`gaternet_core::Error::Io`] if the file cannot be written.
-    pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
-        model::save(path.as_ref(), "resnet", &self.config, &self.state(), metadata)
-    }
-
-    /// The model stored by [`save`](Self::save).
-    ///
-    /// # Errors
-    /// If the file is not such a checkpoint; see [`crate::Model::load`].
-    pub fn load(path: impl AsRef<Path>) -> Result<ResNet> {
-        model::load(path.as_ref(), "resnet", |config| ResNet::new(config, 0))
-    }
-}
-
-impl Module for ResNet {
-    fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
-        self.body.collect(prefix, out);
-        self.fc.collect(&scoped(prefix, "fc"), out);
     }
 }

@@ -1,20 +1,21 @@
 //! Inference: a trained model as a fixed sequence of kernels.
 
 mod calibration;
+mod conv;
 mod kept;
 mod layout;
 mod live;
+mod op;
 mod program;
-pub(crate) mod steps;
 #[cfg(test)]
 mod tests;
 
 use gaternet_core::gate::hard_gate;
 use gaternet_core::{Error, Result};
 
-use crate::backbone::resnet::ResNet;
-use crate::gated_resnet::GatedResNet;
+use crate::gated_net::GatedNet;
 use crate::model::Model;
+use crate::plain_net::PlainNet;
 pub use calibration::Calibration;
 use kept::Kept;
 use live::LiveLists;
@@ -76,8 +77,8 @@ impl InferencePlan {
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
-    pub fn plain(model: &ResNet, options: PlanOptions) -> Result<InferencePlan> {
-        let backbone = Program::new(&model.steps(options.size)?, None, false)?;
+    pub fn plain(model: &PlainNet, options: PlanOptions) -> Result<InferencePlan> {
+        let backbone = Program::new(model.network(), options.size, None, false)?;
         Ok(InferencePlan { backbone, gating: None })
     }
 
@@ -85,7 +86,7 @@ impl InferencePlan {
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
-    pub fn gated(model: &GatedResNet, options: PlanOptions) -> Result<InferencePlan> {
+    pub fn gated(model: &GatedNet, options: PlanOptions) -> Result<InferencePlan> {
         InferencePlan::keeping(model, options, &Kept::new(model.plan(), None)?)
     }
 
@@ -96,21 +97,17 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
     pub fn calibrated(
-        model: &GatedResNet,
+        model: &GatedNet,
         options: PlanOptions,
         calibration: &Calibration,
     ) -> Result<InferencePlan> {
         InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(calibration))?)
     }
 
-    fn keeping(
-        model: &GatedResNet,
-        options: PlanOptions,
-        kept: &Kept<'_>,
-    ) -> Result<InferencePlan> {
+    fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
         let PlanOptions { size, skip } = options;
-        let backbone = Program::new(&model.backbone().steps(size)?, Some(kept), !skip)?;
-        let gater = Program::new(&model.gater().steps(size)?, None, false)?;
+        let backbone = Program::new(model.backbone().network(), size, Some(kept), !skip)?;
+        let gater = Program::new(model.gater().network(), size, None, false)?;
         let gating = Gating { gater, gates: Vec::new(), live: LiveLists::new(kept) };
         Ok(InferencePlan { backbone, gating: Some(gating) })
     }

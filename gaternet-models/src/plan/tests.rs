@@ -3,13 +3,14 @@
 use gaternet_core::{Ctx, Tensor};
 
 use super::{InferencePlan, PlanOptions};
-use crate::{GatePlacement, GatedResNet, GatedResNetConfig};
+use crate::{GatePlacement, GatedConfig, GatedNet, GaterConfig};
 
 const BATCH: usize = 5;
 
-fn model(placement: GatePlacement) -> GatedResNet {
-    let config = GatedResNetConfig { placement, gater_depth: 8, ..GatedResNetConfig::cifar(8, 10) };
-    GatedResNet::new(config, 1).expect("valid")
+fn model(placement: GatePlacement) -> GatedNet {
+    let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
+    let config = GatedConfig { placement, gater, ..GatedConfig::cifar(8, 10) };
+    GatedNet::new(config, 1).expect("valid")
 }
 
 fn images() -> Tensor {
@@ -40,7 +41,7 @@ fn layer_by_layer_and_image_by_image_have_the_same_bits() {
 #[test]
 fn a_network_of_more_weights_than_caches_hold_runs_layer_by_layer() {
     let runs_by_layer = |depth| {
-        let model = GatedResNet::new(GatedResNetConfig::cifar(depth, 10), 0).expect("valid");
+        let model = GatedNet::new(GatedConfig::cifar(depth, 10), 0).expect("valid");
         let plan = InferencePlan::plain(model.backbone(), PlanOptions::default()).expect("it fits");
         (plan.backbone.by_layer, plan.weight_bytes())
     };

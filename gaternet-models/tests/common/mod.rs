@@ -5,35 +5,40 @@ use std::collections::BTreeMap;
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::{Module, State};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{GatePlacement, GatedResNet, GatedResNetConfig, ResNetConfig};
+use gaternet_models::{BackboneConfig, GatePlacement, GatedConfig, GatedResNet};
+
+mod families;
+
+use families::families;
 
 pub(crate) const BATCH: usize = 3;
 
 /// A backbone and where its gates are.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Case {
-    backbone: ResNetConfig,
+    backbone: BackboneConfig,
     placement: GatePlacement,
 }
 
 /// On a ResNet-20.
 impl From<GatePlacement> for Case {
     fn from(placement: GatePlacement) -> Case {
-        Case { backbone: ResNetConfig::cifar(20, 10), placement }
+        Case { backbone: BackboneConfig::resnet(20, 10), placement }
     }
 }
 
-/// Every placement on a ResNet-20 and on a small Wide ResNet.
+/// Every placement on a ResNet-20 and on a small Wide ResNet, and all gates on every other family.
 pub(crate) fn cases() -> impl Iterator<Item = Case> {
     let placements = [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
-    let wide = ResNetConfig::wide(10, 2, 10);
+    let wide = BackboneConfig::wide_resnet(10, 2, 10);
     let on = move |placement: GatePlacement| [placement.into(), Case { backbone: wide, placement }];
-    placements.into_iter().flat_map(on)
+    let all = |backbone| Case { backbone, placement: GatePlacement::All };
+    placements.into_iter().flat_map(on).chain(families(10).into_iter().map(all))
 }
 
 pub(crate) fn model(case: impl Into<Case>) -> GatedResNet {
     let Case { backbone, placement } = case.into();
-    let config = GatedResNetConfig { placement, ..GatedResNetConfig::new(backbone) };
+    let config = GatedConfig { placement, ..GatedConfig::new(backbone) };
     let model = GatedResNet::new(config, 3).expect("valid");
     // Statistics and affine parameters as of a trained net: with those of a fresh one a mistake in
     // batch norm of a skipped plane would not show.
@@ -43,7 +48,7 @@ pub(crate) fn model(case: impl Into<Case>) -> GatedResNet {
             Tensor::randn(tensor.shape(), 0.3, rng.rng()).expect("as large as the parameter")
         };
         match state {
-            State::Parameter(p) if name.contains("bn") => {
+            State::Parameter(p) if name.contains("bn") || name.contains("norm") => {
                 let noise = noise(&p.tensor(), &mut rng);
                 p.update(|values| values.iter_mut().zip(noise.data()).for_each(|(v, n)| *v += n));
             }
@@ -89,7 +94,8 @@ pub(crate) fn gates(model: &GatedResNet, density: usize) -> Gates {
 pub(crate) fn poison(model: &GatedResNet, gates: &Gates) -> usize {
     let parameters: BTreeMap<_, _> = model.parameters().into_iter().collect();
     let mut poisoned = 0;
-    for (conv, slots) in model.backbone().convs([32, 32]).iter().zip(model.plan().convs()) {
+    let convs = model.backbone().convs([32, 32]).expect("32x32 fits");
+    for (conv, slots) in convs.iter().zip(model.plan().convs()) {
         let off = |slot: Option<usize>, filter: usize| {
             let live = slot.map(|slot| gates.live(slot).expect("a slot of the plan"));
             live.is_some_and(|live| (0..BATCH).all(|n| !live.row(n).contains(&(filter as u32))))

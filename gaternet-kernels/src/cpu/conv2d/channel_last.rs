@@ -1,6 +1,6 @@
 //! Copies a sample into bordered, channel-last form.
 
-use crate::cpu::isa::{Isa, Level};
+use crate::cpu::isa::Isa;
 
 /// The size of a map, and where it lies in its bordered form.
 #[derive(Debug, Clone, Copy)]
@@ -46,7 +46,7 @@ pub(super) fn channel_last(
     let done = match isa.level() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: an `Isa` of this level exists only where the features were detected.
-        Level::Avx512 => unsafe { image.transpose_blocks() },
+        crate::cpu::isa::Level::Avx512 => unsafe { image.transpose_blocks() },
         _ => 0,
     };
     for channel in done..c {

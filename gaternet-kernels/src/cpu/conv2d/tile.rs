@@ -60,6 +60,8 @@ impl Tiles {
             Level::Avx512 => &avx512::TILES,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::TILES,
+            #[cfg(any(target_arch = "aarch64", test))]
+            Level::Neon => &neon::TILES,
             _ => &scalar::TILES,
         }
     }
@@ -99,7 +101,7 @@ pub(crate) fn even_range(total: usize, parts: usize, part: usize) -> std::ops::R
 }
 
 macro_rules! tile_kernels {
-    ($isa:ident, $feature:literal, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
+    ($(#[$feature:meta])? $isa:ident, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
         mod $isa {
             use super::{Tile, TileFn, Tiles};
             use crate::cpu::simd::$isa::{
@@ -110,7 +112,7 @@ macro_rules! tile_kernels {
 
             /// # Safety
             /// That of [`TileFn`].
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn tile<const F: usize, const P: usize>(args: &Tile<'_>) {
                 let mut sums: [[V; P]; F] = std::array::from_fn(|f| [splat(args.biases[f]); P]);
                 let vectors: &[_; P] = args.vectors.first_chunk().expect("a tile of P vectors");
@@ -167,8 +169,10 @@ macro_rules! tile_kernels {
                 }
             }
 
-            #[target_feature(enable = $feature)]
-            fn copy_row(to: &mut [f32], from: &[f32]) {
+            /// # Safety
+            /// The instruction set is present.
+            $(#[$feature])?
+            unsafe fn copy_row(to: &mut [f32], from: &[f32]) {
                 assert_eq!(to.len(), from.len(), "rows of one length");
                 let Some(last) = to.len().checked_sub(LANES) else {
                     to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
@@ -194,7 +198,7 @@ macro_rules! tile_kernels {
 
 // 32 registers: F·P sums, P pixels and F weights (the compiler loads all weights of a tap first).
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(avx512, "avx512f", {
+tile_kernels!(#[target_feature(enable = "avx512f")] avx512, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6 7],
@@ -204,18 +208,27 @@ tile_kernels!(avx512, "avx512f", {
 });
 // 16 registers.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(avx2, "avx2,fma", {
+tile_kernels!(#[target_feature(enable = "avx2,fma")] avx2, {
     1: [1 2 3 4 5 6 7],
     2: [1 2 3 4],
     3: [1 2 3],
 });
+// 32 registers, two a vector: 2·F·P sums, 2·P pixels and F weights; the compiler spills some of 5x2.
+#[cfg(any(target_arch = "aarch64", test))]
+tile_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4],
+    3: [1 2 3],
+    4: [1 2],
+});
+// 16 registers of four floats on x86-64, 32 elsewhere.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(scalar, "sse2", {
+tile_kernels!(scalar, {
     1: [1 2 3 4 5 6],
     2: [1 2 3],
 });
 #[cfg(not(target_arch = "x86_64"))]
-tile_kernels!(scalar, "neon", {
+tile_kernels!(scalar, {
     1: [1 2 3 4 5 6],
     2: [1 2 3 4],
 });

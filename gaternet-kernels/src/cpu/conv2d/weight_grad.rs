@@ -204,6 +204,8 @@ impl Kernels {
             Level::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::KERNELS,
+            #[cfg(any(target_arch = "aarch64", test))]
+            Level::Neon => &neon::KERNELS,
             _ => &scalar::KERNELS,
         }
     }
@@ -214,14 +216,14 @@ impl Kernels {
 }
 
 macro_rules! tile_kernels {
-    ($isa:ident, $feature:literal, [$($v:literal)+]) => {
+    ($(#[$feature:meta])? $isa:ident, [$($v:literal)+]) => {
         mod $isa {
             use super::{Kernels, Tile, TileFn};
             use crate::cpu::simd::$isa::{LANES, V, fmadd, load, splat, store, zero};
 
             /// # Safety
             /// That of [`TileFn`].
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn tile<const F: usize, const N: usize>(args: &Tile) {
                 let mut sums: [[V; N]; F] = [[zero(); N]; F];
                 let [height, width] = args.size;
@@ -274,11 +276,19 @@ macro_rules! tile_kernels {
 
 // 32 registers: 8·3 sums, 3 vectors of pixels, one gradient.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(avx512, "avx512f", [1 2 3]);
+tile_kernels!(#[target_feature(enable = "avx512f")] avx512, [1 2 3]);
 // 16 registers: 8·1 sums.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(avx2, "avx2,fma", [1]);
-#[cfg(target_arch = "x86_64")]
-tile_kernels!(scalar, "sse2", [1]);
-#[cfg(not(target_arch = "x86_64"))]
-tile_kernels!(scalar, "neon", [1]);
+tile_kernels!(
+    #[target_feature(enable = "avx2,fma")]
+    avx2,
+    [1]
+);
+// 32 registers, two a vector: 2·8·1 sums.
+#[cfg(any(target_arch = "aarch64", test))]
+tile_kernels!(
+    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+    neon,
+    [1]
+);
+tile_kernels!(scalar, [1]);

@@ -9,4 +9,8 @@
 pub(crate) mod avx2;
 #[cfg(target_arch = "x86_64")]
 pub(crate) mod avx512;
+#[cfg(any(target_arch = "aarch64", test))]
+pub(crate) mod neon;
+#[cfg(test)]
+mod neon_model;
 pub(crate) mod scalar;

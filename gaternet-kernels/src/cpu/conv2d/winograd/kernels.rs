@@ -105,13 +105,15 @@ impl Kernels {
             Level::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::KERNELS,
+            #[cfg(any(target_arch = "aarch64", test))]
+            Level::Neon => &neon::KERNELS,
             _ => &scalar::KERNELS,
         }
     }
 }
 
 macro_rules! winograd_kernels {
-    ($isa:ident, $feature:literal, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
+    ($(#[$feature:meta])? $isa:ident, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
         mod $isa {
             use std::array::from_fn;
 
@@ -126,7 +128,7 @@ macro_rules! winograd_kernels {
 
             /// # Safety
             /// That of [`RowsFn`](super::RowsFn).
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn copy(args: &Rows) {
                 let tail = ((1u32 << (args.width % LANES)) - 1) as u16;
                 let whole = args.width / LANES * LANES;
@@ -148,7 +150,7 @@ macro_rules! winograd_kernels {
 
             /// `Bᵀ d`, for n = 4 or 6 values.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             fn spread<const N: usize>(d: [V; N]) -> [V; N] {
                 let mut out = [zero(); N];
                 if N == 4 {
@@ -176,7 +178,7 @@ macro_rules! winograd_kernels {
 
             /// `Aᵀ p`: n = 4 or 6 values to m = n - 2.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             fn gather<const N: usize, const M: usize>(p: [V; N]) -> [V; M] {
                 let mut out = [zero(); M];
                 let (sum_a, difference_a) = (add(p[1], p[2]), sub(p[1], p[2]));
@@ -199,7 +201,7 @@ macro_rules! winograd_kernels {
 
             /// `A y`: m = 2 or 4 values to n = m + 2.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             fn expand<const M: usize, const N: usize>(y: [V; M]) -> [V; N] {
                 let mut out = [zero(); N];
                 out[0] = y[0];
@@ -226,7 +228,7 @@ macro_rules! winograd_kernels {
             /// # Safety
             /// Eight floats are readable at every eight of the block in that row.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn pixels<const M: usize, const ADJACENT: bool>(
                 args: &Input<'_>,
                 row: usize,
@@ -254,7 +256,7 @@ macro_rules! winograd_kernels {
 
             /// # Safety
             /// That of [`InputFn`](super::InputFn).
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn input<const M: usize, const N: usize, const ADJACENT: bool>(
                 args: &Input<'_>,
             ) {
@@ -278,7 +280,7 @@ macro_rules! winograd_kernels {
 
             /// # Safety
             /// That of [`SpreadFn`](super::SpreadFn).
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn spread_pixels<const N: usize>(args: &Spread) {
                 // SAFETY: n x n pixels are readable, n² vectors writable.
                 unsafe {
@@ -294,7 +296,7 @@ macro_rules! winograd_kernels {
 
             /// # Safety
             /// That of [`SpreadFn`](super::SpreadFn).
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn expand_pixels<const M: usize, const N: usize>(args: &Spread) {
                 // SAFETY: m x m pixels are readable, n² vectors writable.
                 unsafe {
@@ -313,7 +315,7 @@ macro_rules! winograd_kernels {
             /// # Safety
             /// They are readable.
             #[inline]
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn row<const N: usize>(args: &Spread, y: usize) -> [V; N] {
                 let at = |x: usize| y * args.row_stride + x * args.pixel_stride;
                 // SAFETY: the caller's promise.
@@ -322,7 +324,7 @@ macro_rules! winograd_kernels {
 
             /// # Safety
             /// That of [`OutputFn`](super::OutputFn).
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn output<const M: usize, const N: usize, const ADJACENT: bool>(
                 args: &Output<'_>,
             ) {
@@ -376,7 +378,7 @@ macro_rules! winograd_kernels {
 
             /// # Safety
             /// That of [`ProductsFn`].
-            #[target_feature(enable = $feature)]
+            $(#[$feature])?
             unsafe fn products<const F: usize, const P: usize>(args: &Products<'_>) {
                 for element in 0..args.elements {
                     let mut sums = [[zero(); P]; F];
@@ -430,25 +432,32 @@ macro_rules! winograd_kernels {
 }
 
 #[cfg(target_arch = "x86_64")]
-winograd_kernels!(avx512, "avx512f,avx512vl", {
+winograd_kernels!(#[target_feature(enable = "avx512f,avx512vl")] avx512, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6 7],
     4: [1 2 3 4 5],
 });
 #[cfg(target_arch = "x86_64")]
-winograd_kernels!(avx2, "avx2,fma", {
+winograd_kernels!(#[target_feature(enable = "avx2,fma")] avx2, {
     1: [1 2 3 4 5 6 7],
     2: [1 2 3 4],
     3: [1 2 3],
 });
+#[cfg(any(target_arch = "aarch64", test))]
+winograd_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4 5],
+    3: [1 2 3],
+    4: [1 2],
+});
 #[cfg(target_arch = "x86_64")]
-winograd_kernels!(scalar, "sse2", {
+winograd_kernels!(scalar, {
     1: [1 2 3 4 5 6],
     2: [1 2 3],
 });
 #[cfg(not(target_arch = "x86_64"))]
-winograd_kernels!(scalar, "neon", {
+winograd_kernels!(scalar, {
     1: [1 2 3 4 5 6],
     2: [1 2 3 4],
 });

@@ -1,27 +1,31 @@
-//! A ResNet whose residual units run only the filters that its gater opens.
+//! A network that runs only the filters that its gater opens.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use gaternet_core::gate::{Gates, SemHashDraw, hard, l1_loss, sem_hash};
-use gaternet_core::nn::{Module, State, scoped};
+use gaternet_core::nn::{CrossEntropyLoss, Module, State, Targets, scoped};
 use gaternet_core::{Ctx, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backbone::gating::Gating;
-use crate::backbone::resnet::ResNet;
-use crate::config::GatedResNetConfig;
+use crate::config::{GatedConfig, GaterConfig};
 use crate::cost::{self, Cost};
-use crate::gate_plan::GatePlan;
+use crate::gate_plan::{GatePlacement, GatePlan};
 use crate::gater::Gater;
 use crate::model;
+use crate::network::Network;
+use crate::network::gating::Gating;
+use crate::plain_net::PlainNet;
 
-/// GaterNet (Chen et al., CVPR 2019) on a CIFAR ResNet.
+/// GaterNet (Chen et al., CVPR 2019) on a ResNet, as in the paper, or on another backbone.
+pub type GatedResNet = GatedNet;
+
+/// A backbone whose filters a [`Gater`] opens and closes, image by image.
 #[derive(Debug, Clone)]
-pub struct GatedResNet {
-    config: GatedResNetConfig,
-    backbone: ResNet,
+pub struct GatedNet {
+    config: GatedConfig,
+    backbone: PlainNet,
     gater: Gater,
     plan: GatePlan,
 }
@@ -54,25 +58,70 @@ impl GatedOutput {
     /// # Errors
     /// If there are not N labels or one is not a class.
     pub fn loss(&self, labels: &[usize], lambda: f32) -> Result<Loss> {
-        let cross_entropy = ops::cross_entropy(&self.logits, labels)?;
+        self.loss_with(&CrossEntropyLoss::default(), labels, lambda)
+    }
+
+    /// [`loss`](Self::loss) with another criterion, for labels or distributions.
+    ///
+    /// # Errors
+    /// Those of [`CrossEntropyLoss::forward`].
+    pub fn loss_with<'a>(
+        &self,
+        criterion: &CrossEntropyLoss,
+        targets: impl Into<Targets<'a>>,
+        lambda: f32,
+    ) -> Result<Loss> {
+        let cross_entropy = criterion.forward(&self.logits, targets)?;
         let gate_l1 = l1_loss(self.gates.values())?;
         let total = ops::add(&cross_entropy, &ops::scale(&gate_l1, lambda)?)?;
         Ok(Loss { total, cross_entropy, gate_l1 })
     }
 }
 
-impl GatedResNet {
+impl GatedNet {
     /// With fresh weights drawn from `seed`.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
-    pub fn new(config: GatedResNetConfig, seed: u64) -> Result<GatedResNet> {
+    pub fn new(config: GatedConfig, seed: u64) -> Result<GatedNet> {
         config.validate()?;
-        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
-        let backbone = ResNet::from_rng(config.backbone, rng)?;
-        let plan = GatePlan::new(&backbone.convs([32, 32]), config.placement);
-        let gater = Gater::new(&config, plan.gates(), rng)?;
-        Ok(GatedResNet { config, backbone, gater, plan })
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let (backbone, rng) = PlainNet::from_rng(config.backbone, rng)?;
+        GatedNet::with_gater(backbone, config.placement, config.gater, rng)
+    }
+
+    /// Gates a network that a program has written itself: convolutions whose
+    /// [`ConvRole`](crate::ConvRole) the placement gates. The gater's weights are drawn from `seed`.
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Config`] if a field of the gater is out of range, or the placement gates no
+    /// filter.
+    pub fn gate(
+        network: Network,
+        placement: GatePlacement,
+        gater: GaterConfig,
+        seed: u64,
+    ) -> Result<GatedNet> {
+        gater.validate()?;
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        GatedNet::with_gater(PlainNet::custom(network), placement, gater, rng)
+    }
+
+    fn with_gater(
+        backbone: PlainNet,
+        placement: GatePlacement,
+        gater: GaterConfig,
+        rng: ChaCha8Rng,
+    ) -> Result<GatedNet> {
+        let plan = GatePlan::new(&backbone.network().sizeless_convs(), placement);
+        if plan.gates() == 0 {
+            let rule = "must gate a convolution: the roles say which can be";
+            let value = format!("{placement:?}");
+            return Err(gaternet_core::Error::Config { field: "placement", value, rule });
+        }
+        let config = GatedConfig { backbone: *backbone.config(), placement, gater };
+        let gater = Gater::new(&gater, plan.gates(), rng)?;
+        Ok(GatedNet { config, backbone, gater, plan })
     }
 
     /// Gater, gates, backbone. `images` (N, 3, H, W).
@@ -104,7 +153,7 @@ impl GatedResNet {
         &self,
         images: &Tensor,
         draw: &SemHashDraw,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
     ) -> Result<GatedOutput> {
         let preact = self.gater.forward(images, ctx)?;
         let values = sem_hash(&preact, draw)?;
@@ -116,12 +165,12 @@ impl GatedResNet {
         images: &Tensor,
         preact: Tensor,
         values: Tensor,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
     ) -> Result<GatedOutput> {
         let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
         let gating = Gating { plan: &self.plan, gates: &gates, skip };
-        let logits = self.backbone.run(images, Some(gating), ctx)?;
+        let logits = self.backbone.network().run(images, Some(gating), ctx)?;
         Ok(GatedOutput { logits, preact, gates })
     }
 
@@ -135,7 +184,7 @@ impl GatedResNet {
         images: &Tensor,
         gates: &Gates,
         skip: bool,
-        ctx: &Ctx,
+        ctx: &mut Ctx,
     ) -> Result<Tensor> {
         if skip && ctx.training() {
             return Err(gaternet_core::Error::Config {
@@ -144,12 +193,12 @@ impl GatedResNet {
                 rule: "a training pass computes every filter: batch statistics need them",
             });
         }
-        self.backbone.run(images, Some(Gating { plan: &self.plan, gates, skip }), ctx)
+        self.backbone.network().run(images, Some(Gating { plan: &self.plan, gates, skip }), ctx)
     }
 
     /// The configuration.
     #[must_use]
-    pub fn config(&self) -> &GatedResNetConfig {
+    pub fn config(&self) -> &GatedConfig {
         &self.config
     }
 
@@ -161,7 +210,7 @@ impl GatedResNet {
 
     /// The gated network.
     #[must_use]
-    pub fn backbone(&self) -> &ResNet {
+    pub fn backbone(&self) -> &PlainNet {
         &self.backbone
     }
 
@@ -172,13 +221,24 @@ impl GatedResNet {
     }
 
     /// MACs for one image of `size` (H, W) with these gates, the mean over their batch.
-    #[must_use]
-    pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Cost {
-        let convs = self.backbone.convs(size);
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Result<Cost> {
+        let convs = self.backbone.convs(size)?;
         let dense: u64 = convs.iter().map(|conv| conv.macs()).sum();
-        let backbone = self.backbone.macs(size) as f64;
+        let backbone = self.backbone.macs(size)? as f64;
         let saved = dense as f64 - cost::executed(&convs, &self.plan, gates);
-        Cost { backbone, executed: backbone - saved, gater: self.gater.macs(size) as f64 }
+        Ok(Cost { backbone, executed: backbone - saved, gater: self.gater.macs(size)? as f64 })
+    }
+
+    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
+    /// together) or a NaN; the weights are unchanged then.
+    pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        model::load_weights(path.as_ref(), self)
     }
 
     /// Writes weights, configuration and `metadata` (safetensors, atomically).
@@ -186,19 +246,19 @@ impl GatedResNet {
     /// # Errors
     /// [`gaternet_core::Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
-        model::save(path.as_ref(), "gated_resnet", &self.config, &self.state(), metadata)
+        model::save(path.as_ref(), "gated", &self.config, &self.state(), metadata)
     }
 
     /// The model stored by [`save`](Self::save).
     ///
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
-    pub fn load(path: impl AsRef<Path>) -> Result<GatedResNet> {
-        model::load(path.as_ref(), "gated_resnet", |config| GatedResNet::new(config, 0))
+    pub fn load(path: impl AsRef<Path>) -> Result<GatedNet> {
+        model::load(path.as_ref(), "gated", |config| GatedNet::new(config, 0))
     }
 }
 
-impl Module for GatedResNet {
+impl Module for GatedNet {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
         self.backbone.collect(&scoped(prefix, "backbone"), out);
         self.gater.collect(&scoped(prefix, "gater"), out);

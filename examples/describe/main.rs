@@ -1,0 +1,215 @@
+//! Counts of a network: parameters, MACs and gates, unit by unit.
+
+#[path = "../common/names.rs"]
+mod names;
+#[path = "../common/report.rs"]
+mod report;
+mod units;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, ensure};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Parser, ValueEnum};
+use gaternet::core::nn::Module;
+use gaternet::models::{
+    BackboneConfig, Family, GatePlacement, GatedConfig, GatedResNet, GaterConfig, PlainNet,
+};
+use serde::Serialize;
+
+use crate::names::{ModelName, PlacementName};
+use crate::report::exit_code;
+use crate::units::{Unit, units};
+
+/// Prints a network's parameters, multiply-accumulates (MACs) for one image and gates, unit by unit.
+///
+/// MACs are those of convolutions, linear layers and global pooling with every filter running. With
+/// --gated the gater is counted too, on a line of its own.
+#[derive(Debug, Parser)]
+#[command(name = "describe", args_override_self = true, verbatim_doc_comment)]
+struct Args {
+    /// Network; imagenet-* are for images of 224x224, the others for 32x32
+    #[arg(long, value_name = "NAME", default_value = "resnet20", value_parser = model_names())]
+    model: String,
+
+    /// Width of the output layer [default: 10, or 1000 of an imagenet-* network]
+    #[arg(long, value_name = "N")]
+    classes: Option<usize>,
+
+    /// Every number of channels is multiplied by this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    width: f64,
+
+    /// Squeeze-and-excitation with reduction 16 in every residual unit
+    #[arg(long)]
+    se: bool,
+
+    /// With gates and a gater
+    #[arg(long)]
+    gated: bool,
+
+    /// The plain network, made as wide as it takes to have the parameters of the gated one
+    #[arg(long, conflicts_with = "gated")]
+    wider: bool,
+
+    /// Which filters have gates
+    #[arg(long, value_enum, default_value = "residual-output")]
+    placement: PlacementName,
+
+    /// Depth of the gater's ResNet, 6n + 2 layers
+    #[arg(long, value_name = "LAYERS", default_value_t = 20)]
+    gater_depth: usize,
+
+    /// Channels of the gater's ResNet are multiplied by this
+    #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
+    gater_width: f64,
+
+    /// The gater sees images averaged over squares of this side: 1, 2 or 4
+    #[arg(long, value_name = "PIXELS", default_value_t = 1)]
+    gater_pool: usize,
+
+    /// Units between the gater's features and its gates
+    #[arg(long, value_name = "UNITS", default_value_t = 8)]
+    bottleneck: usize,
+
+    /// One JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What is printed.
+#[derive(Debug, Serialize)]
+struct Description {
+    model: String,
+    /// (H, W) of the images.
+    size: [usize; 2],
+    parameters: usize,
+    macs: u64,
+    gates: usize,
+    /// (parameters, MACs) of the gater.
+    gater: Option<(usize, u64)>,
+    units: Vec<Unit>,
+}
+
+/// ResNets for large images.
+const LARGE: [(&str, usize); 4] = [
+    ("imagenet-resnet18", 18),
+    ("imagenet-resnet34", 34),
+    ("imagenet-resnet50", 50),
+    ("imagenet-resnet101", 101),
+];
+
+fn model_names() -> impl TypedValueParser<Value = String> {
+    let small = ModelName::value_variants().iter().filter_map(ValueEnum::to_possible_value);
+    let large = LARGE.map(|(name, _)| PossibleValue::new(name));
+    PossibleValuesParser::new(small.chain(large))
+}
+
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
+    let args = Args::parse();
+    ensure!(args.classes != Some(0), "--classes 0: must be at least 1");
+    let description = describe(&args)?;
+    if args.json {
+        println!("{}", serde_json::to_string(&description)?);
+    } else {
+        description.print();
+    }
+    Ok(())
+}
+
+fn describe(args: &Args) -> Result<Description> {
+    let (backbone, size) = backbone(args);
+    let gater = GaterConfig {
+        depth: args.gater_depth,
+        width: args.gater_width,
+        pool: args.gater_pool,
+        bottleneck: args.bottleneck,
+        ..GaterConfig::default()
+    };
+    let placement: GatePlacement = args.placement.into();
+    let config = GatedConfig { backbone, placement, gater };
+    if args.gated {
+        let model = GatedResNet::new(config, 0)?;
+        let gater = (model.gater().parameter_count(), model.gater().macs(size)?);
+        let units = units(model.backbone(), Some(model.plan()), size)?;
+        return Description::new(model.backbone(), "gated ", size, Some(gater), units);
+    }
+    let backbone = match args.wider {
+        true => backbone.wider(GatedResNet::new(config, 0)?.parameter_count())?,
+        false => backbone,
+    };
+    let model = PlainNet::new(backbone, 0)?;
+    let units = units(&model, None, size)?;
+    Description::new(&model, "", size, None, units)
+}
+
+/// The network without gates, and the size of its images.
+fn backbone(args: &Args) -> (BackboneConfig, [usize; 2]) {
+    let large = LARGE.iter().find(|(name, _)| *name == args.model);
+    let (config, side) = match (large, ModelName::from_str(&args.model, false)) {
+        (None, Ok(name)) => (name.config(args.classes.unwrap_or(10)), 32),
+        (large, _) => {
+            let depth = large.map_or(18, |(_, depth)| *depth);
+            let family = Family::ImagenetResnet { depth };
+            (BackboneConfig::new(family, args.classes.unwrap_or(1000)), 224)
+        }
+    };
+    let squeeze_excitation = args.se.then_some(16);
+    (BackboneConfig { width: args.width, squeeze_excitation, ..config }, [side; 2])
+}
+
+impl Description {
+    fn new(
+        model: &PlainNet,
+        kind: &str,
+        size: [usize; 2],
+        gater: Option<(usize, u64)>,
+        units: Vec<Unit>,
+    ) -> Result<Description> {
+        Ok(Description {
+            model: format!("{kind}{}", model.config()),
+            size,
+            parameters: model.parameter_count(),
+            macs: model.macs(size)?,
+            gates: units.iter().map(|unit| unit.gates).sum(),
+            gater,
+            units,
+        })
+    }
+
+    fn print(&self) {
+        println!("{}, images of {}x{}\n", self.model, self.size[0], self.size[1]);
+        let width = self.units.iter().map(|unit| unit.name.len()).max().unwrap_or(0).max(14);
+        println!(
+            "{:width$} {:>15} {:>12} {:>12} {:>6}",
+            "", "output", "parameters", "MACs", "gates"
+        );
+        for unit in &self.units {
+            let [c, h, w] = unit.output;
+            let output = if c == 0 { String::new() } else { format!("{c} x {h}x{w}") };
+            let (parameters, macs) = (unit.parameters, millions(unit.macs as f64));
+            let gates = if unit.gates == 0 { String::new() } else { unit.gates.to_string() };
+            println!("{:width$} {output:>15} {parameters:>12} {macs:>12} {gates:>6}", unit.name);
+        }
+        println!();
+        let total = |name: &str, parameters: usize, macs: u64| {
+            let (parameters, macs) = (millions(parameters as f64), millions(macs as f64));
+            println!("{name:width$} {:>15} {parameters:>12} {macs:>12}", "");
+        };
+        total("backbone", self.parameters, self.macs);
+        if let Some((parameters, macs)) = self.gater {
+            total("gater", parameters, macs);
+            total("together", self.parameters + parameters, self.macs + macs);
+            println!("\n{} gates", self.gates);
+        }
+    }
+}
+
+/// `40814250` as `40.81 M`.
+fn millions(count: f64) -> String {
+    format!("{:.2} M", count / 1e6)
+}
