@@ -33,7 +33,8 @@ pub(crate) fn evaluate(
     let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
     let loader = Loader::new(test.clone(), config)?;
     let size = [SIDE, SIDE];
-    let mut plan = InferencePlan::new(model, PlanOptions { size, ..PlanOptions::default() })?;
+    let options = PlanOptions { size, batch: batch_size, ..PlanOptions::default() };
+    let mut plan = InferencePlan::new(model, options)?;
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
     let mut macs = [0.0; 3];

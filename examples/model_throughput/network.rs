@@ -90,13 +90,14 @@ impl Network {
         gating: Gating,
         batches: &'a [Batch],
     ) -> Result<impl FnMut() -> Result<()> + use<'a>> {
-        let mut engine = self.engine(gating)?;
+        let batch = batches.first().map_or(1, |batch| batch.images.dims()[0]);
+        let mut engine = self.engine(gating, batch)?;
         Ok(move || batches.iter().try_for_each(&mut engine))
     }
 
     /// Whatever can be prepared for all batches is prepared here and not timed.
-    fn engine(&self, gating: Gating) -> Result<Engine> {
-        let options = PlanOptions { size: SIZE, skip: gating == Gating::Skipped };
+    fn engine(&self, gating: Gating, batch: usize) -> Result<Engine> {
+        let options = PlanOptions { size: SIZE, skip: gating == Gating::Skipped, batch };
         let mut plan = match gating {
             Gating::Dense => InferencePlan::plain(self.model.backbone(), options)?,
             Gating::Masked | Gating::Skipped => InferencePlan::gated(&self.model, options)?,

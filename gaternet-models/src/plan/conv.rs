@@ -4,23 +4,24 @@ use gaternet_core::Result;
 use gaternet_core::nn::{BatchNorm2d, Conv2d};
 use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, PreparedConv2d};
 use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa};
-use rayon::prelude::*;
 
 use super::kept::KeptSlot;
 use super::op::relu;
 use super::program::Samples;
 use crate::network::ConvLayer;
 
-/// A step's convolution on an input (C, H, W).
+/// A step's convolution on `batch` inputs (C, H, W).
 pub(super) fn compile(
     isa: Isa,
+    batch: usize,
     layer: &ConvLayer,
     [channels, h, w]: [usize; 3],
     filters: Option<&KeptSlot>,
     kept_channels: Option<&KeptSlot>,
 ) -> Result<PreparedConv2d> {
     let (conv, options) = (&layer.conv, layer.conv.options());
-    let dims = Conv2dDims::new([1, channels, h, w], conv.shape(), options.stride, options.padding)?;
+    let input = [batch, channels, h, w];
+    let dims = Conv2dDims::new(input, conv.shape(), options.stride, options.padding)?;
     let folded = match &layer.bn {
         Some((_, bn)) => fold(conv, bn),
         None => (conv.weight().tensor().data().to_vec(), vec![0.0; conv.shape()[0]]),
@@ -86,36 +87,33 @@ fn gather(values: &[f32], len: usize, kept: &[u32]) -> Vec<f32> {
 
 pub(super) fn convolve(
     conv: &PreparedConv2d,
-    samples: Samples,
+    samples: &Samples,
     live: Live<'_>,
     input: &[f32],
     epilogue: Epilogue<'_>,
     output: &mut [f32],
 ) -> Result<()> {
     match samples {
-        Samples::One(n) => {
-            let [filters, channels] =
-                [live.filters, live.channels].map(|list| list.map(|list| list.row(n)));
-            conv.forward_sample(filters, channels, input, epilogue, output)?;
-        }
-        Samples::All(count) => conv.forward(count, live, input, epilogue, output)?,
+        Samples::Some(range) => conv.forward_here(range.clone(), live, input, epilogue, output)?,
+        Samples::All(count) => conv.forward(*count, live, input, epilogue, output)?,
     }
     Ok(())
 }
 
 /// `relu(gate · output + residual)`, where the gate of a filter is 1 if it is live, else 0.
 pub(super) fn mask(
-    samples: Samples,
+    samples: &Samples,
     live: &ActiveFilters,
     epilogue: Epilogue<'_>,
     output: &mut [f32],
-) {
+) -> Result<()> {
     let len = output.len() / samples.count();
-    output.par_chunks_exact_mut(len).enumerate().for_each(|(sample, output)| {
-        let n = match samples {
-            Samples::One(n) => n,
-            Samples::All(_) => sample,
-        };
+    let first = match samples {
+        Samples::Some(range) => range.start,
+        Samples::All(_) => 0,
+    };
+    samples.try_for_each(len, output, |sample, output| {
+        let n = first + sample;
         let plane = len / live.filters();
         for (filter, output) in output.chunks_exact_mut(plane).enumerate() {
             if live.row(n).binary_search(&(filter as u32)).is_err() {
@@ -129,5 +127,6 @@ pub(super) fn mask(
                 output.iter_mut().for_each(|y| *y = relu(*y));
             }
         }
-    });
+        Ok(())
+    })
 }

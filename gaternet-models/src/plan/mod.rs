@@ -26,10 +26,10 @@ const OP: &str = "inference plan";
 /// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
 /// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
 ///
-/// A batch with an image for every thread runs each image through the whole network on one thread; in a
+/// In a batch with an image for every thread, each thread runs some images through the whole network; in a
 /// smaller one all threads share each convolution. Nothing is allocated once every thread has done its share.
-/// A network whose weights, as they are laid out, take more than 32 MiB runs layer by layer over the batch,
-/// and needs memory for the activations of all its images.
+/// A network of more than 2^20 weights runs layer by layer over the batch, and needs memory for the
+/// activations of all its images.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
 /// [`Model::forward`]'s by rounding, and so may a gate whose pre-activation is about 0; they depend neither on
@@ -47,11 +47,14 @@ pub struct PlanOptions {
     /// Leave out closed filters, the default. Otherwise they are computed and their output is set to 0, with
     /// the same bits: what gates cost in an implementation that masks.
     pub skip: bool,
+    /// Images of a usual run, 64 by default. Any number can be run; with many weights, other algorithms are
+    /// the fastest for one image than for several that share them.
+    pub batch: usize,
 }
 
 impl Default for PlanOptions {
     fn default() -> PlanOptions {
-        PlanOptions { size: [32, 32], skip: true }
+        PlanOptions { size: [32, 32], skip: true, batch: 64 }
     }
 }
 
@@ -78,7 +81,7 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn plain(model: &PlainNet, options: PlanOptions) -> Result<InferencePlan> {
-        let backbone = Program::new(model.network(), options.size, None, false)?;
+        let backbone = Program::new(model.network(), options, None)?;
         Ok(InferencePlan { backbone, gating: None })
     }
 
@@ -105,9 +108,8 @@ impl InferencePlan {
     }
 
     fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
-        let PlanOptions { size, skip } = options;
-        let backbone = Program::new(model.backbone().network(), size, Some(kept), !skip)?;
-        let gater = Program::new(model.gater().network(), size, None, false)?;
+        let backbone = Program::new(model.backbone().network(), options, Some(kept))?;
+        let gater = Program::new(model.gater().network(), options, None)?;
         let gating = Gating { gater, gates: Vec::new(), live: LiveLists::new(kept) };
         Ok(InferencePlan { backbone, gating: Some(gating) })
     }

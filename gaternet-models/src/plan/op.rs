@@ -7,7 +7,6 @@ use gaternet_kernels::cpu::pad::{self, PadDims};
 use gaternet_kernels::cpu::{batch_norm, elementwise, gate, linear, max_pool, pool, sigmoid};
 use gaternet_kernels::dims::PoolDims;
 use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
-use rayon::prelude::*;
 
 use super::conv;
 use super::kept::Kept;
@@ -47,7 +46,7 @@ pub(super) enum Single {
 
 /// The operands of an op for some samples; `inputs(i)` is the i-th.
 pub(super) struct Operands<'a, I> {
-    pub(super) samples: Samples,
+    pub(super) samples: &'a Samples,
     pub(super) live: &'a [ActiveFilters],
     pub(super) inputs: I,
     pub(super) residual: Option<&'a [f32]>,
@@ -58,8 +57,10 @@ pub(super) struct Operands<'a, I> {
 
 impl Op {
     /// `shapes` are those (C, H, W) of the network's values. Without `kept` no filter has a gate.
+    /// `batch` is the usual number of samples.
     pub(super) fn new(
         isa: Isa,
+        batch: usize,
         step: &Step,
         shapes: &[[usize; 3]],
         kept: Option<&Kept<'_>>,
@@ -72,7 +73,7 @@ impl Op {
                 let slots = kept.map(|kept| kept.conv(layer.number)).unwrap_or_default();
                 let of = |slot: Option<usize>| Some(&kept?.slots()[slot?]);
                 let (filters, channels) = (of(slots.filters), of(slots.channels));
-                let conv = conv::compile(isa, layer, shape, filters, channels)?;
+                let conv = conv::compile(isa, batch, layer, shape, filters, channels)?;
                 return Ok(Op::Conv(conv.into(), slots));
             }
             Layer::BatchNorm(_, bn) => {
@@ -128,12 +129,12 @@ impl Op {
                 match filters {
                     _ if !masks => {
                         let live = Live { filters, channels };
-                        conv::convolve(conv, *samples, live, input, epilogue, output)?;
+                        conv::convolve(conv, samples, live, input, epilogue, output)?;
                     }
-                    None => conv::convolve(conv, *samples, all, input, epilogue, output)?,
+                    None => conv::convolve(conv, samples, all, input, epilogue, output)?,
                     Some(filters) => {
-                        conv::convolve(conv, *samples, all, input, Epilogue::default(), output)?;
-                        conv::mask(*samples, filters, epilogue, output);
+                        conv::convolve(conv, samples, all, input, Epilogue::default(), output)?;
+                        conv::mask(samples, filters, epilogue, output)?;
                     }
                 }
             }
@@ -143,16 +144,16 @@ impl Op {
             }
             Op::Linear { dims, weight, bias } => {
                 // A product of one row may sum in another order than that of many: always one.
-                let inputs = input.par_chunks_exact(dims.in_features);
-                let outputs = output.par_chunks_exact_mut(dims.out_features);
-                inputs.zip(outputs).try_for_each(|(input, output)| {
-                    linear::forward(*dims, input, weight.data(), Some(bias.data()), output)
+                samples.try_for_each(dims.out_features, output, |n, output| {
+                    let input = &input[n * dims.in_features..(n + 1) * dims.in_features];
+                    linear::forward(*dims, input, weight.data(), Some(bias.data()), output)?;
+                    Ok(())
                 })?;
                 finish(isa, residual, *relu, output)?;
             }
             Op::Single(op) => {
                 let len = output.len() / count;
-                output.par_chunks_exact_mut(len).enumerate().try_for_each(|(n, output)| {
+                samples.try_for_each(len, output, |n, output| {
                     let sample = |values: &'a [f32]| {
                         let len = values.len() / count;
                         &values[n * len..(n + 1) * len]

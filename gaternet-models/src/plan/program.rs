@@ -1,20 +1,25 @@
 //! A network, compiled: batch norm folded into weights, weights laid out, buffers shared.
 
 use std::mem;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gaternet_core::Result;
 use gaternet_kernels::{ActiveFilters, Isa};
 use rayon::prelude::*;
 
+use super::PlanOptions;
 use super::kept::{Kept, KeptSlot};
 use super::layout::Layout;
 use super::op::{Op, Operands};
 use crate::network::{Layer, Network, Step};
 
-/// Most bytes of weights that images stream one by one. More do not stay in a shared cache of usual size
-/// beside the activations, so every image would fetch them from memory.
-const CACHED_WEIGHTS: usize = 32 << 20;
+/// Most weights of a network that threads go through on their own. More, up to four times as many floats as they
+/// are laid out, do not stay in a shared cache of usual size, so every group of images would fetch them from memory.
+const CACHED_WEIGHTS: usize = 1 << 20;
+/// Most images that a thread takes through the network together: each convolution's weights are fetched into its
+/// cache once for all of them.
+const TOGETHER: usize = 8;
 
 /// A network ready to run on images of one size.
 pub(super) struct Program {
@@ -54,33 +59,55 @@ struct Compiled {
 }
 
 /// The samples of a pass over the steps.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Samples {
-    /// Number n of the batch, on this thread.
-    One(usize),
+    /// Some of the batch, on this thread.
+    Some(Range<usize>),
     /// This many, each op on all threads: a sample on each, or if there are too few, each on all.
     All(usize),
 }
 
 impl Samples {
-    pub(super) fn count(self) -> usize {
+    pub(super) fn count(&self) -> usize {
         match self {
-            Samples::One(_) => 1,
-            Samples::All(count) => count,
+            Samples::Some(range) => range.len(),
+            Samples::All(count) => *count,
+        }
+    }
+
+    /// `op(n, output)` for the `len` floats of `output` that are each sample's, n its number among these.
+    pub(super) fn try_for_each(
+        &self,
+        len: usize,
+        output: &mut [f32],
+        op: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let op = |(n, output): (usize, &mut [f32])| op(n, output);
+        match self {
+            Samples::Some(_) => output.chunks_exact_mut(len).enumerate().try_for_each(op),
+            Samples::All(_) => output.par_chunks_exact_mut(len).enumerate().try_for_each(op),
         }
     }
 }
 
 impl Program {
-    /// For images of `size` (H, W). Without `kept` no filter has a gate.
+    /// Without `kept` no filter has a gate.
     pub(super) fn new(
         network: &Network,
-        size: [usize; 2],
+        options: PlanOptions,
         kept: Option<&Kept<'_>>,
-        masks: bool,
     ) -> Result<Program> {
         let isa = Isa::current()?;
-        let shapes = network.shapes(size)?;
+        let shapes = network.shapes(options.size)?;
+        let weights: usize = network
+            .steps()
+            .iter()
+            .map(|step| match &step.layer {
+                Layer::Conv(layer) => layer.conv.weight().tensor().len(),
+                _ => 0,
+            })
+            .sum();
+        let by_layer = weights > CACHED_WEIGHTS;
         let mut lens: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
         for (at, step) in network.steps().iter().enumerate() {
             match &step.layer {
@@ -104,7 +131,7 @@ impl Program {
         let mut steps = Vec::with_capacity(read.len());
         for (at, step) in network.steps().iter().enumerate() {
             steps.push(Compiled {
-                op: Op::new(isa, step, &shapes, kept)?,
+                op: Op::new(isa, options.batch, step, &shapes, kept)?,
                 inputs: step.inputs.iter().map(|value| place(value.0)).collect(),
                 residual: step.residual.map(|value| place(value.0)),
                 relu: step.relu,
@@ -112,11 +139,8 @@ impl Program {
             });
         }
         let (input, output) = (place(0), place(steps.len()));
-        let idle = Mutex::default();
-        let mut program =
-            Program { isa, steps, buffers, input, output, masks, by_layer: false, idle };
-        program.by_layer = program.weight_bytes() > CACHED_WEIGHTS;
-        Ok(program)
+        let (masks, idle) = (!options.skip, Mutex::default());
+        Ok(Program { isa, steps, buffers, input, output, masks, by_layer, idle })
     }
 
     /// Bytes of the weights as they are laid out, without biases.
@@ -137,9 +161,9 @@ impl Program {
     /// `input` and `output` hold the same number of samples, `live` the lists of every slot of the plan
     /// for them.
     ///
-    /// With a sample for every thread and weights that stay cached, each runs through the whole network on
-    /// one: its activations stay in that core's cache. Otherwise each op uses all threads. The bits are the
-    /// same.
+    /// With a sample for every thread and weights that stay cached, each thread runs some through the whole
+    /// network: their activations stay in that core's cache. Otherwise each op uses all threads. The bits are
+    /// the same.
     pub(super) fn run(
         &self,
         live: &[ActiveFilters],
@@ -153,14 +177,16 @@ impl Program {
         if self.by_layer || count < rayon::current_num_threads() {
             return self.pass(Samples::All(count), live, input, output);
         }
-        let inputs = input.par_chunks_exact(self.input.len);
-        let outputs = output.par_chunks_exact_mut(self.output.len);
-        // One at a time, because open gates and so times differ by sample.
-        inputs
-            .zip(outputs)
-            .enumerate()
-            .with_max_len(1)
-            .try_for_each(|(n, (input, output))| self.pass(Samples::One(n), live, input, output))
+        let group = (count / rayon::current_num_threads()).clamp(1, TOGETHER);
+        let inputs = input.par_chunks(group * self.input.len);
+        let outputs = output.par_chunks_mut(group * self.output.len);
+        // A group at a time, because open gates and so times differ by sample.
+        let groups = inputs.zip(outputs).enumerate().with_max_len(1);
+        groups.try_for_each(|(n, (input, output))| {
+            let first = n * group;
+            let samples = first..first + input.len() / self.input.len;
+            self.pass(Samples::Some(samples), live, input, output)
+        })
     }
 
     fn pass(
@@ -184,7 +210,7 @@ impl Program {
             let mut target = mem::take(&mut arena[step.output.buffer]);
             let read = |place: Place| &arena[place.buffer][..place.len * count];
             let operands = Operands {
-                samples,
+                samples: &samples,
                 live,
                 inputs: |i: usize| read(step.inputs[i]),
                 residual: step.residual.map(read),

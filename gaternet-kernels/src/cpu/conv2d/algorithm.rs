@@ -25,22 +25,27 @@ impl Algorithm {
     /// All of them.
     pub const ALL: [Algorithm; 3] = [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
 
-    /// The fastest for this convolution, by its shape alone: whatever is live, the bits are the same.
+    /// The fastest for this convolution, by its shape and batch size alone: whatever is live, the bits are
+    /// the same.
     ///
     /// It has the fewest multiply-adds of whole vectors, where those of Winograd's count a third more for
-    /// the transforms.
+    /// the transforms. On small maps F(4x4)'s weights outgrow the caches, unless several samples share them.
     #[must_use]
     pub fn choose(dims: &Conv2dDims) -> Algorithm {
         if !Algorithm::Winograd4.supports(dims) {
             return Algorithm::Direct;
         }
-        let [height, width] = dims.out_size();
+        let out_size @ [height, width] = dims.out_size();
+        let tiles = |m: usize| -> usize { winograd::grid(m, out_size).iter().product() };
         let cost = |algorithm: &Algorithm| match algorithm.tile() {
             None => 9 * 3 * (height * (width + 1)).div_ceil(LANES),
-            Some(m) => {
-                let tiles: usize = winograd::grid(m, dims.out_size()).iter().product();
-                (m + 2) * (m + 2) * 4 * tiles.div_ceil(LANES)
+            Some(4) if winograd::Elements::suits(out_size) => {
+                match winograd::Elements::pays(dims) {
+                    true => 9 * 4 * tiles(4).div_ceil(4),
+                    false => usize::MAX,
+                }
             }
+            Some(m) => (m + 2) * (m + 2) * 4 * tiles(m).div_ceil(LANES),
         };
         Algorithm::ALL.into_iter().min_by_key(cost).unwrap_or(Algorithm::Direct)
     }
@@ -98,18 +103,27 @@ impl fmt::Display for Algorithm {
 mod tests {
     use super::*;
 
+    fn choose(input: [usize; 4], weight: [usize; 4], stride: usize) -> Algorithm {
+        let dims = Conv2dDims::new(input, weight, [stride; 2], [weight[2] / 2; 2]);
+        Algorithm::choose(&dims.expect("valid"))
+    }
+
     #[test]
     fn large_maps_take_large_tiles() {
         let choice = |side: usize, kernel: usize, stride: usize| {
-            let (weight, padding) = ([8, 8, kernel, kernel], [kernel / 2; 2]);
-            let dims = Conv2dDims::new([1, 8, side, side], weight, [stride; 2], padding);
-            Algorithm::choose(&dims.expect("valid"))
+            choose([1, 8, side, side], [8, 8, kernel, kernel], stride)
         };
         for side in [14, 16, 28, 32, 56] {
             assert_eq!(choice(side, 3, 1), Algorithm::Winograd4, "{side}");
         }
-        assert_eq!([7, 8].map(|side| choice(side, 3, 1)), [Algorithm::Winograd2; 2]);
+        assert_eq!([4, 7, 8].map(|side| choice(side, 3, 1)), [Algorithm::Winograd4; 3]);
         assert_eq!(choice(1, 3, 1), Algorithm::Direct);
         assert_eq!((choice(32, 3, 2), choice(32, 5, 1)), (Algorithm::Direct, Algorithm::Direct));
+    }
+
+    #[test]
+    fn small_maps_with_many_weights_take_large_tiles_if_samples_share_them() {
+        let choice = |batch: usize| choose([batch, 512, 7, 7], [512, 512, 3, 3], 1);
+        assert_eq!((choice(1), choice(64)), (Algorithm::Winograd2, Algorithm::Winograd4));
     }
 }

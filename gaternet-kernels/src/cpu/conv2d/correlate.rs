@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::Live;
 use super::direct::Direct;
 use super::sample::{Sample, SampleEpilogue};
-use super::winograd::{Weights, Winograd};
+use super::winograd::{Elements, Weights, Winograd};
 use crate::active::ActiveFilters;
 use crate::dims::Conv2dDims;
 
@@ -13,24 +13,46 @@ use crate::dims::Conv2dDims;
 pub(super) enum Engine<'a> {
     Direct(&'a Direct, &'a [f32]),
     Winograd(&'a Winograd, &'a Weights),
+    Elements(&'a Elements),
 }
 
 impl Engine<'_> {
-    /// All output planes of a sample, on this thread.
-    pub(super) fn sample(&self, sample: &Sample<'_>, target: &mut [f32]) {
-        fill_dead(sample, target);
+    /// Samples that are best computed together, out of `count` for each thread.
+    fn together(&self, count: usize) -> usize {
         match self {
-            Engine::Direct(direct, weight) => direct.sample(sample, weight, target),
-            Engine::Winograd(winograd, weights) => winograd.sample(sample, weights, target),
+            Engine::Direct(..) | Engine::Winograd(..) => 1,
+            Engine::Elements(elements) => elements.together(count),
         }
     }
 
-    /// The same on all threads.
+    /// All output planes of samples 0, 1, ..., `target_len` floats each, on this thread.
+    pub(super) fn samples<'a>(
+        &self,
+        sample: impl Fn(usize) -> Sample<'a>,
+        target_len: usize,
+        target: &mut [f32],
+    ) {
+        for (n, target) in target.chunks_exact_mut(target_len).enumerate() {
+            let sample = &sample(n);
+            fill_dead(sample, target);
+            match self {
+                Engine::Direct(direct, weight) => direct.sample(sample, weight, target),
+                Engine::Winograd(winograd, weights) => winograd.sample(sample, weights, target),
+                Engine::Elements(_) => {}
+            }
+        }
+        if let Engine::Elements(elements) = self {
+            elements.samples(target.len() / target_len, sample, target);
+        }
+    }
+
+    /// All output planes of a sample, on all threads.
     fn split(&self, sample: &Sample<'_>, target: &mut [f32]) {
         fill_dead(sample, target);
         match self {
             Engine::Direct(direct, weight) => direct.split(sample, weight, target),
             Engine::Winograd(winograd, weights) => winograd.split(sample, weights, target),
+            Engine::Elements(elements) => elements.split(sample, target),
         }
     }
 }
@@ -44,7 +66,8 @@ pub(super) struct Batch<'a> {
     pub(super) every: &'a [u32],
     /// Of each row, where its weights are among the rows of weights.
     pub(super) weight_rows: &'a [u32],
-    /// Live ones, `None` for all.
+    /// Live ones, `None` for all, from list number `first` on.
+    pub(super) first: usize,
     pub(super) live_rows: Option<&'a ActiveFilters>,
     pub(super) live_channels: Option<&'a ActiveFilters>,
     /// (N, channels, source plane).
@@ -71,6 +94,7 @@ impl<'a> Batch<'a> {
             channels: dims.in_channels(),
             every,
             weight_rows: every,
+            first: 0,
             live_rows: live.filters,
             live_channels: live.channels,
             source: input,
@@ -101,34 +125,50 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// `target` is (N, rows, out plane).
-    pub(super) fn run(&self, engine: &Engine<'_>, target: &mut [f32]) {
-        let in_sample = self.channels * self.source_plane;
-        let out_sample = self.rows * self.out_plane;
-        if target.is_empty() {
-            return;
-        }
-        let sample = |n: usize| Sample {
-            rows: self.live_rows.map_or(&self.every[..self.rows], |active| active.row(n)),
+    fn sample(&self, n: usize) -> Sample<'_> {
+        let of = |len: usize| n * len..(n + 1) * len;
+        let list = |live: Option<&'a ActiveFilters>, count: usize| match live {
+            Some(live) => live.row(self.first + n),
+            None => &self.every[..count],
+        };
+        Sample {
+            rows: list(self.live_rows, self.rows),
             weight_rows: self.weight_rows,
-            channels: self
-                .live_channels
-                .map_or(&self.every[..self.channels], |active| active.row(n)),
-            source: &self.source[n * in_sample..(n + 1) * in_sample],
+            channels: list(self.live_channels, self.channels),
+            source: &self.source[of(self.channels * self.source_plane)],
             source_plane: self.source_plane,
             out_plane: self.out_plane,
             epilogue: SampleEpilogue {
                 bias: self.bias,
-                residual: self.residual.map(|all| &all[n * out_sample..(n + 1) * out_sample]),
+                residual: self.residual.map(|all| &all[of(self.rows * self.out_plane)]),
                 relu: self.relu,
             },
-        };
-        if target.len() / out_sample >= rayon::current_num_threads() {
-            let targets = target.par_chunks_mut(out_sample).enumerate();
-            targets.for_each(|(n, target)| engine.sample(&sample(n), target));
+        }
+    }
+
+    /// `target` is (N, rows, out plane). On this thread.
+    pub(super) fn run_here(&self, engine: &Engine<'_>, target: &mut [f32]) {
+        if !target.is_empty() {
+            engine.samples(|n| self.sample(n), self.rows * self.out_plane, target);
+        }
+    }
+
+    /// `target` is (N, rows, out plane). On all threads.
+    pub(super) fn run(&self, engine: &Engine<'_>, target: &mut [f32]) {
+        let out_sample = self.rows * self.out_plane;
+        if target.is_empty() {
+            return;
+        }
+        let (count, threads) = (target.len() / out_sample, rayon::current_num_threads());
+        if count >= threads {
+            let together = engine.together(count / threads);
+            let targets = target.par_chunks_mut(together * out_sample).enumerate();
+            targets.for_each(|(group, target)| {
+                engine.samples(|n| self.sample(group * together + n), out_sample, target);
+            });
         } else {
             for (n, target) in target.chunks_exact_mut(out_sample).enumerate() {
-                engine.split(&sample(n), target);
+                engine.split(&self.sample(n), target);
             }
         }
     }

@@ -17,6 +17,8 @@ mod tile;
 mod weight_grad;
 mod winograd;
 
+use std::ops::RangeInclusive;
+
 use crate::active::ActiveFilters;
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
@@ -25,7 +27,7 @@ pub use algorithm::Algorithm;
 use correlate::{Batch, Engine};
 use direct::Direct;
 pub use prepared::{Epilogue, PreparedConv2d};
-use winograd::{Weights, Winograd};
+use winograd::{Elements, Weights, Winograd};
 
 /// What is live in each sample; `None` means all. A filter that is not live has an output plane of
 /// exact zeros and its weights are not read; a channel that is not live is not read and counts as
@@ -40,19 +42,29 @@ pub struct Live<'a> {
 
 impl Live<'_> {
     fn check(&self, op: &'static str, dims: &Conv2dDims) -> Result<()> {
+        self.check_lists(op, dims, dims.batch()..=dims.batch())
+    }
+
+    /// `batch` is how many samples the lists may have.
+    fn check_lists(
+        &self,
+        op: &'static str,
+        dims: &Conv2dDims,
+        batch: RangeInclusive<usize>,
+    ) -> Result<()> {
         let lists = [
             ("live.filters", self.filters, dims.out_channels()),
             ("live.channels", self.channels, dims.in_channels()),
         ];
         for (list, active, filters) in lists {
             let Some(active) = active else { continue };
-            if (active.batch(), active.filters()) != (dims.batch(), filters) {
+            if !batch.contains(&active.batch()) || active.filters() != filters {
                 return Err(KernelError::ActiveFilters {
                     op,
                     list,
                     got_batch: active.batch(),
                     got_filters: active.filters(),
-                    batch: dims.batch(),
+                    batch: *batch.start(),
                     filters,
                 });
             }
@@ -96,6 +108,9 @@ pub fn forward(
     let batch = Batch::forward(dims, live, &every, input);
     match algorithm.tile() {
         None => batch.run(&Engine::Direct(&Direct::forward(isa, dims), weight), output),
+        Some(4) if Elements::suits(dims.out_size()) => {
+            batch.run(&Engine::Elements(&Elements::forward(isa, dims, weight)), output);
+        }
         Some(tile) => {
             let weights = Weights::forward(tile, dims, weight);
             let winograd = Winograd::forward(isa, dims, tile);
@@ -132,6 +147,10 @@ pub fn backward_input(
     let batch = Batch::backward_input(dims, live, &every, grad_output);
     match algorithm.tile() {
         None => batch.run(&Engine::Direct(&Direct::backward_input(isa, dims), weight), grad_input),
+        Some(4) if Elements::suits(dims.in_size()) => {
+            let elements = Elements::backward_input(isa, dims, weight);
+            batch.run(&Engine::Elements(&elements), grad_input);
+        }
         Some(tile) => {
             let weights = Weights::backward_input(tile, dims, weight);
             let winograd = Winograd::backward_input(isa, dims, tile);

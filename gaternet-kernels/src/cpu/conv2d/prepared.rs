@@ -1,9 +1,10 @@
 //! A convolution whose weights are laid out once and used many times: inference.
 
+use std::ops::Range;
+
 use super::correlate::{Batch, Engine};
 use super::direct::Direct;
-use super::sample::{Sample, SampleEpilogue};
-use super::winograd::{Weights, Winograd};
+use super::winograd::{Elements, Weights, Winograd};
 use super::{Algorithm, Live, every};
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
@@ -37,10 +38,12 @@ const OP: &str = "prepared conv2d";
 enum Form {
     Direct(Direct, Vec<f32>),
     Winograd(Winograd, Weights),
+    Elements(Elements),
 }
 
 impl PreparedConv2d {
-    /// `weight` (F, C, KH, KW), `bias` (F). The batch size of `dims` does not matter.
+    /// `weight` (F, C, KH, KW), `bias` (F). The batch size of `dims` is that of a usual run: the
+    /// algorithm is chosen for it.
     ///
     /// # Errors
     /// If a length does not fit `dims`.
@@ -71,6 +74,9 @@ impl PreparedConv2d {
         }
         let form = match algorithm.tile() {
             None => Form::Direct(Direct::forward(isa, dims), weight.to_vec()),
+            Some(4) if Elements::suits(dims.out_size()) => {
+                Form::Elements(Elements::forward(isa, dims, weight))
+            }
             Some(tile) => Form::Winograd(
                 Winograd::forward(isa, dims, tile),
                 Weights::forward(tile, dims, weight),
@@ -145,40 +151,30 @@ impl PreparedConv2d {
         match &self.form {
             Form::Direct(_, weight) => size_of_val(weight.as_slice()),
             Form::Winograd(_, weights) => size_of_val(weights.data.as_slice()),
+            Form::Elements(elements) => elements.weight_bytes(),
         }
     }
 
-    /// One sample on the calling thread, without allocation after its first call on that thread.
+    /// Some samples of a larger batch on the calling thread, without allocation after its first call there.
     ///
-    /// `filters` and `channels` list the live ones, ascending; `None` is all. `input` (C, H, W), `output`
-    /// (F, OH, OW), overwritten.
+    /// `live` has the lists of that batch, those of `samples` are used. `input` (samples, C, H, W), `output`
+    /// (samples, F, OH, OW), overwritten.
     ///
     /// # Errors
-    /// If a length does not fit the convolution, or a list is not ascending or names what does not exist.
-    pub fn forward_sample(
+    /// If a length does not fit, or a list is of other filters or channels or of too few samples.
+    pub fn forward_here(
         &self,
-        filters: Option<&[u32]>,
-        channels: Option<&[u32]>,
+        samples: Range<usize>,
+        live: Live<'_>,
         input: &[f32],
         epilogue: Epilogue<'_>,
         output: &mut [f32],
     ) -> Result<()> {
-        let dims = &self.dims;
-        check_lens(dims, input, epilogue, output)?;
-        let sample = Sample {
-            rows: self.list("filters", filters, dims.out_channels())?,
-            weight_rows: self.weight_rows(),
-            channels: self.list("channels", channels, dims.in_channels())?,
-            source: input,
-            source_plane: dims.in_plane(),
-            out_plane: dims.out_plane(),
-            epilogue: SampleEpilogue {
-                bias: self.bias.as_deref(),
-                residual: epilogue.residual,
-                relu: epilogue.relu,
-            },
-        };
-        self.engine().sample(&sample, output);
+        let dims = self.dims.with_batch(samples.len())?;
+        live.check_lists(OP, &dims, samples.end..=usize::MAX)?;
+        check_lens(&dims, input, epilogue, output)?;
+        let batch = self.batch(&dims, live, input, epilogue);
+        Batch { first: samples.start, ..batch }.run_here(&self.engine(), output);
         Ok(())
     }
 
@@ -199,37 +195,31 @@ impl PreparedConv2d {
         let dims = self.dims.with_batch(batch)?;
         live.check(OP, &dims)?;
         check_lens(&dims, input, epilogue, output)?;
-        let batch = Batch {
-            weight_rows: self.weight_rows(),
-            bias: self.bias.as_deref(),
-            residual: epilogue.residual,
-            relu: epilogue.relu,
-            ..Batch::forward(&dims, live, &self.every, input)
-        };
-        batch.run(&self.engine(), output);
+        self.batch(&dims, live, input, epilogue).run(&self.engine(), output);
         Ok(())
     }
 
-    /// The list itself if it is one of `count`, all of them without a list.
-    fn list<'a>(
+    fn batch<'a>(
         &'a self,
-        list: &'static str,
-        live: Option<&'a [u32]>,
-        count: usize,
-    ) -> Result<&'a [u32]> {
-        let Some(live) = live else { return Ok(&self.every[..count]) };
-        check_list(list, live, count)?;
-        Ok(live)
-    }
-
-    fn weight_rows(&self) -> &[u32] {
-        self.weight_rows.as_deref().unwrap_or(&self.every)
+        dims: &Conv2dDims,
+        live: Live<'a>,
+        input: &'a [f32],
+        epilogue: Epilogue<'a>,
+    ) -> Batch<'a> {
+        Batch {
+            weight_rows: self.weight_rows.as_deref().unwrap_or(&self.every),
+            bias: self.bias.as_deref(),
+            residual: epilogue.residual,
+            relu: epilogue.relu,
+            ..Batch::forward(dims, live, &self.every, input)
+        }
     }
 
     fn engine(&self) -> Engine<'_> {
         match &self.form {
             Form::Direct(direct, weight) => Engine::Direct(direct, weight),
             Form::Winograd(winograd, weights) => Engine::Winograd(winograd, weights),
+            Form::Elements(elements) => Engine::Elements(elements),
         }
     }
 }
@@ -283,10 +273,10 @@ mod tests {
                 let output = |conv: &PreparedConv2d| {
                     let mut output = vec![f32::NAN; dims.output_len()];
                     conv.forward(2, Live::default(), &input, epilogue, &mut output).expect("fits");
-                    let (x, y) = (&input[..input.len() / 2], &mut output.clone()[..378]);
-                    let first = Epilogue { residual: Some(&residual[..378]), relu: true };
-                    conv.forward_sample(None, None, x, first, y).expect("fits");
-                    assert_eq!(y, &output[..378], "{what}: a sample alone");
+                    let (x, y) = (&input[input.len() / 2..], &mut output.clone()[..378]);
+                    let second = Epilogue { residual: Some(&residual[378..]), relu: true };
+                    conv.forward_here(1..2, Live::default(), x, second, y).expect("fits");
+                    assert_eq!(y, &output[378..], "{what}: a sample alone");
                     output
                 };
                 let bias = Some(bias.as_slice());

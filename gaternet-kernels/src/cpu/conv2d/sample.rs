@@ -1,6 +1,7 @@
 //! One sample of a convolution or of the gradient to its input.
 
 /// What is live, and what the live rows are computed from. Rows are filters or, going back, channels.
+#[derive(Clone, Copy)]
 pub(super) struct Sample<'a> {
     pub(super) rows: &'a [u32],
     /// Of each row, live or not, where its weights are among the rows of weights.

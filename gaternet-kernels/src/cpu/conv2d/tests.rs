@@ -196,7 +196,10 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
                         let mut y = vec![f32::NAN; dims.output_len()];
                         conv.forward(n, live, &case.input, epilogue, &mut y).expect("valid");
                         assert_close(what, &y, &want, 1e-4);
-                        assert!(y == sample_by_sample(&conv, &case, live, epilogue), "{what:?}");
+                        for size in [1, 2] {
+                            let groups = in_groups(size, &conv, &case, live, epilogue);
+                            assert!(y == groups, "{what:?}, groups of {size}");
+                        }
                     }
                 }
             }
@@ -204,7 +207,8 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
     }
 }
 
-fn sample_by_sample(
+fn in_groups(
+    size: usize,
     conv: &PreparedConv2d,
     case: &Case,
     live: Live,
@@ -213,16 +217,12 @@ fn sample_by_sample(
     let dims = &case.dims;
     let (input, output) = (dims.input_len() / dims.batch(), dims.output_len() / dims.batch());
     let mut y = vec![f32::NAN; dims.output_len()];
-    for (n, y) in y.chunks_exact_mut(output).enumerate() {
-        let residual = epilogue.residual.map(|all| &all[n * output..(n + 1) * output]);
-        conv.forward_sample(
-            live.filters.map(|list| list.row(n)),
-            live.channels.map(|list| list.row(n)),
-            &case.input[n * input..(n + 1) * input],
-            Epilogue { residual, ..epilogue },
-            y,
-        )
-        .expect("valid");
+    for (group, y) in y.chunks_mut(size * output).enumerate() {
+        let samples = group * size..group * size + y.len() / output;
+        let of = |len: usize| samples.start * len..samples.end * len;
+        let residual = epilogue.residual.map(|all| &all[of(output)]);
+        let (x, epilogue) = (&case.input[of(input)], Epilogue { residual, ..epilogue });
+        conv.forward_here(samples, live, x, epilogue, y).expect("valid");
     }
     y
 }
@@ -241,12 +241,13 @@ fn a_prepared_convolution_refuses_what_does_not_fit() {
 
     let conv = PreparedConv2d::new(isa, dims, &case.weight, None).expect("valid");
     let mut y = vec![7.0; dims.output_len()];
-    for (list, text) in [(&[2, 1][..], "[2, 1] of 3"), (&[3], "[3] of 3"), (&[0, 0], "[0, 0] of 3")]
-    {
-        let nothing = Epilogue::default();
-        let error = conv.forward_sample(None, Some(list), &case.input, nothing, &mut y);
-        let error = error.expect_err("no list of channels").to_string();
-        assert!(error.contains(text) && error.contains("channels"), "{error}");
+    for (samples, channels) in [(4..5, 1), (0..1, 4)] {
+        let list = ActiveFilters::from_columns(&[1.0; 4], channels, 0, channels);
+        let list = list.expect("a row");
+        let live = Live { channels: Some(&list), ..Live::default() };
+        let error = conv.forward_here(samples, live, &case.input, Epilogue::default(), &mut y);
+        let error = error.expect_err("no such list").to_string();
+        assert!(error.contains("live.channels"), "{error}");
     }
     let short = Epilogue { residual: Some(&case.input), relu: false };
     assert!(conv.forward(1, Live::default(), &case.input, short, &mut y).is_err());

@@ -1,11 +1,11 @@
 //! Eight floats in a 256-bit register.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _CMP_LE_OQ, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
+    __m256, __m256i, _CMP_LE_OQ, _mm_loadu_ps, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
     _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_cmpeq_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
     _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_mul_ps, _mm256_permute2f128_ps,
-    _mm256_set1_epi32, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps,
-    _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    _mm256_set_m128, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_ps,
+    _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
 use super::scalar;
@@ -221,4 +221,31 @@ fn transpose4([a, b, c, d]: [V; 4]) -> [V; 4] {
         _mm256_shuffle_ps::<0x44>(ab1, cd1),
         _mm256_shuffle_ps::<0xee>(ab1, cd1),
     ]
+}
+
+/// Four adjacent floats, again and again.
+///
+/// # Safety
+/// 4 floats are readable at `source`.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) unsafe fn splat4(source: *const f32) -> V {
+    // SAFETY: the caller's promise.
+    let four = unsafe { _mm_loadu_ps(source) };
+    _mm256_set_m128(four, four)
+}
+
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
+/// the two high ones.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
+    _mm256_shuffle_ps::<PICK>(a, b)
+}
+
+/// Number i of the fours of vector j becomes number j of vector i.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn transpose_fours([a, b]: [V; LANES / 4]) -> [V; LANES / 4] {
+    [_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b)]
 }

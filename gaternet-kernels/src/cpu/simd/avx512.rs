@@ -1,13 +1,14 @@
 //! Sixteen floats in a 512-bit register.
 
 use std::arch::x86_64::{
-    __m256, __m512, _CMP_LE_OQ, _mm256_castpd_ps, _mm256_castps_pd, _mm256_loadu_ps,
-    _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm512_add_ps, _mm512_castpd_ps,
-    _mm512_castps_pd, _mm512_castps256_ps512, _mm512_castps512_ps256, _mm512_cmp_ps_mask,
-    _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_insertf64x4, _mm512_loadu_ps,
-    _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps, _mm512_maskz_expand_ps,
-    _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_mul_ps, _mm512_permutex2var_ps,
-    _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4, _mm512_storeu_ps, _mm512_sub_ps,
+    __m256, __m512, _CMP_LE_OQ, _mm_loadu_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_loadu_ps,
+    _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm512_add_ps, _mm512_broadcast_f32x4,
+    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps256_ps512, _mm512_castps512_ps256,
+    _mm512_cmp_ps_mask, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_insertf64x4,
+    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps,
+    _mm512_maskz_expand_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_mul_ps,
+    _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+    _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
 pub(crate) type V = __m512;
@@ -277,4 +278,37 @@ const fn lanes(first: u32, bits: [u32; 4]) -> [u32; LANES] {
         lane += 1;
     }
     index
+}
+
+/// Four adjacent floats, again and again.
+///
+/// # Safety
+/// 4 floats are readable at `source`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) unsafe fn splat4(source: *const f32) -> V {
+    // SAFETY: the caller's promise.
+    _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(source) })
+}
+
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
+/// the two high ones.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
+    _mm512_shuffle_ps::<PICK>(a, b)
+}
+
+/// Number i of the fours of vector j becomes number j of vector i.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn transpose_fours([a, b, c, d]: [V; LANES / 4]) -> [V; LANES / 4] {
+    let [ab0, ab1] = [_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b)];
+    let [cd0, cd1] = [_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d)];
+    [
+        _mm512_shuffle_f32x4::<0x88>(ab0, cd0),
+        _mm512_shuffle_f32x4::<0xdd>(ab0, cd0),
+        _mm512_shuffle_f32x4::<0x88>(ab1, cd1),
+        _mm512_shuffle_f32x4::<0xdd>(ab1, cd1),
+    ]
 }

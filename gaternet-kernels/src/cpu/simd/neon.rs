@@ -222,3 +222,31 @@ fn transpose4([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
     let (bd0, bd1) = (vzip1q_f32(b, d), vzip2q_f32(b, d));
     [vzip1q_f32(ac0, bd0), vzip2q_f32(ac0, bd0), vzip1q_f32(ac1, bd1), vzip2q_f32(ac1, bd1)]
 }
+
+/// Four adjacent floats, again and again.
+///
+/// # Safety
+/// 4 floats are readable at `source`.
+#[inline]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+pub(crate) unsafe fn splat4(source: *const f32) -> V {
+    // SAFETY: the caller's promise.
+    [unsafe { vld1q_f32(source) }; 2]
+}
+
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
+/// the two high ones.
+#[inline]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
+    let lanes = scalar::shuffle4::<PICK>(array(a), array(b));
+    // SAFETY: the array is one vector.
+    unsafe { load(lanes.as_ptr()) }
+}
+
+/// Number i of the fours of vector j becomes number j of vector i.
+#[inline]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+pub(crate) fn transpose_fours([[a, b], [c, d]]: [V; LANES / 4]) -> [V; LANES / 4] {
+    [[a, c], [b, d]]
+}

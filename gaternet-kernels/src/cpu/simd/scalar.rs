@@ -182,3 +182,29 @@ fn interleave<const M: usize>(pixels: [V; M]) -> [V; M] {
         std::array::from_fn(|lane| pixels[(v * LANES + lane) % M][(v * LANES + lane) / M])
     })
 }
+
+/// Four adjacent floats, again and again.
+///
+/// # Safety
+/// 4 floats are readable at `source`.
+#[inline(always)]
+pub(crate) unsafe fn splat4(source: *const f32) -> V {
+    // SAFETY: the caller's promise.
+    std::array::from_fn(|lane| unsafe { source.add(lane % 4).read() })
+}
+
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
+/// the two high ones.
+#[inline(always)]
+pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
+    std::array::from_fn(|lane| {
+        let of = if lane % 4 < 2 { &a } else { &b };
+        of[lane / 4 * 4 + (PICK >> (lane % 4 * 2) & 3) as usize]
+    })
+}
+
+/// Number i of the fours of vector j becomes number j of vector i.
+#[inline(always)]
+pub(crate) fn transpose_fours(v: [V; LANES / 4]) -> [V; LANES / 4] {
+    std::array::from_fn(|i| std::array::from_fn(|lane| v[lane / 4][i * 4 + lane % 4]))
+}

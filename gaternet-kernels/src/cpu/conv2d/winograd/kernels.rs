@@ -114,7 +114,7 @@ impl Kernels {
 
 macro_rules! winograd_kernels {
     ($(#[$feature:meta])? $isa:ident, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
-        mod $isa {
+        pub(super) mod $isa {
             use std::array::from_fn;
 
             use super::{Input, Kernels, Output, Products, ProductsFn, Rows, Spread};
@@ -151,7 +151,7 @@ macro_rules! winograd_kernels {
             /// `Bᵀ d`, for n = 4 or 6 values.
             #[inline]
             $(#[$feature])?
-            fn spread<const N: usize>(d: [V; N]) -> [V; N] {
+            pub(in super::super) fn spread<const N: usize>(d: [V; N]) -> [V; N] {
                 let mut out = [zero(); N];
                 if N == 4 {
                     out[0] = sub(d[0], d[2]);
@@ -179,7 +179,7 @@ macro_rules! winograd_kernels {
             /// `Aᵀ p`: n = 4 or 6 values to m = n - 2.
             #[inline]
             $(#[$feature])?
-            fn gather<const N: usize, const M: usize>(p: [V; N]) -> [V; M] {
+            pub(in super::super) fn gather<const N: usize, const M: usize>(p: [V; N]) -> [V; M] {
                 let mut out = [zero(); M];
                 let (sum_a, difference_a) = (add(p[1], p[2]), sub(p[1], p[2]));
                 if M == 2 {

@@ -7,8 +7,10 @@
 //!
 //! The lanes are tiles, so that a product is the register tile of a scalar weight again: V of the live
 //! channels is computed once, P and the output for live rows only, and any of both can be left out. For
-//! one algorithm an output's bits do not depend on what else is live.
+//! one algorithm an output's bits do not depend on what else is live. On maps of few tiles the lanes are
+//! elements instead (`elements/`).
 
+mod elements;
 mod kernels;
 mod layout;
 pub(super) mod weight_grad;
@@ -24,6 +26,7 @@ use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
+pub(super) use elements::Elements;
 use kernels::{Input, Kernels, MAX_ROWS, Output, Products, Rows};
 use layout::Layout;
 pub(super) use layout::grid;

@@ -21,10 +21,7 @@ pub(in super::super) struct Weights {
 impl Weights {
     /// `weight` (F, C, 3, 3) for the forward pass: rows are filters, channels are channels.
     pub(in super::super) fn forward(tile: usize, dims: &Conv2dDims, weight: &[f32]) -> Weights {
-        let (filters, channels) = (dims.out_channels(), dims.in_channels());
-        Weights::new(tile, [filters, channels], |row, channel, tap| {
-            weight[(row * channels + channel) * 9 + tap]
-        })
+        Weights::new(tile, &Taps::forward(dims, weight))
     }
 
     /// For the gradient to the input: rows are channels, channels are filters, and the kernel is turned
@@ -34,42 +31,19 @@ impl Weights {
         dims: &Conv2dDims,
         weight: &[f32],
     ) -> Weights {
-        let (filters, channels) = (dims.out_channels(), dims.in_channels());
-        Weights::new(tile, [channels, filters], |row, channel, tap| {
-            weight[(channel * channels + row) * 9 + 8 - tap]
-        })
+        Weights::new(tile, &Taps::backward_input(dims, weight))
     }
 
-    fn new(
-        tile: usize,
-        [rows, channels]: [usize; 2],
-        tap: impl Fn(usize, usize, usize) -> f32 + Sync,
-    ) -> Weights {
-        let n = tile + 2;
-        let element = rows * channels;
+    fn new(tile: usize, taps: &Taps<'_>) -> Weights {
+        let (n, channels) = (tile + 2, taps.channels);
+        let element = taps.rows * channels;
         let mut data = vec![0.0; n * n * element];
         let shared = SharedSlice::new(&mut data);
-        (0..rows).into_par_iter().for_each(|row| {
-            for first in (0..channels).step_by(LANES) {
-                let count = LANES.min(channels - first);
-                let mut kernel = [[0.0; LANES]; 9];
-                for (i, taps) in kernel.iter_mut().enumerate() {
-                    for (lane, value) in taps.iter_mut().enumerate().take(count) {
-                        *value = tap(row, first + lane, i);
-                    }
-                }
-                let write = |e: usize, values: [f32; LANES]| {
-                    let at = e * element + row * channels + first;
-                    // SAFETY: each row and range of channels is written by one task, once.
-                    let target = unsafe { shared.part(at..at + count) };
-                    target.copy_from_slice(&values[..count]);
-                };
-                if tile == 2 {
-                    transform(&kernel, &SMALL, write);
-                } else {
-                    transform(&kernel, &LARGE, write);
-                }
-            }
+        taps.transform(tile, |row, first, e, values| {
+            let at = e * element + row * channels + first;
+            // SAFETY: each row and range of channels is written by one task, once.
+            let target = unsafe { shared.part(at..at + values.len()) };
+            target.copy_from_slice(values);
         });
         Weights { data, channels, element }
     }
@@ -77,6 +51,61 @@ impl Weights {
     /// From a row's first weight on.
     pub(super) fn row(&self, row: usize) -> &[f32] {
         &self.data[row * self.channels..]
+    }
+}
+
+/// The kernels of a convolution, or those of the gradient to its input.
+pub(super) struct Taps<'a> {
+    pub(super) rows: usize,
+    pub(super) channels: usize,
+    weight: &'a [f32],
+    /// Rows are channels, channels are filters, and a kernel is turned by 180 degrees.
+    turned: bool,
+}
+
+impl<'a> Taps<'a> {
+    /// `weight` (F, C, 3, 3).
+    pub(super) fn forward(dims: &Conv2dDims, weight: &'a [f32]) -> Taps<'a> {
+        let (rows, channels) = (dims.out_channels(), dims.in_channels());
+        Taps { rows, channels, weight, turned: false }
+    }
+
+    pub(super) fn backward_input(dims: &Conv2dDims, weight: &'a [f32]) -> Taps<'a> {
+        let (rows, channels) = (dims.in_channels(), dims.out_channels());
+        Taps { rows, channels, weight, turned: true }
+    }
+
+    fn tap(&self, row: usize, channel: usize, tap: usize) -> f32 {
+        match self.turned {
+            false => self.weight[(row * self.channels + channel) * 9 + tap],
+            true => self.weight[(channel * self.rows + row) * 9 + 8 - tap],
+        }
+    }
+
+    /// Calls `write(row, first channel, element, channels)` with the elements of all `G g Gᵀ` once; rows are
+    /// done in parallel.
+    pub(super) fn transform(
+        &self,
+        tile: usize,
+        write: impl Fn(usize, usize, usize, &[f32]) + Sync,
+    ) {
+        (0..self.rows).into_par_iter().for_each(|row| {
+            for first in (0..self.channels).step_by(LANES) {
+                let count = LANES.min(self.channels - first);
+                let mut kernel = [[0.0; LANES]; 9];
+                for (i, taps) in kernel.iter_mut().enumerate() {
+                    for (lane, value) in taps.iter_mut().enumerate().take(count) {
+                        *value = self.tap(row, first + lane, i);
+                    }
+                }
+                let write = |e: usize, values: [f32; LANES]| write(row, first, e, &values[..count]);
+                if tile == 2 {
+                    transform(&kernel, &SMALL, write);
+                } else {
+                    transform(&kernel, &LARGE, write);
+                }
+            }
+        });
     }
 }
 

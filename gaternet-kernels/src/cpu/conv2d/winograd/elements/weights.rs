@@ -1,0 +1,78 @@
+//! Transformed kernels, the elements of each side by side.
+
+use super::order::{QUADS, TILES, element};
+use crate::cpu::conv2d::winograd::weights::Taps;
+use crate::cpu::shared_slice::SharedSlice;
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+/// (parts, rows, channels, elements of a part), each row followed by one unused channel, which keeps
+/// rows out of each other's cache sets.
+pub(super) struct Weights {
+    data: Vec<f32>,
+    /// Where in `data` the first cache line starts.
+    start: usize,
+    rows: usize,
+    pub(super) channels: usize,
+    lanes: usize,
+}
+
+impl Weights {
+    pub(super) fn new(lanes: usize, taps: &Taps<'_>) -> Weights {
+        let (rows, channels) = (taps.rows, taps.channels);
+        let len = rows * (channels + 1) * QUADS * 4;
+        let mut data = vec![0.0; len + LINE / size_of::<f32>()];
+        let start = line(&data);
+        let mut weights = Weights { data: Vec::new(), start, rows, channels, lanes };
+        let shared = SharedSlice::new(&mut data);
+        let positions: [usize; QUADS * 4] = {
+            let mut positions = [0; QUADS * 4];
+            (0..QUADS * 4).for_each(|position| positions[element(position)] = position);
+            positions
+        };
+        taps.transform(4, |row, first, element, values| {
+            let position = positions[element];
+            let part = (position / lanes).min(weights.parts() - 1);
+            let in_part = position - part * lanes;
+            let at = weights.at(part, row) + first * weights.width(part) + in_part;
+            for (i, value) in values.iter().enumerate() {
+                let at = at + i * weights.width(part);
+                // SAFETY: each element of each row and channel is written by one task, once.
+                let target = unsafe { shared.part(at..at + 1) };
+                target[0] = *value;
+            }
+        });
+        weights.data = data;
+        weights
+    }
+
+    /// The vectors of elements, and the last quad.
+    pub(super) fn parts(&self) -> usize {
+        2 * TILES * 4 / self.lanes + 1
+    }
+
+    /// Elements of a part.
+    pub(super) fn width(&self, part: usize) -> usize {
+        if part + 1 == self.parts() { 4 } else { self.lanes }
+    }
+
+    fn at(&self, part: usize, row: usize) -> usize {
+        let before = part * self.rows * self.lanes + row * self.width(part);
+        self.start + (self.channels + 1) * before
+    }
+
+    /// A row's elements of one part, (channels, width).
+    pub(super) fn row(&self, part: usize, row: usize) -> &[f32] {
+        &self.data[self.at(part, row)..][..self.channels * self.width(part)]
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.rows * (self.channels + 1) * QUADS * 4 * size_of::<f32>()
+    }
+}
+
+/// Floats of `data` before its first cache line, at most one line.
+pub(super) fn line(data: &[f32]) -> usize {
+    data.as_ptr().align_offset(LINE).min(LINE / size_of::<f32>())
+}
