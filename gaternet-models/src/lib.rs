@@ -33,6 +33,7 @@ mod gated_net;
 mod gater;
 mod model;
 mod network;
+mod parts;
 mod plain_net;
 mod plan;
 
@@ -44,5 +45,6 @@ pub use gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
 pub use model::Model;
 pub use network::{ConvBuilder, Network, NetworkBuilder, Value};
+pub use parts::{Part, WarmUp};
 pub use plain_net::PlainNet;
 pub use plan::{Calibration, InferencePlan, PlanOptions};
