@@ -10,7 +10,7 @@ pub use estimator::{
 };
 pub use gates::{GateSlice, Gates};
 pub use loss::{
-    ConvMacs, GateLoss, GateLossInput, MacCosts, batch_shaping, block_bounds, l1_loss, target_macs,
-    target_rate,
+    ConvMacs, GateLoss, GateLossInput, GateTerm, MacCosts, batch_shaping, block_bounds, counted,
+    l1_loss, target_macs, target_rate,
 };
 pub use sem_hash::{SemHashDraw, hard, hard_gate, sem_hash, soft};

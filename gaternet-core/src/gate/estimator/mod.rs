@@ -36,10 +36,9 @@ pub enum Estimator {
     /// Binary concrete gates (Maddison et al. 2017, Jang et al. 2017): [`gumbel_sigmoid`]. A gate is open
     /// with probability `sigmoid(pre-activation)` in training.
     GumbelSigmoid {
-        /// Temperature, above 0: small ones are closer to 0 and 1, with gradients of more variance. It can
-        /// follow a [`TauSchedule`] by way of [`with_tau`](Estimator::with_tau).
+        /// Temperature, above 0: small ones are closer to 0 and 1, with gradients of more variance.
         #[serde(default = "default_tau")]
-        tau: f32,
+        tau: TauSchedule,
         /// Whether training gates are rounded to 0 and 1, with the gradient of the soft ones. Without, a
         /// training pass is smooth, but never sees the gates of evaluation.
         #[serde(default = "default_hard")]
@@ -54,8 +53,8 @@ pub enum Estimator {
 }
 
 /// 2/3, as Maddison et al. recommend for binary variables.
-fn default_tau() -> f32 {
-    2.0 / 3.0
+fn default_tau() -> TauSchedule {
+    TauSchedule::constant(2.0 / 3.0)
 }
 
 fn default_hard() -> bool {
@@ -79,25 +78,13 @@ impl Estimator {
     /// # Errors
     /// [`Error::Config`] naming it.
     pub fn validate(&self) -> Result<()> {
-        let fail =
-            |field, value: f32, rule| Err(Error::Config { field, value: value.to_string(), rule });
         match *self {
-            Estimator::GumbelSigmoid { tau, .. } if !(tau.is_finite() && tau > 0.0) => {
-                fail("tau", tau, "must be positive and finite")
-            }
+            Estimator::GumbelSigmoid { tau, .. } => tau.validate(),
             Estimator::TopK { density } if !(density > 0.0 && density <= 1.0) => {
-                fail("density", density, "must be above 0 and at most 1")
+                let rule = "must be above 0 and at most 1";
+                Err(Error::Config { field: "density", value: density.to_string(), rule })
             }
-            _ => Ok(()),
-        }
-    }
-
-    /// The same estimator at another temperature; those without one stay as they are.
-    #[must_use]
-    pub fn with_tau(self, tau: f32) -> Estimator {
-        match self {
-            Estimator::GumbelSigmoid { hard, .. } => Estimator::GumbelSigmoid { tau, hard },
-            other => other,
+            Estimator::SemHash | Estimator::StraightThrough | Estimator::TopK { .. } => Ok(()),
         }
     }
 
@@ -115,20 +102,26 @@ impl Estimator {
         })
     }
 
-    /// Training gates (N, C) of pre-activations (N, C) with this noise. The slots of the gates have these
-    /// widths, in order.
+    /// Training gates (N, C) of pre-activations (N, C) with this noise, when the share `progress` of the
+    /// training is done. The slots of the gates have these widths, in order.
     ///
     /// # Errors
     /// [`Error::Config`] if a parameter is out of range, [`Error::Shape`] if the widths do not add up to C
     /// or the draw is of another estimator or batch.
-    pub fn apply(&self, preact: &Tensor, widths: &[usize], draw: &GateDraw) -> Result<Tensor> {
+    pub fn apply(
+        &self,
+        preact: &Tensor,
+        widths: &[usize],
+        draw: &GateDraw,
+        progress: f64,
+    ) -> Result<Tensor> {
         self.validate()?;
         check_widths(preact, widths)?;
         match (*self, draw) {
             (Estimator::SemHash, GateDraw::SemHash(draw)) => sem_hash(preact, draw),
             (Estimator::StraightThrough, GateDraw::Nothing) => straight_through(preact),
             (Estimator::GumbelSigmoid { tau, hard }, GateDraw::Logistic(noise)) => {
-                gumbel_sigmoid(preact, noise, tau, hard)
+                gumbel_sigmoid(preact, noise, tau.tau(progress), hard)
             }
             (Estimator::TopK { density }, GateDraw::Nothing) => top_k(preact, widths, density),
             (estimator, draw) => Err(Error::Shape {
@@ -139,14 +132,14 @@ impl Estimator {
         }
     }
 
-    /// Training gates (N, C) of pre-activations (N, C), with noise from `ctx`.
+    /// Training gates (N, C) of pre-activations (N, C), with the noise and the progress of `ctx`.
     ///
     /// # Errors
     /// As [`apply`](Self::apply).
     pub fn train(&self, preact: &Tensor, widths: &[usize], ctx: &mut Ctx) -> Result<Tensor> {
         let [batch, gates] = check_widths(preact, widths)?;
         let draw = self.draw(batch, gates, ctx.rng())?;
-        self.apply(preact, widths, &draw)
+        self.apply(preact, widths, &draw, ctx.progress())
     }
 
     /// Evaluation gates (N, C) of pre-activations (N, C), each 0 or 1 (NaN of NaN), in no graph.
@@ -216,11 +209,12 @@ mod tests {
     use super::*;
     use crate::gate::hard;
 
+    const TAU: TauSchedule = TauSchedule { first: 0.5, last: 0.5, share: 1.0 };
     const ALL: [Estimator; 5] = [
         Estimator::SemHash,
         Estimator::StraightThrough,
-        Estimator::GumbelSigmoid { tau: 0.5, hard: true },
-        Estimator::GumbelSigmoid { tau: 0.5, hard: false },
+        Estimator::GumbelSigmoid { tau: TAU, hard: true },
+        Estimator::GumbelSigmoid { tau: TAU, hard: false },
         Estimator::TopK { density: 0.5 },
     ];
 
@@ -283,7 +277,7 @@ mod tests {
         let parse = |json: &str| serde_json::from_str::<Estimator>(json);
         assert_eq!(parse("\"sem_hash\"").expect("known"), Estimator::SemHash);
         let gumbel = parse(r#"{"gumbel_sigmoid": {}}"#).expect("defaults");
-        assert_eq!(gumbel, Estimator::GumbelSigmoid { tau: 2.0 / 3.0, hard: true });
+        assert_eq!(gumbel, Estimator::GumbelSigmoid { tau: default_tau(), hard: true });
         for json in
             ["\"rebar\"", r#"{"top_k": {"density": 0.5, "k": 3}}"#, r#"{"top_k": {}}"#, "\"top_k\""]
         {
@@ -294,9 +288,10 @@ mod tests {
     #[test]
     fn parameters_out_of_range_and_draws_of_others_are_refused() {
         let preact = preact();
+        let gumbel = |tau| Estimator::GumbelSigmoid { tau, hard: true };
         for (estimator, text) in [
-            (Estimator::GumbelSigmoid { tau: 0.0, hard: true }, "tau = 0"),
-            (Estimator::GumbelSigmoid { tau: f32::NAN, hard: true }, "tau = NaN"),
+            (gumbel(TauSchedule::constant(0.0)), "tau.first = 0"),
+            (gumbel(TauSchedule { last: f64::NAN, ..TAU }), "tau.last = NaN"),
             (Estimator::TopK { density: 0.0 }, "density = 0"),
             (Estimator::TopK { density: 1.5 }, "density = 1.5"),
         ] {
@@ -304,7 +299,7 @@ mod tests {
             assert!(error.contains(text), "{error}");
             assert!(estimator.train(&preact, &[6], &mut Ctx::train(0)).is_err());
         }
-        let error = Estimator::SemHash.apply(&preact, &[6], &GateDraw::Nothing);
+        let error = Estimator::SemHash.apply(&preact, &[6], &GateDraw::Nothing, 0.0);
         let error = error.expect_err("no noise").to_string();
         assert!(error.contains("no noise for SemHash"), "{error}");
         for estimator in ALL {
@@ -317,9 +312,16 @@ mod tests {
     }
 
     #[test]
-    fn only_binary_concrete_gates_have_a_temperature() {
-        let warm = Estimator::GumbelSigmoid { tau: 2.0, hard: false };
-        assert_eq!(warm.with_tau(0.5), Estimator::GumbelSigmoid { tau: 0.5, hard: false });
-        assert_eq!(Estimator::SemHash.with_tau(0.5), Estimator::SemHash);
+    fn binary_concrete_gates_cool_down_in_the_course_of_the_training() {
+        let tau = TauSchedule { first: 2.0, last: 0.5, share: 0.5 };
+        let (preact, ctx) = (preact(), || Ctx::train(3));
+        let noise = logistic_noise(8, 6, ctx().rng()).expect("small");
+        for (step, tau_then) in [(0, 2.0), (1, 1.0), (2, 0.5), (4, 0.5)] {
+            let mut ctx = ctx().with_progress(step, 4);
+            let estimator = Estimator::GumbelSigmoid { tau, hard: false };
+            let gates = estimator.train(&preact, &[2, 4], &mut ctx).expect("fits");
+            let want = gumbel_sigmoid(&preact, &noise, tau_then, false).expect("fits");
+            assert_eq!(gates.data(), want.data(), "step {step}");
+        }
     }
 }

@@ -2,14 +2,20 @@
 
 mod batch_shaping;
 mod beta;
+mod costs;
+mod counted;
 mod l1;
 mod target_macs;
 mod target_rate;
+mod term;
 
 pub use batch_shaping::batch_shaping;
+pub use costs::{ConvMacs, MacCosts};
+pub use counted::counted;
 pub use l1::l1_loss;
-pub use target_macs::{ConvMacs, MacCosts, block_bounds, target_macs};
+pub use target_macs::{block_bounds, target_macs};
 pub use target_rate::target_rate;
+pub use term::GateTerm;
 
 use serde::{Deserialize, Serialize};
 
@@ -20,14 +26,18 @@ use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// A loss of the gates alone; a training adds `weight · loss` to that of its task, and may add several.
+/// A loss of the gates alone; a training adds one [`GateTerm`] or several to that of its task.
+///
+/// The losses with a target look at the gates of evaluation (see [`counted`]): what is trained for is then what
+/// runs, whatever noise the training has.
 ///
 /// Serialised as `"l1"`, `{ "target_rate": { "target": 0.5 } }` and so on.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum GateLoss {
-    /// The paper's: [`l1_loss`]. The weight decides how many gates stay open in the end, and only trying
+    /// GaterNet's: [`l1_loss`]. The weight decides how many gates stay open in the end, and only trying
     /// tells.
+    #[default]
     L1,
     /// [`target_rate`]: for a known share of open gates in every layer.
     TargetRate {
@@ -36,12 +46,12 @@ pub enum GateLoss {
     },
     /// [`target_macs`]: for a known cost of the network, which decides itself what each layer gets.
     TargetMacs {
-        /// The cost, as a share of that with all gates open, 0 to 1.
+        /// The cost, that of the gater included, over that of the network without gates; positive.
         target: f32,
     },
     /// [`batch_shaping`] of the gates' probabilities `sigmoid(pre-activation)`: for gates that depend on
     /// the input, rather than being always on or always off. Usual early in a training, with a weight that
-    /// falls to 0 and another loss for the cost.
+    /// fades and another loss for the cost.
     BatchShaping {
         /// First parameter of the Beta distribution; the paper has 0.6.
         a: f32,
@@ -57,7 +67,9 @@ pub struct GateLossInput<'a> {
     pub gates: &'a Gates,
     /// Their pre-activations (N, C), before noise.
     pub preact: &'a Tensor,
-    /// What the gates switch.
+    /// The gates (N, C) that evaluation makes of the pre-activations.
+    pub evaluated: &'a Tensor,
+    /// What the gates switch; only [`GateLoss::TargetMacs`] looks at it.
     pub costs: &'a MacCosts,
     /// Share of the training that is done, 0 to 1.
     pub progress: f64,
@@ -71,9 +83,8 @@ impl GateLoss {
     pub fn validate(&self) -> Result<()> {
         match *self {
             GateLoss::L1 => Ok(()),
-            GateLoss::TargetRate { target } | GateLoss::TargetMacs { target } => {
-                share("target", f64::from(target))
-            }
+            GateLoss::TargetRate { target } => share("target_rate", target.into()),
+            GateLoss::TargetMacs { target } => target_macs::check_target(target.into()),
             GateLoss::BatchShaping { a, b } => beta::Beta::new(a.into(), b.into()).map(|_| ()),
         }
     }
@@ -84,15 +95,18 @@ impl GateLoss {
     /// [`Error::Config`] if a parameter, a cost or the progress is out of range, [`Error::Shape`] if there
     /// is no gate or pre-activations or costs are not of these gates.
     pub fn loss(&self, input: &GateLossInput<'_>) -> Result<Tensor> {
-        let GateLossInput { gates, preact, costs, progress } = *input;
+        let GateLossInput { gates, preact, evaluated, costs, progress } = *input;
         let values = gates.values();
         let rule = "the pre-activations must be those of the gates";
         ops::check_shape("gate_loss", rule, preact, values.shape())?;
         match *self {
             GateLoss::L1 => l1_loss(values),
-            GateLoss::TargetRate { target } => target_rate(values, &gates.widths(), target.into()),
+            GateLoss::TargetRate { target } => {
+                target_rate(&counted(values, evaluated)?, &gates.widths(), target.into())
+            }
             GateLoss::TargetMacs { target } => {
-                target_macs(values, &gates.widths(), costs, target.into(), progress)
+                let values = counted(values, evaluated)?;
+                target_macs(&values, &gates.widths(), costs, target.into(), progress)
             }
             GateLoss::BatchShaping { a, b } => {
                 batch_shaping(&ops::sigmoid(preact)?, a.into(), b.into())
@@ -186,28 +200,41 @@ mod tests {
 
     fn costs() -> MacCosts {
         let conv = ConvMacs { macs: 10.0, filters: Some(0), channels: Some(1) };
-        MacCosts { blocks: vec![vec![conv]], fixed: 0.0 }
+        MacCosts { blocks: vec![vec![conv]], ..MacCosts::default() }
     }
 
     #[test]
     fn each_kind_is_its_function() {
         let (gates, costs) = (gates(), costs());
         let preact = Tensor::new(vec![0.3, -0.2, 1.0, 2.0, -1.0, 0.1], [2, 3]).expect("6 values");
-        let input = GateLossInput { gates: &gates, preact: &preact, costs: &costs, progress: 0.1 };
+        let preact = preact.leaf();
         let values = gates.values();
+        let evaluated = Tensor::new(vec![1.0, 0.0, 1.0, 1.0, 0.0, 1.0], [2, 3]).expect("6 values");
+        let input = GateLossInput {
+            gates: &gates,
+            preact: &preact,
+            evaluated: &evaluated,
+            costs: &costs,
+            progress: 0.1,
+        };
         let probabilities = ops::sigmoid(&preact).expect("any");
         for (loss, want) in [
             (GateLoss::L1, l1_loss(values)),
-            (GateLoss::TargetRate { target: 0.25 }, target_rate(values, &[1, 2], 0.25)),
+            (GateLoss::TargetRate { target: 0.25 }, target_rate(&evaluated, &[1, 2], 0.25)),
             (
                 GateLoss::TargetMacs { target: 0.25 },
-                target_macs(values, &[1, 2], &costs, 0.25, 0.1),
+                target_macs(&evaluated, &[1, 2], &costs, 0.25, 0.1),
             ),
             (GateLoss::BatchShaping { a: 2.0, b: 5.0 }, batch_shaping(&probabilities, 2.0, 5.0)),
         ] {
             loss.validate().expect("in range");
             let got = loss.loss(&input).and_then(|loss| loss.item()).expect("fits");
             assert_eq!(got, want.and_then(|want| want.item()).expect("fits"), "{loss:?}");
+            let grads = loss.loss(&input).and_then(|loss| loss.backward());
+            // Whatever it looks at, what is trained is the gates of the pass, or the pre-activations.
+            let grads = grads.expect("in a graph");
+            let trains = grads.of(values).is_ok() != grads.of(&preact).is_ok();
+            assert!(trains, "{loss:?} has no gradient");
             let json = serde_json::to_string(&loss).expect("plain data");
             assert_eq!(serde_json::from_str::<GateLoss>(&json).expect(&json), loss);
         }
@@ -218,8 +245,8 @@ mod tests {
     #[test]
     fn parameters_out_of_range_are_named() {
         for (loss, text) in [
-            (GateLoss::TargetRate { target: 1.5 }, "target = 1.5"),
-            (GateLoss::TargetMacs { target: f32::NAN }, "target = NaN"),
+            (GateLoss::TargetRate { target: 1.5 }, "target_rate = 1.5"),
+            (GateLoss::TargetMacs { target: f32::NAN }, "target_macs = NaN"),
             (GateLoss::BatchShaping { a: 0.0, b: 1.0 }, "beta a = 0"),
             (GateLoss::BatchShaping { a: 1.0, b: f32::INFINITY }, "beta b = inf"),
         ] {

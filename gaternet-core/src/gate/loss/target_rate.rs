@@ -6,13 +6,14 @@ use crate::tensor::Tensor;
 
 /// `mean over slots of (mean over n and the slot's gates of gates[n, i] - target)²`, shape `()`, of gates
 /// (N, C): each layer is to be open at one rate over the batch, while a sample may open more or fewer. The
-/// loss of ConvNet-AIG (Veit & Belongie 2018, arXiv 1711.11503), there with a gate per layer.
+/// loss of ConvNet-AIG (Veit & Belongie 2018, arXiv 1711.11503), there with a gate per layer. For a known share
+/// of open gates, the same in every layer.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) if the target is not 0 to 1,
 /// [`Error::Shape`](crate::Error::Shape) if there is no gate or the widths do not add up to C.
 pub fn target_rate(gates: &Tensor, widths: &[usize], target: f64) -> Result<Tensor> {
-    share("target", target)?;
+    share("target_rate", target)?;
     let dims = slot_dims("target_rate", gates, widths)?;
     let shares = open_shares(gates, dims, widths);
     let (batch, slots) = (dims[0] as f64, widths.len() as f64);
