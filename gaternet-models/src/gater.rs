@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::{self, IMAGE_CHANNELS};
-use crate::config::GaterConfig;
+use crate::gated_config::GaterConfig;
 use crate::network::{Network, NetworkBuilder, Value};
 use crate::plain_net::PlainNet;
 
@@ -24,7 +24,7 @@ pub(crate) fn is_extractor(name: &str) -> bool {
 }
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
-/// FC2; without batch norm between them, as in the authors' code (the paper has one).
+/// FC2. The paper's text has a batch norm before the ReLU, the authors' code none: [`GaterConfig::batch_norm`].
 #[derive(Debug, Clone)]
 pub struct Gater {
     network: Network,
@@ -40,7 +40,10 @@ impl Gater {
         }
         let features = backbone::features(&mut net, images, "resnet", &config.extractor())?;
         let bottleneck = net.linear(FC1, features, config.bottleneck)?;
-        let bottleneck = net.relu(bottleneck);
+        let bottleneck = match config.batch_norm {
+            true => net.batch_norm_relu("fnn.bn", bottleneck)?,
+            false => net.relu(bottleneck),
+        };
         net.linear("fnn.fc.0", bottleneck, gates)?;
         let network = net.finish();
         for (name, parameter) in network.parameters() {

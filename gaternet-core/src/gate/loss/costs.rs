@@ -57,6 +57,14 @@ impl MacCosts {
         Ok(self.ratio_of(&self.executed(gates, widths)?))
     }
 
+    /// `Err` unless some gates have this [`ratio`](Self::ratio).
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the ratios of all gates closed and all open.
+    pub fn check_target(&self, target: f64) -> Result<()> {
+        self.block_share(target).map(|_| ())
+    }
+
     pub(super) fn executed(&self, gates: &Tensor, widths: &[usize]) -> Result<Executed> {
         self.check(widths.len())?;
         let dims = slot_dims("target_macs", gates, widths)?;
@@ -84,7 +92,10 @@ impl MacCosts {
         let [least, most] = [always / whole, (always + dense) / whole];
         Err(Error::Config {
             field: "target_macs",
-            value: format!("{target} (all gates closed cost {least:.3}, all open {most:.3})"),
+            value: format!(
+                "{} (all gates closed cost {least:.3}, all open {most:.3})",
+                target as f32
+            ),
             rule: "must be between what the network costs with all gates closed and with all open, gater \
                    included: with a cheaper gater or more gates it can be lower",
         })
