@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gaternet_core::checkpoint::Checkpoint;
 use gaternet_core::gate::{
     Estimator, GateDraw, GateLoss, GateLossInput, GateTerm, Gates, MacCosts,
 };
@@ -313,10 +314,12 @@ impl GatedNet {
     /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.
     ///
     /// # Errors
-    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
-    /// together) or a NaN; the weights are unchanged then.
+    /// If the file cannot be read, is of another number of gates, or holds other tensors (missing, unexpected
+    /// and misshapen ones listed together) or a NaN; the weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
-        model::load_weights(path.as_ref(), self)
+        let checkpoint = Checkpoint::load(path)?;
+        self.gater.check_gates(&checkpoint.part("gater."))?;
+        checkpoint.load_into(&self.state())
     }
 
     /// Writes weights, configuration and `metadata` (safetensors, atomically).
