@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, SIDE};
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
-use gaternet::models::{Cost, InferencePlan, Model, PlanOptions};
+use gaternet::models::{Cost, DType, InferencePlan, Model, PlanOptions};
 
 /// Means over the images of a test set.
 pub(crate) struct Evaluation {
@@ -20,12 +20,14 @@ pub(crate) struct Evaluation {
     pub(crate) cost: Cost,
 }
 
-/// Runs an inference plan of `model` on every image of `test`: closed filters are not computed.
+/// Runs an inference plan of `model`, with convolutions in `dtype`, on every image of `test`: closed filters are
+/// not computed.
 /// The batch size changes the speed, never the numbers beyond rounding.
 pub(crate) fn evaluate(
     model: &Model,
     test: &Arc<Dataset>,
     batch_size: usize,
+    dtype: DType,
 ) -> Result<Evaluation> {
     let (classes, expected) = (test.classes().len(), model.classes());
     ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
@@ -33,7 +35,7 @@ pub(crate) fn evaluate(
     let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
     let loader = Loader::new(test.clone(), config)?;
     let size = [SIDE, SIDE];
-    let options = PlanOptions { size, batch: batch_size, ..PlanOptions::default() };
+    let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
     let mut plan = InferencePlan::new(model, options)?;
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);

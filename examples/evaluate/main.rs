@@ -2,6 +2,8 @@
 
 #[path = "../common/data.rs"]
 mod data;
+#[path = "../common/dtype.rs"]
+mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
 #[path = "../common/report.rs"]
@@ -20,10 +22,11 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::models::Model;
+use gaternet::models::{DType, Model};
 use serde_json::json;
 
 use crate::data::{BUILT_IN, Data};
+use crate::dtype::DTypeName;
 use crate::evaluation::{Evaluation, evaluate};
 use crate::report::exit_code;
 use crate::table::{millions, percent, print_table};
@@ -51,6 +54,10 @@ struct Args {
     #[arg(long, value_name = "IMAGES", default_value_t = 128)]
     batch_size: usize,
 
+    /// What the convolutions multiply
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DTypeName,
+
     /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -71,10 +78,11 @@ fn run() -> Result<()> {
     };
     let test = Arc::new(sets.test);
     let start = Instant::now();
-    let evaluation = evaluate(&model, &test, args.batch_size)?;
+    let dtype = DType::from(args.dtype);
+    let evaluation = evaluate(&model, &test, args.batch_size, dtype)?;
     let speed = test.len() as f64 / start.elapsed().as_secs_f64();
     let print = if args.json { print_json } else { print_human };
-    print(name, test.len(), &evaluation, speed);
+    print(name, test.len(), dtype, &evaluation, speed);
     Ok(())
 }
 
@@ -96,11 +104,12 @@ fn built_in(checkpoint: &Path) -> Result<Data> {
     Data::built_in(seed, 0, images).with_context(|| format!("metadata of {path}"))
 }
 
-fn print_json(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
+fn print_json(data: &str, images: usize, dtype: DType, evaluation: &Evaluation, speed: f64) {
     let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
     let object = json!({
         "data": data,
         "images": images,
+        "dtype": dtype.to_string(),
         "accuracy": accuracy,
         "loss": loss,
         "gate_density": gate_density,
@@ -113,11 +122,12 @@ fn print_json(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
     println!("{object}");
 }
 
-fn print_human(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
+fn print_human(data: &str, images: usize, dtype: DType, evaluation: &Evaluation, speed: f64) {
     let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
     let gated = cost.executed + cost.gater;
     print_table(&[
         ("data", format!("{data}, {images} test images")),
+        ("dtype", dtype.to_string()),
         ("accuracy", percent(*accuracy)),
         ("loss", format!("{loss:.4}")),
         ("gates open", percent(*gate_density)),

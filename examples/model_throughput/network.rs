@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor};
-use gaternet::models::{Cost, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
+use gaternet::models::{Cost, DType, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
 use rand::RngExt;
 
 use crate::names::name_of;
@@ -88,16 +88,17 @@ impl Network {
     pub(crate) fn round<'a>(
         &self,
         gating: Gating,
+        dtype: DType,
         batches: &'a [Batch],
     ) -> Result<impl FnMut() -> Result<()> + use<'a>> {
         let batch = batches.first().map_or(1, |batch| batch.images.dims()[0]);
-        let mut engine = self.engine(gating, batch)?;
+        let mut engine = self.engine(gating, dtype, batch)?;
         Ok(move || batches.iter().try_for_each(&mut engine))
     }
 
     /// Whatever can be prepared for all batches is prepared here and not timed.
-    fn engine(&self, gating: Gating, batch: usize) -> Result<Engine> {
-        let options = PlanOptions { size: SIZE, skip: gating == Gating::Skipped, batch };
+    fn engine(&self, gating: Gating, dtype: DType, batch: usize) -> Result<Engine> {
+        let options = PlanOptions { size: SIZE, skip: gating == Gating::Skipped, batch, dtype };
         let mut plan = match gating {
             Gating::Dense => InferencePlan::plain(self.model.backbone(), options)?,
             Gating::Masked | Gating::Skipped => InferencePlan::gated(&self.model, options)?,

@@ -7,7 +7,7 @@ use gaternet::core::data::Batch;
 use gaternet::core::nn::{Module, Targets};
 use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd, clip_grad_norm};
 use gaternet::core::{Ctx, Tensor};
-use gaternet::models::{Model, PlainNet, WarmUp};
+use gaternet::models::{DType, Model, PlainNet, WarmUp};
 
 use crate::evaluation::{Evaluation, correct, evaluate, predictions};
 use crate::images::Images;
@@ -149,8 +149,8 @@ impl Phase {
         let train_seconds = sums.elapsed().as_secs_f64();
         progress.evaluating();
         let evaluation = self.with_averages(|| match self.gates_open() {
-            true => evaluate(&self.alone(), images.test(), recipe.batch_size),
-            false => evaluate(&self.model, images.test(), recipe.batch_size),
+            true => evaluate(&self.alone(), images.test(), recipe.batch_size, DType::F32),
+            false => evaluate(&self.model, images.test(), recipe.batch_size, DType::F32),
         })?;
         self.epoch = epoch;
         let metrics = Metrics {

@@ -60,6 +60,15 @@ fn a_trained_model_evaluates_to_the_numbers_of_its_last_epoch() {
             assert!(difference.abs() < 1e-6, "dense {dense}, {name}: {got:?}, not {want:?}");
         }
         let mut evaluate = example("evaluate");
+        evaluate.args(["--json", "--threads", "1", "--dtype", "bf16", "--checkpoint"]);
+        let json = stdout(evaluate.arg(out.join("model.safetensors")));
+        let rounded: Value = serde_json::from_str(&json).expect(&json);
+        assert_eq!((&got["dtype"], &rounded["dtype"]), (&"f32".into(), &"bf16".into()));
+        let [loss, other] = [&got, &rounded].map(|row| row["loss"].as_f64().expect("a number"));
+        // A gate may open or close where the gater's output is about 0.
+        let bound = if dense { 0.05 } else { 0.5 };
+        assert!(loss != other && (loss - other).abs() < bound * loss, "{loss}, in bf16 {other}");
+        let mut evaluate = example("evaluate");
         evaluate.args(["--threads", "1", "--checkpoint"]);
         let table = stdout(evaluate.arg(out.join("model.safetensors")));
         assert!(table.contains("synthetic, 20 test images"), "{table}");

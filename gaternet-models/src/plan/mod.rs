@@ -12,6 +12,7 @@ mod tests;
 
 use gaternet_core::gate::Estimator;
 use gaternet_core::{Error, Result};
+use gaternet_kernels::cpu::conv2d::DType;
 
 use crate::gated_net::GatedNet;
 use crate::model::Model;
@@ -51,11 +52,14 @@ pub struct PlanOptions {
     /// Images of a usual run, 64 by default. Any number can be run; with many weights, other algorithms are
     /// the fastest for one image than for several that share them.
     pub batch: usize,
+    /// What all convolutions multiply, those of the gater included; f32 by default. Activations, sums, pooling
+    /// and linear layers are f32 with each.
+    pub dtype: DType,
 }
 
 impl Default for PlanOptions {
     fn default() -> PlanOptions {
-        PlanOptions { size: [32, 32], skip: true, batch: 64 }
+        PlanOptions { size: [32, 32], skip: true, batch: 64, dtype: DType::F32 }
     }
 }
 

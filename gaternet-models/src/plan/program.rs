@@ -55,6 +55,8 @@ struct Compiled {
     inputs: Vec<Place>,
     residual: Option<Place>,
     relu: bool,
+    /// Whether all that read the output list its live channels.
+    leave_dead: bool,
     output: Place,
 }
 
@@ -88,6 +90,22 @@ impl Samples {
             Samples::All(_) => output.par_chunks_exact_mut(len).enumerate().try_for_each(op),
         }
     }
+}
+
+/// Whether the output of step `at` is hidden: read by convolutions alone, by its live channels.
+fn by_list(network: &Network, kept: &Kept<'_>, at: usize) -> bool {
+    let steps = network.steps();
+    let Layer::Conv(layer) = &steps[at].layer else { return false };
+    let filters = kept.conv(layer.number).filters;
+    let lists = |step: &Step| match &step.layer {
+        Layer::Conv(reader) => kept.conv(reader.number).channels == filters,
+        _ => false,
+    };
+    let reads = |step: &&Step| step.reads().any(|value| value.0 == at + 1);
+    let adds = |step: &Step| step.residual.is_some_and(|value| value.0 == at + 1);
+    filters.is_some()
+        && at + 1 < steps.len()
+        && steps.iter().filter(reads).all(|step| lists(step) && !adds(step))
 }
 
 impl Program {
@@ -131,10 +149,11 @@ impl Program {
         let mut steps = Vec::with_capacity(read.len());
         for (at, step) in network.steps().iter().enumerate() {
             steps.push(Compiled {
-                op: Op::new(isa, options.batch, step, &shapes, kept)?,
+                op: Op::new(isa, options, step, &shapes, kept)?,
                 inputs: step.inputs.iter().map(|value| place(value.0)).collect(),
                 residual: step.residual.map(|value| place(value.0)),
                 relu: step.relu,
+                leave_dead: options.skip && kept.is_some_and(|kept| by_list(network, kept, at)),
                 output: place(at + 1),
             });
         }
@@ -215,6 +234,7 @@ impl Program {
                 inputs: |i: usize| read(step.inputs[i]),
                 residual: step.residual.map(read),
                 relu: step.relu,
+                leave_dead: step.leave_dead,
                 masks: self.masks,
             };
             let result = step.op.run(self.isa, &operands, &mut target[..step.output.len * count]);
