@@ -6,8 +6,11 @@ mod data;
 mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+mod pipeline;
 #[path = "../common/report.rs"]
 mod report;
+#[path = "../common/sets.rs"]
+mod sets;
 #[path = "../common/table.rs"]
 mod table;
 #[path = "../common/threads.rs"]
@@ -16,7 +19,6 @@ mod threads;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -27,8 +29,9 @@ use serde_json::json;
 
 use crate::data::{BUILT_IN, Data};
 use crate::dtype::DTypeName;
-use crate::evaluation::{Evaluation, evaluate};
+use crate::evaluation::{Evaluation, TestSet, evaluate};
 use crate::report::exit_code;
+use crate::sets::Sets;
 use crate::table::{millions, percent, print_table};
 use crate::threads::use_threads;
 
@@ -41,10 +44,20 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them
+    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that holds JPEG
+    /// and PNG files as train/CLASS/* and val/CLASS/* (or test/CLASS/*)
     /// [default: none, the built-in test set that the model was trained with]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     data: Option<PathBuf>,
+
+    /// Pixels of the middle of an image that the model sees [default: those it was trained with]
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+
+    /// Pixels of the shorter side of an image before its middle is cut out
+    /// [default: as trained; 8/7 of --image-size if that is given]
+    #[arg(long, value_name = "PIXELS", verbatim_doc_comment)]
+    resize: Option<usize>,
 
     /// Print one JSON object instead of a table; shares are of 1, MACs are counts per image
     #[arg(long)]
@@ -72,17 +85,19 @@ fn run() -> Result<()> {
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
     use_threads(args.threads)?;
     let model = Model::load(&args.checkpoint)?;
-    let Data { name, sets } = match &args.data {
-        Some(dir) => Data::cifar(dir)?,
-        None => built_in(&args.checkpoint)?,
+    let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
+    let Sets { name, images: [_, images] } = match &args.data {
+        Some(dir) => Sets::open(dir)?,
+        None => built_in(&args.checkpoint)?.into(),
     };
-    let test = Arc::new(sets.test);
+    let count = images.len();
     let start = Instant::now();
     let dtype = DType::from(args.dtype);
+    let test = TestSet { images, augment };
     let evaluation = evaluate(&model, &test, args.batch_size, dtype)?;
-    let speed = test.len() as f64 / start.elapsed().as_secs_f64();
+    let speed = count as f64 / start.elapsed().as_secs_f64();
     let print = if args.json { print_json } else { print_human };
-    print(name, test.len(), dtype, &evaluation, speed);
+    print(name, count, dtype, &evaluation, speed);
     Ok(())
 }
 

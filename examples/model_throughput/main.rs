@@ -27,8 +27,8 @@ use crate::report::exit_code;
 use crate::threads::use_threads;
 use crate::timing::median_seconds;
 
-/// Measures whole networks on 32x32 images: the plain backbone, and the gated network with its closed
-/// filters computed (masked) or not (skipped).
+/// Measures whole networks (imagenet-* on 224x224 images, the others on 32x32): the plain backbone, and
+/// the gated network with its closed filters computed (masked) or not (skipped).
 ///
 /// All run as inference plans; images are noise and weights random. The gater, a ResNet-20, runs and its
 /// time counts, but the gates are drawn, each open with the given probability (the density), anew for

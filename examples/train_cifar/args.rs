@@ -15,8 +15,8 @@ use crate::args_optim::OptimArgs;
 use crate::args_run::RunArgs;
 use crate::names::PlacementName;
 
-/// Trains a gated network, or the plain one with the same recipe (--dense), on CIFAR-10, CIFAR-100 or
-/// a built-in set of drawn shapes that needs no download.
+/// Trains a gated network, or the plain one with the same recipe (--dense), on CIFAR-10, CIFAR-100,
+/// image files or a built-in set of drawn shapes that needs no download.
 ///
 /// Writes OUT/metrics.jsonl (one object per epoch) and OUT/model.safetensors (after every epoch), and
 /// while it runs OUT/state.safetensors, from which --resume goes on. Pre-training the gater writes

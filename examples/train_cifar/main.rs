@@ -1,4 +1,4 @@
-//! Trains a gated network, or the plain one with the same recipe, on CIFAR or on the built-in set.
+//! Trains a gated network, or the plain one with the same recipe, on CIFAR, image files or the built-in set.
 
 mod args;
 mod args_augment;
@@ -25,6 +25,8 @@ mod repeat;
 #[path = "../common/report.rs"]
 mod report;
 mod run_folder;
+#[path = "../common/sets.rs"]
+mod sets;
 mod state;
 #[path = "../common/table.rs"]
 mod table;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use gaternet::core::data::{Augment, LoaderConfig, Mixup};
+use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
 use gaternet::core::gate::GateLoss;
 use gaternet::core::nn::{CrossEntropyLoss, Module};
 use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
@@ -35,6 +35,8 @@ pub(crate) struct Recipe {
     label_smoothing: f32,
     pub(crate) criterion: CrossEntropyLoss,
     augment: Augment,
+    /// What is done to test images.
+    pub(crate) test_augment: Augment,
     padding_mode: PaddingName,
     pub(crate) mixup: Option<Mixup>,
     pub(crate) seed: u64,
@@ -125,10 +127,13 @@ impl Recipe {
             label_smoothing,
             criterion: CrossEntropyLoss::new(label_smoothing)?,
             augment: augment.augment()?,
+            test_augment: augment.test_augment(),
             padding_mode: augment.padding_mode,
             mixup: augment.mixup()?,
             seed: run.seed,
         };
+        recipe.augment.check()?;
+        recipe.test_augment.check()?;
         recipe.gater_lr_factor()?;
         Ok(recipe)
     }
@@ -168,6 +173,11 @@ impl Recipe {
             GateLoss::TargetMacs { target } => Some(target),
             _ => None,
         })
+    }
+
+    /// (H, W) of the images that the model sees.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.augment.side(); 2]
     }
 
     pub(crate) fn loader(&self) -> LoaderConfig {
@@ -220,22 +230,31 @@ impl Recipe {
     /// Everything that the results depend on, by name; the model adds its own configuration.
     pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
         let file = |path: &PathBuf| path.display().to_string();
+        let (size, resize) = match self.test_augment.resized {
+            Some(ResizedCrop::Center { size, resize }) => (Some(size), Some(resize)),
+            _ => (None, None),
+        };
+        let shifted = size.is_none();
         let entries = [
             ("backbone_checkpoint", self.backbone_checkpoint.as_ref().map(file)),
             ("batch_size", Some(self.batch_size.to_string())),
             ("clip_grad_norm", self.clip_grad_norm.map(|norm| norm.to_string())),
-            ("crop_padding", Some(self.augment.crop_padding.to_string())),
+            ("crop_padding", shifted.then(|| self.augment.crop_padding.to_string())),
             ("cutout", Some(self.augment.cutout.to_string())),
             ("ema", self.ema.map(|decay| decay.to_string())),
             ("epochs", Some(self.epochs.to_string())),
+            ("image_size", size.map(|size| size.to_string())),
             ("label_smoothing", Some(self.label_smoothing.to_string())),
             ("learning_rate", Some(self.schedule.peak.to_string())),
             ("learning_rate_decay", Some(format!("{:?}", self.schedule.decay))),
             ("learning_rate_warmup", Some(self.schedule.warmup.to_string())),
+            ("mean", Some(format!("{:?}", self.test_augment.mean))),
             ("mixup", self.mixup.map(|mixup| mixup.alpha.to_string())),
-            ("padding_mode", Some(self.padding_mode.to_string())),
+            ("padding_mode", shifted.then(|| self.padding_mode.to_string())),
+            ("resize", resize.map(|resize| resize.to_string())),
             ("schedule", Some(self.schedule_name.to_string())),
             ("seed", Some(self.seed.to_string())),
+            ("std", Some(format!("{:?}", self.test_augment.std))),
             ("weight_decay", Some(self.weight_decay.to_string())),
         ];
         let gated = self.gated.iter().flat_map(|gated| {

@@ -177,6 +177,15 @@ impl BackboneConfig {
         BackboneConfig::new(Family::WideResnet { depth, k, dropout: 0.0 }, classes)
     }
 
+    /// (H, W) of the images that networks of this family are made for; others fit too.
+    #[must_use]
+    pub fn image_size(&self) -> [usize; 2] {
+        match self.family {
+            Family::ImagenetResnet { .. } => [224, 224],
+            _ => [32, 32],
+        }
+    }
+
     /// `channels` times the width.
     pub(crate) fn scaled(&self, channels: usize) -> usize {
         ((channels as f64 * self.width).round() as usize).max(1)
