@@ -116,7 +116,7 @@ fn describe(args: &Args) -> Result<Description> {
         ..GaterConfig::default()
     };
     let placement: GatePlacement = args.placement.into();
-    let config = GatedConfig { backbone, placement, gater };
+    let config = GatedConfig { placement, gater, ..GatedConfig::new(backbone) };
     if args.gated {
         let model = GatedResNet::new(config, 0)?;
         let gater = (model.gater().parameter_count(), model.gater().macs(size)?);

@@ -56,8 +56,8 @@ type Engine = Box<dyn FnMut(&Batch) -> Result<()>>;
 
 impl Network {
     pub(crate) fn new(config: GatedConfig) -> Result<Network> {
-        let model = GatedResNet::new(config, 0)?;
         let size = config.backbone.image_size();
+        let model = GatedResNet::new(config, 0)?;
         let (passes, images) = SETTLING;
         let mut ctx = Ctx::train(1);
         for _ in 0..passes {

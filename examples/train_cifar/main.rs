@@ -6,6 +6,7 @@ mod args_backbone;
 mod args_data;
 mod args_gater;
 mod args_gater_training;
+mod args_gates;
 mod args_optim;
 mod args_run;
 mod config_file;

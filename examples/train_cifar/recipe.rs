@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
+use gaternet::core::gate::GateLoss;
 use gaternet::core::nn::{CrossEntropyLoss, Module};
 use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
 use gaternet::models::{BackboneConfig, GatedConfig, GatedResNet, Model, PlainNet, WarmUp};
@@ -45,7 +46,6 @@ pub(crate) struct Recipe {
 pub(crate) struct GatedRecipe {
     /// For one class.
     pub(crate) config: GatedConfig,
-    pub(crate) lambda: f32,
     pub(crate) gater_checkpoint: Option<PathBuf>,
     /// Epochs of pre-training.
     pub(crate) pretrain: usize,
@@ -58,7 +58,6 @@ pub(crate) struct GatedRecipe {
 impl GatedRecipe {
     fn new(args: &Args, backbone: BackboneConfig, epochs: usize) -> Result<GatedRecipe> {
         let (gater, training) = (&args.gater, &args.gater_training);
-        not_negative("--lambda", gater.lambda.into())?;
         if let Some(lr) = training.gater_lr {
             not_negative("--gater-lr", lr)?;
         }
@@ -69,9 +68,10 @@ impl GatedRecipe {
             config: GatedConfig {
                 placement: gater.placement.into(),
                 gater: gater.config(args.data.built_in()),
+                estimator: args.gates.estimator()?,
+                gate_losses: args.gates.losses()?,
                 ..GatedConfig::new(backbone)
             },
-            lambda: gater.lambda,
             gater_checkpoint: training.gater_checkpoint.clone(),
             pretrain: training.pretrain_gater,
             lr: training.gater_lr,
@@ -143,7 +143,7 @@ impl Recipe {
         let backbone = BackboneConfig { classes, ..self.backbone };
         Ok(match &self.gated {
             Some(gated) => {
-                let config = GatedConfig { backbone, ..gated.config };
+                let config = GatedConfig { backbone, ..gated.config.clone() };
                 Model::Gated(GatedResNet::new(config, self.seed)?.into())
             }
             None => Model::Plain(PlainNet::new(backbone, self.seed)?.into()),
@@ -164,6 +164,15 @@ impl Recipe {
             model.gater().load(path)?;
         }
         Ok(())
+    }
+
+    /// The MACs that the gates are trained for, over those of the plain network.
+    pub(crate) fn target_macs(&self) -> Option<f32> {
+        let terms = self.gated.iter().flat_map(|gated| &gated.config.gate_losses);
+        terms.into_iter().find_map(|term| match term.loss {
+            GateLoss::TargetMacs { target } => Some(target),
+            _ => None,
+        })
     }
 
     /// (H, W) of the images that the model sees.
@@ -253,7 +262,7 @@ impl Recipe {
                 ("gater_checkpoint", gated.gater_checkpoint.as_ref().map(file)),
                 ("gater_learning_rate", gated.lr.map(|rate| rate.to_string())),
                 ("gater_weight_decay", gated.weight_decay.map(|decay| decay.to_string())),
-                ("lambda", Some(gated.lambda.to_string())),
+                ("lambda", gated.config.gate_losses.first().map(|term| term.weight.to_string())),
                 ("pretrain_gater", Some(gated.pretrain.to_string())),
                 ("warm_up", Some(format!("{:?}", gated.warm_up))),
             ]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::nn::Module;
 use gaternet::models::Model;
@@ -61,6 +61,15 @@ impl Training {
         folder.check(existing)?;
         let model = recipe.model(sets.images[0].classes().len())?;
         let images = Images::new(sets, &recipe)?;
+        if let Model::Gated(model) = &model {
+            model.check_targets(recipe.size())?;
+            let (train, batch) = (images.loader().dataset().len(), recipe.batch_size);
+            ensure!(
+                !(model.config().gater.batch_norm && train % batch == 1),
+                "--batch-size {batch} leaves 1 of {train} images for the last step, and --gater-batch-norm \
+                 needs 2 of them: choose another --batch-size"
+            );
+        }
         let identity = identity(&recipe, sets, &model)?;
         let stand = match existing {
             Existing::Resume => stand(&folder, &identity)?,
@@ -211,12 +220,19 @@ impl Training {
         let plain = self.model.cost(self.recipe.size(), None)?.backbone;
         let seconds: f64 = log.epochs().iter().map(|epoch| epoch.seconds).sum();
         let (ratio, gated) = (last.macs_ratio, last.macs_ratio * plain);
+        let target = match self.recipe.target_macs() {
+            Some(target) => format!(", the target is {target}x"),
+            None => String::new(),
+        };
         let mut rows = vec![
             ("data", self.data_name.to_owned()),
             ("test accuracy", percent(last.test_accuracy)),
             ("gates open", percent(last.gate_density)),
             ("MACs per image, plain backbone", millions(plain)),
-            ("MACs per image, gater included", format!("{} ({ratio:.3}x)", millions(gated))),
+            (
+                "MACs per image, gater included",
+                format!("{} ({ratio:.3}x{target})", millions(gated)),
+            ),
             ("time of training", format!("{seconds:.0} s")),
             ("metrics", self.folder.metrics_path().display().to_string()),
             ("model", self.folder.model_path().display().to_string()),

@@ -14,9 +14,9 @@ use super::layout::Layout;
 use super::op::{Op, Operands};
 use crate::network::{Layer, Network, Step};
 
-/// Most weights of a network that threads go through on their own. More, up to four times as many floats as they
+/// Most bytes of weights of a network that threads go through on their own. More, up to four times as many as they
 /// are laid out, do not stay in a shared cache of usual size, so every group of images would fetch them from memory.
-const CACHED_WEIGHTS: usize = 1 << 20;
+const CACHED_WEIGHTS: usize = 4 << 20;
 /// Most images that a thread takes through the network together: each convolution's weights are fetched into its
 /// cache once for all of them.
 const TOGETHER: usize = 8;
@@ -125,7 +125,7 @@ impl Program {
                 _ => 0,
             })
             .sum();
-        let by_layer = weights > CACHED_WEIGHTS;
+        let by_layer = weights * options.dtype.itemsize() > CACHED_WEIGHTS;
         let mut lens: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
         for (at, step) in network.steps().iter().enumerate() {
             match &step.layer {

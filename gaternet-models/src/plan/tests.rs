@@ -42,13 +42,16 @@ fn layer_by_layer_and_image_by_image_have_the_same_bits() {
 
 #[test]
 fn a_network_of_more_weights_than_caches_hold_runs_layer_by_layer() {
-    let runs_by_layer = |depth| {
+    let runs_by_layer = |depth, dtype| {
         let model = GatedNet::new(GatedConfig::cifar(depth, 10), 0).expect("valid");
-        let plan = InferencePlan::plain(model.backbone(), PlanOptions::default()).expect("it fits");
+        let options = PlanOptions { dtype, ..PlanOptions::default() };
+        let plan = InferencePlan::plain(model.backbone(), options).expect("it fits");
         (plan.backbone.by_layer, plan.weight_bytes())
     };
-    let (by_layer, bytes) = runs_by_layer(20);
-    assert!(!by_layer, "{bytes} bytes of weights");
-    let (by_layer, bytes) = runs_by_layer(302);
-    assert!(by_layer, "{bytes} bytes of weights");
+    for (depth, expected) in [(20, [false, false]), (110, [true, false]), (302, [true, true])] {
+        for (dtype, expected) in DType::ALL.into_iter().zip(expected) {
+            let (by_layer, bytes) = runs_by_layer(depth, dtype);
+            assert_eq!(by_layer, expected, "depth {depth}, {dtype}: {bytes} bytes of weights");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 //!
 //! [`forward`] and [`backward_input`] are one correlation (`correlate.rs`), which an [`Algorithm`] computes:
 //! directly (`direct.rs`) with different plans (`plan.rs`) over one register tile (`tile.rs`), or by
-//! Winograd's (`winograd/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
+//! Winograd's (`winograd/`), and a [`PreparedConv2d`] also with products of bf16 (`bf16/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
 
 mod algorithm;
 mod bf16;

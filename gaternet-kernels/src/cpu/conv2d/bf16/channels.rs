@@ -15,14 +15,14 @@ pub(in super::super) struct Channels<'a> {
 impl<'a> Channels<'a> {
     /// Floats that [`new`](Self::new) needs for a list of some of `count` channels: 0 if it lists all.
     pub(in super::super) fn room(list: &[u32], count: usize) -> usize {
-        // A step ends 32 numbers, or passes 32 channels.
+        // A step ends a vector of the target, or passes one of the source.
         let steps = list.len().div_ceil(NUMBERS) + count.div_ceil(NUMBERS);
-        if list.len() == count { 0 } else { steps * size_of::<Step>() / size_of::<f32>() }
+        if list.len() == count { 0 } else { steps * Step::LEN }
     }
 
     /// `room` is as long as [`room`](Self::room) says.
     pub(in super::super) fn new(list: &'a [u32], room: &'a mut [f32]) -> Channels<'a> {
-        let (steps, _) = as_words(room).as_chunks_mut();
+        let steps = Step::some_of(as_words(room));
         let used = if steps.is_empty() { 0 } else { fill(list, steps) };
         Channels { list, steps: &steps[..used] }
     }
@@ -35,27 +35,33 @@ impl<'a> Channels<'a> {
 
 /// The steps that compress a row of weights to `list`; how many they are.
 fn fill(list: &[u32], steps: &mut [Step]) -> usize {
+    const VECTOR: u32 = NUMBERS as u32;
+    // The first number of a pair, of channel c or before it; in memory the pair's second channel comes first.
+    let start = |channel: u32| channel & !1;
+    let lane = |of: u32, channel: u32| (channel - of) ^ 1;
     let mut used = 0;
     for live in list.chunks(NUMBERS) {
-        let mut placed = 0;
-        while placed < live.len() {
-            let step = &mut steps[used];
-            // The first of a pair: in memory the second comes before it.
-            let first = live[placed] & !1;
-            *step = [0; 18];
-            step[16] = first;
-            for lane in 0..NUMBERS as u32 {
-                step[lane as usize / 2] |= lane << (16 * (lane % 2));
+        let reach = |at: usize, of: u32| at + live[at..].partition_point(|c| c - of < VECTOR);
+        let (mut done, mut placed) = (0, 0);
+        while done < live.len() {
+            let (first, middle) = match done {
+                0 => (start(live[0]), reach(0, start(live[0]))),
+                _ => (Step::PLACED, done),
+            };
+            let second = start(live[middle.min(live.len() - 1)]);
+            let end = reach(middle, second);
+            let mut from: [u32; NUMBERS] = std::array::from_fn(|lane| lane as u32);
+            for at in done..end {
+                from[at ^ 1] = match at < middle {
+                    true => lane(first, live[at]),
+                    false => VECTOR + lane(second, live[at]),
+                };
+                placed |= 1 << (at ^ 1);
             }
-            while let Some(channel) = live.get(placed).filter(|c| **c - first < NUMBERS as u32) {
-                let (lane, from) = (placed ^ 1, NUMBERS as u32 + ((channel - first) ^ 1));
-                let half = 16 * (lane as u32 % 2);
-                let word = &mut step[lane / 2];
-                *word = *word & !(0xffff << half) | from << half;
-                placed += 1;
-            }
-            step[17] = u32::from(placed == live.len());
-            used += 1;
+            let last = u32::from(end == live.len());
+            let from = std::array::from_fn(|i| from[2 * i] | from[2 * i + 1] << 16);
+            steps[used] = Step { from, placed, first, second, last };
+            (used, done) = (used + 1, end);
         }
     }
     used

@@ -23,19 +23,43 @@ pub(super) struct Compress<'a> {
     pub(super) elements: usize,
     pub(super) pairs: usize,
     pub(super) channels: &'a [u32],
-    /// How the same is done 32 numbers at a time.
+    /// How the same is done 32 numbers at a time, on x86-64 only.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     pub(super) steps: &'a [Step],
     /// As the source; of each element only the live pairs are used. A vector more is writable.
     pub(super) target: *mut f32,
 }
 
-/// Numbers that a step of compressing gives.
+/// Numbers of a vector.
 pub(super) const NUMBERS: usize = 32;
 
-/// A step of compressing 32 numbers: words 0 to 15 hold where each comes from, 0 to 31 for what the steps before
-/// left at a place and 32 to 63 for the 32 numbers from that on which word 16 counts. Word 17 is 1 in the last
-/// step of these 32, else 0.
-pub(super) type Step = [u32; 18];
+/// A step of compressing, which places numbers from one or two vectors of the source in a vector of the target.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Step {
+    /// Where each number comes from, of 16 bits: 0 to 31 are of `first`, 32 to 63 of `second`.
+    pub(super) from: [u32; NUMBERS / 2],
+    /// The numbers that are placed now, as bits. The others are 0.
+    pub(super) placed: u32,
+    /// Which number of the source `first` starts at; [`Step::PLACED`] if it is what the steps before placed.
+    pub(super) first: u32,
+    pub(super) second: u32,
+    /// 1 in the last step of the target's vector, else 0.
+    pub(super) last: u32,
+}
+
+impl Step {
+    pub(super) const PLACED: u32 = u32::MAX;
+    /// Words of a step.
+    pub(super) const LEN: usize = size_of::<Step>() / size_of::<u32>();
+
+    /// As many steps as fit.
+    pub(super) fn some_of(words: &mut [u32]) -> &mut [Step] {
+        let count = words.len() / Step::LEN;
+        // SAFETY: a step is `LEN` words, of which any bits are valid, and has their alignment.
+        unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), count) }
+    }
+}
 
 /// Sums over pairs of channels for F rows and P vectors of a Winograd convolution's tiles.
 pub(in super::super) struct Products {
@@ -83,7 +107,9 @@ impl Kernels {
             Level::Avx512 => &avx512::KERNELS,
             #[cfg(target_arch = "x86_64")]
             Level::Avx2 => &avx2::KERNELS,
-            _ => &scalar::KERNELS,
+            #[cfg(any(target_arch = "aarch64", test))]
+            Level::Neon => &scalar::KERNELS,
+            Level::Scalar => &scalar::KERNELS,
         }
     }
 }
@@ -115,10 +141,11 @@ unsafe fn compress(args: &Compress<'_>) {
 #[target_feature(enable = "avx512f,avx512bw")]
 unsafe fn compress_vectors(args: &Compress<'_>) {
     use std::arch::x86_64::{
-        _mm512_loadu_si512, _mm512_permutex2var_epi16, _mm512_setzero_si512, _mm512_storeu_si512,
+        _mm512_loadu_si512, _mm512_maskz_permutex2var_epi16, _mm512_setzero_si512,
+        _mm512_storeu_si512,
     };
     for element in 0..args.elements {
-        // SAFETY: the numbers of a step start in the element, and a vector more than the elements is
+        // SAFETY: the vectors of a step start in the element, and a vector more than the elements is
         // readable. The last vector may reach into the next element, which is written later, or the vector
         // beyond.
         unsafe {
@@ -126,13 +153,15 @@ unsafe fn compress_vectors(args: &Compress<'_>) {
             let mut target = args.target.add(element * args.pairs);
             let mut numbers = _mm512_setzero_si512();
             for step in args.steps {
-                let from = _mm512_loadu_si512(source.add(step[16] as usize).cast());
-                let places = _mm512_loadu_si512(step.as_ptr().cast());
-                numbers = _mm512_permutex2var_epi16(numbers, places, from);
-                if step[17] == 1 {
+                if step.first != Step::PLACED {
+                    numbers = _mm512_loadu_si512(source.add(step.first as usize).cast());
+                }
+                let second = _mm512_loadu_si512(source.add(step.second as usize).cast());
+                let from = _mm512_loadu_si512(step.from.as_ptr().cast());
+                numbers = _mm512_maskz_permutex2var_epi16(step.placed, numbers, from, second);
+                if step.last == 1 {
                     _mm512_storeu_si512(target.cast(), numbers);
-                    target = target.add(16);
-                    numbers = _mm512_setzero_si512();
+                    target = target.add(NUMBERS / 2);
                 }
             }
         }

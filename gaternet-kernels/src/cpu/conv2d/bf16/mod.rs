@@ -4,7 +4,8 @@
 //! lanes. It is the structure of f32 otherwise, with pairs for channels: a scalar pair of weights, vectors of
 //! pairs of pixels, sums in f32, and bias, residual and ReLU on these. Which two channels are a pair depends on
 //! the live ones of the sample: their pixels are paired when they are written in bordered or transformed
-//! form, and their weights by a compression of each live row, which costs little beside its products.
+//! form, and their weights by a compression of each live row. That reads a row's weights once, whatever is live,
+//! and so shows where a row has few pixels.
 
 mod channels;
 mod direct;

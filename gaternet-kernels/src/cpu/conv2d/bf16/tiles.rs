@@ -14,7 +14,9 @@ pub(super) fn tiles(isa: Isa) -> &'static Tiles {
         Level::Avx512 => &avx512::TILES,
         #[cfg(target_arch = "x86_64")]
         Level::Avx2 => &avx2::TILES,
-        _ => &scalar::TILES,
+        #[cfg(any(target_arch = "aarch64", test))]
+        Level::Neon => &scalar::TILES,
+        Level::Scalar => &scalar::TILES,
     }
 }
 
