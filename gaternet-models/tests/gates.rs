@@ -94,11 +94,12 @@ fn targets_are_met_by_the_gates_without_noise() {
             let mut config = GatedConfig { estimator: *estimator, gate_losses, ..tiny() };
             // Almost all open at first.
             config.gater.gate_bias = 2.0;
+            config.backbone.width = 0.5;
             let model = build(config);
             let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
             let steps = 100;
             let mut step = |step: usize| {
-                sgd.set_learning_rate(0.03 * (1.0 - step as f32 / steps as f32)).expect("in range");
+                sgd.set_learning_rate(0.1 * (1.0 - step as f32 / steps as f32)).expect("in range");
                 let mut ctx = Ctx::train(4).with_stream(step as u64).with_progress(step, steps);
                 let output = model.forward(&images, &mut ctx).expect("they fit");
                 let loss = model.loss(&output, &labels).expect("a label each").total;
@@ -115,8 +116,8 @@ fn targets_are_met_by_the_gates_without_noise() {
                 GateLoss::TargetRate { target } => (gates.density(), target),
                 _ => unreachable!("not a target"),
             };
-            let error = (got / f64::from(want) - 1.0).abs();
-            assert!(error < 0.05, "{estimator:?}, {loss:?}: {got}");
+            let error = (got - f64::from(want)).abs();
+            assert!(error < 0.04, "{estimator:?}, {loss:?}: {got}");
         }
     }
 }

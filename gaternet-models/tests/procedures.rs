@@ -135,7 +135,7 @@ fn a_file_that_is_no_gater_of_this_kind_changes_nothing() {
     let wide = GatedNet::new(wide, 0).expect("valid");
     wide.save(&file, &Default::default()).expect("a writable folder");
     let error = new.gater().load(&file).expect_err("other gates").to_string();
-    assert!(error.contains("48 gates for a model of 112"), "{error}");
+    assert!(error.contains("112 gates for a model of 224"), "{error}");
     assert_eq!(moved(&before, &values(&new)), [""; 0]);
 }
 
