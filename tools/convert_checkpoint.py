@@ -239,15 +239,18 @@ def gater_shapes(config: dict, gates: int) -> dict:
     import networks
     import torch
 
-    family = {"kind": "resnet", "depth": config["depth"]}
+    family, units = {"kind": "resnet", "depth": config["depth"]}, config["bottleneck"]
     with torch.device("meta"):
+        norm = torch.nn.BatchNorm1d(units)
         extractor = networks.build(
-            {"family": family, "classes": config["bottleneck"], "width": config.get("width", 1.0)}
+            {"family": family, "classes": units, "width": config.get("width", 1.0)}
         )
     shapes = {f"resnet.{n}": v.shape for n, v in extractor.state_dict().items()}
     for leaf in ("weight", "bias"):
         shapes[f"resnet.newfc.{leaf}"] = shapes.pop(f"resnet.fc.{leaf}")
-    return shapes | {"fnn.fc.0.weight": (gates, config["bottleneck"]), "fnn.fc.0.bias": (gates,)}
+    if config.get("batch_norm"):
+        shapes |= {f"fnn.bn.{n}": v.shape for n, v in norm.state_dict().items()}
+    return shapes | {"fnn.fc.0.weight": (gates, units), "fnn.fc.0.bias": (gates,)}
 
 
 def to_torch(source: pathlib.Path, args) -> dict:

@@ -82,6 +82,8 @@ def gater_config(state: dict) -> dict:
     if config["family"] != {"kind": "resnet", "depth": config["family"]["depth"], "pre_activation": False}:
         raise ValueError(f"the gater's extractor must be a CIFAR ResNet, not {config['family']}")
     gater = {"depth": config["family"]["depth"], "bottleneck": config["classes"]}
+    if "fnn.bn.weight" in state:
+        gater["batch_norm"] = True
     return gater | ({"width": config["width"]} if "width" in config else {})
 
 

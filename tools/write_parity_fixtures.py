@@ -56,7 +56,7 @@ def cases() -> dict:
 def randomise(model) -> None:
     """Affine parameters, statistics and biases as of a trained network: 0 and 1 would hide a mistake."""
     for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, (torch.nn.BatchNorm1d, torch.nn.BatchNorm2d)):
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
             torch.nn.init.normal_(module.bias, 0, 0.2)
             module.running_mean.normal_(0, 0.2)

@@ -84,6 +84,7 @@ fn checkpoints_of_other_code_load_and_compute_the_same() {
         assert!(error <= 1e-4, "{name}: a logit is off by {error}");
         let Model::Gated(model) = model else { panic!("{name} has a gater") };
         assert_eq!(model.config().placement, placement);
+        assert_eq!(model.config().gater.batch_norm, placement == GatePlacement::All);
         let fresh = GatedNet::new(model.config().clone(), 1).expect("valid");
         fresh.load_weights(&path).expect("a converted file");
     }

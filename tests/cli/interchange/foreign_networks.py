@@ -153,17 +153,21 @@ class DenseNet(nn.Module):
 
 
 class Gater(nn.Module):
-    def __init__(self, width, bottleneck, gates):
+    def __init__(self, width, bottleneck, gates, batch_norm):
         super().__init__()
         family = {"kind": "resnet", "depth": 8}
         self.resnet = networks.build({"family": family, "classes": bottleneck, "width": width})
         # The authors' name of the layer in place of the output layer.
         self.resnet.newfc, self.resnet.fc = self.resnet.fc, nn.Identity()
         self.fnn = nn.Module()
+        if batch_norm:
+            # Of the paper's text; the authors' code has none.
+            self.fnn.bn = nn.BatchNorm1d(bottleneck)
         self.fnn.fc = nn.Sequential(nn.Linear(bottleneck, gates))
 
     def forward(self, x):
         h = self.resnet.newfc(self.resnet(x))
+        h = self.fnn.bn(h) if hasattr(self.fnn, "bn") else h
         return (self.fnn.fc(F.relu(h)) > 0).float()
 
 
@@ -245,7 +249,7 @@ def main() -> None:
     backbone = networks.build({"family": {"kind": "resnet", "depth": 14}, "classes": 4, "width": 0.25})
     for name, part in (("gated", 2), ("gated-all", 1)):
         gates = networks.gate_count(backbone) // part
-        gater = Gater(0.5, 8, gates)
+        gater = Gater(0.5, 8, gates, batch_norm=part == 1)
         for net in (backbone, gater):
             write_parity_fixtures.randomise(net.eval())
         states = {
