@@ -1,12 +1,16 @@
 //! How well a model does on a test set, and at what cost.
 
-use std::sync::Arc;
-
 use anyhow::{Result, ensure};
-use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, SIDE};
+use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
-use gaternet::models::{Cost, InferencePlan, Model, PlanOptions};
+use gaternet::models::{Cost, DType, InferencePlan, Model, PlanOptions};
+
+/// Test images, and what is done to them before a model sees them.
+pub(crate) struct TestSet {
+    pub(crate) images: ImageSource,
+    pub(crate) augment: Augment,
+}
 
 /// Means over the images of a test set.
 pub(crate) struct Evaluation {
@@ -20,20 +24,23 @@ pub(crate) struct Evaluation {
     pub(crate) cost: Cost,
 }
 
-/// Runs an inference plan of `model` on every image of `test`: closed filters are not computed.
+/// Runs an inference plan of `model`, with convolutions in `dtype`, on every image of `test`: closed filters are
+/// not computed.
 /// The batch size changes the speed, never the numbers beyond rounding.
 pub(crate) fn evaluate(
     model: &Model,
-    test: &Arc<Dataset>,
+    test: &TestSet,
     batch_size: usize,
+    dtype: DType,
 ) -> Result<Evaluation> {
-    let (classes, expected) = (test.classes().len(), model.classes());
+    let (classes, expected) = (test.images.classes().len(), model.classes());
     ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
-    let batch_size = batch_size.min(test.len());
-    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
-    let loader = Loader::new(test.clone(), config)?;
-    let size = [SIDE, SIDE];
-    let options = PlanOptions { size, batch: batch_size, ..PlanOptions::default() };
+    let batch_size = batch_size.min(test.images.len());
+    let augment = test.augment.clone();
+    let size = [augment.side(); 2];
+    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment };
+    let loader = Loader::new(test.images.clone(), config)?;
+    let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
     let mut plan = InferencePlan::new(model, options)?;
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
@@ -50,7 +57,7 @@ pub(crate) fn evaluate(
             *sum += images * macs;
         }
     }
-    let images = test.len() as f64;
+    let images = test.images.len() as f64;
     let [backbone, executed, gater] = macs.map(|sum| sum / images);
     Ok(Evaluation {
         accuracy: correct_images as f64 / images,

@@ -2,10 +2,15 @@
 
 #[path = "../common/data.rs"]
 mod data;
+#[path = "../common/dtype.rs"]
+mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+mod pipeline;
 #[path = "../common/report.rs"]
 mod report;
+#[path = "../common/sets.rs"]
+mod sets;
 #[path = "../common/table.rs"]
 mod table;
 #[path = "../common/threads.rs"]
@@ -14,18 +19,19 @@ mod threads;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
-use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::Parser;
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::models::Model;
+use gaternet::models::{DType, Model};
 use serde_json::json;
 
 use crate::data::{BUILT_IN, Data};
-use crate::evaluation::{Evaluation, evaluate};
+use crate::dtype::DTypeName;
+use crate::evaluation::{Evaluation, TestSet, evaluate};
 use crate::report::exit_code;
+use crate::sets::Sets;
 use crate::table::{millions, percent, print_table};
 use crate::threads::use_threads;
 
@@ -38,10 +44,20 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them
+    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that holds JPEG
+    /// and PNG files as train/CLASS/* and val/CLASS/* (or test/CLASS/*)
     /// [default: none, the built-in test set that the model was trained with]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     data: Option<PathBuf>,
+
+    /// Pixels of the middle of an image that the model sees [default: those it was trained with]
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+
+    /// Pixels of the shorter side of an image before its middle is cut out
+    /// [default: as trained; 8/7 of --image-size if that is given]
+    #[arg(long, value_name = "PIXELS", verbatim_doc_comment)]
+    resize: Option<usize>,
 
     /// Print one JSON object instead of a table; shares are of 1, MACs are counts per image
     #[arg(long)]
@@ -50,6 +66,10 @@ struct Args {
     /// Images per pass; changes speed and memory, not the results
     #[arg(long, value_name = "IMAGES", default_value_t = 128)]
     batch_size: usize,
+
+    /// What the convolutions multiply
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DTypeName,
 
     /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]
@@ -65,16 +85,19 @@ fn run() -> Result<()> {
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
     use_threads(args.threads)?;
     let model = Model::load(&args.checkpoint)?;
-    let Data { name, sets } = match &args.data {
-        Some(dir) => Data::cifar(dir)?,
-        None => built_in(&args.checkpoint)?,
+    let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
+    let Sets { name, images: [_, images] } = match &args.data {
+        Some(dir) => Sets::open(dir)?,
+        None => built_in(&args.checkpoint)?.into(),
     };
-    let test = Arc::new(sets.test);
+    let count = images.len();
     let start = Instant::now();
-    let evaluation = evaluate(&model, &test, args.batch_size)?;
-    let speed = test.len() as f64 / start.elapsed().as_secs_f64();
+    let dtype = DType::from(args.dtype);
+    let test = TestSet { images, augment };
+    let evaluation = evaluate(&model, &test, args.batch_size, dtype)?;
+    let speed = count as f64 / start.elapsed().as_secs_f64();
     let print = if args.json { print_json } else { print_human };
-    print(name, test.len(), &evaluation, speed);
+    print(name, count, dtype, &evaluation, speed);
     Ok(())
 }
 
@@ -96,11 +119,12 @@ fn built_in(checkpoint: &Path) -> Result<Data> {
     Data::built_in(seed, 0, images).with_context(|| format!("metadata of {path}"))
 }
 
-fn print_json(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
+fn print_json(data: &str, images: usize, dtype: DType, evaluation: &Evaluation, speed: f64) {
     let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
     let object = json!({
         "data": data,
         "images": images,
+        "dtype": dtype.to_string(),
         "accuracy": accuracy,
         "loss": loss,
         "gate_density": gate_density,
@@ -113,11 +137,12 @@ fn print_json(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
     println!("{object}");
 }
 
-fn print_human(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
+fn print_human(data: &str, images: usize, dtype: DType, evaluation: &Evaluation, speed: f64) {
     let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
     let gated = cost.executed + cost.gater;
     print_table(&[
         ("data", format!("{data}, {images} test images")),
+        ("dtype", dtype.to_string()),
         ("accuracy", percent(*accuracy)),
         ("loss", format!("{loss:.4}")),
         ("gates open", percent(*gate_density)),

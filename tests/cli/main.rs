@@ -2,6 +2,8 @@
 
 mod describe;
 mod errors;
+mod image_folder;
+mod interchange;
 mod model_throughput;
 mod procedures;
 mod programs;

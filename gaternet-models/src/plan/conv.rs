@@ -2,31 +2,34 @@
 
 use gaternet_core::Result;
 use gaternet_core::nn::{BatchNorm2d, Conv2d};
-use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, PreparedConv2d};
+use gaternet_kernels::cpu::conv2d::{Epilogue, Live, Method, PreparedConv2d};
 use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa};
 
+use super::PlanOptions;
 use super::kept::KeptSlot;
 use super::op::relu;
 use super::program::Samples;
 use crate::network::ConvLayer;
 
-/// A step's convolution on `batch` inputs (C, H, W).
+/// A step's convolution on inputs (C, H, W).
 pub(super) fn compile(
     isa: Isa,
-    batch: usize,
+    options: PlanOptions,
     layer: &ConvLayer,
     [channels, h, w]: [usize; 3],
     filters: Option<&KeptSlot>,
     kept_channels: Option<&KeptSlot>,
 ) -> Result<PreparedConv2d> {
-    let (conv, options) = (&layer.conv, layer.conv.options());
-    let input = [batch, channels, h, w];
-    let dims = Conv2dDims::new(input, conv.shape(), options.stride, options.padding)?;
+    let (conv, of) = (&layer.conv, layer.conv.options());
+    let input = [options.batch, channels, h, w];
+    let dims = Conv2dDims::new(input, conv.shape(), of.stride, of.padding)?;
     let folded = match &layer.bn {
         Some((_, bn)) => fold(conv, bn),
         None => (conv.weight().tensor().data().to_vec(), vec![0.0; conv.shape()[0]]),
     };
-    prepare(isa, &dims, folded, filters, kept_channels)
+    // The choice for all, so that dropping some does not change a bit.
+    let method = Method::choose(options.dtype, &dims);
+    prepare(isa, method, &dims, folded, filters, kept_channels)
 }
 
 /// Weight (F, C, KH, KW) and bias (F) of the convolution that is `bn(conv(x))` with the running statistics:
@@ -50,14 +53,13 @@ fn fold(conv: &Conv2d, bn: &BatchNorm2d) -> (Vec<f32>, Vec<f32>) {
 /// The convolution with what is kept of its filters and its channels; `None` is all.
 fn prepare(
     isa: Isa,
+    method: Method,
     dims: &Conv2dDims,
     (mut weight, mut bias): (Vec<f32>, Vec<f32>),
     filters: Option<&KeptSlot>,
     channels: Option<&KeptSlot>,
 ) -> Result<PreparedConv2d> {
     let (taps, [h, w]) = (dims.taps(), dims.in_size());
-    // The choice for all, so that dropping some does not change a bit.
-    let algorithm = Algorithm::choose(dims);
     let mut channels_len = dims.in_channels();
     if let Some(KeptSlot { filters: channels, .. }) = channels {
         let filters = weight.chunks_exact(channels_len * taps);
@@ -73,9 +75,9 @@ fn prepare(
     let dims = Conv2dDims::new([1, channels_len, h, w], shape, dims.stride(), dims.padding())?;
     Ok(match filters {
         Some(KeptSlot { filters, compact: false }) => {
-            PreparedConv2d::of_filters(isa, algorithm, &dims, filters, &weight, Some(&bias))?
+            PreparedConv2d::of_filters(isa, method, &dims, filters, &weight, Some(&bias))?
         }
-        _ => PreparedConv2d::with_algorithm(isa, algorithm, &dims, &weight, Some(&bias))?,
+        _ => PreparedConv2d::with_method(isa, method, &dims, &weight, Some(&bias))?,
     })
 }
 
