@@ -9,6 +9,5 @@ mod device;
 mod emulator;
 mod faults;
 mod gate;
-mod toolchain;
 
 use faults::patches;

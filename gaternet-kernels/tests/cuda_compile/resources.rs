@@ -1,5 +1,5 @@
 //! Every source under both compilers for every architecture: it compiles, nothing spills, and
-//! `docs/cuda-resources.md` has the registers and the shared memory.
+//! the table in `docs/cuda.md` has the registers and the shared memory.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use crate::toolchain::Toolchain;
 
 const ARCHITECTURES: [&str; 4] = ["sm_80", "sm_90", "sm_90a", "sm_100"];
-const UPDATE: &str = "GATERNET_UPDATE_CUDA_RESOURCES";
+const UPDATE: &str = "GATERNET_UPDATE";
 
 /// What one kernel takes, as one compiler built it for one architecture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,14 +122,7 @@ fn build_all(toolchain: &Toolchain) -> Vec<Built> {
 }
 
 fn table(all: &[Built]) -> String {
-    let mut text = format!(
-        "# Registers and shared memory of the CUDA kernels\n\n\
-         Registers of a thread as NVRTC / nvcc of CUDA 13.0 allot them. No kernel uses local memory, so none spills.\n\
-         Shared memory is static, in bytes of a block; dynamic shared memory is in the memory contract of each file. From\n\
-         sm_90 on a kernel with any of the two takes 1,024 bytes more, which are counted here.\n\n\
-         `gaternet-kernels/tests/cuda_compile` checks this file, and writes it if {UPDATE} is 1.\n\n\
-         | kernel | file |"
-    );
+    let mut text = String::from("| kernel | file |");
     let mut rows: BTreeMap<(&str, &str), BTreeMap<&str, String>> = BTreeMap::new();
     for built in all {
         for (kernel, nvrtc) in &built.nvrtc {
@@ -164,16 +157,19 @@ fn no_kernel_spills_and_the_table_of_resources_is_up_to_date() {
     let Some(toolchain) = Toolchain::find() else { return };
     let all = build_all(&toolchain);
     all.iter().for_each(Built::check);
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cuda-resources.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/cuda.md");
+    let document = fs::read_to_string(&path).expect("docs/cuda.md");
+    let (head, rest) = document.split_once("<!-- registers -->\n").expect("the table's place");
+    let (_, tail) = rest.split_once("<!-- end -->").expect("the table's end");
     let table = table(&all);
+    let updated = format!("{head}<!-- registers -->\n{table}<!-- end -->{tail}");
     if env::var_os(UPDATE).is_some() {
-        fs::write(path, table).expect("docs/cuda-resources.md");
+        fs::write(path, updated).expect("docs/cuda.md");
         return;
     }
-    let committed = fs::read_to_string(path).unwrap_or_default();
     assert!(
-        committed == table,
-        "docs/cuda-resources.md is not what the compilers make now; {UPDATE}=1 writes this:\n{table}"
+        document == updated,
+        "docs/cuda.md has another table; {UPDATE}=1 writes this:\n{table}"
     );
 }
 
