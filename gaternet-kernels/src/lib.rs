@@ -5,6 +5,8 @@
 
 pub mod active;
 pub mod cpu;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod dims;
 mod error;
 pub mod reference;

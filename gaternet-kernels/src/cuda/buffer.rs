@@ -1,0 +1,196 @@
+//! Typed arrays in device memory.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use cudarc::driver::{CudaSlice, DevicePtr};
+use half::bf16;
+
+use super::device::CudaDevice;
+use super::error::{Doing, Result};
+use crate::error::check_len;
+
+/// What a buffer can hold.
+///
+/// # Safety
+/// Every bit pattern must be a value, all zeros must be 0, and there must be no padding.
+pub unsafe trait CudaElement: Copy + Send + Sync + 'static + private::Sealed {}
+
+mod private {
+    pub trait Sealed {}
+}
+
+macro_rules! elements {
+    ($($type:ty),*) => {$(
+        impl private::Sealed for $type {}
+        // SAFETY: a plain number.
+        unsafe impl CudaElement for $type {}
+    )*};
+}
+elements!(f32, bf16, u8, u16, u32, u64, i32);
+
+/// `len` values on a device. Its memory is free again once the device has done the work it was given so far.
+pub struct CudaBuffer<T> {
+    memory: Arc<Memory>,
+    /// What a kernel gets as its argument.
+    pub(super) address: u64,
+    len: usize,
+    of: PhantomData<T>,
+}
+
+/// An allocation. A graph keeps those that its kernels use.
+pub(super) struct Memory {
+    /// `None` only while being dropped.
+    slice: Option<CudaSlice<u8>>,
+    device: CudaDevice,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // Freeing cannot be part of a graph: the capture does it when it ends.
+        if let Some(capture) = self.device.capture().as_mut() {
+            capture.freed.extend(self.slice.take());
+        }
+    }
+}
+
+impl<T: CudaElement> CudaBuffer<T> {
+    /// `len` values of any bits: for a caller that has all of them written.
+    ///
+    /// # Errors
+    /// [`CudaError`](super::CudaError): the driver's, as when memory is short; not in a capture.
+    pub fn uninit(device: &CudaDevice, len: usize) -> Result<CudaBuffer<T>> {
+        device.refuse_in_capture("allocating")?;
+        let bytes = (len * size_of::<T>()).max(1); // the driver does not allocate 0 bytes
+        // SAFETY: bytes of any bits are values of a `CudaElement`, see there.
+        let slice =
+            unsafe { device.stream().alloc::<u8>(bytes) }.doing("allocating device memory")?;
+        let address = slice.device_ptr(device.stream()).0;
+        let memory = Arc::new(Memory { slice: Some(slice), device: device.clone() });
+        Ok(CudaBuffer { memory, address, len, of: PhantomData })
+    }
+
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// As [`uninit`](Self::uninit).
+    pub fn zeros(device: &CudaDevice, len: usize) -> Result<CudaBuffer<T>> {
+        let mut buffer = CudaBuffer::uninit(device, len)?;
+        buffer.fill_zeros()?;
+        Ok(buffer)
+    }
+
+    /// A copy of `values`.
+    ///
+    /// # Errors
+    /// As [`uninit`](Self::uninit).
+    pub fn from_slice(device: &CudaDevice, values: &[T]) -> Result<CudaBuffer<T>> {
+        let mut buffer = CudaBuffer::uninit(device, values.len())?;
+        buffer.copy_from_slice(values)?;
+        Ok(buffer)
+    }
+
+    /// Sets every value to 0; may be part of a graph.
+    ///
+    /// # Errors
+    /// [`CudaError::Driver`](super::CudaError::Driver).
+    pub fn fill_zeros(&mut self) -> Result<()> {
+        self.keep_in_capture();
+        let stream = self.device().stream();
+        stream.context().bind_to_thread().doing("clearing device memory")?;
+        // SAFETY: the buffer has these bytes, and it is borrowed for writing.
+        unsafe {
+            cudarc::driver::result::memset_d8_async(
+                self.address,
+                0,
+                self.bytes(),
+                stream.cu_stream(),
+            )
+        }
+        .doing("clearing device memory")
+    }
+
+    /// Copies `values` to the device.
+    ///
+    /// # Errors
+    /// [`CudaError::Kernel`](super::CudaError::Kernel) unless `values` is as long as the buffer; not in a capture.
+    pub fn copy_from_slice(&mut self, values: &[T]) -> Result<()> {
+        check_len("copy to the device", "values", self.len, values.len())?;
+        self.device().refuse_in_capture("copying from the host")?;
+        let stream = self.device().stream();
+        stream.context().bind_to_thread().doing("copying to the device")?;
+        // SAFETY: both sides have these bytes. From memory that is not pinned, the driver has read all of them
+        // when the call returns.
+        unsafe {
+            cudarc::driver::result::memcpy_htod_async(self.address, values, stream.cu_stream())
+        }
+        .doing("copying to the device")
+    }
+
+    /// Copies the values to the host, once the device has done all it was told before.
+    ///
+    /// # Errors
+    /// [`CudaError::Kernel`](super::CudaError::Kernel) unless `values` is as long as the buffer;
+    /// [`CudaError::Driver`](super::CudaError::Driver), also with the error of an earlier kernel; not in a capture.
+    pub fn copy_to_slice(&self, values: &mut [T]) -> Result<()> {
+        check_len("copy to the host", "values", self.len, values.len())?;
+        self.device().refuse_in_capture("copying to the host")?;
+        let stream = self.device().stream();
+        stream.context().bind_to_thread().doing("copying to the host")?;
+        // SAFETY: both sides have these bytes, and every bit pattern is a value.
+        unsafe {
+            cudarc::driver::result::memcpy_dtoh_async(values, self.address, stream.cu_stream())
+        }
+        .doing("copying to the host")?;
+        self.device().synchronize()
+    }
+
+    /// The values, once the device has done all it was told before.
+    ///
+    /// # Errors
+    /// As [`copy_to_slice`](Self::copy_to_slice).
+    pub fn to_vec(&self) -> Result<Vec<T>> {
+        // SAFETY: all zeros are a value of a `CudaElement`.
+        let mut values = vec![unsafe { std::mem::zeroed() }; self.len];
+        self.copy_to_slice(&mut values)?;
+        Ok(values)
+    }
+
+    fn bytes(&self) -> usize {
+        self.len * size_of::<T>()
+    }
+}
+
+impl<T> CudaBuffer<T> {
+    /// Number of values.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there is no value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The device it is on.
+    #[must_use]
+    pub fn device(&self) -> &CudaDevice {
+        &self.memory.device
+    }
+
+    /// For the graph that is being captured, if one is: it must not outlive this memory.
+    pub(super) fn keep_in_capture(&self) {
+        if let Some(capture) = self.device().capture().as_mut() {
+            capture.used.push(self.memory.clone());
+        }
+    }
+}
+
+impl<T> fmt::Debug for CudaBuffer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CudaBuffer<{}>({})", std::any::type_name::<T>(), self.len)
+    }
+}

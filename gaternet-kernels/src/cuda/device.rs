@@ -1,0 +1,267 @@
+//! A device: found without a panic, with one stream on which all its work is done in order.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
+use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, result, sys};
+
+use super::compile::{Compiler, Source};
+use super::error::{CudaError, Doing, Result};
+use super::graph::Capture;
+
+/// Which device, and where compiled kernels are.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct CudaOptions {
+    /// The device's number, from 0.
+    pub ordinal: usize,
+    /// Folder in which compiled kernels are kept from run to run; `None` compiles them in every run.
+    pub cache: Option<PathBuf>,
+    /// Folder of kernels that were compiled elsewhere ([`build_cubins`](super::build_cubins)).
+    pub cubins: Option<PathBuf>,
+    /// Which instructions multiply matrices.
+    pub products: Products,
+}
+
+/// The instructions that multiply matrices, for comparisons.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Products {
+    /// The faster, by the device and the sizes.
+    #[default]
+    Auto,
+    /// mma.sync, which every device has.
+    MmaSync,
+    /// wgmma wherever it is possible.
+    Wgmma,
+}
+
+impl CudaOptions {
+    /// Device `ordinal`; compiled kernels are kept in `GATERNET_CACHE`, else in `gaternet` in the user's cache
+    /// folder, and those of `GATERNET_CUBINS`, else of the folder `cubins` beside the program, are used.
+    #[must_use]
+    pub fn from_env(ordinal: usize) -> CudaOptions {
+        let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
+        let user = || folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+        let beside = || {
+            let beside = std::env::current_exe().ok()?.parent()?.join("cubins");
+            beside.is_dir().then_some(beside)
+        };
+        CudaOptions {
+            ordinal,
+            cache: folder("GATERNET_CACHE").or_else(|| Some(user()?.join("gaternet"))),
+            cubins: folder("GATERNET_CUBINS").or_else(beside),
+            products: Products::Auto,
+        }
+    }
+}
+
+/// An NVIDIA GPU. Clones are the same device and the same stream.
+#[derive(Clone)]
+pub struct CudaDevice(Arc<Inner>);
+
+struct Inner {
+    name: String,
+    ordinal: usize,
+    capability: (i32, i32),
+    max_shared_bytes: usize,
+    multiprocessors: usize,
+    products: Products,
+    compiler: Compiler,
+    modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
+    functions: Mutex<HashMap<(&'static str, &'static str), CudaFunction>>,
+    /// Of the capture that is under way.
+    capture: Mutex<Option<Capture>>,
+    stream: Arc<CudaStream>,
+    context: Arc<CudaContext>,
+}
+
+impl CudaDevice {
+    /// Device `ordinal` with [`CudaOptions::from_env`].
+    ///
+    /// # Errors
+    /// [`CudaError::NoDriver`], [`CudaError::DriverTooOld`], [`CudaError::NoDevice`] or
+    /// [`CudaError::DeviceTooOld`] if the device cannot be used, [`CudaError::Driver`] if the driver fails.
+    pub fn new(ordinal: usize) -> Result<CudaDevice> {
+        CudaDevice::with_options(CudaOptions::from_env(ordinal))
+    }
+
+    /// The device that `options` names.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_options(options: CudaOptions) -> Result<CudaDevice> {
+        let ordinal = options.ordinal;
+        // cudarc panics at the first call of a library that is not there, so look first.
+        // SAFETY: loads libcuda, whose initialisers are the driver's.
+        if !unsafe { sys::is_culib_present() } {
+            return Err(CudaError::NoDriver);
+        }
+        match result::init() {
+            Err(error) if error.0 == sys::CUresult::CUDA_ERROR_NO_DEVICE => {
+                return Err(CudaError::NoDevice { ordinal, count: 0 });
+            }
+            other => other.doing("starting the driver")?,
+        }
+        let mut version = 0;
+        // SAFETY: writes one int.
+        unsafe { sys::cuDriverGetVersion(&raw mut version) }
+            .result()
+            .doing("asking for the driver's version")?;
+        if version < 12000 {
+            return Err(CudaError::DriverTooOld {
+                major: version / 1000,
+                minor: version % 1000 / 10,
+            });
+        }
+        let count = CudaContext::device_count().doing("counting the devices")?;
+        let count = usize::try_from(count).unwrap_or(0);
+        if ordinal >= count {
+            return Err(CudaError::NoDevice { ordinal, count });
+        }
+        let context = CudaContext::new(ordinal).doing("opening the device")?;
+        let name = context.name().doing("asking for the device's name")?;
+        let capability = context.compute_capability().doing("asking for the compute capability")?;
+        if capability < (8, 0) {
+            return Err(CudaError::DeviceTooOld { name, major: capability.0, minor: capability.1 });
+        }
+        // With one stream there is nothing to track, and its events could not be captured in a graph.
+        // SAFETY: all work of the context is on the one stream made here.
+        unsafe { context.disable_event_tracking() };
+        let stream = context.new_stream().doing("making a stream")?;
+        let attribute = |which, what| -> Result<usize> {
+            Ok(usize::try_from(context.attribute(which).doing(what)?).unwrap_or(0))
+        };
+        let max_shared_bytes = attribute(
+            CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN,
+            "asking for the size of shared memory",
+        )?;
+        let multiprocessors = attribute(
+            CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT,
+            "asking for the number of multiprocessors",
+        )?;
+        tracing::debug!(name, ?capability, "CUDA device {ordinal}");
+        Ok(CudaDevice(Arc::new(Inner {
+            name,
+            ordinal,
+            capability,
+            max_shared_bytes,
+            multiprocessors,
+            products: options.products,
+            compiler: Compiler::new(capability, options.cache, options.cubins),
+            modules: Mutex::default(),
+            functions: Mutex::default(),
+            capture: Mutex::default(),
+            stream,
+            context,
+        })))
+    }
+
+    /// The driver's name for it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Its number, from 0.
+    #[must_use]
+    pub fn ordinal(&self) -> usize {
+        self.0.ordinal
+    }
+
+    /// (major, minor), such as (9, 0) for Hopper.
+    #[must_use]
+    pub fn compute_capability(&self) -> (i32, i32) {
+        self.0.capability
+    }
+
+    /// Bytes of shared memory that a block can have.
+    #[must_use]
+    pub fn max_shared_bytes(&self) -> usize {
+        self.0.max_shared_bytes
+    }
+
+    /// How many multiprocessors it has.
+    #[must_use]
+    pub fn multiprocessors(&self) -> usize {
+        self.0.multiprocessors
+    }
+
+    /// Waits until the device has done all it was told. Errors of kernels come out here.
+    ///
+    /// # Errors
+    /// [`CudaError::Driver`] with the error of an earlier kernel; [`CudaError::Capturing`] in a capture.
+    pub fn synchronize(&self) -> Result<()> {
+        self.refuse_in_capture("waiting for the device")?;
+        self.0.stream.synchronize().doing("waiting for the device")
+    }
+
+    pub(super) fn products(&self) -> Products {
+        self.0.products
+    }
+
+    /// True if `other` is this device and this stream.
+    pub(super) fn is(&self, other: &CudaDevice) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(super) fn stream(&self) -> &Arc<CudaStream> {
+        &self.0.stream
+    }
+
+    pub(super) fn capture(&self) -> MutexGuard<'_, Option<Capture>> {
+        lock(&self.0.capture)
+    }
+
+    pub(super) fn refuse_in_capture(&self, what: &'static str) -> Result<()> {
+        if self.capture().is_some() { Err(CudaError::Capturing { what }) } else { Ok(()) }
+    }
+
+    /// The kernel, compiled and loaded the first time it is asked for.
+    pub(super) fn function(
+        &self,
+        source: &'static Source,
+        name: &'static str,
+    ) -> Result<CudaFunction> {
+        let key = (source.file, name);
+        if let Some(function) = lock(&self.0.functions).get(&key) {
+            return Ok(function.clone());
+        }
+        self.refuse_in_capture("loading a kernel")?;
+        let function =
+            self.module(source)?.load_function(name).doing("finding a kernel in its module")?;
+        let shared = i32::try_from(self.0.max_shared_bytes).unwrap_or(0);
+        function
+            .set_attribute(
+                CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
+                shared,
+            )
+            .doing("asking for all of shared memory")?;
+        lock(&self.0.functions).insert(key, function.clone());
+        Ok(function)
+    }
+
+    fn module(&self, source: &'static Source) -> Result<Arc<CudaModule>> {
+        // Held while compiling, so that two threads do not compile the same.
+        let mut modules = lock(&self.0.modules);
+        if let Some(module) = modules.get(source.file) {
+            return Ok(module.clone());
+        }
+        let module = self.0.compiler.load(&self.0.context, source)?;
+        modules.insert(source.file, module.clone());
+        Ok(module)
+    }
+}
+
+impl fmt::Debug for CudaDevice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CudaDevice({}, {})", self.0.ordinal, self.0.name)
+    }
+}
+
+/// The data of these locks is whole whenever they are released, by a panic too.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,116 @@
+//! What can go wrong with a GPU.
+
+use std::path::PathBuf;
+
+use cudarc::driver::DriverError;
+
+use crate::error::KernelError;
+
+/// Why a GPU cannot be used, or did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CudaError {
+    /// No driver.
+    #[error(
+        "no NVIDIA driver: libcuda.so.1 was not found. Install the driver of the GPU (the CUDA toolkit is not \
+         needed); in a container, start it with the GPUs (docker run --gpus all)"
+    )]
+    NoDriver,
+    /// A driver that is older than what this program calls.
+    #[error(
+        "the NVIDIA driver supports CUDA {major}.{minor}; 12.0 is needed: install driver 525 or later"
+    )]
+    DriverTooOld {
+        /// Of the newest CUDA version that it supports.
+        major: i32,
+        /// Of the same.
+        minor: i32,
+    },
+    /// A driver without the device that was asked for.
+    #[error(
+        "no CUDA device {ordinal}: the driver has {count} (numbered from 0; CUDA_VISIBLE_DEVICES can hide some)"
+    )]
+    NoDevice {
+        /// The device asked for.
+        ordinal: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// A device without bf16 matrix instructions.
+    #[error(
+        "{name} has compute capability {major}.{minor}; 8.0 or later is needed (Ampere, Ada, Hopper, ...)"
+    )]
+    DeviceTooOld {
+        /// The device's name.
+        name: String,
+        /// Of its compute capability.
+        major: i32,
+        /// Of the same.
+        minor: i32,
+    },
+    /// Kernels can neither be compiled nor found compiled.
+    #[error(
+        "{file} is not compiled for {architecture} in {folder:?}, and there is no compiler: {compiler}. Install NVRTC \
+         (`pip install nvidia-cuda-nvrtc` or the CUDA toolkit) and name its file in GATERNET_NVRTC, or name a folder \
+         of scripts/build-cubins.sh in GATERNET_CUBINS"
+    )]
+    NoCompiler {
+        /// The source.
+        file: &'static str,
+        /// The architecture of the device, such as `sm_90`.
+        architecture: String,
+        /// Where compiled kernels were looked for.
+        folder: Option<PathBuf>,
+        /// Why NVRTC cannot be used.
+        compiler: String,
+    },
+    /// NVRTC refused a source.
+    #[error("{file} does not compile for {architecture}:\n{log}")]
+    Compile {
+        /// The source.
+        file: &'static str,
+        /// The architecture.
+        architecture: String,
+        /// What the compiler says.
+        log: String,
+    },
+    /// A file of compiled kernels cannot be written.
+    #[error("{path:?}: {error}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What happened.
+        error: std::io::Error,
+    },
+    /// Something that cannot be recorded in a graph.
+    #[error("{what} cannot be part of a graph: do it before the capture")]
+    Capturing {
+        /// What was attempted.
+        what: &'static str,
+    },
+    /// An error of the driver. After a failed kernel every later call fails with the same.
+    #[error("{what}: {error}")]
+    Driver {
+        /// What was attempted.
+        what: &'static str,
+        /// The driver's error.
+        error: DriverError,
+    },
+    /// Arguments that do not fit together; nothing was launched.
+    #[error(transparent)]
+    Kernel(#[from] KernelError),
+}
+
+/// Result of a call that needs a GPU.
+pub type Result<T, E = CudaError> = std::result::Result<T, E>;
+
+/// Says what failed.
+pub(crate) trait Doing<T> {
+    fn doing(self, what: &'static str) -> Result<T>;
+}
+
+impl<T> Doing<T> for std::result::Result<T, DriverError> {
+    fn doing(self, what: &'static str) -> Result<T> {
+        self.map_err(|error| CudaError::Driver { what, error })
+    }
+}

@@ -1,0 +1,25 @@
+//! Kernels for NVIDIA GPUs: device buffers in, device buffers out.
+//!
+//! The CUDA sources are in `kernels-cu/` and are compiled when they are first used; nothing of CUDA is needed to
+//! build this crate. Every public function checks the lengths of its buffers against the dims before it launches,
+//! and returns before the device has run it: all work of a [`CudaDevice`] is done in order on its one stream,
+//! and only copies to the host wait for it.
+
+mod buffer;
+mod compile;
+pub mod conv2d;
+mod device;
+mod error;
+pub mod gate;
+mod graph;
+mod launch;
+pub mod layout;
+mod nvrtc;
+
+pub use buffer::{CudaBuffer, CudaElement};
+pub use compile::{Source, build_cubins};
+pub use device::{CudaDevice, CudaOptions, Products};
+pub use error::{CudaError, Result};
+pub use gate::LiveFilters;
+pub use graph::CudaGraph;
+pub use half::bf16;

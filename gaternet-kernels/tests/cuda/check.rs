@@ -1,0 +1,97 @@
+//! What the tests share: random values, gates, and the distance to the reference.
+
+use gaternet_kernels::ActiveFilters;
+use gaternet_kernels::cuda::conv2d::ConvElement;
+use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, bf16};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// `len` values from -1 to 1 that bf16 holds exactly, so that the reference computes with the same.
+pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..len).map(|_| bf16::from_f32(rng.random_range(-1.0..1.0)).to_f32()).collect()
+}
+
+/// Gates (N, C) of 0 and 1 with about this share of ones.
+pub(crate) fn gates(seed: u64, batch: usize, filters: usize, density: f32) -> Vec<f32> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..batch * filters)
+        .map(|_| f32::from(u8::from(rng.random_range(0.0..1.0) < density)))
+        .collect()
+}
+
+pub(crate) fn lists(gates: &[f32], filters: usize) -> ActiveFilters {
+    ActiveFilters::from_columns(gates, filters, 0, filters).expect("whole rows")
+}
+
+pub(crate) fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().copied().map(f64::from).collect()
+}
+
+pub(crate) fn upload(device: &CudaDevice, values: &[f32]) -> CudaBuffer<f32> {
+    CudaBuffer::from_slice(device, values).expect("a copy to the device")
+}
+
+/// What activations and weights are made of, with the bound of the relative L2 error of results.
+pub(crate) trait Real: ConvElement {
+    const BOUND: f64;
+    fn from_f32(value: f32) -> Self;
+    fn to_f32(self) -> f32;
+}
+
+impl Real for bf16 {
+    /// Rounding the result alone gives 1.7e-3.
+    const BOUND: f64 = 4e-3;
+    fn from_f32(value: f32) -> Self {
+        bf16::from_f32(value)
+    }
+    fn to_f32(self) -> f32 {
+        bf16::to_f32(self)
+    }
+}
+
+impl Real for f32 {
+    const BOUND: f64 = 1e-5;
+    fn from_f32(value: f32) -> Self {
+        value
+    }
+    fn to_f32(self) -> f32 {
+        self
+    }
+}
+
+pub(crate) fn upload_as<T: Real>(device: &CudaDevice, values: &[f32]) -> CudaBuffer<T> {
+    let values: Vec<T> = values.iter().copied().map(T::from_f32).collect();
+    CudaBuffer::from_slice(device, &values).expect("a copy to the device")
+}
+
+/// A buffer whose values are NaN until a kernel writes them.
+pub(crate) fn unwritten<T: Real>(device: &CudaDevice, len: usize) -> CudaBuffer<T> {
+    upload_as(device, &vec![f32::NAN; len])
+}
+
+/// The values, or what the emulator reports if a kernel failed.
+pub(crate) fn download<T: Real>(buffer: &CudaBuffer<T>) -> Result<Vec<f32>, String> {
+    let values = buffer.to_vec().map_err(|error| error.to_string())?;
+    Ok(values.into_iter().map(T::to_f32).collect())
+}
+
+/// `Err` if the relative L2 error of `got` is above `bound`, or either holds a NaN.
+pub(crate) fn close(what: &str, got: &[f32], want: &[f64], bound: f64) -> Result<(), String> {
+    assert_eq!(got.len(), want.len(), "{what}: lengths differ");
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+    let difference = squares(&mut got.iter().zip(want).map(|(&g, &w)| f64::from(g) - w));
+    let norm = squares(&mut want.iter().copied());
+    let error = (difference / norm.max(1e-30)).sqrt();
+    if error <= bound {
+        return Ok(());
+    }
+    let far = |(&g, &w): (&f32, &f64)| {
+        let distance = (f64::from(g) - w).abs();
+        distance.is_nan() || distance > 10.0 * bound * (w.abs() + 0.1)
+    };
+    let first = got.iter().zip(want).position(far);
+    let entry =
+        first.map_or(String::new(), |i| format!("; entry {i} is {}, not {}", got[i], want[i]));
+    Err(format!("{what}: relative error {error:.2e} is above {bound:.0e}{entry}"))
+}

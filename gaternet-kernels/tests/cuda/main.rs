@@ -1,0 +1,14 @@
+//! The CUDA kernels and their launch code against the f64 reference.
+//!
+//! Without a GPU they run on the emulator in `emulator/`, which g++ builds; with `GATERNET_CUDA=real` on device 0
+//! of the machine's own driver.
+
+mod check;
+mod conv2d;
+mod device;
+mod emulator;
+mod faults;
+mod gate;
+mod toolchain;
+
+use faults::patches;
