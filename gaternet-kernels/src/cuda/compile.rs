@@ -44,6 +44,7 @@ pub(super) static SOURCES: &[&Source] = &[
     &super::conv2d::SOURCE,
     &super::conv2d::F32_SOURCE,
     &super::conv2d::WEIGHT_GRAD_SOURCE,
+    &super::batch_norm::SOURCE,
 ];
 
 impl Source {

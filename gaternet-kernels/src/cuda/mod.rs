@@ -5,6 +5,7 @@
 //! and returns before the device has run it: all work of a [`CudaDevice`] is done in order on its one stream,
 //! and only copies to the host wait for it.
 
+pub mod batch_norm;
 mod buffer;
 mod compile;
 pub mod conv2d;
@@ -15,6 +16,7 @@ mod graph;
 mod launch;
 pub mod layout;
 mod nvrtc;
+mod planes;
 
 pub use buffer::{CudaBuffer, CudaElement};
 pub use compile::{Source, build_cubins};
@@ -23,3 +25,4 @@ pub use error::{CudaError, Result};
 pub use gate::LiveFilters;
 pub use graph::CudaGraph;
 pub use half::bf16;
+pub use planes::Activation;
