@@ -45,6 +45,9 @@ pub(super) static SOURCES: &[&Source] = &[
     &super::conv2d::F32_SOURCE,
     &super::conv2d::WEIGHT_GRAD_SOURCE,
     &super::batch_norm::SOURCE,
+    &super::pool::SOURCE,
+    &super::linear::SOURCE,
+    &super::cross_entropy::SOURCE,
 ];
 
 impl Source {

@@ -9,14 +9,17 @@ pub mod batch_norm;
 mod buffer;
 mod compile;
 pub mod conv2d;
+pub mod cross_entropy;
 mod device;
 mod error;
 pub mod gate;
 mod graph;
 mod launch;
 pub mod layout;
+pub mod linear;
 mod nvrtc;
 mod planes;
+pub mod pool;
 
 pub use buffer::{CudaBuffer, CudaElement};
 pub use compile::{Source, build_cubins};

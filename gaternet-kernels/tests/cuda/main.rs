@@ -6,6 +6,9 @@
 mod batch_norm;
 mod check;
 mod conv2d;
+mod cross_entropy;
 mod device;
 mod emulator;
 mod gate;
+mod linear;
+mod pool;
