@@ -48,6 +48,12 @@ pub(super) static SOURCES: &[&Source] = &[
     &super::pool::SOURCE,
     &super::linear::SOURCE,
     &super::cross_entropy::SOURCE,
+    &super::clock::SOURCE,
+    &super::sem_hash::SOURCE,
+    &super::gate_loss::SOURCE,
+    &super::sgd::SOURCE,
+    &super::convert::SOURCE,
+    &super::augment::SOURCE,
 ];
 
 impl Source {
