@@ -40,7 +40,21 @@ pub(super) use source;
 
 /// Every source.
 pub(super) fn sources() -> impl Iterator<Item = &'static Source> {
-    [&super::gate::SOURCE].into_iter().chain(super::conv2d::SOURCES)
+    [
+        &super::augment::SOURCE,
+        &super::batch_norm::SOURCE,
+        &super::clock::SOURCE,
+        &super::convert::SOURCE,
+        &super::cross_entropy::SOURCE,
+        &super::gate::SOURCE,
+        &super::gate_loss::SOURCE,
+        &super::linear::SOURCE,
+        &super::pool::SOURCE,
+        &super::sem_hash::SOURCE,
+        &super::sgd::SOURCE,
+    ]
+    .into_iter()
+    .chain(super::conv2d::SOURCES)
 }
 
 impl Source {
