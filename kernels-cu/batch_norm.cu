@@ -223,12 +223,12 @@ KERNEL(batch_norm_normalise_f32, threads, 3)(
     normalise(x, weight, bias, mean, var, gates, residual, y, p, o);
 }
 
-KERNEL(batch_norm_backward_sums, threads, 3)(
+KERNEL(batch_norm_backward_sums, threads, 2)(
     const bf16* x, const bf16* y, const bf16* grad_y, const float* weight, const float* bias, const float* mean,
     const float* var, float* partials, float* grad_gates, Planes p, Options o) {
     backward_sums(x, y, grad_y, weight, bias, mean, var, partials, grad_gates, p, o);
 }
-KERNEL(batch_norm_backward_sums_f32, threads, 3)(
+KERNEL(batch_norm_backward_sums_f32, threads, 2)(
     const float* x, const float* y, const float* grad_y, const float* weight, const float* bias, const float* mean,
     const float* var, float* partials, float* grad_gates, Planes p, Options o) {
     backward_sums(x, y, grad_y, weight, bias, mean, var, partials, grad_gates, p, o);
