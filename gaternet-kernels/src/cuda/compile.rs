@@ -45,7 +45,21 @@ pub(super) use source;
 
 /// Every source.
 pub fn sources() -> impl Iterator<Item = &'static Source> {
-    [&super::gate::SOURCE].into_iter().chain(super::conv2d::SOURCES)
+    [
+        &super::augment::SOURCE,
+        &super::batch_norm::SOURCE,
+        &super::clock::SOURCE,
+        &super::convert::SOURCE,
+        &super::cross_entropy::SOURCE,
+        &super::gate::SOURCE,
+        &super::gate_loss::SOURCE,
+        &super::linear::SOURCE,
+        &super::pool::SOURCE,
+        &super::sem_hash::SOURCE,
+        &super::sgd::SOURCE,
+    ]
+    .into_iter()
+    .chain(super::conv2d::SOURCES)
 }
 
 /// Options of NVRTC besides the architecture. Not `--use_fast_math`: it flushes denormal numbers to 0, so that a

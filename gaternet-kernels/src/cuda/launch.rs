@@ -72,6 +72,11 @@ impl<'a> Launch<'a> {
         self.pointer(buffer)
     }
 
+    /// A `T*` that may be null.
+    pub(super) fn write_if<T>(self, buffer: Option<&'a mut CudaBuffer<T>>) -> Self {
+        self.pointer(buffer.map(|buffer| &*buffer))
+    }
+
     /// A buffer whose address is in a struct.
     pub(super) fn uses<T>(mut self, buffer: Option<&'a CudaBuffer<T>>) -> Self {
         if let Some(buffer) = buffer {

@@ -5,22 +5,35 @@
 //! and returns before the device has run it: all work of a [`CudaDevice`] is done in order on its one stream,
 //! and only copies to the host wait for it.
 
+pub mod augment;
+pub mod batch_norm;
 mod buffer;
+mod clock;
 mod compile;
 pub mod conv2d;
+pub mod convert;
+pub mod cross_entropy;
 mod device;
 mod error;
 pub mod gate;
+pub mod gate_loss;
 mod graph;
 mod launch;
 pub mod layout;
+pub mod linear;
 mod nvrtc;
+mod planes;
+pub mod pool;
+pub mod sem_hash;
+pub mod sgd;
 mod store;
 
 pub use buffer::{CudaBuffer, CudaElement};
+pub use clock::Clock;
 pub use compile::{Compiler, Image, Origin, Source, build_cubins, sources};
 pub use device::{CudaDevice, CudaOptions, Products};
 pub use error::{CudaError, Result};
 pub use gate::LiveFilters;
 pub use graph::CudaGraph;
 pub use half::bf16;
+pub use planes::Activation;

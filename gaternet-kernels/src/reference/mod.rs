@@ -12,6 +12,7 @@ pub mod linear;
 pub mod max_pool;
 pub mod mix;
 pub mod pad;
+pub mod philox;
 pub mod pool;
 pub mod relu;
 pub mod sgd;

@@ -1,8 +1,9 @@
 //! What the tests share: random values, gates, and the distance to the reference.
 
-use gaternet_kernels::ActiveFilters;
-use gaternet_kernels::cuda::conv2d::ConvElement;
+use gaternet_kernels::cuda::Activation;
+use gaternet_kernels::cuda::layout;
 use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, bf16};
+use gaternet_kernels::{ActiveFilters, PlaneDims};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -33,7 +34,7 @@ pub(crate) fn upload(device: &CudaDevice, values: &[f32]) -> CudaBuffer<f32> {
 }
 
 /// What activations and weights are made of, with the bound of the relative L2 error of results.
-pub(crate) trait Real: ConvElement {
+pub(crate) trait Real: Activation {
     const BOUND: f64;
     fn from_f32(value: f32) -> Self;
     fn to_f32(self) -> f32;
@@ -95,3 +96,42 @@ pub(crate) fn close(what: &str, got: &[f32], want: &[f64], bound: f64) -> Result
         first.map_or(String::new(), |i| format!("; entry {i} is {}, not {}", got[i], want[i]));
     Err(format!("{what}: relative error {error:.2e} is above {bound:.0e}{entry}"))
 }
+
+/// A dense activation (N, P, stride(C)) of (N, C, P).
+pub(crate) fn upload_dense<T: Real>(
+    device: &CudaDevice,
+    dims: PlaneDims,
+    host: &[f32],
+) -> CudaBuffer<T> {
+    upload_as(device, &layout::pack_dense(dims.channels, dims.plane, host))
+}
+
+/// (N, C, P) of a dense activation; `Err` if its padding is not 0.
+pub(crate) fn download_dense<T: Real>(
+    dims: PlaneDims,
+    buffer: &CudaBuffer<T>,
+) -> Result<Vec<f32>, String> {
+    let packed = download(buffer)?;
+    let stride = layout::stride(dims.channels).max(1);
+    let padding = packed.iter().enumerate().filter(|(i, _)| i % stride >= dims.channels);
+    if let Some((i, value)) = padding.into_iter().find(|(_, value)| value.to_bits() != 0) {
+        return Err(format!("the padding at {i} is {value}"));
+    }
+    Ok(layout::unpack_dense(dims.channels, dims.plane, &packed))
+}
+
+/// Length of a dense activation.
+pub(crate) fn dense_len(dims: PlaneDims) -> usize {
+    dims.batch * dims.plane * layout::stride(dims.channels)
+}
+
+/// Awkward sizes of dense activations: one of everything, odd planes, channels beside a multiple of 16 and of a block.
+pub(crate) const PLANES: [PlaneDims; 7] = [
+    PlaneDims { batch: 5, channels: 1, plane: 1 },
+    PlaneDims { batch: 1, channels: 3, plane: 35 },
+    PlaneDims { batch: 3, channels: 17, plane: 49 },
+    PlaneDims { batch: 9, channels: 16, plane: 5 },
+    PlaneDims { batch: 2, channels: 40, plane: 300 },
+    PlaneDims { batch: 2, channels: 250, plane: 9 },
+    PlaneDims { batch: 2, channels: 300, plane: 70 },
+];

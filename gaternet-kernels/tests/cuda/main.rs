@@ -3,11 +3,20 @@
 //! Without a GPU they run on the emulator in `emulator/`, which g++ builds; with `GATERNET_CUDA=real` on device 0
 //! of the machine's own driver.
 
+mod augment;
+mod batch_norm;
 mod check;
 mod conv2d;
+mod convert;
+mod cross_entropy;
 mod device;
 mod emulator;
 mod faults;
 mod gate;
+mod gate_loss;
+mod linear;
+mod pool;
+mod sem_hash;
+mod sgd;
 
 use faults::patches;

@@ -1,0 +1,379 @@
+//! Batch normalisation of dense activations, fused with what follows it in a residual unit:
+//! `z = weight·(x - mean)/sqrt(var + eps) + bias`, `a = gate·z`, `y = relu(a + residual)`.
+//!
+//! x, y, residual and their gradients are (N, P, stride(C)); see [`layout`](super::layout). Where a gate is 0, `a` is
+//! exactly 0.
+
+use super::buffer::CudaBuffer;
+use super::compile::{Source, source};
+use super::conv2d::GateColumns;
+use super::error::Result;
+use super::gate::check_gates;
+use super::launch::{Kernel, Launch, Value, int};
+use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
+use crate::dims::PlaneDims;
+use crate::error::{KernelError, check_len};
+
+pub(super) static SOURCE: Source = source!("batch_norm.cu", ["plane.cuh", "dev.cuh"]);
+static MOMENTS: ForBoth = for_both!(&SOURCE, "batch_norm_moments");
+static NORMALISE: ForBoth = for_both!(&SOURCE, "batch_norm_normalise");
+static BACKWARD_SUMS: ForBoth = for_both!(&SOURCE, "batch_norm_backward_sums");
+static BACKWARD_INPUT: ForBoth = for_both!(&SOURCE, "batch_norm_backward_input");
+static MERGE: Kernel = Kernel { source: &SOURCE, name: "batch_norm_merge" };
+static BACKWARD_MERGE: Kernel = Kernel { source: &SOURCE, name: "batch_norm_backward_merge" };
+
+/// Channels of a block of a merge, and its shared memory.
+const MERGE_CHANNELS: u32 = 32;
+const MERGE_BYTES: u32 = MERGE_THREADS * 4;
+const MERGE_THREADS: u32 = 256;
+
+/// The learned part.
+#[derive(Debug, Clone, Copy)]
+pub struct Affine<'a> {
+    /// (C).
+    pub weight: &'a CudaBuffer<f32>,
+    /// (C).
+    pub bias: &'a CudaBuffer<f32>,
+    /// Added to the variance.
+    pub eps: f32,
+}
+
+/// What follows the normalisation.
+#[derive(Debug)]
+pub struct Epilogue<'a, T> {
+    /// A factor for each plane; 1 if absent.
+    pub gates: Option<GateColumns<'a>>,
+    /// As y, added after the gates; 0 if absent.
+    pub residual: Option<&'a CudaBuffer<T>>,
+    /// Whether a ReLU comes last. NaN passes through it.
+    pub relu: bool,
+}
+
+impl<T> Clone for Epilogue<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Epilogue<'_, T> {}
+
+impl<T> Default for Epilogue<'_, T> {
+    fn default() -> Self {
+        Epilogue { gates: None, residual: None, relu: false }
+    }
+}
+
+/// Mean and biased variance of each channel.
+#[derive(Debug, Clone, Copy)]
+pub struct Stats<'a> {
+    /// (C).
+    pub mean: &'a CudaBuffer<f32>,
+    /// (C).
+    pub var: &'a CudaBuffer<f32>,
+}
+
+/// Where training leaves the statistics of a batch.
+#[derive(Debug)]
+pub struct BatchStats<'a> {
+    /// (C).
+    pub mean: &'a mut CudaBuffer<f32>,
+    /// (C), biased.
+    pub var: &'a mut CudaBuffer<f32>,
+    /// At least [`scratch_len`].
+    pub scratch: &'a mut CudaBuffer<f32>,
+    /// Statistics that move towards these.
+    pub running: Option<Running<'a>>,
+}
+
+/// `running = (1 - momentum)·running + momentum·batch`, with the unbiased variance, as `torch.nn.BatchNorm2d`.
+#[derive(Debug)]
+pub struct Running<'a> {
+    /// (C).
+    pub mean: &'a mut CudaBuffer<f32>,
+    /// (C).
+    pub var: &'a mut CudaBuffer<f32>,
+    /// Share of the batch.
+    pub momentum: f32,
+}
+
+/// What the forward pass read and wrote.
+#[derive(Debug)]
+pub struct Saved<'a, T> {
+    /// (N, P, S).
+    pub x: &'a CudaBuffer<T>,
+    /// The output (N, P, S): it tells where the ReLU was open.
+    pub y: &'a CudaBuffer<T>,
+    /// What x was normalised with.
+    pub stats: Stats<'a>,
+    /// Whether those are the statistics of x, so that the gradient flows through them too.
+    pub batch_stats: bool,
+}
+
+/// Where the gradients go; each is overwritten.
+#[derive(Debug)]
+pub struct Grads<'a, T> {
+    /// (N, P, S).
+    pub x: &'a mut CudaBuffer<T>,
+    /// (C).
+    pub weight: &'a mut CudaBuffer<f32>,
+    /// (C).
+    pub bias: &'a mut CudaBuffer<f32>,
+    /// (N, stride) of the gates, whose columns are written: `Σ grad a · z` over the plane, where a gate is 0 too.
+    pub gates: Option<&'a mut CudaBuffer<f32>>,
+    /// (N, P, S).
+    pub residual: Option<&'a mut CudaBuffer<T>>,
+    /// At least [`scratch_len`].
+    pub scratch: &'a mut CudaBuffer<f32>,
+}
+
+/// How many values of scratch a training pass needs: 2·C·(N + 1).
+#[must_use]
+pub fn scratch_len(dims: PlaneDims) -> usize {
+    2 * dims.channels * (dims.batch + 1)
+}
+
+/// Mirrors `Options` of batch_norm.cu.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Options {
+    eps: f32,
+    momentum: f32,
+    relu: i32,
+    batch_stats: i32,
+    gate_stride: i32,
+    gate_first: i32,
+}
+
+// SAFETY: the same floats and ints in the same order.
+unsafe impl Value for Options {}
+
+/// y with the statistics of this batch, which are written to `batch`.
+///
+/// # Errors
+/// [`KernelError`] if a buffer does not fit `dims`, a channel has no value, or fewer than two with running statistics;
+/// the driver's errors.
+pub fn forward_train<T: Activation>(
+    dims: PlaneDims,
+    affine: Affine<'_>,
+    epilogue: Epilogue<'_, T>,
+    x: &CudaBuffer<T>,
+    y: &mut CudaBuffer<T>,
+    batch: BatchStats<'_>,
+) -> Result<()> {
+    const OP: &str = "batch_norm_forward_train";
+    let call = Call::new(OP, dims, affine, epilogue)?;
+    call.check_whole(&[("x", x.len()), ("y", y.len())])?;
+    call.check_channels(&[("mean", batch.mean.len()), ("var", batch.var.len())])?;
+    call.check_samples(1 + usize::from(batch.running.is_some()))?;
+    call.check_scratch(batch.scratch.len())?;
+    let BatchStats { mean, var, scratch, running } = batch;
+    let mut options = call.options;
+    let running = match running {
+        Some(Running { mean, var, momentum }) => {
+            call.check_channels(&[("running mean", mean.len()), ("running var", var.len())])?;
+            options.momentum = momentum;
+            Some((mean, var))
+        }
+        None => None,
+    };
+    let (running_mean, running_var) = running.unzip();
+    let device = &y.device().clone();
+    let launch = Launch::new(device, MOMENTS.of::<T>())?.read(x).write(scratch).value(&call.planes);
+    // SAFETY: the parameters of batch_norm_moments; lengths and grid fit the dims.
+    unsafe { launch.run(call.planes.grid(OP)?, THREADS, 2 * SUM_BYTES)? };
+    let launch = Launch::new(device, &MERGE)?
+        .read(scratch)
+        .write(mean)
+        .write(var)
+        .write_if(running_mean)
+        .write_if(running_var)
+        .value(&call.planes)
+        .value(&options);
+    // SAFETY: the parameters of batch_norm_merge; all buffers are (C), the scratch has the sums just written.
+    unsafe { launch.run(call.merge_grid(), MERGE_THREADS, MERGE_BYTES)? };
+    call.normalise(Stats { mean, var }, x, y)
+}
+
+/// y with given statistics.
+///
+/// # Errors
+/// [`KernelError`] if a buffer does not fit `dims`; the driver's errors.
+pub fn forward_eval<T: Activation>(
+    dims: PlaneDims,
+    affine: Affine<'_>,
+    epilogue: Epilogue<'_, T>,
+    stats: Stats<'_>,
+    x: &CudaBuffer<T>,
+    y: &mut CudaBuffer<T>,
+) -> Result<()> {
+    let call = Call::new("batch_norm_forward_eval", dims, affine, epilogue)?;
+    call.check_whole(&[("x", x.len()), ("y", y.len())])?;
+    call.check_channels(&[("mean", stats.mean.len()), ("var", stats.var.len())])?;
+    call.normalise(stats, x, y)
+}
+
+/// Gradients of [`forward_train`] or [`forward_eval`]. The values of `epilogue.residual` are not read.
+///
+/// # Errors
+/// [`KernelError`] if a buffer does not fit `dims`, with `batch_stats` a channel has no value, or the gradient of gates
+/// is asked for that are not there; the driver's errors.
+pub fn backward<T: Activation>(
+    dims: PlaneDims,
+    affine: Affine<'_>,
+    epilogue: Epilogue<'_, T>,
+    saved: Saved<'_, T>,
+    grad_y: &CudaBuffer<T>,
+    grads: Grads<'_, T>,
+) -> Result<()> {
+    const OP: &str = "batch_norm_backward";
+    let call = Call::new(OP, dims, affine, epilogue)?;
+    let Saved { x, y, stats: Stats { mean, var }, batch_stats } = saved;
+    call.check_whole(&[("x", x.len()), ("y", y.len()), ("grad_y", grad_y.len())])?;
+    call.check_whole(&[("grads.x", grads.x.len())])?;
+    call.check_channels(&[("mean", mean.len()), ("var", var.len())])?;
+    let of_channels = [("grads.weight", grads.weight.len()), ("grads.bias", grads.bias.len())];
+    call.check_channels(&of_channels)?;
+    call.check_scratch(grads.scratch.len())?;
+    if let Some(residual) = &grads.residual {
+        call.check_whole(&[("grads.residual", residual.len())])?;
+    }
+    if let Some(gates) = &grads.gates {
+        let Some(columns) = epilogue.gates else {
+            let rule = "a gradient of gates needs gates";
+            return Err(KernelError::Dims { op: OP, rule, got: "none".to_owned() }.into());
+        };
+        check_len(OP, "grads.gates", columns.gates.len(), gates.len())?;
+    }
+    if batch_stats {
+        call.check_samples(1)?;
+    }
+    let Grads { x: grad_x, weight, bias, gates: grad_gates, residual: grad_residual, scratch } =
+        grads;
+    let mut options = call.options;
+    options.batch_stats = i32::from(batch_stats);
+    let columns = call.epilogue.gates.map(|columns| columns.gates);
+    let y = call.epilogue.relu.then_some(y);
+    let device = &grad_x.device().clone();
+    let launch = Launch::new(device, BACKWARD_SUMS.of::<T>())?
+        .read(x)
+        .read_if(y)
+        .read(grad_y)
+        .read(affine.weight)
+        .read(affine.bias)
+        .read(mean)
+        .read(var)
+        .write(scratch)
+        .write_if(grad_gates)
+        .value(&call.planes)
+        .value(&options);
+    // SAFETY: the parameters of batch_norm_backward_sums; lengths and grid fit the dims, the columns fit in a row.
+    unsafe { launch.run(call.planes.grid(OP)?, THREADS, 2 * SUM_BYTES)? };
+    let launch = Launch::new(device, &BACKWARD_MERGE)?
+        .write(scratch)
+        .read(affine.weight)
+        .read(var)
+        .read_if(columns)
+        .write(weight)
+        .write(bias)
+        .value(&call.planes)
+        .value(&options);
+    // SAFETY: the parameters of batch_norm_backward_merge; the scratch has the sums just written and room for more.
+    unsafe { launch.run(call.merge_grid(), MERGE_THREADS, MERGE_BYTES)? };
+    let launch = Launch::new(device, BACKWARD_INPUT.of::<T>())?
+        .read(x)
+        .read_if(y)
+        .read(grad_y)
+        .read(affine.weight)
+        .read(mean)
+        .read(var)
+        .read_if(columns)
+        .read(scratch)
+        .write(grad_x)
+        .write_if(grad_residual)
+        .value(&call.planes)
+        .value(&options);
+    // SAFETY: the parameters of batch_norm_backward_input; lengths and grid fit the dims.
+    unsafe { launch.run(call.planes.grid_of_pixels(OP)?, THREADS, 0) }
+}
+
+/// What the passes have in common, checked.
+struct Call<'a, T> {
+    op: &'static str,
+    dims: PlaneDims,
+    planes: Planes,
+    affine: Affine<'a>,
+    epilogue: Epilogue<'a, T>,
+    options: Options,
+}
+
+impl<'a, T: Activation> Call<'a, T> {
+    fn new(
+        op: &'static str,
+        dims: PlaneDims,
+        affine: Affine<'a>,
+        epilogue: Epilogue<'a, T>,
+    ) -> Result<Call<'a, T>, KernelError> {
+        let mut options = Options {
+            eps: affine.eps,
+            momentum: 0.0,
+            relu: i32::from(epilogue.relu),
+            batch_stats: 0,
+            gate_stride: 0,
+            gate_first: 0,
+        };
+        if let Some(GateColumns { gates, stride, first }) = epilogue.gates {
+            check_gates(op, gates, stride, first, dims.batch, dims.channels)?;
+            options.gate_stride = int(op, "gate stride", stride)?;
+            options.gate_first = int(op, "first gate", first)?;
+        }
+        let planes = Planes::new(op, dims)?;
+        let call = Call { op, dims, planes, affine, epilogue, options };
+        call.check_channels(&[("weight", affine.weight.len()), ("bias", affine.bias.len())])?;
+        if let Some(residual) = epilogue.residual {
+            call.check_whole(&[("residual", residual.len())])?;
+        }
+        Ok(call)
+    }
+
+    fn check_whole(&self, buffers: &[(&'static str, usize)]) -> Result<(), KernelError> {
+        buffers.iter().try_for_each(|&(name, got)| self.planes.check(self.op, name, got))
+    }
+
+    fn check_channels(&self, buffers: &[(&'static str, usize)]) -> Result<(), KernelError> {
+        let channels = self.dims.channels;
+        buffers.iter().try_for_each(|&(name, got)| check_len(self.op, name, channels, got))
+    }
+
+    /// `Err` where a channel has fewer than `least` values to take statistics of.
+    fn check_samples(&self, least: usize) -> Result<(), KernelError> {
+        if self.dims.batch * self.dims.plane >= least {
+            return Ok(());
+        }
+        let rule = "batch statistics need a value per channel, running ones two";
+        Err(KernelError::Dims { op: self.op, rule, got: format!("{:?}", self.dims) })
+    }
+
+    fn check_scratch(&self, got: usize) -> Result<(), KernelError> {
+        check_len(self.op, "scratch", scratch_len(self.dims), got.min(scratch_len(self.dims)))
+    }
+
+    fn merge_grid(&self) -> [u32; 3] {
+        [self.planes.channels.cast_unsigned().div_ceil(MERGE_CHANNELS), 1, 1]
+    }
+
+    fn normalise(&self, stats: Stats<'_>, x: &CudaBuffer<T>, y: &mut CudaBuffer<T>) -> Result<()> {
+        let device = &y.device().clone();
+        let launch = Launch::new(device, NORMALISE.of::<T>())?
+            .read(x)
+            .read(self.affine.weight)
+            .read(self.affine.bias)
+            .read(stats.mean)
+            .read(stats.var)
+            .read_if(self.epilogue.gates.map(|columns| columns.gates))
+            .read_if(self.epilogue.residual)
+            .write(y)
+            .value(&self.planes)
+            .value(&self.options);
+        // SAFETY: the parameters of batch_norm_normalise; lengths and grid fit the dims, the columns of the gates a row.
+        unsafe { launch.run(self.planes.grid_of_pixels(self.op)?, THREADS, 0) }
+    }
+}

@@ -1,0 +1,56 @@
+//! The seed and the number of the step, in device memory: a graph that reads them does another step at every launch.
+
+use super::buffer::CudaBuffer;
+use super::compile::{Source, source};
+use super::device::CudaDevice;
+use super::error::Result;
+use super::launch::{Kernel, Launch};
+
+pub(super) static SOURCE: Source = source!("clock.cu", ["random.cuh", "dev.cuh"]);
+static ADVANCE: Kernel = Kernel { source: &SOURCE, name: "clock_advance" };
+
+/// What random numbers, learning rate and batch depend on.
+#[derive(Debug)]
+pub struct Clock {
+    /// Mirrors `Clock` of random.cuh: seed, step.
+    pub(super) state: CudaBuffer<u64>,
+}
+
+impl Clock {
+    /// A clock at `step` (0 is the first).
+    ///
+    /// # Errors
+    /// As [`CudaBuffer::from_slice`].
+    pub fn new(device: &CudaDevice, seed: u64, step: u64) -> Result<Clock> {
+        Ok(Clock { state: CudaBuffer::from_slice(device, &[seed, step])? })
+    }
+
+    /// Goes to another step.
+    ///
+    /// # Errors
+    /// As [`CudaBuffer::copy_from_slice`].
+    pub fn set(&mut self, seed: u64, step: u64) -> Result<()> {
+        self.state.copy_from_slice(&[seed, step])
+    }
+
+    /// (seed, step); waits for the device.
+    ///
+    /// # Errors
+    /// As [`CudaBuffer::to_vec`].
+    pub fn get(&self) -> Result<(u64, u64)> {
+        let mut state = [0; 2];
+        self.state.copy_to_slice(&mut state)?;
+        Ok((state[0], state[1]))
+    }
+
+    /// Goes to the next step, on the device; may be part of a graph.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn advance(&mut self) -> Result<()> {
+        let device = &self.state.device().clone();
+        let launch = Launch::new(device, &ADVANCE)?.write(&mut self.state);
+        // SAFETY: the parameter of clock_advance, which is two words long.
+        unsafe { launch.run([1, 1, 1], 32, 0) }
+    }
+}

@@ -1,0 +1,111 @@
+//! What kernels that go through the planes of a dense activation (N, P, S) share (`kernels-cu/plane.cuh`).
+
+use half::bf16;
+
+use super::conv2d::ConvElement;
+use super::error::Result;
+use super::launch::{Kernel, Value, grid_yz, int};
+use super::layout::stride;
+use crate::dims::{PlaneDims, checked_len};
+use crate::error::{KernelError, check_len};
+
+/// Of plane.cuh.
+pub(super) const THREADS: u32 = 256;
+const WIDTH: usize = 8;
+const BLOCK_CHANNELS: usize = 256;
+const BLOCK_STEPS: usize = 8;
+/// Shared memory for one sum of each of a thread's channels.
+pub(super) const SUM_BYTES: u32 = THREADS * WIDTH as u32 * 4;
+
+/// What activations are made of: bf16 or f32.
+pub trait Activation: ConvElement {
+    #[doc(hidden)]
+    const F32: bool;
+}
+
+impl Activation for bf16 {
+    const F32: bool = false;
+}
+
+impl Activation for f32 {
+    const F32: bool = true;
+}
+
+/// A kernel for each element.
+pub(super) struct ForBoth {
+    pub(super) bf16: Kernel,
+    pub(super) f32: Kernel,
+}
+
+impl ForBoth {
+    pub(super) fn of<T: Activation>(&self) -> &Kernel {
+        if T::F32 { &self.f32 } else { &self.bf16 }
+    }
+}
+
+/// The two kernels `name` and `name_f32` of a source.
+macro_rules! for_both {
+    ($source:expr, $name:literal) => {
+        $crate::cuda::planes::ForBoth {
+            bf16: $crate::cuda::launch::Kernel { source: $source, name: $name },
+            f32: $crate::cuda::launch::Kernel { source: $source, name: concat!($name, "_f32") },
+        }
+    };
+}
+pub(super) use for_both;
+
+/// Mirrors `Planes` of plane.cuh.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Planes {
+    batch: i32,
+    pub(super) channels: i32,
+    pixels: i32,
+    stride: i32,
+}
+
+// SAFETY: the same ints in the same order.
+unsafe impl Value for Planes {}
+
+impl Planes {
+    pub(super) fn new(op: &'static str, dims: PlaneDims) -> Result<Planes, KernelError> {
+        let stride = stride(dims.channels);
+        checked_len(op, &[dims.batch, dims.plane, stride])?;
+        Ok(Planes {
+            batch: int(op, "batch", dims.batch)?,
+            channels: int(op, "channels", dims.channels)?,
+            pixels: int(op, "pixels", dims.plane)?,
+            stride: int(op, "channels", stride)?,
+        })
+    }
+
+    /// Blocks for sums over whole planes; their y and z are those of every pass.
+    pub(super) fn grid(&self, op: &'static str) -> Result<[u32; 3], KernelError> {
+        let tiles = (self.stride as usize).div_ceil(BLOCK_CHANNELS);
+        Ok([
+            1,
+            grid_yz(op, "groups of 256 channels", tiles)?,
+            grid_yz(op, "samples", self.batch as usize)?,
+        ])
+    }
+
+    /// Blocks for passes that sum nothing.
+    pub(super) fn grid_of_pixels(&self, op: &'static str) -> Result<[u32; 3], KernelError> {
+        // The last group of channels may be narrower than the first, which only gives it blocks without work.
+        let groups = (self.stride as usize).min(BLOCK_CHANNELS) / WIDTH;
+        let rows = THREADS as usize / groups.max(1);
+        let [_, y, z] = self.grid(op)?;
+        Ok([(self.pixels as usize).div_ceil(rows * BLOCK_STEPS) as u32, y, z])
+    }
+
+    /// `Err` unless a buffer has `got` = N·P·S values.
+    pub(super) fn check(
+        &self,
+        op: &'static str,
+        buffer: &'static str,
+        got: usize,
+    ) -> Result<(), KernelError> {
+        let [n, p, s] = [self.batch, self.pixels, self.stride].map(|size| size as usize);
+        check_len(op, buffer, n * p * s, got)
+    }
+}

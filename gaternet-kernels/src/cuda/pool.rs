@@ -1,0 +1,66 @@
+//! Global average pool of dense activations (N, P, stride(C)), to and from f32.
+
+use super::buffer::CudaBuffer;
+use super::compile::{Source, source};
+use super::error::Result;
+use super::launch::Launch;
+use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
+use crate::dims::PlaneDims;
+use crate::error::{KernelError, check_len};
+
+pub(super) static SOURCE: Source = source!("pool.cu", ["plane.cuh", "dev.cuh"]);
+static GLOBAL_AVG: ForBoth = for_both!(&SOURCE, "pool_global_avg");
+static GLOBAL_AVG_BACKWARD: ForBoth = for_both!(&SOURCE, "pool_global_avg_backward");
+
+/// Mean of each plane: y (N, C) of x (N, P, S).
+///
+/// # Errors
+/// [`KernelError`] if a buffer does not fit `dims` or the planes are empty; the driver's errors.
+pub fn global_avg_forward<T: Activation>(
+    dims: PlaneDims,
+    x: &CudaBuffer<T>,
+    y: &mut CudaBuffer<f32>,
+) -> Result<()> {
+    const OP: &str = "global_avg_forward";
+    let planes = check(OP, dims, ("x", x.len()), ("y", y.len()))?;
+    let device = &y.device().clone();
+    let launch = Launch::new(device, GLOBAL_AVG.of::<T>())?.read(x).write(y).value(&planes);
+    // SAFETY: the parameters of pool_global_avg; lengths and grid fit the dims.
+    unsafe { launch.run(planes.grid(OP)?, THREADS, SUM_BYTES) }
+}
+
+/// Gradient of x (N, P, S) from `grad_y` (N, C).
+///
+/// # Errors
+/// As [`global_avg_forward`].
+pub fn global_avg_backward<T: Activation>(
+    dims: PlaneDims,
+    grad_y: &CudaBuffer<f32>,
+    grad_x: &mut CudaBuffer<T>,
+) -> Result<()> {
+    const OP: &str = "global_avg_backward";
+    let planes = check(OP, dims, ("grad_x", grad_x.len()), ("grad_y", grad_y.len()))?;
+    let device = &grad_x.device().clone();
+    let launch = Launch::new(device, GLOBAL_AVG_BACKWARD.of::<T>())?
+        .read(grad_y)
+        .write(grad_x)
+        .value(&planes);
+    // SAFETY: the parameters of pool_global_avg_backward; lengths and grid fit the dims.
+    unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
+}
+
+fn check(
+    op: &'static str,
+    dims: PlaneDims,
+    (whole, whole_got): (&'static str, usize),
+    (means, means_got): (&'static str, usize),
+) -> Result<Planes, KernelError> {
+    if dims.plane == 0 {
+        let rule = "a plane must not be empty";
+        return Err(KernelError::Dims { op, rule, got: format!("{dims:?}") });
+    }
+    let planes = Planes::new(op, dims)?;
+    planes.check(op, whole, whole_got)?;
+    check_len(op, means, dims.batch * dims.channels, means_got)?;
+    Ok(planes)
+}
