@@ -10,7 +10,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, result, 
 
 use super::compile::{Compiler, Source};
 use super::error::{CudaError, Doing, Result};
-use super::graph::Capture;
+use super::graph::CaptureLock;
 
 /// Which device, and where compiled kernels are.
 #[derive(Debug, Clone, Default)]
@@ -79,8 +79,7 @@ struct Inner {
     compiler: Compiler,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<(&'static str, &'static str), CudaFunction>>,
-    /// Of the capture that is under way.
-    capture: Mutex<Option<Capture>>,
+    capture: CaptureLock,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
 }
@@ -160,7 +159,7 @@ impl CudaDevice {
             compiler: Compiler::new(capability, &options),
             modules: Mutex::default(),
             functions: Mutex::default(),
-            capture: Mutex::default(),
+            capture: CaptureLock::default(),
             stream,
             context,
         })))
@@ -201,8 +200,8 @@ impl CudaDevice {
     /// # Errors
     /// [`CudaError::Driver`] with the error of an earlier kernel; [`CudaError::Capturing`] in a capture.
     pub fn synchronize(&self) -> Result<()> {
-        self.refuse_in_capture("waiting for the device")?;
-        self.0.stream.synchronize().doing("waiting for the device")
+        let what = "waiting for the device";
+        self.capture().submit(what, || self.0.stream.synchronize().doing(what))
     }
 
     pub(super) fn products(&self) -> Products {
@@ -218,12 +217,8 @@ impl CudaDevice {
         &self.0.stream
     }
 
-    pub(super) fn capture(&self) -> MutexGuard<'_, Option<Capture>> {
-        lock(&self.0.capture)
-    }
-
-    pub(super) fn refuse_in_capture(&self, what: &'static str) -> Result<()> {
-        if self.capture().is_some() { Err(CudaError::Capturing { what }) } else { Ok(()) }
+    pub(super) fn capture(&self) -> &CaptureLock {
+        &self.0.capture
     }
 
     /// The kernel, compiled and loaded the first time it is asked for.
@@ -236,7 +231,12 @@ impl CudaDevice {
         if let Some(function) = lock(&self.0.functions).get(&key) {
             return Ok(function.clone());
         }
-        self.refuse_in_capture("loading a kernel")?;
+        let function = self.capture().submit("loading a kernel", || self.load(source, name))?;
+        lock(&self.0.functions).insert(key, function.clone());
+        Ok(function)
+    }
+
+    fn load(&self, source: &'static Source, name: &'static str) -> Result<CudaFunction> {
         let function =
             self.module(source)?.load_function(name).doing("finding a kernel in its module")?;
         let shared = i32::try_from(self.0.max_shared_bytes).unwrap_or(0);
@@ -246,7 +246,6 @@ impl CudaDevice {
                 shared,
             )
             .doing("asking for all of shared memory")?;
-        lock(&self.0.functions).insert(key, function.clone());
         Ok(function)
     }
 
