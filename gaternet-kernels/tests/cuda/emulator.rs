@@ -144,7 +144,9 @@ fn build() -> [PathBuf; 2] {
         let text = format!("#line 1 {path:?}\n{}", read(&path));
         list.push(Unit { name, text, kernels: kernels.clone(), flags: &[] });
     }
-    for path in with_extension(&kernels, "cu") {
+    let conformance = root.join("gaternet-kernels/tests/cuda/conformance");
+    for path in [&kernels, &conformance].into_iter().flat_map(|folder| with_extension(folder, "cu"))
+    {
         let name = stem(&path);
         let text = wrap(&name, &format!("{name}.cu"), &path, &read(&path));
         units.push(Unit { name, text, kernels: kernels.clone(), flags: &[] });
