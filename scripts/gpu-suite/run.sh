@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
 # Runs the parts one after the other, each under a time limit; one that fails does not stop the rest.
+# shellcheck disable=SC2329  # `part` calls the functions of parts in a bash of its own
 set -u
 
 here=$(cd "$(dirname "$0")" && pwd)
 usage() {
   cat <<END
-Usage: run.sh [--data FOLDER] [--out FOLDER] [PART...]
+Usage: run.sh [--data FOLDER] [--out FOLDER] [--quick] [--only PART]...
 
   --data FOLDER  CIFAR-10 or CIFAR-100, as train_cifar reads it; without, the built-in images
   --out FOLDER   for results.json and what each part printed [default: results beside run.sh]
-  PART           run only these [default: all]
+  --quick        measure the smallest sizes only: whether all runs, not how fast
+  --only PART    run this part; may be given several times [default: all]
 
 Parts:
-  machine     the GPU, its driver and the processor
-  kernels     every CUDA kernel against the f64 reference, on the GPU
-  memcheck    some of them under compute-sanitizer, where it is installed
-  racecheck   the same, races in shared memory
-  unit        the tests of the CPU kernels, which the others are compared with
-  conv-cpu    convolutions on this machine's processor, with and without gates
-  train-cpu   one epoch of training on the processor
-  evaluate-cpu  its model
+  machine        the GPU, its driver and the processor
+  conformance    each instruction that the kernels use, against the emulator, bit for bit
+$(for program in "$here"/bin/tests/*; do printf '  %-14s GPU tests of this package\n' "$(basename "$program")"; done)
+  memcheck       those of gaternet-kernels under compute-sanitizer, where it is installed
+  racecheck      the same, for races in shared memory
+  conv           convolutions at densities from 1 to 0.1, and cuDNN's where PyTorch is installed
+  train-cpu      one epoch of training on the processor
+  evaluate-cpu   its model
 
 Exits with 1 if a part failed or ran out of time. A part that cannot run here is skipped.
 END
@@ -27,111 +29,159 @@ END
 
 data=()
 out=$here/results
+quick=no
 wanted=()
 while [ $# -gt 0 ]; do
   case $1 in
-    --data | --out)
-      [ $# -ge 2 ] || { echo "run.sh: $1 needs a folder" >&2; exit 2; }
-      if [ "$1" = --data ]; then data=(--data "$2"); else out=$2; fi
+    --data | --out | --only)
+      [ $# -ge 2 ] || { echo "run.sh: $1 needs a value" >&2; exit 2; }
+      case $1 in
+        --data) data=(--data "$2") ;;
+        --out) out=$2 ;;
+        *) wanted+=("$2") ;;
+      esac
       shift 2
       ;;
+    --quick) quick=yes; shift ;;
     --help) usage; exit ;;
-    -*) echo "run.sh: unknown option $1" >&2; usage >&2; exit 2 ;;
-    *) wanted+=("$1"); shift ;;
+    *) echo "run.sh: unknown argument $1" >&2; usage >&2; exit 2 ;;
   esac
+done
+for name in "${wanted[@]}"; do
+  usage | grep -q "^  $name  " || { echo "run.sh: there is no part $name" >&2; usage >&2; exit 2; }
 done
 mkdir -p "$out" || exit 2
 out=$(cd "$out" && pwd)
 
-export GATERNET_CUBINS=$here/cubins
-gpu=no
-{ nvidia-smi -L || ls /dev/nvidiactl; } >/dev/null 2>&1 && gpu=yes
+export GATERNET_CUBINS=$here/cubins GATERNET_CONFORMANCE=$here/conformance
+no_gpu=""
+gpu=$("$here/bin/conv2d_cuda" --probe 2>&1) || no_gpu=${gpu#conv2d_cuda: }
 
 # Text as a JSON string.
 quoted() { printf '"%s"' "$(tr -d '\000-\037' <<<"$1" | sed 's/\\/\\\\/g; s/"/\\"/g')"; }
 
-known=()
 rows=()
 failed=0
+
+# Written after each part, so that nothing is lost if the machine goes away.
+write_results() {
+  local separator="" row
+  {
+    printf '{\n  "commit": %s,\n  "date": %s,\n  "gpu": %s,\n  "parts": [\n' "$(quoted "$(cat "$here/commit")")" \
+      "$(quoted "$(date -u +%Y-%m-%dT%H:%M:%SZ)")" "$(quoted "${no_gpu:-$gpu}")"
+    for row in "${rows[@]}"; do
+      printf '%s    %s' "$separator" "$row"
+      separator=$',\n'
+    done
+    printf '\n  ]\n}\n'
+  } >"$out/results.json.tmp" && mv "$out/results.json.tmp" "$out/results.json" || failed=1
+}
 
 # report NAME RESULT SECONDS DETAIL: a row of the table and of results.json. Lines of the output that are JSON objects
 # are kept there.
 report() {
-  local lines=""
+  local lines="" result=$2
   [ -f "$out/$1.txt" ] && lines=$(grep '^{.*}$' "$out/$1.txt" | paste -sd, -)
-  printf '%-14s %-8s %8s  %s\n' "$1" "$2" "$3" "$4"
+  [ "$result" = SKIPPED ] && result="SKIPPED($4)"
+  printf '%-17s %8s  %s\n' "$1" "$3" "$result${4:+$([ "$2" = SKIPPED ] || echo ": $4")}"
   rows+=("{\"part\": $(quoted "$1"), \"result\": $(quoted "$2"), \"seconds\": $3, \"detail\": $(quoted "$4"), \"lines\": [$lines]}")
+  write_results
+}
+
+# Of a test program: how many passed and failed, and why some did nothing; of another, its last line that is not an object.
+detail_of() {
+  local counts skipped
+  counts=$(grep '^test result:' "$1" | tail -1 | grep -oE '[0-9]+ (passed|failed)' | paste -sd, - | sed 's/,/, /')
+  if [ -z "$counts" ]; then
+    grep -v '^{.*}$' "$1" | grep . | tail -1 | cut -c1-120
+    return
+  fi
+  skipped=$(grep -o 'SKIPPED: .*' "$1" | sort | uniq -c | sed -E 's/^ *([0-9]+) SKIPPED: /\1 skipped: /' | paste -sd';' -)
+  echo "$counts${skipped:+, $skipped}"
 }
 
 # part NAME LIMIT NEED COMMAND...: runs it for at most LIMIT seconds. NEED: what must be here, `gpu`, a program, or `-`.
 part() {
-  local name=$1 limit=$2 need=$3 start status detail
+  local name=$1 limit=$2 need=$3 start status seconds detail
   shift 3
-  known+=("$name")
   [ ${#wanted[@]} = 0 ] || [[ " ${wanted[*]} " == *" $name "* ]] || return 0
   rm -f "$out/$name.txt"
-  if [ "$need" != - ] && [ $gpu = no ]; then
-    report "$name" skipped 0 "no GPU"
+  if [ "$need" != - ] && [ -n "$no_gpu" ]; then
+    report "$name" SKIPPED 0 "$no_gpu"
     return
   fi
   if [ "$need" != - ] && [ "$need" != gpu ] && ! command -v "$need" >/dev/null; then
-    report "$name" skipped 0 "$need is not installed"
+    report "$name" SKIPPED 0 "$need is not installed"
     return
   fi
   start=$(date +%s.%N)
   timeout --kill-after=10 "$limit" "$@" >"$out/$name.txt" 2>&1 </dev/null
   status=$?
-  local seconds
   seconds=$(awk -v start="$start" -v end="$(date +%s.%N)" 'BEGIN { printf "%.1f", end - start }')
-  # Of a test program, its count; of another, its last line that is not an object.
-  detail=$(grep '^test result:' "$out/$name.txt" | tail -1 | grep -oE '[0-9]+ (passed|failed)' | paste -sd, - | sed 's/,/, /')
-  [ -n "$detail" ] || detail=$(grep -v '^{.*}$' "$out/$name.txt" | grep . | tail -1 | cut -c1-100)
+  detail=$(detail_of "$out/$name.txt")
   case $status in
-    0) report "$name" ok "$seconds" "$detail" ;;
-    124 | 137) failed=1; report "$name" time-out "$seconds" "more than $limit s" ;;
-    *) failed=1; report "$name" failed "$seconds" "exit code $status: $detail" ;;
+    0) report "$name" PASSED "$seconds" "$detail" ;;
+    124 | 137) failed=1; report "$name" FAILED "$seconds" "more than $limit s" ;;
+    *) failed=1; report "$name" FAILED "$seconds" "exit code $status: $detail" ;;
   esac
 }
 
 machine() {
+  echo "$gpu"
   if command -v nvidia-smi >/dev/null; then
-    nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm --format=csv,noheader || return 1
+    nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem --format=csv,noheader || return 1
   fi
   printf '%s, %s cores, %s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(nproc)" "$(uname -sr)"
 }
 
-# Some kernels of each kind; the whole grid would take hours under a sanitizer.
-sanitized=(gate device::buffers device::a_graph conv2d::an_empty_batch)
-sanitizer=(compute-sanitizer --error-exitcode 9)
-tests=("$here/bin/cuda" --test-threads 1)
+# tests PROGRAM ARGUMENT...: after a failure each failed test again in a process of its own, since all that a process asks of
+# the GPU fails after the first error of a kernel.
+tests() {
+  local program=$1 log name alone=0
+  shift
+  log=$(mktemp)
+  "$program" --nocapture "$@" 2>&1 | tee "$log"
+  local status=${PIPESTATUS[0]}
+  if [ "$status" != 0 ]; then
+    while read -r name; do
+      echo "again, alone: $name"
+      "$program" --exact "$name" 2>&1 </dev/null && continue
+      echo "fails alone too: $name"
+      alone=$((alone + 1))
+    done < <(sed -n '/^failures:$/,$ s/^    \([a-z0-9_:]*\)$/\1/p' "$log" | sort -u)
+    echo "$alone tests fail alone too"
+  fi
+  rm -f "$log"
+  return "$status"
+}
 
-printf '%-14s %-8s %8s  %s\n' part result seconds detail
-export -f machine
+conv() {
+  local sizes=()
+  [ "$quick" = no ] || sizes=(--layer 16x16@8k3 --batch 2 --run 1 --rotate 0)
+  "$here/bin/conv2d_cuda" --json "${sizes[@]}" || return 1
+  if [ ! -e "$here/bench/peers_cuda.py" ] || ! python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    echo "measured, without cuDNN: PyTorch with CUDA is not installed"
+    return
+  fi
+  python3 "$here/bench/peers_cuda.py" layers || return 1
+  python3 "$here/bench/conv_ratios.py" "$out/conv.txt"
+}
+
+export here out quick gpu GATERNET_CUDA=real
+export -f machine tests conv
+kernels=$here/bin/tests/gaternet-kernels
+sanitizer=(compute-sanitizer --error-exitcode 9)
+
+printf '%-17s %8s  %s\n' part seconds result
 part machine 60 - bash -c machine
-part kernels 600 gpu env GATERNET_CUDA=real "${tests[@]}"
-part memcheck 300 compute-sanitizer env GATERNET_CUDA=real "${sanitizer[@]}" --tool memcheck "${tests[@]}" "${sanitized[@]}"
-part racecheck 300 compute-sanitizer env GATERNET_CUDA=real "${sanitizer[@]}" --tool racecheck "${tests[@]}" "${sanitized[@]}"
-part unit 300 - "$here/bin/gaternet_kernels"
-part conv-cpu 120 - "$here/bin/conv_throughput" --json --filter 160x160 --batch 64
+part conformance 120 gpu bash -c 'tests "$@"' - "$kernels" conformance::
+for program in "$here"/bin/tests/*; do
+  part "$(basename "$program")" 900 gpu bash -c 'tests "$@"' - "$program" --skip conformance::
+done
+part memcheck 600 compute-sanitizer "${sanitizer[@]}" --tool memcheck "$kernels"
+part racecheck 600 compute-sanitizer "${sanitizer[@]}" --tool racecheck "$kernels"
+part conv 600 gpu bash -c conv
 part train-cpu 600 - "$here/bin/train_cifar" "${data[@]}" --epochs 1 --overwrite --out "$out/model"
 part evaluate-cpu 120 - "$here/bin/evaluate" "${data[@]}" --json --checkpoint "$out/model/model.safetensors"
-
-for name in "${wanted[@]}"; do
-  if [[ " ${known[*]} " != *" $name "* ]]; then
-    echo "run.sh: there is no part $name; there are: ${known[*]}" >&2
-    failed=1
-  fi
-done
-
-{
-  printf '{\n  "commit": %s,\n  "date": %s,\n  "parts": [\n' \
-    "$(quoted "$(cat "$here/commit")")" "$(quoted "$(date -u +%Y-%m-%dT%H:%M:%SZ)")"
-  separator=""
-  for row in "${rows[@]}"; do
-    printf '%s    %s' "$separator" "$row"
-    separator=$',\n'
-  done
-  printf '\n  ]\n}\n'
-} >"$out/results.json.tmp" && mv "$out/results.json.tmp" "$out/results.json" || failed=1
 echo "$out/results.json"
 exit $failed

@@ -162,7 +162,8 @@ fn conversions() {
     let special = [0, 1 << 31, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0x7f7f_ffff, 1, 0x7f80_0001];
     values[..special.len()].copy_from_slice(&special);
     let kernel = "conformance_convert";
-    let call = of_a_warp(kernel, 0, &[values]);
+    let inputs = [values];
+    let call = of_a_warp(kernel, 0, &inputs);
     instructions.check("convert", &call, &vec![0xdead; BLOCKS * 32 * 3]);
 }
 
@@ -207,12 +208,13 @@ fn matrix_products_of_a_warpgroup() {
                 let a = pairs(&mut rng, WARPGROUPS * 128 * 8);
                 let tile = pairs(&mut rng, WARPGROUPS * 16384 / 4);
                 let case = format!("wgmma-{n}-{layout}-{unit}");
+                let inputs = [a, tile];
                 let call = Call {
                     kernel: "conformance_wgmma",
                     blocks: WARPGROUPS,
                     threads: 128,
                     shared_bytes: 16384,
-                    inputs: &[a, tile],
+                    inputs: &inputs,
                     numbers: &[n, transposed, unit],
                 };
                 instructions.check(&case, &call, &sums(&mut rng, WARPGROUPS * 128 * 64));
