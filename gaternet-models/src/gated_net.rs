@@ -86,7 +86,7 @@ impl GatedNet {
     pub fn new(config: GatedConfig, seed: u64) -> Result<GatedNet> {
         config.validate()?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        let (backbone, rng) = PlainNet::from_rng(config.backbone, rng)?;
+        let (backbone, rng) = PlainNet::from_rng(config.backbone, None, rng)?;
         GatedNet::with_gater(backbone, config.placement, config.gater, rng)
     }
 
@@ -254,7 +254,7 @@ impl GatedNet {
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<GatedNet> {
-        model::load(path.as_ref(), "gated", |config| GatedNet::new(config, 0))
+        model::load(path.as_ref(), "gated", |config, _| GatedNet::new(config, 0))
     }
 }
 

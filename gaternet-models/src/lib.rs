@@ -25,17 +25,21 @@
 #![forbid(unsafe_code)]
 
 mod backbone;
+mod calibration;
 mod config;
 mod conv_spec;
 mod cost;
 mod gate_plan;
 mod gated_net;
 mod gater;
+mod kept;
 mod model;
 mod network;
 mod plain_net;
 mod plan;
+mod static_part;
 
+pub use calibration::Calibration;
 pub use config::{BackboneConfig, BottleneckChannels, Family, GatedConfig, GaterConfig};
 pub use conv_spec::{ConvRole, ConvSpec};
 pub use cost::Cost;
@@ -45,4 +49,4 @@ pub use gater::Gater;
 pub use model::Model;
 pub use network::{ConvBuilder, Network, NetworkBuilder, Value};
 pub use plain_net::PlainNet;
-pub use plan::{Calibration, InferencePlan, PlanOptions};
+pub use plan::{InferencePlan, PlanOptions};

@@ -1,8 +1,6 @@
 //! Inference: a trained model as a fixed sequence of kernels.
 
-mod calibration;
 mod conv;
-mod kept;
 mod layout;
 mod live;
 mod op;
@@ -13,11 +11,11 @@ mod tests;
 use gaternet_core::gate::hard_gate;
 use gaternet_core::{Error, Result};
 
+use crate::calibration::Calibration;
 use crate::gated_net::GatedNet;
+use crate::kept::Kept;
 use crate::model::Model;
 use crate::plain_net::PlainNet;
-pub use calibration::Calibration;
-use kept::Kept;
 use live::LiveLists;
 use program::Program;
 
@@ -90,12 +88,14 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn gated(model: &GatedNet, options: PlanOptions) -> Result<InferencePlan> {
-        InferencePlan::keeping(model, options, &Kept::new(model.plan(), None)?)
+        InferencePlan::keeping(model, options, &Kept::new(model.plan(), None))
     }
 
     /// [`gated`](Self::gated) without the filters that no image of the calibration set opens: they have
-    /// no weights, nor have the channels that read them, and a gate that opens one counts as closed. An
-    /// image that opens none of them has the logits of the whole plan, bit for bit.
+    /// no weights, nor have the channels that read them, and a gate that opens one counts as closed. Filters
+    /// that every image of the set opens always run: a gate that closes one counts as open. If that leaves
+    /// nothing to decide, [`run`](Self::run) leaves out the gater. An image that opens none of the
+    /// former and all of the latter has the logits of the whole plan, bit for bit.
     ///
     /// # Errors
     /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
@@ -104,7 +104,8 @@ impl InferencePlan {
         options: PlanOptions,
         calibration: &Calibration,
     ) -> Result<InferencePlan> {
-        InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(calibration))?)
+        let fates = calibration.fates(model.plan())?;
+        InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(&fates)))
     }
 
     fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
@@ -125,7 +126,9 @@ impl InferencePlan {
             None => &[],
             Some(Gating { gater, gates, live }) => {
                 gates.resize(batch * live.gates(), 0.0);
-                decide(gater, images, gates)?;
+                if !live.settled() {
+                    decide(gater, images, gates)?;
+                }
                 live.fill(gates)?
             }
         };

@@ -9,9 +9,9 @@ use gaternet_kernels::{ActiveFilters, Isa};
 use rayon::prelude::*;
 
 use super::PlanOptions;
-use super::kept::{Kept, KeptSlot};
 use super::layout::Layout;
 use super::op::{Op, Operands};
+use crate::kept::Kept;
 use crate::network::{Layer, Network, Step};
 
 /// Most weights of a network that threads go through on their own. More, up to four times as many floats as they
@@ -112,12 +112,10 @@ impl Program {
         for (at, step) in network.steps().iter().enumerate() {
             match &step.layer {
                 Layer::Conv(conv) => {
-                    let filters = kept.and_then(|kept| kept.conv(conv.number).filters);
-                    let filters = filters.zip(kept).map(|(slot, kept)| &kept.slots()[slot]);
-                    if let Some(KeptSlot { filters, .. }) = filters.filter(|kept| kept.compact) {
-                        let [_, h, w] = shapes[at + 1];
-                        lens[at + 1] = filters.len() * h * w;
-                    }
+                    let kept = kept.map(|kept| kept.conv(conv.number)).unwrap_or_default();
+                    let [filters, h, w] = shapes[at + 1];
+                    let [filters, _] = kept.sizes([filters, 0]);
+                    lens[at + 1] = filters * h * w;
                 }
                 // Of what a hidden convolution kept.
                 Layer::Dropout(_) => lens[at + 1] = lens[step.inputs[0].0],
