@@ -35,6 +35,7 @@ mod gater;
 mod kept;
 mod model;
 mod network;
+mod onnx;
 mod plain_net;
 mod plan;
 mod static_part;

@@ -16,6 +16,7 @@ use crate::gated_net::GatedNet;
 use crate::kept::Kept;
 use crate::model::Model;
 use crate::plain_net::PlainNet;
+pub(crate) use conv::fold;
 use live::LiveLists;
 use program::Program;
 
