@@ -1,18 +1,30 @@
-//! Trains a gated ResNet, or the plain one with the same recipe, on CIFAR or on the built-in set.
+//! Trains a gated network, or the plain one with the same recipe, on CIFAR or on the built-in set.
 
 mod args;
+mod args_augment;
+mod args_backbone;
+mod args_data;
+mod args_gater;
+mod args_gater_training;
+mod args_optim;
+mod args_run;
+mod config_file;
 #[path = "../common/data.rs"]
 mod data;
 mod download;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+mod images;
 #[path = "../common/names.rs"]
 mod names;
+mod phase;
 mod progress;
 mod recipe;
+mod repeat;
 #[path = "../common/report.rs"]
 mod report;
 mod run_folder;
+mod state;
 #[path = "../common/table.rs"]
 mod table;
 #[path = "../common/threads.rs"]
@@ -23,14 +35,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 
-use crate::args::Args;
-use crate::data::Data;
 use crate::download::Archive;
 use crate::recipe::Recipe;
 use crate::report::exit_code;
-use crate::run_folder::RunFolder;
 use crate::threads::use_threads;
-use crate::training::Training;
 
 /// The official archive; its page states the checksum.
 const CIFAR_10: Archive<'static> = Archive {
@@ -44,18 +52,12 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse_with_config_file()?;
-    let recipe = Recipe::new(&args)?;
-    use_threads(args.threads)?;
-    if args.download {
-        CIFAR_10.fetch(args.data_dir())?;
+    let args = config_file::parse()?;
+    // Before a download.
+    Recipe::new(&args)?;
+    use_threads(args.run.threads)?;
+    if args.data.download {
+        CIFAR_10.fetch(args.data.dir())?;
     }
-    let data = match args.uses_built_in() {
-        true => Data::built_in(args.seed, args.train_images, args.test_images)?,
-        false => Data::cifar(args.data_dir())?,
-    };
-    // Everything that can be wrong with the input is known here, and nothing has been written.
-    let mut training = Training::new(recipe, data)?;
-    let mut folder = RunFolder::create(&args.out_dir(), args.overwrite)?;
-    training.run(&mut folder)
+    repeat::run(&args)
 }

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::phase::{Phase, PhaseName};
 use crate::run_folder::Metrics;
 use crate::table::percent;
 
 /// Progress on stderr.
 pub(crate) struct Progress {
     bar: ProgressBar,
+    phase: PhaseName,
     epochs: usize,
 }
 
@@ -19,21 +21,34 @@ pub(crate) struct Progress {
 pub(crate) struct EpochSums {
     start: Instant,
     pub(crate) images: usize,
-    correct: usize,
+    correct: f64,
     loss: f64,
     open: f64,
 }
 
 impl Progress {
-    pub(crate) fn new(epochs: usize, steps: usize) -> Result<Progress> {
+    /// Of a phase whose epochs have `steps` steps.
+    pub(crate) fn new(phase: &Phase, steps: usize) -> Result<Progress> {
+        let (epochs, done) = (phase.epochs(), phase.epoch() * steps);
         let bar = if stderr().is_terminal() {
             let style = "{prefix} [{bar:30}] {msg} eta {eta}";
-            ProgressBar::new(steps as u64)
+            ProgressBar::new(epochs.saturating_mul(steps) as u64)
                 .with_style(ProgressStyle::with_template(style)?.progress_chars("=> "))
+                .with_position(done as u64)
         } else {
             ProgressBar::hidden()
         };
-        Ok(Progress { bar, epochs })
+        bar.reset_eta();
+        Ok(Progress { bar, phase: phase.name(), epochs })
+    }
+
+    /// `epoch 3/15`.
+    fn title(&self, epoch: usize) -> String {
+        let phase = match self.phase {
+            PhaseName::Pretraining => "pre-training of the gater, ",
+            PhaseName::Training => "",
+        };
+        format!("{phase}epoch {epoch}/{}", self.epochs)
     }
 
     /// A step is done.
@@ -41,12 +56,15 @@ impl Progress {
         if self.bar.is_hidden() {
             return;
         }
-        self.bar.set_prefix(format!("epoch {epoch}/{}", self.epochs));
+        self.bar.set_prefix(self.title(epoch));
+        let gates = match self.phase {
+            PhaseName::Pretraining => String::new(),
+            PhaseName::Training => format!("gates {} ", percent(sums.gate_density())),
+        };
         self.bar.set_message(format!(
-            "loss {:.3} acc {} gates {} {:.0} images/s",
+            "loss {:.3} acc {} {gates}{:.0} images/s",
             sums.loss(),
             percent(sums.accuracy()),
-            percent(sums.gate_density()),
             sums.images as f64 / sums.elapsed().as_secs_f64()
         ));
         self.bar.inc(1);
@@ -59,16 +77,20 @@ impl Progress {
 
     /// An epoch is done.
     pub(crate) fn epoch(&self, metrics: &Metrics) {
+        let gates = match self.phase {
+            PhaseName::Pretraining => String::new(),
+            PhaseName::Training => format!(
+                "gates open {}, MACs {:.3}x, ",
+                percent(metrics.gate_density),
+                metrics.macs_ratio
+            ),
+        };
         let line = format!(
-            "epoch {}/{}: loss {:.4}, accuracy train {}, test {}, gates open {}, MACs {:.3}x, \
-             {:.0} images/s, {:.1} s",
-            metrics.epoch,
-            self.epochs,
+            "{}: loss {:.4}, accuracy train {}, test {}, {gates}{:.0} images/s, {:.1} s",
+            self.title(metrics.epoch),
             metrics.train_loss,
             percent(metrics.train_accuracy),
             percent(metrics.test_accuracy),
-            percent(metrics.gate_density),
-            metrics.macs_ratio,
             metrics.images_per_second,
             metrics.seconds
         );
@@ -82,11 +104,11 @@ impl Progress {
 
 impl EpochSums {
     pub(crate) fn new() -> EpochSums {
-        EpochSums { start: Instant::now(), images: 0, correct: 0, loss: 0.0, open: 0.0 }
+        EpochSums { start: Instant::now(), images: 0, correct: 0.0, loss: 0.0, open: 0.0 }
     }
 
     /// Adds a batch of `images` with its means.
-    pub(crate) fn add(&mut self, images: usize, correct: usize, loss: f32, gate_density: f64) {
+    pub(crate) fn add(&mut self, images: usize, correct: f64, loss: f32, gate_density: f64) {
         self.images += images;
         self.correct += correct;
         self.loss += images as f64 * f64::from(loss);
@@ -98,7 +120,7 @@ impl EpochSums {
     }
 
     pub(crate) fn accuracy(&self) -> f64 {
-        self.correct as f64 / self.images as f64
+        self.correct / self.images as f64
     }
 
     fn gate_density(&self) -> f64 {

@@ -1,153 +1,245 @@
 //! What is trained and how: the command line with its defaults settled and its values checked.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use gaternet::core::data::{Augment, LoaderConfig, PaddingMode};
-use gaternet::core::nn::CrossEntropyLoss;
-use gaternet::core::optim::{Decay, Schedule, SgdConfig};
-use gaternet::models::{BackboneConfig, GatedConfig, GatedResNet, GaterConfig, Model, PlainNet};
+use gaternet::core::data::{Augment, LoaderConfig, Mixup};
+use gaternet::core::nn::{CrossEntropyLoss, Module};
+use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
+use gaternet::models::{BackboneConfig, GatedConfig, GatedResNet, Model, PlainNet, WarmUp};
 
-use crate::args::{Args, PaddingName, ScheduleName};
+use crate::args::Args;
+use crate::args_augment::PaddingName;
+use crate::args_optim::{ScheduleName, not_negative};
+
+/// Runs of `--repeat`, at most.
+const MAX_SEEDS: usize = 1000;
 
 /// A complete, checked description of a training run; only the data is missing.
 pub(crate) struct Recipe {
     /// The plain backbone, for one class.
     pub(crate) backbone: BackboneConfig,
-    /// The gated model, for one class; `None` for the plain backbone.
-    pub(crate) gated: Option<GatedConfig>,
-    pub(crate) lambda: f32,
+    pub(crate) backbone_checkpoint: Option<PathBuf>,
+    /// What is added to it; `None` for the plain backbone.
+    pub(crate) gated: Option<GatedRecipe>,
     pub(crate) epochs: usize,
     pub(crate) batch_size: usize,
-    pub(crate) schedule_name: ScheduleName,
+    schedule_name: ScheduleName,
     pub(crate) schedule: Schedule,
-    pub(crate) weight_decay: f32,
-    pub(crate) label_smoothing: f32,
+    weight_decay: f32,
+    pub(crate) clip_grad_norm: Option<f32>,
+    /// Decay of the averaged weights.
+    pub(crate) ema: Option<f32>,
+    label_smoothing: f32,
     pub(crate) criterion: CrossEntropyLoss,
-    pub(crate) crop_padding: usize,
-    pub(crate) padding_mode: PaddingName,
+    augment: Augment,
+    padding_mode: PaddingName,
+    pub(crate) mixup: Option<Mixup>,
     pub(crate) seed: u64,
+}
+
+/// What a gated model has beside its backbone.
+pub(crate) struct GatedRecipe {
+    /// For one class.
+    pub(crate) config: GatedConfig,
+    pub(crate) lambda: f32,
+    pub(crate) gater_checkpoint: Option<PathBuf>,
+    /// Epochs of pre-training.
+    pub(crate) pretrain: usize,
+    /// Highest learning rate and weight decay of the gater; those of the backbone if `None`.
+    lr: Option<f64>,
+    weight_decay: Option<f32>,
+    pub(crate) warm_up: WarmUp,
+}
+
+impl GatedRecipe {
+    fn new(args: &Args, backbone: BackboneConfig, epochs: usize) -> Result<GatedRecipe> {
+        let (gater, training) = (&args.gater, &args.gater_training);
+        not_negative("--lambda", gater.lambda.into())?;
+        if let Some(lr) = training.gater_lr {
+            not_negative("--gater-lr", lr)?;
+        }
+        if let Some(decay) = training.gater_weight_decay {
+            not_negative("--gater-weight-decay", decay.into())?;
+        }
+        let recipe = GatedRecipe {
+            config: GatedConfig {
+                placement: gater.placement.into(),
+                gater: gater.config(args.data.built_in()),
+                ..GatedConfig::new(backbone)
+            },
+            lambda: gater.lambda,
+            gater_checkpoint: training.gater_checkpoint.clone(),
+            pretrain: training.pretrain_gater,
+            lr: training.gater_lr,
+            weight_decay: training.gater_weight_decay,
+            warm_up: training.warm_up(),
+        };
+        recipe.config.validate()?;
+        recipe.warm_up.validate(epochs)?;
+        Ok(recipe)
+    }
 }
 
 impl Recipe {
     pub(crate) fn new(args: &Args) -> Result<Recipe> {
-        let counts = [
-            ("--epochs", args.epochs),
-            ("--batch-size", Some(args.batch_size)),
-            ("--train-images", Some(args.train_images)),
-            ("--test-images", Some(args.test_images)),
-        ];
-        for (flag, count) in counts {
-            ensure!(count != Some(0), "{flag} 0: must be at least 1");
+        let Args { data, optim, augment, run, .. } = args;
+        let epochs = optim.epochs.unwrap_or(if data.built_in() { 5 } else { 15 });
+        for (flag, count) in [
+            ("--epochs", epochs),
+            ("--batch-size", optim.batch_size),
+            ("--train-images", data.train_images),
+            ("--test-images", data.test_images),
+            ("--repeat", run.repeat.unwrap_or(1)),
+            ("--stop-after", run.stop_after.unwrap_or(1)),
+        ] {
+            ensure!(count > 0, "{flag} 0: must be at least 1");
         }
-        let schedule_name = args.schedule;
-        let default_lr = if schedule_name == ScheduleName::OneCycle { 0.2 } else { 0.1 };
-        let default_decay = if schedule_name == ScheduleName::Step { 1e-4 } else { 5e-4 };
-        let (default_epochs, default_bias) =
-            if args.uses_built_in() { (5, 0.0) } else { (15, 2.0) };
-        let lr = args.lr.unwrap_or(default_lr);
-        let weight_decay = args.weight_decay.unwrap_or(default_decay);
-        let numbers = [
-            ("--lambda", f64::from(args.lambda)),
-            ("--lr", lr),
-            ("--weight-decay", f64::from(weight_decay)),
-        ];
-        for (flag, number) in numbers {
-            let good = number.is_finite() && number >= 0.0;
-            ensure!(good, "{flag} {number}: must be finite and not negative");
+        let seeds = run.repeat.unwrap_or(1);
+        ensure!(seeds <= MAX_SEEDS, "--repeat {seeds}: must be at most {MAX_SEEDS}");
+        if let Some(norm) = optim.clip_grad_norm {
+            not_negative("--clip-grad-norm", norm.into())?;
         }
-        let smoothing = args.label_smoothing;
-        let share = (0.0..=1.0).contains(&smoothing);
-        ensure!(share, "--label-smoothing {smoothing}: must be between 0 and 1");
-        let squeeze_excitation = args.se.then_some(16);
-        let backbone =
-            BackboneConfig { width: args.width, squeeze_excitation, ..args.model.config(1) };
+        if let Some(decay) = optim.ema {
+            let good = (0.0..1.0).contains(&decay);
+            ensure!(good, "--ema {decay}: must be at least 0 and below 1");
+        }
+        let label_smoothing = augment.label_smoothing;
+        let share = (0.0..=1.0).contains(&label_smoothing);
+        ensure!(share, "--label-smoothing {label_smoothing}: must be between 0 and 1");
+        let backbone = args.backbone.config();
+        backbone.validate()?;
+        let gated = (!args.backbone.dense).then(|| GatedRecipe::new(args, backbone, epochs));
         let recipe = Recipe {
             backbone,
-            gated: (!args.dense).then(|| GatedConfig {
-                placement: args.placement.into(),
-                gater: GaterConfig {
-                    depth: args.gater_depth,
-                    width: args.gater_width,
-                    pool: args.gater_pool,
-                    bottleneck: args.bottleneck,
-                    gate_bias: args.gate_bias.unwrap_or(default_bias),
-                },
-                ..GatedConfig::new(backbone)
-            }),
-            lambda: args.lambda,
-            epochs: args.epochs.unwrap_or(default_epochs),
-            batch_size: args.batch_size,
-            schedule_name,
-            schedule: schedule(schedule_name, lr),
-            weight_decay,
-            label_smoothing: smoothing,
-            criterion: CrossEntropyLoss::new(smoothing)?,
-            crop_padding: args.crop_padding,
-            padding_mode: args.padding_mode,
-            seed: args.seed,
+            backbone_checkpoint: args.backbone.backbone_checkpoint.clone(),
+            gated: gated.transpose()?,
+            epochs,
+            batch_size: optim.batch_size,
+            schedule_name: optim.schedule,
+            schedule: optim.schedule()?,
+            weight_decay: optim.weight_decay()?,
+            clip_grad_norm: optim.clip_grad_norm,
+            ema: optim.ema,
+            label_smoothing,
+            criterion: CrossEntropyLoss::new(label_smoothing)?,
+            augment: augment.augment()?,
+            padding_mode: augment.padding_mode,
+            mixup: augment.mixup()?,
+            seed: run.seed,
         };
-        recipe.schedule.validate()?;
-        recipe.backbone.validate()?;
-        if let Some(gated) = recipe.gated {
-            gated.validate()?;
-        }
+        recipe.gater_lr_factor()?;
         Ok(recipe)
     }
 
     /// The model with fresh weights.
     pub(crate) fn model(&self, classes: usize) -> Result<Model> {
         let backbone = BackboneConfig { classes, ..self.backbone };
-        Ok(match self.gated {
+        Ok(match &self.gated {
             Some(gated) => {
-                let config = GatedConfig { backbone, ..gated };
+                let config = GatedConfig { backbone, ..gated.config };
                 Model::Gated(GatedResNet::new(config, self.seed)?.into())
             }
             None => Model::Plain(PlainNet::new(backbone, self.seed)?.into()),
         })
     }
 
+    /// Takes over what was trained before.
+    pub(crate) fn load_checkpoints(&self, model: &Model) -> Result<()> {
+        let backbone = match model {
+            Model::Plain(model) => model,
+            Model::Gated(model) => model.backbone(),
+        };
+        if let Some(path) = &self.backbone_checkpoint {
+            backbone.load_weights(path)?;
+        }
+        let gater = self.gated.as_ref().and_then(|gated| gated.gater_checkpoint.as_ref());
+        if let (Model::Gated(model), Some(path)) = (model, gater) {
+            model.gater().load(path)?;
+        }
+        Ok(())
+    }
+
     pub(crate) fn loader(&self) -> LoaderConfig {
         let (batch_size, seed) = (self.batch_size, self.seed);
-        let padding_mode = match self.padding_mode {
-            PaddingName::Constant => PaddingMode::Constant,
-            PaddingName::Reflect => PaddingMode::Reflect,
+        LoaderConfig { batch_size, shuffle: true, seed, augment: self.augment.clone() }
+    }
+
+    pub(crate) fn optimizer(&self, model: &Model) -> Result<Sgd> {
+        let groups = match (model, &self.gated) {
+            (Model::Gated(model), Some(recipe)) => {
+                let [backbone, mut gater] = model.parameter_groups();
+                gater.learning_rate_factor = self.gater_lr_factor()?;
+                gater.weight_decay = recipe.weight_decay;
+                vec![backbone, gater]
+            }
+            _ => vec![ParameterGroup::new(model.parameters())],
         };
-        let augment = Augment { crop_padding: self.crop_padding, padding_mode, ..Augment::train() };
-        LoaderConfig { batch_size, shuffle: true, seed, augment }
+        Ok(Sgd::with_groups(groups, self.sgd(self.weight_decay))?)
     }
 
-    pub(crate) fn sgd(&self) -> SgdConfig {
-        SgdConfig { weight_decay: self.weight_decay, ..SgdConfig::default() }
+    fn gater_lr_factor(&self) -> Result<f32> {
+        let Some(rate) = self.gated.as_ref().and_then(|gated| gated.lr) else { return Ok(1.0) };
+        let peak = self.schedule.peak;
+        let factor = (rate / peak) as f32;
+        // The optimiser has one learning rate, and the gater's share of it.
+        ensure!(
+            factor.is_finite(),
+            "--gater-lr {rate} with --lr {peak}: --lr must not be so small"
+        );
+        Ok(factor)
     }
 
-    /// For the checkpoint: what its numbers came from. The model adds its own configuration.
+    /// Of the gater's classifier.
+    pub(crate) fn pretraining_optimizer(&self, classifier: &Model) -> Result<Sgd> {
+        let own = self.gated.as_ref().and_then(|gated| gated.weight_decay);
+        let config = self.sgd(own.unwrap_or(self.weight_decay));
+        Ok(Sgd::new(classifier.parameters(), config)?)
+    }
+
+    /// Of the gater's classifier.
+    pub(crate) fn pretraining_schedule(&self) -> Schedule {
+        let own = self.gated.as_ref().and_then(|gated| gated.lr);
+        Schedule { peak: own.unwrap_or(self.schedule.peak), ..self.schedule.clone() }
+    }
+
+    fn sgd(&self, weight_decay: f32) -> SgdConfig {
+        SgdConfig { weight_decay, ..SgdConfig::default() }
+    }
+
+    /// Everything that the results depend on, by name; the model adds its own configuration.
     pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
-        let mut entries = vec![
-            ("batch_size", self.batch_size.to_string()),
-            ("crop_padding", self.crop_padding.to_string()),
-            ("epochs", self.epochs.to_string()),
-            ("label_smoothing", self.label_smoothing.to_string()),
-            ("padding_mode", self.padding_mode.to_string()),
-            ("learning_rate", self.schedule.peak.to_string()),
-            ("schedule", self.schedule_name.to_string()),
-            ("seed", self.seed.to_string()),
-            ("weight_decay", self.weight_decay.to_string()),
+        let file = |path: &PathBuf| path.display().to_string();
+        let entries = [
+            ("backbone_checkpoint", self.backbone_checkpoint.as_ref().map(file)),
+            ("batch_size", Some(self.batch_size.to_string())),
+            ("clip_grad_norm", self.clip_grad_norm.map(|norm| norm.to_string())),
+            ("crop_padding", Some(self.augment.crop_padding.to_string())),
+            ("cutout", Some(self.augment.cutout.to_string())),
+            ("ema", self.ema.map(|decay| decay.to_string())),
+            ("epochs", Some(self.epochs.to_string())),
+            ("label_smoothing", Some(self.label_smoothing.to_string())),
+            ("learning_rate", Some(self.schedule.peak.to_string())),
+            ("learning_rate_decay", Some(format!("{:?}", self.schedule.decay))),
+            ("learning_rate_warmup", Some(self.schedule.warmup.to_string())),
+            ("mixup", self.mixup.map(|mixup| mixup.alpha.to_string())),
+            ("padding_mode", Some(self.padding_mode.to_string())),
+            ("schedule", Some(self.schedule_name.to_string())),
+            ("seed", Some(self.seed.to_string())),
+            ("weight_decay", Some(self.weight_decay.to_string())),
         ];
-        if self.gated.is_some() {
-            entries.push(("lambda", self.lambda.to_string()));
-        }
-        entries.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        let gated = self.gated.iter().flat_map(|gated| {
+            [
+                ("gater_checkpoint", gated.gater_checkpoint.as_ref().map(file)),
+                ("gater_learning_rate", gated.lr.map(|rate| rate.to_string())),
+                ("gater_weight_decay", gated.weight_decay.map(|decay| decay.to_string())),
+                ("lambda", Some(gated.lambda.to_string())),
+                ("pretrain_gater", Some(gated.pretrain.to_string())),
+                ("warm_up", Some(format!("{:?}", gated.warm_up))),
+            ]
+        });
+        let given = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
+        entries.into_iter().chain(gated).filter_map(given).collect()
     }
-}
-
-fn schedule(name: ScheduleName, peak: f64) -> Schedule {
-    let (warmup, decay) = match name {
-        ScheduleName::Step => (0.0, Decay::Step { milestones: vec![0.5, 0.75], gamma: 0.1 }),
-        ScheduleName::Cosine => (0.05, Decay::Cosine { last: 0.0 }),
-        ScheduleName::OneCycle => {
-            (0.0, Decay::OneCycle { pct_start: 0.3, div: 25.0, final_div: 1e4 })
-        }
-    };
-    Schedule { peak, warmup, decay }
 }

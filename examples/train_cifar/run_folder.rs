@@ -1,16 +1,16 @@
-//! The folder of a run: its metrics, its model.
+//! The folder of a run: its metrics, its model, and where it stands.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use gaternet::models::Model;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One line of `metrics.jsonl`. Accuracies and densities are shares, 0 to 1.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Metrics {
     /// From 1.
     pub(crate) epoch: usize,
@@ -31,59 +31,148 @@ pub(crate) struct Metrics {
     pub(crate) learning_rate: f32,
 }
 
-/// `metrics.jsonl` and `model.safetensors` of a run.
+/// What to do with the results that a folder already holds.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Existing {
+    Refuse,
+    Replace,
+    Resume,
+}
+
+const FILES: [&str; 5] = [
+    "metrics.jsonl",
+    "model.safetensors",
+    "pretraining.jsonl",
+    "gater.safetensors",
+    "state.safetensors",
+];
+
+/// The files of a run.
+#[derive(Debug, Clone)]
 pub(crate) struct RunFolder {
     dir: PathBuf,
-    metrics_path: PathBuf,
-    model_path: PathBuf,
-    metrics: File,
 }
 
 impl RunFolder {
-    /// Makes the folder and an empty `metrics.jsonl`. Older results are an error, or with `overwrite`
-    /// removed.
-    pub(crate) fn create(dir: &Path, overwrite: bool) -> Result<RunFolder> {
-        let (metrics_path, model_path) = (dir.join("metrics.jsonl"), dir.join("model.safetensors"));
-        for path in [&metrics_path, &model_path] {
-            if !overwrite && path.exists() {
-                let path = path.display();
-                bail!("{path} exists: choose another --out, or pass --overwrite to replace it");
-            }
-        }
-        fs::create_dir_all(dir)
-            .with_context(|| format!("cannot create the folder {} of --out", dir.display()))?;
-        let metrics = File::create(&metrics_path)
-            .with_context(|| format!("cannot write {}", metrics_path.display()))?;
-        match fs::remove_file(&model_path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                let context = format!("cannot replace {}", model_path.display());
-                Err(error).context(context)
-            }
-            _ => Ok(RunFolder { dir: dir.to_path_buf(), metrics_path, model_path, metrics }),
-        }
+    pub(crate) fn new(dir: &Path) -> RunFolder {
+        RunFolder { dir: dir.to_path_buf() }
     }
 
-    /// Adds a line, at once.
-    pub(crate) fn append(&mut self, metrics: &Metrics) -> Result<()> {
-        let line = serde_json::to_string(metrics)?;
-        writeln!(self.metrics, "{line}")
-            .with_context(|| format!("cannot write {}", self.metrics_path.display()))
+    /// `Err` if it holds results that would be lost. Writes nothing.
+    pub(crate) fn check(&self, existing: Existing) -> Result<()> {
+        FILES.iter().try_for_each(|name| check(&self.dir.join(name), existing))
     }
 
-    /// Replaces the model of the epoch before.
-    pub(crate) fn save(&self, model: &Model, metadata: &BTreeMap<String, String>) -> Result<()> {
-        Ok(model.save(&self.model_path, metadata)?)
+    /// Makes the folder, without older results.
+    pub(crate) fn clear(&self) -> Result<()> {
+        fs::create_dir_all(&self.dir)
+            .with_context(|| format!("cannot create the folder {} of --out", self.dir.display()))?;
+        FILES.iter().try_for_each(|name| remove(&self.dir.join(name)))
+    }
+
+    pub(crate) fn save_model(
+        &self,
+        model: &Model,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        Ok(model.save(self.model_path(), metadata)?)
     }
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    pub(crate) fn metrics_path(&self) -> &Path {
-        &self.metrics_path
+    pub(crate) fn metrics_path(&self) -> PathBuf {
+        self.dir.join("metrics.jsonl")
     }
 
-    pub(crate) fn model_path(&self) -> &Path {
-        &self.model_path
+    pub(crate) fn pretraining_path(&self) -> PathBuf {
+        self.dir.join("pretraining.jsonl")
+    }
+
+    pub(crate) fn model_path(&self) -> PathBuf {
+        self.dir.join("model.safetensors")
+    }
+
+    pub(crate) fn gater_path(&self) -> PathBuf {
+        self.dir.join("gater.safetensors")
+    }
+
+    pub(crate) fn state_path(&self) -> PathBuf {
+        self.dir.join("state.safetensors")
+    }
+
+    /// What only an unfinished run needs.
+    pub(crate) fn remove_state(&self) -> Result<()> {
+        remove(&self.state_path())
+    }
+}
+
+/// `Err` if the file is there and must not be replaced.
+pub(crate) fn check(path: &Path, existing: Existing) -> Result<()> {
+    if existing == Existing::Refuse && path.exists() {
+        let path = path.display();
+        bail!(
+            "{path} exists: choose another --out, pass --overwrite to replace it or --resume to go on"
+        );
+    }
+    Ok(())
+}
+
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot replace {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Metrics in a file, a line for each epoch.
+pub(crate) struct Log {
+    path: PathBuf,
+    file: File,
+    epochs: Vec<Metrics>,
+}
+
+impl Log {
+    /// The lines of `path` up to epoch `epochs`; later ones, of an epoch that was not completed, are removed.
+    pub(crate) fn open(path: PathBuf, epochs: usize) -> Result<Log> {
+        let context = || format!("cannot write {}", path.display());
+        let text = match fs::read_to_string(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            text => text.with_context(context)?,
+        };
+        let lines: Vec<&str> = text.split_inclusive('\n').take(epochs).collect();
+        ensure!(
+            lines.len() == epochs,
+            "{} has {} epochs, but the run stands after epoch {epochs}",
+            path.display(),
+            lines.len()
+        );
+        let read = |line: &&str| serde_json::from_str(line);
+        let read: Vec<Metrics> = lines
+            .iter()
+            .map(read)
+            .collect::<Result<_, _>>()
+            .with_context(|| format!("{} is not what was written", path.display()))?;
+        let length: usize = lines.iter().map(|line| line.len()).sum();
+        let file =
+            OpenOptions::new().create(true).append(true).open(&path).with_context(context)?;
+        file.set_len(length as u64).with_context(context)?;
+        Ok(Log { path, file, epochs: read })
+    }
+
+    /// Adds a line, which is on disk then.
+    pub(crate) fn append(&mut self, metrics: Metrics) -> Result<()> {
+        let line = serde_json::to_string(&metrics)? + "\n";
+        let written = self.file.write_all(line.as_bytes()).and_then(|()| self.file.sync_data());
+        written.with_context(|| format!("cannot write {}", self.path.display()))?;
+        self.epochs.push(metrics);
+        Ok(())
+    }
+
+    pub(crate) fn epochs(&self) -> &[Metrics] {
+        &self.epochs
     }
 }

@@ -1,186 +1,270 @@
-//! The training loop.
+//! A run: its phases, one after the other, from where its folder says it stands.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Instant;
 
-use anyhow::{Result, ensure};
-use gaternet::core::data::{Batch, Dataset, Loader};
+use anyhow::{Result, bail};
+use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::data::SIDE;
 use gaternet::core::nn::Module;
-use gaternet::core::optim::{Optimizer, Sgd};
-use gaternet::core::{Ctx, Tensor};
 use gaternet::models::Model;
 
-use crate::data::{BUILT_IN, Data};
-use crate::evaluation::{Evaluation, correct, evaluate};
-use crate::progress::{EpochSums, Progress};
+use crate::data::BUILT_IN;
+use crate::evaluation::Evaluation;
+use crate::images::{Images, Sets};
+use crate::phase::{Phase, PhaseName};
+use crate::progress::Progress;
 use crate::recipe::Recipe;
-use crate::run_folder::{Metrics, RunFolder};
+use crate::run_folder::{Existing, Log, Metrics, RunFolder};
+use crate::state::{self, Saved, same_run};
 use crate::table::{millions, percent, print_table};
 
-/// A model, its optimiser and its data, ready to run.
+/// A model, its data and its folder, ready to run.
 pub(crate) struct Training {
     recipe: Recipe,
     data_name: &'static str,
-    loader: Loader,
-    test: Arc<Dataset>,
+    images: Images,
     model: Model,
-    sgd: Sgd,
-    /// Steps done.
-    step: usize,
+    folder: RunFolder,
+    /// Everything that the results depend on; a run can go on only with the same.
+    identity: BTreeMap<String, String>,
+    stand: Stand,
+}
+
+/// Where a run stands.
+enum Stand {
+    Begin,
+    After(Saved),
+    Complete,
+}
+
+/// How many more epochs may run; `None` for all.
+pub(crate) struct Budget(pub(crate) Option<usize>);
+
+impl Budget {
+    fn spend(&mut self) {
+        self.0 = self.0.map(|left| left.saturating_sub(1));
+    }
+
+    pub(crate) fn is_spent(&self) -> bool {
+        self.0 == Some(0)
+    }
 }
 
 impl Training {
-    pub(crate) fn new(recipe: Recipe, data: Data) -> Result<Training> {
-        let Data { name: data_name, sets } = data;
-        let model = recipe.model(sets.train.classes().len())?;
-        let loader = Loader::new(Arc::new(sets.train), recipe.loader())?;
-        let sgd = Sgd::new(model.parameters(), recipe.sgd())?;
-        let test = Arc::new(sets.test);
-        Ok(Training { recipe, data_name, loader, test, model, sgd, step: 0 })
+    /// Finds everything that can be wrong with the input, and writes nothing.
+    pub(crate) fn new(
+        recipe: Recipe,
+        sets: &Sets,
+        folder: RunFolder,
+        existing: Existing,
+    ) -> Result<Training> {
+        folder.check(existing)?;
+        let model = recipe.model(sets.classes())?;
+        let images = Images::new(sets, recipe.loader())?;
+        let identity = identity(&recipe, sets, &model)?;
+        let stand = match existing {
+            Existing::Resume => stand(&folder, &identity)?,
+            Existing::Refuse | Existing::Replace => Stand::Begin,
+        };
+        if matches!(stand, Stand::Begin) {
+            recipe.load_checkpoints(&model)?;
+        }
+        Ok(Training { recipe, data_name: sets.name, images, model, folder, identity, stand })
     }
 
-    /// Trains every epoch; after each, evaluates, adds a line of metrics and saves the model.
-    pub(crate) fn run(&mut self, folder: &mut RunFolder) -> Result<()> {
-        self.announce(folder);
-        let start = Instant::now();
-        let progress = Progress::new(self.recipe.epochs, self.steps())?;
+    /// Trains every epoch; after each, evaluates, saves the model, adds a line of metrics and saves where it
+    /// stands. Returns the last line, or `None` if the budget was spent before.
+    pub(crate) fn run(&self, budget: &mut Budget) -> Result<Option<Metrics>> {
+        self.announce();
+        let saved = match &self.stand {
+            Stand::Begin => {
+                self.folder.clear()?;
+                None
+            }
+            Stand::After(saved) => Some(saved),
+            Stand::Complete => {
+                let log = Log::open(self.folder.metrics_path(), self.recipe.epochs)?;
+                eprintln!("complete: nothing is left to do");
+                return self.finish(&log, None);
+            }
+        };
+        let in_training = saved.is_some_and(|saved| saved.phase == PhaseName::Training);
+        if !in_training && let Some(mut phase) = Phase::pretraining(&self.recipe, &self.model)? {
+            self.restore(saved, &mut phase)?;
+            let mut log = Log::open(self.folder.pretraining_path(), phase.epoch())?;
+            self.run_phase(&mut phase, &mut log, budget)?;
+            if phase.epoch() < phase.epochs() {
+                return Ok(None);
+            }
+            phase.model().save(self.folder.gater_path(), &self.metadata(log.epochs()))?;
+        }
+        let mut phase = Phase::training(&self.recipe, &self.model)?;
+        if in_training {
+            self.restore(saved, &mut phase)?;
+        }
+        let mut log = Log::open(self.folder.metrics_path(), phase.epoch())?;
+        let last = self.run_phase(&mut phase, &mut log, budget)?;
+        if phase.epoch() < phase.epochs() {
+            return Ok(None);
+        }
+        self.folder.remove_state()?;
+        self.finish(&log, last)
+    }
+
+    fn restore(&self, saved: Option<&Saved>, phase: &mut Phase) -> Result<()> {
+        saved.map_or(Ok(()), |saved| saved.restore(&self.model, phase))
+    }
+
+    /// Runs the epochs of a phase that are left, as far as the budget goes.
+    fn run_phase(
+        &self,
+        phase: &mut Phase,
+        log: &mut Log,
+        budget: &mut Budget,
+    ) -> Result<Option<Evaluation>> {
+        let save = |phase: &Phase| {
+            state::save(&self.folder.state_path(), &self.model, phase, &self.identity)
+        };
+        if phase.epoch() == 0 {
+            // From here on to its end, a run has a state.
+            save(phase)?;
+        }
+        let progress = Progress::new(phase, self.images.steps())?;
         let mut last = None;
-        for epoch in 1..=self.recipe.epochs {
-            let (metrics, evaluation) = self.epoch(epoch, &progress, folder)?;
-            folder.save(&self.model, &self.metadata(&metrics))?;
-            folder.append(&metrics)?;
+        while phase.epoch() < phase.epochs() && !budget.is_spent() {
+            let kept = match (phase.name(), phase.epoch()) {
+                (PhaseName::Pretraining, _) | (_, 0) => "no model was saved".to_owned(),
+                (_, epoch) => format!("{} is of epoch {epoch}", self.folder.model_path().display()),
+            };
+            let (metrics, evaluation) =
+                phase.run_epoch(&self.recipe, &self.images, &progress, &kept)?;
             progress.epoch(&metrics);
+            if phase.name() == PhaseName::Training {
+                let metadata = self.metadata(std::slice::from_ref(&metrics));
+                phase.with_averages(|| self.folder.save_model(&self.model, &metadata))?;
+            }
+            log.append(metrics)?;
+            // Last: what is not in the state is done again.
+            save(phase)?;
+            budget.spend();
             last = Some(evaluation);
         }
         progress.finish();
-        if let Some(evaluation) = last {
-            self.summarise(&evaluation, start.elapsed().as_secs_f64(), folder);
+        Ok(last)
+    }
+
+    /// For the model file of the last of these epochs.
+    fn metadata(&self, epochs: &[Metrics]) -> BTreeMap<String, String> {
+        let mut metadata = self.identity.clone();
+        if let Some(Metrics { epoch, test_accuracy, .. }) = epochs.last() {
+            metadata.insert("epoch".to_owned(), epoch.to_string());
+            metadata.insert("test_accuracy".to_owned(), test_accuracy.to_string());
         }
-        Ok(())
-    }
-
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        progress: &Progress,
-        folder: &RunFolder,
-    ) -> Result<(Metrics, Evaluation)> {
-        let mut sums = EpochSums::new();
-        for batch in self.loader.epoch(epoch as u64) {
-            let batch = batch?;
-            let rate = self.recipe.schedule.learning_rate(self.step, self.steps());
-            self.sgd.set_learning_rate(rate)?;
-            self.step += 1;
-            // The model drew its weights from stream 0.
-            let ctx = &mut Ctx::train(self.recipe.seed).with_stream(self.step as u64);
-            let pass = self.forward(&batch, ctx)?;
-            let loss = pass.loss.item()?;
-            ensure!(
-                loss.is_finite(),
-                "the loss became {loss} in epoch {epoch}, step {} of {}, at learning rate {rate}: \
-                 try a lower --lr; {}",
-                self.step,
-                self.steps(),
-                match epoch {
-                    1 => "no model was saved".to_owned(),
-                    _ => format!("{} is of epoch {}", folder.model_path().display(), epoch - 1),
-                }
-            );
-            self.sgd.step(&pass.loss.backward()?)?;
-            sums.add(batch.labels.len(), pass.correct, loss, pass.gate_density);
-            progress.step(epoch, &sums);
-        }
-        let train_seconds = sums.elapsed().as_secs_f64();
-        progress.evaluating();
-        let evaluation = evaluate(&self.model, &self.test, self.recipe.batch_size)?;
-        let metrics = Metrics {
-            epoch,
-            train_loss: sums.loss(),
-            train_accuracy: sums.accuracy(),
-            test_accuracy: evaluation.accuracy,
-            gate_density: evaluation.gate_density,
-            macs_ratio: evaluation.cost.ratio(),
-            images_per_second: sums.images as f64 / train_seconds,
-            seconds: sums.elapsed().as_secs_f64(),
-            learning_rate: self.sgd.learning_rate(),
-        };
-        Ok((metrics, evaluation))
-    }
-
-    fn forward(&self, batch: &Batch, ctx: &mut Ctx) -> Result<Pass> {
-        let (logits, loss, gate_density) = match &self.model {
-            Model::Gated(model) => {
-                let output = model.forward(&batch.images, ctx)?;
-                let Recipe { criterion, lambda, .. } = &self.recipe;
-                let loss = output.loss_with(criterion, &batch.labels, *lambda)?;
-                (output.logits, loss.total, output.gates.density())
-            }
-            Model::Plain(model) => {
-                let logits = model.forward(&batch.images, ctx)?;
-                let loss = self.recipe.criterion.forward(&logits, &batch.labels)?;
-                (logits, loss, 1.0)
-            }
-        };
-        Ok(Pass { correct: correct(&logits, &batch.labels), loss, gate_density })
-    }
-
-    fn steps(&self) -> usize {
-        self.recipe.epochs.saturating_mul(self.loader.batches())
-    }
-
-    fn metadata(&self, metrics: &Metrics) -> BTreeMap<String, String> {
-        let mut metadata = self.recipe.metadata();
-        metadata.extend([
-            ("data".to_owned(), self.data_name.to_owned()),
-            ("epoch".to_owned(), metrics.epoch.to_string()),
-            ("test_accuracy".to_owned(), metrics.test_accuracy.to_string()),
-            ("test_images".to_owned(), self.test.len().to_string()),
-            ("train_images".to_owned(), self.loader.dataset().len().to_string()),
-        ]);
         metadata
     }
 
-    fn announce(&self, folder: &RunFolder) {
-        let (train, test) = (self.loader.dataset().len(), self.test.len());
+    fn announce(&self) {
+        let (train, test) = (self.images.loader().dataset().len(), self.images.test().len());
         let name = match self.data_name {
             BUILT_IN => "the built-in set (--data DIR trains on CIFAR)",
             name => name,
         };
         let gated = if self.recipe.gated.is_some() { "gated" } else { "plain" };
         eprintln!("{gated} {} on {name}, {train} + {test} images", self.recipe.backbone);
+        let pretraining = self.recipe.gated.as_ref().map_or(0, |gated| gated.pretrain);
         eprintln!(
-            "{} parameters, {} epochs of {} steps, results in {}",
+            "{} parameters, {}{} epochs of {} steps, seed {}, results in {}",
             self.model.parameter_count(),
+            if pretraining > 0 { format!("{pretraining} + ") } else { String::new() },
             self.recipe.epochs,
-            self.loader.batches(),
-            folder.dir().display()
+            self.images.steps(),
+            self.recipe.seed,
+            self.folder.dir().display()
         );
+        if let Stand::After(Saved { phase, epoch, .. }) = &self.stand {
+            eprintln!("goes on after epoch {epoch} of the {phase}");
+        }
     }
 
-    fn summarise(&self, evaluation: &Evaluation, seconds: f64, folder: &RunFolder) {
-        let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
-        let gated = cost.executed + cost.gater;
+    /// `--dry-run`: what a run would do.
+    pub(crate) fn describe(&self) -> Result<()> {
+        self.announce();
+        let cost = self.model.cost([SIDE, SIDE], None)?;
+        let gates = match &self.model {
+            Model::Gated(model) => model.plan().gates(),
+            Model::Plain(_) => 0,
+        };
         print_table(&[
-            ("data", self.data_name.to_owned()),
-            ("test accuracy", percent(*accuracy)),
-            ("test loss", format!("{loss:.4}")),
-            ("gates open", percent(*gate_density)),
             ("MACs per image, plain backbone", millions(cost.backbone)),
-            (
-                "MACs per image, gater included",
-                format!("{} ({:.3}x)", millions(gated), cost.ratio()),
-            ),
-            ("time", format!("{seconds:.0} s")),
-            ("metrics", folder.metrics_path().display().to_string()),
-            ("model", folder.model_path().display().to_string()),
+            ("MACs per image, gater", millions(cost.gater)),
+            ("gates", gates.to_string()),
         ]);
+        let rows: Vec<_> =
+            self.identity.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        print_table(&rows);
+        Ok(())
+    }
+
+    /// Prints the results.
+    fn finish(&self, log: &Log, evaluation: Option<Evaluation>) -> Result<Option<Metrics>> {
+        let Some(last) = log.epochs().last() else { return Ok(None) };
+        let plain = self.model.cost([SIDE, SIDE], None)?.backbone;
+        let seconds: f64 = log.epochs().iter().map(|epoch| epoch.seconds).sum();
+        let (ratio, gated) = (last.macs_ratio, last.macs_ratio * plain);
+        let mut rows = vec![
+            ("data", self.data_name.to_owned()),
+            ("test accuracy", percent(last.test_accuracy)),
+            ("gates open", percent(last.gate_density)),
+            ("MACs per image, plain backbone", millions(plain)),
+            ("MACs per image, gater included", format!("{} ({ratio:.3}x)", millions(gated))),
+            ("time of training", format!("{seconds:.0} s")),
+            ("metrics", self.folder.metrics_path().display().to_string()),
+            ("model", self.folder.model_path().display().to_string()),
+        ];
+        if let Some(Evaluation { loss, .. }) = evaluation {
+            rows.insert(2, ("test loss", format!("{loss:.4}")));
+        }
+        print_table(&rows);
+        Ok(Some(last.clone()))
     }
 }
 
-/// What a forward pass of a batch gives.
-struct Pass {
-    loss: Tensor,
-    correct: usize,
-    gate_density: f64,
+fn identity(recipe: &Recipe, sets: &Sets, model: &Model) -> Result<BTreeMap<String, String>> {
+    let (kind, config) = match model {
+        Model::Plain(model) => ("plain", serde_json::to_string(model.config())?),
+        Model::Gated(model) => ("gated", serde_json::to_string(model.config())?),
+    };
+    let mut identity = recipe.metadata();
+    for (name, value) in [
+        ("model", kind.to_owned()),
+        ("config", config),
+        ("data", sets.name.to_owned()),
+        ("test_images", sets.test.len().to_string()),
+        ("train_images", sets.train.len().to_string()),
+    ] {
+        identity.insert(name.to_owned(), value);
+    }
+    Ok(identity)
+}
+
+/// Where the run in a folder stands.
+fn stand(folder: &RunFolder, identity: &BTreeMap<String, String>) -> Result<Stand> {
+    let state = folder.state_path();
+    if state.exists() {
+        return Ok(Stand::After(Saved::load(&state, identity)?));
+    }
+    let path = folder.model_path();
+    if !path.exists() {
+        return Ok(Stand::Begin);
+    }
+    let model = Checkpoint::load(&path)?;
+    same_run(&model, identity)?;
+    if model.metadata.get("epoch") == identity.get("epochs") {
+        return Ok(Stand::Complete);
+    }
+    bail!(
+        "cannot resume: {} is missing, and {} is of a run that is not complete",
+        state.display(),
+        path.display()
+    )
 }

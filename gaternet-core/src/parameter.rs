@@ -1,6 +1,6 @@
 //! What a model owns: parameters (trained), buffers (kept) and counters.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::autograd::Node;
@@ -9,25 +9,45 @@ use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
 
-/// A trained tensor. Clones share the value.
+/// A trained tensor. Clones share the value, and whether it is trained.
 #[derive(Debug, Clone)]
 pub struct Parameter {
     node: Arc<Node>,
     value: Buffer,
+    requires_grad: Arc<AtomicBool>,
 }
 
 impl Parameter {
     /// A parameter that starts as `value`.
     #[must_use]
     pub fn new(value: Tensor) -> Parameter {
-        Parameter { node: Arc::new(Node::leaf()), value: Buffer::new(value) }
+        Parameter {
+            node: Arc::new(Node::leaf()),
+            value: Buffer::new(value),
+            requires_grad: Arc::new(AtomicBool::new(true)),
+        }
     }
 
-    /// The value for a forward pass: part of the graph if `ctx` tracks gradients.
+    /// The value for a forward pass: part of the graph if `ctx` tracks gradients and the parameter is not
+    /// frozen.
     #[must_use]
     pub fn value(&self, ctx: &Ctx) -> Tensor {
         let value = self.tensor();
-        if ctx.tracks() { value.with_node(self.node.clone()) } else { value }
+        let tracked = ctx.tracks() && self.requires_grad();
+        if tracked { value.with_node(self.node.clone()) } else { value }
+    }
+
+    /// False if the parameter is frozen: no gradient is computed, and optimisers leave it as it is.
+    #[must_use]
+    pub fn requires_grad(&self) -> bool {
+        self.requires_grad.load(Ordering::Relaxed)
+    }
+
+    /// Freezes the parameter, or with `true`, which it starts with, trains it again; from the next forward
+    /// pass on. As in PyTorch, a batch norm with frozen parameters still moves its running statistics in
+    /// training.
+    pub fn set_requires_grad(&self, requires_grad: bool) {
+        self.requires_grad.store(requires_grad, Ordering::Relaxed);
     }
 
     /// The value, outside every graph.
@@ -142,6 +162,10 @@ mod tests {
         assert!(parameter.value(&Ctx::train(0)).requires_grad());
         assert!(parameter.value(&Ctx::eval().with_grad()).requires_grad());
         assert!(!parameter.value(&Ctx::eval()).requires_grad());
+        parameter.clone().set_requires_grad(false);
+        assert!(!parameter.value(&Ctx::train(0)).requires_grad(), "frozen through a clone");
+        parameter.set_requires_grad(true);
+        assert!(parameter.value(&Ctx::train(0)).requires_grad());
     }
 
     #[test]

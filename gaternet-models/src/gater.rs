@@ -1,19 +1,35 @@
 //! The gater: a CNN that sees the input before the backbone does and decides every gate of it.
 
+use std::path::Path;
+
+use gaternet_core::checkpoint::Checkpoint;
 use gaternet_core::nn::{Module, State};
 use gaternet_core::ops::Pool2dOptions;
 use gaternet_core::{Ctx, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::{self, IMAGE_CHANNELS};
 use crate::config::GaterConfig;
-use crate::network::{Network, NetworkBuilder};
+use crate::network::{Network, NetworkBuilder, Value};
+use crate::plain_net::PlainNet;
+
+/// State-dict prefix of E and of the layer FC1, which stands where E had its output layer.
+const EXTRACTOR: &str = "resnet.";
+const FC1: &str = "resnet.newfc";
+
+/// Whether a name of a gater's state is one of E.
+pub(crate) fn is_extractor(name: &str) -> bool {
+    name.starts_with(EXTRACTOR) && !name.starts_with(FC1)
+}
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
 /// FC2; without batch norm between them, as in the authors' code (the paper has one).
 #[derive(Debug, Clone)]
 pub struct Gater {
     network: Network,
+    /// E(x).
+    features: Value,
 }
 
 impl Gater {
@@ -23,8 +39,7 @@ impl Gater {
             images = net.avg_pool(images, Pool2dOptions::square(config.pool, config.pool, 0));
         }
         let features = backbone::features(&mut net, images, "resnet", &config.extractor())?;
-        // Named after the output layer of E that it replaces.
-        let bottleneck = net.linear("resnet.newfc", features, config.bottleneck)?;
+        let bottleneck = net.linear(FC1, features, config.bottleneck)?;
         let bottleneck = net.relu(bottleneck);
         net.linear("fnn.fc.0", bottleneck, gates)?;
         let network = net.finish();
@@ -33,7 +48,7 @@ impl Gater {
                 parameter.update(|bias| bias.fill(config.gate_bias));
             }
         }
-        Ok(Gater { network })
+        Ok(Gater { network, features })
     }
 
     /// Gate pre-activations g' (N, c) of `images` (N, 3, H, W).
@@ -42,6 +57,55 @@ impl Gater {
     /// If the images do not fit the network, naming the op and the shapes.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
         self.network.forward(images, ctx)
+    }
+
+    /// A classifier of `classes` classes on the extractor E, for the paper's pre-training: train it, drop it,
+    /// train the gated network. It *shares* weights and statistics with the gater; only its output layer
+    /// `resnet.fc`, drawn from `seed`, is its own.
+    ///
+    /// ```
+    /// # use gaternet_core::{Ctx, Tensor, nn::{CrossEntropyLoss, Module}, optim::{Optimizer, Sgd, SgdConfig}};
+    /// # use gaternet_models::{GatedConfig, GatedNet};
+    /// # let (images, labels) = (Tensor::randn([2, 3, 16, 16], 1.0, Ctx::train(1).rng())?, vec![3, 7]);
+    /// let model = GatedNet::new(GatedConfig::cifar(8, 10), 0)?;
+    /// let classifier = model.gater().classifier(10, 0)?;
+    /// let mut sgd = Sgd::new(classifier.parameters(), SgdConfig::default())?;
+    /// let logits = classifier.forward(&images, &mut Ctx::train(1))?;
+    /// sgd.step(&CrossEntropyLoss::default().forward(&logits, &labels)?.backward()?)?;
+    /// // The gater of `model` has moved.
+    /// # Ok::<(), gaternet_core::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`gaternet_core::Error::Config`] if there is no class.
+    pub fn classifier(&self, classes: usize, seed: u64) -> Result<PlainNet> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        // The stream 0 has drawn the weights of the model, if the seed is the same.
+        rng.set_stream(u64::MAX);
+        let mut net = NetworkBuilder::extend(&self.network, self.features, rng);
+        net.linear("resnet.fc", self.features, classes)?;
+        Ok(PlainNet::custom(net.finish()))
+    }
+
+    /// Takes over what was trained before. From the file of a [`GatedNet`](crate::GatedNet): its whole gater.
+    /// From the file of a [`classifier`](Self::classifier), of a [`PlainNet`] of E's architecture, or of
+    /// another program with one of these two ways to name the tensors: E, without its output layer.
+    ///
+    /// # Errors
+    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
+    /// together) or a NaN; the gater is unchanged then.
+    pub fn load(&self, path: impl AsRef<Path>) -> Result<()> {
+        let checkpoint = Checkpoint::load(path)?;
+        if checkpoint.metadata.get("model").is_some_and(|model| model == "gated") {
+            return checkpoint.part("gater.").load_into(&self.state());
+        }
+        let scoped = checkpoint.tensors.keys().any(|name| name.starts_with(EXTRACTOR));
+        let mut extractor = checkpoint.part(if scoped { EXTRACTOR } else { "" });
+        extractor.tensors.retain(|name, _| !name.starts_with("fc.") && !name.starts_with("newfc."));
+        let mut state = self.state();
+        state.retain(|(name, _)| is_extractor(name));
+        state.iter_mut().for_each(|(name, _)| *name = name.split_off(EXTRACTOR.len()));
+        extractor.load_into(&state)
     }
 
     /// Its steps.

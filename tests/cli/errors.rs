@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::programs::{example, failure, stdout, tiny_training, tree};
+use crate::programs::{example, failure, stdout, tiny_plain_training, tiny_training, tree};
 use tempfile::{TempDir, tempdir};
 
 const RECORD: usize = 1 + 3072;
@@ -55,7 +55,7 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 15] = [
+    let cases: [(&[&str], &[&str]); 34] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
         (&["--gater-pool", "3"], &["gater.pool = 3", "1, 2 or 4"]),
         (&["--gater-width", "0"], &["gater.width = 0", "between 0.01 and 16"]),
@@ -71,6 +71,28 @@ fn values_out_of_range() {
         (&["--gater-depth", "21"], &["gater.depth = 21", "6n + 2"]),
         (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),
         (&["--bottleneck", "0"], &["bottleneck = 0"]),
+        (&["--gater-lr=-1"], &["--gater-lr -1", "not negative"]),
+        (&["--gater-lr", "1", "--lr", "0"], &["--gater-lr 1 with --lr 0"]),
+        (&["--gater-weight-decay", "nan"], &["--gater-weight-decay NaN", "finite"]),
+        (&["--open-epochs", "5"], &["open = 5, of 5 epochs"]),
+        (&["--freeze-backbone", "6"], &["frozen_backbone = 6, of 5 epochs"]),
+        (&["--freeze-gater", "1", "--freeze-backbone", "1"], &["must not rest in one epoch"]),
+        (&["--cutout", "33"], &["--cutout 33", "at most 32"]),
+        (&["--mixup=-1"], &["mixup alpha = -1", "not negative"]),
+        (&["--ema", "1"], &["--ema 1", "below 1"]),
+        (&["--clip-grad-norm=-1"], &["--clip-grad-norm -1", "not negative"]),
+        (&["--milestones", "0.5"], &["--milestones", "the schedule one-cycle has no such setting"]),
+        (&["--schedule", "cosine", "--gamma", "0.5"], &["--gamma", "the schedule cosine has no"]),
+        (&["--warmup", "0.1"], &["--warmup", "the schedule one-cycle has no such setting"]),
+        (
+            &["--schedule", "step", "--milestones", "0.5,0.2"],
+            &["milestones = [0.5, 0.2]", "ascending"],
+        ),
+        (&["--repeat", "0"], &["--repeat 0", "at least 1"]),
+        (&["--repeat", "1001"], &["--repeat 1001", "at most 1000"]),
+        (&["--stop-after", "0"], &["--stop-after 0", "at least 1"]),
+        (&["--gater-checkpoint", "nowhere"], &["cannot read nowhere"]),
+        (&["--backbone-checkpoint", "nowhere"], &["cannot read nowhere"]),
     ];
     for (args, parts) in cases {
         refuses(dir.path(), args, parts);
@@ -117,7 +139,10 @@ fn configuration_files() {
     let dir = tempdir().expect("a folder");
     let path = dir.path().join("recipe.toml");
     for (contents, part) in [
-        ("batchsize = 64", "unknown key `batchsize`"),
+        ("batchsize = 64", "unknown key `batchsize`; the nearest is `batch-size`"),
+        ("gater_lr = 0.1", "unknown key `gater_lr`; the nearest is `gater-lr`"),
+        ("milestones = [\"half\"]", "half"),
+        ("dense = true\nlambda = 0.1", "cannot be used with"),
         ("config = \"other.toml\"", "unknown key `config`"),
         ("[model]\ndepth = 20", "model"),
         ("dense = 1", "`dense = 1`: expected true or false"),
@@ -140,6 +165,15 @@ fn options_that_the_command_line_cannot_have() {
     train.args(["--data", "somewhere", "--train-images", "10"]).current_dir(dir.path());
     let message = failure(&mut train, 2);
     assert!(message.contains("cannot be used with '--train-images <IMAGES>'"), "{message}");
+    for (option, value) in
+        [("--pretrain-gater", "1"), ("--gater-lr", "0.1"), ("--placement", "all")]
+    {
+        let message = failure(tiny_plain_training(dir.path()).args([option, value]), 2);
+        assert!(message.contains(option) && message.contains("'--dense'"), "{message}");
+    }
+    let both = ["--pretrain-gater", "1", "--gater-checkpoint", "gater.safetensors"];
+    let message = failure(tiny_training(dir.path()).args(both), 2);
+    assert!(message.contains("cannot be used with"), "{message}");
     let message = failure(tiny_training(dir.path()).args(["--model", "resnet21"]), 2);
     assert!(message.contains("resnet21") && message.contains("resnet110"), "{message}");
     assert!(tree(dir.path()).is_empty());
@@ -157,7 +191,7 @@ fn checkpoints() {
     let message = failure(&mut evaluate(), 1);
     assert!(message.contains(text(&path)), "{message}");
 
-    stdout(tiny_training(dir.path()).arg("--dense"));
+    stdout(&mut tiny_plain_training(dir.path()));
     let good = fs::read(&path).expect("file");
     fs::write(&path, &good[..good.len() - 1]).expect("written");
     let message = failure(&mut evaluate(), 1);

@@ -3,7 +3,9 @@
 mod describe;
 mod errors;
 mod model_throughput;
+mod procedures;
 mod programs;
+mod recipes;
 mod reference;
 mod throughput;
 mod train;

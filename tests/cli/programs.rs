@@ -1,8 +1,11 @@
 //! Starting the examples as a user does.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+use serde_json::Value;
 
 /// The program of an example, which `cargo test` builds beside the tests.
 pub(crate) fn example(name: &str) -> Command {
@@ -31,11 +34,29 @@ pub(crate) fn failure(command: &mut Command, code: i32) -> String {
 
 /// `train_cifar` for one epoch of a small gater on a few built-in images. Half of the gates are open.
 pub(crate) fn tiny_training(out: &Path) -> Command {
-    let mut command = example("train_cifar");
-    command.args(["--epochs", "1", "--batch-size", "16", "--gater-depth", "8"]);
-    command.args(["--train-images", "40", "--test-images", "20", "--threads", "2", "--out"]);
-    command.arg(out);
+    let mut command = tiny(out);
+    command.args(["--gater-depth", "8"]);
     command
+}
+
+/// `train_cifar --dense` for one epoch on a few built-in images.
+pub(crate) fn tiny_plain_training(out: &Path) -> Command {
+    let mut command = tiny(out);
+    command.arg("--dense");
+    command
+}
+
+fn tiny(out: &Path) -> Command {
+    let mut command = example("train_cifar");
+    command.args(["--epochs", "1", "--batch-size", "16", "--threads", "2"]);
+    command.args(["--train-images", "40", "--test-images", "20", "--out"]).arg(out);
+    command
+}
+
+/// The lines of `metrics.jsonl`.
+pub(crate) fn metrics(out: &Path) -> Vec<BTreeMap<String, Value>> {
+    let text = fs::read_to_string(out.join("metrics.jsonl")).expect("metrics.jsonl");
+    text.lines().map(|line| serde_json::from_str(line).expect(line)).collect()
 }
 
 /// Every path under `dir`, sorted.

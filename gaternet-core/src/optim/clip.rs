@@ -17,6 +17,7 @@ const EPS: f64 = 1e-6;
 /// `torch.nn.utils.clip_grad_norm_`: multiplies the gradients of `parameters` by
 /// `min(1, max_norm / (norm + 1e-6))`, where `norm` is the Euclidean norm of all of them together, and
 /// returns the norm they had. If that is not finite, neither are the gradients after.
+/// [Frozen](Parameter::set_requires_grad) parameters have none and do not count.
 ///
 /// # Errors
 /// [`Error::Config`] if `max_norm` is negative or NaN, [`Error::MissingGradient`], naming the parameter, if
@@ -32,7 +33,8 @@ pub fn clip_grad_norm(
     }
     // A parameter that two layers share has one gradient.
     let mut seen = HashSet::new();
-    let distinct: Vec<_> = parameters.iter().filter(|(_, p)| seen.insert(p.id())).collect();
+    let mut once = |p: &Parameter| p.requires_grad() && seen.insert(p.id());
+    let distinct: Vec<_> = parameters.iter().filter(|(_, p)| once(p)).collect();
     let mut squares = 0.0;
     for (name, parameter) in &distinct {
         let gradient = gradients.get(parameter).map_err(|_| Error::MissingGradient {
@@ -104,6 +106,15 @@ mod tests {
         let norm = clip_grad_norm(&again, &mut gradients, 2.5).expect("all there");
         assert_eq!(norm, 5.0);
         assert!((gradients.get(&a.1).expect("there").data()[0] - 1.5).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_frozen_parameter_does_not_count() {
+        let parameters = [parameter("a", &[3.0]), parameter("b", &[4.0])];
+        parameters[0].1.set_requires_grad(false);
+        let mut gradients = gradients(&parameters);
+        let norm = clip_grad_norm(&parameters, &mut gradients, 10.0).expect("b has one");
+        assert_eq!(norm, 4.0);
     }
 
     #[test]

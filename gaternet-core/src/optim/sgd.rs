@@ -66,8 +66,7 @@ impl SgdConfig {
     }
 }
 
-/// Parameters with settings of their own, as PyTorch's parameter groups. What is in no group is frozen: it
-/// does not move.
+/// Parameters with settings of their own, as PyTorch's parameter groups. What is in no group does not move.
 ///
 /// ```
 /// use gaternet_core::optim::{ParameterGroup, Sgd, SgdConfig};
@@ -123,6 +122,8 @@ fn not_negative(field: &'static str, value: f32) -> Result<()> {
 /// `g = gradient + weight_decay · p`; the velocity is `v = g` in the first step and
 /// `v = momentum · v + (1 - dampening) · g` later; `p -= learning_rate · v`, or with Nesterov
 /// momentum `p -= learning_rate · (g + momentum · v)`.
+///
+/// A [frozen](Parameter::set_requires_grad) parameter stays as it is, and so does its velocity.
 #[derive(Debug)]
 pub struct Sgd {
     config: SgdConfig,
@@ -225,8 +226,9 @@ impl Sgd {
 impl Optimizer for Sgd {
     fn step(&mut self, gradients: &Gradients) -> Result<()> {
         let isa = Isa::current()?;
+        let trained = |entry: &Entry| entry.parameter.requires_grad();
         let mut found = Vec::with_capacity(self.entries.len());
-        for Entry { name, parameter, .. } in &self.entries {
+        for Entry { name, parameter, .. } in self.entries.iter().filter(|entry| trained(entry)) {
             found.push(gradients.get(parameter).map_err(|_| Error::MissingGradient {
                 what: format!("parameter `{name}`"),
                 rule: "the loss was not computed from it",
@@ -234,7 +236,8 @@ impl Optimizer for Sgd {
         }
         let SgdConfig { learning_rate: lr, momentum, dampening, weight_decay, nesterov } =
             self.config;
-        for (entry, gradient) in self.entries.iter_mut().zip(found) {
+        let entries = self.entries.iter_mut().filter(|entry| trained(entry));
+        for (entry, gradient) in entries.zip(found) {
             let config = kernel::SgdConfig {
                 lr: lr * entry.learning_rate_factor,
                 momentum,
@@ -386,6 +389,27 @@ mod tests {
         assert_eq!(got[0], alone(0.1, 1e-4)[0], "the optimiser's settings");
         assert_eq!(got[1], alone(0.05, 0.25)[1], "its own");
         assert_eq!(got[2], [2.0; 5], "in no group");
+    }
+
+    #[test]
+    fn a_frozen_parameter_rests_and_goes_on_later() {
+        let (all, alone) = (parameters(), parameters());
+        let mut sgd = Sgd::new(all.clone(), SgdConfig::default()).expect("in range");
+        let mut other = Sgd::new(alone[1..].to_vec(), SgdConfig::default()).expect("in range");
+        let frozen = values(&all);
+        all[0].1.set_requires_grad(false);
+        // No decay either.
+        sgd.step(&gradients(&all)).expect("what is trained has gradients");
+        other.step(&gradients(&alone[1..])).expect("all have gradients");
+        assert_eq!(values(&all)[0], frozen[0]);
+        assert_eq!(sgd.state().len(), 1, "no velocity of the frozen one");
+        all[0].1.set_requires_grad(true);
+        for _ in 0..2 {
+            sgd.step(&gradients(&all)).expect("all have gradients");
+            other.step(&gradients(&alone[1..])).expect("all have gradients");
+        }
+        assert_eq!(values(&all)[1], values(&alone)[1]);
+        assert_ne!(values(&all)[0], frozen[0]);
     }
 
     #[test]

@@ -64,6 +64,13 @@ impl NetworkBuilder {
         }
     }
 
+    /// Goes on after the step of `network` that computes `value`; layers up to there are shared with it.
+    pub(crate) fn extend(network: &Network, value: Value, rng: ChaCha8Rng) -> NetworkBuilder {
+        let steps = network.steps[..value.0].to_vec();
+        let convs = steps.iter().filter(|step| matches!(step.layer, Layer::Conv(_))).count();
+        NetworkBuilder { channels: network.channels, steps, convs, hidden_filters: None, rng }
+    }
+
     /// C of a value.
     #[must_use]
     pub fn channels(&self, value: Value) -> usize {

@@ -1,0 +1,47 @@
+//! Seeds, threads, files.
+
+use std::path::PathBuf;
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Run")]
+pub(crate) struct RunArgs {
+    /// TOML file of these options without the dashes, such as `batch-size = 64`; an option on the
+    /// command line wins over it and over what contradicts it there. The folder recipes/ has some
+    #[arg(long, value_name = "FILE", verbatim_doc_comment)]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Decides weights, order, augmentation, gate noise and the built-in images
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+
+    /// Run this many seeds, from that of --seed on, each in a folder OUT/seedN, and print the mean and the
+    /// standard deviation; they are also in OUT/summary.json
+    #[arg(long, value_name = "SEEDS", verbatim_doc_comment)]
+    pub(crate) repeat: Option<usize>,
+
+    /// Worker threads [default: one for each core, bound to it]
+    #[arg(long, value_name = "N")]
+    pub(crate) threads: Option<usize>,
+
+    /// Folder for the results [default: runs/MODEL-seedSEED; after MODEL, -dense or a placement other
+    /// than the default; with --repeat without the seed]
+    #[arg(long, value_name = "DIR", verbatim_doc_comment)]
+    pub(crate) out: Option<PathBuf>,
+
+    /// Replace the results that the folder of --out holds
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) overwrite: bool,
+
+    /// Go on where an interrupted run with the same options stands in the folder of --out, or begin there. The
+    /// results are those of a run that was not interrupted, bit by bit
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) resume: bool,
+
+    /// End after this many epochs, those of pre-training included; --resume goes on
+    #[arg(long, value_name = "EPOCHS")]
+    pub(crate) stop_after: Option<usize>,
+
+    /// Check everything, say what would be trained, and write nothing
+    #[arg(long, conflicts_with = "download")]
+    pub(crate) dry_run: bool,
+}

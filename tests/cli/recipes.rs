@@ -1,0 +1,81 @@
+//! The recipes in `recipes/`, and the files that are none.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::programs::{example, stdout, tree};
+use tempfile::tempdir;
+
+fn recipes() -> Vec<PathBuf> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes");
+    let entries = fs::read_dir(dir).expect("recipes/");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    assert!(files.len() >= 10, "{files:?}");
+    files
+}
+
+/// What a run would be, on a few built-in images.
+fn plan(recipe: &Path, dir: &Path, args: &[&str]) -> String {
+    let mut train = example("train_cifar");
+    train.args(["--dry-run", "--train-images", "200", "--test-images", "10", "--threads", "1"]);
+    train.args(args).arg("--config").arg(recipe).arg("--out").arg(dir.join("out"));
+    stdout(&mut train)
+}
+
+#[test]
+fn every_recipe_names_its_source_and_makes_a_model() {
+    let dir = tempdir().expect("a folder");
+    for recipe in recipes() {
+        let text = fs::read_to_string(&recipe).expect("a recipe");
+        let comment: String = text.lines().take_while(|line| line.starts_with('#')).collect();
+        assert!(comment.contains("Source: "), "{}", recipe.display());
+        let plan = plan(&recipe, dir.path(), &[]);
+        let stored = |key: &str| {
+            let line = plan.lines().find(|line| line.split_whitespace().next() == Some(key));
+            line.and_then(|line| line.split_whitespace().nth(1)).map(str::to_owned)
+        };
+        let table: toml::Table = text.parse().expect("TOML");
+        for (key, name) in [
+            ("epochs", "epochs"),
+            ("lr", "learning_rate"),
+            ("weight-decay", "weight_decay"),
+            ("lambda", "lambda"),
+        ] {
+            if let Some(value) = table.get(key) {
+                let want: f64 = value.to_string().parse().expect("a number");
+                let got = stored(name).and_then(|text| text.parse().ok());
+                assert_eq!(got, Some(want), "{}: {key}", recipe.display());
+            }
+        }
+        let gated = table.get("dense").is_none();
+        assert_eq!(stored("gates").as_deref() != Some("0"), gated, "{plan}");
+    }
+    assert!(tree(dir.path()).is_empty(), "a dry run has written something");
+}
+
+#[test]
+fn the_command_line_wins_over_what_contradicts_it_in_a_recipe() {
+    let dir = tempdir().expect("a folder");
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/paper-resnet20.toml");
+    let contains = |args: &[&str], parts: &[&str]| {
+        let plan = plan(&recipe, dir.path(), args);
+        let lines: Vec<String> =
+            plan.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for part in parts {
+            assert!(lines.iter().any(|line| line == part), "{args:?}: no {part:?} in {plan}");
+        }
+        lines
+    };
+    let lines = contains(&[], &["epochs 160", "pretrain_gater 160", "model gated"]);
+    assert!(lines.iter().any(|line| line.contains("milestones: [0.5, 0.75]")), "{lines:?}");
+    let args = ["--epochs", "3", "--milestones", "0.25", "--pretrain-gater", "2"];
+    let lines = contains(&args, &["epochs 3", "pretrain_gater 2", "learning_rate 0.1"]);
+    assert!(lines.iter().any(|line| line.contains("milestones: [0.25]")), "{lines:?}");
+    // The gater's options in the file contradict it, so they give way.
+    let lines = contains(&["--dense"], &["model plain", "epochs 160"]);
+    assert!(!lines.iter().any(|line| line.contains("gater_")), "{lines:?}");
+    let short = recipe.with_file_name("short-resnet20-plain.toml");
+    let plan = plan(&short, dir.path(), &["--placement", "hidden"]);
+    assert!(plan.contains("gated"), "{plan}");
+}
