@@ -10,24 +10,25 @@ mod report;
 mod table;
 #[path = "../common/threads.rs"]
 mod threads;
+#[path = "../common/trained_data.rs"]
+mod trained_data;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use clap::Parser;
-use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::Model;
 use serde_json::json;
 
-use crate::data::{BUILT_IN, Data};
+use crate::data::Data;
 use crate::evaluation::{Evaluation, evaluate};
 use crate::report::exit_code;
 use crate::table::{millions, percent, print_table};
 use crate::threads::use_threads;
+use crate::trained_data::trained_data;
 
 /// Measures a model saved by train_cifar on a test set: accuracy, cross-entropy, open gates, MACs per
 /// image with and without gating, images per second.
@@ -65,10 +66,7 @@ fn run() -> Result<()> {
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
     use_threads(args.threads)?;
     let model = Model::load(&args.checkpoint)?;
-    let Data { name, sets } = match &args.data {
-        Some(dir) => Data::cifar(dir)?,
-        None => built_in(&args.checkpoint)?,
-    };
+    let Data { name, sets } = trained_data(&args.checkpoint, args.data.as_deref(), 0)?;
     let test = Arc::new(sets.test);
     let start = Instant::now();
     let evaluation = evaluate(&model, &test, args.batch_size)?;
@@ -76,24 +74,6 @@ fn run() -> Result<()> {
     let print = if args.json { print_json } else { print_human };
     print(name, test.len(), &evaluation, speed);
     Ok(())
-}
-
-/// The built-in test set that the model in `checkpoint` was trained with.
-fn built_in(checkpoint: &Path) -> Result<Data> {
-    let metadata = Checkpoint::load(checkpoint)?.metadata;
-    let path = checkpoint.display();
-    let entry = |key: &str| metadata.get(key).map_or("none", String::as_str);
-    if entry("data") != BUILT_IN {
-        bail!("{path} was trained on {}, not on the built-in set: pass --data DIR", entry("data"));
-    }
-    fn number<N: FromStr>(path: &Path, key: &str, text: &str) -> Result<N> {
-        text.parse().ok().with_context(|| {
-            format!("{}: metadata {key}: expected a number, got {text:?}", path.display())
-        })
-    }
-    let seed = number(checkpoint, "seed", entry("seed"))?;
-    let images = number(checkpoint, "test_images", entry("test_images"))?;
-    Data::built_in(seed, 0, images).with_context(|| format!("metadata of {path}"))
 }
 
 fn print_json(data: &str, images: usize, evaluation: &Evaluation, speed: f64) {
