@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::programs::{example, failure, stdout, tiny_training, tree};
+use crate::programs::{example, failure, stdout, tiny_plain_training, tiny_training, tree};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::models::{GatePlacement, GatedResNet, Model};
 use serde_json::Value;
@@ -121,7 +121,7 @@ fn what_cannot_be_exported_says_why() {
     let checkpoint = gated(&trained);
     let model = GatedResNet::load(&checkpoint).expect("just trained");
     assert_eq!(model.config().placement, GatePlacement::Hidden);
-    stdout(tiny_training(&plain).arg("--dense"));
+    stdout(&mut tiny_plain_training(&plain));
     let plain = plain.join("model.safetensors").display().to_string();
     let before = tree(dir.path());
     for (checkpoint, out, args, part) in [
