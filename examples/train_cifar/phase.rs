@@ -148,8 +148,8 @@ impl Phase {
         let train_seconds = sums.elapsed().as_secs_f64();
         progress.evaluating();
         let evaluation = self.with_averages(|| match self.gates_open() {
-            true => evaluate(&self.alone(), images.test(), recipe.batch_size),
-            false => evaluate(&self.model, images.test(), recipe.batch_size),
+            true => evaluate(&self.alone(), images.test(), recipe.batch_size, |_, _, _, _| ()),
+            false => evaluate(&self.model, images.test(), recipe.batch_size, |_, _, _, _| ()),
         })?;
         self.epoch = epoch;
         let metrics = Metrics {

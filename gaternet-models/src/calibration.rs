@@ -57,8 +57,7 @@ impl Calibration {
         &self.opened
     }
 
-    /// The gated convolutions of which no image opened a filter: their units are cut off, and no gradient
-    /// brings them back.
+    /// The gated convolutions of which no image opened a filter: nothing of an image passes through them.
     ///
     /// # Errors
     /// [`Error::Shape`] if the plan has another number of gates.

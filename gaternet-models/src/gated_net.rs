@@ -225,11 +225,28 @@ impl GatedNet {
     /// # Errors
     /// If images of this size do not fit.
     pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Result<Cost> {
+        let executed = self.executed(size, gates)?;
+        let executed = executed.iter().sum::<f64>() / executed.len() as f64;
+        let backbone = self.backbone.macs(size)? as f64;
+        Ok(Cost { backbone, executed, gater: self.gater.macs(size)? as f64 })
+    }
+
+    /// MACs that run for each image of `size` (H, W) with these gates, gater included, (N).
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn image_macs(&self, size: [usize; 2], gates: &Gates) -> Result<Vec<f64>> {
+        let gater = self.gater.macs(size)? as f64;
+        Ok(self.executed(size, gates)?.into_iter().map(|backbone| backbone + gater).collect())
+    }
+
+    /// MACs of the backbone for each image, (N).
+    fn executed(&self, size: [usize; 2], gates: &Gates) -> Result<Vec<f64>> {
         let convs = self.backbone.convs(size)?;
         let dense: u64 = convs.iter().map(|conv| conv.macs()).sum();
-        let backbone = self.backbone.macs(size)? as f64;
-        let saved = dense as f64 - cost::executed(&convs, &self.plan, gates);
-        Ok(Cost { backbone, executed: backbone - saved, gater: self.gater.macs(size)? as f64 })
+        let other = self.backbone.macs(size)? as f64 - dense as f64;
+        let executed = cost::executed(&convs, &self.plan, gates);
+        Ok(executed.into_iter().map(|convs| convs + other).collect())
     }
 
     /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.

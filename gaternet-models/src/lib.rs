@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod backbone;
+mod budget;
 mod calibration;
 mod config;
 mod conv_spec;

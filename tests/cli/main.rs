@@ -2,6 +2,7 @@
 
 mod describe;
 mod errors;
+mod evaluate;
 mod export;
 mod model_throughput;
 mod procedures;
