@@ -189,6 +189,16 @@ impl InferencePlan {
         self.backbone.weight_bytes() + gater
     }
 
+    /// From here on, the time of each step of the backbone is measured.
+    pub(crate) fn time_steps(&mut self) {
+        self.backbone.time_steps();
+    }
+
+    /// Seconds of each step of the backbone since the last call, all threads together.
+    pub(crate) fn take_step_seconds(&self) -> Vec<f64> {
+        self.backbone.take_step_seconds()
+    }
+
     /// N of images (N, 3, H, W).
     fn samples(&self, images: &[f32]) -> Result<usize> {
         let len = self.backbone.input_len();
