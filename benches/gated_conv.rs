@@ -1,4 +1,4 @@
-//! Forward convolution over densities of live filters and channels: time must fall with them.
+//! Forward convolution in f32 and bf16 over densities of live filters and channels: time must fall with them.
 //!
 //! `cargo bench --bench gated_conv`; throughput counts the multiply-accumulates of the dense layer, so a
 //! skip shows as a higher rate.
@@ -12,7 +12,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::kernels::Isa;
-use gaternet::kernels::cpu::conv2d::{Epilogue, PreparedConv2d};
+use gaternet::kernels::cpu::conv2d::{DType, Epilogue, Method, PreparedConv2d};
 
 use crate::conv_layers::{Gates, LAYERS, Layer, cases};
 
@@ -20,23 +20,27 @@ fn main() {
     common::run(|criterion| {
         for layer in LAYERS {
             for batch in [1, 64] {
-                forward(criterion, layer, batch);
+                for dtype in DType::ALL {
+                    forward(criterion, layer, batch, dtype);
+                }
             }
         }
     });
 }
 
-fn forward(criterion: &mut Criterion, layer: Layer, batch: usize) {
+fn forward(criterion: &mut Criterion, layer: Layer, batch: usize, dtype: DType) {
     let isa = Isa::current().expect("GATERNET_ISA must name a set this machine has");
     let dims = layer.dims(batch).expect("a valid shape");
     let mut random = Ctx::train(0);
     let mut noise = |len, std| Tensor::randn([len], std, random.rng()).expect("it fits");
     let x = noise(dims.input_len(), 1.0);
     let w = noise(dims.weight_len(), layer.weight_std());
-    let prepared = PreparedConv2d::new(isa, &dims, w.data(), None).expect("lengths fit");
+    let method = Method::choose(dtype, &dims);
+    let prepared =
+        PreparedConv2d::with_method(isa, method, &dims, w.data(), None).expect("lengths fit");
     let mut y = vec![0.0; dims.output_len()];
 
-    let mut group = criterion.benchmark_group(format!("forward {layer} batch {batch}"));
+    let mut group = criterion.benchmark_group(format!("forward {layer} batch {batch} {dtype}"));
     group.throughput(Throughput::Elements(dims.macs_per_sample() * batch as u64));
     group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_millis(500));
     group.sample_size(10).sampling_mode(SamplingMode::Flat);

@@ -1,5 +1,6 @@
 //! Inference of whole networks on 32x32 images: the plain backbone, and the gated network with its closed
-//! filters computed (masked) or not (skipped). Gates on every hidden filter and residual output, half open.
+//! filters computed (masked) or not (skipped), in f32 and bf16. Gates on every hidden filter and residual
+//! output, half open.
 //!
 //! `cargo bench --bench model`; throughput counts images. Also prints the MACs of an image.
 
@@ -12,7 +13,7 @@ mod network;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use gaternet::models::GatedConfig;
+use gaternet::models::{DType, GatedConfig};
 
 use crate::names::{ModelName, PlacementName};
 use crate::network::{Gating, Network};
@@ -30,22 +31,30 @@ fn main() {
             };
             let network = Network::new(config).expect("a valid configuration");
             for batch in [1, 64] {
-                inference(criterion, model, &network, batch);
+                for dtype in DType::ALL {
+                    inference(criterion, model, &network, batch, dtype);
+                }
             }
         }
     });
 }
 
-fn inference(criterion: &mut Criterion, model: ModelName, network: &Network, batch: usize) {
+fn inference(
+    criterion: &mut Criterion,
+    model: ModelName,
+    network: &Network,
+    batch: usize,
+    dtype: DType,
+) {
     let batches = network.draw(batch, DENSITY).expect("it fits");
-    let mut group = criterion.benchmark_group(format!("inference {model} batch {batch}"));
+    let mut group = criterion.benchmark_group(format!("inference {model} batch {batch} {dtype}"));
     group.throughput(Throughput::Elements((batches.len() * batch) as u64));
     group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
     group.sample_size(10).sampling_mode(SamplingMode::Flat);
     for gating in [Gating::Dense, Gating::Masked, Gating::Skipped] {
         let macs = network.macs_ratio(gating, &batches).expect("the gates fit");
         println!("{model} {gating}: {macs:.2}x the MACs of the plain backbone");
-        let mut round = network.round(gating, &batches).expect("it fits");
+        let mut round = network.round(gating, dtype, &batches).expect("it fits");
         group.bench_function(BenchmarkId::from_parameter(gating), |bencher| {
             bencher.iter(|| round().expect("the images fit the model"));
         });

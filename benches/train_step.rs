@@ -43,7 +43,8 @@ impl Training {
                 ops::cross_entropy(&model.forward(&self.images, ctx)?, &self.labels)
             }
             Model::Gated(model) => {
-                Ok(model.forward(&self.images, ctx)?.loss(&self.labels, 0.1)?.total)
+                let output = model.forward(&self.images, ctx)?;
+                Ok(model.loss(&output, &self.labels)?.total)
             }
         }
     }

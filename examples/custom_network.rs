@@ -67,7 +67,7 @@ fn main() -> Result<()> {
             step += 1;
             let output = model.forward(&batch.images, &mut Ctx::train(2).with_stream(step))?;
             correct += right(&output.logits, &batch.labels);
-            sgd.step(&output.loss(&batch.labels, 0.1)?.total.backward()?)?;
+            sgd.step(&model.loss(&output, &batch.labels)?.total.backward()?)?;
         }
         println!("epoch {epoch}: {:.1} % right", 100.0 * correct as f64 / train.len() as f64);
     }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use gaternet::core::checkpoint::{Checkpoint, TensorValue};
-use gaternet::core::gate::{SemHashDraw, soft};
+use gaternet::core::gate::{GateDraw, GateLoss, GateTerm, SemHashDraw, l1_loss, soft};
 use gaternet::core::nn::{Module, State};
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet::core::{Ctx, Gradients, Parameter, Tensor, ops};
@@ -54,7 +54,9 @@ impl Reference {
             bottleneck: metadata(&file, "bottleneck")?,
             ..paper.gater
         };
-        let config = GatedConfig { gater, ..paper };
+        let lambda = metadata(&file, "lambda")?;
+        let gate_losses = vec![GateTerm::new(GateLoss::L1, lambda)];
+        let config = GatedConfig { gater, gate_losses, ..paper };
         let model = GatedResNet::new(config, 0)?;
         let mut before = file.clone();
         before
@@ -62,7 +64,6 @@ impl Reference {
             .retain(|name, _| name.starts_with("backbone.") || name.starts_with("gater."));
         let optimizer = file.metadata.get("optimizer").map_or("", String::as_str);
         let optimizer = parse_optimizer(optimizer)?;
-        let lambda = metadata(&file, "lambda")?;
         Ok(Reference { file, before, model, lambda, optimizer })
     }
 
@@ -106,8 +107,9 @@ impl Reference {
         let discrete = self.integers("input.discrete")?.iter().map(|flag| *flag != 0).collect();
         let draw = SemHashDraw { noise: self.tensor("input.noise")?.clone(), discrete };
         let images = self.tensor("input.images")?;
-        let output = self.model.forward_with_draw(images, &draw, &mut Ctx::train(0))?;
-        let loss = output.loss(&labels, self.lambda)?;
+        let given = GateDraw::SemHash(draw.clone());
+        let output = self.model.forward_with_draw(images, &given, &mut Ctx::train(0))?;
+        let loss = self.model.loss(&output, &labels)?;
         let gradients = loss.total.backward_retaining(&[output.gates.values()])?;
         Ok(Pass { draw, output, loss, gradients })
     }
@@ -133,10 +135,11 @@ impl Reference {
     fn training(&self, pass: &Pass) -> Result<Vec<Group>> {
         let output = &pass.output;
         let soft_gates = soft(&ops::add(&output.preact.detach(), &pass.draw.noise)?)?;
+        let gate_l1 = l1_loss(&output.gates.values().detach())?;
         let mut losses = Group::new("training, losses (relative)", Measure::Relative(1e-5));
         for (name, value) in [
             ("train.cross_entropy", &pass.loss.cross_entropy),
-            ("train.gate_l1", &pass.loss.gate_l1),
+            ("train.gate_l1", &gate_l1),
             ("train.loss", &pass.loss.total),
         ] {
             losses.add(name, value.data(), self.tensor(name)?.data())?;

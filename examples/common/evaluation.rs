@@ -1,13 +1,18 @@
 //! How well a model does on a test set, and at what cost.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, SIDE};
+use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
-use gaternet::models::{Calibration, Cost, InferencePlan, Model, PlanOptions};
+use gaternet::models::{Calibration, Cost, DType, InferencePlan, Model, PlanOptions};
+
+/// Test images, and what is done to them before a model sees them.
+pub(crate) struct TestSet {
+    pub(crate) images: ImageSource,
+    pub(crate) augment: Augment,
+}
 
 /// Means over the images of a test set.
 pub(crate) struct Evaluation {
@@ -23,22 +28,25 @@ pub(crate) struct Evaluation {
     pub(crate) dead_layers: Vec<String>,
 }
 
-/// Runs an inference plan of `model` on every image of `test`: closed filters are not computed.
+/// Runs an inference plan of `model`, with convolutions in `dtype`, on every image of `test`: closed filters are
+/// not computed.
 /// The batch size changes the speed, never the numbers beyond rounding. `each` gets, for each batch, its
 /// labels (N), logits (N, classes), MACs image by image (N) and the time of the pass.
 pub(crate) fn evaluate(
     model: &Model,
-    test: &Arc<Dataset>,
+    test: &TestSet,
     batch_size: usize,
+    dtype: DType,
     mut each: impl FnMut(&[usize], &Tensor, &[f64], Duration),
 ) -> Result<Evaluation> {
-    let (classes, expected) = (test.classes().len(), model.classes());
+    let (classes, expected) = (test.images.classes().len(), model.classes());
     ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
-    let batch_size = batch_size.min(test.len());
-    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
-    let loader = Loader::new(test.clone(), config)?;
-    let size = [SIDE, SIDE];
-    let options = PlanOptions { size, batch: batch_size, ..PlanOptions::default() };
+    let batch_size = batch_size.min(test.images.len());
+    let augment = test.augment.clone();
+    let size = [augment.side(); 2];
+    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment };
+    let loader = Loader::new(test.images.clone(), config)?;
+    let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
     let mut plan = InferencePlan::new(model, options)?;
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
@@ -70,7 +78,7 @@ pub(crate) fn evaluate(
         Model::Plain(_) => Vec::new(),
         Model::Gated(model) => opened.dead_layers(model.plan())?,
     };
-    let images = test.len() as f64;
+    let images = test.images.len() as f64;
     let [backbone, executed, gater] = macs.map(|sum| sum / images);
     Ok(Evaluation {
         accuracy: correct_images as f64 / images,

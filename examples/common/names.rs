@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use gaternet::models::{BackboneConfig, BottleneckChannels, Family, GatePlacement};
 
-/// A backbone for 32x32 images.
+/// A backbone; `imagenet-*` are for images of 224x224, the others for 32x32.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(crate) enum ModelName {
     Resnet20,
@@ -35,6 +35,14 @@ pub(crate) enum ModelName {
     /// DenseNet-BC-100-12
     #[value(name = "densenet100-12")]
     Densenet100_12,
+    #[value(name = "imagenet-resnet18")]
+    ImagenetResnet18,
+    #[value(name = "imagenet-resnet34")]
+    ImagenetResnet34,
+    #[value(name = "imagenet-resnet50")]
+    ImagenetResnet50,
+    #[value(name = "imagenet-resnet101")]
+    ImagenetResnet101,
 }
 
 impl ModelName {
@@ -66,8 +74,16 @@ impl ModelName {
             ModelName::Wrn16_4 => BackboneConfig::wide_resnet(16, 4, classes),
             ModelName::Wrn28_10 => BackboneConfig::wide_resnet(28, 10, classes),
             ModelName::Wrn40_4 => BackboneConfig::wide_resnet(40, 4, classes),
+            ModelName::ImagenetResnet18 => imagenet(18, classes),
+            ModelName::ImagenetResnet34 => imagenet(34, classes),
+            ModelName::ImagenetResnet50 => imagenet(50, classes),
+            ModelName::ImagenetResnet101 => imagenet(101, classes),
         }
     }
+}
+
+fn imagenet(depth: usize, classes: usize) -> BackboneConfig {
+    BackboneConfig::new(Family::ImagenetResnet { depth }, classes)
 }
 
 /// A [`GatePlacement`].

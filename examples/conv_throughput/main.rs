@@ -2,6 +2,8 @@
 
 #[path = "../common/conv_layers.rs"]
 mod conv_layers;
+#[path = "../common/dtype.rs"]
+mod dtype;
 mod measure;
 #[path = "../common/report.rs"]
 mod report;
@@ -11,12 +13,14 @@ mod threads;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use gaternet::core::Ctx;
+use gaternet::kernels::cpu::conv2d::DType;
 use serde::Serialize;
 
 use crate::conv_layers::{Gates, LAYERS, Layer, cases};
+use crate::dtype::DTypeName;
 use crate::measure::{Convolution, Op};
 use crate::report::exit_code;
 use crate::threads::use_threads;
@@ -49,6 +53,10 @@ struct Args {
     #[arg(long, value_enum, num_args = 1.., default_value = "forward")]
     op: Vec<Op>,
 
+    /// What is multiplied; gradients have f32 only
+    #[arg(long, value_enum, num_args = 1.., default_value = "f32")]
+    dtype: Vec<DTypeName>,
+
     /// Worker threads [default: one for each core]; if there are as many as cores, each is bound to one
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -77,7 +85,7 @@ struct Row {
     threads: usize,
     density: f64,
     gating: String,
-    dtype: &'static str,
+    dtype: String,
     algorithm: String,
     ms: f64,
     gflops: f64,
@@ -86,10 +94,10 @@ struct Row {
 impl Row {
     /// `ratio` is of the time to that with all filters live.
     fn print(&self, layer: &str, ratio: f64) {
-        let Row { op, batch, density, gating, algorithm, ms, gflops, .. } = self;
+        let Row { op, batch, density, gating, dtype, algorithm, ms, gflops, .. } = self;
         println!(
-            "{op:<15} {layer:<13} {batch:>5} {gating:<6} {density:>7} {algorithm:<9} {ms:>10.4} \
-             {gflops:>8.1} {ratio:>6.3}"
+            "{op:<15} {layer:<13} {batch:>5} {gating:<6} {density:>7} {dtype:<5} {algorithm:<9} \
+             {ms:>10.4} {gflops:>8.1} {ratio:>6.3}"
         );
     }
 }
@@ -111,11 +119,16 @@ fn run() -> Result<()> {
         args.filter.join(" "),
         LAYERS.map(|layer| layer.to_string()).join(", ")
     );
+    let gradient = args.op.iter().find(|op| !matches!(op, Op::Forward));
+    if let (Some(op), true) = (gradient, args.dtype.contains(&DTypeName::Bf16)) {
+        bail!("--op {op} --dtype bf16: gradients are computed in f32");
+    }
     let cores = std::thread::available_parallelism()?.get();
     use_threads(args.threads.filter(|&threads| threads != cores))?;
     if !args.json {
         println!(
-            "op              layer         batch gating density algorithm         ms   gflops  ratio"
+            "op              layer         batch gating density dtype algorithm         ms   gflops  \
+             ratio"
         );
     }
     // From outside the pool every call would wait for a worker to wake up.
@@ -123,7 +136,9 @@ fn run() -> Result<()> {
         for &op in &args.op {
             for &layer in &layers {
                 for &batch in &args.batch {
-                    measure_layer(&args, op, layer, batch)?;
+                    for &dtype in &args.dtype {
+                        measure_layer(&args, (op, dtype.into()), layer, batch)?;
+                    }
                 }
             }
         }
@@ -131,8 +146,9 @@ fn run() -> Result<()> {
     })
 }
 
-fn measure_layer(args: &Args, op: Op, layer: Layer, batch: usize) -> Result<()> {
-    let mut convolution = Convolution::new(layer, batch, op, args.rotate << 20)?;
+fn measure_layer(args: &Args, what: (Op, DType), layer: Layer, batch: usize) -> Result<()> {
+    let mut convolution = Convolution::new(layer, batch, what, args.rotate << 20)?;
+    let (op, dtype) = what;
     let mut random = Ctx::train(1);
     let gates: Vec<_> = cases()
         .map(|(gating, density)| Gates::draw(layer, batch, gating, density, random.rng()))
@@ -152,7 +168,7 @@ fn measure_layer(args: &Args, op: Op, layer: Layer, batch: usize) -> Result<()> 
             threads: rayon::current_num_threads(),
             density,
             gating: gating.to_string(),
-            dtype: "f32",
+            dtype: dtype.to_string(),
             algorithm: convolution.algorithm(gating).to_string(),
             ms: rounded(1e3 * time, 1e5),
             gflops: rounded(operations / time / 1e9, 10.0),

@@ -7,7 +7,9 @@ use anyhow::Result;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use gaternet::core::{Ctx, Tensor};
-use gaternet::kernels::cpu::conv2d::{self, Algorithm, Epilogue, Live, PreparedConv2d};
+use gaternet::kernels::cpu::conv2d::{
+    self, Algorithm, DType, Epilogue, Live, Method, PreparedConv2d,
+};
 use gaternet::kernels::{Conv2dDims, Isa};
 
 use crate::conv_layers::{Gates, Gating, Layer};
@@ -49,7 +51,12 @@ pub(crate) struct Convolution {
 
 impl Convolution {
     /// `rotate` is the size of all of `data` together, in bytes, rounded up to a whole number of it.
-    pub(crate) fn new(layer: Layer, batch: usize, op: Op, rotate: usize) -> Result<Convolution> {
+    pub(crate) fn new(
+        layer: Layer,
+        batch: usize,
+        (op, dtype): (Op, DType),
+        rotate: usize,
+    ) -> Result<Convolution> {
         let dims = layer.dims(batch)?;
         let [input, weight, output] = [dims.input_len(), dims.weight_len(), dims.output_len()];
         let [data, other, result] = match op {
@@ -66,11 +73,12 @@ impl Convolution {
         };
         let isa = Isa::current()?;
         let weights = noise(weight, layer.weight_std())?;
+        let method = Method::choose(dtype, &dims);
         Ok(Convolution {
             isa,
             dims,
             op,
-            prepared: PreparedConv2d::new(isa, &dims, weights.data(), None)?,
+            prepared: PreparedConv2d::with_method(isa, method, &dims, weights.data(), None)?,
             data: (0..copies).map(|_| noise(data, 1.0)).collect::<Result<_, _>>()?,
             other: (0..other_copies).map(|_| noise(other, other_std)).collect::<Result<_, _>>()?,
             result: vec![0.0; result],
@@ -81,7 +89,7 @@ impl Convolution {
     /// The way the library computes it with these gates.
     pub(crate) fn algorithm(&self, gating: Gating) -> Algorithm {
         match self.op {
-            Op::Forward => self.prepared.algorithm(),
+            Op::Forward => self.prepared.method().algorithm,
             Op::BackwardInput => Algorithm::choose(&self.dims),
             Op::BackwardWeight => Algorithm::choose_for_weight(&self.dims, gating != Gating::None),
         }

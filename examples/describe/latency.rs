@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use gaternet::models::{LatencyModel, Model, PlanOptions};
+use gaternet::models::{DType, LatencyModel, Model, PlanOptions};
 use serde::Serialize;
 
 /// Images of a pass.
@@ -23,12 +23,13 @@ pub(crate) struct Latency {
 pub(crate) fn latencies(
     model: &Model,
     size: [usize; 2],
+    dtype: DType,
     densities: &[f64],
 ) -> Result<Vec<Latency>> {
     let mut rows = Vec::new();
     let start = Instant::now();
     for batch in BATCHES {
-        let options = PlanOptions { size, batch, ..PlanOptions::default() };
+        let options = PlanOptions { size, batch, dtype, ..PlanOptions::default() };
         let latency = LatencyModel::measure(model, options)?;
         let mut row = |density: Option<f64>, slots: usize| -> Result<()> {
             let seconds = latency.seconds(&vec![density.unwrap_or(1.0); slots])?;

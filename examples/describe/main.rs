@@ -1,5 +1,7 @@
 //! Counts of a network: parameters, MACs and gates, unit by unit.
 
+#[path = "../common/dtype.rs"]
+mod dtype;
 mod latency;
 #[path = "../common/names.rs"]
 mod names;
@@ -12,14 +14,14 @@ mod units;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use gaternet::core::nn::Module;
 use gaternet::models::{
     BackboneConfig, Family, GatePlacement, GatedConfig, GatedResNet, GaterConfig, Model, PlainNet,
 };
 use serde::Serialize;
 
+use crate::dtype::DTypeName;
 use crate::latency::{Latency, latencies};
 use crate::names::{ModelName, PlacementName};
 use crate::report::exit_code;
@@ -34,8 +36,8 @@ use crate::units::{Unit, units};
 #[command(name = "describe", args_override_self = true, verbatim_doc_comment)]
 struct Args {
     /// Network; imagenet-* are for images of 224x224, the others for 32x32
-    #[arg(long, value_name = "NAME", default_value = "resnet20", value_parser = model_names())]
-    model: String,
+    #[arg(long, value_enum, default_value = "resnet20")]
+    model: ModelName,
 
     /// Width of the output layer [default: 10, or 1000 of an imagenet-* network]
     #[arg(long, value_name = "N")]
@@ -86,6 +88,10 @@ struct Args {
     #[arg(requires = "latency")]
     density: Vec<f64>,
 
+    /// What the convolutions multiply
+    #[arg(long, value_enum, default_value = "f32", requires = "latency")]
+    dtype: DTypeName,
+
     /// Worker threads of the calibration [default: one for each core, bound to it]
     #[arg(long, value_name = "N", requires = "latency")]
     threads: Option<usize>,
@@ -111,20 +117,6 @@ struct Description {
     latency: Vec<Latency>,
 }
 
-/// ResNets for large images.
-const LARGE: [(&str, usize); 4] = [
-    ("imagenet-resnet18", 18),
-    ("imagenet-resnet34", 34),
-    ("imagenet-resnet50", 50),
-    ("imagenet-resnet101", 101),
-];
-
-fn model_names() -> impl TypedValueParser<Value = String> {
-    let small = ModelName::value_variants().iter().filter_map(ValueEnum::to_possible_value);
-    let large = LARGE.map(|(name, _)| PossibleValue::new(name));
-    PossibleValuesParser::new(small.chain(large))
-}
-
 fn main() -> ExitCode {
     exit_code(run())
 }
@@ -142,7 +134,8 @@ fn run() -> Result<()> {
     let mut description = Description::new(&model, size)?;
     if args.latency {
         // From outside the pool every op would wait for a worker to wake up.
-        description.latency = rayon::scope(|_| latencies(&model, size, &args.density))?;
+        description.latency =
+            rayon::scope(|_| latencies(&model, size, args.dtype.into(), &args.density))?;
     }
     if args.json {
         println!("{}", serde_json::to_string(&description)?);
@@ -163,7 +156,7 @@ fn build(args: &Args) -> Result<(Model, [usize; 2])> {
         ..GaterConfig::default()
     };
     let placement: GatePlacement = args.placement.into();
-    let config = GatedConfig { backbone, placement, gater };
+    let config = GatedConfig { placement, gater, ..GatedConfig::new(backbone) };
     if args.gated {
         return Ok((Model::Gated(GatedResNet::new(config, 0)?.into()), size));
     }
@@ -176,17 +169,12 @@ fn build(args: &Args) -> Result<(Model, [usize; 2])> {
 
 /// The network without gates, and the size of its images.
 fn backbone(args: &Args) -> (BackboneConfig, [usize; 2]) {
-    let large = LARGE.iter().find(|(name, _)| *name == args.model);
-    let (config, side) = match (large, ModelName::from_str(&args.model, false)) {
-        (None, Ok(name)) => (name.config(args.classes.unwrap_or(10)), 32),
-        (large, _) => {
-            let depth = large.map_or(18, |(_, depth)| *depth);
-            let family = Family::ImagenetResnet { depth };
-            (BackboneConfig::new(family, args.classes.unwrap_or(1000)), 224)
-        }
-    };
+    let config = args.model.config(10);
+    let usual = if matches!(config.family, Family::ImagenetResnet { .. }) { 1000 } else { 10 };
+    let classes = args.classes.unwrap_or(usual);
     let squeeze_excitation = args.se.then_some(16);
-    (BackboneConfig { width: args.width, squeeze_excitation, ..config }, [side; 2])
+    let config = BackboneConfig { width: args.width, squeeze_excitation, classes, ..config };
+    (config, config.image_size())
 }
 
 impl Description {

@@ -3,10 +3,16 @@
 #[path = "../common/data.rs"]
 mod data;
 mod distribution;
+#[path = "../common/dtype.rs"]
+mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+#[path = "../common/pipeline.rs"]
+mod pipeline;
 #[path = "../common/report.rs"]
 mod report;
+#[path = "../common/sets.rs"]
+mod sets;
 mod sweep;
 #[path = "../common/table.rs"]
 mod table;
@@ -18,18 +24,18 @@ mod trained_data;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use clap::{ArgGroup, Parser};
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::models::Model;
+use gaternet::models::{DType, Model};
 use serde_json::{Value, json};
 
-use crate::data::Data;
 use crate::distribution::{Distribution, Image, print_classes};
-use crate::evaluation::{Evaluation, dead_warning, evaluate};
+use crate::dtype::DTypeName;
+use crate::evaluation::{Evaluation, TestSet, dead_warning, evaluate};
 use crate::report::exit_code;
+use crate::sets::Sets;
 use crate::sweep::{Speed, sweep};
 use crate::table::{millions, percent, print_table};
 use crate::threads::use_threads;
@@ -49,10 +55,20 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them
+    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that holds JPEG
+    /// and PNG files as train/CLASS/* and val/CLASS/* (or test/CLASS/*)
     /// [default: none, the built-in test set that the model was trained with]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     data: Option<PathBuf>,
+
+    /// Pixels of the middle of an image that the model sees [default: those it was trained with]
+    #[arg(long, value_name = "PIXELS")]
+    image_size: Option<usize>,
+
+    /// Pixels of the shorter side of an image before its middle is cut out
+    /// [default: as trained; 8/7 of --image-size if that is given]
+    #[arg(long, value_name = "PIXELS", verbatim_doc_comment)]
+    resize: Option<usize>,
 
     /// Print one JSON object instead of a table; shares are of 1, MACs are counts per image
     #[arg(long, conflicts_with = "sweep")]
@@ -83,6 +99,10 @@ struct Args {
     #[arg(long, value_name = "IMAGES", default_value_t = 128)]
     batch_size: usize,
 
+    /// What the convolutions multiply
+    #[arg(long, value_enum, default_value = "f32")]
+    dtype: DTypeName,
+
     /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -106,17 +126,19 @@ fn run() -> Result<()> {
         Model::Gated(_) => args.budget.is_some() || args.sweep.is_some(),
     };
     let train_images = if moves_thresholds { args.calibration } else { 0 };
+    let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
     let data = trained_data(&args.checkpoint, args.data.as_deref(), train_images)?;
-    let Data { name, sets } = data;
-    let test = Arc::new(sets.test);
+    let Sets { name, images: [train, images] } = data;
+    let test = TestSet { images, augment };
+    let run = (args.batch_size, DType::from(args.dtype));
     let thresholds = match &model {
         Model::Gated(model) if moves_thresholds => {
-            Some(Thresholds::new(model, sets.train, args.batch_size)?)
+            Some(Thresholds::new(model, &train, &test.augment, train_images, run)?)
         }
         _ => None,
     };
     if let Some(out) = &args.sweep {
-        return sweep(&model, thresholds.as_ref(), &test, args.batch_size, out);
+        return sweep(&model, thresholds.as_ref(), &test, run, out);
     }
     let threshold = match (args.budget, &thresholds) {
         (Some(budget), Some(thresholds)) => {
@@ -127,7 +149,8 @@ fn run() -> Result<()> {
         _ => None,
     };
     let (mut images, mut speed) = (Vec::new(), Speed::default());
-    let evaluation = evaluate(&model, &test, args.batch_size, |labels, logits, macs, time| {
+    let (batch_size, dtype) = run;
+    let evaluation = evaluate(&model, &test, batch_size, dtype, |labels, logits, macs, time| {
         images.extend(Image::of_batch(labels, logits, macs));
         speed.add(labels.len(), time);
     })?;
@@ -137,7 +160,8 @@ fn run() -> Result<()> {
     evaluation.dead_layers.iter().for_each(|layer| eprintln!("{}", dead_warning(layer)));
     let result = Results {
         data: name,
-        classes: args.per_class.then(|| test.classes()),
+        dtype,
+        classes: args.per_class.then(|| test.images.classes()),
         threshold,
         macs: Distribution::new(&images, None),
         images,
@@ -154,6 +178,7 @@ fn run() -> Result<()> {
 /// What is printed.
 struct Results<'a> {
     data: &'static str,
+    dtype: DType,
     images: Vec<Image>,
     /// Whose images are shown apart.
     classes: Option<&'a [String]>,
@@ -171,6 +196,7 @@ impl Results<'_> {
         let mut object = json!({
             "data": self.data,
             "images": self.images.len(),
+            "dtype": self.dtype.to_string(),
             "accuracy": accuracy,
             "loss": loss,
             "gate_density": gate_density,
@@ -203,6 +229,7 @@ impl Results<'_> {
         let gated = cost.executed + cost.gater;
         let mut rows = vec![
             ("data", format!("{}, {} test images", self.data, self.images.len())),
+            ("dtype", self.dtype.to_string()),
             ("accuracy", percent(*accuracy)),
             ("loss", format!("{loss:.4}")),
             ("gates open", percent(*gate_density)),
@@ -213,7 +240,7 @@ impl Results<'_> {
             ("speed", format!("{:.0} images/s", self.images_per_second)),
         ];
         if let Some(threshold) = self.threshold {
-            rows.insert(3, ("gate threshold", format!("{threshold:.4}")));
+            rows.insert(4, ("gate threshold", format!("{threshold:.4}")));
         }
         print_table(&rows);
         if let Some(classes) = self.classes {

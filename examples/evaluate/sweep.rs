@@ -2,18 +2,16 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::replace_file;
-use gaternet::core::data::{Dataset, SIDE};
 use gaternet::core::gate::Gates;
-use gaternet::models::{GatedNet, Model};
+use gaternet::models::{DType, GatedNet, Model};
 use serde::Serialize;
 
-use crate::evaluation::{Evaluation, evaluate};
+use crate::evaluation::{Evaluation, TestSet, evaluate};
 use crate::table::percent;
 use crate::threshold::Thresholds;
 
@@ -34,17 +32,18 @@ struct Row {
     macs: f64,
     images_per_second: f64,
     images: usize,
+    dtype: String,
     batch: usize,
     threads: usize,
 }
 
-/// Evaluates `model` as it is and, with thresholds, at budgets from the least to the most; writes a line each
+/// Evaluates `model` as it is, `run` (images a pass, type) at a time, and, with thresholds, at budgets from the least to the most; writes a line each
 /// and prints a table.
 pub(crate) fn sweep(
     model: &Model,
     thresholds: Option<&Thresholds<'_>>,
-    test: &Arc<Dataset>,
-    batch_size: usize,
+    test: &TestSet,
+    run: (usize, DType),
     out: &Path,
 ) -> Result<()> {
     println!(
@@ -52,8 +51,8 @@ pub(crate) fn sweep(
         "threshold", "accuracy", "gates open", "MACs", "images/s"
     );
     let mut rows = Vec::new();
-    let mut run = |threshold: Option<f32>| -> Result<()> {
-        let row = measure(model, threshold, test, batch_size)?;
+    let mut add = |threshold: Option<f32>| -> Result<()> {
+        let row = measure(model, threshold, test, run)?;
         println!(
             "{:>10} {:>9} {:>10} {:>6.3}x {:>9.0}",
             threshold.map_or("none".to_owned(), |threshold| format!("{threshold:.4}")),
@@ -66,16 +65,17 @@ pub(crate) fn sweep(
         Ok(())
     };
     match thresholds {
-        None => run(None)?,
+        None => add(None)?,
         Some(thresholds) => {
-            run(Some(0.0))?;
-            let [closed, open] = [0.0, 1.0].map(|gate| ratio(thresholds.model(), gate));
+            add(Some(0.0))?;
+            let size = [test.augment.side(); 2];
+            let [closed, open] = [0.0, 1.0].map(|gate| ratio(thresholds.model(), size, gate));
             let (closed, open) = (closed?, open?);
             for step in 0..BUDGETS {
                 let share = step as f64 / (BUDGETS - 1) as f64;
                 let threshold = thresholds.for_budget(closed + share * (open - closed))?;
                 thresholds.set(threshold)?;
-                run(Some(threshold))?;
+                add(Some(threshold))?;
             }
             thresholds.set(0.0)?;
         }
@@ -86,11 +86,11 @@ pub(crate) fn sweep(
 fn measure(
     model: &Model,
     threshold: Option<f32>,
-    test: &Arc<Dataset>,
-    batch_size: usize,
+    test: &TestSet,
+    (batch, dtype): (usize, DType),
 ) -> Result<Row> {
     let mut speed = Speed::default();
-    let evaluation = evaluate(model, test, batch_size, |labels, _, _, time| {
+    let evaluation = evaluate(model, test, batch, dtype, |labels, _, _, time| {
         speed.add(labels.len(), time);
     })?;
     let Evaluation { accuracy, loss, gate_density, cost, .. } = evaluation;
@@ -107,17 +107,18 @@ fn measure(
         macs_ratio: cost.ratio(),
         macs: cost.executed + cost.gater,
         images_per_second: speed.images_per_second(),
-        images: test.len(),
-        batch: batch_size,
+        images: test.images.len(),
+        dtype: dtype.to_string(),
+        batch,
         threads: rayon::current_num_threads(),
     })
 }
 
 /// MACs over the plain backbone if every gate is `gate`.
-fn ratio(model: &GatedNet, gate: f32) -> Result<f64> {
+fn ratio(model: &GatedNet, size: [usize; 2], gate: f32) -> Result<f64> {
     let values = Tensor::full([1, model.plan().gates()], gate)?;
     let gates = Gates::new(values, &model.plan().widths())?;
-    Ok(model.cost([SIDE; 2], &gates)?.ratio())
+    Ok(model.cost(size, &gates)?.ratio())
 }
 
 /// Of passes over full batches: the median, which a busy machine changes little.

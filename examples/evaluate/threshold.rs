@@ -2,12 +2,16 @@
 
 use anyhow::Result;
 use gaternet::core::Tensor;
-use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, SIDE};
-use gaternet::models::{GatedNet, InferencePlan, PlainNet, PlanOptions};
+use gaternet::core::data::{Augment, CHANNELS, ImageSource};
+use gaternet::models::{DType, GatedNet, InferencePlan, PlainNet, PlanOptions};
+
+use crate::trained_data::for_first_images;
 
 /// A gated network, and what its gater says of some calibration images.
 pub(crate) struct Thresholds<'a> {
     model: &'a GatedNet,
+    /// (H, W) of the images.
+    size: [usize; 2],
     /// (N, c).
     preact: Tensor,
     /// As trained, (c).
@@ -15,25 +19,27 @@ pub(crate) struct Thresholds<'a> {
 }
 
 impl<'a> Thresholds<'a> {
+    /// By the first `count` of `images`.
     pub(crate) fn new(
         model: &'a GatedNet,
-        images: Dataset,
-        batch_size: usize,
+        images: &ImageSource,
+        augment: &Augment,
+        count: usize,
+        (batch_size, dtype): (usize, DType),
     ) -> Result<Thresholds<'a>> {
-        let (count, gates) = (images.len(), model.plan().gates());
-        let batch_size = batch_size.min(count);
-        let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
-        let loader = Loader::new(images.into(), config)?;
+        let (size, gates) = ([augment.side(); 2], model.plan().gates());
         // The gater alone, its outputs as they are.
         let gater = PlainNet::custom(model.gater().network().clone());
-        let options = PlanOptions { size: [SIDE; 2], batch: batch_size, ..PlanOptions::default() };
+        let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
         let mut gater = InferencePlan::plain(&gater, options)?;
-        let mut preact = vec![0.0; count * gates];
-        for (batch, preact) in loader.epoch(0).zip(preact.chunks_mut(batch_size * gates)) {
-            gater.run(batch?.images.data(), preact)?;
-        }
+        let mut preact = Vec::new();
+        for_first_images(images, augment, count, batch_size, |images| {
+            let before = preact.len();
+            preact.resize(before + images.len() / (CHANNELS * size[0] * size[1]) * gates, 0.0);
+            Ok(gater.run(images, &mut preact[before..])?)
+        })?;
         let preact = Tensor::new(preact, [count, gates])?;
-        Ok(Thresholds { model, preact, gate_bias: model.gater().gate_bias().tensor() })
+        Ok(Thresholds { model, size, preact, gate_bias: model.gater().gate_bias().tensor() })
     }
 
     pub(crate) fn model(&self) -> &GatedNet {
@@ -42,7 +48,7 @@ impl<'a> Thresholds<'a> {
 
     /// The threshold at which the calibration images keep to a budget, over the MACs of the plain backbone.
     pub(crate) fn for_budget(&self, budget: f64) -> Result<f32> {
-        Ok(self.model.threshold_for_budget([SIDE; 2], &self.preact, budget)?)
+        Ok(self.model.threshold_for_budget(self.size, &self.preact, budget)?)
     }
 
     /// From here on the network opens the gates whose pre-activation was above `threshold` when it was trained.

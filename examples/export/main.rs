@@ -2,8 +2,12 @@
 
 #[path = "../common/data.rs"]
 mod data;
+#[path = "../common/pipeline.rs"]
+mod pipeline;
 #[path = "../common/report.rs"]
 mod report;
+#[path = "../common/sets.rs"]
+mod sets;
 #[path = "../common/table.rs"]
 mod table;
 #[path = "../common/threads.rs"]
@@ -13,20 +17,19 @@ mod trained_data;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, SIDE};
+use gaternet::core::data::{Augment, CHANNELS, ImageSource};
 use gaternet::core::nn::Module;
 use gaternet::models::{Calibration, GatedNet, InferencePlan, Model, PlanOptions};
 
-use crate::data::Data;
 use crate::report::exit_code;
+use crate::sets::Sets;
 use crate::table::{millions, percent, print_table};
 use crate::threads::use_threads;
-use crate::trained_data::trained_data;
+use crate::trained_data::{for_first_images, trained_data};
 
 /// Writes a model saved by train_cifar for other programs.
 ///
@@ -109,8 +112,10 @@ fn run() -> Result<()> {
 }
 
 fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
-    let Data { name, sets } = trained_data(&args.checkpoint, args.data.as_deref(), images)?;
-    let calibration = calibrate(model, sets.train)?;
+    let data = trained_data(&args.checkpoint, args.data.as_deref(), images)?;
+    let Sets { name, images: [train, _] } = data;
+    let augment = pipeline::of(&args.checkpoint, None, None)?;
+    let calibration = calibrate(model, &train, &augment, images)?;
     let part = model.static_part(&calibration, args.min_open)?;
     let counts = calibration.opened();
     let gates = |settled: fn(usize, usize) -> bool| {
@@ -120,10 +125,10 @@ fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
     let least = args.min_open * images as f64;
     let kept = counts.iter().filter(|opened| **opened as f64 > least).count();
     let share = |gates: usize| format!("{gates} ({})", percent(gates as f64 / counts.len() as f64));
-    let whole = model.backbone();
+    let (whole, size) = (model.backbone(), [augment.side(); 2]);
     let of = |part: f64, whole: f64| format!("{} of {}", millions(part), millions(whole));
     let parameters = [part.parameter_count(), whole.parameter_count()].map(|count| count as f64);
-    let macs = [part.macs([SIDE; 2])?, whole.macs([SIDE; 2])?].map(|count| count as f64);
+    let macs = [part.macs(size)?, whole.macs(size)?].map(|count| count as f64);
     print_table(&[
         ("calibration", format!("{name}, {images} training images")),
         ("gates", counts.len().to_string()),
@@ -137,18 +142,21 @@ fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
     Ok(Model::Plain(part.into()))
 }
 
-/// What the gater opens for these images.
-fn calibrate(model: &GatedNet, images: Dataset) -> Result<Calibration> {
-    let batch_size = BATCH.min(images.len());
-    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: Augment::eval() };
-    let loader = Loader::new(Arc::new(images), config)?;
-    let plan = InferencePlan::gated(model, PlanOptions::default())?;
+/// What the gater opens for the first `count` of `images`.
+fn calibrate(
+    model: &GatedNet,
+    images: &ImageSource,
+    augment: &Augment,
+    count: usize,
+) -> Result<Calibration> {
+    let size = [augment.side(); 2];
+    let plan = InferencePlan::gated(model, PlanOptions { size, ..PlanOptions::default() })?;
     let mut calibration = Calibration::new(plan.gate_count());
-    for batch in loader.epoch(0) {
-        let batch = batch?;
-        let mut gates = vec![0.0; batch.labels.len() * plan.gate_count()];
-        plan.gates(batch.images.data(), &mut gates)?;
-        calibration.add(&gates)?;
-    }
+    for_first_images(images, augment, count, BATCH, |images| {
+        let mut gates =
+            vec![0.0; images.len() / (CHANNELS * size[0] * size[1]) * plan.gate_count()];
+        plan.gates(images, &mut gates)?;
+        Ok(calibration.add(&gates)?)
+    })?;
     Ok(calibration)
 }

@@ -1,5 +1,7 @@
 //! Measures whole networks: images a second of the plain backbone, masked, and with closed filters skipped.
 
+#[path = "../common/dtype.rs"]
+mod dtype;
 #[path = "../common/names.rs"]
 mod names;
 mod network;
@@ -15,17 +17,18 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use gaternet::models::GatedConfig;
+use gaternet::models::{DType, GatedConfig};
 use serde::Serialize;
 
+use crate::dtype::DTypeName;
 use crate::names::{ModelName, PlacementName};
 use crate::network::{Gating, Network};
 use crate::report::exit_code;
 use crate::threads::use_threads;
 use crate::timing::median_seconds;
 
-/// Measures whole networks on 32x32 images: the plain backbone, and the gated network with its closed
-/// filters computed (masked) or not (skipped).
+/// Measures whole networks (imagenet-* on 224x224 images, the others on 32x32): the plain backbone, and
+/// the gated network with its closed filters computed (masked) or not (skipped).
 ///
 /// All run as inference plans; images are noise and weights random. The gater, a ResNet-20, runs and its
 /// time counts, but the gates are drawn, each open with the given probability (the density), anew for
@@ -58,6 +61,10 @@ struct Args {
     #[arg(long, value_name = "IMAGES", num_args = 1.., default_values_t = [1, 64])]
     batch: Vec<usize>,
 
+    /// What the convolutions multiply
+    #[arg(long, value_enum, num_args = 1.., default_value = "f32")]
+    dtype: Vec<DTypeName>,
+
     /// Worker threads [default: one for each core]; if there are as many as cores, each is bound to one
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -74,7 +81,7 @@ struct Row {
     gating: String,
     placement: String,
     density: f64,
-    dtype: &'static str,
+    dtype: String,
     batch: usize,
     threads: usize,
     macs_ratio: f64,
@@ -97,8 +104,8 @@ fn run() -> Result<()> {
     use_threads(args.threads.filter(|&threads| threads != cores))?;
     if !args.json {
         println!(
-            "{:<9} {:<7} {:<15} {:>7} {:>5} {:>6} {:>9}",
-            "model", "gating", "placement", "density", "batch", "MACs", "images/s"
+            "{:<9} {:<7} {:<15} {:>7} {:<5} {:>5} {:>6} {:>9}",
+            "model", "gating", "placement", "density", "dtype", "batch", "MACs", "images/s"
         );
     }
     // From outside the pool every op would wait for a worker to wake up.
@@ -120,7 +127,7 @@ fn run() -> Result<()> {
     })
 }
 
-/// A row for each way to run the network.
+/// A row for each type and way to run the network.
 fn measure(
     args: &Args,
     network: &Network,
@@ -129,10 +136,12 @@ fn measure(
     batch: usize,
 ) -> Result<Vec<Row>> {
     let batches = network.draw(batch, density)?;
-    let rounds = args.gating.iter().map(|&gating| network.round(gating, &batches));
+    let of = |dtype: DTypeName| args.gating.iter().map(move |gating| (*gating, dtype.into()));
+    let ways: Vec<(Gating, DType)> = args.dtype.iter().copied().flat_map(of).collect();
+    let rounds = ways.iter().map(|&(gating, dtype)| network.round(gating, dtype, &batches));
     let mut rounds: Vec<_> = rounds.collect::<Result<_>>()?;
     let seconds = median_seconds(&mut rounds, Duration::from_millis(args.run))?;
-    let row = |(&gating, seconds): (&Gating, f64)| {
+    let row = |(&(gating, dtype), seconds): (&(Gating, DType), f64)| {
         let (placement, density) = match gating {
             Gating::Dense => ("none".to_owned(), 1.0),
             Gating::Masked | Gating::Skipped => (placement.to_string(), density),
@@ -142,14 +151,14 @@ fn measure(
             gating: gating.to_string(),
             placement,
             density,
-            dtype: "f32",
+            dtype: dtype.to_string(),
             batch,
             threads: rayon::current_num_threads(),
             macs_ratio: rounded(network.macs_ratio(gating, &batches)?, 1e4),
             images_per_second: rounded((batches.len() * batch) as f64 / seconds, 10.0),
         })
     };
-    args.gating.iter().zip(seconds).map(row).collect()
+    ways.iter().zip(seconds).map(row).collect()
 }
 
 fn print(args: &Args, row: &Row) -> Result<()> {
@@ -157,10 +166,10 @@ fn print(args: &Args, row: &Row) -> Result<()> {
         println!("{}", serde_json::to_string(row)?);
         return Ok(());
     }
-    let Row { model, gating, placement, density, batch, macs_ratio, images_per_second, .. } = row;
+    let Row { model, gating, placement, density, dtype, batch, .. } = row;
     println!(
-        "{model:<9} {gating:<7} {placement:<15} {density:>7} {batch:>5} {macs_ratio:>5.2}x \
-         {images_per_second:>9.1}"
+        "{model:<9} {gating:<7} {placement:<15} {density:>7} {dtype:<5} {batch:>5} {:>5.2}x {:>9.1}",
+        row.macs_ratio, row.images_per_second
     );
     Ok(())
 }

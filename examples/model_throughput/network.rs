@@ -7,13 +7,10 @@ use anyhow::Result;
 use clap::ValueEnum;
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor};
-use gaternet::models::{Cost, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
+use gaternet::models::{Cost, DType, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
 use rand::RngExt;
 
 use crate::names::name_of;
-
-/// Height and width of an image.
-const SIZE: [usize; 2] = [32, 32];
 
 /// Images of a round, at least: batches of 1 too are measured over many images and gates.
 const IMAGES: usize = 64;
@@ -42,11 +39,13 @@ impl fmt::Display for Gating {
 /// A gated network with random weights.
 pub(crate) struct Network {
     model: GatedResNet,
+    /// (H, W) of an image.
+    size: [usize; 2],
 }
 
 /// The input of a pass.
 pub(crate) struct Batch {
-    /// (N, 3, 32, 32), normal noise.
+    /// (N, 3, H, W), normal noise.
     images: Tensor,
     /// (N, c), 0 or 1. They stand for the gater's: random weights would not give the density.
     gates: Tensor,
@@ -57,16 +56,17 @@ type Engine = Box<dyn FnMut(&Batch) -> Result<()>>;
 
 impl Network {
     pub(crate) fn new(config: GatedConfig) -> Result<Network> {
+        let size = config.backbone.image_size();
         let model = GatedResNet::new(config, 0)?;
         let (passes, images) = SETTLING;
         let mut ctx = Ctx::train(1);
         for _ in 0..passes {
-            let images = noise(images, &mut ctx)?;
+            let images = noise(images, size, &mut ctx)?;
             // All gates open, the larger activations: fewer open gates then make them smaller.
             model.backbone().forward(&images, &mut ctx)?;
             model.gater().forward(&images, &mut ctx)?;
         }
-        Ok(Network { model })
+        Ok(Network { model, size })
     }
 
     /// The batches of a round, the same for the same arguments. Each gate of each image is open with
@@ -75,7 +75,7 @@ impl Network {
         let mut ctx = Ctx::train(2);
         let gates = self.model.plan().gates();
         let draw = |_| {
-            let images = noise(batch, &mut ctx)?;
+            let images = noise(batch, self.size, &mut ctx)?;
             let values = (0..batch * gates)
                 .map(|_| f32::from(u8::from(ctx.rng().random_bool(density))))
                 .collect();
@@ -88,16 +88,18 @@ impl Network {
     pub(crate) fn round<'a>(
         &self,
         gating: Gating,
+        dtype: DType,
         batches: &'a [Batch],
     ) -> Result<impl FnMut() -> Result<()> + use<'a>> {
         let batch = batches.first().map_or(1, |batch| batch.images.dims()[0]);
-        let mut engine = self.engine(gating, batch)?;
+        let mut engine = self.engine(gating, dtype, batch)?;
         Ok(move || batches.iter().try_for_each(&mut engine))
     }
 
     /// Whatever can be prepared for all batches is prepared here and not timed.
-    fn engine(&self, gating: Gating, batch: usize) -> Result<Engine> {
-        let options = PlanOptions { size: SIZE, skip: gating == Gating::Skipped, batch };
+    fn engine(&self, gating: Gating, dtype: DType, batch: usize) -> Result<Engine> {
+        let options =
+            PlanOptions { size: self.size, skip: gating == Gating::Skipped, batch, dtype };
         let mut plan = match gating {
             Gating::Dense => InferencePlan::plain(self.model.backbone(), options)?,
             Gating::Masked | Gating::Skipped => InferencePlan::gated(&self.model, options)?,
@@ -116,15 +118,15 @@ impl Network {
 
     /// MACs of an image over those of the plain backbone, the mean over `batches`, gater included.
     pub(crate) fn macs_ratio(&self, gating: Gating, batches: &[Batch]) -> Result<f64> {
-        let plain = self.model.backbone().cost(SIZE)?;
-        let gater = self.model.gater().macs(SIZE)? as f64;
+        let plain = self.model.backbone().cost(self.size)?;
+        let gater = self.model.gater().macs(self.size)? as f64;
         match gating {
             Gating::Dense => Ok(plain.ratio()),
             Gating::Masked => Ok(Cost { gater, ..plain }.ratio()),
             Gating::Skipped => {
                 let ratio = |batch: &Batch| {
                     let gates = Gates::new(batch.gates.clone(), &self.model.plan().widths())?;
-                    Ok(self.model.cost(SIZE, &gates)?.ratio())
+                    Ok(self.model.cost(self.size, &gates)?.ratio())
                 };
                 let ratios: Vec<f64> = batches.iter().map(ratio).collect::<Result<_>>()?;
                 Ok(ratios.iter().sum::<f64>() / ratios.len() as f64)
@@ -133,7 +135,6 @@ impl Network {
     }
 }
 
-fn noise(images: usize, ctx: &mut Ctx) -> Result<Tensor> {
-    let [h, w] = SIZE;
+fn noise(images: usize, [h, w]: [usize; 2], ctx: &mut Ctx) -> Result<Tensor> {
     Ok(Tensor::randn([images, 3, h, w], 1.0, ctx.rng())?)
 }

@@ -4,13 +4,23 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use gaternet::core::data::{Augment, Mixup, PaddingMode, SIDE};
+use gaternet::core::data::{Augment, Mixup, PaddingMode, ResizedCrop, SIDE};
 
 use crate::names::name_of;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Augmentation")]
 pub(crate) struct AugmentArgs {
+    /// Train on random parts of the images, resized to this many pixels, and test on their middle, as is usual
+    /// on ImageNet [default: none, images have to be 32x32 and are shifted]
+    #[arg(long, value_name = "PIXELS", conflicts_with_all = SHIFTS, verbatim_doc_comment)]
+    pub(crate) image_size: Option<usize>,
+
+    /// Pixels of the shorter side of a test image before its middle is cut out
+    /// [default: 8/7 of --image-size]
+    #[arg(long, value_name = "PIXELS", requires = "image_size", verbatim_doc_comment)]
+    pub(crate) resize: Option<usize>,
+
     /// Training images are shifted by up to this many pixels
     #[arg(long, value_name = "PIXELS", default_value_t = 4)]
     pub(crate) crop_padding: usize,
@@ -19,7 +29,7 @@ pub(crate) struct AugmentArgs {
     #[arg(long, value_enum, default_value = "constant")]
     pub(crate) padding_mode: PaddingName,
 
-    /// A square of this side is cut out of every training image, 0 to 32: 16 is usual
+    /// A square of this side is cut out of every training image: 16 is usual on CIFAR-10, 0 for none
     #[arg(long, value_name = "PIXELS", default_value_t = 0)]
     pub(crate) cutout: usize,
 
@@ -32,6 +42,9 @@ pub(crate) struct AugmentArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub(crate) label_smoothing: f32,
 }
+
+/// Options of images that are not resized.
+const SHIFTS: [&str; 2] = ["crop_padding", "padding_mode"];
 
 /// What lies beyond the border of an image.
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -50,13 +63,24 @@ impl fmt::Display for PaddingName {
 
 impl AugmentArgs {
     pub(crate) fn augment(&self) -> Result<Augment> {
-        ensure!(self.cutout <= SIDE, "--cutout {}: must be at most {SIDE}", self.cutout);
+        let (cutout, side) = (self.cutout, self.image_size.unwrap_or(SIDE));
+        ensure!(cutout <= side, "--cutout {cutout}: must be at most {side}");
+        if let Some(size) = self.image_size {
+            return Ok(Augment { cutout, ..Augment::train_resized(size) });
+        }
         let padding_mode = match self.padding_mode {
             PaddingName::Constant => PaddingMode::Constant,
             PaddingName::Reflect => PaddingMode::Reflect,
         };
-        let (crop_padding, cutout) = (self.crop_padding, self.cutout);
+        let crop_padding = self.crop_padding;
         Ok(Augment { crop_padding, padding_mode, cutout, ..Augment::train() })
+    }
+
+    pub(crate) fn test_augment(&self) -> Augment {
+        let Some(size) = self.image_size else { return Augment::eval() };
+        let augment = Augment::eval_resized(size);
+        let resized = self.resize.map(|resize| ResizedCrop::Center { size, resize });
+        Augment { resized: resized.or(augment.resized), ..augment }
     }
 
     pub(crate) fn mixup(&self) -> Result<Option<Mixup>> {

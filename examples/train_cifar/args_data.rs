@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct DataArgs {
-    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them
+    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that holds JPEG
+    /// and PNG files as train/CLASS/* and val/CLASS/* (or test/CLASS/*)
     /// [default: none, train on the built-in set]
     #[arg(long = "data", value_name = "DIR", verbatim_doc_comment)]
     pub(crate) dir: Option<PathBuf>,

@@ -33,9 +33,10 @@ pub(crate) struct GaterArgs {
     #[arg(conflicts_with = "dense")]
     pub(crate) gate_bias: Option<f32>,
 
-    /// Weight of the gate term of the loss, the mean gate: higher closes more filters
-    #[arg(long, value_name = "WEIGHT", default_value_t = 0.1, conflicts_with = "dense")]
-    pub(crate) lambda: f32,
+    /// Batch norm between the two layers from features to gates, as in the paper's text; the authors' code has
+    /// none
+    #[arg(long, conflicts_with = "dense", verbatim_doc_comment)]
+    pub(crate) gater_batch_norm: bool,
 }
 
 impl GaterArgs {
@@ -46,6 +47,7 @@ impl GaterArgs {
             pool: self.gater_pool,
             bottleneck: self.bottleneck,
             gate_bias: self.gate_bias.unwrap_or(if built_in_data { 0.0 } else { 2.0 }),
+            batch_norm: self.gater_batch_norm,
         }
     }
 }

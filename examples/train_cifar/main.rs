@@ -1,4 +1,4 @@
-//! Trains a gated network, or the plain one with the same recipe, on CIFAR or on the built-in set.
+//! Trains a gated network, or the plain one with the same recipe, on CIFAR, image files or the built-in set.
 
 mod args;
 mod args_augment;
@@ -6,6 +6,7 @@ mod args_backbone;
 mod args_data;
 mod args_gater;
 mod args_gater_training;
+mod args_gates;
 mod args_optim;
 mod args_run;
 mod config_file;
@@ -24,6 +25,8 @@ mod repeat;
 #[path = "../common/report.rs"]
 mod report;
 mod run_folder;
+#[path = "../common/sets.rs"]
+mod sets;
 mod state;
 #[path = "../common/table.rs"]
 mod table;

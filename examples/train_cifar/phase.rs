@@ -7,7 +7,7 @@ use gaternet::core::data::Batch;
 use gaternet::core::nn::{Module, Targets};
 use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd, clip_grad_norm};
 use gaternet::core::{Ctx, Tensor};
-use gaternet::models::{Model, PlainNet, WarmUp};
+use gaternet::models::{DType, Model, PlainNet, WarmUp};
 
 use crate::evaluation::{Evaluation, correct, evaluate, predictions};
 use crate::images::Images;
@@ -126,7 +126,8 @@ impl Phase {
             let rate = self.schedule.learning_rate(step, steps);
             self.optimizer.set_learning_rate(rate)?;
             // The model drew its weights from stream 0.
-            let mut ctx = Ctx::train(recipe.seed).with_stream((first_step + step + 1) as u64);
+            let ctx = Ctx::train(recipe.seed).with_stream((first_step + step + 1) as u64);
+            let mut ctx = ctx.with_progress(step, steps);
             let pass = self.forward(recipe, &batch, &mut ctx)?;
             let loss = pass.loss.item()?;
             ensure!(
@@ -148,8 +149,16 @@ impl Phase {
         let train_seconds = sums.elapsed().as_secs_f64();
         progress.evaluating();
         let evaluation = self.with_averages(|| match self.gates_open() {
-            true => evaluate(&self.alone(), images.test(), recipe.batch_size, |_, _, _, _| ()),
-            false => evaluate(&self.model, images.test(), recipe.batch_size, |_, _, _, _| ()),
+            true => evaluate(
+                &self.alone(),
+                images.test(),
+                recipe.batch_size,
+                DType::F32,
+                |_, _, _, _| (),
+            ),
+            false => {
+                evaluate(&self.model, images.test(), recipe.batch_size, DType::F32, |_, _, _, _| ())
+            }
         })?;
         self.epoch = epoch;
         let metrics = Metrics {
@@ -173,10 +182,10 @@ impl Phase {
             Some(mixed) => (&mixed.images, (&mixed.targets).into()),
             None => (&batch.images, (&batch.labels).into()),
         };
-        let (logits, loss, gate_density) = match (&self.model, &recipe.gated) {
-            (Model::Gated(model), Some(gated)) if !self.gates_open() => {
+        let (logits, loss, gate_density) = match &self.model {
+            Model::Gated(model) if !self.gates_open() => {
                 let output = model.forward(images, ctx)?;
-                let loss = output.loss_with(&recipe.criterion, targets, gated.lambda)?;
+                let loss = model.loss_with(&output, &recipe.criterion, targets)?;
                 (output.logits, loss.total, output.gates.density())
             }
             _ => {

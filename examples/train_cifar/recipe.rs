@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use gaternet::core::data::{Augment, LoaderConfig, Mixup};
+use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
+use gaternet::core::gate::GateLoss;
 use gaternet::core::nn::{CrossEntropyLoss, Module};
 use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
 use gaternet::models::{BackboneConfig, GatedConfig, GatedResNet, Model, PlainNet, WarmUp};
@@ -34,6 +35,8 @@ pub(crate) struct Recipe {
     label_smoothing: f32,
     pub(crate) criterion: CrossEntropyLoss,
     augment: Augment,
+    /// What is done to test images.
+    pub(crate) test_augment: Augment,
     padding_mode: PaddingName,
     pub(crate) mixup: Option<Mixup>,
     pub(crate) seed: u64,
@@ -43,7 +46,6 @@ pub(crate) struct Recipe {
 pub(crate) struct GatedRecipe {
     /// For one class.
     pub(crate) config: GatedConfig,
-    pub(crate) lambda: f32,
     pub(crate) gater_checkpoint: Option<PathBuf>,
     /// Epochs of pre-training.
     pub(crate) pretrain: usize,
@@ -56,7 +58,6 @@ pub(crate) struct GatedRecipe {
 impl GatedRecipe {
     fn new(args: &Args, backbone: BackboneConfig, epochs: usize) -> Result<GatedRecipe> {
         let (gater, training) = (&args.gater, &args.gater_training);
-        not_negative("--lambda", gater.lambda.into())?;
         if let Some(lr) = training.gater_lr {
             not_negative("--gater-lr", lr)?;
         }
@@ -67,9 +68,10 @@ impl GatedRecipe {
             config: GatedConfig {
                 placement: gater.placement.into(),
                 gater: gater.config(args.data.built_in()),
+                estimator: args.gates.estimator()?,
+                gate_losses: args.gates.losses()?,
                 ..GatedConfig::new(backbone)
             },
-            lambda: gater.lambda,
             gater_checkpoint: training.gater_checkpoint.clone(),
             pretrain: training.pretrain_gater,
             lr: training.gater_lr,
@@ -125,10 +127,13 @@ impl Recipe {
             label_smoothing,
             criterion: CrossEntropyLoss::new(label_smoothing)?,
             augment: augment.augment()?,
+            test_augment: augment.test_augment(),
             padding_mode: augment.padding_mode,
             mixup: augment.mixup()?,
             seed: run.seed,
         };
+        recipe.augment.check()?;
+        recipe.test_augment.check()?;
         recipe.gater_lr_factor()?;
         Ok(recipe)
     }
@@ -138,7 +143,7 @@ impl Recipe {
         let backbone = BackboneConfig { classes, ..self.backbone };
         Ok(match &self.gated {
             Some(gated) => {
-                let config = GatedConfig { backbone, ..gated.config };
+                let config = GatedConfig { backbone, ..gated.config.clone() };
                 Model::Gated(GatedResNet::new(config, self.seed)?.into())
             }
             None => Model::Plain(PlainNet::new(backbone, self.seed)?.into()),
@@ -159,6 +164,20 @@ impl Recipe {
             model.gater().load(path)?;
         }
         Ok(())
+    }
+
+    /// The MACs that the gates are trained for, over those of the plain network.
+    pub(crate) fn target_macs(&self) -> Option<f32> {
+        let terms = self.gated.iter().flat_map(|gated| &gated.config.gate_losses);
+        terms.into_iter().find_map(|term| match term.loss {
+            GateLoss::TargetMacs { target } => Some(target),
+            _ => None,
+        })
+    }
+
+    /// (H, W) of the images that the model sees.
+    pub(crate) fn size(&self) -> [usize; 2] {
+        [self.augment.side(); 2]
     }
 
     pub(crate) fn loader(&self) -> LoaderConfig {
@@ -211,22 +230,31 @@ impl Recipe {
     /// Everything that the results depend on, by name; the model adds its own configuration.
     pub(crate) fn metadata(&self) -> BTreeMap<String, String> {
         let file = |path: &PathBuf| path.display().to_string();
+        let (size, resize) = match self.test_augment.resized {
+            Some(ResizedCrop::Center { size, resize }) => (Some(size), Some(resize)),
+            _ => (None, None),
+        };
+        let shifted = size.is_none();
         let entries = [
             ("backbone_checkpoint", self.backbone_checkpoint.as_ref().map(file)),
             ("batch_size", Some(self.batch_size.to_string())),
             ("clip_grad_norm", self.clip_grad_norm.map(|norm| norm.to_string())),
-            ("crop_padding", Some(self.augment.crop_padding.to_string())),
+            ("crop_padding", shifted.then(|| self.augment.crop_padding.to_string())),
             ("cutout", Some(self.augment.cutout.to_string())),
             ("ema", self.ema.map(|decay| decay.to_string())),
             ("epochs", Some(self.epochs.to_string())),
+            ("image_size", size.map(|size| size.to_string())),
             ("label_smoothing", Some(self.label_smoothing.to_string())),
             ("learning_rate", Some(self.schedule.peak.to_string())),
             ("learning_rate_decay", Some(format!("{:?}", self.schedule.decay))),
             ("learning_rate_warmup", Some(self.schedule.warmup.to_string())),
+            ("mean", Some(format!("{:?}", self.test_augment.mean))),
             ("mixup", self.mixup.map(|mixup| mixup.alpha.to_string())),
-            ("padding_mode", Some(self.padding_mode.to_string())),
+            ("padding_mode", shifted.then(|| self.padding_mode.to_string())),
+            ("resize", resize.map(|resize| resize.to_string())),
             ("schedule", Some(self.schedule_name.to_string())),
             ("seed", Some(self.seed.to_string())),
+            ("std", Some(format!("{:?}", self.test_augment.std))),
             ("weight_decay", Some(self.weight_decay.to_string())),
         ];
         let gated = self.gated.iter().flat_map(|gated| {
@@ -234,7 +262,7 @@ impl Recipe {
                 ("gater_checkpoint", gated.gater_checkpoint.as_ref().map(file)),
                 ("gater_learning_rate", gated.lr.map(|rate| rate.to_string())),
                 ("gater_weight_decay", gated.weight_decay.map(|decay| decay.to_string())),
-                ("lambda", Some(gated.lambda.to_string())),
+                ("lambda", gated.config.gate_losses.first().map(|term| term.weight.to_string())),
                 ("pretrain_gater", Some(gated.pretrain.to_string())),
                 ("warm_up", Some(format!("{:?}", gated.warm_up))),
             ]

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
-use crate::images::Sets;
+use crate::images;
 use crate::recipe::Recipe;
 use crate::run_folder::{Existing, Metrics, RunFolder, check, remove};
 use crate::table::{percent, print_table};
@@ -34,14 +34,14 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if let Some(path) = &summary {
         check(path, existing)?;
     }
-    let mut sets = Sets::open(&args.data, args.run.seed)?;
+    let mut sets = images::open(&args.data, args.run.seed)?;
     let mut budget = Budget(args.run.stop_after);
     let mut results = Vec::new();
     for &seed in &seeds {
         let mut args = args.clone();
         args.run.seed = seed;
         if args.data.built_in() && !results.is_empty() {
-            sets = Sets::open(&args.data, seed)?;
+            sets = images::open(&args.data, seed)?;
         }
         let training = Training::new(Recipe::new(&args)?, &sets, folder(seed), existing)?;
         if args.run.dry_run {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Metrics {
     /// From 1.
     pub(crate) epoch: usize,
-    /// Mean over the images as they were trained, gate term included.
+    /// Mean over the images as they were trained, gate terms included.
     pub(crate) train_loss: f64,
     /// Over the images as they were trained: augmented, with noisy gates, while the weights moved.
     pub(crate) train_accuracy: f64,

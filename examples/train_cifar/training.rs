@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::core::data::SIDE;
 use gaternet::core::nn::Module;
 use gaternet::models::Model;
 
 use crate::data::BUILT_IN;
 use crate::evaluation::Evaluation;
-use crate::images::{Images, Sets};
+use crate::images::Images;
 use crate::phase::{Phase, PhaseName};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::run_folder::{Existing, Log, Metrics, RunFolder};
+use crate::sets::Sets;
 use crate::state::{self, Saved, same_run};
 use crate::table::{millions, percent, print_table};
 
@@ -59,8 +59,17 @@ impl Training {
         existing: Existing,
     ) -> Result<Training> {
         folder.check(existing)?;
-        let model = recipe.model(sets.classes())?;
-        let images = Images::new(sets, recipe.loader())?;
+        let model = recipe.model(sets.images[0].classes().len())?;
+        let images = Images::new(sets, &recipe)?;
+        if let Model::Gated(model) = &model {
+            model.check_targets(recipe.size())?;
+            let (train, batch) = (images.loader().dataset().len(), recipe.batch_size);
+            ensure!(
+                !(model.config().gater.batch_norm && train % batch == 1),
+                "--batch-size {batch} leaves 1 of {train} images for the last step, and --gater-batch-norm \
+                 needs 2 of them: choose another --batch-size"
+            );
+        }
         let identity = identity(&recipe, sets, &model)?;
         let stand = match existing {
             Existing::Resume => stand(&folder, &identity)?,
@@ -166,9 +175,9 @@ impl Training {
     }
 
     fn announce(&self) {
-        let (train, test) = (self.images.loader().dataset().len(), self.images.test().len());
+        let (train, test) = (self.images.loader().dataset().len(), self.images.test().images.len());
         let name = match self.data_name {
-            BUILT_IN => "the built-in set (--data DIR trains on CIFAR)",
+            BUILT_IN => "the built-in set (--data DIR trains on CIFAR or image files)",
             name => name,
         };
         let gated = if self.recipe.gated.is_some() { "gated" } else { "plain" };
@@ -191,7 +200,7 @@ impl Training {
     /// `--dry-run`: what a run would do.
     pub(crate) fn describe(&self) -> Result<()> {
         self.announce();
-        let cost = self.model.cost([SIDE, SIDE], None)?;
+        let cost = self.model.cost(self.recipe.size(), None)?;
         let gates = match &self.model {
             Model::Gated(model) => model.plan().gates(),
             Model::Plain(_) => 0,
@@ -210,15 +219,22 @@ impl Training {
     /// Prints the results.
     fn finish(&self, log: &Log, evaluation: Option<Evaluation>) -> Result<Option<Metrics>> {
         let Some(last) = log.epochs().last() else { return Ok(None) };
-        let plain = self.model.cost([SIDE, SIDE], None)?.backbone;
+        let plain = self.model.cost(self.recipe.size(), None)?.backbone;
         let seconds: f64 = log.epochs().iter().map(|epoch| epoch.seconds).sum();
         let (ratio, gated) = (last.macs_ratio, last.macs_ratio * plain);
+        let target = match self.recipe.target_macs() {
+            Some(target) => format!(", the target is {target}x"),
+            None => String::new(),
+        };
         let mut rows = vec![
             ("data", self.data_name.to_owned()),
             ("test accuracy", percent(last.test_accuracy)),
             ("gates open", percent(last.gate_density)),
             ("MACs per image, plain backbone", millions(plain)),
-            ("MACs per image, gater included", format!("{} ({ratio:.3}x)", millions(gated))),
+            (
+                "MACs per image, gater included",
+                format!("{} ({ratio:.3}x{target})", millions(gated)),
+            ),
             ("time of training", format!("{seconds:.0} s")),
             ("metrics", self.folder.metrics_path().display().to_string()),
             ("model", self.folder.model_path().display().to_string()),
@@ -236,13 +252,14 @@ fn identity(recipe: &Recipe, sets: &Sets, model: &Model) -> Result<BTreeMap<Stri
         Model::Plain(model) => ("plain", serde_json::to_string(model.config())?),
         Model::Gated(model) => ("gated", serde_json::to_string(model.config())?),
     };
+    let [train, test] = &sets.images;
     let mut identity = recipe.metadata();
     for (name, value) in [
         ("model", kind.to_owned()),
         ("config", config),
         ("data", sets.name.to_owned()),
-        ("test_images", sets.test.len().to_string()),
-        ("train_images", sets.train.len().to_string()),
+        ("test_images", test.len().to_string()),
+        ("train_images", train.len().to_string()),
     ] {
         identity.insert(name.to_owned(), value);
     }

@@ -3,7 +3,7 @@
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-/// Mode, gradient tracking and randomness of one forward pass.
+/// Mode, gradient tracking and randomness of one forward pass, and how far the training is.
 ///
 /// A pass is a function of its inputs and this value alone: the same seed and stream give the same
 /// numbers, so a resumed run that numbers its steps by stream repeats the uninterrupted one.
@@ -11,6 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 pub struct Ctx {
     training: bool,
     tracks: bool,
+    progress: f64,
     rng: ChaCha8Rng,
 }
 
@@ -18,13 +19,13 @@ impl Ctx {
     /// Training: batch statistics, noise, gradients.
     #[must_use]
     pub fn train(seed: u64) -> Ctx {
-        Ctx { training: true, tracks: true, rng: ChaCha8Rng::seed_from_u64(seed) }
+        Ctx { training: true, tracks: true, progress: 0.0, rng: ChaCha8Rng::seed_from_u64(seed) }
     }
 
     /// Evaluation: running statistics, no noise, no gradients.
     #[must_use]
     pub fn eval() -> Ctx {
-        Ctx { training: false, tracks: false, rng: ChaCha8Rng::seed_from_u64(0) }
+        Ctx { training: false, tracks: false, progress: 0.0, rng: ChaCha8Rng::seed_from_u64(0) }
     }
 
     /// The same mode, with gradients.
@@ -41,6 +42,13 @@ impl Ctx {
         self
     }
 
+    /// The pass is step `step`, from 0, of a training of `steps` steps: for what changes in the course of it,
+    /// as temperatures and bounds of gates do. Without, it is the first.
+    #[must_use]
+    pub fn with_progress(self, step: usize, steps: usize) -> Ctx {
+        Ctx { progress: (step as f64 / steps.max(1) as f64).min(1.0), ..self }
+    }
+
     /// True in a training pass.
     #[must_use]
     pub fn training(&self) -> bool {
@@ -51,6 +59,12 @@ impl Ctx {
     #[must_use]
     pub fn tracks(&self) -> bool {
         self.tracks
+    }
+
+    /// Share of the training that is done, 0 to 1.
+    #[must_use]
+    pub fn progress(&self) -> f64 {
+        self.progress
     }
 
     /// The randomness.
@@ -64,6 +78,13 @@ mod tests {
     use rand::Rng;
 
     use super::*;
+
+    #[test]
+    fn progress_is_a_share() {
+        let progress = |step, steps| Ctx::train(0).with_progress(step, steps).progress();
+        assert_eq!([progress(0, 8), progress(2, 8), progress(9, 8)], [0.0, 0.25, 1.0]);
+        assert_eq!([progress(0, 0), Ctx::train(0).progress()], [0.0, 0.0]);
+    }
 
     #[test]
     fn a_stream_depends_on_seed_and_number_only() {

@@ -3,7 +3,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, PreparedConv2d};
+use gaternet_kernels::cpu::conv2d::{Algorithm, DType, Epilogue, Live, Method, PreparedConv2d};
 use gaternet_kernels::{Conv2dDims, Isa};
 
 struct Counting;
@@ -34,8 +34,9 @@ fn passes_allocate_nothing_but_each_threads_scratch() {
     let isa = Isa::current().expect("a set that this machine has");
     let weight = vec![0.5; dims.weight_len()];
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("threads");
-    for algorithm in Algorithm::ALL {
-        let conv = PreparedConv2d::with_algorithm(isa, algorithm, &dims, &weight, None);
+    let method = |dtype| Algorithm::ALL.map(|algorithm| Method { algorithm, dtype });
+    for method in DType::ALL.into_iter().flat_map(method) {
+        let conv = PreparedConv2d::with_method(isa, method, &dims, &weight, None);
         let conv = conv.expect("3x3");
         // Fewer samples than threads, then more.
         for batch in [1, 4] {
@@ -52,7 +53,7 @@ fn passes_allocate_nothing_but_each_threads_scratch() {
             // A thread may get its first task, and its scratch, in any pass.
             assert!(
                 allocations < PASSES / 2,
-                "{algorithm:?}, batch {batch}: {allocations} allocations in {PASSES} passes"
+                "{method:?}, batch {batch}: {allocations} allocations in {PASSES} passes"
             );
         }
     }

@@ -1,6 +1,6 @@
 //! A budget of MACs for a network that is trained already: by the threshold of its gates.
 
-use gaternet_core::gate::{Gates, hard_gate};
+use gaternet_core::gate::{Estimator, Gates, hard_gate};
 use gaternet_core::{Error, Result, Tensor};
 
 use crate::gated_net::GatedNet;
@@ -17,7 +17,8 @@ impl GatedNet {
     /// `size` (H, W) is that of the images. All gates are open if that is within the budget.
     ///
     /// # Errors
-    /// [`Error::Config`] if the budget is less than what runs with every gate closed, [`Error::Shape`] if the
+    /// [`Error::Config`] if the budget is less than what runs with every gate closed, or the estimator is
+    /// [`Estimator::TopK`], which opens a number of gates and has no threshold; [`Error::Shape`] if the
     /// pre-activations are not (N, c), hold a NaN, or N is 0.
     pub fn threshold_for_budget(
         &self,
@@ -25,6 +26,13 @@ impl GatedNet {
         preact: &Tensor,
         budget: f64,
     ) -> Result<f32> {
+        if let Estimator::TopK { density } = self.config().estimator {
+            return Err(Error::Config {
+                field: "estimator",
+                value: format!("top_k of density {density}"),
+                rule: "opens a fixed number of gates, so no threshold changes what runs",
+            });
+        }
         let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
         for &preact in preact.data() {
             if preact.is_nan() {

@@ -1,4 +1,4 @@
-//! What a model is made of. Stored with every checkpoint.
+//! What a plain network is made of. Stored with every checkpoint.
 
 use std::fmt;
 
@@ -6,7 +6,6 @@ use gaternet_core::nn::Module;
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::gate_plan::GatePlacement;
 use crate::plain_net::PlainNet;
 
 /// A backbone with its output layer.
@@ -178,6 +177,15 @@ impl BackboneConfig {
         BackboneConfig::new(Family::WideResnet { depth, k, dropout: 0.0 }, classes)
     }
 
+    /// (H, W) of the images that networks of this family are made for; others fit too.
+    #[must_use]
+    pub fn image_size(&self) -> [usize; 2] {
+        match self.family {
+            Family::ImagenetResnet { .. } => [224, 224],
+            _ => [32, 32],
+        }
+    }
+
     /// `channels` times the width.
     pub(crate) fn scaled(&self, channels: usize) -> usize {
         ((channels as f64 * self.width).round() as usize).max(1)
@@ -241,102 +249,6 @@ impl BackboneConfig {
     }
 }
 
-/// A gater: a CIFAR ResNet without its output layer, and two linear layers from its features to the gates.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GaterConfig {
-    /// Depth of the feature extractor, 6n + 2.
-    pub depth: usize,
-    /// Its channels over those of a ResNet: below 1 for a cheaper gater.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub width: f64,
-    /// The images are averaged over squares of this side first: 2 makes the extractor four times cheaper.
-    #[serde(default = "one_pixel")]
-    pub pool: usize,
-    /// Units b between features and gates.
-    pub bottleneck: usize,
-    /// Where the bias of every gate starts. At 0, as in the paper, half of the gates are open at first;
-    /// at 2, about 98 % are, and a short training loses less to the noise of gates that have not
-    /// learned anything yet.
-    #[serde(default)]
-    pub gate_bias: f32,
-}
-
-impl Default for GaterConfig {
-    /// The authors': a ResNet-20, a bottleneck of 8.
-    fn default() -> GaterConfig {
-        GaterConfig { depth: 20, width: 1.0, pool: 1, bottleneck: 8, gate_bias: 0.0 }
-    }
-}
-
-impl GaterConfig {
-    /// The feature extractor E, without its output layer.
-    pub(crate) fn extractor(&self) -> BackboneConfig {
-        BackboneConfig { width: self.width, ..BackboneConfig::resnet(self.depth, 1) }
-    }
-
-    /// # Errors
-    /// [`Error::Config`] that names the field and its rule.
-    pub fn validate(&self) -> Result<()> {
-        // Its own names: the backbone has a depth and a width too.
-        let of_gater = |error| match error {
-            Error::Config { field: "depth", value, rule } => {
-                Error::Config { field: "gater.depth", value, rule }
-            }
-            Error::Config { field: "width", value, rule } => {
-                Error::Config { field: "gater.width", value, rule }
-            }
-            other => other,
-        };
-        self.extractor().validate().map_err(of_gater)?;
-        if ![1, 2, 4].contains(&self.pool) {
-            let (value, rule) = (self.pool.to_string(), "must be 1, 2 or 4");
-            return Err(Error::Config { field: "gater.pool", value, rule });
-        }
-        bounded("gater.bottleneck", self.bottleneck)?;
-        if !self.gate_bias.is_finite() {
-            let value = self.gate_bias.to_string();
-            return Err(Error::Config { field: "gater.gate_bias", value, rule: "must be finite" });
-        }
-        Ok(())
-    }
-}
-
-/// A backbone whose units are gated by a gater.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct GatedConfig {
-    /// The network that is gated.
-    pub backbone: BackboneConfig,
-    /// Which filters have gates; the paper's where a file does not say.
-    #[serde(default)]
-    pub placement: GatePlacement,
-    /// What decides them.
-    pub gater: GaterConfig,
-}
-
-impl GatedConfig {
-    /// The paper's model on a CIFAR ResNet-`depth`.
-    #[must_use]
-    pub fn cifar(depth: usize, classes: usize) -> GatedConfig {
-        GatedConfig::new(BackboneConfig::resnet(depth, classes))
-    }
-
-    /// The paper's model: gates on the residual outputs, the authors' gater.
-    #[must_use]
-    pub fn new(backbone: BackboneConfig) -> GatedConfig {
-        let placement = GatePlacement::ResidualOutput;
-        GatedConfig { backbone, placement, gater: GaterConfig::default() }
-    }
-
-    /// # Errors
-    /// [`Error::Config`] that names the field and its rule.
-    pub fn validate(&self) -> Result<()> {
-        self.backbone.validate()?;
-        self.gater.validate()
-    }
-}
-
 /// n of a depth of `step · n + first`.
 fn units(depth: usize, step: usize, first: usize, rule: &'static str) -> Result<usize> {
     // 1202 is the deepest of He et al.; a bound also limits what a file can make us allocate.
@@ -356,7 +268,7 @@ fn units(depth: usize, step: usize, first: usize, rule: &'static str) -> Result<
 }
 
 /// Layers of a size that fits in memory whatever a file says.
-fn bounded(field: &'static str, value: usize) -> Result<()> {
+pub(crate) fn bounded(field: &'static str, value: usize) -> Result<()> {
     if !(1..=1 << 16).contains(&value) {
         let rule = "must be between 1 and 65536";
         return Err(Error::Config { field, value: value.to_string(), rule });
@@ -364,17 +276,13 @@ fn bounded(field: &'static str, value: usize) -> Result<()> {
     Ok(())
 }
 
-fn one() -> f64 {
+pub(crate) fn one() -> f64 {
     1.0
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
-fn is_one(width: &f64) -> bool {
+pub(crate) fn is_one(width: &f64) -> bool {
     *width == 1.0
-}
-
-fn one_pixel() -> usize {
-    1
 }
 
 #[cfg(test)]
@@ -414,16 +322,6 @@ mod tests {
         assert!(error(BackboneConfig::new(family, 10)).contains("dropout = 1"));
         let wide = BackboneConfig { width: f64::NAN, ..BackboneConfig::resnet(20, 10) };
         assert!(error(wide).contains("width = NaN"));
-        let of_gater = |gater| {
-            let config = GatedConfig { gater, ..GatedConfig::cifar(20, 10) };
-            config.validate().expect_err("out of range").to_string()
-        };
-        let gater = GaterConfig::default();
-        let text = of_gater(GaterConfig { bottleneck: 1 << 40, ..gater });
-        assert!(text.contains("gater.bottleneck = 1099511627776"), "{text}");
-        let text = of_gater(GaterConfig { depth: 19, ..gater });
-        assert!(text.contains("gater.depth = 19 (the nearest are 14 and 20)"), "{text}");
-        assert!(of_gater(GaterConfig { pool: 3, ..gater }).contains("gater.pool = 3"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Convolutions, linear layers and global pooling (one for each pixel) count; normalisation,
 //! activations and additions do not.
 
-use gaternet_core::gate::Gates;
+use gaternet_core::gate::{ConvMacs, Gates, MacCosts};
 
 use crate::conv_spec::ConvSpec;
 use crate::gate_plan::{ConvSlots, GatePlan};
@@ -36,6 +36,28 @@ pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> Ve
         }
     }
     macs
+}
+
+/// What a loss needs to know of a backbone of `macs` MACs for one image, and its gater. A block is what shares
+/// gates: convolutions with the same slot, of filters or of channels, are in one.
+pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f64) -> MacCosts {
+    let mut blocks: Vec<Vec<ConvMacs>> = Vec::new();
+    for (conv, slots) in convs.iter().zip(plan.convs()) {
+        let ConvSlots { filters, channels } = *slots;
+        let new = ConvMacs { macs: conv.macs() as f64, filters, channels };
+        let slots = |conv: &ConvMacs| [conv.filters, conv.channels].into_iter().flatten();
+        if slots(&new).next().is_none() {
+            continue;
+        }
+        let shares = |conv: &ConvMacs| slots(conv).any(|one| slots(&new).any(|other| one == other));
+        let (mut joined, others): (Vec<_>, Vec<_>) =
+            blocks.into_iter().partition(|block| block.iter().any(shares));
+        joined.push(vec![new]);
+        blocks = others;
+        blocks.push(joined.concat());
+    }
+    let gated: f64 = blocks.iter().flatten().map(|conv| conv.macs).sum();
+    MacCosts { blocks, fixed: macs - gated, gater }
 }
 
 /// Share of (filter, channel) pairs that run for image `n`: `live filters(n) · live channels(n) / (F·C)`. The two

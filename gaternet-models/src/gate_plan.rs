@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use gaternet_core::gate::Gates;
+use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::conv_spec::{ConvRole, ConvSpec};
@@ -93,6 +95,22 @@ impl GatePlan {
     #[must_use]
     pub fn gates(&self) -> usize {
         self.slots.last().map_or(0, |slot| slot.columns.end)
+    }
+
+    /// `Err` unless the gates are those of this plan: a slot for each gated convolution, as wide as it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] with both lists of widths.
+    pub fn check(&self, gates: &Gates) -> Result<()> {
+        let (want, got) = (self.widths(), gates.widths());
+        if want == got {
+            return Ok(());
+        }
+        Err(Error::Shape {
+            op: "gate plan",
+            rule: "the gates must be of the model's plan, in slots of its widths",
+            got: format!("widths {got:?}, the plan has {want:?}"),
+        })
     }
 
     /// Filters of each slot.

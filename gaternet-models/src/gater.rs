@@ -2,21 +2,23 @@
 
 use std::path::Path;
 
-use gaternet_core::checkpoint::Checkpoint;
+use gaternet_core::checkpoint::{Checkpoint, TensorValue};
 use gaternet_core::nn::{Module, State};
 use gaternet_core::ops::Pool2dOptions;
-use gaternet_core::{Ctx, Parameter, Result, Tensor};
+use gaternet_core::{Ctx, Error, Parameter, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::{self, IMAGE_CHANNELS};
-use crate::config::GaterConfig;
+use crate::gated_config::GaterConfig;
 use crate::network::{Layer, Network, NetworkBuilder, Value};
 use crate::plain_net::PlainNet;
 
 /// State-dict prefix of E and of the layer FC1, which stands where E had its output layer.
 const EXTRACTOR: &str = "resnet.";
 const FC1: &str = "resnet.newfc";
+/// Of the layer from the bottleneck to the gates.
+const FC2: &str = "fnn.fc.0";
 
 /// Whether a name of a gater's state is one of E.
 pub(crate) fn is_extractor(name: &str) -> bool {
@@ -24,7 +26,7 @@ pub(crate) fn is_extractor(name: &str) -> bool {
 }
 
 /// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
-/// FC2; without batch norm between them, as in the authors' code (the paper has one).
+/// FC2. The paper's text has a batch norm before the ReLU, the authors' code none: [`GaterConfig::batch_norm`].
 #[derive(Debug, Clone)]
 pub struct Gater {
     network: Network,
@@ -40,11 +42,14 @@ impl Gater {
         }
         let features = backbone::features(&mut net, images, "resnet", &config.extractor())?;
         let bottleneck = net.linear(FC1, features, config.bottleneck)?;
-        let bottleneck = net.relu(bottleneck);
-        net.linear("fnn.fc.0", bottleneck, gates)?;
+        let bottleneck = match config.batch_norm {
+            true => net.batch_norm_relu("fnn.bn", bottleneck)?,
+            false => net.relu(bottleneck),
+        };
+        net.linear(FC2, bottleneck, gates)?;
         let network = net.finish();
         for (name, parameter) in network.parameters() {
-            if name == "fnn.fc.0.bias" {
+            if name.strip_suffix(".bias") == Some(FC2) {
                 parameter.update(|bias| bias.fill(config.gate_bias));
             }
         }
@@ -77,7 +82,7 @@ impl Gater {
     /// ```
     ///
     /// # Errors
-    /// [`gaternet_core::Error::Config`] if there is no class.
+    /// [`Error::Config`] if there is no class.
     pub fn classifier(&self, classes: usize, seed: u64) -> Result<PlainNet> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // The stream 0 has drawn the weights of the model, if the seed is the same.
@@ -97,7 +102,9 @@ impl Gater {
     pub fn load(&self, path: impl AsRef<Path>) -> Result<()> {
         let checkpoint = Checkpoint::load(path)?;
         if checkpoint.metadata.get("model").is_some_and(|model| model == "gated") {
-            return checkpoint.part("gater.").load_into(&self.state());
+            let gater = checkpoint.part("gater.");
+            self.check_gates(&gater)?;
+            return gater.load_into(&self.state());
         }
         let scoped = checkpoint.tensors.keys().any(|name| name.starts_with(EXTRACTOR));
         let mut extractor = checkpoint.part(if scoped { EXTRACTOR } else { "" });
@@ -115,6 +122,20 @@ impl Gater {
         match self.network.steps().last().map(|step| &step.layer) {
             Some(Layer::Linear(_, linear)) => linear.bias(),
             _ => unreachable!("a gater ends with a linear layer"),
+        }
+    }
+
+    /// `Err` if the file of a gater is of another number of gates.
+    pub(crate) fn check_gates(&self, file: &Checkpoint) -> Result<()> {
+        let gates = self.network.features();
+        match file.tensors.get(&format!("{FC2}.weight")) {
+            Some(TensorValue::F32(weight)) if weight.dims()[0] != gates => Err(Error::Data {
+                path: file.path.clone(),
+                rule: "the file must have the gates of the model: build it with the placement and the \
+                       backbone that the file's metadata `config` names",
+                got: format!("{} gates for a model of {gates}", weight.dims()[0]),
+            }),
+            _ => Ok(()),
         }
     }
 

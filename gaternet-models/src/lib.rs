@@ -11,7 +11,7 @@
 //! let (images, labels) = (Tensor::randn([2, 3, 32, 32], 1.0, Ctx::train(1).rng())?, [3, 7]);
 //!
 //! let output = model.forward(&images, &mut Ctx::train(2))?; // noisy gates, batch statistics
-//! let loss = output.loss(&labels, 0.1)?; // cross-entropy + 0.1 · mean gate
+//! let loss = model.loss(&output, &labels)?; // cross-entropy + 0.1 · mean gate
 //! sgd.step(&loss.total.backward()?)?;
 //!
 //! let output = model.forward(&images, &mut Ctx::eval())?; // closed filters are not computed
@@ -31,6 +31,7 @@ mod config;
 mod conv_spec;
 mod cost;
 mod gate_plan;
+mod gated_config;
 mod gated_net;
 mod gater;
 mod kept;
@@ -44,12 +45,14 @@ mod plan;
 mod static_part;
 
 pub use calibration::Calibration;
-pub use config::{BackboneConfig, BottleneckChannels, Family, GatedConfig, GaterConfig};
+pub use config::{BackboneConfig, BottleneckChannels, Family};
 pub use conv_spec::{ConvRole, ConvSpec};
 pub use cost::Cost;
 pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
+pub use gated_config::{GatedConfig, GaterConfig};
 pub use gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
+pub use gaternet_kernels::cpu::conv2d::DType;
 pub use latency::LatencyModel;
 pub use model::Model;
 pub use network::{ConvBuilder, Network, NetworkBuilder, Value};

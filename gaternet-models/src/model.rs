@@ -63,7 +63,7 @@ impl Model {
     /// returns them.
     ///
     /// # Errors
-    /// If images of this size do not fit.
+    /// If images of this size do not fit, or the gates are not of this model.
     pub fn cost(&self, size: [usize; 2], gates: Option<&Gates>) -> Result<Cost> {
         match (self, gates) {
             (Model::Plain(model), _) => model.cost(size),

@@ -1,6 +1,6 @@
 //! Parameters, gates and MACs against the counts of the paper's models.
 
-use gaternet_core::gate::Gates;
+use gaternet_core::gate::{Estimator, Gates};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
@@ -151,6 +151,9 @@ fn a_threshold_meets_a_budget() {
     assert!(model.threshold_for_budget([32, 32], &nan, 0.5).is_err());
     let narrow = Tensor::zeros([n, c - 1]).expect("small");
     assert!(model.threshold_for_budget([32, 32], &narrow, 0.5).is_err());
+    let fixed = model.clone().with_estimator(Estimator::TopK { density: 0.5 }).expect("valid");
+    let error = fixed.threshold_for_budget([32, 32], &preact, 0.5).expect_err("no threshold");
+    assert!(error.to_string().contains("top_k of density 0.5"), "{error}");
     let none = Tensor::zeros([0, c]).expect("small");
     assert!(model.threshold_for_budget([32, 32], &none, 0.5).is_err());
 }

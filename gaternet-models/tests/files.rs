@@ -68,7 +68,7 @@ fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
         (GatePlacement::All, "all"),
     ] {
         let config = GatedConfig { placement, ..GatedConfig::cifar(8, 10) };
-        let model = GatedResNet::new(config, 7).expect("valid");
+        let model = GatedResNet::new(config.clone(), 7).expect("valid");
         model.save(&file, &BTreeMap::new()).expect("a writable folder");
         assert_eq!(GatedResNet::load(&file).expect("just saved").config(), &config);
         let stored = Checkpoint::load(&file).expect("just saved").metadata;

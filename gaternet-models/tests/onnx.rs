@@ -9,9 +9,12 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{BATCH, cases, images, model};
+use gaternet_core::gate::Estimator;
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{BackboneConfig, GatePlacement, Model, PlainNet};
+use gaternet_models::{
+    BackboneConfig, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model, PlainNet,
+};
 
 /// Runs each model on the images and writes every output beside it.
 const RUN: &str = r#"
@@ -59,7 +62,17 @@ fn read(path: &str) -> Vec<f32> {
 fn models() -> Vec<(String, Model)> {
     let gated = cases().map(|case| (format!("{case:?}"), Model::Gated(Box::new(model(case)))));
     let plain = model(GatePlacement::Hidden).backbone().clone();
-    gated.chain([("plain".to_owned(), Model::Plain(Box::new(plain)))]).collect()
+    let backbone = BackboneConfig::resnet(8, 10);
+    let gater = GaterConfig { batch_norm: true, depth: 8, ..GaterConfig::default() };
+    let estimator = Estimator::TopK { density: 0.4 };
+    let placement = GatePlacement::All;
+    let top_k = GatedConfig { gater, estimator, placement, ..GatedConfig::new(backbone) };
+    let top_k = GatedNet::new(top_k, 1).expect("valid");
+    let others = [
+        ("plain".to_owned(), Model::Plain(plain.into())),
+        ("top k, batch norm in the gater".to_owned(), Model::Gated(top_k.into())),
+    ];
+    gated.chain(others).collect()
 }
 
 #[test]

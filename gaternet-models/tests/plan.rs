@@ -4,10 +4,17 @@ mod common;
 
 use common::{BATCH, cases, gates, images, model, poison};
 use gaternet_core::{Ctx, Tensor};
-use gaternet_models::{Calibration, GatePlacement, GatedResNet, InferencePlan, Model, PlanOptions};
+use gaternet_models::{
+    Calibration, DType, GatePlacement, GatedResNet, InferencePlan, Model, PlanOptions,
+};
 
 fn plan(model: &GatedResNet, skip: bool) -> InferencePlan {
-    InferencePlan::gated(model, PlanOptions { skip, ..PlanOptions::default() }).expect("it fits")
+    plan_of(model, skip, DType::F32)
+}
+
+fn plan_of(model: &GatedResNet, skip: bool, dtype: DType) -> InferencePlan {
+    let options = PlanOptions { skip, dtype, ..PlanOptions::default() };
+    InferencePlan::gated(model, options).expect("it fits")
 }
 
 /// Logits of one pass.
@@ -18,10 +25,15 @@ fn run(plan: &mut InferencePlan, images: &Tensor, gates: &[f32]) -> Vec<f32> {
 }
 
 fn assert_close(what: &str, got: &[f32], want: &[f32]) {
+    assert_within(1e-4, what, got, want);
+}
+
+/// `bound` is relative to the largest logit.
+fn assert_within(bound: f32, what: &str, got: &[f32], want: &[f32]) {
     let scale = want.iter().fold(0.0, |max: f32, x| max.max(x.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {
         let error = (got - want).abs() / scale;
-        assert!(error < 1e-4, "{what}, logit {i}: {got}, the model gives {want}");
+        assert!(error < bound, "{what}, logit {i}: {got}, the model gives {want}");
     }
     assert_eq!(got.len(), want.len(), "{what}");
 }
@@ -38,6 +50,23 @@ fn logits_are_the_models_up_to_rounding() {
             let got = run(&mut plan, &images, gates.values().data());
             let what = format!("{case:?}, density case {density}");
             assert_close(&what, &got, want.expect("they fit").data());
+        }
+    }
+}
+
+#[test]
+fn products_of_bf16_change_logits_by_their_rounding() {
+    let images = images();
+    for case in cases() {
+        let model = model(case);
+        for density in 0..4 {
+            let gates = gates(&model, density);
+            let run =
+                |dtype| run(&mut plan_of(&model, true, dtype), &images, gates.values().data());
+            let [f32, bf16] = DType::ALL.map(run);
+            let what = format!("{case:?}, density case {density}");
+            assert_within(0.05, &what, &bf16, &f32);
+            assert_ne!(bf16, f32, "{what}: nothing was rounded");
         }
     }
 }
@@ -81,16 +110,16 @@ fn a_plain_network_and_another_image_size() {
 #[test]
 fn skipping_and_masking_have_the_same_bits() {
     let images = images();
-    for case in cases() {
+    for (case, dtype) in cases().flat_map(|case| DType::ALL.map(|dtype| (case, dtype))) {
         let model = model(case);
-        let (mut skips, mut masks) = (plan(&model, true), plan(&model, false));
+        let [mut skips, mut masks] = [true, false].map(|skip| plan_of(&model, skip, dtype));
         for density in 0..4 {
             let gates = gates(&model, density);
             let bits = |plan: &mut InferencePlan| {
                 let logits = run(plan, &images, gates.values().data());
                 logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
             };
-            let what = format!("{case:?}, density case {density}");
+            let what = format!("{case:?}, {dtype}, density case {density}");
             assert_eq!(bits(&mut skips), bits(&mut masks), "{what}");
         }
     }
@@ -172,12 +201,14 @@ fn a_calibration_settles_the_gates_that_no_image_disagrees_about() {
         let (some, every) = (settled(|opened| opened > 0), settled(|opened| opened == BATCH));
         assert!(some != every && every.contains(&1.0), "the gates show nothing");
         let (all, nothing) = (vec![1.0; some.len()], vec![0.0; some.len()]);
-        for skip in [true, false] {
-            let options = PlanOptions { skip, ..PlanOptions::default() };
+        for (skip, dtype) in
+            [true, false].into_iter().flat_map(|skip| DType::ALL.map(|dtype| (skip, dtype)))
+        {
+            let options = PlanOptions { skip, dtype, ..PlanOptions::default() };
             let mut whole = InferencePlan::gated(&model, options).expect("it fits");
             let mut plan =
                 InferencePlan::calibrated(&model, options, &calibration).expect("it fits");
-            let what = format!("{case:?}, skip {skip}");
+            let what = format!("{case:?}, skip {skip}, {dtype}");
             let gates = gates.values().data();
             assert_eq!(run(&mut plan, &images, gates), run(&mut whole, &images, gates), "{what}");
             let [got, want] = [run(&mut plan, &images, &all), run(&mut whole, &images, &some)];

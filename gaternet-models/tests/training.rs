@@ -1,6 +1,6 @@
 //! One training step, end to end.
 
-use gaternet_core::gate::SemHashDraw;
+use gaternet_core::gate::{GateDraw, SemHashDraw};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
@@ -45,8 +45,8 @@ fn every_parameter_has_a_gradient_and_a_batch_can_be_learned() {
         let mut losses = Vec::new();
         for step in 0..30 {
             let mut ctx = Ctx::train(9).with_stream(step);
-            let loss = model.forward(&images, &mut ctx).expect("they fit").loss(&labels, 0.1);
-            let loss = loss.expect("one label an image");
+            let output = model.forward(&images, &mut ctx).expect("they fit");
+            let loss = model.loss(&output, &labels).expect("one label an image");
             let gradients = loss.total.backward().expect("a scalar");
             for (name, parameter) in model.parameters() {
                 let gradient = gradients.get(&parameter).unwrap_or_else(|e| panic!("{name}: {e}"));
@@ -70,11 +70,11 @@ fn a_closed_gate_has_a_gradient_wherever_it_sits() {
         let gates = model.plan().gates();
         let noise = (0..8 * gates).map(|i| if i % gates % 2 == 0 { 9.0 } else { -9.0 }).collect();
         let noise = Tensor::new(noise, [8, gates]).expect("one row an image");
-        let draw = SemHashDraw { noise, discrete: vec![true; 8] };
+        let draw = GateDraw::SemHash(SemHashDraw { noise, discrete: vec![true; 8] });
         let output = model.forward_with_draw(&images, &draw, &mut Ctx::train(0)).expect("they fit");
         let values = output.gates.values();
         // The gate term has no gradient at 0: what is left is the classifier's.
-        let loss = output.loss(&labels, 0.1).expect("one label an image").total;
+        let loss = model.loss(&output, &labels).expect("one label an image").total;
         let gradients = loss.backward_retaining(&[values]).expect("a scalar");
         let gradient = gradients.of(values).expect("retained");
         for slot in model.plan().slots() {
@@ -101,7 +101,7 @@ fn a_step_depends_on_its_seed_alone() {
         let (model, (images, labels)) = (model(), batch());
         let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
         let output = model.forward(&images, &mut Ctx::train(seed)).expect("they fit");
-        let loss = output.loss(&labels, 0.1).expect("one label an image").total;
+        let loss = model.loss(&output, &labels).expect("one label an image").total;
         sgd.step(&loss.backward().expect("a scalar")).expect("every gradient is there");
         model.forward(&images, &mut Ctx::eval()).expect("they fit").logits.data().to_vec()
     };
@@ -113,9 +113,9 @@ fn a_step_depends_on_its_seed_alone() {
 fn a_draw_can_be_given() {
     let (model, (images, _)) = (model(), batch());
     let gates = model.plan().gates();
-    let silent = |discrete| SemHashDraw {
-        noise: Tensor::zeros([8, gates]).expect("small"),
-        discrete: vec![discrete; 8],
+    let silent = |discrete| {
+        let noise = Tensor::zeros([8, gates]).expect("small");
+        GateDraw::SemHash(SemHashDraw { noise, discrete: vec![discrete; 8] })
     };
     let mut ctx = Ctx::train(0);
     let hard = model.forward_with_draw(&images, &silent(true), &mut ctx).expect("they fit");

@@ -55,7 +55,7 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 34] = [
+    let cases: [(&[&str], &[&str]); 47] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
         (&["--gater-pool", "3"], &["gater.pool = 3", "1, 2 or 4"]),
         (&["--gater-width", "0"], &["gater.width = 0", "between 0.01 and 16"]),
@@ -68,6 +68,25 @@ fn values_out_of_range() {
         (&["--threads", "0"], &["--threads 0"]),
         (&["--lr", "nan"], &["--lr NaN", "finite"]),
         (&["--lambda=-0.5"], &["--lambda -0.5", "not negative"]),
+        (&["--density", "0.5"], &["--density", "the estimator sem-hash has no such setting"]),
+        (&["--tau", "1"], &["--tau", "the estimator sem-hash has no such setting"]),
+        (&["--estimator", "top-k", "--soft-gates"], &["--soft-gates", "top-k"]),
+        (&["--estimator", "top-k", "--target-macs", "0.5"], &["--target-macs", "top-k"]),
+        (&["--estimator", "top-k", "--density", "0"], &["density = 0", "above 0"]),
+        (&["--estimator", "gumbel-sigmoid", "--tau", "0"], &["tau.first = 0", "positive"]),
+        (&["--target-rate", "1.5"], &["target_rate = 1.5", "0 to 1"]),
+        (&["--target-macs=-1"], &["target_macs = -1", "positive"]),
+        (
+            &["--target-macs", "0.5"],
+            &["target_macs = 0.5 (all gates closed cost 1.", "cheaper gater"],
+        ),
+        (&["--batch-shaping=-1"], &["--batch-shaping -1", "not negative"]),
+        (&["--batch-shaping", "1", "--beta", "0,1"], &["beta a = 0", "above 0"]),
+        (&["--batch-shaping", "1", "--beta", "1"], &["--beta", "two numbers"]),
+        (
+            &["--gater-batch-norm", "--train-images", "101", "--batch-size", "100"],
+            &["--batch-size 100 leaves 1 of 101 images", "--gater-batch-norm"],
+        ),
         (&["--gater-depth", "21"], &["gater.depth = 21", "6n + 2"]),
         (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),
         (&["--bottleneck", "0"], &["bottleneck = 0"]),

@@ -4,6 +4,8 @@ mod describe;
 mod errors;
 mod evaluate;
 mod export;
+mod image_folder;
+mod interchange;
 mod model_throughput;
 mod procedures;
 mod programs;

@@ -52,6 +52,20 @@ fn a_line_says_what_was_measured() {
 }
 
 #[test]
+fn a_line_for_each_type_of_products() {
+    let mut measure = example("model_throughput");
+    measure.args(["--json", "--model", "resnet20", "--gating", "dense", "skipped"]);
+    measure.args(["--dtype", "f32", "bf16", "--batch", "4", "--threads", "1", "--run", "1"]);
+    let lines = stdout(&mut measure);
+    let what = lines.lines().map(|line| {
+        let row: Value = serde_json::from_str(line).expect(line);
+        ["dtype", "gating"].map(|field| row[field].as_str().expect("a string").to_owned())
+    });
+    let want = [["f32", "dense"], ["f32", "skipped"], ["bf16", "dense"], ["bf16", "skipped"]];
+    assert_eq!(what.collect::<Vec<_>>(), want);
+}
+
+#[test]
 fn values_out_of_range_are_named() {
     for (args, part) in [
         (["--batch", "0"], "--batch 0"),

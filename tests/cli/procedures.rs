@@ -23,7 +23,7 @@ fn differing(a: &Path, b: &Path) -> Vec<String> {
 }
 
 /// Everything that has a state, in two epochs of training after one of pre-training.
-const EVERYTHING: [&str; 22] = [
+const EVERYTHING: [&str; 33] = [
     "--epochs",
     "2",
     "--pretrain-gater",
@@ -46,6 +46,17 @@ const EVERYTHING: [&str; 22] = [
     "1",
     "--label-smoothing",
     "0.1",
+    "--estimator",
+    "gumbel-sigmoid",
+    "--tau",
+    "2",
+    "--tau-last",
+    "0.5",
+    "--target-rate",
+    "0.5",
+    "--batch-shaping",
+    "1",
+    "--gater-batch-norm",
 ];
 
 #[test]

@@ -18,7 +18,7 @@ fn recipes() -> Vec<PathBuf> {
 /// What a run would be, on a few built-in images.
 fn plan(recipe: &Path, dir: &Path, args: &[&str]) -> String {
     let mut train = example("train_cifar");
-    train.args(["--dry-run", "--train-images", "200", "--test-images", "10", "--threads", "1"]);
+    train.args(["--dry-run", "--train-images", "300", "--test-images", "10", "--threads", "1"]);
     train.args(args).arg("--config").arg(recipe).arg("--out").arg(dir.join("out"));
     stdout(&mut train)
 }

@@ -22,7 +22,9 @@ fn reference() -> Option<PathBuf> {
 #[test]
 fn every_instruction_set_agrees_with_the_authors() {
     let Some(file) = reference() else { return };
-    for isa in Isa::available() {
+    // What is compared is f32, of which AVX512-BF16 has no kernels of its own.
+    let sets = Isa::available().into_iter().filter(|isa| isa.to_string() != "avx512bf16");
+    for isa in sets {
         let mut check = example("check_reference");
         let table = stdout(check.arg(&file).env("GATERNET_ISA", isa.to_string()));
         assert!(table.contains("all 12 groups are within their bounds"), "{isa}:\n{table}");

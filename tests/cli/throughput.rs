@@ -29,19 +29,20 @@ fn help_texts() {
 }
 
 #[test]
-fn a_line_of_json_for_each_density_and_gating() {
-    let text = measure(&["--filter", "64x16@32k1", "--batch", "1", "64"]);
+fn a_line_of_json_for_each_type_density_and_gating() {
+    let text = measure(&["--filter", "64x16@32k1", "--batch", "1", "64", "--dtype", "f32", "bf16"]);
     let rows: Vec<BTreeMap<String, Value>> =
         text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
-    assert_eq!(rows.len(), 2 * (1 + 3 * 4));
+    assert_eq!(rows.len(), 2 * 2 * (1 + 3 * 4));
     let fields: Vec<_> = rows[0].keys().map(String::as_str).collect();
     #[rustfmt::skip]
     assert_eq!(fields, [
         "algorithm", "batch", "ci", "co", "density", "dtype", "gating", "gflops", "h", "k", "ms", "op",
         "stride", "threads", "w",
     ]);
+    assert_eq!(rows.iter().filter(|row| row["dtype"] == "bf16").count(), 2 * (1 + 3 * 4));
     for row in &rows {
-        assert_eq!((&row["op"], &row["dtype"]), (&"forward".into(), &"f32".into()));
+        assert_eq!(row["op"], "forward");
         assert_eq!(row["gating"] == "none", row["density"] == 1.0, "{row:?}");
         let number = |field: &str| row[field].as_f64().expect(field);
         // Operations of the layer with all filters live, whatever was skipped.
@@ -81,6 +82,9 @@ fn bad_input() {
     assert!(message.contains("--filter 7x7") && message.contains("64x64@8k3"), "{message}");
     let message = failure(example("conv_throughput").args(["--batch", "0"]), 1);
     assert!(message.contains("--batch 0"), "{message}");
+    let gradient = ["--op", "forward", "backward-weight", "--dtype", "bf16"];
+    let message = failure(example("conv_throughput").args(gradient), 1);
+    assert!(message.contains("--op backward-weight --dtype bf16"), "{message}");
 
     let dir = tempdir().expect("a folder");
     let (input, out) = (dir.path().join("rows.jsonl"), dir.path().join("plot.svg"));

@@ -5,6 +5,7 @@ use std::fs;
 use crate::programs::{
     example, failure, metrics, stdout, tiny_plain_training, tiny_training, tree,
 };
+use gaternet::core::gate::{Estimator, GateLoss, GateTerm, TauSchedule};
 use gaternet::models::{GatePlacement, GatedResNet};
 use serde_json::Value;
 use tempfile::tempdir;
@@ -59,6 +60,15 @@ fn a_trained_model_evaluates_to_the_numbers_of_its_last_epoch() {
             let difference = got.expect("a number") - want.expect("a number");
             assert!(difference.abs() < 1e-6, "dense {dense}, {name}: {got:?}, not {want:?}");
         }
+        let mut evaluate = example("evaluate");
+        evaluate.args(["--json", "--threads", "1", "--dtype", "bf16", "--checkpoint"]);
+        let json = stdout(evaluate.arg(out.join("model.safetensors")));
+        let rounded: Value = serde_json::from_str(&json).expect(&json);
+        assert_eq!((&got["dtype"], &rounded["dtype"]), (&"f32".into(), &"bf16".into()));
+        let [loss, other] = [&got, &rounded].map(|row| row["loss"].as_f64().expect("a number"));
+        // A gate may open or close where the gater's output is about 0.
+        let bound = if dense { 0.05 } else { 0.5 };
+        assert!(loss != other && (loss - other).abs() < bound * loss, "{loss}, in bf16 {other}");
         let mut evaluate = example("evaluate");
         evaluate.args(["--threads", "1", "--checkpoint"]);
         let table = stdout(evaluate.arg(out.join("model.safetensors")));
@@ -121,6 +131,48 @@ fn the_placement_of_the_gates_is_trained_and_stored() {
     assert_eq!(stored(), GatePlacement::Hidden);
     stdout(train().args(["--placement", "all"]));
     assert_eq!(stored(), GatePlacement::All);
+}
+
+#[test]
+fn the_training_of_the_gates_is_that_of_the_options() {
+    let dir = tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    let macs = GateTerm::new(GateLoss::TargetMacs { target: 0.75 }, 5.0);
+    let shaping = GateLoss::BatchShaping { a: 2.0, b: 3.0 };
+    let shaping = GateTerm { fades_over: Some(0.5), ..GateTerm::new(shaping, 0.3) };
+    let rate = GateTerm::new(GateLoss::TargetRate { target: 0.25 }, 7.0);
+    let tau = TauSchedule { first: 2.0, last: 0.5, share: 0.75 };
+    let cases: [(&str, Estimator, &[GateTerm]); 4] = [
+        ("--target-macs 0.75 --gater-pool 4", Estimator::SemHash, &[macs]),
+        (
+            "--estimator gumbel-sigmoid --tau 2 --tau-last 0.5 --tau-share 0.75 --soft-gates \
+             --target-rate 0.25 --lambda 7 --batch-shaping 0.3 --beta 2,3 --batch-shaping-share 0.5",
+            Estimator::GumbelSigmoid { tau, hard: false },
+            &[rate, shaping],
+        ),
+        (
+            "--estimator top-k --density 0.25",
+            Estimator::TopK { density: 0.25 },
+            &[GateTerm::new(GateLoss::L1, 0.0)],
+        ),
+        (
+            "--estimator straight-through",
+            Estimator::StraightThrough,
+            &[GateTerm::new(GateLoss::L1, 0.1)],
+        ),
+    ];
+    for (args, estimator, losses) in cases {
+        let mut train = tiny_training(&out);
+        train.args(["--overwrite", "--placement", "all"]).args(args.split_whitespace());
+        let table = stdout(&mut train);
+        assert_eq!(table.contains("the target is 0.75x"), args.contains("macs"), "{table}");
+        let model = GatedResNet::load(out.join("model.safetensors")).expect("just trained");
+        assert_eq!(model.config().estimator, estimator, "{args}");
+        assert_eq!(model.config().gate_losses, losses, "{args}");
+        if let Estimator::TopK { .. } = estimator {
+            assert_eq!(metrics(&out)[0]["gate_density"], 0.25);
+        }
+    }
 }
 
 #[test]

@@ -1,12 +1,11 @@
 //! Batches, prepared in the background.
 
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use rand::seq::SliceRandom;
 
-use super::{Augment, Dataset, stream};
+use super::{Augment, ImageSource, stream};
 use crate::{Error, Result, Tensor};
 
 /// Batches that wait ready while the model computes.
@@ -28,7 +27,7 @@ pub struct LoaderConfig {
 /// A batch of images and what they show.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// (N, 3, 32, 32), augmented and normalised.
+    /// (N, 3, S, S), augmented and normalised; S is [`Augment::side`].
     pub images: Tensor,
     /// (N).
     pub labels: Vec<usize>,
@@ -37,17 +36,18 @@ pub struct Batch {
 /// Epochs of batches of one data set.
 #[derive(Debug, Clone)]
 pub struct Loader {
-    data: Arc<Dataset>,
+    data: ImageSource,
     config: LoaderConfig,
 }
 
 impl Loader {
-    /// A loader of `data`.
+    /// A loader of `data`, a [`Dataset`](super::Dataset) or an [`ImageFolder`](super::ImageFolder).
     ///
     /// # Errors
     /// [`Error::Config`] if the batch size is 0 or larger than the data set, or a field of the
     /// augmentation is unusable (see [`Augment::batch`]).
-    pub fn new(data: Arc<Dataset>, config: LoaderConfig) -> Result<Loader> {
+    pub fn new(data: impl Into<ImageSource>, config: LoaderConfig) -> Result<Loader> {
+        let data = data.into();
         config.augment.check()?;
         if config.batch_size == 0 || config.batch_size > data.len() {
             return Err(Error::Config {
@@ -61,7 +61,7 @@ impl Loader {
 
     /// The images.
     #[must_use]
-    pub fn dataset(&self) -> &Dataset {
+    pub fn dataset(&self) -> &ImageSource {
         &self.data
     }
 
@@ -99,7 +99,7 @@ impl Loader {
             order.shuffle(&mut stream(seed, epoch, u64::MAX));
         }
         for indices in order.chunks(batch_size) {
-            let batch = augment.batch(&self.data, indices, seed, epoch).map(|images| Batch {
+            let batch = self.data.batch(augment, indices, seed, epoch).map(|images| Batch {
                 images,
                 labels: indices.iter().map(|&i| self.data.labels()[i]).collect(),
             });
@@ -149,7 +149,9 @@ impl Drop for Batches {
 
 #[cfg(test)]
 mod tests {
-    use super::super::IMAGE_LEN;
+    use std::sync::Arc;
+
+    use super::super::{Dataset, IMAGE_LEN};
     use super::*;
 
     /// Image i is all i, of class i.
@@ -201,7 +203,8 @@ mod tests {
         assert_eq!(batches.next().expect("one").expect("batch").labels, [0]);
         // Joins the thread: this would hang if it waited for a reader.
         drop(batches);
-        assert_eq!(Arc::strong_count(&loader.data), 1, "the thread still holds the data");
+        let ImageSource::Memory(data) = &loader.data else { panic!("a data set in memory") };
+        assert_eq!(Arc::strong_count(data), 1, "the thread still holds the data");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Images and how they reach a model: [`Cifar`] from disk or [`synthetic`] from a seed, both as a
-//! [`Dataset`] of bytes; [`Augment`] turns bytes into normalised tensors; [`Loader`] prepares
-//! shuffled batches in the background, and [`Mixup`] blends them.
+//! [`Dataset`] of bytes, or an [`ImageFolder`] of files; [`Augment`] turns them into normalised tensors;
+//! [`Loader`] prepares shuffled batches in the background, and [`Mixup`] blends them.
 //!
 //! Everything random here is a function of a seed, an epoch and the index of an image: it does not
 //! depend on the number of threads, and an interrupted run that resumes at an epoch sees the same
@@ -9,16 +9,23 @@
 mod augment;
 mod cifar;
 mod dataset;
+mod decode;
+mod image_folder;
+mod image_source;
 mod loader;
 mod mixup;
+mod resized_crop;
 mod shapes;
 mod synthetic;
 
 pub use augment::{Augment, PaddingMode};
 pub use cifar::Cifar;
 pub use dataset::{CHANNELS, Dataset, IMAGE_LEN, SIDE};
+pub use image_folder::ImageFolder;
+pub use image_source::ImageSource;
 pub use loader::{Batch, Batches, Loader, LoaderConfig};
 pub use mixup::{MixedBatch, Mixup, MixupDraw, mixup};
+pub use resized_crop::ResizedCrop;
 pub use synthetic::synthetic;
 
 use rand::SeedableRng;

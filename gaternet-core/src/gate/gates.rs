@@ -65,6 +65,12 @@ impl Gates {
         self.slots.len()
     }
 
+    /// The number of gates of each slot.
+    #[must_use]
+    pub fn widths(&self) -> Vec<usize> {
+        self.slots.iter().map(|(columns, _)| columns.len()).collect()
+    }
+
     /// The live filters of slot `index`; `None` if there is no such slot.
     #[must_use]
     pub fn live(&self, index: usize) -> Option<&Arc<ActiveFilters>> {
@@ -114,7 +120,8 @@ mod tests {
         assert_eq!(second.values.data(), [0.5, 0.0, 1.0, 1.0, 1.0, 0.0]);
         assert_eq!((second.live.row(0), second.live.row(1)), (&[0, 2][..], &[0, 1][..]));
         assert_eq!(gates.slot(0).expect("there are two").live.row(1), [0u32; 0]);
-        assert_eq!((gates.slots(), gates.density()), (2, 0.5));
+        assert_eq!((gates.widths(), gates.density()), (vec![2, 3], 0.5));
+        assert_eq!(gates.slots(), 2);
         assert!(gates.slot(2).is_err());
     }
 

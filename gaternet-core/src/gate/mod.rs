@@ -1,9 +1,16 @@
-//! From pre-activations to gates.
+//! From pre-activations to gates, and the losses of gates.
 
+mod estimator;
 mod gates;
 mod loss;
 mod sem_hash;
 
+pub use estimator::{
+    Estimator, GateDraw, TauSchedule, gumbel_sigmoid, logistic_noise, straight_through, top_k,
+};
 pub use gates::{GateSlice, Gates};
-pub use loss::l1_loss;
+pub use loss::{
+    ConvMacs, GateLoss, GateLossInput, GateTerm, MacCosts, batch_shaping, block_bounds, counted,
+    l1_loss, target_macs, target_rate,
+};
 pub use sem_hash::{SemHashDraw, hard, hard_gate, sem_hash, soft};

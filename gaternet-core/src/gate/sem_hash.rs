@@ -96,7 +96,7 @@ fn map(x: &Tensor, f: impl Fn(f32) -> f32) -> Result<Tensor> {
     Tensor::new(y, x.shape())
 }
 
-fn sigmoid(x: f32) -> f32 {
+pub(super) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + (-x).exp())
 }
 
@@ -106,7 +106,7 @@ fn saturated(x: f32) -> f32 {
 }
 
 /// `1(x > threshold)`. A gate that is NaN stays NaN: as 0 it would hide a model that has diverged.
-fn step(x: f32, threshold: f32) -> f32 {
+pub(super) fn step(x: f32, threshold: f32) -> f32 {
     if x.is_nan() { x } else { f32::from(u8::from(x > threshold)) }
 }
 

@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 
-/// `torch.nn.BatchNorm2d` (eps 1e-5, momentum 0.1). State: `weight`, `bias`, `running_mean`,
+/// `torch.nn.BatchNorm2d`, on (N, C) `torch.nn.BatchNorm1d` (eps 1e-5, momentum 0.1). State: `weight`, `bias`, `running_mean`,
 /// `running_var`, all (C), and `num_batches_tracked`.
 #[derive(Debug, Clone)]
 pub struct BatchNorm2d {
@@ -26,7 +26,7 @@ pub struct BatchNorm2d {
 pub struct Epilogue<'a> {
     /// (N, C); each multiplies a plane.
     pub gates: Option<&'a Tensor>,
-    /// (N, C, H, W); added after the gates.
+    /// Of the input's shape; added after the gates.
     pub residual: Option<&'a Tensor>,
     /// Whether a ReLU comes last.
     pub relu: bool,
@@ -51,7 +51,7 @@ impl BatchNorm2d {
         })
     }
 
-    /// `relu(bn(x) · gates + residual)`, (N, C, H, W), where the epilogue asks for them. Training
+    /// `relu(bn(x) · gates + residual)` of x (N, C, H, W) or (N, C), where the epilogue asks for them. Training
     /// normalises with the batch's statistics and moves the running ones
     /// (`0.9 · running + 0.1 · batch`, the variance unbiased); evaluation uses the running ones.
     ///

@@ -13,7 +13,7 @@ use crate::tensor::Tensor;
 /// The inputs of [`batch_norm`].
 #[derive(Debug, Clone, Copy)]
 pub struct BatchNormInput<'a> {
-    /// (N, C, H, W).
+    /// (N, C, H, W), or (N, C), a plane of one value each.
     pub x: &'a Tensor,
     /// (C).
     pub weight: &'a Tensor,
@@ -25,7 +25,7 @@ pub struct BatchNormInput<'a> {
     pub eps: f32,
     /// (N, C); each multiplies a plane.
     pub gates: Option<&'a Tensor>,
-    /// (N, C, H, W); added after the gates.
+    /// Of the shape of x; added after the gates.
     pub residual: Option<&'a Tensor>,
     /// Whether a ReLU comes last.
     pub relu: bool,
@@ -55,7 +55,7 @@ pub struct BatchStats {
 }
 
 /// `y = relu(z · gates + residual)` with `z = weight · (x - mean) / sqrt(var + eps) + bias`, all
-/// (N, C, H, W), and the statistics if they are the batch's. A plane whose gate is 0 adds exactly
+/// of the shape of x, and the statistics if they are the batch's. A plane whose gate is 0 adds exactly
 /// +0, whatever x holds there; its gate has a gradient all the same, where the ReLU passes one. It
 /// passes none at 0: to train gates that are off and have no residual, put them after the ReLU with
 /// [`gate`](super::gate()).
@@ -125,7 +125,10 @@ pub fn batch_norm(input: &BatchNormInput<'_>) -> Result<(Tensor, Option<BatchSta
 fn check(input: &BatchNormInput<'_>) -> Result<PlaneDims> {
     const OP: &str = "batch_norm";
     let BatchNormInput { x, weight, bias, stats, gates, residual, .. } = *input;
-    let dims = plane_dims(OP, x)?;
+    let dims = match *x.dims() {
+        [batch, channels] => PlaneDims { batch, channels, plane: 1 },
+        _ => plane_dims(OP, x)?,
+    };
     check_shape(OP, "the weight must be (C)", weight, [dims.channels])?;
     check_shape(OP, "the bias must be (C)", bias, [dims.channels])?;
     match stats {

@@ -70,7 +70,7 @@ fn plane_dims(op: &'static str, x: &Tensor) -> Result<PlaneDims> {
 }
 
 /// `Err` unless the shape of `x` is `expected`.
-fn check_shape(
+pub(crate) fn check_shape(
     op: &'static str,
     rule: &'static str,
     x: &Tensor,

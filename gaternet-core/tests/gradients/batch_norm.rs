@@ -11,23 +11,32 @@ const EPS: f32 = 1e-3;
 
 #[derive(Debug, Clone, Copy)]
 struct Case {
-    x: [usize; 4],
+    x: &'static [usize],
     batch_stats: bool,
     gates: Option<Density>,
     residual: bool,
     relu: bool,
 }
 
-const SHAPES: [[usize; 4]; 6] =
-    [[4, 1, 1, 1], [2, 3, 5, 3], [3, 17, 4, 4], [2, 16, 8, 8], [5, 2, 1, 7], [1, 4, 3, 3]];
+const SHAPES: [&[usize]; 8] = [
+    &[4, 1, 1, 1],
+    &[2, 3, 5, 3],
+    &[3, 17, 4, 4],
+    &[2, 16, 8, 8],
+    &[5, 2, 1, 7],
+    &[1, 4, 3, 3],
+    &[2, 17],
+    &[6, 5],
+];
 
 fn run(case: Case) {
-    let Case { x: [n, c, h, w], batch_stats, gates, residual, relu } = case;
-    let dims = PlaneDims { batch: n, channels: c, plane: h * w };
+    let Case { x, batch_stats, gates, residual, relu } = case;
+    let (n, c) = (x[0], x[1]);
+    let dims = PlaneDims { batch: n, channels: c, plane: x[2..].iter().product() };
     let mut inputs =
-        vec![("x", random(&case.x, 1)), ("weight", random(&[c], 2)), ("bias", random(&[c], 3))];
+        vec![("x", random(x, 1)), ("weight", random(&[c], 2)), ("bias", random(&[c], 3))];
     inputs.extend(gates.map(|density| ("gates", density.gates(n, c))));
-    inputs.extend(residual.then(|| ("residual", random(&case.x, 5))));
+    inputs.extend(residual.then(|| ("residual", random(x, 5))));
     let mean = random(&[c], 11);
     let var = Tensor::full([c], 0.7).expect("small");
     let check = Check { op: "batch_norm", case: format!("{case:?}"), inputs, tolerance: 1e-4 };

@@ -1,11 +1,13 @@
 //! Gates, and the slices of the gate matrix.
 
-use gaternet_core::gate::{self, SemHashDraw};
+use std::cell::Cell;
+
+use gaternet_core::gate::{self, ConvMacs, MacCosts, SemHashDraw};
 use gaternet_core::{Tensor, ops};
 use gaternet_kernels::dims::PlaneDims;
 use gaternet_kernels::reference::gate as reference;
 
-use crate::check::{Check, DENSITIES, random};
+use crate::check::{Check, DENSITIES, random, widen};
 
 #[test]
 fn gate() {
@@ -65,6 +67,26 @@ fn soft_sem_hash() {
 }
 
 #[test]
+fn soft_gumbel_sigmoid() {
+    let noise = random(&[3, 5], 2);
+    for tau in [0.5, 2.0f32] {
+        Check {
+            op: "gumbel_sigmoid",
+            case: format!("soft, tau {tau}"),
+            inputs: vec![("preactivation", random(&[3, 5], 1))],
+            tolerance: 1e-5,
+        }
+        .run(
+            |inputs| gate::gumbel_sigmoid(&inputs[0], &noise, tau, false),
+            |at| {
+                let soft = |(p, e): (&f64, f64)| 1.0 / (1.0 + (-(p + e) / f64::from(tau)).exp());
+                at[0].iter().zip(widen(noise.data())).map(soft).collect()
+            },
+        );
+    }
+}
+
+#[test]
 fn l1_loss() {
     Check {
         op: "l1_loss",
@@ -75,6 +97,126 @@ fn l1_loss() {
     .run(
         |inputs| gate::l1_loss(&inputs[0]),
         |at| vec![at[0].iter().map(|g| g.abs()).sum::<f64>() / 15.0],
+    );
+}
+
+/// Mean of each slot in each sample: (slots, N).
+fn open(gates: &[f64], widths: &[usize]) -> Vec<Vec<f64>> {
+    let total: usize = widths.iter().sum();
+    let mut start = 0;
+    let mut slots = Vec::new();
+    for width in widths {
+        let mean = |row: &[f64]| row[start..start + width].iter().sum::<f64>() / *width as f64;
+        slots.push(gates.chunks(total).map(mean).collect());
+        start += width;
+    }
+    slots
+}
+
+#[test]
+fn target_rate() {
+    let widths = [2, 1, 4];
+    Check {
+        op: "target_rate",
+        case: format!("{widths:?}"),
+        inputs: vec![("gates", random(&[3, 7], 1))],
+        tolerance: 1e-5,
+    }
+    .run(
+        |inputs| gate::target_rate(&inputs[0], &widths, 0.3),
+        |at| {
+            let slots = open(&at[0], &widths);
+            let square = |slot: &Vec<f64>| (slot.iter().sum::<f64>() / 3.0 - 0.3).powi(2);
+            vec![slots.iter().map(square).sum::<f64>() / 3.0]
+        },
+    );
+}
+
+#[test]
+fn target_macs() {
+    let widths = [2, 3, 1];
+    let conv = |macs, filters, channels| ConvMacs { macs, filters, channels };
+    // A convolution may read the slot it writes.
+    let blocks = vec![
+        vec![conv(30.0, Some(0), None), conv(50.0, Some(1), Some(0))],
+        vec![conv(20.0, Some(2), Some(2)), conv(7.0, None, Some(1)), conv(3.0, None, None)],
+    ];
+    let costs = MacCosts { blocks, fixed: 12.0, gater: 5.0 };
+    let target = 0.5;
+    let was_near = Cell::new(false);
+    // Above both bounds, within, and below.
+    for (shift, progress) in
+        [(0.7, 0.0), (0.7, 0.2), (0.5, 0.25), (-0.1, 0.1), (0.4, 0.9), (0.559, 0.9)]
+    {
+        let gates = random(&[4, 6], 1);
+        let near = gates.data().iter().map(|gate| shift + 0.1 * gate).collect();
+        Check {
+            op: "target_macs",
+            case: format!("gates near {shift}, progress {progress}"),
+            inputs: vec![("gates", Tensor::new(near, [4, 6]).expect("24 gates"))],
+            tolerance: 1e-5,
+        }
+        .run(
+            |inputs| gate::target_macs(&inputs[0], &widths, &costs, target, progress),
+            |at| {
+                let slots = open(&at[0], &widths);
+                let share = (target * (12.0 + 110.0) - 17.0) / 110.0;
+                let (lower, upper) = gate::block_bounds(share, progress);
+                let (mut executed, mut dense, mut outside) = (17.0, 12.0, 0.0);
+                for block in &costs.blocks {
+                    let (mut ran, mut all) = (0.0, 0.0);
+                    for ConvMacs { macs, filters, channels } in block {
+                        let of = |slot: &Option<usize>, n: usize| slot.map_or(1.0, |s| slots[s][n]);
+                        let pairs = (0..4).map(|n| of(filters, n) * of(channels, n));
+                        ran += macs * pairs.sum::<f64>() / 4.0;
+                        all += macs;
+                    }
+                    let share: f64 = ran / all;
+                    outside += (share - upper).max(0.0).powi(2) / 2.0;
+                    outside += (lower - share).max(0.0).powi(2) / 2.0;
+                    executed += ran;
+                    dense += all;
+                }
+                let (excess, near) = ((executed / dense - target).abs(), 0.02 * target);
+                let distance = if excess > near {
+                    excess - near / 2.0
+                } else {
+                    was_near.set(true);
+                    excess.powi(2) / (2.0 * near)
+                };
+                vec![distance + outside]
+            },
+        );
+    }
+    assert!(was_near.get(), "no case is near the target");
+}
+
+#[test]
+fn batch_shaping() {
+    let probabilities = ops::sigmoid(&random(&[7, 3], 1)).expect("any shape");
+    Check {
+        op: "batch_shaping",
+        case: "Beta(2, 5)".to_owned(),
+        inputs: vec![("probabilities", probabilities)],
+        tolerance: 1e-5,
+    }
+    .run(
+        |inputs| gate::batch_shaping(&inputs[0], 2.0, 5.0),
+        |at| {
+            // With whole parameters the distribution function is a binomial sum.
+            let cdf = |x: f64| {
+                let terms = [15.0, 20.0, 15.0, 6.0, 1.0].into_iter().zip(2..);
+                terms.map(|(c, j)| c * x.powi(j) * (1.0 - x).powi(6 - j)).sum::<f64>()
+            };
+            let mut loss = 0.0;
+            for gate in 0..3 {
+                let mut column: Vec<f64> = at[0].iter().skip(gate).step_by(3).copied().collect();
+                column.sort_by(f64::total_cmp);
+                let distance = |(rank, x): (usize, &f64)| cdf(*x) - (rank + 1) as f64 / 8.0;
+                loss += column.iter().enumerate().map(distance).map(|d| d * d).sum::<f64>();
+            }
+            vec![loss / 21.0]
+        },
     );
 }
 

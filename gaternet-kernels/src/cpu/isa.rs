@@ -19,6 +19,9 @@ pub(crate) enum Level {
     /// AVX-512 (F, VL, BW, DQ), 16 lanes.
     #[cfg(target_arch = "x86_64")]
     Avx512,
+    /// The same with AVX512-BF16.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Bf16,
 }
 
 /// An instruction set this machine has. A value exists only for a set that was detected, so
@@ -28,8 +31,8 @@ pub struct Isa(Level);
 
 impl Isa {
     /// The set the library uses: the best of this machine, or the lower one that the environment
-    /// variable `GATERNET_ISA` names (`scalar`; `avx2` or `avx512` on x86-64, `neon` on aarch64). Read
-    /// once per process.
+    /// variable `GATERNET_ISA` names (`scalar`; `avx2`, `avx512` or `avx512bf16` on x86-64, `neon` on
+    /// aarch64). Read once per process.
     ///
     /// # Errors
     /// [`KernelError::Isa`] if the variable holds another word or a set this machine lacks.
@@ -68,7 +71,17 @@ impl Isa {
         })
     }
 
+    /// The level of kernels of f32, for which AVX512-BF16 is AVX-512.
     pub(crate) fn level(self) -> Level {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => Level::Avx512,
+            level => level,
+        }
+    }
+
+    /// The level of kernels of bf16.
+    pub(crate) fn bf16_level(self) -> Level {
         self.0
     }
 }
@@ -83,6 +96,8 @@ impl fmt::Display for Isa {
             Level::Avx2 => "avx2",
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512Bf16 => "avx512bf16",
         })
     }
 }
@@ -102,6 +117,7 @@ fn detect() -> Vec<Level> {
         (Level::Neon, true),
         (Level::Avx2, avx2),
         (Level::Avx512, avx512),
+        (Level::Avx512Bf16, avx512 && is_x86_feature_detected!("avx512bf16")),
     ];
     levels.into_iter().filter(|(_, here)| *here).map(|(level, _)| level).collect()
 }

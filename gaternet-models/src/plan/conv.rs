@@ -1,26 +1,29 @@
 //! Convolutions of a plan: folded, without what is dropped, and masked where a plan does not skip.
 
 use gaternet_core::Result;
-use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, PreparedConv2d};
+use gaternet_kernels::cpu::conv2d::{Epilogue, Live, Method, PreparedConv2d};
 use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa};
 
+use super::PlanOptions;
 use super::op::relu;
 use super::program::Samples;
 use crate::kept::{KeptConv, KeptSlot};
 use crate::network::ConvLayer;
 
-/// A step's convolution on `batch` inputs (C, H, W).
+/// A step's convolution on inputs (C, H, W).
 pub(super) fn compile(
     isa: Isa,
-    batch: usize,
+    options: PlanOptions,
     layer: &ConvLayer,
     [channels, h, w]: [usize; 3],
     kept: KeptConv<'_>,
 ) -> Result<PreparedConv2d> {
-    let (conv, options) = (&layer.conv, layer.conv.options());
-    let input = [batch, channels, h, w];
-    let dims = Conv2dDims::new(input, conv.shape(), options.stride, options.padding)?;
-    prepare(isa, &dims, fold(layer), kept)
+    let (conv, of) = (&layer.conv, layer.conv.options());
+    let input = [options.batch, channels, h, w];
+    let dims = Conv2dDims::new(input, conv.shape(), of.stride, of.padding)?;
+    // The choice for all, so that dropping some does not change a bit.
+    let method = Method::choose(options.dtype, &dims);
+    prepare(isa, method, &dims, fold(layer), kept)
 }
 
 /// Weight (F, C, KH, KW) and bias (F) of the convolution that is `bn(conv(x))` with the running statistics:
@@ -45,13 +48,12 @@ pub(crate) fn fold(layer: &ConvLayer) -> (Vec<f32>, Vec<f32>) {
 /// The convolution with what is kept of its filters and its channels.
 fn prepare(
     isa: Isa,
+    method: Method,
     dims: &Conv2dDims,
     (weight, bias): (Vec<f32>, Vec<f32>),
     kept: KeptConv<'_>,
 ) -> Result<PreparedConv2d> {
     let ([h, w], [kh, kw]) = (dims.in_size(), dims.kernel());
-    // The choice for all, so that dropping some does not change a bit.
-    let algorithm = Algorithm::choose(dims);
     let weight = kept.weight(&weight, dims.in_channels(), dims.taps());
     let bias = kept.per_filter(&bias, 1);
     let [filters, channels] = kept.sizes([dims.out_channels(), dims.in_channels()]);
@@ -59,9 +61,9 @@ fn prepare(
     let dims = Conv2dDims::new([1, channels, h, w], shape, dims.stride(), dims.padding())?;
     Ok(match kept.filters {
         Some(KeptSlot { filters, compact: false, .. }) => {
-            PreparedConv2d::of_filters(isa, algorithm, &dims, filters, &weight, Some(&bias))?
+            PreparedConv2d::of_filters(isa, method, &dims, filters, &weight, Some(&bias))?
         }
-        _ => PreparedConv2d::with_algorithm(isa, algorithm, &dims, &weight, Some(&bias))?,
+        _ => PreparedConv2d::with_method(isa, method, &dims, &weight, Some(&bias))?,
     })
 }
 

@@ -8,8 +8,9 @@ mod program;
 #[cfg(test)]
 mod tests;
 
-use gaternet_core::gate::hard_gate;
+use gaternet_core::gate::Estimator;
 use gaternet_core::{Error, Result};
+use gaternet_kernels::cpu::conv2d::DType;
 
 use crate::calibration::Calibration;
 use crate::gated_net::GatedNet;
@@ -26,13 +27,14 @@ const OP: &str = "inference plan";
 /// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
 ///
 /// In a batch with an image for every thread, each thread runs some images through the whole network; in a
-/// smaller one all threads share each convolution. Nothing is allocated once every thread has done its share.
-/// A network of more than 2^20 weights runs layer by layer over the batch, and needs memory for the
-/// activations of all its images.
+/// smaller one all threads share each convolution. Once every thread has done its share nothing is allocated, but
+/// for the list by which [`Estimator::TopK`] sorts.
+/// A network of more than 2^20 weights, 2^21 in bf16, runs layer by layer over the batch, and needs memory for
+/// the activations of all its images.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
-/// [`Model::forward`]'s by rounding, and so may a gate whose pre-activation is about 0; they depend neither on
-/// the number of threads nor on the other samples of a batch.
+/// [`Model::forward`]'s by rounding, to f32 or the type of the products, and so may a gate whose
+/// pre-activation is about 0; they depend neither on the number of threads nor on the other samples of a batch.
 pub struct InferencePlan {
     backbone: Program,
     gating: Option<Gating>,
@@ -49,19 +51,30 @@ pub struct PlanOptions {
     /// Images of a usual run, 64 by default. Any number can be run; with many weights, other algorithms are
     /// the fastest for one image than for several that share them.
     pub batch: usize,
+    /// What all convolutions multiply, those of the gater included; f32 by default. Activations, sums and all
+    /// other layers are f32 with each.
+    pub dtype: DType,
 }
 
 impl Default for PlanOptions {
     fn default() -> PlanOptions {
-        PlanOptions { size: [32, 32], skip: true, batch: 64 }
+        PlanOptions { size: [32, 32], skip: true, batch: 64, dtype: DType::F32 }
     }
 }
 
 struct Gating {
-    gater: Program,
-    /// (N, c), the gater's latest.
+    decider: Decider,
+    /// (N, c), the latest.
     gates: Vec<f32>,
     live: LiveLists,
+}
+
+/// What makes gates of images.
+struct Decider {
+    gater: Program,
+    estimator: Estimator,
+    /// Filters of each slot.
+    widths: Vec<usize>,
 }
 
 impl InferencePlan {
@@ -112,7 +125,9 @@ impl InferencePlan {
     fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
         let backbone = Program::new(model.backbone().network(), options, Some(kept))?;
         let gater = Program::new(model.gater().network(), options, None)?;
-        let gating = Gating { gater, gates: Vec::new(), live: LiveLists::new(kept) };
+        let (estimator, widths) = (model.config().estimator, model.plan().widths());
+        let decider = Decider { gater, estimator, widths };
+        let gating = Gating { decider, gates: Vec::new(), live: LiveLists::new(kept) };
         Ok(InferencePlan { backbone, gating: Some(gating) })
     }
 
@@ -125,10 +140,10 @@ impl InferencePlan {
         check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;
         let live = match &mut self.gating {
             None => &[],
-            Some(Gating { gater, gates, live }) => {
+            Some(Gating { decider, gates, live }) => {
                 gates.resize(batch * live.gates(), 0.0);
                 if !live.settled() {
-                    decide(gater, images, gates)?;
+                    decider.decide(images, gates)?;
                 }
                 live.fill(gates)?
             }
@@ -145,7 +160,7 @@ impl InferencePlan {
         let batch = self.samples(images)?;
         check("the gates must be (N, c)", gates.len(), batch, self.gate_count())?;
         match &self.gating {
-            Some(gating) => decide(&gating.gater, images, gates),
+            Some(gating) => gating.decider.decide(images, gates),
             None => Ok(()),
         }
     }
@@ -185,7 +200,7 @@ impl InferencePlan {
     /// Bytes of the weights as they are laid out for the kernels, gater included, without biases.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
-        let gater = self.gating.as_ref().map_or(0, |gating| gating.gater.weight_bytes());
+        let gater = self.gating.as_ref().map_or(0, |gating| gating.decider.gater.weight_bytes());
         self.backbone.weight_bytes() + gater
     }
 
@@ -210,10 +225,11 @@ impl InferencePlan {
     }
 }
 
-fn decide(gater: &Program, images: &[f32], gates: &mut [f32]) -> Result<()> {
-    gater.run(&[], images, gates)?;
-    gates.iter_mut().for_each(|gate| *gate = hard_gate(*gate));
-    Ok(())
+impl Decider {
+    fn decide(&self, images: &[f32], gates: &mut [f32]) -> Result<()> {
+        self.gater.run(&[], images, gates)?;
+        self.estimator.eval_in_place(gates, &self.widths)
+    }
 }
 
 fn check(rule: &'static str, got: usize, batch: usize, width: usize) -> Result<()> {

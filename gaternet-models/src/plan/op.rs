@@ -8,6 +8,7 @@ use gaternet_kernels::cpu::{batch_norm, elementwise, gate, linear, max_pool, poo
 use gaternet_kernels::dims::PoolDims;
 use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
 
+use super::PlanOptions;
 use super::conv;
 use super::program::Samples;
 use crate::gate_plan::ConvSlots;
@@ -51,16 +52,17 @@ pub(super) struct Operands<'a, I> {
     pub(super) inputs: I,
     pub(super) residual: Option<&'a [f32]>,
     pub(super) relu: bool,
+    /// Leave planes of closed filters as they are.
+    pub(super) leave_dead: bool,
     /// Compute closed filters and discard them.
     pub(super) masks: bool,
 }
 
 impl Op {
     /// `shapes` are those (C, H, W) of the network's values. Without `kept` no filter has a gate.
-    /// `batch` is the usual number of samples.
     pub(super) fn new(
         isa: Isa,
-        batch: usize,
+        options: PlanOptions,
         step: &Step,
         shapes: &[[usize; 3]],
         kept: Option<&Kept<'_>>,
@@ -72,7 +74,7 @@ impl Op {
             Layer::Conv(layer) => {
                 let slots = kept.map(|kept| kept.listed(layer.number)).unwrap_or_default();
                 let kept = kept.map(|kept| kept.conv(layer.number)).unwrap_or_default();
-                let conv = conv::compile(isa, batch, layer, shape, kept)?;
+                let conv = conv::compile(isa, options, layer, shape, kept)?;
                 return Ok(Op::Conv(conv.into(), slots));
             }
             Layer::BatchNorm(_, bn) => {
@@ -117,14 +119,14 @@ impl Op {
         operands: &Operands<'a, impl Fn(usize) -> &'a [f32] + Sync>,
         output: &mut [f32],
     ) -> Result<()> {
-        let Operands { samples, live, inputs, residual, relu, masks } = operands;
+        let Operands { samples, live, inputs, residual, relu, leave_dead, masks } = operands;
         let (input, residual, count) = (inputs(0), *residual, samples.count());
         match self {
             Op::Conv(conv, slots) => {
                 let list = |slot: Option<usize>| slot.map(|slot| &live[slot]);
                 let (filters, channels) = (list(slots.filters), list(slots.channels));
                 let all = Live::default();
-                let epilogue = Epilogue { residual, relu: *relu };
+                let epilogue = Epilogue { residual, relu: *relu, leave_dead: *leave_dead };
                 match filters {
                     _ if !masks => {
                         let live = Live { filters, channels };

@@ -17,9 +17,9 @@ use super::op::{Op, Operands};
 use crate::kept::Kept;
 use crate::network::{Layer, Network, Step};
 
-/// Most weights of a network that threads go through on their own. More, up to four times as many floats as they
+/// Most bytes of weights of a network that threads go through on their own. More, up to four times as many as they
 /// are laid out, do not stay in a shared cache of usual size, so every group of images would fetch them from memory.
-const CACHED_WEIGHTS: usize = 1 << 20;
+const CACHED_WEIGHTS: usize = 4 << 20;
 /// Most images that a thread takes through the network together: each convolution's weights are fetched into its
 /// cache once for all of them.
 const TOGETHER: usize = 8;
@@ -61,6 +61,8 @@ struct Compiled {
     inputs: Vec<Place>,
     residual: Option<Place>,
     relu: bool,
+    /// Whether all that read the output list its live channels.
+    leave_dead: bool,
     output: Place,
 }
 
@@ -96,6 +98,22 @@ impl Samples {
     }
 }
 
+/// Whether the output of step `at` is hidden: read by convolutions alone, by its live channels.
+fn by_list(network: &Network, kept: &Kept<'_>, at: usize) -> bool {
+    let steps = network.steps();
+    let Layer::Conv(layer) = &steps[at].layer else { return false };
+    let filters = kept.listed(layer.number).filters;
+    let lists = |step: &Step| match &step.layer {
+        Layer::Conv(reader) => kept.listed(reader.number).channels == filters,
+        _ => false,
+    };
+    let reads = |step: &&Step| step.reads().any(|value| value.0 == at + 1);
+    let adds = |step: &Step| step.residual.is_some_and(|value| value.0 == at + 1);
+    filters.is_some()
+        && at + 1 < steps.len()
+        && steps.iter().filter(reads).all(|step| lists(step) && !adds(step))
+}
+
 impl Program {
     /// Without `kept` no filter has a gate.
     pub(super) fn new(
@@ -113,7 +131,7 @@ impl Program {
                 _ => 0,
             })
             .sum();
-        let by_layer = weights > CACHED_WEIGHTS;
+        let by_layer = weights * options.dtype.itemsize() > CACHED_WEIGHTS;
         let mut lens: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
         for (at, step) in network.steps().iter().enumerate() {
             match &step.layer {
@@ -135,10 +153,11 @@ impl Program {
         let mut steps = Vec::with_capacity(read.len());
         for (at, step) in network.steps().iter().enumerate() {
             steps.push(Compiled {
-                op: Op::new(isa, options.batch, step, &shapes, kept)?,
+                op: Op::new(isa, options, step, &shapes, kept)?,
                 inputs: step.inputs.iter().map(|value| place(value.0)).collect(),
                 residual: step.residual.map(|value| place(value.0)),
                 relu: step.relu,
+                leave_dead: options.skip && kept.is_some_and(|kept| by_list(network, kept, at)),
                 output: place(at + 1),
             });
         }
@@ -232,6 +251,7 @@ impl Program {
                 inputs: |i: usize| read(step.inputs[i]),
                 residual: step.residual.map(read),
                 relu: step.relu,
+                leave_dead: step.leave_dead,
                 masks: self.masks,
             };
             let result = step.op.run(self.isa, &operands, &mut target[..step.output.len * count]);

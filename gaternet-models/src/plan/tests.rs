@@ -3,7 +3,7 @@
 use gaternet_core::{Ctx, Tensor};
 
 use super::{InferencePlan, PlanOptions};
-use crate::{GatePlacement, GatedConfig, GatedNet, GaterConfig};
+use crate::{DType, GatePlacement, GatedConfig, GatedNet, GaterConfig};
 
 const BATCH: usize = 5;
 
@@ -20,8 +20,10 @@ fn images() -> Tensor {
 #[test]
 fn layer_by_layer_and_image_by_image_have_the_same_bits() {
     let (model, images) = (model(GatePlacement::All), images());
-    for skip in [true, false] {
-        let options = PlanOptions { skip, ..PlanOptions::default() };
+    for (skip, dtype) in
+        [true, false].into_iter().flat_map(|skip| DType::ALL.map(|dtype| (skip, dtype)))
+    {
+        let options = PlanOptions { skip, dtype, ..PlanOptions::default() };
         let mut plan = InferencePlan::gated(&model, options).expect("it fits");
         let gates: Vec<_> = (0..BATCH * plan.gate_count())
             .map(|i| f32::from(u8::from(i % 3 != 0 && i % 7 != 2)))
@@ -34,19 +36,22 @@ fn layer_by_layer_and_image_by_image_have_the_same_bits() {
                 .expect("they fit");
             logits.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
-        assert_eq!(logits(true), logits(false), "skip {skip}");
+        assert_eq!(logits(true), logits(false), "skip {skip}, {dtype}");
     }
 }
 
 #[test]
 fn a_network_of_more_weights_than_caches_hold_runs_layer_by_layer() {
-    let runs_by_layer = |depth| {
+    let runs_by_layer = |depth, dtype| {
         let model = GatedNet::new(GatedConfig::cifar(depth, 10), 0).expect("valid");
-        let plan = InferencePlan::plain(model.backbone(), PlanOptions::default()).expect("it fits");
+        let options = PlanOptions { dtype, ..PlanOptions::default() };
+        let plan = InferencePlan::plain(model.backbone(), options).expect("it fits");
         (plan.backbone.by_layer, plan.weight_bytes())
     };
-    let (by_layer, bytes) = runs_by_layer(20);
-    assert!(!by_layer, "{bytes} bytes of weights");
-    let (by_layer, bytes) = runs_by_layer(302);
-    assert!(by_layer, "{bytes} bytes of weights");
+    for (depth, expected) in [(20, [false, false]), (110, [true, false]), (302, [true, true])] {
+        for (dtype, expected) in DType::ALL.into_iter().zip(expected) {
+            let (by_layer, bytes) = runs_by_layer(depth, dtype);
+            assert_eq!(by_layer, expected, "depth {depth}, {dtype}: {bytes} bytes of weights");
+        }
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::winograd;
+use super::{DType, winograd};
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result};
 
@@ -32,6 +32,11 @@ impl Algorithm {
     /// the transforms. On small maps F(4x4)'s weights outgrow the caches, unless several samples share them.
     #[must_use]
     pub fn choose(dims: &Conv2dDims) -> Algorithm {
+        Algorithm::choose_for(DType::F32, dims)
+    }
+
+    /// [`choose`](Self::choose) for products of this type.
+    pub(super) fn choose_for(dtype: DType, dims: &Conv2dDims) -> Algorithm {
         if !Algorithm::Winograd4.supports(dims) {
             return Algorithm::Direct;
         }
@@ -39,7 +44,7 @@ impl Algorithm {
         let tiles = |m: usize| -> usize { winograd::grid(m, out_size).iter().product() };
         let cost = |algorithm: &Algorithm| match algorithm.tile() {
             None => 9 * 3 * (height * (width + 1)).div_ceil(LANES),
-            Some(4) if winograd::Elements::suits(out_size) => {
+            Some(4) if dtype == DType::F32 && winograd::Elements::suits(out_size) => {
                 match winograd::Elements::pays(dims) {
                     true => 9 * 4 * tiles(4).div_ceil(4),
                     false => usize::MAX,

@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 
 use super::Live;
+use super::bf16;
 use super::direct::Direct;
 use super::sample::{Sample, SampleEpilogue};
-use super::winograd::{Elements, Weights, Winograd};
+use super::winograd::{Elements, Weights, Winograd, WinogradBf16};
 use crate::active::ActiveFilters;
 use crate::dims::Conv2dDims;
 
@@ -13,6 +14,8 @@ use crate::dims::Conv2dDims;
 pub(super) enum Engine<'a> {
     Direct(&'a Direct, &'a [f32]),
     Winograd(&'a Winograd, &'a Weights),
+    DirectBf16(&'a bf16::Direct, &'a bf16::Weights),
+    WinogradBf16(&'a WinogradBf16, &'a bf16::Weights),
     Elements(&'a Elements),
 }
 
@@ -20,8 +23,8 @@ impl Engine<'_> {
     /// Samples that are best computed together, out of `count` for each thread.
     fn together(&self, count: usize) -> usize {
         match self {
-            Engine::Direct(..) | Engine::Winograd(..) => 1,
             Engine::Elements(elements) => elements.together(count),
+            _ => 1,
         }
     }
 
@@ -38,6 +41,8 @@ impl Engine<'_> {
             match self {
                 Engine::Direct(direct, weight) => direct.sample(sample, weight, target),
                 Engine::Winograd(winograd, weights) => winograd.sample(sample, weights, target),
+                Engine::DirectBf16(direct, weights) => direct.sample(sample, weights, target),
+                Engine::WinogradBf16(winograd, weights) => winograd.sample(sample, weights, target),
                 Engine::Elements(_) => {}
             }
         }
@@ -52,6 +57,8 @@ impl Engine<'_> {
         match self {
             Engine::Direct(direct, weight) => direct.split(sample, weight, target),
             Engine::Winograd(winograd, weights) => winograd.split(sample, weights, target),
+            Engine::DirectBf16(direct, weights) => direct.split(sample, weights, target),
+            Engine::WinogradBf16(winograd, weights) => winograd.split(sample, weights, target),
             Engine::Elements(elements) => elements.split(sample, target),
         }
     }
@@ -79,6 +86,7 @@ pub(super) struct Batch<'a> {
     /// (N, rows, out plane).
     pub(super) residual: Option<&'a [f32]>,
     pub(super) relu: bool,
+    pub(super) leave_dead: bool,
 }
 
 impl<'a> Batch<'a> {
@@ -103,6 +111,7 @@ impl<'a> Batch<'a> {
             bias: None,
             residual: None,
             relu: false,
+            leave_dead: false,
         }
     }
 
@@ -142,6 +151,7 @@ impl<'a> Batch<'a> {
                 bias: self.bias,
                 residual: self.residual.map(|all| &all[of(self.rows * self.out_plane)]),
                 relu: self.relu,
+                leave_dead: self.leave_dead,
             },
         }
     }
@@ -174,9 +184,9 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Writes the output planes of the rows that are not live.
+/// Writes the output planes of the rows that are not live, unless they are left.
 fn fill_dead(sample: &Sample<'_>, target: &mut [f32]) {
-    if sample.rows.len() * sample.out_plane == target.len() {
+    if sample.epilogue.leave_dead || sample.rows.len() * sample.out_plane == target.len() {
         return;
     }
     let mut live = sample.rows.iter().peekable();

@@ -2,12 +2,14 @@
 //!
 //! [`forward`] and [`backward_input`] are one correlation (`correlate.rs`), which an [`Algorithm`] computes:
 //! directly (`direct.rs`) with different plans (`plan.rs`) over one register tile (`tile.rs`), or by
-//! Winograd's (`winograd/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
+//! Winograd's (`winograd/`), and a [`PreparedConv2d`] also with products of bf16 (`bf16/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
 
 mod algorithm;
+mod bf16;
 mod channel_last;
 mod correlate;
 mod direct;
+mod method;
 mod plan;
 mod prepared;
 mod sample;
@@ -26,6 +28,7 @@ use crate::error::{KernelError, Result, check_len};
 pub use algorithm::Algorithm;
 use correlate::{Batch, Engine};
 use direct::Direct;
+pub use method::{DType, Method};
 pub use prepared::{Epilogue, PreparedConv2d};
 use winograd::{Elements, Weights, Winograd};
 

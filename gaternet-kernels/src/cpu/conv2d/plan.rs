@@ -252,13 +252,18 @@ impl Plan {
 
     /// Floats of one sample's bordered source, with what the last vector reads beyond its end.
     pub(crate) fn scratch_len(&self, lanes: usize) -> usize {
+        let last = self.reach(lanes).max(self.border.channel_stride);
+        self.channels.saturating_sub(1) * self.border.channel_stride + last
+    }
+
+    /// Floats of a channel up to the last that any tap and vector reads.
+    pub(crate) fn reach(&self, lanes: usize) -> usize {
         let reach = self.phases.iter().filter_map(|phase| {
             let tap = phase.taps.iter().map(|tap| tap.source).max()?;
             let vector = phase.vectors.iter().map(|vector| vector.source).max()?;
             Some(tap + vector + lanes)
         });
-        let last = reach.max().unwrap_or(0).max(self.border.channel_stride);
-        self.channels.saturating_sub(1) * self.border.channel_stride + last
+        reach.max().unwrap_or(0)
     }
 }
 

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use super::correlate::{Batch, Engine};
 use super::direct::Direct;
-use super::winograd::{Elements, Weights, Winograd};
-use super::{Algorithm, Live, every};
+use super::winograd::{Elements, Weights, Winograd, WinogradBf16};
+use super::{Algorithm, DType, Live, Method, bf16, every};
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result, check_len};
@@ -18,12 +18,15 @@ pub struct Epilogue<'a> {
     pub residual: Option<&'a [f32]>,
     /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
+    /// Leave the planes of filters that are not live as they are, instead of writing what an epilogue makes
+    /// of 0: for outputs that are read by their live channels only.
+    pub leave_dead: bool,
 }
 
 /// A convolution of one image size, ready to run on any number of samples.
 pub struct PreparedConv2d {
     dims: Conv2dDims,
-    algorithm: Algorithm,
+    method: Method,
     form: Form,
     /// (F).
     bias: Option<Vec<f32>>,
@@ -39,6 +42,32 @@ enum Form {
     Direct(Direct, Vec<f32>),
     Winograd(Winograd, Weights),
     Elements(Elements),
+    DirectBf16(bf16::Direct, bf16::Weights),
+    WinogradBf16(WinogradBf16, bf16::Weights),
+}
+
+impl Form {
+    /// `weight` (F, C, KH, KW), of lengths that were checked.
+    fn new(isa: Isa, method: Method, dims: &Conv2dDims, weight: &[f32]) -> Form {
+        match (method.algorithm.tile(), method.dtype) {
+            (None, DType::F32) => Form::Direct(Direct::forward(isa, dims), weight.to_vec()),
+            (Some(4), DType::F32) if Elements::suits(dims.out_size()) => {
+                Form::Elements(Elements::forward(isa, dims, weight))
+            }
+            (Some(tile), DType::F32) => Form::Winograd(
+                Winograd::forward(isa, dims, tile),
+                Weights::forward(tile, dims, weight),
+            ),
+            (None, DType::Bf16) => Form::DirectBf16(
+                bf16::Direct::forward(isa, dims),
+                bf16::Direct::weights(dims, weight),
+            ),
+            (Some(tile), DType::Bf16) => Form::WinogradBf16(
+                WinogradBf16::forward(isa, dims, tile),
+                WinogradBf16::weights(tile, dims, weight),
+            ),
+        }
+    }
 }
 
 impl PreparedConv2d {
@@ -53,49 +82,41 @@ impl PreparedConv2d {
         weight: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<PreparedConv2d> {
-        PreparedConv2d::with_algorithm(isa, Algorithm::choose(dims), dims, weight, bias)
+        PreparedConv2d::with_method(isa, Algorithm::choose(dims), dims, weight, bias)
     }
 
-    /// [`new`](Self::new) with the algorithm given.
+    /// [`new`](Self::new) with the method given: an [`Algorithm`] alone is one in f32.
     ///
     /// # Errors
     /// If a length does not fit `dims`, or the algorithm cannot compute this convolution.
-    pub fn with_algorithm(
+    pub fn with_method(
         isa: Isa,
-        algorithm: Algorithm,
+        method: impl Into<Method>,
         dims: &Conv2dDims,
         weight: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<PreparedConv2d> {
-        algorithm.check(OP, dims)?;
+        let method = method.into();
+        method.algorithm.check(OP, dims)?;
         check_len(OP, "weight", dims.weight_len(), weight.len())?;
         if let Some(bias) = bias {
             check_len(OP, "bias", dims.out_channels(), bias.len())?;
         }
-        let form = match algorithm.tile() {
-            None => Form::Direct(Direct::forward(isa, dims), weight.to_vec()),
-            Some(4) if Elements::suits(dims.out_size()) => {
-                Form::Elements(Elements::forward(isa, dims, weight))
-            }
-            Some(tile) => Form::Winograd(
-                Winograd::forward(isa, dims, tile),
-                Weights::forward(tile, dims, weight),
-            ),
-        };
+        let form = Form::new(isa, method, dims, weight);
         let (bias, every) = (bias.map(<[f32]>::to_vec), every(dims));
         let dims = dims.with_batch(1)?;
-        Ok(PreparedConv2d { dims, algorithm, form, bias, weight_rows: None, every })
+        Ok(PreparedConv2d { dims, method, form, bias, weight_rows: None, every })
     }
 
-    /// [`with_algorithm`](Self::with_algorithm) that keeps the weights of some filters only, listed
+    /// [`with_method`](Self::with_method) that keeps the weights of some filters only, listed
     /// ascending. Those of the others, bias included, count as zeros and take no memory.
     ///
     /// # Errors
-    /// Those of [`with_algorithm`](Self::with_algorithm), and if the list is not ascending or names a filter
+    /// Those of [`with_method`](Self::with_method), and if the list is not ascending or names a filter
     /// that does not exist.
     pub fn of_filters(
         isa: Isa,
-        algorithm: Algorithm,
+        method: impl Into<Method>,
         dims: &Conv2dDims,
         filters: &[u32],
         weight: &[f32],
@@ -104,7 +125,7 @@ impl PreparedConv2d {
         check_len(OP, "weight", dims.weight_len(), weight.len())?;
         check_list("filters", filters, dims.out_channels())?;
         if filters.len() == dims.out_channels() {
-            return PreparedConv2d::with_algorithm(isa, algorithm, dims, weight, bias);
+            return PreparedConv2d::with_method(isa, method, dims, weight, bias);
         }
         let filter_len = dims.in_channels() * dims.taps();
         // The others share one row of zeros, the last.
@@ -122,7 +143,7 @@ impl PreparedConv2d {
             dims.stride(),
             dims.padding(),
         )?;
-        let all = PreparedConv2d::with_algorithm(isa, algorithm, &kept_dims, &kept, None)?;
+        let all = PreparedConv2d::with_method(isa, method, &kept_dims, &kept, None)?;
         let mut bias = bias.map(<[f32]>::to_vec);
         if let Some(bias) = &mut bias {
             check_len(OP, "bias", dims.out_channels(), bias.len())?;
@@ -139,10 +160,10 @@ impl PreparedConv2d {
         })
     }
 
-    /// The algorithm it runs.
+    /// How it is computed.
     #[must_use]
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
+    pub fn method(&self) -> Method {
+        self.method
     }
 
     /// Bytes of the weights as the algorithm reads them: a pass reads those of live filters and channels.
@@ -151,6 +172,7 @@ impl PreparedConv2d {
         match &self.form {
             Form::Direct(_, weight) => size_of_val(weight.as_slice()),
             Form::Winograd(_, weights) => size_of_val(weights.data.as_slice()),
+            Form::DirectBf16(_, weights) | Form::WinogradBf16(_, weights) => weights.bytes(),
             Form::Elements(elements) => elements.weight_bytes(),
         }
     }
@@ -211,6 +233,7 @@ impl PreparedConv2d {
             bias: self.bias.as_deref(),
             residual: epilogue.residual,
             relu: epilogue.relu,
+            leave_dead: epilogue.leave_dead,
             ..Batch::forward(dims, live, &self.every, input)
         }
     }
@@ -219,6 +242,8 @@ impl PreparedConv2d {
         match &self.form {
             Form::Direct(direct, weight) => Engine::Direct(direct, weight),
             Form::Winograd(winograd, weights) => Engine::Winograd(winograd, weights),
+            Form::DirectBf16(direct, weights) => Engine::DirectBf16(direct, weights),
+            Form::WinogradBf16(winograd, weights) => Engine::WinogradBf16(winograd, weights),
             Form::Elements(elements) => Engine::Elements(elements),
         }
     }
@@ -259,31 +284,33 @@ mod tests {
         };
         let (weight, bias) = (noise(dims.weight_len(), 7), noise(6, 5));
         let (input, residual) = (noise(dims.input_len(), 11), noise(dims.output_len(), 3));
-        let epilogue = Epilogue { residual: Some(&residual), relu: true };
+        let epilogue = Epilogue { residual: Some(&residual), relu: true, leave_dead: false };
         for filters in [vec![], vec![1, 4], vec![0, 1, 2, 3, 4, 5]] {
             let (mut zeroed, mut zeroed_bias) = (weight.clone(), bias.clone());
             for dropped in (0..6).filter(|filter| !filters.contains(&(*filter as u32))) {
                 zeroed[dropped * 27..(dropped + 1) * 27].fill(0.0);
                 zeroed_bias[dropped] = 0.0;
             }
-            for (isa, algorithm) in
-                Isa::available().into_iter().flat_map(|isa| Algorithm::ALL.map(|a| (isa, a)))
+            let methods = DType::ALL
+                .into_iter()
+                .flat_map(|dtype| Algorithm::ALL.map(|algorithm| Method { algorithm, dtype }));
+            for (isa, method) in methods
+                .flat_map(|method| Isa::available().into_iter().map(move |isa| (isa, method)))
             {
-                let what = format!("{isa:?}, {algorithm:?}, filters {filters:?}");
+                let what = format!("{isa:?}, {method:?}, filters {filters:?}");
                 let output = |conv: &PreparedConv2d| {
                     let mut output = vec![f32::NAN; dims.output_len()];
                     conv.forward(2, Live::default(), &input, epilogue, &mut output).expect("fits");
                     let (x, y) = (&input[input.len() / 2..], &mut output.clone()[..378]);
-                    let second = Epilogue { residual: Some(&residual[378..]), relu: true };
+                    let second = Epilogue { residual: Some(&residual[378..]), ..epilogue };
                     conv.forward_here(1..2, Live::default(), x, second, y).expect("fits");
                     assert_eq!(y, &output[378..], "{what}: a sample alone");
                     output
                 };
                 let bias = Some(bias.as_slice());
-                let some =
-                    PreparedConv2d::of_filters(isa, algorithm, &dims, &filters, &weight, bias);
+                let some = PreparedConv2d::of_filters(isa, method, &dims, &filters, &weight, bias);
                 let zeros = Some(zeroed_bias.as_slice());
-                let all = PreparedConv2d::with_algorithm(isa, algorithm, &dims, &zeroed, zeros);
+                let all = PreparedConv2d::with_method(isa, method, &dims, &zeroed, zeros);
                 let (some, all) = (some.expect("valid"), all.expect("valid"));
                 assert_eq!(output(&some), output(&all), "{what}");
                 let rows = (filters.len() + 1).min(6);

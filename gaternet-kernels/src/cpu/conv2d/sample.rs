@@ -23,6 +23,8 @@ pub(super) struct SampleEpilogue<'a> {
     /// As large as the sample's output.
     pub(super) residual: Option<&'a [f32]>,
     pub(super) relu: bool,
+    /// Leave the planes of rows that are not live as they are.
+    pub(super) leave_dead: bool,
 }
 
 impl<'a> Sample<'a> {

@@ -7,7 +7,7 @@ use crate::reference::conv2d as reference;
 use crate::testing::{assert_close, values, widen};
 
 /// Input, weight, stride, padding.
-type Geometry = ([usize; 4], [usize; 4], [usize; 2], [usize; 2]);
+pub(super) type Geometry = ([usize; 4], [usize; 4], [usize; 2], [usize; 2]);
 
 /// Strides, odd sizes, 1x1, channel counts around vector widths,
 /// kernels smaller than the stride, more padding than the kernel covers, remainders of every tile.
@@ -34,7 +34,7 @@ const CASES: &[Geometry] = &[
 ];
 
 /// Gates of a batch: none, one, about half, or all open.
-fn gates(density: usize, batch: usize, filters: usize, seed: u64) -> Vec<f32> {
+pub(super) fn gates(density: usize, batch: usize, filters: usize, seed: u64) -> Vec<f32> {
     let draws = values(seed, batch * filters);
     let open = |i: usize, draw: f32| match density {
         0 => false,
@@ -45,23 +45,28 @@ fn gates(density: usize, batch: usize, filters: usize, seed: u64) -> Vec<f32> {
     draws.iter().enumerate().map(|(i, draw)| f32::from(u8::from(open(i, *draw)))).collect()
 }
 
-fn live_list(gates: &[f32], filters: usize) -> ActiveFilters {
+pub(super) fn live_list(gates: &[f32], filters: usize) -> ActiveFilters {
     ActiveFilters::from_columns(gates, filters, 0, filters).expect("whole rows")
 }
 
-fn algorithms(dims: &Conv2dDims) -> Vec<Algorithm> {
+pub(super) fn algorithms(dims: &Conv2dDims) -> Vec<Algorithm> {
     Algorithm::ALL.into_iter().filter(|algorithm| algorithm.supports(dims)).collect()
 }
 
-struct Case {
-    dims: Conv2dDims,
-    input: Vec<f32>,
-    weight: Vec<f32>,
+fn methods(dims: &Conv2dDims) -> Vec<Method> {
+    let of = |dtype| algorithms(dims).into_iter().map(move |algorithm| Method { algorithm, dtype });
+    DType::ALL.into_iter().flat_map(of).collect()
+}
+
+pub(super) struct Case {
+    pub(super) dims: Conv2dDims,
+    pub(super) input: Vec<f32>,
+    pub(super) weight: Vec<f32>,
     grad: Vec<f32>,
 }
 
 impl Case {
-    fn new((input, weight, stride, padding): Geometry) -> Case {
+    pub(super) fn new((input, weight, stride, padding): Geometry) -> Case {
         let dims = Conv2dDims::new(input, weight, stride, padding).expect("a valid case");
         Case {
             dims,
@@ -71,7 +76,7 @@ impl Case {
         }
     }
 
-    /// All three kernels under every instruction set against the reference.
+    /// All kernels under every instruction set against the reference.
     fn check(&self, filters: Option<&ActiveFilters>, channels: Option<&ActiveFilters>) {
         let (dims, live) = (&self.dims, Live { filters, channels });
         let (x, w, dy) = (widen(&self.input), widen(&self.weight), widen(&self.grad));
@@ -104,6 +109,7 @@ impl Case {
                 assert_close(what, &got, &dw, 2.0 * error * bound(terms));
             }
         }
+        bf16::tests::check(self, live);
     }
 }
 
@@ -180,14 +186,15 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
                     true => Live { filters: Some(&filters), channels: Some(&channels) },
                     false => Live::default(),
                 };
-                let epilogue = Epilogue { residual: add.then_some(&residual[..]), relu };
+                let epilogue =
+                    Epilogue { residual: add.then_some(&residual[..]), relu, leave_dead: false };
                 let want = prepared_reference(&case, live, &bias, epilogue);
                 for isa in Isa::available() {
-                    for algorithm in algorithms(dims) {
-                        let what = (isa, algorithm, dims, density, epilogue.relu, add);
-                        let conv = PreparedConv2d::with_algorithm(
+                    for method in methods(dims) {
+                        let what = (isa, method, dims, density, epilogue.relu, add);
+                        let conv = PreparedConv2d::with_method(
                             isa,
-                            algorithm,
+                            method,
                             dims,
                             &case.weight,
                             Some(&bias),
@@ -195,7 +202,11 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
                         .expect("valid");
                         let mut y = vec![f32::NAN; dims.output_len()];
                         conv.forward(n, live, &case.input, epilogue, &mut y).expect("valid");
-                        assert_close(what, &y, &want, 1e-4);
+                        let bound = match method.dtype {
+                            DType::F32 => 1e-4,
+                            DType::Bf16 => bf16::tests::rounding(method.algorithm, dims),
+                        };
+                        assert_close(what, &y, &want, bound);
                         for size in [1, 2] {
                             let groups = in_groups(size, &conv, &case, live, epilogue);
                             assert!(y == groups, "{what:?}, groups of {size}");
@@ -235,8 +246,7 @@ fn a_prepared_convolution_refuses_what_does_not_fit() {
     assert!(error.to_string().contains("`weight` has 431 elements"), "{error}");
     let strided = Case::new(CASES[4]);
     let algorithm = Algorithm::Winograd2;
-    let error =
-        PreparedConv2d::with_algorithm(isa, algorithm, &strided.dims, &strided.weight, None);
+    let error = PreparedConv2d::with_method(isa, algorithm, &strided.dims, &strided.weight, None);
     assert!(error.err().expect("a stride").to_string().contains("stride 1"));
 
     let conv = PreparedConv2d::new(isa, dims, &case.weight, None).expect("valid");
@@ -249,7 +259,7 @@ fn a_prepared_convolution_refuses_what_does_not_fit() {
         let error = error.expect_err("no such list").to_string();
         assert!(error.contains("live.channels"), "{error}");
     }
-    let short = Epilogue { residual: Some(&case.input), relu: false };
+    let short = Epilogue { residual: Some(&case.input), ..Epilogue::default() };
     assert!(conv.forward(1, Live::default(), &case.input, short, &mut y).is_err());
     assert!(conv.forward(2, Live::default(), &case.input, Epilogue::default(), &mut y).is_err());
     assert!(y.iter().all(|y| *y == 7.0), "output was written by a refused call");

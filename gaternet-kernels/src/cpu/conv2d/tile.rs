@@ -48,9 +48,9 @@ pub(crate) struct Tiles {
     pub(crate) lanes: usize,
     pub(crate) copy: CopyRow,
     /// `[P - 1]`: the most rows that fit in the registers with P vectors.
-    max_rows: &'static [usize],
+    pub(super) max_rows: &'static [usize],
     /// `[P - 1][F - 1]`.
-    kernels: &'static [&'static [TileFn]],
+    pub(super) kernels: &'static [&'static [TileFn]],
 }
 
 impl Tiles {
@@ -100,12 +100,43 @@ pub(crate) fn even_range(total: usize, parts: usize, part: usize) -> std::ops::R
     total * part / parts..total * (part + 1) / parts
 }
 
+/// Adds a tile's products to its sums, channel by channel.
+macro_rules! add_products {
+    ($isa:ident, $args:ident, $vectors:ident, $sums:ident) => {
+        use crate::cpu::simd::$isa::fmadd;
+        for channel in $args.channels {
+            let channel = *channel as usize;
+            // SAFETY: every address below is one that the contract makes readable.
+            unsafe {
+                let source = $args.source.add(channel * $args.channel_stride);
+                let pixels: [*const f32; P] =
+                    std::array::from_fn(|p| source.add($vectors[p].source));
+                let weights: [*const f32; F] =
+                    std::array::from_fn(|f| $args.weights[f].add(channel * $args.weight_channel));
+                for tap in $args.taps {
+                    let x: [V; P] = std::array::from_fn(|p| load(pixels[p].add(tap.source)));
+                    for f in 0..F {
+                        let w = splat(*weights[f].add(tap.weight));
+                        for p in 0..P {
+                            $sums[f][p] = fmadd(x[p], w, $sums[f][p]);
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+
+/// Kernels of an instruction set, which `add_products!` and the vectors of `$simd` are for.
 macro_rules! tile_kernels {
-    ($(#[$feature:meta])? $isa:ident, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
+    (
+        $(#[$feature:meta])? $isa:ident, $simd:ident, $add_products:ident,
+        { $($p:literal: [$($f:literal)+]),+ $(,)? }
+    ) => {
         mod $isa {
             use super::{Tile, TileFn, Tiles};
-            use crate::cpu::simd::$isa::{
-                LANES, V, add, fmadd, load, load_lanes, relu, splat, store, store_lanes,
+            use crate::cpu::simd::$simd::{
+                LANES, V, add, load, load_lanes, relu, splat, store, store_lanes,
             };
 
             const FULL: u16 = ((1u32 << LANES) - 1) as u16;
@@ -116,28 +147,7 @@ macro_rules! tile_kernels {
             unsafe fn tile<const F: usize, const P: usize>(args: &Tile<'_>) {
                 let mut sums: [[V; P]; F] = std::array::from_fn(|f| [splat(args.biases[f]); P]);
                 let vectors: &[_; P] = args.vectors.first_chunk().expect("a tile of P vectors");
-                for channel in args.channels {
-                    let channel = *channel as usize;
-                    // SAFETY: every address below is one that the contract makes readable.
-                    unsafe {
-                        let source = args.source.add(channel * args.channel_stride);
-                        let pixels: [*const f32; P] =
-                            std::array::from_fn(|p| source.add(vectors[p].source));
-                        let weights: [*const f32; F] = std::array::from_fn(|f| {
-                            args.weights[f].add(channel * args.weight_channel)
-                        });
-                        for tap in args.taps {
-                            let x: [V; P] =
-                                std::array::from_fn(|p| load(pixels[p].add(tap.source)));
-                            for f in 0..F {
-                                let w = splat(*weights[f].add(tap.weight));
-                                for p in 0..P {
-                                    sums[f][p] = fmadd(x[p], w, sums[f][p]);
-                                }
-                            }
-                        }
-                    }
-                }
+                $add_products!($isa, args, vectors, sums);
                 for f in 0..F {
                     for p in 0..P {
                         // SAFETY: the pixels of the mask are writable in this row's plane.
@@ -198,7 +208,7 @@ macro_rules! tile_kernels {
 
 // 32 registers: F·P sums, P pixels and F weights (the compiler loads all weights of a tap first).
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(#[target_feature(enable = "avx512f")] avx512, {
+tile_kernels!(#[target_feature(enable = "avx512f")] avx512, avx512, add_products, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6 7],
@@ -208,14 +218,14 @@ tile_kernels!(#[target_feature(enable = "avx512f")] avx512, {
 });
 // 16 registers.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(#[target_feature(enable = "avx2,fma")] avx2, {
+tile_kernels!(#[target_feature(enable = "avx2,fma")] avx2, avx2, add_products, {
     1: [1 2 3 4 5 6 7],
     2: [1 2 3 4],
     3: [1 2 3],
 });
 // 32 registers, two a vector: 2·F·P sums, 2·P pixels and F weights; the compiler spills some of 5x2.
 #[cfg(any(target_arch = "aarch64", test))]
-tile_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, {
+tile_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, neon, add_products, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4],
     3: [1 2 3],
@@ -223,12 +233,13 @@ tile_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"
 });
 // 16 registers of four floats on x86-64, 32 elsewhere.
 #[cfg(target_arch = "x86_64")]
-tile_kernels!(scalar, {
+tile_kernels!(scalar, scalar, add_products, {
     1: [1 2 3 4 5 6],
     2: [1 2 3],
 });
 #[cfg(not(target_arch = "x86_64"))]
-tile_kernels!(scalar, {
+tile_kernels!(scalar, scalar, add_products, {
     1: [1 2 3 4 5 6],
     2: [1 2 3 4],
 });
+pub(super) use tile_kernels;

@@ -10,6 +10,7 @@
 //! one algorithm an output's bits do not depend on what else is live. On maps of few tiles the lanes are
 //! elements instead (`elements/`).
 
+mod bf16;
 mod elements;
 mod kernels;
 mod layout;
@@ -26,6 +27,7 @@ use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
+pub(super) use bf16::WinogradBf16;
 pub(super) use elements::Elements;
 use kernels::{Input, Kernels, MAX_ROWS, Output, Products, Rows};
 use layout::Layout;

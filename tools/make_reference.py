@@ -2,7 +2,7 @@
 """Writes a file of reference values for `check_reference`, computed by PyTorch.
 
     pip install torch safetensors
-    python3 scripts/make_reference.py OUT.safetensors --depth 32 --batch 5 --seed 3
+    python3 tools/make_reference.py OUT.safetensors --depth 32 --batch 5 --seed 3
     cargo run --release --example check_reference -- OUT.safetensors
 
 A gated CIFAR ResNet is trained for a few steps on random images, so that no statistic is trivial; then

@@ -1,0 +1,48 @@
+//! What is done to an image before a saved model sees it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::data::{Augment, ResizedCrop};
+use serde::de::DeserializeOwned;
+
+/// As the metadata of `checkpoint` say, unless the command line does. A file that says nothing is of a model
+/// for CIFAR.
+pub(crate) fn of(
+    checkpoint: &Path,
+    image_size: Option<usize>,
+    resize: Option<usize>,
+) -> Result<Augment> {
+    let metadata = Checkpoint::load(checkpoint)?.metadata;
+    let stored = |key: &str| entry::<usize>(checkpoint, &metadata, key);
+    // The middle of another size is another share of the image.
+    let resize = match image_size {
+        Some(_) => resize,
+        None => resize.or(stored("resize")?),
+    };
+    let size = image_size.or(stored("image_size")?);
+    let mut augment = match size {
+        Some(size) => Augment::eval_resized(size),
+        None => Augment::eval(),
+    };
+    if let Some(resize) = resize {
+        let size = augment.side();
+        augment.resized = Some(ResizedCrop::Center { size, resize });
+    }
+    augment.mean = entry(checkpoint, &metadata, "mean")?.unwrap_or(augment.mean);
+    augment.std = entry(checkpoint, &metadata, "std")?.unwrap_or(augment.std);
+    augment.check()?;
+    Ok(augment)
+}
+
+fn entry<T: DeserializeOwned>(
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+    key: &str,
+) -> Result<Option<T>> {
+    let Some(text) = metadata.get(key) else { return Ok(None) };
+    let value = serde_json::from_str(text);
+    value.with_context(|| format!("{}: metadata {key} = {text:?}", path.display()))
+}

@@ -1,0 +1,137 @@
+//! How the gater's output becomes gates, and what the gates are trained for.
+
+use std::fmt;
+
+use anyhow::{Result, ensure};
+use clap::ValueEnum;
+use gaternet::core::gate::{Estimator, GateLoss, GateTerm, TauSchedule};
+
+use crate::args_optim::not_negative;
+use crate::names::name_of;
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Training of the gates")]
+pub(crate) struct GateArgs {
+    /// How the gater's output becomes gates of 0 and 1 that can be trained
+    #[arg(long, value_enum, default_value = "sem-hash", conflicts_with = "dense")]
+    estimator: EstimatorName,
+
+    /// With the estimator gumbel-sigmoid: temperature at the start [default: 2/3]
+    #[arg(long, value_name = "TAU", conflicts_with = "dense")]
+    tau: Option<f64>,
+
+    /// With the estimator gumbel-sigmoid: temperature in the end [default: that of --tau]
+    #[arg(long, value_name = "TAU", conflicts_with = "dense")]
+    tau_last: Option<f64>,
+
+    /// With the estimator gumbel-sigmoid: share of the steps in which the temperature changes [default: 1]
+    #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
+    tau_share: Option<f64>,
+
+    /// With the estimator gumbel-sigmoid: gates between 0 and 1 in training
+    #[arg(long, conflicts_with = "dense")]
+    soft_gates: bool,
+
+    /// With the estimator top-k: share of the filters of each layer that are open [default: 0.5]
+    #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
+    density: Option<f32>,
+
+    /// Train for this share of open gates in every layer, instead of for few open gates
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["dense", "target_macs"])]
+    target_rate: Option<f32>,
+
+    /// Train for this many MACs, gater included, over those of the plain network, instead of for few open
+    /// gates: 0.5 is half
+    #[arg(long, value_name = "RATIO", conflicts_with = "dense", verbatim_doc_comment)]
+    target_macs: Option<f32>,
+
+    /// Weight of the gate term of the loss. Without a target it is the mean gate, and a higher weight closes
+    /// more filters; with one it is the distance from the target
+    /// [default: 0.1, with the estimator top-k 0, with --target-rate 10, with --target-macs 5]
+    #[arg(long, value_name = "WEIGHT", conflicts_with = "dense", verbatim_doc_comment)]
+    lambda: Option<f32>,
+
+    /// Weight of one more gate term, for gates that depend on the image: the distance of each gate's
+    /// probabilities in a batch from a Beta distribution
+    #[arg(long, value_name = "WEIGHT", conflicts_with = "dense", verbatim_doc_comment)]
+    batch_shaping: Option<f32>,
+
+    /// With --batch-shaping: the two parameters of the Beta distribution [default: 0.6,0.4]
+    #[arg(long, value_name = "A,B", value_delimiter = ',', requires = "batch_shaping")]
+    beta: Option<Vec<f32>>,
+
+    /// With --batch-shaping: share of the steps in which its weight falls to 0 [default: 1]
+    #[arg(long, value_name = "SHARE", requires = "batch_shaping")]
+    batch_shaping_share: Option<f32>,
+}
+
+/// An [`Estimator`].
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum EstimatorName {
+    /// Improved SemHash, the paper's: noise, and 0 and 1 in half of the images
+    SemHash,
+    /// 0 and 1 without noise
+    StraightThrough,
+    /// Binary concrete gates: open with the probability of the sigmoid
+    GumbelSigmoid,
+    /// A fixed number of filters in each layer
+    TopK,
+}
+
+impl fmt::Display for EstimatorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        name_of(self, f)
+    }
+}
+
+impl GateArgs {
+    pub(crate) fn estimator(&self) -> Result<Estimator> {
+        let (name, is) = (self.estimator, |name| self.estimator == name);
+        let (gumbel, top_k) = (is(EstimatorName::GumbelSigmoid), is(EstimatorName::TopK));
+        for (flag, given, fits) in [
+            ("--tau", self.tau.is_some(), gumbel),
+            ("--tau-last", self.tau_last.is_some(), gumbel),
+            ("--tau-share", self.tau_share.is_some(), gumbel),
+            ("--soft-gates", self.soft_gates, gumbel),
+            ("--density", self.density.is_some(), top_k),
+            // Whatever a loss says, the same number is open.
+            ("--target-rate", self.target_rate.is_some(), !top_k),
+            ("--target-macs", self.target_macs.is_some(), !top_k),
+        ] {
+            ensure!(fits || !given, "{flag}: the estimator {name} has no such setting");
+        }
+        Ok(match name {
+            EstimatorName::SemHash => Estimator::SemHash,
+            EstimatorName::StraightThrough => Estimator::StraightThrough,
+            EstimatorName::GumbelSigmoid => {
+                let first = self.tau.unwrap_or(2.0 / 3.0);
+                let last = self.tau_last.unwrap_or(first);
+                let tau = TauSchedule { first, last, share: self.tau_share.unwrap_or(1.0) };
+                Estimator::GumbelSigmoid { tau, hard: !self.soft_gates }
+            }
+            EstimatorName::TopK => Estimator::TopK { density: self.density.unwrap_or(0.5) },
+        })
+    }
+
+    pub(crate) fn losses(&self) -> Result<Vec<GateTerm>> {
+        let (loss, weight) = match (self.target_rate, self.target_macs) {
+            (Some(target), _) => (GateLoss::TargetRate { target }, 10.0),
+            (_, Some(target)) => (GateLoss::TargetMacs { target }, 5.0),
+            _ if self.estimator == EstimatorName::TopK => (GateLoss::L1, 0.0),
+            _ => (GateLoss::L1, 0.1),
+        };
+        let weight = self.lambda.unwrap_or(weight);
+        not_negative("--lambda", weight.into())?;
+        let mut terms = vec![GateTerm::new(loss, weight)];
+        if let Some(weight) = self.batch_shaping {
+            not_negative("--batch-shaping", weight.into())?;
+            let beta = self.beta.as_deref().unwrap_or(&[0.6, 0.4]);
+            let [a, b] = *beta else {
+                anyhow::bail!("--beta: takes two numbers, as in 0.6,0.4, not {}", beta.len());
+            };
+            let fades_over = Some(self.batch_shaping_share.unwrap_or(1.0));
+            terms.push(GateTerm { loss: GateLoss::BatchShaping { a, b }, weight, fades_over });
+        }
+        Ok(terms)
+    }
+}

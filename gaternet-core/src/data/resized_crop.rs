@@ -1,0 +1,282 @@
+//! Crops of images of any size, resized to one.
+
+use fast_image_resize::images::{CroppedImage, Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+
+use super::decode::Rgb;
+use crate::{Error, Result};
+
+/// Width over height of a random crop.
+const RATIO: [f64; 2] = [3.0 / 4.0, 4.0 / 3.0];
+/// Draws before a random crop takes the middle of the image.
+const ATTEMPTS: usize = 10;
+/// Largest side of an image for a model, in pixels: bounds what a setting can make us allocate.
+const MAX_SIDE: usize = 4096;
+
+/// Which part of an image becomes the `size` x `size` pixels that a model sees. Resizing is bilinear and
+/// averages over what it leaves out, as Pillow's and so torchvision's.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ResizedCrop {
+    /// A random part, for training: torchvision's `RandomResizedCrop(size, scale)`. Its share of the image's
+    /// area is uniform in `scale`, the logarithm of width over height uniform between those of 3/4 and 4/3.
+    /// If ten draws do not fit into the image, it is the largest part in the middle with such a ratio.
+    Random {
+        /// Side in pixels.
+        size: usize,
+        /// Least and largest share of the area, 0 to 1; 0.08 and 1 are usual.
+        scale: [f64; 2],
+    },
+    /// The middle, for evaluation: torchvision's `Resize(resize)` and `CenterCrop(size)`.
+    Center {
+        /// Side in pixels.
+        size: usize,
+        /// Pixels of the shorter side before the crop, at least `size`; 256 is usual for a size of 224.
+        resize: usize,
+    },
+}
+
+/// What is read of an image: the pixels within `view` (left, top, width, height), of which `part` (the same,
+/// relative to the view) is spread over the output.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Region {
+    view: [usize; 4],
+    part: [f64; 4],
+}
+
+impl ResizedCrop {
+    /// Side of the result, in pixels.
+    #[must_use]
+    pub fn size(self) -> usize {
+        match self {
+            ResizedCrop::Random { size, .. } | ResizedCrop::Center { size, .. } => size,
+        }
+    }
+
+    pub(super) fn check(self) -> Result<()> {
+        let fail = |field, value: String, rule| Err(Error::Config { field, value, rule });
+        if !(1..=MAX_SIDE).contains(&self.size()) {
+            return fail("size", self.size().to_string(), "must be between 1 and 4096");
+        }
+        match self {
+            ResizedCrop::Random { scale: [least, most], .. } => {
+                if !(least > 0.0 && least <= most && most <= 1.0) {
+                    let rule = "must be two shares above 0 and up to 1, the smaller one first";
+                    return fail("scale", format!("[{least}, {most}]"), rule);
+                }
+            }
+            ResizedCrop::Center { size, resize } => {
+                if !(size..=MAX_SIDE).contains(&resize) {
+                    let value = format!("{resize} with size = {size}");
+                    return fail("resize", value, "must be at least the size, and at most 4096");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// (size, size, 3).
+    pub(super) fn apply(self, image: &Rgb, rng: &mut ChaCha8Rng) -> Vec<u8> {
+        let region = match self {
+            ResizedCrop::Random { scale, .. } => random(scale, image, rng),
+            ResizedCrop::Center { size, resize } => center(size, resize, image),
+        };
+        region.resize(image, self.size())
+    }
+}
+
+impl Region {
+    fn resize(self, image: &Rgb, size: usize) -> Vec<u8> {
+        // Sides of images and of crops are checked before: a failure here would be our own mistake.
+        const VALID: &str = "the region lies within the image";
+        let side = |side: usize| u32::try_from(side).expect(VALID);
+        let [width, height] = [image.width, image.height].map(side);
+        let source = ImageRef::new(width, height, &image.pixels, PixelType::U8x3).expect(VALID);
+        let [left, top, width, height] = self.view.map(side);
+        let view = CroppedImage::new(&source, left, top, width, height).expect(VALID);
+        let mut target = Image::new(side(size), side(size), PixelType::U8x3);
+        let [left, top, width, height] = self.part;
+        let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
+        let options = ResizeOptions::new().resize_alg(bilinear).crop(left, top, width, height);
+        Resizer::new().resize(&view, &mut target, &options).expect(VALID);
+        target.into_vec()
+    }
+}
+
+fn center(size: usize, resize: usize, image: &Rgb) -> Region {
+    let sides = [image.width, image.height];
+    let shorter = image.width.min(image.height);
+    // The longer side is rounded down, so the two scales differ a little.
+    let resized = sides.map(|side| resize * side / shorter);
+    let mut part = [0.0; 4];
+    for axis in 0..2 {
+        let scale = sides[axis] as f64 / resized[axis] as f64;
+        let start = ((resized[axis] - size) as f64 / 2.0).round_ties_even() * scale;
+        part[axis] = start;
+        part[axis + 2] = (size as f64 * scale).min(sides[axis] as f64 - start);
+    }
+    Region { view: [0, 0, image.width, image.height], part }
+}
+
+fn random(scale: [f64; 2], image: &Rgb, rng: &mut ChaCha8Rng) -> Region {
+    let [width, height] = [image.width, image.height];
+    let whole = |[left, top, w, h]: [usize; 4]| {
+        let part = [0.0, 0.0, w as f64, h as f64];
+        Region { view: [left, top, w, h], part }
+    };
+    for _ in 0..ATTEMPTS {
+        let area = (width * height) as f64 * rng.random_range(scale[0]..=scale[1]);
+        let ratio = rng.random_range(RATIO[0].ln()..=RATIO[1].ln()).exp();
+        let [w, h] =
+            [area * ratio, area / ratio].map(|square| square.sqrt().round_ties_even() as usize);
+        if (1..=width).contains(&w) && (1..=height).contains(&h) {
+            let top = rng.random_range(0..=height - h);
+            let left = rng.random_range(0..=width - w);
+            return whole([left, top, w, h]);
+        }
+    }
+    let rounded = |side: f64| (side.round_ties_even() as usize).max(1);
+    let ratio = width as f64 / height as f64;
+    let w = if ratio > RATIO[1] { rounded(height as f64 * RATIO[1]) } else { width };
+    let h = if ratio < RATIO[0] { rounded(width as f64 / RATIO[0]) } else { height };
+    whole([(width - w) / 2, (height - h) / 2, w, h])
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    /// The image of the Python lines below.
+    fn image(width: usize, height: usize) -> Rgb {
+        let pixel = |i: usize| {
+            let (c, x, y) = (i % 3, i / 3 % width, i / 3 / width);
+            (x * 37 + y * 101 + c * 59 + x * y * 7) as u8
+        };
+        Rgb { width, height, pixels: (0..width * height * 3).map(pixel).collect() }
+    }
+
+    fn rng() -> ChaCha8Rng {
+        ChaCha8Rng::seed_from_u64(3)
+    }
+
+    fn same(got: &[u8], channel: usize, want: &[&[u8]]) {
+        let got: Vec<_> = got.iter().skip(channel).step_by(3).copied().collect();
+        let close = |(got, want): (&u8, &u8)| got.abs_diff(*want) <= 1;
+        assert!(got.iter().zip(&want.concat()).all(close), "{got:?} is not {want:?} to a rounding");
+        assert_eq!(got.len(), want.concat().len());
+    }
+
+    /// Pillow 13.0, torchvision 0.29:
+    ///
+    /// ```python
+    /// a = numpy.zeros((17, 23, 3), numpy.uint8)
+    /// for y in range(17):
+    ///     for x in range(23):
+    ///         for c in range(3): a[y, x, c] = (x * 37 + y * 101 + c * 59 + x * y * 7) % 256
+    /// image = Image.fromarray(a)
+    /// numpy.asarray(CenterCrop(7)(Resize(9)(image)))[:, :, 0]
+    /// numpy.asarray(CenterCrop(6)(Resize(20)(image)))[:, :, 1]
+    /// numpy.asarray(resized_crop(image, 3, 5, 11, 13, [8, 8]))[:, :, 2]
+    /// numpy.asarray(resized_crop(image, 2, 4, 3, 5, [6, 6]))[:, :, 2]
+    /// ```
+    #[test]
+    fn pixels_are_those_of_torchvision() {
+        let image = image(23, 17);
+        let down = ResizedCrop::Center { size: 7, resize: 9 };
+        #[rustfmt::skip]
+        same(&down.apply(&image, &mut rng()), 0, &[
+            &[122, 151, 150, 148, 135, 131, 162], &[121, 127, 151, 111, 136, 124, 140],
+            &[126, 134, 133, 115, 100, 154, 131], &[133, 144, 96, 122, 131, 112, 153],
+            &[92, 124, 134, 111, 151, 110, 113], &[93, 83, 140, 149, 137, 122, 121],
+            &[99, 108, 122, 124, 124, 133, 143],
+        ]);
+        let up = ResizedCrop::Center { size: 6, resize: 20 };
+        #[rustfmt::skip]
+        same(&up.apply(&image, &mut rng()), 1, &[
+            &[64, 121, 166, 232, 107, 141], &[85, 54, 126, 197, 51, 85],
+            &[108, 81, 55, 131, 115, 72], &[136, 114, 76, 65, 146, 124],
+            &[168, 131, 140, 69, 96, 172], &[169, 185, 97, 188, 89, 125],
+        ]);
+        let crop = |view: [usize; 4], size| {
+            let part = [0.0, 0.0, view[2] as f64, view[3] as f64];
+            Region { view, part }.resize(&image, size)
+        };
+        #[rustfmt::skip]
+        same(&crop([5, 3, 13, 11], 8), 2, &[
+            &[113, 88, 123, 162, 87, 150, 95, 90], &[123, 126, 136, 134, 125, 90, 164, 100],
+            &[135, 169, 147, 156, 132, 126, 132, 118], &[155, 128, 154, 145, 154, 161, 103, 184],
+            &[170, 122, 128, 149, 149, 105, 128, 138], &[149, 149, 120, 108, 99, 121, 125, 106],
+            &[70, 153, 164, 147, 128, 112, 129, 136], &[80, 94, 118, 118, 114, 107, 96, 89],
+        ]);
+        #[rustfmt::skip]
+        same(&crop([4, 2, 5, 3], 6), 2, &[
+            &[12, 50, 93, 135, 178, 216], &[44, 84, 91, 108, 152, 191],
+            &[109, 151, 86, 53, 100, 142], &[109, 155, 92, 62, 96, 92],
+            &[46, 94, 109, 135, 139, 43], &[14, 63, 117, 171, 161, 18],
+        ]);
+    }
+
+    #[test]
+    fn an_image_of_the_right_size_is_itself() {
+        let image = image(32, 32);
+        let crop = ResizedCrop::Center { size: 32, resize: 32 };
+        assert_eq!(crop.apply(&image, &mut rng()), image.pixels);
+    }
+
+    #[test]
+    fn random_crops_have_areas_and_ratios_of_the_range_all_over_the_image() {
+        let image = Rgb { width: 500, height: 375, pixels: Vec::new() };
+        let (mut rng, scale) = (rng(), [0.08, 1.0]);
+        let crops: Vec<_> = (0..4000).map(|_| random(scale, &image, &mut rng).view).collect();
+        let shares = crops.iter().map(|[_, _, w, h]| (w * h) as f64 / (500.0 * 375.0));
+        assert!(shares.clone().all(|share| (0.078..=1.0).contains(&share)));
+        // torchvision: the mean of 4000 draws of its get_params is 0.435 +- 0.004.
+        let mean = shares.sum::<f64>() / 4000.0;
+        assert!((0.42..0.45).contains(&mean), "{mean}");
+        assert!(crops.iter().all(|&[left, top, w, h]| {
+            let ratio = w as f64 / h as f64;
+            left + w <= 500 && top + h <= 375 && (0.73..1.37).contains(&ratio)
+        }));
+        let edge = |at: fn(&[usize; 4]) -> bool| crops.iter().filter(|view| at(view)).count();
+        let small = |[_, _, w, _]: &[usize; 4]| *w < 200;
+        assert!(edge(|view| view[0] == 0) > 10 && edge(|view| view[1] == 0) > 10);
+        let right = crops.iter().filter(|view| small(view) && view[0] > 250).count();
+        assert!((100..1500).contains(&right), "{right}");
+    }
+
+    #[test]
+    fn an_image_that_no_draw_fits_gives_its_middle() {
+        let scale = [0.9, 1.0];
+        let view = |width, height| {
+            random(scale, &Rgb { width, height, pixels: Vec::new() }, &mut rng()).view
+        };
+        assert_eq!(view(1000, 30), [480, 0, 40, 30]);
+        assert_eq!(view(30, 1000), [0, 480, 30, 40]);
+        assert_eq!(view(1, 1), [0, 0, 1, 1]);
+        let thin = image(300, 1);
+        for crop in
+            [ResizedCrop::Random { size: 4, scale }, ResizedCrop::Center { size: 4, resize: 4096 }]
+        {
+            assert_eq!(crop.apply(&thin, &mut rng()).len(), 48);
+        }
+    }
+
+    #[test]
+    fn unusable_settings_are_errors() {
+        let random = |scale| ResizedCrop::Random { size: 8, scale };
+        for (crop, part) in [
+            (ResizedCrop::Center { size: 0, resize: 1 }, "size = 0"),
+            (ResizedCrop::Center { size: 224, resize: 200 }, "resize = 200 with size = 224"),
+            (ResizedCrop::Random { size: 5000, scale: [0.1, 1.0] }, "size = 5000"),
+            (random([0.0, 1.0]), "scale = [0, 1]"),
+            (random([0.6, 0.5]), "scale = [0.6, 0.5]"),
+            (random([0.5, f64::NAN]), "scale = [0.5, NaN]"),
+        ] {
+            let message = crop.check().expect_err(part).to_string();
+            assert!(message.contains(part), "no {part:?} in {message:?}");
+        }
+    }
+}

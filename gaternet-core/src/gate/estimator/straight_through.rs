@@ -1,0 +1,63 @@
+//! The straight-through estimator.
+
+use crate::autograd::Backward;
+use crate::error::Result;
+use crate::gate::sem_hash::hard_gate;
+use crate::storage;
+use crate::tensor::Tensor;
+
+/// The evaluation gate [`hard_gate`] of each pre-activation g, with the gradient of the identity, but 0 where
+/// `|g| > 1` and a step against it would take g further out: the straight-through estimator of Bengio et al.
+/// 2013 (arXiv 1308.3432), clipped so that no pre-activation runs away. Hubara et al. 2016 (arXiv 1602.02830) have
+/// 0 wherever `|g| > 1`; a gate that starts there, as with a bias of 2, would stay for good.
+///
+/// # Errors
+/// Never for a tensor that exists.
+pub fn straight_through(preact: &Tensor) -> Result<Tensor> {
+    let mut gates = storage::take(preact.len());
+    gates.iter_mut().zip(preact.data()).for_each(|(gate, &g)| *gate = hard_gate(g));
+    let save = |_: &Tensor| StraightThrough { preact: preact.detach() };
+    Tensor::from_op(gates, preact.shape(), &[preact], save)
+}
+
+#[derive(Debug)]
+struct StraightThrough {
+    preact: Tensor,
+}
+
+impl Backward for StraightThrough {
+    fn name(&self) -> &'static str {
+        "straight_through"
+    }
+
+    fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let mut grad_p = storage::take(grad.len());
+        for ((out, &g), &grad) in grad_p.iter_mut().zip(self.preact.data()).zip(grad.data()) {
+            let leaves = g.abs() > 1.0 && g * grad < 0.0;
+            *out = if leaves { 0.0 } else { grad };
+        }
+        Ok(vec![Some(Tensor::new(grad_p, grad.shape())?)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops;
+
+    #[test]
+    fn the_gradient_is_that_of_the_identity_but_none_leads_out() {
+        let preact = [-2.0, -1.0, -0.5, 0.0, 1.0, 1.5];
+        let preact = Tensor::new(preact.to_vec(), [1, 6]).expect("6 values").leaf();
+        let gates = || straight_through(&preact).expect("any shape");
+        assert_eq!(gates().data(), [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]);
+        let gradient = |factor| {
+            let grads = ops::sum(&ops::scale(&gates(), factor).expect("any"));
+            let grads = grads.and_then(|loss| loss.backward()).expect("in a graph");
+            grads.of(&preact).expect("a leaf").data().to_vec()
+        };
+        // A step goes against the gradient.
+        assert_eq!(gradient(3.0), [0.0, 3.0, 3.0, 3.0, 3.0, 3.0]);
+        assert_eq!(gradient(-3.0), [-3.0, -3.0, -3.0, -3.0, -3.0, 0.0]);
+    }
+}

@@ -1,0 +1,111 @@
+//! The largest pre-activations of each slot.
+
+use crate::autograd::Backward;
+use crate::error::Result;
+use crate::gate::sem_hash::sigmoid;
+use crate::storage;
+use crate::tensor::Tensor;
+
+use super::check_widths;
+
+/// Gates (N, C): in each sample and slot, 1 for the `k = max(1, round(density · width))` largest
+/// pre-activations, the first of equals, and 0 for the others. The gradient is that of the sigmoid for
+/// all of them (straight through), so that a closed filter can come back. As the k-winners of Feature
+/// Boosting and Suppression (Gao et al. 2019, arXiv 1810.05331), without its boosting.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) if the widths do not add up to C.
+pub fn top_k(preact: &Tensor, widths: &[usize], density: f32) -> Result<Tensor> {
+    check_widths(preact, widths)?;
+    let mut gates = storage::take(preact.len());
+    gates.copy_from_slice(preact.data());
+    open_largest(&mut gates, widths, density);
+    Tensor::from_op(gates, preact.shape(), &[preact], |_| TopK { preact: preact.detach() })
+}
+
+/// Open filters of a slot of `width`, at least 1.
+pub(super) fn count(density: f32, width: usize) -> usize {
+    ((density * width as f32).round() as usize).clamp(1, width)
+}
+
+/// Turns rows of pre-activations into gates; a pre-activation that is NaN is a gate that is NaN.
+pub(super) fn open_largest(rows: &mut [f32], widths: &[usize], density: f32) {
+    let mut order: Vec<usize> = Vec::new();
+    let mut slots = widths.iter().filter(|&&width| width > 0).cycle();
+    let mut rest = rows;
+    while !rest.is_empty()
+        && let Some(&width) = slots.next()
+    {
+        let (slot, after) = rest.split_at_mut(width);
+        rest = after;
+        let k = count(density, width);
+        order.clear();
+        order.extend(0..width);
+        // The index makes the order total, so which of equals is open is fixed.
+        let first = |&a: &usize, &b: &usize| slot[b].total_cmp(&slot[a]).then(a.cmp(&b));
+        order.select_nth_unstable_by(k - 1, first);
+        for (rank, &i) in order.iter().enumerate() {
+            if !slot[i].is_nan() {
+                slot[i] = f32::from(u8::from(rank < k));
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+struct TopK {
+    preact: Tensor,
+}
+
+impl Backward for TopK {
+    fn name(&self) -> &'static str {
+        "top_k"
+    }
+
+    fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
+        let mut grad_p = storage::take(grad.len());
+        for ((out, &p), &grad) in grad_p.iter_mut().zip(self.preact.data()).zip(grad.data()) {
+            let s = sigmoid(p);
+            *out = grad * s * (1.0 - s);
+        }
+        Ok(vec![Some(Tensor::new(grad_p, grad.shape())?)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops;
+
+    #[test]
+    fn each_sample_opens_its_largest_of_each_slot_and_all_have_gradients() {
+        #[rustfmt::skip]
+        let preact = vec![
+            -3.0, -2.0,    0.1, 0.4, 0.3, 0.2,
+             5.0,  5.0,   -1.0, 7.0, 7.0, 7.0,
+        ];
+        let preact = Tensor::new(preact, [2, 6]).expect("12 values").leaf();
+        let gates = top_k(&preact, &[2, 4], 0.5).expect("2 + 4 = 6");
+        #[rustfmt::skip]
+        let want = [
+            0.0, 1.0,    0.0, 1.0, 1.0, 0.0,
+            1.0, 0.0,    0.0, 1.0, 1.0, 0.0,
+        ];
+        assert_eq!(gates.data(), want);
+        let grads = ops::sum(&gates).and_then(|loss| loss.backward()).expect("in a graph");
+        for (&grad, &p) in grads.of(&preact).expect("a leaf").data().iter().zip(preact.data()) {
+            let s = 1.0 / (1.0 + (-p).exp());
+            assert!((grad - s * (1.0 - s)).abs() < 1e-6, "{grad} at {p}");
+        }
+    }
+
+    #[test]
+    fn at_least_one_filter_is_open_and_at_most_all() {
+        let open = |density| {
+            let mut gates = [0.3, 0.1, -0.2, 0.0, 0.2];
+            open_largest(&mut gates, &[0, 5], density);
+            gates.iter().sum::<f32>()
+        };
+        assert_eq!([0.01, 0.3, 0.5, 0.99, 1.0].map(open), [1.0, 2.0, 3.0, 5.0, 5.0]);
+    }
+}

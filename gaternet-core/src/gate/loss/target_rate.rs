@@ -1,0 +1,48 @@
+//! A share of open gates for every layer.
+
+use super::{open_shares, share, slot_dims, spread, with_gradient};
+use crate::error::Result;
+use crate::tensor::Tensor;
+
+/// `mean over slots of (mean over n and the slot's gates of gates[n, i] - target)²`, shape `()`, of gates
+/// (N, C): each layer is to be open at one rate over the batch, while a sample may open more or fewer. The
+/// loss of ConvNet-AIG (Veit & Belongie 2018, arXiv 1711.11503), there with a gate per layer. For a known share
+/// of open gates, the same in every layer.
+///
+/// # Errors
+/// [`Error::Config`](crate::Error::Config) if the target is not 0 to 1,
+/// [`Error::Shape`](crate::Error::Shape) if there is no gate or the widths do not add up to C.
+pub fn target_rate(gates: &Tensor, widths: &[usize], target: f64) -> Result<Tensor> {
+    share("target_rate", target)?;
+    let dims = slot_dims("target_rate", gates, widths)?;
+    let shares = open_shares(gates, dims, widths);
+    let (batch, slots) = (dims[0] as f64, widths.len() as f64);
+    let mut loss = 0.0;
+    let excess = |of_samples: &Vec<f64>| of_samples.iter().sum::<f64>() / batch - target;
+    let grads: Vec<Vec<f64>> = shares
+        .iter()
+        .map(excess)
+        .map(|excess| {
+            loss += excess * excess / slots;
+            vec![2.0 * excess / (slots * batch); dims[0]]
+        })
+        .collect();
+    with_gradient("target_rate", loss, gates, spread(&grads, dims, widths))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_layer_counts_alike_however_wide() {
+        let gates = vec![1.0, 0.0, 0.0, 1.0, 1.0, 0.0];
+        let gates = Tensor::new(gates, [2, 3]).expect("6 values");
+        // Rates 1 and 1/4.
+        let loss = target_rate(&gates, &[1, 2], 0.5).and_then(|loss| loss.item()).expect("fits");
+        assert!((loss - (0.25 + 0.0625) / 2.0).abs() < 1e-7, "{loss}");
+        assert!(target_rate(&gates, &[1, 1], 0.5).is_err(), "2 of 3 gates");
+        assert!(target_rate(&gates, &[3, 0], 0.5).is_err(), "a slot without gates has no rate");
+        assert!(target_rate(&gates, &[3], -0.5).is_err());
+    }
+}

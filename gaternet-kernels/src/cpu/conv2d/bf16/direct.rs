@@ -1,0 +1,219 @@
+//! The direct algorithm: pixels of live channels are paired, with their border, then summed by register
+//! tiles, for any kernel and stride.
+
+use std::ops::Range;
+use std::ptr::null;
+
+use rayon::prelude::*;
+
+use super::channels::Channels;
+use super::kernels::{Kernels, Pack};
+use super::tiles::tiles;
+use super::weights::Weights;
+use crate::cpu::conv2d::plan::{Plan, Tap};
+use crate::cpu::conv2d::sample::Sample;
+use crate::cpu::conv2d::tile::{MAX_ROWS, Tile, Tiles, even_range, even_ranges};
+use crate::cpu::isa::Isa;
+use crate::cpu::scratch::with_scratch;
+use crate::cpu::shared_slice::SharedSlice;
+use crate::dims::Conv2dDims;
+
+/// Pairs of pixels to work on at a time where the source needs no border: a part of the second-level cache.
+const CACHED: usize = 64 * 1024;
+
+/// A convolution, computed as it is defined.
+pub(in super::super) struct Direct {
+    kernels: &'static Kernels,
+    tiles: &'static Tiles,
+    plan: Plan,
+    /// Those of the plan, with the weights of a tap after each other.
+    taps: Vec<Tap>,
+    /// 0, 1, ...: the pairs of channels.
+    every: Vec<u32>,
+}
+
+impl Direct {
+    pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims) -> Direct {
+        let (kernels, tiles) = (Kernels::of(isa), tiles(isa));
+        let plan = Plan::forward(dims, tiles.lanes);
+        let pairs = dims.in_channels().div_ceil(2);
+        let of_plan = plan.phases.iter().flat_map(|phase| &phase.taps);
+        let taps = of_plan.map(|tap| Tap { weight: tap.weight * pairs, ..*tap }).collect();
+        let every = (0..pairs as u32).collect();
+        Direct { kernels, tiles, plan, taps, every }
+    }
+
+    /// `weight` (F, C, KH, KW).
+    pub(in super::super) fn weights(dims: &Conv2dDims, weight: &[f32]) -> Weights {
+        let (channels, taps) = (dims.in_channels(), dims.taps());
+        Weights::new([dims.out_channels(), channels, taps], |row, channel, tap| {
+            weight[(row * channels + channel) * taps + tap]
+        })
+    }
+
+    /// The live rows of a sample, on this thread.
+    pub(in super::super) fn sample(
+        &self,
+        sample: &Sample<'_>,
+        weights: &Weights,
+        target: &mut [f32],
+    ) {
+        let target = &SharedSlice::new(target);
+        for vectors in even_ranges(self.vectors(), self.most_vectors(1)) {
+            self.part(sample, weights, vectors, 0..sample.rows.len(), target);
+        }
+    }
+
+    /// The same on all threads.
+    pub(in super::super) fn split(
+        &self,
+        sample: &Sample<'_>,
+        weights: &Weights,
+        target: &mut [f32],
+    ) {
+        let target = &SharedSlice::new(target);
+        let (vectors, rows) = (self.vectors(), sample.rows.len());
+        let threads = rayon::current_num_threads();
+        let groups = vectors.div_ceil(self.most_vectors(threads));
+        // Few pixels, or some with a border: the rows are shared out, and each thread pairs all pixels.
+        let most_rows = rows.div_ceil(threads.div_ceil(groups.max(1))).max(MAX_ROWS);
+        let parts = rows.div_ceil(most_rows);
+        (0..groups * parts).into_par_iter().for_each(|task| {
+            let vectors = even_range(vectors, groups, task / parts);
+            let rows = even_range(rows, parts, task % parts);
+            self.part(sample, weights, vectors, rows, target);
+        });
+    }
+
+    fn vectors(&self) -> usize {
+        self.plan.phases.iter().map(|phase| phase.vectors.len()).sum()
+    }
+
+    /// Most vectors of pixels to work on together, in at least `least` groups if they are enough for all
+    /// tiles to be of a good size.
+    fn most_vectors(&self, least: usize) -> usize {
+        if !self.plan.in_place {
+            return self.vectors().max(1);
+        }
+        let vector = self.every.len() * self.tiles.lanes;
+        let most = (CACHED / vector).max(MAX_ROWS);
+        most.min(self.vectors().div_ceil(least).max(MAX_ROWS))
+    }
+
+    /// Some vectors of pixels of some of the sample's live rows.
+    fn part(
+        &self,
+        sample: &Sample<'_>,
+        weights: &Weights,
+        vectors: Range<usize>,
+        rows: Range<usize>,
+        target: &SharedSlice<'_>,
+    ) {
+        let (plan, lanes) = (&self.plan, self.tiles.lanes);
+        let (channels, rows) = (sample.channels, &sample.rows[rows]);
+        let Some(phase) = plan.phases.first() else { return };
+        let vectors = &phase.vectors[vectors];
+        let [Some(first), Some(last)] = [vectors.first(), vectors.last()] else { return };
+        // Pixels that are paired: from `start` on, `len` of each channel.
+        let (start, len) = match plan.in_place {
+            true => (first.source, last.source + lanes - first.source),
+            false => (0, plan.border.channel_stride.next_multiple_of(lanes)),
+        };
+        // A vector more than there is keeps the pixels of a tile out of each other's cache sets.
+        let stride = len.next_multiple_of(lanes) + lanes;
+        let steps = Channels::room(channels, plan.channels);
+        let room = if steps == 0 { 0 } else { weights.row_len() };
+        let planes = if plan.in_place { 0 } else { 2 * len };
+        let pixels = channels.len().div_ceil(2) * stride + plan.reach(lanes);
+        with_scratch(steps + rows.len() * room + planes + pixels, |scratch| {
+            let (steps, scratch) = scratch.split_at_mut(steps);
+            let (compressed, scratch) = scratch.split_at_mut(rows.len() * room);
+            let (planes, pixels) = scratch.split_at_mut(planes);
+            let channels = Channels::new(channels, steps);
+            for (pair, target) in channels.pairs().zip(pixels.chunks_exact_mut(stride)) {
+                self.pack(sample, pair, start..start + len, planes, target);
+            }
+            if room > 0 {
+                for (row, room) in rows.iter().zip(compressed.chunks_exact_mut(room)) {
+                    let row = sample.weight_row(*row as usize);
+                    weights.compress(self.kernels, row, &channels, room);
+                }
+            }
+            let weights_of = |slot: usize, row: usize| match room {
+                0 => weights.row(sample.weight_row(row)).as_ptr(),
+                room => compressed[slot * room..].as_ptr(),
+            };
+            let (tile_rows, tile_vectors) = self.tiles.choose(rows.len(), vectors.len());
+            for vectors in even_ranges(vectors.len(), tile_vectors).map(|range| &vectors[range]) {
+                for range in even_ranges(rows.len(), tile_rows) {
+                    let mut tile = Tile {
+                        source: pixels.as_ptr().wrapping_sub(start),
+                        channels: &self.every[..channels.list.len().div_ceil(2)],
+                        channel_stride: stride,
+                        taps: &self.taps,
+                        weights: [pixels.as_ptr(); MAX_ROWS],
+                        weight_channel: 1,
+                        vectors,
+                        targets: [target.start(); MAX_ROWS],
+                        target_step: 1,
+                        biases: [0.0; MAX_ROWS],
+                        residuals: [null(); MAX_ROWS],
+                        relu: sample.epilogue.relu,
+                    };
+                    for (slot, at) in range.clone().enumerate() {
+                        let row = rows[at] as usize;
+                        tile.weights[slot] = weights_of(at, row);
+                        tile.targets[slot] = target.start().wrapping_add(row * sample.out_plane);
+                        tile.biases[slot] = sample.epilogue.bias(row);
+                        tile.residuals[slot] = sample.epilogue.residual(row, sample.out_plane);
+                    }
+                    let kernel = self.tiles.kernel(range.len(), vectors.len());
+                    // SAFETY: `Tiles` are those of a detected instruction set. `pixels` has a stride for
+                    // each pair, and what the furthest tap and vector reads beyond the last one's start. A
+                    // pair's and tap's weights lie inside a row. The masks select pixels of the
+                    // rows' planes, which `target` and `residual` hold, and which no other task or tile
+                    // writes, or it writes the same.
+                    unsafe { kernel(&tile) };
+                }
+            }
+        });
+    }
+
+    /// Writes the pixels of a pair of channels. `planes` has room for both in bordered form.
+    fn pack(
+        &self,
+        sample: &Sample<'_>,
+        pair: [Option<usize>; 2],
+        pixels: Range<usize>,
+        planes: &mut [f32],
+        target: &mut [f32],
+    ) {
+        let (border, lanes, len) = (&self.plan.border, self.tiles.lanes, pixels.len());
+        let mut sources = [None; 2];
+        if self.plan.in_place {
+            sources = pair.map(|channel| Some(&sample.plane(channel?)[pixels.clone()]));
+        } else {
+            for ((channel, plane), source) in
+                pair.into_iter().zip(planes.chunks_exact_mut(len)).zip(&mut sources)
+            {
+                let Some(channel) = channel else { continue };
+                let bordered = &mut plane[..border.channel_stride];
+                border.fill(self.tiles.copy, sample.plane(channel), bordered);
+                *source = Some(&*plane);
+            }
+        }
+        let mut pack = |from: usize, vectors: usize| {
+            let source = |source: Option<&[f32]>| source.map_or(null(), |x| x[from..].as_ptr());
+            let [first, second] = sources.map(source);
+            let target = target[from..].as_mut_ptr();
+            let args = Pack { first, second, vectors, target, step: lanes };
+            // SAFETY: `Kernels` are those of a detected instruction set; as many vectors lie between `from`
+            // and `len`, the length of the sources and at most that of the target.
+            unsafe { (self.kernels.pack)(&args) };
+        };
+        pack(0, len / lanes);
+        if !len.is_multiple_of(lanes) {
+            pack(len - lanes, 1);
+        }
+    }
+}
