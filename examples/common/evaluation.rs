@@ -1,10 +1,12 @@
 //! How well a model does on a test set, and at what cost.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
-use gaternet::models::{Cost, DType, InferencePlan, Model, PlanOptions};
+use gaternet::models::{Calibration, Cost, DType, InferencePlan, Model, PlanOptions};
 
 /// Test images, and what is done to them before a model sees them.
 pub(crate) struct TestSet {
@@ -22,16 +24,20 @@ pub(crate) struct Evaluation {
     pub(crate) gate_density: f64,
     /// MACs of an image.
     pub(crate) cost: Cost,
+    /// Gated convolutions of which no image opened a filter.
+    pub(crate) dead_layers: Vec<String>,
 }
 
 /// Runs an inference plan of `model`, with convolutions in `dtype`, on every image of `test`: closed filters are
 /// not computed.
-/// The batch size changes the speed, never the numbers beyond rounding.
+/// The batch size changes the speed, never the numbers beyond rounding. `each` gets, for each batch, its
+/// labels (N), logits (N, classes), MACs image by image (N) and the time of the pass.
 pub(crate) fn evaluate(
     model: &Model,
     test: &TestSet,
     batch_size: usize,
     dtype: DType,
+    mut each: impl FnMut(&[usize], &Tensor, &[f64], Duration),
 ) -> Result<Evaluation> {
     let (classes, expected) = (test.images.classes().len(), model.classes());
     ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
@@ -45,9 +51,12 @@ pub(crate) fn evaluate(
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
     let mut macs = [0.0; 3];
+    let mut opened = Calibration::new(plan.gate_count());
     for batch in loader.epoch(0) {
         let batch = batch?;
+        let start = Instant::now();
         let (logits, gates) = infer(model, &mut plan, &batch.images)?;
+        let time = start.elapsed();
         correct_images += correct(&logits, &batch.labels);
         let images = batch.labels.len() as f64;
         loss += images * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
@@ -56,7 +65,19 @@ pub(crate) fn evaluate(
         for (sum, macs) in macs.iter_mut().zip([backbone, executed, gater]) {
             *sum += images * macs;
         }
+        let image_macs = match (model, &gates) {
+            (Model::Gated(model), Some(gates)) => {
+                opened.add(gates.values().data())?;
+                model.image_macs(size, gates)?
+            }
+            _ => vec![backbone; batch.labels.len()],
+        };
+        each(&batch.labels, &logits, &image_macs, time);
     }
+    let dead_layers = match model {
+        Model::Plain(_) => Vec::new(),
+        Model::Gated(model) => opened.dead_layers(model.plan())?,
+    };
     let images = test.images.len() as f64;
     let [backbone, executed, gater] = macs.map(|sum| sum / images);
     Ok(Evaluation {
@@ -64,7 +85,13 @@ pub(crate) fn evaluate(
         loss: loss / images,
         gate_density: open / images,
         cost: Cost { backbone, executed, gater },
+        dead_layers: dead_layers.into_iter().map(str::to_owned).collect(),
     })
+}
+
+/// What to say of a layer that is [dead](Evaluation::dead_layers).
+pub(crate) fn dead_warning(layer: &str) -> String {
+    format!("warning: {layer} is dead: no image of the test set opens one of its gates")
 }
 
 /// Logits (N, classes) and gates of `images` (N, 3, H, W), by the plan of `model`.

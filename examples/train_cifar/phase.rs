@@ -149,8 +149,16 @@ impl Phase {
         let train_seconds = sums.elapsed().as_secs_f64();
         progress.evaluating();
         let evaluation = self.with_averages(|| match self.gates_open() {
-            true => evaluate(&self.alone(), images.test(), recipe.batch_size, DType::F32),
-            false => evaluate(&self.model, images.test(), recipe.batch_size, DType::F32),
+            true => evaluate(
+                &self.alone(),
+                images.test(),
+                recipe.batch_size,
+                DType::F32,
+                |_, _, _, _| (),
+            ),
+            false => {
+                evaluate(&self.model, images.test(), recipe.batch_size, DType::F32, |_, _, _, _| ())
+            }
         })?;
         self.epoch = epoch;
         let metrics = Metrics {

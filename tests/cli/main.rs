@@ -2,6 +2,8 @@
 
 mod describe;
 mod errors;
+mod evaluate;
+mod export;
 mod image_folder;
 mod interchange;
 mod model_throughput;
