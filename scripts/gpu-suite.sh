@@ -82,7 +82,7 @@ build() {
 
 # The emulator does not run machine code: its own compiler and its own images take the place of the cubins.
 check() {
-  local driver compiler copy image
+  local driver compiler image
   driver=$(find "$target/tmp/cuda-emulator" -name libcuda.so -printf '%T@ %h\n' | sort -n | tail -1 | cut -d' ' -f2)
   compiler=$(find "$target/tmp/cuda-emulator" -name libnvrtc.so.13 -printf '%T@ %p\n' | sort -n | tail -1 | cut -d' ' -f2)
   [ -n "$driver" ] && [ -n "$compiler" ] || fail "no emulator in $target/tmp: build first"

@@ -14,14 +14,14 @@ Usage: run.sh [--data FOLDER] [--out FOLDER] [--quick] [--only PART]...
   --only PART    run this part; may be given several times [default: all]
 
 Parts:
-  machine        the GPU, its driver and the processor
-  conformance    each instruction that the kernels use, against the emulator, bit for bit
-$(for program in "$here"/bin/tests/*; do printf '  %-14s GPU tests of this package\n' "$(basename "$program")"; done)
-  memcheck       those of gaternet-kernels under compute-sanitizer, where it is installed
-  racecheck      the same, for races in shared memory
-  conv           convolutions at densities from 1 to 0.1, and cuDNN's where PyTorch is installed
-  train-cpu      one epoch of training on the processor
-  evaluate-cpu   its model
+  machine           the GPU, its driver and the processor
+  conformance       each instruction that the kernels use, against the emulator, bit for bit
+$(for program in "$here"/bin/tests/*; do printf '  %-17s GPU tests of this package\n' "$(basename "$program")"; done)
+  memcheck          those of gaternet-kernels under compute-sanitizer, where it is installed
+  racecheck         the same, for races in shared memory
+  conv              convolutions at densities from 1 to 0.1, and cuDNN's where PyTorch is installed
+  train-cpu         one epoch of training on the processor
+  evaluate-cpu      its model
 
 Exits with 1 if a part failed or ran out of time. A part that cannot run here is skipped.
 END
@@ -48,7 +48,7 @@ while [ $# -gt 0 ]; do
   esac
 done
 for name in "${wanted[@]}"; do
-  usage | grep -q "^  $name  " || { echo "run.sh: there is no part $name" >&2; usage >&2; exit 2; }
+  usage | grep -qE "^  $name +" || { echo "run.sh: there is no part $name" >&2; usage >&2; exit 2; }
 done
 mkdir -p "$out" || exit 2
 out=$(cd "$out" && pwd)
@@ -91,7 +91,7 @@ report() {
 # Of a test program: how many passed and failed, and why some did nothing; of another, its last line that is not an object.
 detail_of() {
   local counts skipped
-  counts=$(grep '^test result:' "$1" | tail -1 | grep -oE '[0-9]+ (passed|failed)' | paste -sd, - | sed 's/,/, /')
+  counts=$(grep '^test result:' "$1" | head -1 | grep -oE '[0-9]+ (passed|failed)' | paste -sd, - | sed 's/,/, /')
   if [ -z "$counts" ]; then
     grep -v '^{.*}$' "$1" | grep . | tail -1 | cut -c1-120
     return
@@ -127,11 +127,11 @@ part() {
 }
 
 machine() {
-  echo "$gpu"
+  printf '%s, %s cores, %s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(nproc)" "$(uname -sr)"
   if command -v nvidia-smi >/dev/null; then
     nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,clocks.max.mem --format=csv,noheader || return 1
   fi
-  printf '%s, %s cores, %s\n' "$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)" "$(nproc)" "$(uname -sr)"
+  echo "${no_gpu:-$gpu}"
 }
 
 # tests PROGRAM ARGUMENT...: after a failure each failed test again in a process of its own, since all that a process asks of
@@ -167,7 +167,7 @@ conv() {
   python3 "$here/bench/conv_ratios.py" "$out/conv.txt"
 }
 
-export here out quick gpu GATERNET_CUDA=real
+export here out quick gpu no_gpu GATERNET_CUDA=real
 export -f machine tests conv
 kernels=$here/bin/tests/gaternet-kernels
 sanitizer=(compute-sanitizer --error-exitcode 9)
