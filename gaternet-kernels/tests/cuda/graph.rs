@@ -1,5 +1,7 @@
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use gaternet_kernels::cuda::{CudaBuffer, CudaError, CudaGraph, LiveFilters};
 
@@ -100,15 +102,16 @@ fn while_one_thread_records_the_others_are_refused() {
     CudaGraph::capture(&device, || others.fill_zeros()).expect("the device is free again");
 }
 
-/// Nothing that another thread is told between the checks of a capture and its beginning gets in.
+/// Nothing that another thread launches meanwhile gets in.
 #[test]
 fn a_graph_has_only_what_its_own_thread_launched() {
     let Some(device) = emulator::device() else { return };
     let mut own = upload(&device, &[1.0; 8]);
     let mut others = upload(&device, &[1.0; 8]);
-    let done = AtomicBool::new(false);
+    let (start, done) = (Barrier::new(2), AtomicBool::new(false));
     let graphs: Vec<_> = thread::scope(|scope| {
         scope.spawn(|| {
+            start.wait();
             while !done.load(Ordering::Relaxed) {
                 match others.fill_zeros() {
                     Ok(()) | Err(CudaError::CapturedElsewhere { .. }) => {}
@@ -116,8 +119,12 @@ fn a_graph_has_only_what_its_own_thread_launched() {
                 }
             }
         });
-        let capture = |_| CudaGraph::capture(&device, || own.fill_zeros()).expect("a capture");
-        let graphs = (0..300).map(capture).collect();
+        let capture = |_| {
+            thread::sleep(Duration::from_micros(1)); // the other thread is not kept out for long
+            CudaGraph::capture(&device, || own.fill_zeros()).expect("a capture")
+        };
+        start.wait();
+        let graphs = (0..2000).map(capture).collect();
         done.store(true, Ordering::Relaxed);
         graphs
     });
