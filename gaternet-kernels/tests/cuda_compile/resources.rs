@@ -216,3 +216,17 @@ fn every_source_of_the_folder_is_embedded() {
     embedded.sort_unstable();
     assert_eq!(embedded, files);
 }
+
+#[test]
+fn the_kernels_of_single_instructions_compile() {
+    let Some(toolchain) = Toolchain::find() else { return };
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cuda/conformance");
+    let files =
+        [("conformance.cu", "sm_80"), ("conformance.cu", "sm_90a"), ("conformance90.cu", "sm_90a")];
+    for (file, architecture) in files {
+        let usage = toolchain.nvcc_resource_usage(&folder.join(file), architecture);
+        let kernels = parse(&usage.unwrap_or_else(|error| panic!("{error}")));
+        assert!(kernels.keys().all(|name| name.starts_with("conformance_")), "{kernels:?}");
+        assert!(!kernels.is_empty(), "{file} has no kernel");
+    }
+}
