@@ -1,6 +1,6 @@
 use gaternet_kernels::cuda::conv2d::{self, Backward, Forward, GateColumns, GateGradient};
 use gaternet_kernels::cuda::layout::{self, Rows};
-use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaOptions, LiveFilters, Products, bf16};
+use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, LiveFilters, Products, bf16};
 use gaternet_kernels::{ActiveFilters, Conv2dDims, reference};
 
 use crate::check::{
@@ -276,7 +276,7 @@ fn for_trials(
     products: Products,
     pass: impl Fn(&Trial, &CudaDevice) -> Result<(), String>,
 ) {
-    let mut options = CudaOptions::default();
+    let mut options = emulator::options();
     options.products = products;
     let Some(device) = emulator::device_with(options) else { return };
     for &case in cases {

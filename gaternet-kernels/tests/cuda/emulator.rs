@@ -32,8 +32,12 @@ const FLAGS: [&str; 9] = [
 
 /// The device that the tests run on; `None`, with the reason on stderr, if there can be none.
 pub(crate) fn device() -> Option<CudaDevice> {
-    // A machine with a GPU may have prebuilt kernels and no compiler.
-    device_with(if real() { CudaOptions::from_env(0) } else { CudaOptions::default() })
+    device_with(options())
+}
+
+/// A machine with a GPU may have prebuilt kernels and no compiler.
+pub(crate) fn options() -> CudaOptions {
+    if real() { CudaOptions::from_env(0) } else { CudaOptions::default() }
 }
 
 /// The same, opened with `options`.

@@ -2,7 +2,7 @@
 //! not find those that we make unasked.
 
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{CudaDevice, CudaOptions, LiveFilters, Products, bf16};
+use gaternet_kernels::cuda::{CudaDevice, LiveFilters, Products, bf16};
 
 use crate::check::{gates, lists, upload};
 use crate::conv2d::{Case, Trial};
@@ -360,7 +360,7 @@ pub(crate) fn patches() -> Vec<&'static Patch> {
 
 /// The device that runs the kernels of `fault`.
 fn device_for(fault: &Fault) -> Option<CudaDevice> {
-    let mut options = CudaOptions::default();
+    let mut options = emulator::options();
     let wgmma = fault.patch.source == "conv2d_wgmma.cu";
     options.products = if wgmma { Products::Wgmma } else { Products::MmaSync };
     emulator::device_with(options)
