@@ -45,10 +45,16 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "RATIO", conflicts_with = "dense", verbatim_doc_comment)]
     target_macs: Option<f32>,
 
-    /// Weight of the gate term of the loss. Without a target it is the mean gate, and a higher weight closes
-    /// more filters; with one it is the distance from the target
-    /// [default: 0.1, with the estimator top-k 0, with --target-rate 10, with --target-macs 5]
+    /// Weight of the distance from the target. That of --target-macs is an exact penalty: the network comes to rest
+    /// at the target if the weight is more than what the task would pay for the MACs of a whole network
+    /// [default: with --target-rate 10, with --target-macs 5]
     #[arg(long, value_name = "WEIGHT", conflicts_with = "dense", verbatim_doc_comment)]
+    target_weight: Option<f32>,
+
+    /// Weight of the mean gate in the loss, if there is no target: a higher weight closes more filters
+    /// [default: 0.1, with the estimator top-k 0]
+    #[arg(long, value_name = "WEIGHT", verbatim_doc_comment)]
+    #[arg(conflicts_with_all = ["dense", "target_rate", "target_macs", "target_weight"])]
     lambda: Option<f32>,
 
     /// Weight of one more gate term, for gates that depend on the image: the distance of each gate's
@@ -94,9 +100,6 @@ impl GateArgs {
             ("--tau-share", self.tau_share.is_some(), gumbel),
             ("--soft-gates", self.soft_gates, gumbel),
             ("--density", self.density.is_some(), top_k),
-            // Whatever a loss says, the same number is open.
-            ("--target-rate", self.target_rate.is_some(), !top_k),
-            ("--target-macs", self.target_macs.is_some(), !top_k),
         ] {
             ensure!(fits || !given, "{flag}: the estimator {name} has no such setting");
         }
@@ -114,17 +117,29 @@ impl GateArgs {
     }
 
     pub(crate) fn losses(&self) -> Result<Vec<GateTerm>> {
-        let (loss, weight) = match (self.target_rate, self.target_macs) {
-            (Some(target), _) => (GateLoss::TargetRate { target }, 10.0),
-            (_, Some(target)) => (GateLoss::TargetMacs { target }, 5.0),
-            _ if self.estimator == EstimatorName::TopK => (GateLoss::L1, 0.0),
-            _ => (GateLoss::L1, 0.1),
+        let target = match (self.target_rate, self.target_macs) {
+            (Some(target), _) => Some((GateLoss::TargetRate { target }, 10.0)),
+            (_, Some(target)) => Some((GateLoss::TargetMacs { target }, 5.0)),
+            _ => None,
         };
-        let weight = self.lambda.unwrap_or(weight);
-        not_negative("--lambda", weight.into())?;
-        let mut terms = vec![GateTerm::new(loss, weight)];
+        let first = match target {
+            Some((loss, default)) => {
+                let weight = self.target_weight.unwrap_or(default);
+                not_negative("--target-weight", weight)?;
+                GateTerm::new(loss, weight)
+            }
+            None => {
+                let given = self.target_weight.is_some();
+                ensure!(!given, "--target-weight: there is no --target-rate or --target-macs");
+                let default = if self.estimator == EstimatorName::TopK { 0.0 } else { 0.1 };
+                let weight = self.lambda.unwrap_or(default);
+                not_negative("--lambda", weight)?;
+                GateTerm::new(GateLoss::L1, weight)
+            }
+        };
+        let mut terms = vec![first];
         if let Some(weight) = self.batch_shaping {
-            not_negative("--batch-shaping", weight.into())?;
+            not_negative("--batch-shaping", weight)?;
             let beta = self.beta.as_deref().unwrap_or(&[0.6, 0.4]);
             let [a, b] = *beta else {
                 anyhow::bail!("--beta: takes two numbers, as in 0.6,0.4, not {}", beta.len());

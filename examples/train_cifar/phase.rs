@@ -127,7 +127,9 @@ impl Phase {
             self.optimizer.set_learning_rate(rate)?;
             // The model drew its weights from stream 0.
             let ctx = Ctx::train(recipe.seed).with_stream((first_step + step + 1) as u64);
-            let mut ctx = ctx.with_progress(step, steps);
+            let (step_of_gates, steps_of_gates) =
+                self.warm_up.gated_steps(step, images.steps(), self.epochs);
+            let mut ctx = ctx.with_progress(step_of_gates, steps_of_gates);
             let pass = self.forward(recipe, &batch, &mut ctx)?;
             let loss = pass.loss.item()?;
             ensure!(

@@ -62,7 +62,7 @@ impl GatedRecipe {
             not_negative("--gater-lr", lr)?;
         }
         if let Some(decay) = training.gater_weight_decay {
-            not_negative("--gater-weight-decay", decay.into())?;
+            not_negative("--gater-weight-decay", decay)?;
         }
         let recipe = GatedRecipe {
             config: GatedConfig {
@@ -101,7 +101,7 @@ impl Recipe {
         let seeds = run.repeat.unwrap_or(1);
         ensure!(seeds <= MAX_SEEDS, "--repeat {seeds}: must be at most {MAX_SEEDS}");
         if let Some(norm) = optim.clip_grad_norm {
-            not_negative("--clip-grad-norm", norm.into())?;
+            not_negative("--clip-grad-norm", norm)?;
         }
         if let Some(decay) = optim.ema {
             let good = (0.0..1.0).contains(&decay);
@@ -257,13 +257,18 @@ impl Recipe {
             ("std", Some(format!("{:?}", self.test_augment.std))),
             ("weight_decay", Some(self.weight_decay.to_string())),
         ];
+        let weight_of = |gated: &GatedRecipe, is: fn(&GateLoss) -> bool| {
+            let term = gated.config.gate_losses.iter().find(|term| is(&term.loss));
+            term.map(|term| term.weight.to_string())
+        };
         let gated = self.gated.iter().flat_map(|gated| {
             [
                 ("gater_checkpoint", gated.gater_checkpoint.as_ref().map(file)),
                 ("gater_learning_rate", gated.lr.map(|rate| rate.to_string())),
                 ("gater_weight_decay", gated.weight_decay.map(|decay| decay.to_string())),
-                ("lambda", gated.config.gate_losses.first().map(|term| term.weight.to_string())),
+                ("lambda", weight_of(gated, |loss| *loss == GateLoss::L1)),
                 ("pretrain_gater", Some(gated.pretrain.to_string())),
+                ("target_weight", weight_of(gated, GateLoss::has_target)),
                 ("warm_up", Some(format!("{:?}", gated.warm_up))),
             ]
         });

@@ -65,9 +65,9 @@ impl Training {
             model.check_targets(recipe.size())?;
             let (train, batch) = (images.loader().dataset().len(), recipe.batch_size);
             ensure!(
-                !(model.config().gater.batch_norm && train % batch == 1),
-                "--batch-size {batch} leaves 1 of {train} images for the last step, and --gater-batch-norm \
-                 needs 2 of them: choose another --batch-size"
+                !(model.config().gater.batch_norm && (batch == 1 || train % batch == 1)),
+                "--batch-size {batch} makes a step of 1 image, of {train}, and --gater-batch-norm needs 2 of them: \
+                 choose another --batch-size"
             );
         }
         let identity = identity(&recipe, sets, &model)?;

@@ -119,12 +119,28 @@ impl GatedConfig {
     }
 
     /// # Errors
-    /// [`Error::Config`] that names the field and its rule.
+    /// [`Error::Config`] that names the field and its rule: a value out of range, or a loss with a target beside an
+    /// estimator that opens a fixed number of gates.
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate()?;
+        self.validate_gates()
+    }
+
+    /// [`validate`](Self::validate) without the backbone.
+    pub(crate) fn validate_gates(&self) -> Result<()> {
         self.gater.validate()?;
         self.estimator.validate()?;
-        self.gate_losses.iter().try_for_each(GateTerm::validate)
+        self.gate_losses.iter().try_for_each(GateTerm::validate)?;
+        let mut terms = self.gate_losses.iter();
+        let target = terms.find(|term| term.weight > 0.0 && term.loss.has_target());
+        match (self.estimator, target) {
+            (Estimator::TopK { .. }, Some(term)) => Err(Error::Config {
+                field: "gate_losses",
+                value: format!("{:?} with the estimator {:?}", term.loss, self.estimator),
+                rule: "no loss changes how many gates this estimator opens: set its density, or take another",
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -184,6 +200,14 @@ mod tests {
         };
         let text = error(losses(GateLoss::TargetMacs { target: -0.5 }, 1.0));
         assert!(text.contains("target_macs = -0.5"), "{text}");
+        let estimator = Estimator::TopK { density: 0.25 };
+        for loss in [GateLoss::TargetRate { target: 0.5 }, GateLoss::TargetMacs { target: 0.5 }] {
+            let text = error(GatedConfig { estimator, ..losses(loss, 1.0) });
+            assert!(text.contains(&format!("{loss:?} with the estimator TopK")), "{text}");
+            GatedConfig { estimator, ..losses(loss, 0.0) }.validate().expect("it does not count");
+        }
+        let shaping = GateLoss::BatchShaping { a: 0.6, b: 0.4 };
+        GatedConfig { estimator, ..losses(shaping, 1.0) }.validate().expect("which ones are open");
         let text = error(losses(GateLoss::L1, f32::NAN));
         assert!(text.contains("gate loss weight = NaN"), "{text}");
     }

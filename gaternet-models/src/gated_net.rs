@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use gaternet_core::checkpoint::Checkpoint;
 use gaternet_core::gate::{
@@ -31,7 +32,12 @@ pub struct GatedNet {
     backbone: PlainNet,
     gater: Gater,
     plan: GatePlan,
+    /// Those of the size of images that was asked for last.
+    costs: Arc<Mutex<Option<SizedCosts>>>,
 }
+
+/// For images of (H, W).
+type SizedCosts = ([usize; 2], Arc<MacCosts>);
 
 /// What a forward pass computes.
 #[derive(Debug, Clone)]
@@ -102,26 +108,27 @@ impl GatedNet {
             return Err(Error::Config { field: "placement", value, rule });
         }
         let gater = Gater::new(&config.gater, plan.gates(), rng)?;
-        Ok(GatedNet { config, backbone, gater, plan })
+        Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default() })
     }
 
     /// The same model, with this way from the gater's output to the gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if a parameter is out of range.
+    /// [`Error::Config`] if a parameter is out of range, or a loss has a target that it does not move towards.
     pub fn with_estimator(mut self, estimator: Estimator) -> Result<GatedNet> {
-        estimator.validate()?;
         self.config.estimator = estimator;
+        self.config.validate_gates()?;
         Ok(self)
     }
 
     /// The same model, with these losses for its gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if a weight or a parameter is out of range.
+    /// [`Error::Config`] if a weight or a parameter is out of range, or the estimator opens a fixed number of
+    /// gates and a loss has a target.
     pub fn with_gate_losses(mut self, losses: Vec<GateTerm>) -> Result<GatedNet> {
-        losses.iter().try_for_each(GateTerm::validate)?;
         self.config.gate_losses = losses;
+        self.config.validate_gates()?;
         Ok(self)
     }
 
@@ -306,14 +313,24 @@ impl GatedNet {
         Ok(executed.into_iter().map(|convs| convs + other).collect())
     }
 
-    /// What the gates switch for one image of `size` (H, W), for a loss that counts it.
+    /// What the gates switch for one image of `size` (H, W), for a loss that counts it. Kept until another size
+    /// is asked for: every step of a training has the same.
     ///
     /// # Errors
     /// If images of this size do not fit.
-    pub fn mac_costs(&self, size: [usize; 2]) -> Result<MacCosts> {
+    pub fn mac_costs(&self, size: [usize; 2]) -> Result<Arc<MacCosts>> {
+        // One after the other: what is kept does not depend on the order.
+        let mut kept = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((of, costs)) = &*kept
+            && *of == size
+        {
+            return Ok(costs.clone());
+        }
         let convs = self.backbone.convs(size)?;
         let (macs, gater) = (self.backbone.macs(size)?, self.gater.macs(size)?);
-        Ok(cost::of_gates(&convs, &self.plan, macs as f64, gater as f64))
+        let costs = Arc::new(cost::of_gates(&convs, &self.plan, macs as f64, gater as f64));
+        *kept = Some((size, costs.clone()));
+        Ok(costs)
     }
 
     /// `Err` unless the gates can meet the targets of the configured losses for images of `size` (H, W).

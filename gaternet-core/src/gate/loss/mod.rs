@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Gates;
 use crate::autograd::Backward;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, digits};
 use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
@@ -89,6 +89,15 @@ impl GateLoss {
         }
     }
 
+    /// Whether it trains for a number of open gates, rather than for which ones or for few.
+    #[must_use]
+    pub fn has_target(&self) -> bool {
+        match self {
+            GateLoss::TargetRate { .. } | GateLoss::TargetMacs { .. } => true,
+            GateLoss::L1 | GateLoss::BatchShaping { .. } => false,
+        }
+    }
+
     /// The loss, shape `()`.
     ///
     /// # Errors
@@ -120,7 +129,7 @@ fn share(field: &'static str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }
-    Err(Error::Config { field, value: value.to_string(), rule: "must be 0 to 1" })
+    Err(Error::Config { field, value: digits(value), rule: "must be 0 to 1" })
 }
 
 /// (N, C) of gates whose columns the widths divide up, with at least one gate in every slot.
@@ -245,8 +254,10 @@ mod tests {
     #[test]
     fn parameters_out_of_range_are_named() {
         for (loss, text) in [
-            (GateLoss::TargetRate { target: 1.5 }, "target_rate = 1.5"),
+            (GateLoss::TargetRate { target: -0.3 }, "target_rate = -0.3:"),
             (GateLoss::TargetMacs { target: f32::NAN }, "target_macs = NaN"),
+            (GateLoss::TargetMacs { target: -0.3 }, "target_macs = -0.3:"),
+            (GateLoss::BatchShaping { a: 100.3, b: 1.0 }, "beta a = 100.3:"),
             (GateLoss::BatchShaping { a: 0.0, b: 1.0 }, "beta a = 0"),
             (GateLoss::BatchShaping { a: 1.0, b: f32::INFINITY }, "beta b = inf"),
         ] {

@@ -4,7 +4,7 @@ use std::f64::consts::FRAC_PI_2;
 
 use super::costs::MacCosts;
 use super::{share, slot_dims, spread, with_gradient};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, digits};
 use crate::tensor::Tensor;
 
 /// Share of the training after which no bound holds.
@@ -78,7 +78,7 @@ pub(super) fn check_target(target: f64) -> Result<()> {
         return Ok(());
     }
     let rule = "must be positive and finite";
-    Err(Error::Config { field: "target_macs", value: target.to_string(), rule })
+    Err(Error::Config { field: "target_macs", value: digits(target), rule })
 }
 
 /// (lower, upper) bound of the share of its MACs that a block executes: both the target at the start, 0 and
