@@ -67,6 +67,9 @@ impl GatedRecipe {
         let recipe = GatedRecipe {
             config: GatedConfig {
                 placement: gater.placement.into(),
+                gate_overrides: gater.gate.clone(),
+                group: gater.gate_group,
+                floor: gater.floor(),
                 gater: gater.config(args.data.built_in()),
                 estimator: args.gates.estimator()?,
                 gate_losses: args.gates.losses()?,

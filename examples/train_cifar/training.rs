@@ -202,13 +202,17 @@ impl Training {
         self.announce();
         let cost = self.model.cost(self.recipe.size(), None)?;
         let gates = match &self.model {
-            Model::Gated(model) => model.plan().gates(),
-            Model::Plain(_) => 0,
+            Model::Gated(model) if model.plan().group() > 1 => {
+                let plan = model.plan();
+                format!("{} in {} groups", plan.gates(), plan.outputs())
+            }
+            Model::Gated(model) => model.plan().gates().to_string(),
+            Model::Plain(_) => "0".to_owned(),
         };
         print_table(&[
             ("MACs per image, plain backbone", millions(cost.backbone)),
             ("MACs per image, gater", millions(cost.gater)),
-            ("gates", gates.to_string()),
+            ("gates", gates),
         ]);
         let rows: Vec<_> =
             self.identity.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();

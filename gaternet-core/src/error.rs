@@ -143,9 +143,12 @@ mod tests {
 
     #[test]
     fn numbers_have_the_digits_that_were_given() {
-        for (value, text) in
-            [(f64::from(0.3_f32), "0.3"), (0.3, "0.3"), (1.000_000_001, "1.000000001"), (-2.0, "-2")]
-        {
+        for (value, text) in [
+            (f64::from(0.3_f32), "0.3"),
+            (0.3, "0.3"),
+            (1.000_000_001, "1.000000001"),
+            (-2.0, "-2"),
+        ] {
             assert_eq!(digits(value), text);
         }
         assert_eq!(digits(f64::NAN), "NaN");

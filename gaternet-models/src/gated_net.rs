@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use gaternet_core::checkpoint::Checkpoint;
 use gaternet_core::gate::{
-    Estimator, GateDraw, GateLoss, GateLossInput, GateTerm, Gates, MacCosts,
+    Estimator, GateDraw, GateFloor, GateLoss, GateLossInput, GateTerm, Gates, MacCosts,
 };
 use gaternet_core::nn::{CrossEntropyLoss, Module, State, Targets, scoped};
 use gaternet_core::{Ctx, Error, Result, Tensor, ops};
@@ -15,6 +15,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::cost::{self, Cost};
 use crate::gate_plan::{GatePlacement, GatePlan};
+use crate::gate_rule::GateRule;
 use crate::gated_config::{GatedConfig, GaterConfig};
 use crate::gater::Gater;
 use crate::model;
@@ -44,7 +45,7 @@ type SizedCosts = ([usize; 2], Arc<MacCosts>);
 pub struct GatedOutput {
     /// (N, classes).
     pub logits: Tensor,
-    /// Gate pre-activations g' (N, c), before noise.
+    /// Gate pre-activations g' (N, outputs of the gater), before noise: one for each gate, or group of gates.
     pub preact: Tensor,
     /// The gates the backbone ran with.
     pub gates: Gates,
@@ -93,21 +94,35 @@ impl GatedNet {
         gater: GaterConfig,
         seed: u64,
     ) -> Result<GatedNet> {
-        gater.validate()?;
+        let config = GatedConfig { placement, gater, ..GatedConfig::cifar(20, 1) };
+        GatedNet::gate_as(network, config, seed)
+    }
+
+    /// [`gate`](Self::gate) with all settings, groups, floor and overrides too. The backbone of the configuration is
+    /// not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if another field is out of range, or no filter has a gate.
+    pub fn gate_as(network: Network, config: GatedConfig, seed: u64) -> Result<GatedNet> {
+        config.validate_gates()?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let backbone = PlainNet::custom(network);
-        let config = GatedConfig { placement, gater, ..GatedConfig::new(*backbone.config()) };
+        let config = GatedConfig { backbone: *backbone.config(), ..config };
         GatedNet::with_gater(backbone, config, rng)
     }
 
     fn with_gater(backbone: PlainNet, config: GatedConfig, rng: ChaCha8Rng) -> Result<GatedNet> {
-        let plan = GatePlan::new(&backbone.network().sizeless_convs(), config.placement);
+        let convs = backbone.network().sizeless_convs();
+        let plan = GatePlan::new(&convs, config.placement, &config.gate_overrides, config.group)?;
         if plan.gates() == 0 {
             let rule = "must gate a convolution: the roles say which can be";
-            let value = format!("{:?}", config.placement);
+            let value = match config.gate_overrides.len() {
+                0 => format!("{:?}", config.placement),
+                _ => format!("{:?} with {:?}", config.placement, config.gate_overrides),
+            };
             return Err(Error::Config { field: "placement", value, rule });
         }
-        let gater = Gater::new(&config.gater, plan.gates(), rng)?;
+        let gater = Gater::new(&config.gater, plan.outputs(), rng)?;
         Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default() })
     }
 
@@ -155,7 +170,7 @@ impl GatedNet {
     /// # Errors
     /// [`Error::Shape`] if it would not fit in the address space.
     pub fn draw(&self, batch: usize, ctx: &mut Ctx) -> Result<GateDraw> {
-        self.config.estimator.draw(batch, self.plan.gates(), ctx.rng())
+        self.rule().draw(batch, ctx.rng())
     }
 
     /// A pass with the estimator's randomness given, as in training; `ctx` decides the rest.
@@ -179,13 +194,13 @@ impl GatedNet {
         draw: Option<&GateDraw>,
         ctx: &mut Ctx,
     ) -> Result<GatedOutput> {
-        let (widths, estimator) = (self.plan.widths(), self.config.estimator);
-        let evaluated = estimator.eval(&preact, &widths)?;
+        let rule = self.rule();
+        let evaluated = rule.eval(&preact)?;
         let values = match draw {
-            Some(draw) => estimator.apply(&preact, &widths, draw, ctx.progress())?,
+            Some(draw) => rule.train(&preact, draw, ctx.progress())?,
             None => evaluated.clone(),
         };
-        let gates = Gates::new(values, &widths)?;
+        let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
         let gating = Gating { plan: &self.plan, gates: &gates, skip };
         let logits = self.backbone.network().run(images, Some(gating), ctx)?;
@@ -214,11 +229,12 @@ impl GatedNet {
     ) -> Result<Loss> {
         let cross_entropy = criterion.forward(&output.logits, targets)?;
         self.plan.check(&output.gates)?;
+        let costs = self.mac_costs(output.size)?;
         let input = GateLossInput {
             gates: &output.gates,
             preact: &output.preact,
             evaluated: &output.evaluated,
-            costs: &self.mac_costs(output.size)?,
+            costs: &costs,
             progress: output.progress,
         };
         let mut gates: Option<Tensor> = None;
@@ -234,6 +250,19 @@ impl GatedNet {
             None => (cross_entropy.clone(), Tensor::new(vec![0.0], [])?),
         };
         Ok(Loss { total, cross_entropy, gates })
+    }
+
+    /// The gates that an evaluation pass makes of pre-activations (N, outputs of the gater).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many.
+    pub fn evaluation_gates(&self, preact: &Tensor) -> Result<Gates> {
+        Gates::new(self.rule().eval(preact)?, &self.plan.widths())
+    }
+
+    /// How pre-activations become gates.
+    pub(crate) fn rule(&self) -> GateRule {
+        GateRule::new(&self.config, &self.plan)
     }
 
     /// Logits (N, classes) of the backbone with the given gates. Filters that are off are left out if
@@ -339,9 +368,19 @@ impl GatedNet {
     /// [`Error::Config`] with the range of what they can meet; also if images of this size do not fit.
     pub fn check_targets(&self, size: [usize; 2]) -> Result<()> {
         let costs = self.mac_costs(size)?;
+        // Only the floor is open.
+        let least = self.evaluation_gates(&Tensor::full([1, self.plan.outputs()], f32::MIN)?)?;
+        let widths = self.plan.widths();
         self.config.gate_losses.iter().try_for_each(|term| match term.loss {
-            GateLoss::TargetMacs { target } => costs.check_target(target.into()),
-            GateLoss::L1 | GateLoss::TargetRate { .. } | GateLoss::BatchShaping { .. } => Ok(()),
+            GateLoss::TargetMacs { target } => {
+                costs.check_target(target.into())?;
+                let least = costs.ratio(least.values(), &widths)?;
+                above_floor("target_macs", target, least, self.config.floor)
+            }
+            GateLoss::TargetRate { target } => {
+                above_floor("target_rate", target, least.density(), self.config.floor)
+            }
+            GateLoss::L1 | GateLoss::BatchShaping { .. } => Ok(()),
         })
     }
 
@@ -371,6 +410,15 @@ impl GatedNet {
     pub fn load(path: impl AsRef<Path>) -> Result<GatedNet> {
         model::load(path.as_ref(), "gated", |config, _| GatedNet::new(config, 0))
     }
+}
+
+/// `Err` if a target is below what the gates that stay open cost.
+fn above_floor(field: &'static str, target: f32, least: f64, floor: GateFloor) -> Result<()> {
+    if floor.is_none() || f64::from(target) >= least {
+        return Ok(());
+    }
+    let value = format!("{target} (with only the floor {floor:?} open, {least:.3})");
+    Err(Error::Config { field, value, rule: "must be at least what the gates that stay open cost" })
 }
 
 impl Module for GatedNet {

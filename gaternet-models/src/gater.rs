@@ -58,7 +58,7 @@ impl Gater {
         Ok(Gater { network, features, batch_norm: config.batch_norm })
     }
 
-    /// Gate pre-activations g' (N, c) of `images` (N, 3, H, W).
+    /// Gate pre-activations g' (N, outputs) of `images` (N, 3, H, W).
     ///
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes; in training also if it is a single one
@@ -126,7 +126,7 @@ impl Gater {
         extractor.load_into(&state)
     }
 
-    /// What is added to each gate's pre-activation, (c): the bias of its last layer. Taking t from all of them
+    /// What is added to each pre-activation, (outputs): the bias of its last layer. Taking t from all of them
     /// opens the gates whose pre-activation was above t.
     #[must_use]
     pub fn gate_bias(&self) -> &Parameter {
@@ -142,7 +142,7 @@ impl Gater {
         match file.tensors.get(&format!("{FC2}.weight")) {
             Some(TensorValue::F32(weight)) if weight.dims()[0] != gates => Err(Error::Data {
                 path: file.path.clone(),
-                rule: "the file must have the gates of the model: build it with the placement and the \
+                rule: "the file must have the gates of the model: build it with the placement, the groups and the \
                        backbone that the file's metadata `config` names",
                 got: format!("{} gates for a model of {gates}", weight.dims()[0]),
             }),

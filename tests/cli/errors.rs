@@ -93,7 +93,10 @@ fn values_out_of_range() {
         ),
         (&["--target-weight", "1"], &["--target-weight", "no --target-rate or --target-macs"]),
         (&["--target-rate", "0.5", "--target-weight=-1"], &["--target-weight -1", "not negative"]),
-        (&["--estimator", "top-k", "--target-rate", "0.3"], &["TargetRate { target: 0.3 }", "TopK"]),
+        (
+            &["--estimator", "top-k", "--target-rate", "0.3"],
+            &["TargetRate { target: 0.3 }", "TopK"],
+        ),
         (&["--gater-depth", "21"], &["gater.depth = 21", "6n + 2"]),
         (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),
         (&["--bottleneck", "0"], &["bottleneck = 0"]),

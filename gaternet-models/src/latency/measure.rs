@@ -62,8 +62,10 @@ struct Runs {
     /// Of each slot; the slots of a convolution's filters and of its channels differ, so that all pairs of
     /// densities can be measured.
     colours: Vec<usize>,
-    /// Of each gate.
-    gate_colours: Vec<usize>,
+    /// Of each output of the gater.
+    output_colours: Vec<usize>,
+    /// Filters of each output.
+    repeats: Vec<usize>,
     rng: ChaCha8Rng,
 }
 
@@ -79,13 +81,14 @@ impl Runs {
         let images = Tensor::randn(shape, 1.0, Ctx::train(0).rng())?.data().to_vec();
         let colours = gate_plan.map_or(Vec::new(), colours);
         let slots = gate_plan.iter().flat_map(|plan| plan.slots()).zip(&colours);
-        let gate_colours = slots.flat_map(|(slot, colour)| vec![*colour; slot.columns.len()]);
+        let output_colours = slots.flat_map(|(slot, colour)| vec![*colour; slot.outputs.len()]);
         Ok(Runs {
             plan,
             batch,
             images,
             batch_len: batch * IMAGE_CHANNELS * h * w,
-            gate_colours: gate_colours.collect(),
+            output_colours: output_colours.collect(),
+            repeats: gate_plan.map_or(Vec::new(), GatePlan::repeats),
             colours,
             rng: ChaCha8Rng::seed_from_u64(0),
         })
@@ -122,8 +125,10 @@ impl Runs {
     /// Gater and backbone in turns, as in use: each finds the caches as the other leaves them.
     fn sample(&mut self, densities: [usize; 2]) -> Result<Sample> {
         let batches = self.images.len() / self.batch_len;
-        let gates = draw(&mut self.rng, &self.gate_colours, batches * self.batch, densities);
-        let mut decided = vec![0.0; self.batch * self.gate_colours.len()];
+        let gates = draw(&mut self.rng, &self.output_colours, batches * self.batch, densities);
+        let filters = gates.into_iter().zip(self.repeats.iter().cycle());
+        let gates: Vec<f32> = filters.flat_map(|(gate, filters)| vec![gate; *filters]).collect();
+        let mut decided = vec![0.0; self.batch * self.plan.gate_count()];
         let mut logits = vec![0.0; self.batch * self.plan.classes()];
         let (mut gater, mut backbone) = (Duration::ZERO, Duration::ZERO);
         self.plan.take_step_seconds();
@@ -143,17 +148,17 @@ impl Runs {
     }
 }
 
-/// Gates of `images` images, each open with the density of its colour.
+/// Outputs of the gater for `images` images, each open with the density of its colour.
 fn draw(
     rng: &mut ChaCha8Rng,
-    gate_colours: &[usize],
+    output_colours: &[usize],
     images: usize,
     densities: [usize; 2],
 ) -> Vec<f32> {
     let least = densities.map(|density| DENSITIES[density] * f64::from(u32::MAX));
     let mut gate =
         |colour: &usize| f32::from(u8::from(f64::from(rng.next_u32()) <= least[*colour]));
-    (0..images).flat_map(|_| gate_colours.iter().map(&mut gate).collect::<Vec<_>>()).collect()
+    (0..images).flat_map(|_| output_colours.iter().map(&mut gate).collect::<Vec<_>>()).collect()
 }
 
 /// 0 or 1 for each slot, unlike that of the channels that its convolution reads.

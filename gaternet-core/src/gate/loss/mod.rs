@@ -65,7 +65,7 @@ pub enum GateLoss {
 pub struct GateLossInput<'a> {
     /// The gates the backbone ran with.
     pub gates: &'a Gates,
-    /// Their pre-activations (N, C), before noise.
+    /// Their pre-activations (N, C), before noise; one for each group, where groups of filters have equal gates.
     pub preact: &'a Tensor,
     /// The gates (N, C) that evaluation makes of the pre-activations.
     pub evaluated: &'a Tensor,
@@ -106,8 +106,16 @@ impl GateLoss {
     pub fn loss(&self, input: &GateLossInput<'_>) -> Result<Tensor> {
         let GateLossInput { gates, preact, evaluated, costs, progress } = *input;
         let values = gates.values();
-        let rule = "the pre-activations must be those of the gates";
-        ops::check_shape("gate_loss", rule, preact, values.shape())?;
+        if preact.dims().len() != 2
+            || preact.dims()[0] != values.dims()[0]
+            || preact.dims()[1] > values.dims()[1]
+        {
+            return Err(Error::Shape {
+                op: "gate_loss",
+                rule: "the pre-activations must be (N, of one gate or a group of equal gates each)",
+                got: format!("{} for gates {}", preact.shape(), values.shape()),
+            });
+        }
         match *self {
             GateLoss::L1 => l1_loss(values),
             GateLoss::TargetRate { target } => {
