@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm, Gates};
+use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
