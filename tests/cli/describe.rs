@@ -45,6 +45,29 @@ fn a_gater_that_cannot_be_says_why() {
 }
 
 #[test]
+fn groups_names_and_the_share_of_the_gater() {
+    let object = json(&["--gated", "--placement", "all", "--gate-group", "16"]);
+    assert_eq!((&object["gates"], &object["outputs"]), (&672.into(), &42.into()));
+    let names = ["--gated", "--gate", "*=none", "--gate", "stage1.*.conv2=on"];
+    assert_eq!(json(&names)["gates"], 48);
+    let table = stdout(example("describe").args(names).args(["--gate-group", "8"]));
+    assert!(table.contains("48 gates in 6 groups"), "{table}");
+    let text = failure(example("describe").args(["--gated", "--gate", "conv=on"]), 1);
+    assert!(text.contains("gate override = conv (of stage1.block1.conv1,"), "{text}");
+    // Cheap gaters, as docs and recipes name them.
+    for model in ["resnet56", "resnet110"] {
+        let cheap = ["--gated", "--placement", "all", "--gater-depth", "8", "--gater-pool", "2"];
+        let args = [&["--model", model][..], &cheap].concat();
+        let object = json(&args);
+        let share = object["gater"][1].as_f64().expect("MACs") / object["macs"].as_f64().expect("MACs");
+        assert!(share < 0.1, "{model}: {share}");
+        let table = stdout(example("describe").args(args));
+        let line = format!("the gater has {:.1} % of the backbone's MACs", 100.0 * share);
+        assert!(table.contains(&line), "no {line:?} in {table}");
+    }
+}
+
+#[test]
 fn latency_is_predicted_at_each_density_and_batch() {
     let narrow = ["--width", "0.05", "--gater-width", "0.05", "--gater-depth", "8"];
     let latency = ["--gated", "--latency", "--density", "0.75", "0", "--threads", "1"];

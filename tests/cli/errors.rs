@@ -55,7 +55,7 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 51] = [
+    let cases: [(&[&str], &[&str]); 57] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
         (&["--gater-pool", "3"], &["gater.pool = 3", "1, 2 or 4"]),
         (&["--gater-width", "0"], &["gater.width = 0", "between 0.01 and 16"]),
@@ -96,6 +96,18 @@ fn values_out_of_range() {
         (
             &["--estimator", "top-k", "--target-rate", "0.3"],
             &["TargetRate { target: 0.3 }", "TopK"],
+        ),
+        (&["--gate-group", "0"], &["group = 0", "between 1 and 65536"]),
+        (&["--min-open-share", "1.3"], &["floor.share = 1.3: ", "0 to 1"]),
+        (&["--estimator", "top-k", "--min-open", "1"], &["floor = Gates(1)", "TopK"]),
+        (&["--gate", "stage9.*=on"], &["gate override = stage9.* (of stage1.block1.conv1,"]),
+        (
+            &["--gate", "*=none"],
+            &["placement = ResidualOutput with", "must gate a convolution"],
+        ),
+        (
+            &["--target-rate", "0.2", "--min-open-share", "0.5"],
+            &["target_rate = 0.2 (with only the floor Share(0.5) open, 0.500)"],
         ),
         (&["--gater-depth", "21"], &["gater.depth = 21", "6n + 2"]),
         (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),

@@ -191,6 +191,20 @@ fn averaged_weights_are_what_is_evaluated_and_saved() {
         let [got, want] = [&got[name], &last[field]].map(|x| x.as_f64().expect("a number"));
         assert!((got - want).abs() < 1e-9, "{name}: {got}, not {want}");
     }
+    // So are the gates, and what runs with them, of a training to a target.
+    let target = dir.path().join("target");
+    let args = ["--ema", "0.8", "--target-macs", "1.6", "--epochs", "2", "--min-open", "1", "--gate-group", "8"];
+    let table = stdout(tiny_training(&target).args(args));
+    assert!(table.contains("the target is 1.6x"), "{table}");
+    let last = metrics(&target).remove(1);
+    let mut evaluate = example("evaluate");
+    evaluate.args(["--json", "--threads", "1", "--checkpoint"]);
+    let json = stdout(evaluate.arg(target.join("model.safetensors")));
+    let of_file: Value = serde_json::from_str(&json).expect(&json);
+    for (name, field) in [("macs_ratio", "macs_ratio"), ("gate_density", "gate_density")] {
+        let [got, want] = [&of_file[name], &last[field]].map(|x| x.as_f64().expect("a number"));
+        assert!((got - want).abs() < 1e-9, "{name}: {got}, not {want}");
+    }
     let differing = differing(&own.join("model.safetensors"), &averaged.join("model.safetensors"));
     for name in ["backbone.conv.weight", "backbone.bn.running_mean", "gater.fnn.fc.0.bias"] {
         assert!(differing.contains(&name.to_owned()), "{name} is not averaged");
