@@ -50,7 +50,8 @@ pub(crate) fn draw(units: &[Unit]) -> String {
 }
 
 fn draw_unit(Unit { name, hidden, last, left }: &Unit) -> String {
-    let mut svg = text(MIDDLE, 28.0, &format!("<tspan font-weight=\"bold\" font-size=\"16\">{name}</tspan>"));
+    let mut svg =
+        text(MIDDLE, 28.0, &format!("<tspan font-weight=\"bold\" font-size=\"16\">{name}</tspan>"));
     let mut y = 46.0;
     svg += &planes(y, None);
     svg += &text(MIDDLE - 95.0, y + 16.0, "x");
@@ -59,7 +60,8 @@ fn draw_unit(Unit { name, hidden, last, left }: &Unit) -> String {
     for (stage, relu, open) in [(hidden, true, &OPEN[0]), (last, false, &OPEN[1])] {
         svg += &arrow(y, y + 24.0);
         y += 24.0;
-        let runs = |gated: bool, what: &str| format!("{} {what}", if gated { "live" } else { "all" });
+        let runs =
+            |gated: bool, what: &str| format!("{} {what}", if gated { "live" } else { "all" });
         let sides = [runs(stage.filters, "filters"), runs(stage.channels, "channels")].join(" × ");
         svg += &labelled_box(y, &stage.name, &sides, stage.filters || stage.channels);
         y += BOX[1];
@@ -83,16 +85,15 @@ fn draw_unit(Unit { name, hidden, last, left }: &Unit) -> String {
     }
     svg += &arrow(y, y + 26.0);
     y += 26.0 + 12.0;
-    svg += &line(&format!("M{} {fork}H{SHORTCUT}V{y}H{}", MIDDLE + 84.0, MIDDLE + 16.0)).replace(
-        "/>",
-        " marker-end=\"url(#tip)\"/>",
-    );
+    svg += &line(&format!("M{} {fork}H{SHORTCUT}V{y}H{}", MIDDLE + 84.0, MIDDLE + 16.0))
+        .replace("/>", " marker-end=\"url(#tip)\"/>");
     svg += &format!(
         "<text transform=\"translate({} {}) rotate(-90)\" text-anchor=\"middle\">shortcut, never gated</text>\n",
         SHORTCUT + 18.0,
         f64::midpoint(fork, y)
     );
-    svg += &format!("<circle cx=\"{MIDDLE}\" cy=\"{y}\" r=\"12\" fill=\"white\" stroke=\"{INK}\"/>\n");
+    svg +=
+        &format!("<circle cx=\"{MIDDLE}\" cy=\"{y}\" r=\"12\" fill=\"white\" stroke=\"{INK}\"/>\n");
     svg += &text(MIDDLE, y + 5.0, "+");
     svg += &arrow(y + 12.0, y + 32.0);
     svg += &plain_box(y + 32.0, "ReLU");

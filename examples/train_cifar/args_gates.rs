@@ -37,24 +37,34 @@ pub(crate) struct GateArgs {
     density: Option<f32>,
 
     /// Train for this share of open gates in every layer, instead of for few open gates
-    #[arg(long, value_name = "SHARE", conflicts_with_all = ["dense", "target_macs"])]
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["dense", "target_macs", "target_latency"])]
     target_rate: Option<f32>,
 
     /// Train for this many MACs, gater included, over those of the plain network, instead of for few open
     /// gates: 0.5 is half
-    #[arg(long, value_name = "RATIO", conflicts_with = "dense", verbatim_doc_comment)]
+    #[arg(long, value_name = "RATIO", conflicts_with_all = ["dense", "target_latency"])]
+    #[arg(verbatim_doc_comment)]
     target_macs: Option<f32>,
 
-    /// Weight of the distance from the target. That of --target-macs is an exact penalty: the network comes to rest
-    /// at the target if the weight is more than what the task would pay for the MACs of a whole network
-    /// [default: with --target-rate 10, with --target-macs 5]
+    /// Train for this time, gater included, over that of the plain network, on this machine: a calibration of
+    /// some seconds before the training, kept as OUT/latency.json, predicts it from how open each layer is
+    #[arg(long, value_name = "RATIO", conflicts_with = "dense", verbatim_doc_comment)]
+    target_latency: Option<f32>,
+
+    /// With --target-latency: images of a pass whose time counts
+    #[arg(long, value_name = "IMAGES", default_value_t = 64, conflicts_with = "dense")]
+    pub(crate) latency_batch: usize,
+
+    /// Weight of the distance from the target. That of MACs and time is an exact penalty: the network comes to rest
+    /// at the target if the weight is more than what the task would pay for the MACs or time of a whole network
+    /// [default: with --target-rate 10, with the others 5]
     #[arg(long, value_name = "WEIGHT", conflicts_with = "dense", verbatim_doc_comment)]
     target_weight: Option<f32>,
 
     /// Weight of the mean gate in the loss, if there is no target: a higher weight closes more filters
     /// [default: 0.1, with the estimator top-k 0]
     #[arg(long, value_name = "WEIGHT", verbatim_doc_comment)]
-    #[arg(conflicts_with_all = ["dense", "target_rate", "target_macs", "target_weight"])]
+    #[arg(conflicts_with_all = ["dense", "target_rate", "target_macs", "target_latency", "target_weight"])]
     lambda: Option<f32>,
 
     /// Weight of one more gate term, for gates that depend on the image: the distance of each gate's
@@ -117,11 +127,10 @@ impl GateArgs {
     }
 
     pub(crate) fn losses(&self) -> Result<Vec<GateTerm>> {
-        let target = match (self.target_rate, self.target_macs) {
-            (Some(target), _) => Some((GateLoss::TargetRate { target }, 10.0)),
-            (_, Some(target)) => Some((GateLoss::TargetMacs { target }, 5.0)),
-            _ => None,
-        };
+        let rate = self.target_rate.map(|target| (GateLoss::TargetRate { target }, 10.0));
+        let macs = self.target_macs.map(|target| (GateLoss::TargetMacs { target }, 5.0));
+        let latency = self.target_latency.map(|target| (GateLoss::TargetLatency { target }, 5.0));
+        let target = rate.or(macs).or(latency);
         let first = match target {
             Some((loss, default)) => {
                 let weight = self.target_weight.unwrap_or(default);
@@ -130,7 +139,7 @@ impl GateArgs {
             }
             None => {
                 let given = self.target_weight.is_some();
-                ensure!(!given, "--target-weight: there is no --target-rate or --target-macs");
+                ensure!(!given, "--target-weight: there is no --target-rate, -macs or -latency");
                 let default = if self.estimator == EstimatorName::TopK { 0.0 } else { 0.1 };
                 let weight = self.lambda.unwrap_or(default);
                 not_negative("--lambda", weight)?;

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use gaternet_core::checkpoint::Checkpoint;
+use gaternet_core::gate::LatencyCosts;
 use gaternet_core::gate::{
     Estimator, GateDraw, GateFloor, GateLoss, GateLossInput, GateTerm, Gates, MacCosts,
 };
@@ -35,6 +36,7 @@ pub struct GatedNet {
     plan: GatePlan,
     /// Those of the size of images that was asked for last.
     costs: Arc<Mutex<Option<SizedCosts>>>,
+    latency: Option<Arc<LatencyCosts>>,
 }
 
 /// For images of (H, W).
@@ -123,7 +125,7 @@ impl GatedNet {
             return Err(Error::Config { field: "placement", value, rule });
         }
         let gater = Gater::new(&config.gater, plan.outputs(), rng)?;
-        Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default() })
+        Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default(), latency: None })
     }
 
     /// The same model, with this way from the gater's output to the gates.
@@ -145,6 +147,23 @@ impl GatedNet {
         self.config.gate_losses = losses;
         self.config.validate_gates()?;
         Ok(self)
+    }
+
+    /// The same model, which knows how long it takes: what [`measure_latency`](Self::measure_latency) has found.
+    /// No file of the model has it, since it belongs to a machine.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it is of another number of gated convolutions, [`Error::Config`] if it is not whole.
+    pub fn with_latency(mut self, latency: LatencyCosts) -> Result<GatedNet> {
+        latency.ratio(&vec![1.0; self.plan.slots().len()])?;
+        self.latency = Some(Arc::new(latency));
+        Ok(self)
+    }
+
+    /// What [`with_latency`](Self::with_latency) was given.
+    #[must_use]
+    pub fn latency(&self) -> Option<&LatencyCosts> {
+        self.latency.as_deref()
     }
 
     /// Gater, gates, backbone. `images` (N, 3, H, W).
@@ -235,6 +254,7 @@ impl GatedNet {
             preact: &output.preact,
             evaluated: &output.evaluated,
             costs: &costs,
+            latency: self.latency(),
             progress: output.progress,
         };
         let mut gates: Option<Tensor> = None;
@@ -362,7 +382,8 @@ impl GatedNet {
         Ok(costs)
     }
 
-    /// `Err` unless the gates can meet the targets of the configured losses for images of `size` (H, W).
+    /// `Err` unless the gates can meet the targets of the configured losses for images of `size` (H, W); that of a
+    /// latency is looked at once it is known.
     ///
     /// # Errors
     /// [`Error::Config`] with the range of what they can meet; also if images of this size do not fit.
@@ -376,6 +397,18 @@ impl GatedNet {
                 costs.check_target(target.into())?;
                 let least = costs.ratio(least.values(), &widths)?;
                 above_floor("target_macs", target, least, self.config.floor)
+            }
+            GateLoss::TargetLatency { target } => {
+                let Some(latency) = &self.latency else { return Ok(()) };
+                latency.check_target(target.into())?;
+                let slots = 0..least.slots();
+                let density = |slot| {
+                    least
+                        .live(slot)
+                        .map_or(1.0, |live| live.row(0).len() as f64 / live.filters() as f64)
+                };
+                let least = latency.ratio(&slots.map(density).collect::<Vec<_>>())?;
+                above_floor("target_latency", target, least, self.config.floor)
             }
             GateLoss::TargetRate { target } => {
                 above_floor("target_rate", target, least.density(), self.config.floor)

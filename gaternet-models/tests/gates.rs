@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gaternet_core::gate::{Estimator, GateLoss, GateTerm, Gates, TauSchedule};
+use gaternet_core::gate::{
+    ConvTime, Estimator, GateLoss, GateTerm, Gates, LatencyCosts, TauSchedule, TimeTable,
+};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, Family, GatePlacement, GatedConfig, GatedNet, GaterConfig, InferencePlan,
-    PlanOptions,
+    BackboneConfig, Calibration, ConvSlots, Family, GatePlacement, GatedConfig, GatedNet,
+    GaterConfig, InferencePlan, PlanOptions,
 };
 
 #[path = "common/families.rs"]
@@ -127,6 +129,79 @@ fn targets_are_met_by_the_gates_without_noise() {
             assert!(error < 0.04, "{estimator:?}, {loss:?}: {got}");
         }
     }
+}
+
+/// A machine on which the time of a convolution is that of its MACs.
+fn latency_by_macs(model: &GatedNet, size: [usize; 2]) -> LatencyCosts {
+    const DENSITIES: [f64; 2] = [0.25, 1.0];
+    let convs = model.backbone().convs(size).expect("it fits");
+    let slots = model.plan().convs();
+    let gated = |slots: &ConvSlots| slots.filters.is_some() || slots.channels.is_some();
+    let (mut times, mut tables, mut fixed, mut plain) = (Vec::new(), Vec::new(), 0.0, 0.0);
+    for (conv, slots) in convs.iter().zip(slots) {
+        let seconds = conv.macs() as f64;
+        plain += seconds;
+        if !gated(slots) {
+            fixed += seconds;
+            continue;
+        }
+        let ConvSlots { filters, channels } = *slots;
+        times.push(ConvTime { filters, channels, table: tables.len() });
+        let density = |gated: bool, i: usize| if gated { DENSITIES[i] } else { 1.0 };
+        tables.push(TimeTable::new(&DENSITIES, |f, c| {
+            seconds * density(filters.is_some(), f) * density(channels.is_some(), c)
+        }));
+    }
+    LatencyCosts { plain, fixed, convs: times, tables, slots: model.plan().slots().len() }
+}
+
+#[test]
+fn a_time_is_met_where_it_is_known() {
+    let (images, labels) = (images(16, 8), [0, 1, 2, 3].repeat(4));
+    let gate_losses = vec![GateTerm::new(GateLoss::TargetLatency { target: 0.5 }, 5.0)];
+    let mut config = GatedConfig { gate_losses, ..tiny() };
+    config.gater.gate_bias = 2.0;
+    let model = build(config);
+    let output = model.forward(&images, &mut Ctx::train(0)).expect("they fit");
+    let error = model.loss(&output, &labels).expect_err("unknown").to_string();
+    assert!(error.contains("measure_latency"), "{error}");
+    let mut other = latency_by_macs(&model, [8, 8]);
+    other.slots = 1;
+    assert!(model.clone().with_latency(other).is_err(), "of another network");
+    let latency = latency_by_macs(&model, [8, 8]);
+    let model = model.with_latency(latency.clone()).expect("its own");
+    model.check_targets([8, 8]).expect("it can be met");
+
+    let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
+    let steps = 100;
+    let mut ratio = 0.0;
+    for step in 0..steps {
+        sgd.set_learning_rate(0.1 * (1.0 - step as f32 / steps as f32)).expect("in range");
+        let mut ctx = Ctx::train(4).with_stream(step as u64).with_progress(step, steps);
+        let output = model.forward(&images, &mut ctx).expect("they fit");
+        let loss = model.loss(&output, &labels).expect("a label each").total;
+        sgd.step(&loss.backward().expect("a scalar")).expect("every gradient");
+        let gates = Gates::new(output.evaluated, &model.plan().widths()).expect("the plan's");
+        let mut opened = Calibration::new(model.plan().gates());
+        opened.add(gates.values().data()).expect("whole rows");
+        let densities = opened.densities(model.plan()).expect("its gates");
+        ratio = latency.ratio(&densities).expect("one each");
+    }
+    assert!((ratio - 0.5).abs() < 0.04, "{ratio}");
+}
+
+#[test]
+fn a_measured_latency_is_that_of_the_gates_and_of_the_plain_network() {
+    let model = build(tiny());
+    let options = PlanOptions { size: [8, 8], batch: 2, ..PlanOptions::default() };
+    let latency = model.measure_latency(options).expect("it fits");
+    assert_eq!(latency.slots, model.plan().slots().len());
+    // Both convolutions of every unit and those that read them.
+    assert_eq!(latency.convs.len(), 6, "{latency:?}");
+    assert!(latency.plain > 0.0 && latency.fixed > 0.0);
+    let open = latency.ratio(&[1.0; 6]).expect("one each");
+    assert!(open.is_finite() && open > 0.0);
+    model.with_latency(latency).expect("its own");
 }
 
 #[test]

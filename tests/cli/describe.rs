@@ -59,7 +59,8 @@ fn groups_names_and_the_share_of_the_gater() {
         let cheap = ["--gated", "--placement", "all", "--gater-depth", "8", "--gater-pool", "2"];
         let args = [&["--model", model][..], &cheap].concat();
         let object = json(&args);
-        let share = object["gater"][1].as_f64().expect("MACs") / object["macs"].as_f64().expect("MACs");
+        let share =
+            object["gater"][1].as_f64().expect("MACs") / object["macs"].as_f64().expect("MACs");
         assert!(share < 0.1, "{model}: {share}");
         let table = stdout(example("describe").args(args));
         let line = format!("the gater has {:.1} % of the backbone's MACs", 100.0 * share);

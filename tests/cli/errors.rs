@@ -55,7 +55,7 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 57] = [
+    let cases: [(&[&str], &[&str]); 60] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
         (&["--gater-pool", "3"], &["gater.pool = 3", "1, 2 or 4"]),
         (&["--gater-width", "0"], &["gater.width = 0", "between 0.01 and 16"]),
@@ -80,6 +80,15 @@ fn values_out_of_range() {
             &["--target-macs", "0.5"],
             &["target_macs = 0.5 (all gates closed cost 1.", "cheaper gater"],
         ),
+        (&["--target-latency", "0"], &["target_latency = 0", "positive"]),
+        (
+            &["--target-latency", "0.5", "--latency-batch", "0"],
+            &["--latency-batch 0", "at least 1"],
+        ),
+        (
+            &["--target-latency", "0.01", "--latency-batch", "1", "--width", "0.25"],
+            &["target_latency = 0.01 (all gates closed take", "cheaper gater"],
+        ),
         (&["--batch-shaping=-1"], &["--batch-shaping -1", "not negative"]),
         (&["--batch-shaping", "1", "--beta", "0,1"], &["beta a = 0", "above 0"]),
         (&["--batch-shaping", "1", "--beta", "1"], &["--beta", "two numbers"]),
@@ -91,7 +100,7 @@ fn values_out_of_range() {
             &["--gater-batch-norm", "--train-images", "4", "--batch-size", "1"],
             &["--batch-size 1 makes a step of 1 image", "--gater-batch-norm"],
         ),
-        (&["--target-weight", "1"], &["--target-weight", "no --target-rate or --target-macs"]),
+        (&["--target-weight", "1"], &["--target-weight", "no --target-rate, -macs or -latency"]),
         (&["--target-rate", "0.5", "--target-weight=-1"], &["--target-weight -1", "not negative"]),
         (
             &["--estimator", "top-k", "--target-rate", "0.3"],
@@ -101,10 +110,7 @@ fn values_out_of_range() {
         (&["--min-open-share", "1.3"], &["floor.share = 1.3: ", "0 to 1"]),
         (&["--estimator", "top-k", "--min-open", "1"], &["floor = Gates(1)", "TopK"]),
         (&["--gate", "stage9.*=on"], &["gate override = stage9.* (of stage1.block1.conv1,"]),
-        (
-            &["--gate", "*=none"],
-            &["placement = ResidualOutput with", "must gate a convolution"],
-        ),
+        (&["--gate", "*=none"], &["placement = ResidualOutput with", "must gate a convolution"]),
         (
             &["--target-rate", "0.2", "--min-open-share", "0.5"],
             &["target_rate = 0.2 (with only the floor Share(0.5) open, 0.500)"],

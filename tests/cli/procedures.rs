@@ -7,6 +7,7 @@ use crate::programs::{
     example, failure, metrics, stdout, tiny_plain_training, tiny_training, tree,
 };
 use gaternet::core::checkpoint::{Checkpoint, TensorValue};
+use gaternet::core::gate::LatencyCosts;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -193,7 +194,18 @@ fn averaged_weights_are_what_is_evaluated_and_saved() {
     }
     // So are the gates, and what runs with them, of a training to a target.
     let target = dir.path().join("target");
-    let args = ["--ema", "0.8", "--target-macs", "1.6", "--epochs", "2", "--min-open", "1", "--gate-group", "8"];
+    let args = [
+        "--ema",
+        "0.8",
+        "--target-macs",
+        "1.6",
+        "--epochs",
+        "2",
+        "--min-open",
+        "1",
+        "--gate-group",
+        "8",
+    ];
     let table = stdout(tiny_training(&target).args(args));
     assert!(table.contains("the target is 1.6x"), "{table}");
     let last = metrics(&target).remove(1);
@@ -210,6 +222,42 @@ fn averaged_weights_are_what_is_evaluated_and_saved() {
         assert!(differing.contains(&name.to_owned()), "{name} is not averaged");
     }
     assert!(!differing.contains(&"backbone.bn.num_batches_tracked".to_owned()));
+}
+
+#[test]
+fn a_time_is_trained_for_as_it_was_measured_when_the_run_began() {
+    let dir = tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    let train = |args: &[&str]| {
+        let mut train = tiny_training(&out);
+        train.args(["--epochs", "3", "--open-epochs", "1", "--placement", "all"]).args(args);
+        train.args(["--gater-pool", "4", "--gater-width", "0.25", "--target-latency", "0.8"]);
+        train.args(["--latency-batch", "8"]);
+        train
+    };
+    stdout(&mut train(&["--stop-after", "2"]));
+    let file = out.join("latency.json");
+    let text = fs::read_to_string(&file).expect("latency.json");
+    let table = stdout(&mut train(&["--resume"]));
+    assert_eq!(fs::read_to_string(&file).expect("still there"), text, "it was measured again");
+    let costs: LatencyCosts = serde_json::from_str(&text).expect(&text);
+    let epochs = metrics(&out);
+    assert!(!epochs[0].contains_key("latency_ratio"), "all gates are open: {:?}", epochs[0]);
+    let got = epochs[2]["latency_ratio"].as_f64().expect("a number");
+    let line = format!("{got:.3}x the plain network's, the target is 0.8x");
+    assert!(table.contains(&line), "no {line:?} in {table}");
+    let mut evaluate = example("evaluate");
+    evaluate.args(["--json", "--threads", "1", "--checkpoint"]);
+    let json = stdout(evaluate.arg(out.join("model.safetensors")));
+    let object: Value = serde_json::from_str(&json).expect(&json);
+    let densities: Vec<f64> =
+        serde_json::from_value(object["layer_densities"].clone()).expect("a list");
+    let want = costs.ratio(&densities).expect("a density a layer");
+    assert!((got - want).abs() < 1e-9, "{got}, not {want}");
+    // A complete run says it again.
+    assert!(stdout(&mut train(&["--resume"])).contains(&line));
+    let message = failure(&mut train(&["--resume", "--latency-batch", "4"]), 2);
+    assert!(message.contains("--latency-batch"), "{message}");
 }
 
 #[test]

@@ -12,8 +12,15 @@ use tempfile::tempdir;
 
 #[test]
 fn help_texts() {
-    for name in ["train_cifar", "evaluate", "export", "plot_sweep", "model_throughput", "describe"]
-    {
+    for name in [
+        "train_cifar",
+        "evaluate",
+        "export",
+        "plot_placement",
+        "plot_sweep",
+        "model_throughput",
+        "describe",
+    ] {
         insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
     }
 }

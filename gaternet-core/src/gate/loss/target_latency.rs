@@ -46,7 +46,11 @@ impl LatencyCosts {
         self.check()?;
         if densities.len() != self.slots {
             let got = format!("{} for {} slots", densities.len(), self.slots);
-            return Err(Error::Shape { op: "target_latency", rule: "there must be one density a slot", got });
+            return Err(Error::Shape {
+                op: "target_latency",
+                rule: "there must be one density a slot",
+                got,
+            });
         }
         Ok(self.ratio_of(densities, |_, _| ()))
     }
@@ -66,7 +70,9 @@ impl LatencyCosts {
             let density = |slot: Option<usize>| slot.map_or(1.0, |slot| densities[slot]);
             let time = self.tables[conv.table].at(density(conv.filters), density(conv.channels));
             seconds += time.seconds;
-            for (slot, slope) in [(conv.filters, time.by_filters), (conv.channels, time.by_channels)] {
+            for (slot, slope) in
+                [(conv.filters, time.by_filters), (conv.channels, time.by_channels)]
+            {
                 if let Some(slot) = slot {
                     each(slot, slope / self.plain);
                 }
@@ -102,7 +108,11 @@ impl LatencyCosts {
     fn check(&self) -> Result<()> {
         self.tables.iter().try_for_each(TimeTable::check)?;
         let fail = |value: String, rule| Err(Error::Config { field: "latency", value, rule });
-        if !(self.plain.is_finite() && self.plain > 0.0 && self.fixed.is_finite() && self.fixed >= 0.0) {
+        if !(self.plain.is_finite()
+            && self.plain > 0.0
+            && self.fixed.is_finite()
+            && self.fixed >= 0.0)
+        {
             let value = format!("{} of {}", self.fixed, self.plain);
             return fail(value, "must be finite, and that of the plain network positive");
         }
@@ -195,7 +205,10 @@ mod tests {
         costs().check_target(0.5).expect("between");
         for target in [0.1, 1.2, f64::NAN] {
             let text = costs().check_target(target).expect_err("cannot be").to_string();
-            assert!(text.contains("(all gates closed take 0.1") && text.contains("open 1.050"), "{text}");
+            assert!(
+                text.contains("(all gates closed take 0.1") && text.contains("open 1.050"),
+                "{text}"
+            );
         }
         assert!(costs().ratio(&[0.5]).is_err());
     }

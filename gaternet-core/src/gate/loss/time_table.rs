@@ -33,7 +33,8 @@ impl TimeTable {
     /// Never; a table of fewer than two densities is refused by [`check`](Self::check).
     #[must_use]
     pub fn new(densities: &[f64], seconds: impl Fn(usize, usize) -> f64) -> TimeTable {
-        let row = |filters| (0..densities.len()).map(|channels| seconds(filters, channels)).collect();
+        let row =
+            |filters| (0..densities.len()).map(|channels| seconds(filters, channels)).collect();
         let rows = (0..densities.len()).map(row).collect();
         TimeTable { densities: densities.to_vec(), seconds: rows }
     }
@@ -65,7 +66,8 @@ impl TimeTable {
     /// The time at these densities.
     #[must_use]
     pub fn at(&self, filters: f64, channels: f64) -> Time {
-        let ((row, down, height), (column, along, width)) = (self.cell(filters), self.cell(channels));
+        let ((row, down, height), (column, along, width)) =
+            (self.cell(filters), self.cell(channels));
         let side = |row: usize| {
             let [left, right] = [column, column + 1].map(|column| self.seconds[row][column]);
             (left + along * (right - left), (right - left) / width)
