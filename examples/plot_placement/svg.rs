@@ -21,7 +21,7 @@ pub(crate) struct Unit {
 const COLUMN: f64 = 330.0;
 const MIDDLE: f64 = 145.0;
 const SHORTCUT: f64 = 296.0;
-const HEIGHT: f64 = 690.0;
+const HEIGHT: f64 = 646.0;
 const BOX: [f64; 2] = [210.0, 46.0];
 const PLANE: f64 = 22.0;
 /// Filters that the drawing's gates open, of six: others for each convolution.
@@ -100,7 +100,7 @@ fn draw_unit(Unit { name, hidden, last, left }: &Unit) -> String {
     svg += &arrow(y + 60.0, y + 78.0);
     svg += &planes(y + 78.0, None);
     y += 78.0 + PLANE + 28.0;
-    svg += &text(MIDDLE, y, &format!("half of the gates open: {left} of the unit's MACs"));
+    svg += &text(MIDDLE, y, &format!("half of them open: {left} of the unit's MACs"));
     svg
 }
 

@@ -34,6 +34,7 @@ mod gate_override;
 mod gate_plan;
 mod gate_rule;
 mod gated_config;
+mod gated_cost;
 mod gated_net;
 mod gater;
 mod kept;

@@ -1,5 +1,8 @@
 //! Counts from the command line.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::programs::{example, failure, stdout};
@@ -66,6 +69,19 @@ fn groups_names_and_the_share_of_the_gater() {
         let line = format!("the gater has {:.1} % of the backbone's MACs", 100.0 * share);
         assert!(table.contains(&line), "no {line:?} in {table}");
     }
+}
+
+#[test]
+fn the_picture_of_the_placements_is_what_the_program_draws() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("placements.svg");
+    stdout(example("plot_placement").arg("--out").arg(&out));
+    let read = |path: &Path| fs::read_to_string(path).expect("a picture");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/placements.svg");
+    let text = "docs/placements.svg is of another version: draw it again, as docs/gates.md says";
+    assert!(read(&out) == read(&docs), "{text}");
+    let message = failure(example("plot_placement").arg("--out").arg(dir.path()), 1);
+    assert!(message.contains("cannot write"), "{message}");
 }
 
 #[test]
