@@ -100,7 +100,7 @@ fn draw_unit(Unit { name, hidden, last, left }: &Unit) -> String {
     svg += &arrow(y + 60.0, y + 78.0);
     svg += &planes(y + 78.0, None);
     y += 78.0 + PLANE + 28.0;
-    svg += &text(MIDDLE, y, &format!("half of them open: {left} of the unit's MACs"));
+    svg += &text(MIDDLE, y, &format!("half of the gates open: {left}x the MACs"));
     svg
 }
 
