@@ -52,7 +52,8 @@ pub(crate) struct GateArgs {
     target_latency: Option<f32>,
 
     /// With --target-latency: images of a pass whose time counts
-    #[arg(long, value_name = "IMAGES", default_value_t = 64, conflicts_with = "dense")]
+    #[arg(long, value_name = "IMAGES", default_value_t = 64, requires = "target_latency")]
+    #[arg(conflicts_with_all = ["dense", "target_rate", "target_macs", "lambda"])]
     pub(crate) latency_batch: usize,
 
     /// Weight of the distance from the target. That of MACs and time is an exact penalty: the network comes to rest

@@ -148,9 +148,10 @@ fn latency_by_macs(model: &GatedNet, size: [usize; 2]) -> LatencyCosts {
         let ConvSlots { filters, channels } = *slots;
         times.push(ConvTime { filters, channels, table: tables.len() });
         let density = |gated: bool, i: usize| if gated { DENSITIES[i] } else { 1.0 };
-        tables.push(TimeTable::new(&DENSITIES, |f, c| {
+        let table = TimeTable::new(&DENSITIES, |f, c| {
             seconds * density(filters.is_some(), f) * density(channels.is_some(), c)
-        }));
+        });
+        tables.push(table.expect("a table"));
     }
     LatencyCosts { plain, fixed, convs: times, tables, slots: model.plan().slots().len() }
 }

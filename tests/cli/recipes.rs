@@ -100,6 +100,13 @@ fn a_target_on_the_command_line_has_its_own_weight_whatever_lambda_a_recipe_has(
         let lines = lines(args);
         assert!(has(&lines, weight) && !has(&lines, "lambda"), "{args:?}: {lines:?}");
     }
+    // A target gives way to another, with what belongs to it.
+    let latency = dir.path().join("latency.toml");
+    fs::write(&latency, "target-latency = 0.5\nlatency-batch = 4").expect("a writable folder");
+    let plan = plan(&latency, dir.path(), &["--target-macs", "1.8"]);
+    assert!(plan.contains("target_weight") && !plan.contains("latency_batch"), "{plan}");
+    let mut alone = example("train_cifar");
+    failure(alone.args(["--latency-batch", "4", "--out"]).arg(dir.path().join("out")), 2);
     let mut both = example("train_cifar");
     both.args(["--target-macs", "1.5", "--lambda", "0.1", "--out"]).arg(dir.path().join("out"));
     let message = failure(&mut both, 2);

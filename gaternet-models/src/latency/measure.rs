@@ -211,7 +211,7 @@ fn model_of(
         shapes[table].steps.push((number, [colour(gated.filters), colour(gated.channels)]));
         convs.push(Conv { slots: gated, table });
     }
-    let tables = shapes.iter().map(|shape| shape.table(samples)).collect();
+    let tables = shapes.iter().map(|shape| shape.table(samples)).collect::<Result<_>>()?;
     let gater = median(samples.iter().map(|sample| sample.gater).collect());
     let slots = colours.len();
     Ok(LatencyModel { batch: options.batch.max(1), slots, gater, fixed, convs, tables, total })
@@ -225,7 +225,7 @@ struct Shape {
 }
 
 impl Shape {
-    fn table(&self, samples: &[Sample]) -> TimeTable {
+    fn table(&self, samples: &[Sample]) -> Result<TimeTable> {
         TimeTable::new(&DENSITIES, |filters, channels| {
             let seconds = self.steps.iter().flat_map(|(step, [f, c])| {
                 let fits = move |sample: &&Sample| {

@@ -151,8 +151,9 @@ mod tests {
             fixed: 6.0,
             convs: vec![conv(Some(0), None, 0), conv(Some(1), Some(0), 1), conv(None, Some(1), 1)],
             tables: vec![
-                TimeTable::new(&DENSITIES, |f, _| 10.0 * DENSITIES[f]),
-                TimeTable::new(&DENSITIES, |f, c| 40.0 * DENSITIES[f] * DENSITIES[c]),
+                TimeTable::new(&DENSITIES, |f, _| 10.0 * DENSITIES[f]).expect("a table"),
+                TimeTable::new(&DENSITIES, |f, c| 40.0 * DENSITIES[f] * DENSITIES[c])
+                    .expect("a table"),
             ],
             total: Total { start: 3.0, rate: 0.5 },
         };

@@ -256,7 +256,7 @@ mod tests {
     fn each_kind_is_its_function() {
         let (gates, costs) = (gates(), costs());
         let conv = ConvTime { filters: Some(0), channels: Some(1), table: 0 };
-        let table = TimeTable::new(&[0.5, 1.0], |f, c| (1 + f + 2 * c) as f64);
+        let table = TimeTable::new(&[0.5, 1.0], |f, c| (1 + f + 2 * c) as f64).expect("a table");
         let latency = LatencyCosts {
             plain: 4.0,
             fixed: 0.5,

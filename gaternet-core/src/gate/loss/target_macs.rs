@@ -31,9 +31,9 @@ const NEAR: f64 = 0.02;
 /// rest within `r · p / w` of the target, where the task would pay p for a whole network's MACs more.
 ///
 /// # Errors
-/// [`Error::Config`] if the gates cannot meet the target, progress is not 0 to 1 or MACs are negative, not finite
-/// or 0 for a whole block; [`Error::Shape`] if there is no gate, the widths do not add up to C, or a
-/// convolution names a slot that is not there.
+/// [`Error::Config`](crate::Error::Config) if the gates cannot meet the target, progress is not 0 to 1 or MACs are
+/// negative, not finite or 0 for a whole block; [`Error::Shape`](crate::Error::Shape) if there is no gate, the
+/// widths do not add up to C, or a convolution names a slot that is not there.
 pub fn target_macs(
     gates: &Tensor,
     widths: &[usize],
