@@ -6,6 +6,7 @@
 mod augment;
 mod batch_norm;
 mod check;
+mod conformance;
 mod conv2d;
 mod convert;
 mod cross_entropy;
@@ -14,10 +15,10 @@ mod emulator;
 mod faults;
 mod gate;
 mod gate_loss;
+mod graph;
 mod linear;
 mod pool;
 mod sem_hash;
 mod sgd;
-mod toolchain;
 
 use faults::patches;
