@@ -24,6 +24,8 @@ pub(crate) struct Evaluation {
     pub(crate) gate_density: f64,
     /// MACs of an image.
     pub(crate) cost: Cost,
+    /// Share of open gates in each gated convolution.
+    pub(crate) densities: Vec<f64>,
     /// Gated convolutions of which no image opened a filter.
     pub(crate) dead_layers: Vec<String>,
 }
@@ -74,9 +76,9 @@ pub(crate) fn evaluate(
         };
         each(&batch.labels, &logits, &image_macs, time);
     }
-    let dead_layers = match model {
-        Model::Plain(_) => Vec::new(),
-        Model::Gated(model) => opened.dead_layers(model.plan())?,
+    let (densities, dead_layers) = match model {
+        Model::Plain(_) => (Vec::new(), Vec::new()),
+        Model::Gated(model) => (opened.densities(model.plan())?, opened.dead_layers(model.plan())?),
     };
     let images = test.images.len() as f64;
     let [backbone, executed, gater] = macs.map(|sum| sum / images);
@@ -85,6 +87,7 @@ pub(crate) fn evaluate(
         loss: loss / images,
         gate_density: open / images,
         cost: Cost { backbone, executed, gater },
+        densities,
         dead_layers: dead_layers.into_iter().map(str::to_owned).collect(),
     })
 }

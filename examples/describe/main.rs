@@ -2,6 +2,8 @@
 
 #[path = "../common/dtype.rs"]
 mod dtype;
+#[path = "../common/gate_override.rs"]
+mod gate_override;
 mod latency;
 #[path = "../common/names.rs"]
 mod names;
@@ -17,7 +19,8 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use gaternet::core::nn::Module;
 use gaternet::models::{
-    BackboneConfig, Family, GatePlacement, GatedConfig, GatedResNet, GaterConfig, Model, PlainNet,
+    BackboneConfig, Family, GateOverride, GatePlacement, GatePlan, GatedConfig, GatedResNet,
+    GaterConfig, Model, PlainNet,
 };
 use serde::Serialize;
 
@@ -62,6 +65,14 @@ struct Args {
     /// Which filters have gates
     #[arg(long, value_enum, default_value = "residual-output")]
     placement: PlacementName,
+
+    /// Gate the convolutions whose names match a pattern, or leave them alone, whatever --placement says
+    #[arg(long, value_name = "PATTERN=on|none", value_parser = gate_override::parse)]
+    gate: Vec<GateOverride>,
+
+    /// Filters that share a gate
+    #[arg(long, value_name = "FILTERS", default_value_t = 1)]
+    gate_group: usize,
 
     /// Depth of the gater's ResNet, 6n + 2 layers
     #[arg(long, value_name = "LAYERS", default_value_t = 20)]
@@ -110,6 +121,8 @@ struct Description {
     parameters: usize,
     macs: u64,
     gates: usize,
+    /// Outputs of the gater: as many as gates, unless groups of filters share one.
+    outputs: usize,
     /// (parameters, MACs) of the gater.
     gater: Option<(usize, u64)>,
     units: Vec<Unit>,
@@ -156,7 +169,13 @@ fn build(args: &Args) -> Result<(Model, [usize; 2])> {
         ..GaterConfig::default()
     };
     let placement: GatePlacement = args.placement.into();
-    let config = GatedConfig { placement, gater, ..GatedConfig::new(backbone) };
+    let config = GatedConfig {
+        placement,
+        gate_overrides: args.gate.clone(),
+        group: args.gate_group,
+        gater,
+        ..GatedConfig::new(backbone)
+    };
     if args.gated {
         return Ok((Model::Gated(GatedResNet::new(config, 0)?.into()), size));
     }
@@ -193,6 +212,7 @@ impl Description {
             parameters: plain.parameter_count(),
             macs: plain.macs(size)?,
             gates: units.iter().map(|unit| unit.gates).sum(),
+            outputs: plan.map_or(0, GatePlan::outputs),
             gater,
             units,
             latency: Vec::new(),
@@ -222,7 +242,14 @@ impl Description {
         if let Some((parameters, macs)) = self.gater {
             total("gater", parameters, macs);
             total("together", self.parameters + parameters, self.macs + macs);
-            println!("\n{} gates", self.gates);
+            match self.outputs {
+                outputs if outputs < self.gates => {
+                    println!("\n{} gates in {outputs} groups", self.gates);
+                }
+                _ => println!("\n{} gates", self.gates),
+            }
+            let share = 100.0 * macs as f64 / self.macs as f64;
+            println!("the gater has {share:.1} % of the backbone's MACs");
         }
         if !self.latency.is_empty() {
             latency::print(&self.latency);

@@ -191,7 +191,8 @@ struct Results<'a> {
 
 impl Results<'_> {
     fn json(&self) -> Result<Value> {
-        let Evaluation { accuracy, loss, gate_density, cost, dead_layers } = &self.evaluation;
+        let Evaluation { accuracy, loss, gate_density, cost, densities, dead_layers } =
+            &self.evaluation;
         let Distribution { sd, min, max, .. } = &self.macs;
         let mut object = json!({
             "data": self.data,
@@ -200,6 +201,7 @@ impl Results<'_> {
             "accuracy": accuracy,
             "loss": loss,
             "gate_density": gate_density,
+            "layer_densities": densities,
             "macs_plain": cost.backbone,
             "macs_gated": cost.executed + cost.gater,
             "macs_gater": cost.gater,

@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::Result;
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::replace_file;
-use gaternet::core::gate::Gates;
 use gaternet::models::{DType, GatedNet, Model};
 use serde::Serialize;
 
@@ -69,7 +68,8 @@ pub(crate) fn sweep(
         Some(thresholds) => {
             add(Some(0.0))?;
             let size = [test.augment.side(); 2];
-            let [closed, open] = [0.0, 1.0].map(|gate| ratio(thresholds.model(), size, gate));
+            let [closed, open] =
+                [f32::MIN, f32::MAX].map(|preact| ratio(thresholds.model(), size, preact));
             let (closed, open) = (closed?, open?);
             for step in 0..BUDGETS {
                 let share = step as f64 / (BUDGETS - 1) as f64;
@@ -114,10 +114,9 @@ fn measure(
     })
 }
 
-/// MACs over the plain backbone if every gate is `gate`.
-fn ratio(model: &GatedNet, size: [usize; 2], gate: f32) -> Result<f64> {
-    let values = Tensor::full([1, model.plan().gates()], gate)?;
-    let gates = Gates::new(values, &model.plan().widths())?;
+/// MACs over the plain backbone if every pre-activation is `preact`.
+fn ratio(model: &GatedNet, size: [usize; 2], preact: f32) -> Result<f64> {
+    let gates = model.evaluation_gates(&Tensor::full([1, model.plan().outputs()], preact)?)?;
     Ok(model.cost(size, &gates)?.ratio())
 }
 

@@ -12,9 +12,9 @@ pub(crate) struct Thresholds<'a> {
     model: &'a GatedNet,
     /// (H, W) of the images.
     size: [usize; 2],
-    /// (N, c).
+    /// (N, outputs of the gater).
     preact: Tensor,
-    /// As trained, (c).
+    /// As trained, (outputs).
     gate_bias: Tensor,
 }
 
@@ -27,7 +27,7 @@ impl<'a> Thresholds<'a> {
         count: usize,
         (batch_size, dtype): (usize, DType),
     ) -> Result<Thresholds<'a>> {
-        let (size, gates) = ([augment.side(); 2], model.plan().gates());
+        let (size, outputs) = ([augment.side(); 2], model.plan().outputs());
         // The gater alone, its outputs as they are.
         let gater = PlainNet::custom(model.gater().network().clone());
         let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
@@ -35,10 +35,10 @@ impl<'a> Thresholds<'a> {
         let mut preact = Vec::new();
         for_first_images(images, augment, count, batch_size, |images| {
             let before = preact.len();
-            preact.resize(before + images.len() / (CHANNELS * size[0] * size[1]) * gates, 0.0);
+            preact.resize(before + images.len() / (CHANNELS * size[0] * size[1]) * outputs, 0.0);
             Ok(gater.run(images, &mut preact[before..])?)
         })?;
-        let preact = Tensor::new(preact, [count, gates])?;
+        let preact = Tensor::new(preact, [count, outputs])?;
         Ok(Thresholds { model, size, preact, gate_bias: model.gater().gate_bias().tensor() })
     }
 

@@ -53,6 +53,10 @@ struct Args {
     #[arg(long, value_enum, num_args = 1.., default_value = "all")]
     placement: Vec<PlacementName>,
 
+    /// Filters that share a gate
+    #[arg(long, value_name = "FILTERS", default_value_t = 1)]
+    gate_group: usize,
+
     /// Probabilities of a gate to be open, 0 to 1
     #[arg(long, value_name = "SHARE", num_args = 1.., default_values_t = [0.5])]
     density: Vec<f64>,
@@ -80,6 +84,7 @@ struct Row {
     model: String,
     gating: String,
     placement: String,
+    gate_group: usize,
     density: f64,
     dtype: String,
     batch: usize,
@@ -113,7 +118,9 @@ fn run() -> Result<()> {
         for &model in &args.model {
             for &placement in &args.placement {
                 let config = GatedConfig::new(model.config(10));
-                let network = Network::new(GatedConfig { placement: placement.into(), ..config })?;
+                let (placement_of, group) = (placement.into(), args.gate_group);
+                let network =
+                    Network::new(GatedConfig { placement: placement_of, group, ..config })?;
                 for &density in &args.density {
                     for &batch in &args.batch {
                         for row in measure(&args, &network, (model, placement), density, batch)? {
@@ -150,6 +157,7 @@ fn measure(
             model: model.to_string(),
             gating: gating.to_string(),
             placement,
+            gate_group: args.gate_group,
             density,
             dtype: dtype.to_string(),
             batch,

@@ -73,12 +73,14 @@ impl Network {
     /// probability `density`.
     pub(crate) fn draw(&self, batch: usize, density: f64) -> Result<Vec<Batch>> {
         let mut ctx = Ctx::train(2);
-        let gates = self.model.plan().gates();
+        let (gates, repeats) = (self.model.plan().gates(), self.model.plan().repeats());
         let draw = |_| {
             let images = noise(batch, self.size, &mut ctx)?;
-            let values = (0..batch * gates)
-                .map(|_| f32::from(u8::from(ctx.rng().random_bool(density))))
-                .collect();
+            let mut values = Vec::with_capacity(batch * gates);
+            for filters in (0..batch).flat_map(|_| &repeats) {
+                let gate = f32::from(u8::from(ctx.rng().random_bool(density)));
+                values.extend(std::iter::repeat_n(gate, *filters));
+            }
             Ok(Batch { images, gates: Tensor::new(values, [batch, gates])? })
         };
         (0..IMAGES.div_ceil(batch)).map(draw).collect()

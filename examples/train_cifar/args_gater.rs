@@ -1,7 +1,9 @@
 //! The gates and the network that decides them.
 
-use gaternet::models::GaterConfig;
+use gaternet::core::gate::GateFloor;
+use gaternet::models::{GateOverride, GaterConfig};
 
+use crate::gate_override;
 use crate::names::PlacementName;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -10,6 +12,27 @@ pub(crate) struct GaterArgs {
     /// Which filters have gates
     #[arg(long, value_enum, default_value = "residual-output", conflicts_with = "dense")]
     pub(crate) placement: PlacementName,
+
+    /// Gate the convolutions whose names match a pattern, or leave them alone, whatever --placement says: * stands
+    /// for any characters, and of several that match a name the last counts. May be given several times; in a
+    /// file, a table `[gate]` with lines such as `"stage1.*" = "none"`
+    #[arg(long, value_name = "PATTERN=on|none", conflicts_with = "dense", verbatim_doc_comment)]
+    #[arg(value_parser = gate_override::parse)]
+    pub(crate) gate: Vec<GateOverride>,
+
+    /// Filters that share a gate, consecutive ones: the gater has one output for each group
+    #[arg(long, value_name = "FILTERS", default_value_t = 1, conflicts_with = "dense")]
+    pub(crate) gate_group: usize,
+
+    /// Gates that stay open in every layer, for every image: those with the largest outputs of the gater. With
+    /// groups, that many groups [default: 0]
+    #[arg(long, value_name = "GATES", verbatim_doc_comment)]
+    #[arg(conflicts_with_all = ["dense", "min_open_share"])]
+    pub(crate) min_open: Option<usize>,
+
+    /// The same as a share of the gates of each layer, rounded up
+    #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
+    pub(crate) min_open_share: Option<f32>,
 
     /// Depth of the ResNet that decides the gates, 6n + 2 layers
     #[arg(long, value_name = "LAYERS", default_value_t = 20, conflicts_with = "dense")]
@@ -40,6 +63,13 @@ pub(crate) struct GaterArgs {
 }
 
 impl GaterArgs {
+    pub(crate) fn floor(&self) -> GateFloor {
+        match (self.min_open, self.min_open_share) {
+            (_, Some(share)) => GateFloor::Share(share),
+            (gates, None) => GateFloor::Gates(gates.unwrap_or(0)),
+        }
+    }
+
     pub(crate) fn config(&self, built_in_data: bool) -> GaterConfig {
         GaterConfig {
             depth: self.gater_depth,

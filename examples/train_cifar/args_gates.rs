@@ -37,18 +37,35 @@ pub(crate) struct GateArgs {
     density: Option<f32>,
 
     /// Train for this share of open gates in every layer, instead of for few open gates
-    #[arg(long, value_name = "SHARE", conflicts_with_all = ["dense", "target_macs"])]
+    #[arg(long, value_name = "SHARE", conflicts_with_all = ["dense", "target_macs", "target_latency"])]
     target_rate: Option<f32>,
 
     /// Train for this many MACs, gater included, over those of the plain network, instead of for few open
     /// gates: 0.5 is half
-    #[arg(long, value_name = "RATIO", conflicts_with = "dense", verbatim_doc_comment)]
+    #[arg(long, value_name = "RATIO", conflicts_with_all = ["dense", "target_latency"])]
+    #[arg(verbatim_doc_comment)]
     target_macs: Option<f32>,
 
-    /// Weight of the gate term of the loss. Without a target it is the mean gate, and a higher weight closes
-    /// more filters; with one it is the distance from the target
-    /// [default: 0.1, with the estimator top-k 0, with --target-rate 10, with --target-macs 5]
+    /// Train for this time, gater included, over that of the plain network, on this machine: a calibration of
+    /// some seconds before the training, kept as OUT/latency.json, predicts it from how open each layer is
+    #[arg(long, value_name = "RATIO", conflicts_with = "dense", verbatim_doc_comment)]
+    target_latency: Option<f32>,
+
+    /// With --target-latency: images of a pass whose time counts
+    #[arg(long, value_name = "IMAGES", default_value_t = 64, requires = "target_latency")]
+    #[arg(conflicts_with_all = ["dense", "target_rate", "target_macs", "lambda"])]
+    pub(crate) latency_batch: usize,
+
+    /// Weight of the distance from the target. That of MACs and time is an exact penalty: the network comes to rest
+    /// at the target if the weight is more than what the task would pay for the MACs or time of a whole network
+    /// [default: with --target-rate 10, with the others 5]
     #[arg(long, value_name = "WEIGHT", conflicts_with = "dense", verbatim_doc_comment)]
+    target_weight: Option<f32>,
+
+    /// Weight of the mean gate in the loss, if there is no target: a higher weight closes more filters
+    /// [default: 0.1, with the estimator top-k 0]
+    #[arg(long, value_name = "WEIGHT", verbatim_doc_comment)]
+    #[arg(conflicts_with_all = ["dense", "target_rate", "target_macs", "target_latency", "target_weight"])]
     lambda: Option<f32>,
 
     /// Weight of one more gate term, for gates that depend on the image: the distance of each gate's
@@ -94,9 +111,6 @@ impl GateArgs {
             ("--tau-share", self.tau_share.is_some(), gumbel),
             ("--soft-gates", self.soft_gates, gumbel),
             ("--density", self.density.is_some(), top_k),
-            // Whatever a loss says, the same number is open.
-            ("--target-rate", self.target_rate.is_some(), !top_k),
-            ("--target-macs", self.target_macs.is_some(), !top_k),
         ] {
             ensure!(fits || !given, "{flag}: the estimator {name} has no such setting");
         }
@@ -114,17 +128,28 @@ impl GateArgs {
     }
 
     pub(crate) fn losses(&self) -> Result<Vec<GateTerm>> {
-        let (loss, weight) = match (self.target_rate, self.target_macs) {
-            (Some(target), _) => (GateLoss::TargetRate { target }, 10.0),
-            (_, Some(target)) => (GateLoss::TargetMacs { target }, 5.0),
-            _ if self.estimator == EstimatorName::TopK => (GateLoss::L1, 0.0),
-            _ => (GateLoss::L1, 0.1),
+        let rate = self.target_rate.map(|target| (GateLoss::TargetRate { target }, 10.0));
+        let macs = self.target_macs.map(|target| (GateLoss::TargetMacs { target }, 5.0));
+        let latency = self.target_latency.map(|target| (GateLoss::TargetLatency { target }, 5.0));
+        let target = rate.or(macs).or(latency);
+        let first = match target {
+            Some((loss, default)) => {
+                let weight = self.target_weight.unwrap_or(default);
+                not_negative("--target-weight", weight)?;
+                GateTerm::new(loss, weight)
+            }
+            None => {
+                let given = self.target_weight.is_some();
+                ensure!(!given, "--target-weight: there is no --target-rate, -macs or -latency");
+                let default = if self.estimator == EstimatorName::TopK { 0.0 } else { 0.1 };
+                let weight = self.lambda.unwrap_or(default);
+                not_negative("--lambda", weight)?;
+                GateTerm::new(GateLoss::L1, weight)
+            }
         };
-        let weight = self.lambda.unwrap_or(weight);
-        not_negative("--lambda", weight.into())?;
-        let mut terms = vec![GateTerm::new(loss, weight)];
+        let mut terms = vec![first];
         if let Some(weight) = self.batch_shaping {
-            not_negative("--batch-shaping", weight.into())?;
+            not_negative("--batch-shaping", weight)?;
             let beta = self.beta.as_deref().unwrap_or(&[0.6, 0.4]);
             let [a, b] = *beta else {
                 anyhow::bail!("--beta: takes two numbers, as in 0.6,0.4, not {}", beta.len());

@@ -101,13 +101,13 @@ impl OptimArgs {
     pub(crate) fn weight_decay(&self) -> Result<f32> {
         let default = if self.schedule == ScheduleName::Step { 1e-4 } else { 5e-4 };
         let weight_decay = self.weight_decay.unwrap_or(default);
-        not_negative("--weight-decay", weight_decay.into())?;
+        not_negative("--weight-decay", weight_decay)?;
         Ok(weight_decay)
     }
 }
 
-pub(crate) fn not_negative(flag: &str, number: f64) -> Result<()> {
-    let good = number.is_finite() && number >= 0.0;
+pub(crate) fn not_negative(flag: &str, number: impl Into<f64> + fmt::Display + Copy) -> Result<()> {
+    let good = number.into().is_finite() && number.into() >= 0.0;
     ensure!(good, "{flag} {number}: must be finite and not negative");
     Ok(())
 }

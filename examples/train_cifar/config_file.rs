@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
-use clap::{Arg, Command, CommandFactory, FromArgMatches, Parser};
+use clap::{Arg, ArgAction, Command, CommandFactory, FromArgMatches, Parser};
 use toml::{Table, Value};
 
 use crate::args::Args;
@@ -52,6 +52,15 @@ fn options_of_file<'a>(command: &'a Command, path: &Path) -> Result<Vec<(&'a Arg
             let nearest = names.min_by_key(|name| strsim::damerau_levenshtein(name, key));
             bail!("unknown key `{key}`; the nearest is `{}`", nearest.unwrap_or_default());
         };
+        if let (Value::Table(entries), ArgAction::Append) = (value, arg.get_action()) {
+            for (pattern, value) in entries {
+                let Some(value) = value.as_str() else {
+                    bail!("`{key}.\"{pattern}\" = {value}`: expected a string");
+                };
+                options.push((arg, format!("--{key}={pattern}={value}").into()));
+            }
+            continue;
+        }
         let option = match (value, arg.get_action().takes_values()) {
             (Value::Boolean(true), false) => format!("--{key}"),
             (Value::Boolean(false), false) => continue,

@@ -15,6 +15,8 @@ mod data;
 mod download;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+#[path = "../common/gate_override.rs"]
+mod gate_override;
 mod images;
 #[path = "../common/names.rs"]
 mod names;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 use gaternet::core::data::Batch;
+use gaternet::core::gate::LatencyCosts;
 use gaternet::core::nn::{Module, Targets};
 use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd, clip_grad_norm};
 use gaternet::core::{Ctx, Tensor};
@@ -127,7 +128,9 @@ impl Phase {
             self.optimizer.set_learning_rate(rate)?;
             // The model drew its weights from stream 0.
             let ctx = Ctx::train(recipe.seed).with_stream((first_step + step + 1) as u64);
-            let mut ctx = ctx.with_progress(step, steps);
+            let (step_of_gates, steps_of_gates) =
+                self.warm_up.gated_steps(step, images.steps(), self.epochs);
+            let mut ctx = ctx.with_progress(step_of_gates, steps_of_gates);
             let pass = self.forward(recipe, &batch, &mut ctx)?;
             let loss = pass.loss.item()?;
             ensure!(
@@ -168,11 +171,23 @@ impl Phase {
             test_accuracy: evaluation.accuracy,
             gate_density: evaluation.gate_density,
             macs_ratio: evaluation.cost.ratio(),
+            latency_ratio: self.latency_ratio(&evaluation)?,
             images_per_second: sums.images as f64 / train_seconds,
             seconds: sums.elapsed().as_secs_f64(),
             learning_rate: self.optimizer.learning_rate(),
         };
         Ok((metrics, evaluation))
+    }
+
+    /// The time that the test set's gates are predicted to take, if it was measured.
+    fn latency_ratio(&self, evaluation: &Evaluation) -> Result<Option<f64>> {
+        match &self.model {
+            Model::Gated(model) if !self.gates_open_in(self.epoch) => {
+                let ratio = |costs: &LatencyCosts| costs.ratio(&evaluation.densities);
+                Ok(model.latency().map(ratio).transpose()?)
+            }
+            _ => Ok(None),
+        }
     }
 
     fn forward(&self, recipe: &Recipe, batch: &Batch, ctx: &mut Ctx) -> Result<Pass> {
@@ -203,7 +218,11 @@ impl Phase {
 
     /// Whether the epoch after `self.epoch` has all gates open.
     fn gates_open(&self) -> bool {
-        matches!(self.model, Model::Gated(_)) && self.warm_up.gates_open(self.epoch + 1)
+        self.gates_open_in(self.epoch + 1)
+    }
+
+    fn gates_open_in(&self, epoch: usize) -> bool {
+        matches!(self.model, Model::Gated(_)) && self.warm_up.gates_open(epoch)
     }
 
     /// The network that is gated, or the plain one.

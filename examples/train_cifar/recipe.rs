@@ -53,6 +53,8 @@ pub(crate) struct GatedRecipe {
     lr: Option<f64>,
     weight_decay: Option<f32>,
     pub(crate) warm_up: WarmUp,
+    /// Images of a pass whose time counts.
+    pub(crate) latency_batch: usize,
 }
 
 impl GatedRecipe {
@@ -62,11 +64,14 @@ impl GatedRecipe {
             not_negative("--gater-lr", lr)?;
         }
         if let Some(decay) = training.gater_weight_decay {
-            not_negative("--gater-weight-decay", decay.into())?;
+            not_negative("--gater-weight-decay", decay)?;
         }
         let recipe = GatedRecipe {
             config: GatedConfig {
                 placement: gater.placement.into(),
+                gate_overrides: gater.gate.clone(),
+                group: gater.gate_group,
+                floor: gater.floor(),
                 gater: gater.config(args.data.built_in()),
                 estimator: args.gates.estimator()?,
                 gate_losses: args.gates.losses()?,
@@ -77,6 +82,7 @@ impl GatedRecipe {
             lr: training.gater_lr,
             weight_decay: training.gater_weight_decay,
             warm_up: training.warm_up(),
+            latency_batch: args.gates.latency_batch,
         };
         recipe.config.validate()?;
         recipe.warm_up.validate(epochs)?;
@@ -93,6 +99,7 @@ impl Recipe {
             ("--batch-size", optim.batch_size),
             ("--train-images", data.train_images),
             ("--test-images", data.test_images),
+            ("--latency-batch", args.gates.latency_batch),
             ("--repeat", run.repeat.unwrap_or(1)),
             ("--stop-after", run.stop_after.unwrap_or(1)),
         ] {
@@ -101,7 +108,7 @@ impl Recipe {
         let seeds = run.repeat.unwrap_or(1);
         ensure!(seeds <= MAX_SEEDS, "--repeat {seeds}: must be at most {MAX_SEEDS}");
         if let Some(norm) = optim.clip_grad_norm {
-            not_negative("--clip-grad-norm", norm.into())?;
+            not_negative("--clip-grad-norm", norm)?;
         }
         if let Some(decay) = optim.ema {
             let good = (0.0..1.0).contains(&decay);
@@ -171,6 +178,15 @@ impl Recipe {
         let terms = self.gated.iter().flat_map(|gated| &gated.config.gate_losses);
         terms.into_iter().find_map(|term| match term.loss {
             GateLoss::TargetMacs { target } => Some(target),
+            _ => None,
+        })
+    }
+
+    /// The time that the gates are trained for, over that of the plain network.
+    pub(crate) fn target_latency(&self) -> Option<f32> {
+        let terms = self.gated.iter().flat_map(|gated| &gated.config.gate_losses);
+        terms.into_iter().find_map(|term| match term.loss {
+            GateLoss::TargetLatency { target } => Some(target),
             _ => None,
         })
     }
@@ -257,13 +273,19 @@ impl Recipe {
             ("std", Some(format!("{:?}", self.test_augment.std))),
             ("weight_decay", Some(self.weight_decay.to_string())),
         ];
+        let weight_of = |gated: &GatedRecipe, is: fn(&GateLoss) -> bool| {
+            let term = gated.config.gate_losses.iter().find(|term| is(&term.loss));
+            term.map(|term| term.weight.to_string())
+        };
         let gated = self.gated.iter().flat_map(|gated| {
             [
                 ("gater_checkpoint", gated.gater_checkpoint.as_ref().map(file)),
                 ("gater_learning_rate", gated.lr.map(|rate| rate.to_string())),
                 ("gater_weight_decay", gated.weight_decay.map(|decay| decay.to_string())),
-                ("lambda", gated.config.gate_losses.first().map(|term| term.weight.to_string())),
+                ("latency_batch", self.target_latency().map(|_| gated.latency_batch.to_string())),
+                ("lambda", weight_of(gated, |loss| *loss == GateLoss::L1)),
                 ("pretrain_gater", Some(gated.pretrain.to_string())),
+                ("target_weight", weight_of(gated, GateLoss::has_target)),
                 ("warm_up", Some(format!("{:?}", gated.warm_up))),
             ]
         });

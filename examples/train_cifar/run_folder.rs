@@ -23,6 +23,9 @@ pub(crate) struct Metrics {
     pub(crate) gate_density: f64,
     /// Executed MACs, gater included, over those of the plain backbone, on the test set.
     pub(crate) macs_ratio: f64,
+    /// Predicted time, gater included, over that of the plain network, on the test set; of a training for one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) latency_ratio: Option<f64>,
     /// Training only.
     pub(crate) images_per_second: f64,
     /// Training and evaluation.
@@ -39,7 +42,8 @@ pub(crate) enum Existing {
     Resume,
 }
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
+    "latency.json",
     "metrics.jsonl",
     "model.safetensors",
     "pretraining.jsonl",
@@ -96,6 +100,11 @@ impl RunFolder {
 
     pub(crate) fn gater_path(&self) -> PathBuf {
         self.dir.join("gater.safetensors")
+    }
+
+    /// What the latency of the network was measured to be, for a training to a target.
+    pub(crate) fn latency_path(&self) -> PathBuf {
+        self.dir.join("latency.json")
     }
 
     pub(crate) fn state_path(&self) -> PathBuf {

@@ -1,11 +1,12 @@
 //! A run: its phases, one after the other, from where its folder says it stands.
 
 use std::collections::BTreeMap;
+use std::fs;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::nn::Module;
-use gaternet::models::Model;
+use gaternet::models::{GatedNet, Model, PlanOptions};
 
 use crate::data::BUILT_IN;
 use crate::evaluation::Evaluation;
@@ -59,15 +60,15 @@ impl Training {
         existing: Existing,
     ) -> Result<Training> {
         folder.check(existing)?;
-        let model = recipe.model(sets.images[0].classes().len())?;
+        let mut model = recipe.model(sets.images[0].classes().len())?;
         let images = Images::new(sets, &recipe)?;
         if let Model::Gated(model) = &model {
             model.check_targets(recipe.size())?;
             let (train, batch) = (images.loader().dataset().len(), recipe.batch_size);
             ensure!(
-                !(model.config().gater.batch_norm && train % batch == 1),
-                "--batch-size {batch} leaves 1 of {train} images for the last step, and --gater-batch-norm \
-                 needs 2 of them: choose another --batch-size"
+                !(model.config().gater.batch_norm && (batch == 1 || train % batch == 1)),
+                "--batch-size {batch} makes a step of 1 image, of {train}, and --gater-batch-norm needs 2 of them: \
+                 choose another --batch-size"
             );
         }
         let identity = identity(&recipe, sets, &model)?;
@@ -77,6 +78,10 @@ impl Training {
         };
         if matches!(stand, Stand::Begin) {
             recipe.load_checkpoints(&model)?;
+        }
+        if let (Model::Gated(gated), Some(_)) = (&model, recipe.target_latency()) {
+            let gated = gated.as_ref().clone();
+            model = Model::Gated(measured(gated, &recipe, &folder, &stand)?.into());
         }
         Ok(Training { recipe, data_name: sets.name, images, model, folder, identity, stand })
     }
@@ -88,6 +93,13 @@ impl Training {
         let saved = match &self.stand {
             Stand::Begin => {
                 self.folder.clear()?;
+                if let Model::Gated(model) = &self.model
+                    && let Some(latency) = model.latency()
+                {
+                    let path = self.folder.latency_path();
+                    fs::write(&path, serde_json::to_string(latency)? + "\n")
+                        .with_context(|| format!("cannot write {}", path.display()))?;
+                }
                 None
             }
             Stand::After(saved) => Some(saved),
@@ -202,13 +214,17 @@ impl Training {
         self.announce();
         let cost = self.model.cost(self.recipe.size(), None)?;
         let gates = match &self.model {
-            Model::Gated(model) => model.plan().gates(),
-            Model::Plain(_) => 0,
+            Model::Gated(model) if model.plan().group() > 1 => {
+                let plan = model.plan();
+                format!("{} in {} groups", plan.gates(), plan.outputs())
+            }
+            Model::Gated(model) => model.plan().gates().to_string(),
+            Model::Plain(_) => "0".to_owned(),
         };
         print_table(&[
             ("MACs per image, plain backbone", millions(cost.backbone)),
             ("MACs per image, gater", millions(cost.gater)),
-            ("gates", gates.to_string()),
+            ("gates", gates),
         ]);
         let rows: Vec<_> =
             self.identity.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
@@ -239,6 +255,10 @@ impl Training {
             ("metrics", self.folder.metrics_path().display().to_string()),
             ("model", self.folder.model_path().display().to_string()),
         ];
+        if let (Some(ratio), Some(target)) = (last.latency_ratio, self.recipe.target_latency()) {
+            let text = format!("{ratio:.3}x the plain network's, the target is {target}x");
+            rows.insert(5, ("predicted time of a batch, gater included", text));
+        }
         if let Some(Evaluation { loss, .. }) = evaluation {
             rows.insert(2, ("test loss", format!("{loss:.4}")));
         }
@@ -264,6 +284,32 @@ fn identity(recipe: &Recipe, sets: &Sets, model: &Model) -> Result<BTreeMap<Stri
         identity.insert(name.to_owned(), value);
     }
     Ok(identity)
+}
+
+/// The model with its latency: as it was measured when the run began, so that a run that goes on has the same.
+fn measured(
+    model: GatedNet,
+    recipe: &Recipe,
+    folder: &RunFolder,
+    stand: &Stand,
+) -> Result<GatedNet> {
+    let latency = match stand {
+        Stand::Begin => {
+            let batch = recipe.gated.as_ref().map_or(1, |gated| gated.latency_batch);
+            let options = PlanOptions { size: recipe.size(), batch, ..PlanOptions::default() };
+            // From outside the pool every op would wait for a worker to wake up.
+            rayon::scope(|_| model.measure_latency(options))?
+        }
+        Stand::After(_) | Stand::Complete => {
+            let path = folder.latency_path();
+            let context = || format!("cannot read {}", path.display());
+            let text = fs::read_to_string(&path).with_context(context)?;
+            serde_json::from_str(&text).with_context(context)?
+        }
+    };
+    let model = model.with_latency(latency)?;
+    model.check_targets(recipe.size())?;
+    Ok(model)
 }
 
 /// Where the run in a folder stands.

@@ -116,6 +116,13 @@ pub struct Misshapen {
     pub got: String,
 }
 
+/// `value` in the digits that were given: an f32 that was widened shows those of the f32, 0.3 and not
+/// 0.30000001192092896.
+pub(crate) fn digits(value: f64) -> String {
+    let narrow = value as f32;
+    if f64::from(narrow) == value { narrow.to_string() } else { value.to_string() }
+}
+
 fn list(missing: &[String], unexpected: &[String], misshapen: &[Misshapen]) -> String {
     let mut text = String::new();
     for (title, names) in [("missing", missing), ("unexpected", unexpected)] {
@@ -128,4 +135,23 @@ fn list(missing: &[String], unexpected: &[String], misshapen: &[Misshapen]) -> S
         let _ = write!(text, " {name} is {got}, expected {expected};");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_the_digits_that_were_given() {
+        for (value, text) in [
+            (f64::from(0.3_f32), "0.3"),
+            (0.3, "0.3"),
+            (1.000_000_001, "1.000000001"),
+            (-2.0, "-2"),
+        ] {
+            assert_eq!(digits(value), text);
+        }
+        assert_eq!(digits(f64::NAN), "NaN");
+        assert_eq!(digits(f64::from(f32::NEG_INFINITY)), "-inf");
+    }
 }

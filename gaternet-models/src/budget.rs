@@ -1,6 +1,6 @@
 //! A budget of MACs for a network that is trained already: by the threshold of its gates.
 
-use gaternet_core::gate::{Estimator, Gates, hard_gate};
+use gaternet_core::gate::Estimator;
 use gaternet_core::{Error, Result, Tensor};
 
 use crate::gated_net::GatedNet;
@@ -9,8 +9,8 @@ use crate::gated_net::GatedNet;
 const PRECISION: f32 = 1e-6;
 
 impl GatedNet {
-    /// The least threshold t (to 1e-6) for which images with the pre-activations `preact` (N, c) run at most `budget`, the
-    /// mean over images of MACs over those of the plain backbone, gater included, if a gate is open where its
+    /// The least threshold t (to 1e-6) for which images with the pre-activations `preact` (N, outputs of the gater) run
+    /// at most `budget`, the mean over images of MACs over those of the plain backbone, gater included, if a gate is open where its
     /// pre-activation is above t instead of 0. Take it from [`Gater::gate_bias`](crate::Gater::gate_bias), and the
     /// network has the budget wherever it runs: on other images about, as far as these stand for them.
     ///
@@ -19,7 +19,7 @@ impl GatedNet {
     /// # Errors
     /// [`Error::Config`] if the budget is less than what runs with every gate closed, or the estimator is
     /// [`Estimator::TopK`], which opens a number of gates and has no threshold; [`Error::Shape`] if the
-    /// pre-activations are not (N, c), hold a NaN, or N is 0.
+    /// pre-activations are not (N, outputs), hold a NaN, or N is 0.
     pub fn threshold_for_budget(
         &self,
         size: [usize; 2],
@@ -42,8 +42,8 @@ impl GatedNet {
             (least, most) = (least.min(preact), most.max(preact));
         }
         let ratio = |threshold: f32| -> Result<f64> {
-            let gates = preact.data().iter().map(|preact| hard_gate(preact - threshold)).collect();
-            let gates = Gates::new(Tensor::new(gates, preact.shape())?, &self.plan().widths())?;
+            let shifted = preact.data().iter().map(|preact| preact - threshold).collect();
+            let gates = self.evaluation_gates(&Tensor::new(shifted, preact.shape())?)?;
             Ok(self.cost(size, &gates)?.ratio())
         };
         // One further out than the pre-activations, all gates are open or closed.

@@ -57,6 +57,19 @@ impl Calibration {
         &self.opened
     }
 
+    /// Share of the images that open a gate, the mean over each gated convolution's filters.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the plan has another number of gates.
+    pub fn densities(&self, plan: &GatePlan) -> Result<Vec<f64>> {
+        self.check(plan)?;
+        let density = |slot: &crate::GateSlot| {
+            let opened: usize = self.opened[slot.columns.clone()].iter().sum();
+            opened as f64 / (self.images * slot.columns.len()).max(1) as f64
+        };
+        Ok(plan.slots().iter().map(density).collect())
+    }
+
     /// The gated convolutions of which no image opened a filter: nothing of an image passes through them.
     ///
     /// # Errors

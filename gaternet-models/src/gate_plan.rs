@@ -6,7 +6,9 @@ use gaternet_core::gate::Gates;
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
+use crate::config::bounded;
 use crate::conv_spec::{ConvRole, ConvSpec};
+use crate::gate_override::{self, GateOverride};
 
 /// Which filters of a residual network have gates, one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -39,8 +41,10 @@ impl GatePlacement {
 pub struct GateSlot {
     /// State-dict name of the convolution whose filters are gated.
     pub conv: String,
-    /// Its columns in the gater's output, one for each filter.
+    /// Its columns in the gates, one for each filter.
     pub columns: Range<usize>,
+    /// Its columns in the gater's output, one for each group of filters.
+    pub outputs: Range<usize>,
 }
 
 /// The slots that decide what a convolution computes; `None` is everything.
@@ -53,21 +57,39 @@ pub struct ConvSlots {
 }
 
 /// All gates of a network. Gater width, backbone and cost model read this one plan.
+///
+/// Every filter of a gated convolution has a gate. The gates of a group of consecutive filters are equal: one output of
+/// the gater decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatePlan {
     slots: Vec<GateSlot>,
     convs: Vec<ConvSlots>,
+    /// Filters of a group; the last of a convolution may have fewer.
+    group: usize,
 }
 
 impl GatePlan {
-    /// The gates of a network of `convs`; columns are in the order of the convolutions.
-    #[must_use]
-    pub fn new(convs: &[ConvSpec], placement: GatePlacement) -> GatePlan {
-        let mut end = 0;
-        let gated = convs.iter().filter(|conv| placement.gates(conv.role)).map(|conv| {
-            let start = end;
+    /// The gates of a network of `convs`, in groups of `group` filters; columns are in the order of the
+    /// convolutions. The overrides change what the placement gates.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if an override names no convolution that can be gated, or the group is not 1 to 65536.
+    pub fn new(
+        convs: &[ConvSpec],
+        placement: GatePlacement,
+        overrides: &[GateOverride],
+        group: usize,
+    ) -> Result<GatePlan> {
+        bounded("group", group)?;
+        let mut gated: Vec<bool> = convs.iter().map(|conv| placement.gates(conv.role)).collect();
+        gate_override::apply(overrides, convs, &mut gated)?;
+        let (mut end, mut outputs_end) = (0, 0);
+        let gated = convs.iter().zip(gated).filter(|(_, gated)| *gated).map(|(conv, _)| {
+            let (start, outputs_start) = (end, outputs_end);
             end += conv.out_channels;
-            GateSlot { conv: conv.name.clone(), columns: start..end }
+            outputs_end += conv.out_channels.div_ceil(group);
+            let (columns, outputs) = (start..end, outputs_start..outputs_end);
+            GateSlot { conv: conv.name.clone(), columns, outputs }
         });
         let slots: Vec<_> = gated.collect();
         let slot_of = |conv: &str| slots.iter().position(|slot| slot.conv == conv);
@@ -76,7 +98,7 @@ impl GatePlan {
             channels: conv.reads.as_deref().and_then(slot_of),
         };
         let convs = convs.iter().map(slots_of).collect();
-        GatePlan { slots, convs }
+        Ok(GatePlan { slots, convs, group })
     }
 
     /// The slots, in the order of their columns.
@@ -91,10 +113,39 @@ impl GatePlan {
         &self.convs
     }
 
-    /// Number of gates, c.
+    /// Number of gates, c: one for each filter of a gated convolution.
     #[must_use]
     pub fn gates(&self) -> usize {
         self.slots.last().map_or(0, |slot| slot.columns.end)
+    }
+
+    /// Outputs of the gater: groups of filters.
+    #[must_use]
+    pub fn outputs(&self) -> usize {
+        self.slots.last().map_or(0, |slot| slot.outputs.end)
+    }
+
+    /// Filters of a group; the last of a convolution has fewer if its width is no multiple.
+    #[must_use]
+    pub fn group(&self) -> usize {
+        self.group
+    }
+
+    /// Outputs of each slot.
+    #[must_use]
+    pub fn output_widths(&self) -> Vec<usize> {
+        self.slots.iter().map(|slot| slot.outputs.len()).collect()
+    }
+
+    /// Filters of each output of the gater, the `repeats` of [`gaternet_core::ops::repeat_interleave`].
+    #[must_use]
+    pub fn repeats(&self) -> Vec<usize> {
+        let of = |slot: &GateSlot| {
+            let firsts = slot.columns.clone().step_by(self.group);
+            let end = slot.columns.end;
+            firsts.map(move |first| (first + self.group).min(end) - first).collect::<Vec<_>>()
+        };
+        self.slots.iter().flat_map(of).collect()
     }
 
     /// `Err` unless the gates are those of this plan: a slot for each gated convolution, as wide as it.
@@ -151,7 +202,7 @@ mod tests {
     #[test]
     fn columns_go_by_unit_and_by_convolution_within_it() {
         let columns = |placement| {
-            let plan = GatePlan::new(&convs(), placement);
+            let plan = GatePlan::new(&convs(), placement, &[], 1).expect("no overrides");
             let slots = plan.slots().iter().map(|slot| (slot.conv.clone(), slot.columns.clone()));
             slots.collect::<Vec<_>>()
         };
@@ -179,9 +230,57 @@ mod tests {
     }
 
     #[test]
+    fn a_group_of_filters_has_one_output_and_the_last_may_be_smaller() {
+        for (group, outputs, repeats) in [
+            (1, vec![0..2, 2..5, 5..10], vec![1; 10]),
+            (2, vec![0..1, 1..3, 3..6], vec![2, 2, 1, 2, 2, 1]),
+            (8, vec![0..1, 1..2, 2..3], vec![2, 3, 5]),
+        ] {
+            let plan = GatePlan::new(&convs(), GatePlacement::Hidden, &[], group).expect("valid");
+            let columns: Vec<_> = plan.slots().iter().map(|slot| slot.columns.clone()).collect();
+            assert_eq!(columns, [0..2, 2..5, 5..10]);
+            let got: Vec<_> = plan.slots().iter().map(|slot| slot.outputs.clone()).collect();
+            assert_eq!((got, plan.repeats()), (outputs, repeats), "group {group}");
+            assert_eq!((plan.gates(), plan.outputs()), (10, plan.repeats().len()));
+            assert_eq!(plan.output_widths().iter().sum::<usize>(), plan.outputs());
+        }
+        let error = GatePlan::new(&convs(), GatePlacement::All, &[], 0).expect_err("none");
+        assert!(error.to_string().contains("group = 0"), "{error}");
+    }
+
+    #[test]
+    fn names_decide_over_the_placement() {
+        let gated = |placement, overrides: &[(&str, bool)]| {
+            let overrides: Vec<_> = overrides
+                .iter()
+                .map(|&(convs, gated)| GateOverride { convs: convs.to_owned(), gated })
+                .collect();
+            let plan = GatePlan::new(&convs(), placement, &overrides, 1)?;
+            Ok::<_, Error>(plan.slots().iter().map(|s| s.conv.clone()).collect::<Vec<_>>())
+        };
+        let hidden = GatePlacement::Hidden;
+        assert_eq!(gated(hidden, &[("a.*", false)]).expect("valid"), ["b.conv1"]);
+        assert_eq!(
+            gated(hidden, &[("*.conv2", true), ("?.conv1", false)]).expect("valid"),
+            ["a.conv2", "b.conv2"]
+        );
+        // The last that matches.
+        let last = [("*", false), ("b.*", true)];
+        assert_eq!(gated(hidden, &last).expect("valid"), ["b.conv1", "b.conv2"]);
+        assert_eq!(gated(hidden, &[("*", false)]).expect("valid"), [""; 0]);
+        for pattern in ["c.*", "stem", "*.shortcut"] {
+            let text = gated(hidden, &[(pattern, true)]).expect_err("no such").to_string();
+            let names = "(of a.conv1, a.conv2, a.conv3, b.conv1, b.conv2)";
+            assert!(text.contains(pattern) && text.contains(names), "{text}");
+        }
+        let text = gated(hidden, &[("a[", true)]).expect_err("no pattern").to_string();
+        assert!(text.contains("gate override = a["), "{text}");
+    }
+
+    #[test]
     fn a_convolution_knows_the_slots_of_its_filters_and_of_its_channels() {
         let slots = |placement| {
-            let plan = GatePlan::new(&convs(), placement);
+            let plan = GatePlan::new(&convs(), placement, &[], 1).expect("no overrides");
             plan.convs().iter().map(|conv| (conv.filters, conv.channels)).collect::<Vec<_>>()
         };
         let none = (None, None);

@@ -1,10 +1,11 @@
 //! What a gated network is made of, and how its gates are trained. Stored with every checkpoint.
 
-use gaternet_core::gate::{Estimator, GateLoss, GateTerm};
+use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm};
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BackboneConfig, bounded, is_one, one};
+use crate::gate_override::GateOverride;
 use crate::gate_plan::GatePlacement;
 
 /// A gater: a CIFAR ResNet without its output layer, and two linear layers from its features to the gates.
@@ -17,7 +18,7 @@ pub struct GaterConfig {
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub width: f64,
     /// The images are averaged over squares of this side first: 2 makes the extractor four times cheaper.
-    #[serde(default = "one_pixel")]
+    #[serde(default = "one_unit")]
     pub pool: usize,
     /// Units b between features and gates.
     pub bottleneck: usize,
@@ -88,6 +89,16 @@ pub struct GatedConfig {
     /// Which filters have gates; the paper's where a file does not say.
     #[serde(default)]
     pub placement: GatePlacement,
+    /// Convolutions of which the placement is not to decide; none by default.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub gate_overrides: Vec<GateOverride>,
+    /// Filters that share a gate: consecutive ones, and fewer at the end of a convolution whose width is no
+    /// multiple. 1 by default, as in the paper.
+    #[serde(default = "one_unit", skip_serializing_if = "is_one_unit")]
+    pub group: usize,
+    /// Gates that stay open in every layer; none by default.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub floor: GateFloor,
     /// What decides them.
     pub gater: GaterConfig,
     /// How its output becomes gates; the paper's Improved SemHash by default.
@@ -112,6 +123,9 @@ impl GatedConfig {
         GatedConfig {
             backbone,
             placement: GatePlacement::ResidualOutput,
+            gate_overrides: Vec::new(),
+            group: 1,
+            floor: GateFloor::default(),
             gater: GaterConfig::default(),
             estimator: Estimator::default(),
             gate_losses: paper_losses(),
@@ -119,12 +133,38 @@ impl GatedConfig {
     }
 
     /// # Errors
-    /// [`Error::Config`] that names the field and its rule.
+    /// [`Error::Config`] that names the field and its rule: a value out of range, or a loss with a target beside an
+    /// estimator that opens a fixed number of gates.
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate()?;
+        self.validate_gates()
+    }
+
+    /// [`validate`](Self::validate) without the backbone.
+    pub(crate) fn validate_gates(&self) -> Result<()> {
         self.gater.validate()?;
+        bounded("group", self.group)?;
+        self.gate_overrides.iter().try_for_each(GateOverride::validate)?;
+        self.floor.validate()?;
         self.estimator.validate()?;
-        self.gate_losses.iter().try_for_each(GateTerm::validate)
+        if let (Estimator::TopK { .. }, false) = (self.estimator, self.floor.is_none()) {
+            return Err(Error::Config {
+                field: "floor",
+                value: format!("{:?} with the estimator {:?}", self.floor, self.estimator),
+                rule: "this estimator opens a fixed number of gates in every layer: set its density instead",
+            });
+        }
+        self.gate_losses.iter().try_for_each(GateTerm::validate)?;
+        let mut terms = self.gate_losses.iter();
+        let target = terms.find(|term| term.weight > 0.0 && term.loss.has_target());
+        match (self.estimator, target) {
+            (Estimator::TopK { .. }, Some(term)) => Err(Error::Config {
+                field: "gate_losses",
+                value: format!("{:?} with the estimator {:?}", term.loss, self.estimator),
+                rule: "no loss changes how many gates this estimator opens: set its density, or take another",
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -145,8 +185,13 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-fn one_pixel() -> usize {
+fn one_unit() -> usize {
     1
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_one_unit(value: &usize) -> bool {
+    *value == 1
 }
 
 #[cfg(test)]
@@ -184,6 +229,20 @@ mod tests {
         };
         let text = error(losses(GateLoss::TargetMacs { target: -0.5 }, 1.0));
         assert!(text.contains("target_macs = -0.5"), "{text}");
+        let estimator = Estimator::TopK { density: 0.25 };
+        for loss in [GateLoss::TargetRate { target: 0.5 }, GateLoss::TargetMacs { target: 0.5 }] {
+            let text = error(GatedConfig { estimator, ..losses(loss, 1.0) });
+            assert!(text.contains(&format!("{loss:?} with the estimator TopK")), "{text}");
+            GatedConfig { estimator, ..losses(loss, 0.0) }.validate().expect("it does not count");
+        }
+        let floor = GateFloor::Gates(1);
+        let text = error(GatedConfig { estimator, floor, ..good.clone() });
+        assert!(text.contains("floor = Gates(1) with the estimator TopK"), "{text}");
+        let text = error(GatedConfig { floor: GateFloor::Share(1.3), ..good.clone() });
+        assert!(text.contains("floor.share = 1.3"), "{text}");
+        assert!(error(GatedConfig { group: 0, ..good.clone() }).contains("group = 0"));
+        let shaping = GateLoss::BatchShaping { a: 0.6, b: 0.4 };
+        GatedConfig { estimator, ..losses(shaping, 1.0) }.validate().expect("which ones are open");
         let text = error(losses(GateLoss::L1, f32::NAN));
         assert!(text.contains("gate loss weight = NaN"), "{text}");
     }
@@ -192,12 +251,17 @@ mod tests {
     fn a_file_that_does_not_say_has_the_papers_gates() {
         let paper = GatedConfig::cifar(20, 10);
         let json = serde_json::to_string(&paper).expect("plain data");
-        assert!(!json.contains("estimator") && !json.contains("batch_norm"), "{json}");
+        for field in ["estimator", "batch_norm", "group", "floor", "overrides"] {
+            assert!(!json.contains(field), "{json}");
+        }
         assert_eq!(serde_json::from_str::<GatedConfig>(&json).expect(&json), paper);
         let other = GatedConfig {
             estimator: Estimator::StraightThrough,
             gate_losses: vec![GateTerm::new(GateLoss::TargetMacs { target: 0.5 }, 5.0)],
             gater: GaterConfig { batch_norm: true, ..GaterConfig::default() },
+            group: 8,
+            floor: GateFloor::Share(0.1),
+            gate_overrides: vec![GateOverride { convs: "stage1.*".to_owned(), gated: false }],
             ..paper
         };
         let json = serde_json::to_string(&other).expect("plain data");

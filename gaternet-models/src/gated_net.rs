@@ -2,18 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use gaternet_core::checkpoint::Checkpoint;
-use gaternet_core::gate::{
-    Estimator, GateDraw, GateLoss, GateLossInput, GateTerm, Gates, MacCosts,
-};
+use gaternet_core::gate::LatencyCosts;
+use gaternet_core::gate::{Estimator, GateDraw, GateLossInput, GateTerm, Gates, MacCosts};
 use gaternet_core::nn::{CrossEntropyLoss, Module, State, Targets, scoped};
 use gaternet_core::{Ctx, Error, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::cost::{self, Cost};
 use crate::gate_plan::{GatePlacement, GatePlan};
+use crate::gate_rule::GateRule;
 use crate::gated_config::{GatedConfig, GaterConfig};
 use crate::gater::Gater;
 use crate::model;
@@ -31,14 +31,20 @@ pub struct GatedNet {
     backbone: PlainNet,
     gater: Gater,
     plan: GatePlan,
+    /// Those of the size of images that was asked for last.
+    pub(crate) costs: Arc<Mutex<Option<SizedCosts>>>,
+    pub(crate) latency: Option<Arc<LatencyCosts>>,
 }
+
+/// For images of (H, W).
+pub(crate) type SizedCosts = ([usize; 2], Arc<MacCosts>);
 
 /// What a forward pass computes.
 #[derive(Debug, Clone)]
 pub struct GatedOutput {
     /// (N, classes).
     pub logits: Tensor,
-    /// Gate pre-activations g' (N, c), before noise.
+    /// Gate pre-activations g' (N, outputs of the gater), before noise: one for each gate, or group of gates.
     pub preact: Tensor,
     /// The gates the backbone ran with.
     pub gates: Gates,
@@ -87,41 +93,56 @@ impl GatedNet {
         gater: GaterConfig,
         seed: u64,
     ) -> Result<GatedNet> {
-        gater.validate()?;
+        let config = GatedConfig { placement, gater, ..GatedConfig::cifar(20, 1) };
+        GatedNet::gate_as(network, config, seed)
+    }
+
+    /// [`gate`](Self::gate) with all settings, groups, floor and overrides too. The backbone of the configuration is
+    /// not looked at.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if another field is out of range, or no filter has a gate.
+    pub fn gate_as(network: Network, config: GatedConfig, seed: u64) -> Result<GatedNet> {
+        config.validate_gates()?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
         let backbone = PlainNet::custom(network);
-        let config = GatedConfig { placement, gater, ..GatedConfig::new(*backbone.config()) };
+        let config = GatedConfig { backbone: *backbone.config(), ..config };
         GatedNet::with_gater(backbone, config, rng)
     }
 
     fn with_gater(backbone: PlainNet, config: GatedConfig, rng: ChaCha8Rng) -> Result<GatedNet> {
-        let plan = GatePlan::new(&backbone.network().sizeless_convs(), config.placement);
+        let convs = backbone.network().sizeless_convs();
+        let plan = GatePlan::new(&convs, config.placement, &config.gate_overrides, config.group)?;
         if plan.gates() == 0 {
             let rule = "must gate a convolution: the roles say which can be";
-            let value = format!("{:?}", config.placement);
+            let value = match config.gate_overrides.len() {
+                0 => format!("{:?}", config.placement),
+                _ => format!("{:?} with {:?}", config.placement, config.gate_overrides),
+            };
             return Err(Error::Config { field: "placement", value, rule });
         }
-        let gater = Gater::new(&config.gater, plan.gates(), rng)?;
-        Ok(GatedNet { config, backbone, gater, plan })
+        let gater = Gater::new(&config.gater, plan.outputs(), rng)?;
+        Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default(), latency: None })
     }
 
     /// The same model, with this way from the gater's output to the gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if a parameter is out of range.
+    /// [`Error::Config`] if a parameter is out of range, or a loss has a target that it does not move towards.
     pub fn with_estimator(mut self, estimator: Estimator) -> Result<GatedNet> {
-        estimator.validate()?;
         self.config.estimator = estimator;
+        self.config.validate_gates()?;
         Ok(self)
     }
 
     /// The same model, with these losses for its gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if a weight or a parameter is out of range.
+    /// [`Error::Config`] if a weight or a parameter is out of range, or the estimator opens a fixed number of
+    /// gates and a loss has a target.
     pub fn with_gate_losses(mut self, losses: Vec<GateTerm>) -> Result<GatedNet> {
-        losses.iter().try_for_each(GateTerm::validate)?;
         self.config.gate_losses = losses;
+        self.config.validate_gates()?;
         Ok(self)
     }
 
@@ -148,7 +169,7 @@ impl GatedNet {
     /// # Errors
     /// [`Error::Shape`] if it would not fit in the address space.
     pub fn draw(&self, batch: usize, ctx: &mut Ctx) -> Result<GateDraw> {
-        self.config.estimator.draw(batch, self.plan.gates(), ctx.rng())
+        self.rule().draw(batch, ctx.rng())
     }
 
     /// A pass with the estimator's randomness given, as in training; `ctx` decides the rest.
@@ -172,13 +193,13 @@ impl GatedNet {
         draw: Option<&GateDraw>,
         ctx: &mut Ctx,
     ) -> Result<GatedOutput> {
-        let (widths, estimator) = (self.plan.widths(), self.config.estimator);
-        let evaluated = estimator.eval(&preact, &widths)?;
+        let rule = self.rule();
+        let evaluated = rule.eval(&preact)?;
         let values = match draw {
-            Some(draw) => estimator.apply(&preact, &widths, draw, ctx.progress())?,
+            Some(draw) => rule.train(&preact, draw, ctx.progress())?,
             None => evaluated.clone(),
         };
-        let gates = Gates::new(values, &widths)?;
+        let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
         let gating = Gating { plan: &self.plan, gates: &gates, skip };
         let logits = self.backbone.network().run(images, Some(gating), ctx)?;
@@ -207,11 +228,13 @@ impl GatedNet {
     ) -> Result<Loss> {
         let cross_entropy = criterion.forward(&output.logits, targets)?;
         self.plan.check(&output.gates)?;
+        let costs = self.mac_costs(output.size)?;
         let input = GateLossInput {
             gates: &output.gates,
             preact: &output.preact,
             evaluated: &output.evaluated,
-            costs: &self.mac_costs(output.size)?,
+            costs: &costs,
+            latency: self.latency(),
             progress: output.progress,
         };
         let mut gates: Option<Tensor> = None;
@@ -227,6 +250,19 @@ impl GatedNet {
             None => (cross_entropy.clone(), Tensor::new(vec![0.0], [])?),
         };
         Ok(Loss { total, cross_entropy, gates })
+    }
+
+    /// The gates that an evaluation pass makes of pre-activations (N, outputs of the gater).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there are not as many.
+    pub fn evaluation_gates(&self, preact: &Tensor) -> Result<Gates> {
+        Gates::new(self.rule().eval(preact)?, &self.plan.widths())
+    }
+
+    /// How pre-activations become gates.
+    pub(crate) fn rule(&self) -> GateRule {
+        GateRule::new(&self.config, &self.plan)
     }
 
     /// Logits (N, classes) of the backbone with the given gates. Filters that are off are left out if
@@ -274,58 +310,6 @@ impl GatedNet {
     #[must_use]
     pub fn gater(&self) -> &Gater {
         &self.gater
-    }
-
-    /// MACs for one image of `size` (H, W) with these gates, the mean over their batch.
-    ///
-    /// # Errors
-    /// If images of this size do not fit, or the gates are not of this model.
-    pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Result<Cost> {
-        let executed = self.executed(size, gates)?;
-        let executed = executed.iter().sum::<f64>() / executed.len() as f64;
-        let backbone = self.backbone.macs(size)? as f64;
-        Ok(Cost { backbone, executed, gater: self.gater.macs(size)? as f64 })
-    }
-
-    /// MACs that run for each image of `size` (H, W) with these gates, gater included, (N).
-    ///
-    /// # Errors
-    /// If images of this size do not fit, or the gates are not of this model.
-    pub fn image_macs(&self, size: [usize; 2], gates: &Gates) -> Result<Vec<f64>> {
-        let gater = self.gater.macs(size)? as f64;
-        Ok(self.executed(size, gates)?.into_iter().map(|backbone| backbone + gater).collect())
-    }
-
-    /// MACs of the backbone for each image, (N).
-    fn executed(&self, size: [usize; 2], gates: &Gates) -> Result<Vec<f64>> {
-        self.plan.check(gates)?;
-        let convs = self.backbone.convs(size)?;
-        let dense: u64 = convs.iter().map(|conv| conv.macs()).sum();
-        let other = self.backbone.macs(size)? as f64 - dense as f64;
-        let executed = cost::executed(&convs, &self.plan, gates);
-        Ok(executed.into_iter().map(|convs| convs + other).collect())
-    }
-
-    /// What the gates switch for one image of `size` (H, W), for a loss that counts it.
-    ///
-    /// # Errors
-    /// If images of this size do not fit.
-    pub fn mac_costs(&self, size: [usize; 2]) -> Result<MacCosts> {
-        let convs = self.backbone.convs(size)?;
-        let (macs, gater) = (self.backbone.macs(size)?, self.gater.macs(size)?);
-        Ok(cost::of_gates(&convs, &self.plan, macs as f64, gater as f64))
-    }
-
-    /// `Err` unless the gates can meet the targets of the configured losses for images of `size` (H, W).
-    ///
-    /// # Errors
-    /// [`Error::Config`] with the range of what they can meet; also if images of this size do not fit.
-    pub fn check_targets(&self, size: [usize; 2]) -> Result<()> {
-        let costs = self.mac_costs(size)?;
-        self.config.gate_losses.iter().try_for_each(|term| match term.loss {
-            GateLoss::TargetMacs { target } => costs.check_target(target.into()),
-            GateLoss::L1 | GateLoss::TargetRate { .. } | GateLoss::BatchShaping { .. } => Ok(()),
-        })
     }
 
     /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.

@@ -32,6 +32,8 @@ pub struct Gater {
     network: Network,
     /// E(x).
     features: Value,
+    /// Between FC1 and FC2.
+    batch_norm: bool,
 }
 
 impl Gater {
@@ -53,14 +55,23 @@ impl Gater {
                 parameter.update(|bias| bias.fill(config.gate_bias));
             }
         }
-        Ok(Gater { network, features })
+        Ok(Gater { network, features, batch_norm: config.batch_norm })
     }
 
-    /// Gate pre-activations g' (N, c) of `images` (N, 3, H, W).
+    /// Gate pre-activations g' (N, outputs) of `images` (N, 3, H, W).
     ///
     /// # Errors
-    /// If the images do not fit the network, naming the op and the shapes.
+    /// If the images do not fit the network, naming the op and the shapes; in training also if it is a single one
+    /// and there is a batch norm between FC1 and FC2 ([`GaterConfig::batch_norm`]), as in PyTorch.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
+        if self.batch_norm && ctx.training() && images.dims().first() == Some(&1) {
+            return Err(Error::Shape {
+                op: "gater",
+                rule: "batch norm over the bottleneck has statistics of 2 images or more in training: take larger \
+                       batches, leave out a last batch of 1 image, or build the gater without batch_norm",
+                got: images.shape().to_string(),
+            });
+        }
         self.network.forward(images, ctx)
     }
 
@@ -115,7 +126,7 @@ impl Gater {
         extractor.load_into(&state)
     }
 
-    /// What is added to each gate's pre-activation, (c): the bias of its last layer. Taking t from all of them
+    /// What is added to each pre-activation, (outputs): the bias of its last layer. Taking t from all of them
     /// opens the gates whose pre-activation was above t.
     #[must_use]
     pub fn gate_bias(&self) -> &Parameter {
@@ -131,7 +142,7 @@ impl Gater {
         match file.tensors.get(&format!("{FC2}.weight")) {
             Some(TensorValue::F32(weight)) if weight.dims()[0] != gates => Err(Error::Data {
                 path: file.path.clone(),
-                rule: "the file must have the gates of the model: build it with the placement and the \
+                rule: "the file must have the gates of the model: build it with the placement, the groups and the \
                        backbone that the file's metadata `config` names",
                 got: format!("{} gates for a model of {gates}", weight.dims()[0]),
             }),

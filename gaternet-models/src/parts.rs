@@ -111,6 +111,22 @@ impl WarmUp {
         epoch <= self.open
     }
 
+    /// (step, steps) of the part of a training in which gates run, for [`Ctx::with_progress`]: what changes in the
+    /// course of a training, as temperatures and bounds of gates do, begins with the first epoch that has
+    /// gates. `step` is from 0, and `steps_per_epoch` make up an epoch of `epochs`.
+    ///
+    /// [`Ctx::with_progress`]: gaternet_core::Ctx::with_progress
+    #[must_use]
+    pub fn gated_steps(
+        &self,
+        step: usize,
+        steps_per_epoch: usize,
+        epochs: usize,
+    ) -> (usize, usize) {
+        let of = |epochs: usize| epochs.saturating_mul(steps_per_epoch);
+        (step.saturating_sub(of(self.open)), of(epochs.saturating_sub(self.open)))
+    }
+
     /// Freezes what rests in epoch `epoch`, from 1, and trains the rest, whatever was frozen before.
     pub fn begin(&self, model: &GatedNet, epoch: usize) {
         for (part, rest) in [

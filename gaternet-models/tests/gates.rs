@@ -1,14 +1,17 @@
 //! How gates are made and what they are trained for, in a whole network.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use gaternet_core::gate::{Estimator, GateLoss, GateTerm, Gates, TauSchedule};
+use gaternet_core::gate::{
+    ConvTime, Estimator, GateLoss, GateTerm, Gates, LatencyCosts, TauSchedule, TimeTable,
+};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, Family, GatePlacement, GatedConfig, GatedNet, GaterConfig, InferencePlan,
-    PlanOptions,
+    BackboneConfig, Calibration, ConvSlots, Family, GatePlacement, GatedConfig, GatedNet,
+    GaterConfig, InferencePlan, PlanOptions,
 };
 
 #[path = "common/families.rs"]
@@ -66,6 +69,12 @@ fn a_step_lowers_the_loss_under_every_estimator_and_loss() {
         for (loss, weight) in LOSSES {
             let case = format!("{estimator:?}, {loss:?}");
             let gate_losses = vec![GateTerm::new(loss, weight)];
+            if matches!(estimator, Estimator::TopK { .. }) && loss.has_target() {
+                let config = GatedConfig { estimator, gate_losses, ..tiny() };
+                let text = GatedNet::new(config, 1).expect_err(&case).to_string();
+                assert!(text.contains("gate_losses"), "{text}");
+                continue;
+            }
             let model = build(GatedConfig { estimator, gate_losses, ..tiny() });
             // The same noise twice: what moves the loss is the step.
             let draw = model.draw(8, &mut Ctx::train(4)).expect("small");
@@ -122,6 +131,80 @@ fn targets_are_met_by_the_gates_without_noise() {
     }
 }
 
+/// A machine on which the time of a convolution is that of its MACs.
+fn latency_by_macs(model: &GatedNet, size: [usize; 2]) -> LatencyCosts {
+    const DENSITIES: [f64; 2] = [0.25, 1.0];
+    let convs = model.backbone().convs(size).expect("it fits");
+    let slots = model.plan().convs();
+    let gated = |slots: &ConvSlots| slots.filters.is_some() || slots.channels.is_some();
+    let (mut times, mut tables, mut fixed, mut plain) = (Vec::new(), Vec::new(), 0.0, 0.0);
+    for (conv, slots) in convs.iter().zip(slots) {
+        let seconds = conv.macs() as f64;
+        plain += seconds;
+        if !gated(slots) {
+            fixed += seconds;
+            continue;
+        }
+        let ConvSlots { filters, channels } = *slots;
+        times.push(ConvTime { filters, channels, table: tables.len() });
+        let density = |gated: bool, i: usize| if gated { DENSITIES[i] } else { 1.0 };
+        let table = TimeTable::new(&DENSITIES, |f, c| {
+            seconds * density(filters.is_some(), f) * density(channels.is_some(), c)
+        });
+        tables.push(table.expect("a table"));
+    }
+    LatencyCosts { plain, fixed, convs: times, tables, slots: model.plan().slots().len() }
+}
+
+#[test]
+fn a_time_is_met_where_it_is_known() {
+    let (images, labels) = (images(16, 8), [0, 1, 2, 3].repeat(4));
+    let gate_losses = vec![GateTerm::new(GateLoss::TargetLatency { target: 0.5 }, 5.0)];
+    let mut config = GatedConfig { gate_losses, ..tiny() };
+    config.gater.gate_bias = 2.0;
+    let model = build(config);
+    let output = model.forward(&images, &mut Ctx::train(0)).expect("they fit");
+    let error = model.loss(&output, &labels).expect_err("unknown").to_string();
+    assert!(error.contains("measure_latency"), "{error}");
+    let mut other = latency_by_macs(&model, [8, 8]);
+    other.slots = 1;
+    assert!(model.clone().with_latency(other).is_err(), "of another network");
+    let latency = latency_by_macs(&model, [8, 8]);
+    let model = model.with_latency(latency.clone()).expect("its own");
+    model.check_targets([8, 8]).expect("it can be met");
+
+    let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
+    let steps = 100;
+    let mut ratio = 0.0;
+    for step in 0..steps {
+        sgd.set_learning_rate(0.1 * (1.0 - step as f32 / steps as f32)).expect("in range");
+        let mut ctx = Ctx::train(4).with_stream(step as u64).with_progress(step, steps);
+        let output = model.forward(&images, &mut ctx).expect("they fit");
+        let loss = model.loss(&output, &labels).expect("a label each").total;
+        sgd.step(&loss.backward().expect("a scalar")).expect("every gradient");
+        let gates = Gates::new(output.evaluated, &model.plan().widths()).expect("the plan's");
+        let mut opened = Calibration::new(model.plan().gates());
+        opened.add(gates.values().data()).expect("whole rows");
+        let densities = opened.densities(model.plan()).expect("its gates");
+        ratio = latency.ratio(&densities).expect("one each");
+    }
+    assert!((ratio - 0.5).abs() < 0.04, "{ratio}");
+}
+
+#[test]
+fn a_measured_latency_is_that_of_the_gates_and_of_the_plain_network() {
+    let model = build(tiny());
+    let options = PlanOptions { size: [8, 8], batch: 2, ..PlanOptions::default() };
+    let latency = model.measure_latency(options).expect("it fits");
+    assert_eq!(latency.slots, model.plan().slots().len());
+    // Both convolutions of every unit and those that read them.
+    assert_eq!(latency.convs.len(), 6, "{latency:?}");
+    assert!(latency.plain > 0.0 && latency.fixed > 0.0);
+    let open = latency.ratio(&[1.0; 6]).expect("one each");
+    assert!(open.is_finite() && open > 0.0);
+    model.with_latency(latency).expect("its own");
+}
+
 #[test]
 fn the_costs_of_a_loss_are_those_of_the_cost_model() {
     for backbone in families::families(4) {
@@ -132,6 +215,12 @@ fn the_costs_of_a_loss_are_those_of_the_cost_model() {
             let costs = model.mac_costs(size).expect("it fits");
             let got = costs.ratio(gates.values(), &model.plan().widths()).expect("the plan's");
             assert!((got - want).abs() < 1e-12, "{backbone}, {placement:?}: {got}, not {want}");
+            let again = model.mac_costs(size).expect("it fits");
+            assert!(Arc::ptr_eq(&costs, &again), "they are computed once");
+            // Those of another size are not these.
+            let other = model.mac_costs([64, 64]).expect("it fits");
+            assert!(other.fixed > costs.fixed, "{backbone}");
+            assert_eq!(*model.mac_costs(size).expect("it fits"), *costs);
         }
     }
 }
@@ -264,7 +353,10 @@ fn batch_norm_in_the_gater_normalises_the_bottleneck() {
     }
     let one = Tensor::randn([1, 3, 16, 16], 1.0, Ctx::train(1).rng()).expect("small");
     let error = model.forward(&one, &mut Ctx::train(0)).expect_err("one image").to_string();
-    assert!(error.contains("more than 1 value per channel, got (1, 8)"), "{error}");
+    assert!(error.contains("2 images or more in training"), "{error}");
+    assert!(error.contains("without batch_norm, got (1, 3, 16, 16)"), "{error}");
+    model.forward(&one, &mut Ctx::eval()).expect("evaluation has running statistics");
+    plain.forward(&one, &mut Ctx::train(0)).expect("maps have more than 1 value per channel");
 }
 
 #[test]

@@ -9,11 +9,12 @@ use std::path::Path;
 use std::process::Command;
 
 use common::{BATCH, cases, images, model};
-use gaternet_core::gate::Estimator;
+use gaternet_core::gate::{Estimator, GateFloor};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model, PlainNet,
+    BackboneConfig, GateOverride, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model,
+    PlainNet,
 };
 
 /// Runs each model on the images and writes every output beside it.
@@ -68,7 +69,28 @@ fn models() -> Vec<(String, Model)> {
     let placement = GatePlacement::All;
     let top_k = GatedConfig { gater, estimator, placement, ..GatedConfig::new(backbone) };
     let top_k = GatedNet::new(top_k, 1).expect("valid");
+    let grouped = |group, estimator, floor| {
+        let backbone = BackboneConfig::resnet(8, 10);
+        let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
+        let names = GateOverride { convs: "stage2.*.conv1".to_owned(), gated: false };
+        let gate_overrides = vec![names];
+        let config = GatedConfig {
+            group,
+            floor,
+            estimator,
+            gate_overrides,
+            gater,
+            placement,
+            ..GatedConfig::new(backbone)
+        };
+        let what = format!("groups of {group}, {estimator:?}, {floor:?}");
+        (what, Model::Gated(GatedNet::new(config, 1).expect("valid").into()))
+    };
     let others = [
+        grouped(1, Estimator::SemHash, GateFloor::Gates(9)),
+        grouped(7, Estimator::SemHash, GateFloor::Share(0.3)),
+        grouped(8, Estimator::StraightThrough, GateFloor::default()),
+        grouped(16, estimator, GateFloor::default()),
         ("plain".to_owned(), Model::Plain(plain.into())),
         ("top k, batch norm in the gater".to_owned(), Model::Gated(top_k.into())),
     ];

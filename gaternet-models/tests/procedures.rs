@@ -170,6 +170,16 @@ fn what_rests_in_an_epoch_does_not_move() {
 }
 
 #[test]
+fn schedules_of_gates_begin_with_the_first_epoch_that_has_gates() {
+    let progress = |open, step| {
+        let (step, steps) = WarmUp { open, ..WarmUp::default() }.gated_steps(step, 10, 5);
+        Ctx::train(0).with_progress(step, steps).progress()
+    };
+    assert_eq!([0, 10, 25].map(|step| progress(0, step)), [0.0, 0.2, 0.5]);
+    assert_eq!([0, 19, 20, 35, 50].map(|step| progress(2, step)), [0.0, 0.0, 0.0, 0.5, 1.0]);
+}
+
+#[test]
 fn a_rest_that_cannot_be_is_refused() {
     let none = WarmUp::default();
     for (warm_up, text) in [

@@ -1,5 +1,8 @@
 //! Counts from the command line.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::Value;
 
 use crate::programs::{example, failure, stdout};
@@ -42,6 +45,43 @@ fn a_gater_that_cannot_be_says_why() {
     assert!(text.contains("gater.depth = 21 (the nearest are 20 and 26)"), "{text}");
     let text = failure(example("describe").args(["--gated", "--gater-pool", "3"]), 1);
     assert!(text.contains("gater.pool = 3"), "{text}");
+}
+
+#[test]
+fn groups_names_and_the_share_of_the_gater() {
+    let object = json(&["--gated", "--placement", "all", "--gate-group", "16"]);
+    assert_eq!((&object["gates"], &object["outputs"]), (&672.into(), &42.into()));
+    let names = ["--gated", "--gate", "*=none", "--gate", "stage1.*.conv2=on"];
+    assert_eq!(json(&names)["gates"], 48);
+    let table = stdout(example("describe").args(names).args(["--gate-group", "8"]));
+    assert!(table.contains("48 gates in 6 groups"), "{table}");
+    let text = failure(example("describe").args(["--gated", "--gate", "conv=on"]), 1);
+    assert!(text.contains("gate override = conv (of stage1.block1.conv1,"), "{text}");
+    // Cheap gaters, as docs and recipes name them.
+    for model in ["resnet56", "resnet110"] {
+        let cheap = ["--gated", "--placement", "all", "--gater-depth", "8", "--gater-pool", "2"];
+        let args = [&["--model", model][..], &cheap].concat();
+        let object = json(&args);
+        let share =
+            object["gater"][1].as_f64().expect("MACs") / object["macs"].as_f64().expect("MACs");
+        assert!(share < 0.1, "{model}: {share}");
+        let table = stdout(example("describe").args(args));
+        let line = format!("the gater has {:.1} % of the backbone's MACs", 100.0 * share);
+        assert!(table.contains(&line), "no {line:?} in {table}");
+    }
+}
+
+#[test]
+fn the_picture_of_the_placements_is_what_the_program_draws() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("placements.svg");
+    stdout(example("plot_placement").arg("--out").arg(&out));
+    let read = |path: &Path| fs::read_to_string(path).expect("a picture");
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/placements.svg");
+    let text = "docs/placements.svg is of another version: draw it again, as docs/gates.md says";
+    assert!(read(&out) == read(&docs), "{text}");
+    let message = failure(example("plot_placement").arg("--out").arg(dir.path()), 1);
+    assert!(message.contains("cannot write"), "{message}");
 }
 
 #[test]

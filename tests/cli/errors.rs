@@ -55,7 +55,7 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 47] = [
+    let cases: [(&[&str], &[&str]); 60] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
         (&["--gater-pool", "3"], &["gater.pool = 3", "1, 2 or 4"]),
         (&["--gater-width", "0"], &["gater.width = 0", "between 0.01 and 16"]),
@@ -67,25 +67,53 @@ fn values_out_of_range() {
         (&["--train-images", "1000000000000"], &["train-images = 1000000000000", "1000000"]),
         (&["--threads", "0"], &["--threads 0"]),
         (&["--lr", "nan"], &["--lr NaN", "finite"]),
-        (&["--lambda=-0.5"], &["--lambda -0.5", "not negative"]),
+        (&["--lambda=-0.3"], &["--lambda -0.3: ", "not negative"]),
         (&["--density", "0.5"], &["--density", "the estimator sem-hash has no such setting"]),
         (&["--tau", "1"], &["--tau", "the estimator sem-hash has no such setting"]),
         (&["--estimator", "top-k", "--soft-gates"], &["--soft-gates", "top-k"]),
-        (&["--estimator", "top-k", "--target-macs", "0.5"], &["--target-macs", "top-k"]),
+        (&["--estimator", "top-k", "--target-macs", "0.5"], &["TargetMacs", "TopK", "density"]),
         (&["--estimator", "top-k", "--density", "0"], &["density = 0", "above 0"]),
         (&["--estimator", "gumbel-sigmoid", "--tau", "0"], &["tau.first = 0", "positive"]),
-        (&["--target-rate", "1.5"], &["target_rate = 1.5", "0 to 1"]),
-        (&["--target-macs=-1"], &["target_macs = -1", "positive"]),
+        (&["--target-rate", "1.3"], &["target_rate = 1.3: ", "0 to 1"]),
+        (&["--target-macs=-0.3"], &["target_macs = -0.3: ", "positive"]),
         (
             &["--target-macs", "0.5"],
             &["target_macs = 0.5 (all gates closed cost 1.", "cheaper gater"],
+        ),
+        (&["--target-latency", "0"], &["target_latency = 0", "positive"]),
+        (
+            &["--target-latency", "0.5", "--latency-batch", "0"],
+            &["--latency-batch 0", "at least 1"],
+        ),
+        (
+            &["--target-latency", "0.01", "--latency-batch", "1", "--width", "0.25"],
+            &["target_latency = 0.01 (all gates closed take", "cheaper gater"],
         ),
         (&["--batch-shaping=-1"], &["--batch-shaping -1", "not negative"]),
         (&["--batch-shaping", "1", "--beta", "0,1"], &["beta a = 0", "above 0"]),
         (&["--batch-shaping", "1", "--beta", "1"], &["--beta", "two numbers"]),
         (
             &["--gater-batch-norm", "--train-images", "101", "--batch-size", "100"],
-            &["--batch-size 100 leaves 1 of 101 images", "--gater-batch-norm"],
+            &["--batch-size 100 makes a step of 1 image, of 101", "--gater-batch-norm"],
+        ),
+        (
+            &["--gater-batch-norm", "--train-images", "4", "--batch-size", "1"],
+            &["--batch-size 1 makes a step of 1 image", "--gater-batch-norm"],
+        ),
+        (&["--target-weight", "1"], &["--target-weight", "no --target-rate, -macs or -latency"]),
+        (&["--target-rate", "0.5", "--target-weight=-1"], &["--target-weight -1", "not negative"]),
+        (
+            &["--estimator", "top-k", "--target-rate", "0.3"],
+            &["TargetRate { target: 0.3 }", "TopK"],
+        ),
+        (&["--gate-group", "0"], &["group = 0", "between 1 and 65536"]),
+        (&["--min-open-share", "1.3"], &["floor.share = 1.3: ", "0 to 1"]),
+        (&["--estimator", "top-k", "--min-open", "1"], &["floor = Gates(1)", "TopK"]),
+        (&["--gate", "stage9.*=on"], &["gate override = stage9.* (of stage1.block1.conv1,"]),
+        (&["--gate", "*=none"], &["placement = ResidualOutput with", "must gate a convolution"]),
+        (
+            &["--target-rate", "0.2", "--min-open-share", "0.5"],
+            &["target_rate = 0.2 (with only the floor Share(0.5) open, 0.500)"],
         ),
         (&["--gater-depth", "21"], &["gater.depth = 21", "6n + 2"]),
         (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),

@@ -9,18 +9,20 @@ use serde_json::Value;
 fn a_line_says_what_was_measured() {
     let mut measure = example("model_throughput");
     measure.args(["--json", "--model", "resnet20", "--placement", "hidden", "--density", "0", "1"]);
+    measure.args(["--gate-group", "8"]);
     let lines = stdout(measure.args(["--batch", "40", "--threads", "1", "--run", "1"]));
     let rows: Vec<BTreeMap<String, Value>> =
         lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let fields: Vec<_> = rows[0].keys().map(String::as_str).collect();
     #[rustfmt::skip]
     assert_eq!(fields, [
-        "batch", "density", "dtype", "gating", "images_per_second", "macs_ratio", "model", "placement",
-        "threads",
+        "batch", "density", "dtype", "gate_group", "gating", "images_per_second", "macs_ratio", "model",
+        "placement", "threads",
     ]);
     let text = |row: &BTreeMap<String, Value>, field: &str| {
         row[field].as_str().expect("a string").to_owned()
     };
+    assert!(rows.iter().all(|row| row["gate_group"] == 8), "{rows:?}");
     let what: Vec<_> = rows
         .iter()
         .map(|row| {

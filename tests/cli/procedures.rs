@@ -7,6 +7,7 @@ use crate::programs::{
     example, failure, metrics, stdout, tiny_plain_training, tiny_training, tree,
 };
 use gaternet::core::checkpoint::{Checkpoint, TensorValue};
+use gaternet::core::gate::LatencyCosts;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -191,11 +192,72 @@ fn averaged_weights_are_what_is_evaluated_and_saved() {
         let [got, want] = [&got[name], &last[field]].map(|x| x.as_f64().expect("a number"));
         assert!((got - want).abs() < 1e-9, "{name}: {got}, not {want}");
     }
+    // So are the gates, and what runs with them, of a training to a target.
+    let target = dir.path().join("target");
+    let args = [
+        "--ema",
+        "0.8",
+        "--target-macs",
+        "1.1",
+        "--epochs",
+        "2",
+        "--min-open",
+        "1",
+        "--gate-group",
+        "8",
+    ];
+    let table = stdout(tiny_training(&target).args(args));
+    assert!(table.contains("the target is 1.1x"), "{table}");
+    let last = metrics(&target).remove(1);
+    let mut evaluate = example("evaluate");
+    evaluate.args(["--json", "--threads", "1", "--checkpoint"]);
+    let json = stdout(evaluate.arg(target.join("model.safetensors")));
+    let of_file: Value = serde_json::from_str(&json).expect(&json);
+    for (name, field) in [("macs_ratio", "macs_ratio"), ("gate_density", "gate_density")] {
+        let [got, want] = [&of_file[name], &last[field]].map(|x| x.as_f64().expect("a number"));
+        assert!((got - want).abs() < 1e-9, "{name}: {got}, not {want}");
+    }
     let differing = differing(&own.join("model.safetensors"), &averaged.join("model.safetensors"));
     for name in ["backbone.conv.weight", "backbone.bn.running_mean", "gater.fnn.fc.0.bias"] {
         assert!(differing.contains(&name.to_owned()), "{name} is not averaged");
     }
     assert!(!differing.contains(&"backbone.bn.num_batches_tracked".to_owned()));
+}
+
+#[test]
+fn a_time_is_trained_for_as_it_was_measured_when_the_run_began() {
+    let dir = tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    let train = |args: &[&str]| {
+        let mut train = tiny_training(&out);
+        train.args(["--epochs", "3", "--open-epochs", "1", "--placement", "all"]).args(args);
+        train.args(["--gater-pool", "4", "--gater-width", "0.25", "--target-latency", "0.8"]);
+        train
+    };
+    let batch = ["--latency-batch", "8"];
+    stdout(train(&["--stop-after", "2"]).args(batch));
+    let file = out.join("latency.json");
+    let text = fs::read_to_string(&file).expect("latency.json");
+    let table = stdout(train(&["--resume"]).args(batch));
+    assert_eq!(fs::read_to_string(&file).expect("still there"), text, "it was measured again");
+    let costs: LatencyCosts = serde_json::from_str(&text).expect(&text);
+    let epochs = metrics(&out);
+    assert!(!epochs[0].contains_key("latency_ratio"), "all gates are open: {:?}", epochs[0]);
+    let got = epochs[2]["latency_ratio"].as_f64().expect("a number");
+    let line = format!("{got:.3}x the plain network's, the target is 0.8x");
+    assert!(table.contains(&line), "no {line:?} in {table}");
+    let mut evaluate = example("evaluate");
+    evaluate.args(["--json", "--threads", "1", "--checkpoint"]);
+    let json = stdout(evaluate.arg(out.join("model.safetensors")));
+    let object: Value = serde_json::from_str(&json).expect(&json);
+    let densities: Vec<f64> =
+        serde_json::from_value(object["layer_densities"].clone()).expect("a list");
+    let want = costs.ratio(&densities).expect("a density a layer");
+    assert!((got - want).abs() < 1e-9, "{got}, not {want}");
+    // A complete run says it again.
+    assert!(stdout(train(&["--resume"]).args(batch)).contains(&line));
+    let message = failure(&mut train(&["--resume", "--latency-batch", "4"]), 1);
+    assert!(message.contains("latency_batch = 8, this one has 4"), "{message}");
 }
 
 #[test]

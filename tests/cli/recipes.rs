@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::programs::{example, stdout, tree};
+use crate::programs::{example, failure, stdout, tree};
 use tempfile::tempdir;
 
 fn recipes() -> Vec<PathBuf> {
@@ -41,6 +41,7 @@ fn every_recipe_names_its_source_and_makes_a_model() {
             ("lr", "learning_rate"),
             ("weight-decay", "weight_decay"),
             ("lambda", "lambda"),
+            ("target-weight", "target_weight"),
         ] {
             if let Some(value) = table.get(key) {
                 let want: f64 = value.to_string().parse().expect("a number");
@@ -78,4 +79,72 @@ fn the_command_line_wins_over_what_contradicts_it_in_a_recipe() {
     let short = recipe.with_file_name("short-resnet20-plain.toml");
     let plan = plan(&short, dir.path(), &["--placement", "hidden"]);
     assert!(plan.contains("gated"), "{plan}");
+}
+
+#[test]
+fn a_target_on_the_command_line_has_its_own_weight_whatever_lambda_a_recipe_has() {
+    let dir = tempdir().expect("a folder");
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipes/short-resnet20-gated.toml");
+    let lines = |args: &[&str]| -> Vec<String> {
+        let plan = plan(&recipe, dir.path(), args);
+        plan.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
+    };
+    let has = |lines: &[String], part: &str| lines.iter().any(|line| line.starts_with(part));
+    let own = lines(&[]);
+    assert!(has(&own, "lambda 0.01") && !has(&own, "target_weight"), "{own:?}");
+    for (args, weight) in [
+        (&["--target-macs", "1.5"][..], "target_weight 5"),
+        (&["--target-rate", "0.5"], "target_weight 10"),
+        (&["--target-macs", "1.5", "--target-weight", "2"], "target_weight 2"),
+    ] {
+        let lines = lines(args);
+        assert!(has(&lines, weight) && !has(&lines, "lambda"), "{args:?}: {lines:?}");
+    }
+    // A target gives way to another, with what belongs to it.
+    let latency = dir.path().join("latency.toml");
+    fs::write(&latency, "target-latency = 0.5\nlatency-batch = 4").expect("a writable folder");
+    let plan = plan(&latency, dir.path(), &["--target-macs", "1.8"]);
+    assert!(plan.contains("target_weight") && !plan.contains("latency_batch"), "{plan}");
+    let mut alone = example("train_cifar");
+    failure(alone.args(["--latency-batch", "4", "--out"]).arg(dir.path().join("out")), 2);
+    let mut both = example("train_cifar");
+    both.args(["--target-macs", "1.5", "--lambda", "0.1", "--out"]).arg(dir.path().join("out"));
+    let message = failure(&mut both, 2);
+    assert!(message.contains("--lambda") && message.contains("cannot be used with"), "{message}");
+}
+
+#[test]
+fn a_table_of_names_says_what_is_gated() {
+    let dir = tempdir().expect("a folder");
+    let recipe = dir.path().join("names.toml");
+    let out = dir.path().join("out");
+    let write = |table: &str| {
+        let text = format!("placement = \"all\"\ngate-group = 8\n[gate]\n{table}");
+        fs::write(&recipe, text).expect("a writable folder");
+    };
+    let gates = |args: &[&str]| {
+        let plan = plan(&recipe, dir.path(), args);
+        let line = plan.lines().find(|line| line.starts_with("gates ")).expect("gates").to_owned();
+        line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    // Of 672 in 84 groups: without stage 1, but for one convolution. The order is that of the lines.
+    write("\"stage1.*\" = \"none\"\n\"stage1.block1.conv1\" = \"on\"\n");
+    assert_eq!(gates(&[]), "592 in 74 groups");
+    write("\"stage1.block1.conv1\" = \"on\"\n\"stage1.*\" = \"none\"\n");
+    assert_eq!(gates(&[]), "576 in 72 groups");
+    // The command line's names are all there are then.
+    let one = ["--gate", "*=none", "--gate", "stage3.block1.conv2=on"];
+    assert_eq!(gates(&one), "64 in 8 groups");
+    let error = |part: &str| {
+        let mut train = example("train_cifar");
+        train.arg("--config").arg(&recipe).arg("--out").arg(&out).arg("--dry-run");
+        let message = failure(&mut train, 1);
+        assert!(message.contains(part), "no {part:?} in {message}");
+    };
+    write("\"layer1.*\" = \"none\"\n");
+    error("layer1.* (of stage1.block1.conv1, stage1.block1.conv2,");
+    write("\"stage1.*\" = false\n");
+    error("expected a string");
+    write("\"stage1.*\" = \"off\"\n");
+    error("expected PATTERN=on or PATTERN=none");
 }

@@ -12,8 +12,15 @@ use tempfile::tempdir;
 
 #[test]
 fn help_texts() {
-    for name in ["train_cifar", "evaluate", "export", "plot_sweep", "model_throughput", "describe"]
-    {
+    for name in [
+        "train_cifar",
+        "evaluate",
+        "export",
+        "plot_placement",
+        "plot_sweep",
+        "model_throughput",
+        "describe",
+    ] {
         insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
     }
 }
@@ -146,7 +153,7 @@ fn the_training_of_the_gates_is_that_of_the_options() {
         ("--target-macs 0.75 --gater-pool 4", Estimator::SemHash, &[macs]),
         (
             "--estimator gumbel-sigmoid --tau 2 --tau-last 0.5 --tau-share 0.75 --soft-gates \
-             --target-rate 0.25 --lambda 7 --batch-shaping 0.3 --beta 2,3 --batch-shaping-share 0.5",
+             --target-rate 0.25 --target-weight 7 --batch-shaping 0.3 --beta 2,3 --batch-shaping-share 0.5",
             Estimator::GumbelSigmoid { tau, hard: false },
             &[rate, shaping],
         ),

@@ -10,8 +10,8 @@ use crate::tensor::Tensor;
 const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 
-/// `torch.nn.BatchNorm2d`, on (N, C) `torch.nn.BatchNorm1d` (eps 1e-5, momentum 0.1). State: `weight`, `bias`, `running_mean`,
-/// `running_var`, all (C), and `num_batches_tracked`.
+/// `torch.nn.BatchNorm2d`, on (N, C) `torch.nn.BatchNorm1d` (eps 1e-5, momentum 0.1). State: `weight`, `bias`,
+/// `running_mean`, `running_var`, all (C), and `num_batches_tracked`.
 #[derive(Debug, Clone)]
 pub struct BatchNorm2d {
     weight: Parameter,

@@ -48,6 +48,27 @@ fn columns() {
 }
 
 #[test]
+fn repeat_interleave() {
+    for repeats in [[1, 1, 1], [8, 8, 3], [1, 0, 4]] {
+        let repeat = |row: &[f64]| -> Vec<f64> {
+            row.iter().zip(repeats).flat_map(|(&x, times)| vec![x; times]).collect()
+        };
+        Check {
+            op: "repeat_interleave",
+            case: format!("{repeats:?}"),
+            inputs: vec![("x", random(&[4, 3], 1))],
+            tolerance: 1e-5,
+        }
+        .run(
+            |inputs| ops::repeat_interleave(&inputs[0], &repeats),
+            |at| at[0].chunks(3).flat_map(repeat).collect(),
+        );
+    }
+    let error = ops::repeat_interleave(&random(&[4, 3], 1), &[1, 2]).expect_err("3 columns");
+    assert!(error.to_string().contains("2 for (4, 3)"), "{error}");
+}
+
+#[test]
 fn soft_sem_hash() {
     let draw = SemHashDraw { noise: random(&[3, 5], 2), discrete: vec![false; 3] };
     let noise: Vec<f64> = draw.noise.data().iter().map(|&e| f64::from(e)).collect();

@@ -3,11 +3,11 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
+use gaternet_core::gate::TimeTable;
 use gaternet_core::{Ctx, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
-use super::table::{DENSITIES, Table};
 use super::{Conv, LatencyModel, Total};
 use crate::backbone::IMAGE_CHANNELS;
 use crate::gate_plan::{ConvSlots, GatePlan};
@@ -15,6 +15,9 @@ use crate::model::Model;
 use crate::network::{Layer, Network, Step};
 use crate::plan::{InferencePlan, PlanOptions};
 
+/// The densities that are measured: none of those that people ask for most often, which would be
+/// measurements instead of predictions, but all.
+pub(super) const DENSITIES: [f64; 4] = [0.1, 0.4, 0.7, 1.0];
 /// Images of a measurement, at least: those of one alone say little about a density.
 const IMAGES: usize = 64;
 /// Measurements of each pair of densities after a warm-up, of which the median is taken: as many as fit into the
@@ -62,8 +65,10 @@ struct Runs {
     /// Of each slot; the slots of a convolution's filters and of its channels differ, so that all pairs of
     /// densities can be measured.
     colours: Vec<usize>,
-    /// Of each gate.
-    gate_colours: Vec<usize>,
+    /// Of each output of the gater.
+    output_colours: Vec<usize>,
+    /// Filters of each output.
+    repeats: Vec<usize>,
     rng: ChaCha8Rng,
 }
 
@@ -79,13 +84,14 @@ impl Runs {
         let images = Tensor::randn(shape, 1.0, Ctx::train(0).rng())?.data().to_vec();
         let colours = gate_plan.map_or(Vec::new(), colours);
         let slots = gate_plan.iter().flat_map(|plan| plan.slots()).zip(&colours);
-        let gate_colours = slots.flat_map(|(slot, colour)| vec![*colour; slot.columns.len()]);
+        let output_colours = slots.flat_map(|(slot, colour)| vec![*colour; slot.outputs.len()]);
         Ok(Runs {
             plan,
             batch,
             images,
             batch_len: batch * IMAGE_CHANNELS * h * w,
-            gate_colours: gate_colours.collect(),
+            output_colours: output_colours.collect(),
+            repeats: gate_plan.map_or(Vec::new(), GatePlan::repeats),
             colours,
             rng: ChaCha8Rng::seed_from_u64(0),
         })
@@ -122,8 +128,10 @@ impl Runs {
     /// Gater and backbone in turns, as in use: each finds the caches as the other leaves them.
     fn sample(&mut self, densities: [usize; 2]) -> Result<Sample> {
         let batches = self.images.len() / self.batch_len;
-        let gates = draw(&mut self.rng, &self.gate_colours, batches * self.batch, densities);
-        let mut decided = vec![0.0; self.batch * self.gate_colours.len()];
+        let gates = draw(&mut self.rng, &self.output_colours, batches * self.batch, densities);
+        let filters = gates.into_iter().zip(self.repeats.iter().cycle());
+        let gates: Vec<f32> = filters.flat_map(|(gate, filters)| vec![gate; *filters]).collect();
+        let mut decided = vec![0.0; self.batch * self.plan.gate_count()];
         let mut logits = vec![0.0; self.batch * self.plan.classes()];
         let (mut gater, mut backbone) = (Duration::ZERO, Duration::ZERO);
         self.plan.take_step_seconds();
@@ -143,17 +151,17 @@ impl Runs {
     }
 }
 
-/// Gates of `images` images, each open with the density of its colour.
+/// Outputs of the gater for `images` images, each open with the density of its colour.
 fn draw(
     rng: &mut ChaCha8Rng,
-    gate_colours: &[usize],
+    output_colours: &[usize],
     images: usize,
     densities: [usize; 2],
 ) -> Vec<f32> {
     let least = densities.map(|density| DENSITIES[density] * f64::from(u32::MAX));
     let mut gate =
         |colour: &usize| f32::from(u8::from(f64::from(rng.next_u32()) <= least[*colour]));
-    (0..images).flat_map(|_| gate_colours.iter().map(&mut gate).collect::<Vec<_>>()).collect()
+    (0..images).flat_map(|_| output_colours.iter().map(&mut gate).collect::<Vec<_>>()).collect()
 }
 
 /// 0 or 1 for each slot, unlike that of the channels that its convolution reads.
@@ -203,7 +211,7 @@ fn model_of(
         shapes[table].steps.push((number, [colour(gated.filters), colour(gated.channels)]));
         convs.push(Conv { slots: gated, table });
     }
-    let tables = shapes.iter().map(|shape| shape.table(samples)).collect();
+    let tables = shapes.iter().map(|shape| shape.table(samples)).collect::<Result<_>>()?;
     let gater = median(samples.iter().map(|sample| sample.gater).collect());
     let slots = colours.len();
     Ok(LatencyModel { batch: options.batch.max(1), slots, gater, fixed, convs, tables, total })
@@ -217,8 +225,8 @@ struct Shape {
 }
 
 impl Shape {
-    fn table(&self, samples: &[Sample]) -> Table {
-        Table::new(|filters, channels| {
+    fn table(&self, samples: &[Sample]) -> Result<TimeTable> {
+        TimeTable::new(&DENSITIES, |filters, channels| {
             let seconds = self.steps.iter().flat_map(|(step, [f, c])| {
                 let fits = move |sample: &&Sample| {
                     let is = |colour: Option<usize>, density| {

@@ -1,12 +1,14 @@
 //! How long an inference plan takes, over the densities of its gates.
 
 mod measure;
-mod table;
 
+use gaternet_core::gate::{ConvTime, LatencyCosts, TimeTable};
 use gaternet_core::{Error, Result};
-use table::Table;
 
 use crate::gate_plan::ConvSlots;
+use crate::gated_net::GatedNet;
+use crate::model::Model;
+use crate::plan::PlanOptions;
 
 const OP: &str = "latency model";
 
@@ -31,7 +33,7 @@ pub struct LatencyModel {
     /// Seconds of a batch in steps whose time no gate changes.
     fixed: f64,
     convs: Vec<Conv>,
-    tables: Vec<Table>,
+    tables: Vec<TimeTable>,
     total: Total,
 }
 
@@ -74,10 +76,41 @@ impl LatencyModel {
         let density = |slot: Option<usize>| slot.map_or(1.0, |slot| densities[slot]);
         let seconds = |conv: &Conv| {
             let ConvSlots { filters, channels } = conv.slots;
-            self.tables[conv.table].at(density(filters), density(channels))
+            self.tables[conv.table].at(density(filters), density(channels)).seconds
         };
         let steps = self.fixed + self.convs.iter().map(seconds).sum::<f64>();
         Ok(self.gater + self.total.of(steps))
+    }
+
+    /// The same as the costs of a loss, for a network that takes `plain` seconds without gates.
+    #[must_use]
+    pub fn costs(&self, plain: f64) -> LatencyCosts {
+        let conv = |conv: &Conv| {
+            let ConvSlots { filters, channels } = conv.slots;
+            ConvTime { filters, channels, table: conv.table }
+        };
+        LatencyCosts {
+            plain,
+            fixed: self.gater + self.total.of(self.fixed),
+            convs: self.convs.iter().map(conv).collect(),
+            tables: self.tables.iter().map(|table| table.scaled(self.total.rate)).collect(),
+            slots: self.slots,
+        }
+    }
+}
+
+impl GatedNet {
+    /// What [`GateLoss::TargetLatency`](gaternet_core::gate::GateLoss::TargetLatency) needs to know, for
+    /// [`with_latency`](Self::with_latency): measures plans made with `options` of this network and of its backbone
+    /// without gates, on this machine. Takes some seconds; see [`LatencyModel::measure`].
+    ///
+    /// # Errors
+    /// Those of [`InferencePlan::new`](crate::InferencePlan::new).
+    pub fn measure_latency(&self, options: PlanOptions) -> Result<LatencyCosts> {
+        let plain = Model::Plain(Box::new(self.backbone().clone()));
+        let plain = LatencyModel::measure(&plain, options)?.seconds(&[])?;
+        let gated = LatencyModel::measure(&Model::Gated(Box::new(self.clone())), options)?;
+        Ok(gated.costs(plain))
     }
 }
 
@@ -105,6 +138,7 @@ impl Total {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use measure::DENSITIES;
 
     #[test]
     fn a_pass_is_the_sum_of_its_parts() {
@@ -117,8 +151,9 @@ mod tests {
             fixed: 6.0,
             convs: vec![conv(Some(0), None, 0), conv(Some(1), Some(0), 1), conv(None, Some(1), 1)],
             tables: vec![
-                Table::new(|f, _| 10.0 * table::DENSITIES[f]),
-                Table::new(|f, c| 40.0 * table::DENSITIES[f] * table::DENSITIES[c]),
+                TimeTable::new(&DENSITIES, |f, _| 10.0 * DENSITIES[f]).expect("a table"),
+                TimeTable::new(&DENSITIES, |f, c| 40.0 * DENSITIES[f] * DENSITIES[c])
+                    .expect("a table"),
             ],
             total: Total { start: 3.0, rate: 0.5 },
         };
@@ -126,6 +161,8 @@ mod tests {
             let want = 100.0 + 3.0 + 0.5 * (6.0 + 10.0 * a + 40.0 * a * b + 40.0 * b);
             let got = model.seconds(&[a, b]).expect("two slots");
             assert!((got - want).abs() < 1e-9, "{a}, {b}: {got}, not {want}");
+            let ratio = model.costs(200.0).ratio(&[a, b]).expect("two slots");
+            assert!((ratio - want / 200.0).abs() < 1e-9, "{a}, {b}: {ratio}");
         }
         let error = model.seconds(&[1.0]).expect_err("a slot is missing").to_string();
         assert!(error.contains("1 for 2 slots"), "{error}");

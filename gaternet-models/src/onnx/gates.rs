@@ -6,13 +6,14 @@ use super::graph::{Attribute, Graph, int_list};
 use super::network::{Masks, add_planes};
 use super::proto;
 use crate::gate_plan::GatePlan;
+use crate::gated_config::GatedConfig;
 
 /// How a slot's pre-activations become gates.
 enum Rule {
     /// From this value on, they are open.
     From(String),
-    /// So many of the largest are open: the values of closed and of open gates.
-    Largest([String; 2]),
+    /// So many of the largest are open, the others have this value.
+    Largest(String),
 }
 
 /// The gates of evaluation (N, c) of pre-activations (N, c), and the masks they are.
@@ -20,37 +21,48 @@ pub(super) fn add<'a>(
     graph: &mut Graph,
     preact: String,
     plan: &'a GatePlan,
-    estimator: Estimator,
+    config: &GatedConfig,
 ) -> (String, Masks<'a>) {
     let name = |conv: &str, part: &str| format!("gate.{conv}.{part}");
     let convs = || plan.slots().iter().map(|slot| slot.conv.as_str());
+    let GatedConfig { estimator, floor, .. } = *config;
     let rule = match estimator {
-        Estimator::TopK { .. } => Rule::Largest(
-            [("gate.closed", 0.0), ("gate.open", 1.0)]
-                .map(|(name, value)| graph.floats(name, &[], &[value])),
-        ),
+        Estimator::TopK { .. } => Rule::Largest(graph.floats("gate.closed", &[], &[0.0])),
         Estimator::SemHash | Estimator::StraightThrough | Estimator::GumbelSigmoid { .. } => {
             Rule::From(graph.floats("gate.least", &[], &[least_open()]))
         }
     };
-    let widths = graph.ints("gate.widths", &int_list(&plan.widths()));
+    let sorts = matches!(estimator, Estimator::TopK { .. }) || !floor.is_none();
+    let open = sorts.then(|| graph.floats("gate.open", &[], &[1.0]));
+    let widths = graph.ints("gate.widths", &int_list(&plan.output_widths()));
     let slots: Vec<_> = convs().map(|conv| name(conv, "preact")).collect();
     graph.node_with_outputs("Split", "gate.slots", [preact, widths], [axis()], slots.clone());
     let (mut gates, mut masks) = (Vec::new(), Vec::new());
     for (slot, preact) in plan.slots().iter().zip(slots) {
         let name = |part: &str| name(&slot.conv, part);
-        let values = match &rule {
+        let width = slot.outputs.len();
+        let (mut values, count) = match &rule {
             Rule::From(least) => {
-                let inputs = [preact, least.clone()];
+                let inputs = [preact.clone(), least.clone()];
                 let open = graph.node("GreaterOrEqual", &name("open"), inputs, []);
                 let to = ("to", Attribute::Int(proto::FLOAT.into()));
-                graph.node("Cast", &name("value"), [open], [to])
+                (graph.node("Cast", &name("value"), [open], [to]), floor.count(width))
             }
-            Rule::Largest(values) => {
-                let count = estimator.fixed_count(slot.columns.len()).unwrap_or_default();
-                add_largest(graph, name, preact, count, values)
+            Rule::Largest(closed) => {
+                let zeros = fill(graph, &name("zeros"), closed, preact.clone());
+                (zeros, estimator.fixed_count(width).unwrap_or_default())
             }
         };
+        if let (Some(open), 1..) = (&open, count) {
+            values = add_largest(graph, name, preact, count, (values, open));
+        }
+        if plan.group() > 1 {
+            // The group of each filter.
+            let groups: Vec<_> =
+                (0..slot.columns.len()).map(|f| (f / plan.group()) as i64).collect();
+            let groups = graph.ints(&name("groups"), &groups);
+            values = graph.node("Gather", &name("filters"), [values, groups], [axis()]);
+        }
         masks.push(add_planes(graph, &name("planes"), values.clone()));
         gates.push(values);
     }
@@ -58,24 +70,26 @@ pub(super) fn add<'a>(
     (gates, Masks { plan, slots: masks })
 }
 
-/// Ones at the indices of the `count` largest, the first of equals, among zeros.
+/// `values` with ones at the indices of the `count` largest, the first of equals.
 fn add_largest(
     graph: &mut Graph,
     name: impl Fn(&str) -> String,
     preact: String,
     count: usize,
-    [closed, open]: &[String; 2],
+    (values, open): (String, &String),
 ) -> String {
     let count = graph.ints(&name("count"), &[count as i64]);
     let indices = name("indices");
     let outputs = vec![name("largest"), indices.clone()];
-    graph.node_with_outputs("TopK", &name("top"), [preact.clone(), count], [axis()], outputs);
-    let mut fill = |part: &str, value: &String, like: String| {
-        let shape = graph.node("Shape", &name(&format!("{part}.shape")), [like], []);
-        graph.node("Expand", &name(part), [value.clone(), shape], [])
-    };
-    let (zeros, ones) = (fill("zeros", closed, preact), fill("ones", open, indices.clone()));
-    graph.node("ScatterElements", &name("value"), [zeros, indices, ones], [axis()])
+    graph.node_with_outputs("TopK", &name("top"), [preact, count], [axis()], outputs);
+    let ones = fill(graph, &name("ones"), open, indices.clone());
+    graph.node("ScatterElements", &name("opened"), [values, indices, ones], [axis()])
+}
+
+/// `value` in the shape of `like`.
+fn fill(graph: &mut Graph, name: &str, value: &str, like: String) -> String {
+    let shape = graph.node("Shape", &format!("{name}.shape"), [like], []);
+    graph.node("Expand", name, [value.to_owned(), shape], [])
 }
 
 fn axis() -> (&'static str, Attribute) {

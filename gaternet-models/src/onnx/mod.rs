@@ -82,7 +82,7 @@ impl GatedNet {
         let images = graph.input("images", &IMAGES);
         let gater = self.gater().network();
         let preact = network::add(&mut graph, "gater", gater, images.clone(), None);
-        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), self.config().estimator);
+        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), self.config());
         let shape = [Size::Named("batch"), Size::Fixed(self.plan().gates())];
         graph.output(gates, "gates", &shape);
         let backbone = self.backbone().network();

@@ -8,11 +8,11 @@ mod program;
 #[cfg(test)]
 mod tests;
 
-use gaternet_core::gate::Estimator;
 use gaternet_core::{Error, Result};
 use gaternet_kernels::cpu::conv2d::DType;
 
 use crate::calibration::Calibration;
+use crate::gate_rule::GateRule;
 use crate::gated_net::GatedNet;
 use crate::kept::Kept;
 use crate::model::Model;
@@ -28,7 +28,7 @@ const OP: &str = "inference plan";
 ///
 /// In a batch with an image for every thread, each thread runs some images through the whole network; in a
 /// smaller one all threads share each convolution. Once every thread has done its share nothing is allocated, but
-/// for the list by which [`Estimator::TopK`] sorts.
+/// for the lists by which [`Estimator::TopK`](gaternet_core::gate::Estimator::TopK) and a floor sort.
 /// A network of more than 2^20 weights, 2^21 in bf16, runs layer by layer over the batch, and needs memory for
 /// the activations of all its images.
 ///
@@ -72,9 +72,7 @@ struct Gating {
 /// What makes gates of images.
 struct Decider {
     gater: Program,
-    estimator: Estimator,
-    /// Filters of each slot.
-    widths: Vec<usize>,
+    rule: GateRule,
 }
 
 impl InferencePlan {
@@ -125,8 +123,7 @@ impl InferencePlan {
     fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
         let backbone = Program::new(model.backbone().network(), options, Some(kept))?;
         let gater = Program::new(model.gater().network(), options, None)?;
-        let (estimator, widths) = (model.config().estimator, model.plan().widths());
-        let decider = Decider { gater, estimator, widths };
+        let decider = Decider { gater, rule: model.rule() };
         let gating = Gating { decider, gates: Vec::new(), live: LiveLists::new(kept) };
         Ok(InferencePlan { backbone, gating: Some(gating) })
     }
@@ -227,8 +224,10 @@ impl InferencePlan {
 
 impl Decider {
     fn decide(&self, images: &[f32], gates: &mut [f32]) -> Result<()> {
-        self.gater.run(&[], images, gates)?;
-        self.estimator.eval_in_place(gates, &self.widths)
+        let batch = images.len() / self.gater.input_len();
+        // The pre-activations, no more than there are gates.
+        self.gater.run(&[], images, &mut gates[..batch * self.rule.outputs()])?;
+        self.rule.eval_in_place(batch, gates)
     }
 }
 

@@ -10,6 +10,8 @@ pub use straight_through::straight_through;
 pub use tau::TauSchedule;
 pub use top_k::top_k;
 
+pub(super) use top_k::largest;
+
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
@@ -199,7 +201,7 @@ impl GateDraw {
 }
 
 /// (N, C) of pre-activations whose columns the widths divide up.
-fn check_widths(preact: &Tensor, widths: &[usize]) -> Result<[usize; 2]> {
+pub(super) fn check_widths(preact: &Tensor, widths: &[usize]) -> Result<[usize; 2]> {
     let dims = ops::dims("estimator", "the pre-activations must be (N, C)", preact)?;
     if widths.iter().try_fold(0usize, |sum, &width| sum.checked_add(width)) != Some(dims[1]) {
         return Err(Error::Shape {

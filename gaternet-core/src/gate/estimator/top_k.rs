@@ -39,17 +39,29 @@ pub(super) fn open_largest(rows: &mut [f32], widths: &[usize], density: f32) {
         let (slot, after) = rest.split_at_mut(width);
         rest = after;
         let k = count(density, width);
-        order.clear();
-        order.extend(0..width);
-        // The index makes the order total, so which of equals is open is fixed.
-        let first = |&a: &usize, &b: &usize| slot[b].total_cmp(&slot[a]).then(a.cmp(&b));
-        order.select_nth_unstable_by(k - 1, first);
+        largest(slot, k, &mut order);
         for (rank, &i) in order.iter().enumerate() {
             if !slot[i].is_nan() {
                 slot[i] = f32::from(u8::from(rank < k));
             }
         }
     }
+}
+
+/// The indices of the `k` largest values, the first of equals; in `order`, those of the others come after them.
+pub(in crate::gate) fn largest<'a>(
+    values: &[f32],
+    k: usize,
+    order: &'a mut Vec<usize>,
+) -> &'a [usize] {
+    order.clear();
+    order.extend(0..values.len());
+    if let Some(last) = k.checked_sub(1) {
+        // The index makes the order total, so which of equals come first is fixed.
+        let first = |&a: &usize, &b: &usize| values[b].total_cmp(&values[a]).then(a.cmp(&b));
+        order.select_nth_unstable_by(last, first);
+    }
+    &order[..k]
 }
 
 #[derive(Debug)]

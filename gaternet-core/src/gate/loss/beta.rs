@@ -1,6 +1,6 @@
 //! The Beta distribution.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, digits};
 
 /// The continued fraction takes about as many terms as the root of the larger parameter; this is
 /// enough for all that are let in.
@@ -20,7 +20,7 @@ impl Beta {
         for (field, value) in [("beta a", a), ("beta b", b)] {
             if !(value > 0.0 && value <= 100.0) {
                 let rule = "must be above 0 and at most 100";
-                return Err(Error::Config { field, value: value.to_string(), rule });
+                return Err(Error::Config { field, value: digits(value), rule });
             }
         }
         Ok(Beta { a, b, ln_beta: ln_gamma(a) + ln_gamma(b) - ln_gamma(a + b) })

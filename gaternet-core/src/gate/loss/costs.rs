@@ -1,7 +1,7 @@
 //! What a network costs, and how much of it the gates switch.
 
 use super::{open_shares, slot_dims};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, digits};
 use crate::tensor::Tensor;
 
 /// Multiply-accumulates of one convolution, and the gates that save some.
@@ -94,7 +94,7 @@ impl MacCosts {
             field: "target_macs",
             value: format!(
                 "{} (all gates closed cost {least:.3}, all open {most:.3})",
-                target as f32
+                digits(target)
             ),
             rule: "must be between what the network costs with all gates closed and with all open, gater \
                    included: with a cheaper gater or more gates it can be lower",

@@ -5,23 +5,27 @@ mod beta;
 mod costs;
 mod counted;
 mod l1;
+mod target_latency;
 mod target_macs;
 mod target_rate;
 mod term;
+mod time_table;
 
 pub use batch_shaping::batch_shaping;
 pub use costs::{ConvMacs, MacCosts};
 pub use counted::counted;
 pub use l1::l1_loss;
+pub use target_latency::{ConvTime, LatencyCosts, target_latency};
 pub use target_macs::{block_bounds, target_macs};
 pub use target_rate::target_rate;
 pub use term::GateTerm;
+pub use time_table::{Time, TimeTable};
 
 use serde::{Deserialize, Serialize};
 
 use super::Gates;
 use crate::autograd::Backward;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, digits};
 use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
@@ -49,6 +53,11 @@ pub enum GateLoss {
         /// The cost, that of the gater included, over that of the network without gates; positive.
         target: f32,
     },
+    /// [`target_latency`]: for a known time of a batch, on the machine where it was measured.
+    TargetLatency {
+        /// The time, that of the gater included, over that of the network without gates; positive.
+        target: f32,
+    },
     /// [`batch_shaping`] of the gates' probabilities `sigmoid(pre-activation)`: for gates that depend on
     /// the input, rather than being always on or always off. Usual early in a training, with a weight that
     /// fades and another loss for the cost.
@@ -65,12 +74,14 @@ pub enum GateLoss {
 pub struct GateLossInput<'a> {
     /// The gates the backbone ran with.
     pub gates: &'a Gates,
-    /// Their pre-activations (N, C), before noise.
+    /// Their pre-activations (N, C), before noise; one for each group, where groups of filters have equal gates.
     pub preact: &'a Tensor,
     /// The gates (N, C) that evaluation makes of the pre-activations.
     pub evaluated: &'a Tensor,
     /// What the gates switch; only [`GateLoss::TargetMacs`] looks at it.
     pub costs: &'a MacCosts,
+    /// What was measured; only [`GateLoss::TargetLatency`] looks at it.
+    pub latency: Option<&'a LatencyCosts>,
     /// Share of the training that is done, 0 to 1.
     pub progress: f64,
 }
@@ -84,8 +95,20 @@ impl GateLoss {
         match *self {
             GateLoss::L1 => Ok(()),
             GateLoss::TargetRate { target } => share("target_rate", target.into()),
-            GateLoss::TargetMacs { target } => target_macs::check_target(target.into()),
+            GateLoss::TargetMacs { target } => positive("target_macs", target.into()),
+            GateLoss::TargetLatency { target } => positive("target_latency", target.into()),
             GateLoss::BatchShaping { a, b } => beta::Beta::new(a.into(), b.into()).map(|_| ()),
+        }
+    }
+
+    /// Whether it trains for a number of open gates, rather than for which ones or for few.
+    #[must_use]
+    pub fn has_target(&self) -> bool {
+        match self {
+            GateLoss::TargetRate { .. }
+            | GateLoss::TargetMacs { .. }
+            | GateLoss::TargetLatency { .. } => true,
+            GateLoss::L1 | GateLoss::BatchShaping { .. } => false,
         }
     }
 
@@ -95,10 +118,18 @@ impl GateLoss {
     /// [`Error::Config`] if a parameter, a cost or the progress is out of range, [`Error::Shape`] if there
     /// is no gate or pre-activations or costs are not of these gates.
     pub fn loss(&self, input: &GateLossInput<'_>) -> Result<Tensor> {
-        let GateLossInput { gates, preact, evaluated, costs, progress } = *input;
+        let GateLossInput { gates, preact, evaluated, costs, latency, progress } = *input;
         let values = gates.values();
-        let rule = "the pre-activations must be those of the gates";
-        ops::check_shape("gate_loss", rule, preact, values.shape())?;
+        if preact.dims().len() != 2
+            || preact.dims()[0] != values.dims()[0]
+            || preact.dims()[1] > values.dims()[1]
+        {
+            return Err(Error::Shape {
+                op: "gate_loss",
+                rule: "the pre-activations must be (N, of one gate or a group of equal gates each)",
+                got: format!("{} for gates {}", preact.shape(), values.shape()),
+            });
+        }
         match *self {
             GateLoss::L1 => l1_loss(values),
             GateLoss::TargetRate { target } => {
@@ -107,6 +138,16 @@ impl GateLoss {
             GateLoss::TargetMacs { target } => {
                 let values = counted(values, evaluated)?;
                 target_macs(&values, &gates.widths(), costs, target.into(), progress)
+            }
+            GateLoss::TargetLatency { target } => {
+                let Some(latency) = latency else {
+                    let (field, value) = ("target_latency", digits(target.into()));
+                    let rule = "a model knows its latency only after it was measured on this machine, with \
+                                measure_latency and with_latency";
+                    return Err(Error::Config { field, value, rule });
+                };
+                let values = counted(values, evaluated)?;
+                target_latency(&values, &gates.widths(), latency, target.into(), progress)
             }
             GateLoss::BatchShaping { a, b } => {
                 batch_shaping(&ops::sigmoid(preact)?, a.into(), b.into())
@@ -120,7 +161,15 @@ fn share(field: &'static str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }
-    Err(Error::Config { field, value: value.to_string(), rule: "must be 0 to 1" })
+    Err(Error::Config { field, value: digits(value), rule: "must be 0 to 1" })
+}
+
+/// `Err` unless `value` is positive. Which targets can be depends on the network; this is what all have in common.
+fn positive(field: &'static str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    Err(Error::Config { field, value: digits(value), rule: "must be positive and finite" })
 }
 
 /// (N, C) of gates whose columns the widths divide up, with at least one gate in every slot.
@@ -206,6 +255,15 @@ mod tests {
     #[test]
     fn each_kind_is_its_function() {
         let (gates, costs) = (gates(), costs());
+        let conv = ConvTime { filters: Some(0), channels: Some(1), table: 0 };
+        let table = TimeTable::new(&[0.5, 1.0], |f, c| (1 + f + 2 * c) as f64).expect("a table");
+        let latency = LatencyCosts {
+            plain: 4.0,
+            fixed: 0.5,
+            convs: vec![conv],
+            tables: vec![table],
+            slots: 2,
+        };
         let preact = Tensor::new(vec![0.3, -0.2, 1.0, 2.0, -1.0, 0.1], [2, 3]).expect("6 values");
         let preact = preact.leaf();
         let values = gates.values();
@@ -215,6 +273,7 @@ mod tests {
             preact: &preact,
             evaluated: &evaluated,
             costs: &costs,
+            latency: Some(&latency),
             progress: 0.1,
         };
         let probabilities = ops::sigmoid(&preact).expect("any");
@@ -224,6 +283,10 @@ mod tests {
             (
                 GateLoss::TargetMacs { target: 0.25 },
                 target_macs(&evaluated, &[1, 2], &costs, 0.25, 0.1),
+            ),
+            (
+                GateLoss::TargetLatency { target: 0.5 },
+                target_latency(&evaluated, &[1, 2], &latency, 0.5, 0.1),
             ),
             (GateLoss::BatchShaping { a: 2.0, b: 5.0 }, batch_shaping(&probabilities, 2.0, 5.0)),
         ] {
@@ -240,13 +303,19 @@ mod tests {
         }
         let other = Tensor::zeros([2, 4]).expect("small");
         assert!(GateLoss::L1.loss(&GateLossInput { preact: &other, ..input }).is_err());
+        let unmeasured = GateLossInput { latency: None, ..input };
+        let error = GateLoss::TargetLatency { target: 0.3 }.loss(&unmeasured).expect_err("unknown");
+        assert!(error.to_string().contains("target_latency = 0.3: a model knows"), "{error}");
     }
 
     #[test]
     fn parameters_out_of_range_are_named() {
         for (loss, text) in [
-            (GateLoss::TargetRate { target: 1.5 }, "target_rate = 1.5"),
+            (GateLoss::TargetRate { target: -0.3 }, "target_rate = -0.3:"),
             (GateLoss::TargetMacs { target: f32::NAN }, "target_macs = NaN"),
+            (GateLoss::TargetLatency { target: 0.0 }, "target_latency = 0:"),
+            (GateLoss::TargetMacs { target: -0.3 }, "target_macs = -0.3:"),
+            (GateLoss::BatchShaping { a: 100.3, b: 1.0 }, "beta a = 100.3:"),
             (GateLoss::BatchShaping { a: 0.0, b: 1.0 }, "beta a = 0"),
             (GateLoss::BatchShaping { a: 1.0, b: f32::INFINITY }, "beta b = inf"),
         ] {

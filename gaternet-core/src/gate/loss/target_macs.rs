@@ -3,8 +3,8 @@
 use std::f64::consts::FRAC_PI_2;
 
 use super::costs::MacCosts;
-use super::{share, slot_dims, spread, with_gradient};
-use crate::error::{Error, Result};
+use super::{positive, share, slot_dims, spread, with_gradient};
+use crate::error::Result;
 use crate::tensor::Tensor;
 
 /// Share of the training after which no bound holds.
@@ -31,9 +31,9 @@ const NEAR: f64 = 0.02;
 /// rest within `r · p / w` of the target, where the task would pay p for a whole network's MACs more.
 ///
 /// # Errors
-/// [`Error::Config`] if the gates cannot meet the target, progress is not 0 to 1 or MACs are negative, not finite
-/// or 0 for a whole block; [`Error::Shape`] if there is no gate, the widths do not add up to C, or a
-/// convolution names a slot that is not there.
+/// [`Error::Config`](crate::Error::Config) if the gates cannot meet the target, progress is not 0 to 1 or MACs are
+/// negative, not finite or 0 for a whole block; [`Error::Shape`](crate::Error::Shape) if there is no gate, the
+/// widths do not add up to C, or a convolution names a slot that is not there.
 pub fn target_macs(
     gates: &Tensor,
     widths: &[usize],
@@ -41,18 +41,12 @@ pub fn target_macs(
     target: f64,
     progress: f64,
 ) -> Result<Tensor> {
-    check_target(target)?;
+    positive("target_macs", target)?;
     share("progress", progress)?;
     let executed = costs.executed(gates, widths)?;
     let (lower, upper) = block_bounds(costs.block_share(target)?, progress);
     let whole = costs.fixed + executed.dense.iter().sum::<f64>();
-    let excess = costs.ratio_of(&executed) - target;
-    let near = NEAR * target;
-    let (mut loss, pull) = if excess.abs() > near {
-        (excess.abs() - near / 2.0, excess.signum())
-    } else {
-        (excess * excess / (2.0 * near), excess / near)
-    };
+    let (mut loss, pull) = pull_to(target, costs.ratio_of(&executed));
 
     let dims = slot_dims("target_macs", gates, widths)?;
     let batch = dims[0];
@@ -72,13 +66,13 @@ pub fn target_macs(
     with_gradient("target_macs", loss, gates, spread(&grads, dims, widths))
 }
 
-/// Which targets can be depends on the network; this is what all have in common.
-pub(super) fn check_target(target: f64) -> Result<()> {
-    if target.is_finite() && target > 0.0 {
-        return Ok(());
+/// The price `d(ratio - target)` of [`target_macs`], and its derivative.
+pub(super) fn pull_to(target: f64, ratio: f64) -> (f64, f64) {
+    let (excess, near) = (ratio - target, NEAR * target);
+    match excess.abs() > near {
+        true => (excess.abs() - near / 2.0, excess.signum()),
+        false => (excess * excess / (2.0 * near), excess / near),
     }
-    let rule = "must be positive and finite";
-    Err(Error::Config { field: "target_macs", value: target.to_string(), rule })
 }
 
 /// (lower, upper) bound of the share of its MACs that a block executes: both the target at the start, 0 and

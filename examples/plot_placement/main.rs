@@ -1,0 +1,66 @@
+//! Draws where the gates of each placement sit in a residual unit, and what they save.
+
+#[path = "../common/report.rs"]
+mod report;
+mod svg;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use gaternet::models::{GatePlacement, GatedConfig, GatedNet, GaterConfig};
+
+use crate::report::exit_code;
+use crate::svg::{Stage, Unit};
+
+/// Draws, as an SVG, a residual unit of two convolutions with the gates of each placement: where they sit, which
+/// filters and channels run, and what is left of the unit's MACs with half of the gates open.
+#[derive(Debug, Parser)]
+#[command(name = "plot_placement", verbatim_doc_comment)]
+struct Args {
+    /// The drawing
+    #[arg(long, value_name = "FILE.svg")]
+    out: PathBuf,
+}
+
+/// The unit that is drawn: the second of a stage, with an identity for its shortcut.
+const UNIT: &str = "stage1.block2";
+
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
+    let Args { out } = Args::parse();
+    let units = [
+        unit("residual-output", GatePlacement::ResidualOutput)?,
+        unit("hidden", GatePlacement::Hidden)?,
+        unit("all", GatePlacement::All)?,
+    ];
+    fs::write(&out, svg::draw(&units)).with_context(|| format!("cannot write {}", out.display()))
+}
+
+/// As the gate plan of a ResNet-14 has it.
+fn unit(name: &'static str, placement: GatePlacement) -> Result<Unit> {
+    let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
+    let model = GatedNet::new(GatedConfig { placement, gater, ..GatedConfig::cifar(14, 10) }, 0)?;
+    let convs = model.backbone().convs([32, 32])?;
+    let mut stages = Vec::new();
+    let (mut left, mut whole) = (0.0, 0.0);
+    for (conv, slots) in convs.iter().zip(model.plan().convs()) {
+        let Some(conv_name) = conv.name.strip_prefix(UNIT).and_then(|rest| rest.strip_prefix('.'))
+        else {
+            continue;
+        };
+        let (filters, channels) = (slots.filters.is_some(), slots.channels.is_some());
+        let open = |gated: bool| if gated { 0.5 } else { 1.0 };
+        left += conv.macs() as f64 * open(filters) * open(channels);
+        whole += conv.macs() as f64;
+        stages.push(Stage { name: conv_name.to_owned(), filters, channels });
+    }
+    let [hidden, last]: [Stage; 2] =
+        stages.try_into().map_err(|stages| anyhow::anyhow!("not two convolutions: {stages:?}"))?;
+    Ok(Unit { name, hidden, last, left: left / whole })
+}

@@ -1,0 +1,293 @@
+//! Gates that groups of filters share, gates that stay open, and convolutions that names choose.
+
+use std::collections::BTreeMap;
+
+use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm, Gates};
+use gaternet_core::nn::Module;
+use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
+use gaternet_core::{Ctx, Tensor};
+use gaternet_models::{
+    BackboneConfig, Calibration, DType, GateOverride, GatePlacement, GatedConfig, GatedNet,
+    GaterConfig, InferencePlan, PlanOptions,
+};
+
+const BATCH: usize = 4;
+
+fn images(side: usize) -> Tensor {
+    Tensor::randn([BATCH, 3, side, side], 1.0, Ctx::train(1).rng()).expect("small")
+}
+
+fn config(group: usize, floor: GateFloor) -> GatedConfig {
+    let gater = GaterConfig { depth: 8, width: 0.5, pool: 2, ..GaterConfig::default() };
+    let placement = GatePlacement::All;
+    GatedConfig { placement, group, floor, gater, ..GatedConfig::new(BackboneConfig::resnet(8, 4)) }
+}
+
+/// Widths 16, 32 and 64: 7 and 24 are no divisors, 32 is more than some have.
+fn configs() -> Vec<GatedConfig> {
+    let none = GateFloor::default();
+    let bottleneck = BackboneConfig { width: 0.5, ..BackboneConfig::bottleneck(11, 4) };
+    let overridden = |convs: &str, gated| GateOverride { convs: convs.to_owned(), gated };
+    vec![
+        config(1, GateFloor::Gates(2)),
+        config(7, none),
+        config(8, GateFloor::Gates(1)),
+        config(16, GateFloor::Share(0.3)),
+        config(24, none),
+        config(32, GateFloor::Gates(1)),
+        GatedConfig { backbone: bottleneck, ..config(8, GateFloor::Share(0.25)) },
+        GatedConfig { estimator: Estimator::TopK { density: 0.4 }, ..config(8, none) },
+        GatedConfig { estimator: Estimator::StraightThrough, ..config(8, GateFloor::Gates(1)) },
+        GatedConfig {
+            gate_overrides: vec![overridden("stage1.*", false), overridden("*.conv2", false)],
+            ..config(8, none)
+        },
+        GatedConfig {
+            placement: GatePlacement::ResidualOutput,
+            gate_overrides: vec![overridden("stage3.block1.conv1", true)],
+            ..config(1, none)
+        },
+    ]
+}
+
+fn build(config: &GatedConfig) -> GatedNet {
+    GatedNet::new(config.clone(), 2).expect("valid")
+}
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|x| x.to_bits()).collect()
+}
+
+#[test]
+fn the_gater_has_an_output_for_each_group_and_its_filters_have_one_gate() {
+    for config in configs() {
+        let model = build(&config);
+        let plan = model.plan();
+        let want: usize = plan.slots().iter().map(|s| s.columns.len().div_ceil(config.group)).sum();
+        assert_eq!((plan.outputs(), plan.output_widths().iter().sum()), (want, want), "{config:?}");
+        for (training, mut ctx) in [(true, Ctx::train(3)), (false, Ctx::eval())] {
+            let output = model.forward(&images(16), &mut ctx).expect("they fit");
+            assert_eq!(output.preact.dims(), [BATCH, want]);
+            assert_eq!(output.gates.values().dims(), [BATCH, plan.gates()]);
+            assert_eq!(output.evaluated.dims(), [BATCH, plan.gates()]);
+            for row in output.gates.values().data().chunks(plan.gates()) {
+                for slot in plan.slots() {
+                    for group in row[slot.columns.clone()].chunks(config.group) {
+                        assert!(group.iter().all(|g| *g == group[0]), "{training}: {group:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn skipping_and_masking_have_the_same_bits_and_plans_the_same_gates() {
+    let images = images(32);
+    for config in configs() {
+        let model = build(&config);
+        let skipped = model.forward(&images, &mut Ctx::eval()).expect("they fit");
+        let masked = model.forward(&images, &mut Ctx::eval().with_grad()).expect("they fit");
+        assert_eq!(bits(skipped.logits.data()), bits(masked.logits.data()), "{config:?}");
+        let density = skipped.gates.density();
+        assert!(density > 0.0 && density < 1.0, "{config:?}: the gates show nothing, {density}");
+
+        let gates = skipped.gates.values().data();
+        for dtype in DType::ALL {
+            let logits = [true, false].map(|skip| {
+                let options = PlanOptions { skip, dtype, ..PlanOptions::default() };
+                let mut plan = InferencePlan::gated(&model, options).expect("it fits");
+                let mut decided = vec![f32::NAN; gates.len()];
+                plan.gates(images.data(), &mut decided).expect("they fit");
+                if dtype == DType::F32 {
+                    let turned = decided.iter().zip(gates).filter(|(a, b)| a != b).count();
+                    // Rounding may turn one that is almost 0, or almost another.
+                    assert!(turned <= config.group, "{config:?}: {turned} gates differ");
+                }
+                let mut logits = vec![f32::NAN; BATCH * plan.classes()];
+                plan.run(images.data(), &mut logits).expect("they fit");
+                let mut again = vec![f32::NAN; logits.len()];
+                plan.run_with_gates(images.data(), &decided, &mut again).expect("they fit");
+                assert_eq!(bits(&logits), bits(&again), "{config:?}: run is gates, then the rest");
+                bits(&logits)
+            });
+            assert_eq!(logits[0], logits[1], "{config:?}, {dtype}");
+        }
+    }
+}
+
+#[test]
+fn the_costs_of_a_loss_are_what_runs() {
+    for config in configs() {
+        let model = build(&config);
+        let output = model.forward(&images(32), &mut Ctx::eval()).expect("they fit");
+        let want = model.cost([32, 32], &output.gates).expect("it fits").ratio();
+        let costs = model.mac_costs([32, 32]).expect("it fits");
+        let got = costs.ratio(output.gates.values(), &model.plan().widths()).expect("the plan's");
+        assert!((got - want).abs() < 1e-12, "{config:?}: {got}, not {want}");
+    }
+}
+
+#[test]
+fn a_file_keeps_groups_floor_and_names() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let file = dir.path().join("model");
+    for config in configs() {
+        let model = build(&config);
+        model.save(&file, &BTreeMap::new()).expect("a writable folder");
+        let again = GatedNet::load(&file).expect("just saved");
+        assert_eq!((again.config(), again.plan()), (&config, model.plan()));
+        let logits = |model: &GatedNet| {
+            let output = model.forward(&images(16), &mut Ctx::eval()).expect("they fit");
+            bits(output.logits.data())
+        };
+        assert_eq!(logits(&again), logits(&model), "{config:?}");
+    }
+    let grouped = build(&config(8, GateFloor::default()));
+    grouped.save(&file, &BTreeMap::new()).expect("a writable folder");
+    let single = build(&config(1, GateFloor::default()));
+    let error = single.load_weights(&file).expect_err("other gates").to_string();
+    assert!(error.contains("28 gates for a model of 224") && error.contains("groups"), "{error}");
+}
+
+#[test]
+fn a_calibrated_plan_and_the_static_part_drop_what_groups_close() {
+    let images = images(32);
+    for config in configs() {
+        let model = build(&config);
+        let options = PlanOptions::default();
+        let mut whole = InferencePlan::gated(&model, options).expect("it fits");
+        let mut gates = vec![f32::NAN; BATCH * whole.gate_count()];
+        // One image, so that many gates agree.
+        whole.gates(images.data(), &mut gates).expect("they fit");
+        gates.truncate(whole.gate_count());
+        let image = &images.data()[..images.len() / BATCH];
+        let mut calibration = Calibration::new(gates.len());
+        calibration.add(&gates).expect("one image");
+        let mut calibrated =
+            InferencePlan::calibrated(&model, options, &calibration).expect("it fits");
+        let part = model.static_part(&calibration, 0.0).expect("its gates");
+        let run = |plan: &mut InferencePlan| {
+            let mut logits = vec![f32::NAN; plan.classes()];
+            plan.run(image, &mut logits).expect("they fit");
+            logits
+        };
+        let want = run(&mut whole);
+        assert_eq!(bits(&run(&mut calibrated)), bits(&want), "{config:?}");
+        let mut plan = InferencePlan::plain(&part, options).expect("it fits");
+        for (got, want) in run(&mut plan).into_iter().zip(want) {
+            assert!((got - want).abs() < 1e-4 * want.abs().max(1.0), "{config:?}: {got}, {want}");
+        }
+    }
+}
+
+#[test]
+fn no_layer_is_all_off_in_training_evaluation_or_a_plan() {
+    let images = images(32);
+    for (floor, open_of) in [
+        (GateFloor::Gates(2), [2, 2, 2]),
+        (GateFloor::Share(0.3), [5, 10, 20]),
+        (GateFloor::Share(1.0), [16, 32, 64]),
+    ] {
+        // Without it, all are closed.
+        let mut config = config(1, floor);
+        config.gater.gate_bias = -30.0;
+        let model = build(&config);
+        let check = |gates: &Gates| {
+            for (slot, width) in gates.widths().into_iter().enumerate() {
+                let want = open_of[usize::from(width > 16) + usize::from(width > 32)];
+                for n in 0..BATCH {
+                    let live = gates.live(slot).expect("a slot").row(n).len();
+                    assert_eq!(live, want, "{floor:?}, slot {slot}, sample {n}");
+                }
+            }
+        };
+        let evaluated = model.forward(&images, &mut Ctx::eval()).expect("they fit");
+        check(&evaluated.gates);
+        let trained = model.forward(&images, &mut Ctx::train(0)).expect("they fit");
+        check(&trained.gates);
+        assert_eq!(trained.gates.values().data(), trained.evaluated.data());
+        let plan = InferencePlan::gated(&model, PlanOptions::default()).expect("it fits");
+        let mut gates = vec![f32::NAN; BATCH * plan.gate_count()];
+        plan.gates(images.data(), &mut gates).expect("they fit");
+        let gates = Tensor::new(gates, [BATCH, plan.gate_count()]).expect("one each");
+        check(&Gates::new(gates, &model.plan().widths()).expect("the plan's"));
+    }
+}
+
+#[test]
+fn a_target_that_only_closed_layers_meet_is_refused() {
+    let target = |loss| GatedConfig {
+        gate_losses: vec![GateTerm::new(loss, 5.0)],
+        ..config(1, GateFloor::Share(0.5))
+    };
+    let error = |loss| {
+        let model = build(&target(loss));
+        model.check_targets([32, 32]).expect_err("too low").to_string()
+    };
+    let text = error(GateLoss::TargetMacs { target: 0.3 });
+    assert!(text.contains("target_macs = 0.3 (with only the floor Share(0.5) open, 0."), "{text}");
+    let text = error(GateLoss::TargetRate { target: 0.4 });
+    assert!(text.contains("target_rate = 0.4 (with only the floor Share(0.5) open, 0.5"), "{text}");
+    let good = build(&target(GateLoss::TargetMacs { target: 0.7 }));
+    good.check_targets([32, 32]).expect("above the floor");
+}
+
+#[test]
+fn groups_with_a_floor_train_to_a_target() {
+    let labels: Vec<usize> = (0..BATCH).collect();
+    let images = images(8);
+    for estimator in [Estimator::SemHash, Estimator::StraightThrough] {
+        for (group, loss) in [
+            (1, GateLoss::TargetMacs { target: 0.6 }),
+            (8, GateLoss::TargetMacs { target: 0.6 }),
+            (24, GateLoss::TargetRate { target: 0.5 }),
+        ] {
+            let mut config = config(group, GateFloor::Gates(1));
+            (config.estimator, config.gater.gate_bias) = (estimator, 2.0);
+            let weight = if loss.has_target() && group == 24 { 50.0 } else { 5.0 };
+            config.gate_losses = vec![GateTerm::new(loss, weight)];
+            let model = build(&config);
+            let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
+            let steps = 100;
+            let mut evaluated = None;
+            for step in 0..steps {
+                sgd.set_learning_rate(0.1 * (1.0 - step as f32 / steps as f32)).expect("in range");
+                let mut ctx = Ctx::train(4).with_stream(step as u64).with_progress(step, steps);
+                let output = model.forward(&images, &mut ctx).expect("they fit");
+                let loss = model.loss(&output, &labels).expect("a label each").total;
+                sgd.step(&loss.backward().expect("a scalar")).expect("every gradient");
+                evaluated = Some(output.evaluated);
+            }
+            let evaluated = evaluated.expect("some steps");
+            let gates = Gates::new(evaluated, &model.plan().widths()).expect("the plan's");
+            let (got, want) = match loss {
+                GateLoss::TargetMacs { target } => {
+                    (model.cost([8, 8], &gates).expect("it fits").ratio(), target)
+                }
+                GateLoss::TargetRate { target } => (gates.density(), target),
+                _ => unreachable!("not a target"),
+            };
+            let error = (got - f64::from(want)).abs();
+            assert!(error < 0.1, "{estimator:?}, groups of {group}, {loss:?}: {got}");
+        }
+    }
+}
+
+#[test]
+fn a_threshold_of_groups_keeps_to_a_budget() {
+    let images = images(32);
+    for floor in [GateFloor::default(), GateFloor::Gates(1)] {
+        let model = build(&config(8, floor));
+        let output = model.forward(&images, &mut Ctx::eval()).expect("they fit");
+        let threshold = model.threshold_for_budget([32, 32], &output.preact, 0.6);
+        let threshold = threshold.expect("can be met");
+        let ratio = |by: f32| {
+            let shifted = output.preact.data().iter().map(|x| x - threshold - by).collect();
+            let shifted = Tensor::new(shifted, output.preact.shape()).expect("as many");
+            let gates = model.evaluation_gates(&shifted).expect("the gater's outputs");
+            model.cost([32, 32], &gates).expect("it fits").ratio()
+        };
+        assert!(ratio(0.0) <= 0.6 && ratio(-1e-3) > 0.6, "{}, {}", ratio(0.0), ratio(-1e-3));
+    }
+}
