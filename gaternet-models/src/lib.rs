@@ -28,6 +28,8 @@ mod backbone;
 mod config;
 mod conv_spec;
 mod cost;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod gate_plan;
 mod gated_config;
 mod gated_net;

@@ -13,6 +13,7 @@ mod device;
 mod emulator;
 mod faults;
 mod gate;
+mod gate_apply;
 mod gate_loss;
 mod linear;
 mod pool;
