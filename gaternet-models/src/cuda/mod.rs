@@ -4,9 +4,32 @@
 //! of [`gaternet_kernels::cuda`] on buffers of one batch size. Weights come from the model and go back to it, so that files,
 //! evaluation and export are the same as on the CPU.
 
+mod buffers;
 mod error;
+mod plan;
 mod steps;
 mod train;
 
+use gaternet_kernels::cuda::{CudaDevice, CudaGraph};
+
 pub use error::{Error, Result};
+pub use plan::CudaPlan;
 pub use train::{CudaTrainer, TrainOptions, TrainSums, augment, images};
+
+/// What `work` launches, as a graph.
+fn capture(device: &CudaDevice, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {
+    let mut failed = None;
+    let graph = CudaGraph::capture(device, || {
+        work().or_else(|error| match error {
+            Error::Cuda(error) => Err(error),
+            other => {
+                failed = Some(other);
+                Ok(())
+            }
+        })
+    });
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(graph?),
+    }
+}

@@ -4,9 +4,9 @@ use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::Activation;
 use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact, Grads as ApplyGrads};
 
-use super::buffers::{Buffers, Map, Sizes};
 use super::sum::{Grads, Sum};
 use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Sizes};
 
 /// `y = relu(gate·x + residual)`.
 #[derive(Debug)]

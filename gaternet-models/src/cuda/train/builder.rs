@@ -9,7 +9,6 @@ use gaternet_kernels::cuda::{Activation, batch_norm};
 use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
 
 use super::apply::ApplyNode;
-use super::buffers::{Map, Row, Sizes};
 use super::conv::{ConvNode, Hidden};
 use super::gates::GatesNode;
 use super::node::{AvgPoolNode, Node};
@@ -17,6 +16,7 @@ use super::norm::NormNode;
 use super::rows::{LinearNode, PoolNode};
 use super::weights::Weights;
 use crate::cuda::Result;
+use crate::cuda::buffers::{Map, Row, Sizes};
 use crate::cuda::error::unsupported;
 use crate::cuda::steps::{layer_name, readers, rows_of, wants_open_channels};
 use crate::gate_plan::GatePlan;

@@ -5,10 +5,10 @@ use gaternet_kernels::cuda::conv2d::{self, Backward, Forward, GateGradient};
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{Activation, CudaDevice};
 
-use super::buffers::{Buffers, Map, Sizes};
 use super::sum::Grads;
 use super::weights::Weights;
 use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Sizes};
 
 /// `y = conv(x)`.
 #[derive(Debug)]

@@ -4,10 +4,10 @@ use gaternet_kernels::cuda::gate_loss::{self, Loss, WeightedGradient};
 use gaternet_kernels::cuda::sem_hash::{self, Draw};
 use gaternet_kernels::cuda::{Activation, Clock};
 
-use super::buffers::{Buffers, Row, Sizes};
 use super::metrics::Metrics;
 use super::rows::RowGrads;
 use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Row, Sizes};
 
 /// Improved SemHash, and the price of open gates.
 #[derive(Debug)]

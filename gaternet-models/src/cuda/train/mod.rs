@@ -1,7 +1,7 @@
 //! Training on a GPU: a network's steps compiled to launches on buffers that are made once.
 
 mod apply;
-mod buffers;
+
 mod builder;
 mod conv;
 mod gates;

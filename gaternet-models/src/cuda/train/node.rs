@@ -7,7 +7,6 @@ use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, pool};
 
 use super::apply::ApplyNode;
-use super::buffers::{Buffers, Map, Row, Sizes};
 use super::conv::ConvNode;
 use super::gates::GatesNode;
 use super::metrics::Metrics;
@@ -16,6 +15,7 @@ use super::rows::{LinearNode, PoolNode, RowGrads};
 use super::sum::Grads;
 use super::weights::Weights;
 use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
 
 /// Something that a step computes.
 #[derive(Debug)]

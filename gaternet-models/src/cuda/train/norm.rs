@@ -6,10 +6,10 @@ use gaternet_kernels::cuda::batch_norm::{
     self, Affine, BatchStats, Epilogue, Grads as NormGrads, Running, Saved, Stats,
 };
 
-use super::buffers::{Buffers, Map, Sizes};
 use super::sum::{Grads, Sum};
 use super::weights::Weights;
 use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Sizes};
 
 /// `y = relu(gate·norm(x) + residual)`.
 #[derive(Debug)]

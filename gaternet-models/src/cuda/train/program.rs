@@ -6,12 +6,12 @@ use gaternet_kernels::cuda::augment::{self, Augment, Images};
 use gaternet_kernels::cuda::cross_entropy::{self, Loss};
 use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, CudaGraph};
 
-use super::buffers::{Buffers, Map, Row};
 use super::builder::{Builder, Value};
 use super::metrics::Metrics;
 use super::node::{Node, Step, plan_backward};
 use super::weights::Weights;
 use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Row};
 use crate::cuda::error::unsupported;
 use crate::model::Model;
 
@@ -104,21 +104,7 @@ impl<T: Activation> Program<T> {
     /// if `graphs`.
     pub(super) fn run(&mut self, shared: &Shared<T>, graphs: bool) -> Result<()> {
         if self.ran && graphs && self.graph.is_none() {
-            let mut failed = None;
-            let graph = CudaGraph::capture(&shared.device, || {
-                use crate::cuda::Error;
-                self.step(shared).or_else(|error| match error {
-                    Error::Cuda(error) => Err(error),
-                    other => {
-                        failed = Some(other);
-                        Ok(())
-                    }
-                })
-            });
-            if let Some(error) = failed {
-                return Err(error);
-            }
-            self.graph = Some(graph?);
+            self.graph = Some(crate::cuda::capture(&shared.device, || self.step(shared))?);
         }
         match &self.graph {
             Some(graph) => graph.launch()?,

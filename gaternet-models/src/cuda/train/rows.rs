@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use gaternet_kernels::cuda::{Activation, linear, pool};
 use gaternet_kernels::{LinearDims, PlaneDims};
 
-use super::buffers::{Buffers, Map, Row, Sizes};
 use super::sum::{Grads, Sum};
 use super::weights::Weights;
 use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
 use crate::cuda::error::unsupported;
 
 /// Gradients of vectors.

@@ -6,8 +6,8 @@ use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::Activation;
 use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
 
-use super::buffers::{Buffers, Map, Sizes};
 use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Sizes};
 
 /// A gradient: dense, or compact by the gates of a slot.
 #[derive(Debug, Clone, Copy)]

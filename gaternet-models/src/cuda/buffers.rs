@@ -7,7 +7,7 @@ use std::ops::Range;
 use gaternet_kernels::cuda::conv2d::GateColumns;
 use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, LiveFilters};
 
-use crate::cuda::Result;
+use super::error::{Error, Result};
 
 /// An activation or its gradient, (N, P, S); dense, or compact by the gates of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -109,12 +109,11 @@ impl<T: Activation> Buffers<T> {
         columns: Vec<Range<usize>>,
     ) -> Result<Buffers<T>> {
         let count = columns.last().map_or(0, |columns| columns.end);
-        let row = |len: usize| Ok::<_, crate::cuda::Error>(CudaBuffer::zeros(device, len)?.into());
+        let row = |len: usize| Ok::<_, Error>(CudaBuffer::zeros(device, len)?.into());
         let list =
             |(&slot, &filters)| Ok((slot, LiveFilters::empty(device, batch, filters)?.into()));
         let lists = sizes.lists.iter().map(list).collect::<Result<_>>()?;
-        let map =
-            |&len: &usize| Ok::<_, crate::cuda::Error>(CudaBuffer::zeros(device, len)?.into());
+        let map = |&len: &usize| Ok::<_, Error>(CudaBuffer::zeros(device, len)?.into());
         Ok(Buffers {
             batch,
             maps: sizes.maps.iter().map(map).collect::<Result<_>>()?,
