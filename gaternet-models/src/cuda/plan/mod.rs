@@ -14,7 +14,7 @@ use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, CudaGraph, conv
 use self::builder::{Builder, Value};
 use self::op::Op;
 use super::buffers::{Buffers, Map, Row};
-use super::error::{Error, Result, unsupported};
+use super::error::{Result, unsupported};
 use crate::model::Model;
 
 /// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the convolutions, gates are made
@@ -41,7 +41,7 @@ impl<T: Activation> CudaPlan<T> {
     /// For up to `batch` images of `size` (H, W) at once.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if there is no kernel for a layer or the estimator; [`Error::Model`] if the images do not fit, or
+    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or the estimator; [`Error::Model`](super::Error::Model) if the images do not fit, or
     /// `batch` is 0; the GPU's errors.
     pub fn new(
         device: &CudaDevice,
@@ -114,7 +114,7 @@ impl<T: Activation> CudaPlan<T> {
     /// pre-activation is not a number is neither, and its filter is computed.
     ///
     /// # Errors
-    /// [`Error::Model`] if a length is not that of N samples; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples; the GPU's errors.
     pub fn run(&mut self, images: &[f32], logits: &mut [f32], gates: &mut [f32]) -> Result<()> {
         let PlaneDims { batch, channels, plane } = self.planes;
         let sample = (channels * plane).max(1);

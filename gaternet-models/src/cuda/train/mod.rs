@@ -121,7 +121,9 @@ impl<T: Activation> CudaTrainer<T> {
     pub fn begin(&mut self, step: usize, order: &[usize]) -> Result<()> {
         let count = self.shared.images.len();
         let mut seen = vec![false; count];
-        order.iter().filter_map(|&i| seen.get_mut(i)).for_each(|seen| *seen = true);
+        for &image in order.iter().filter(|&&image| image < count) {
+            seen[image] = true;
+        }
         if order.len() != count || seen.contains(&false) {
             let value = format!("{} numbers for {count} images", order.len());
             let rule = "must hold the number of every image once";
