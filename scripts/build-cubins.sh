@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
-# Compiles the CUDA kernels for machines without NVRTC; needs no GPU:
-#   scripts/build-cubins.sh TOOLCHAIN DIR [ARCHITECTURE...]
-# TOOLCHAIN is a folder of scripts/cuda-toolchain.sh. Where DIR is named in GATERNET_CUBINS, or lies beside the program
-# as `cubins`, its files are used. They are for exactly these sources: after a change they are no longer found.
+# Compiles the CUDA kernels into a folder. A program that GATERNET_CUBINS tells of it, or that has it beside its executable
+# by the name `cubins`, needs no NVRTC. No GPU and no driver are needed here.
+#
+#     scripts/build-cubins.sh OUT [ARCHITECTURE...]
+#
+# If none is given: sm_80 (all of compute capability 8), sm_90, sm_90a (H100, H200) and compute_80, PTX that drivers compile
+# for what is newer.
+#
+# NVRTC is that of GATERNET_NVRTC, or that of scripts/cuda-toolchain.sh, which is run if need be.
 set -euo pipefail
-[ $# -ge 2 ] || { sed -n '2,5p' "$0"; exit 2; }
-toolchain=$(cd "$1" && pwd)
-mkdir -p "$2"
-folder=$(cd "$2" && pwd)
-shift 2
-# PTX for 8.0 is what the driver of any later GPU can compile.
-[ $# -gt 0 ] || set -- sm_80 sm_90 sm_90a sm_100 compute_80
+
+[ $# -ge 1 ] || { echo "build-cubins.sh: expected a folder to write to" >&2; exit 1; }
+mkdir -p "$1"
+out=$(cd "$1" && pwd)
+shift
 cd "$(dirname "$0")/.."
-GATERNET_NVRTC="$toolchain/lib/libnvrtc.so.13" \
-  cargo run --quiet --release -p gaternet-kernels --features cuda --example build_cubins -- "$folder" "$@"
+
+if [ -z "${GATERNET_NVRTC:-}" ]; then
+  toolchain=${GATERNET_CUDA_TOOLCHAIN:-${CARGO_TARGET_DIR:-target}/cuda-toolchain}
+  [ -e "$toolchain/lib/libnvrtc.so.13" ] || scripts/cuda-toolchain.sh "$toolchain" >&2
+  GATERNET_NVRTC=$(cd "$toolchain" && pwd)/lib/libnvrtc.so.13
+  export GATERNET_NVRTC
+fi
+cargo run --release --quiet -p gaternet-kernels --features cuda --example build_cubins -- "$out" "$@"

@@ -1,5 +1,7 @@
 //! How well a model does on a test set, and at what cost.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
 use gaternet::core::gate::Gates;
@@ -9,7 +11,7 @@ use gaternet::kernels::Device;
 use gaternet::kernels::cuda::bf16;
 #[cfg(feature = "cuda")]
 use gaternet::models::cuda::CudaPlan;
-use gaternet::models::{Cost, DType, InferencePlan, Model, PlanOptions};
+use gaternet::models::{Calibration, Cost, DType, InferencePlan, Model, PlanOptions};
 
 /// Test images, and what is done to them before a model sees them.
 pub(crate) struct TestSet {
@@ -27,17 +29,20 @@ pub(crate) struct Evaluation {
     pub(crate) gate_density: f64,
     /// MACs of an image.
     pub(crate) cost: Cost,
+    /// Gated convolutions of which no image opened a filter.
+    pub(crate) dead_layers: Vec<String>,
 }
 
-/// Runs an inference plan of `model` on `device`, with convolutions in `dtype`, on every image of `test`: closed filters
-/// are not computed.
-/// The batch size changes the speed, never the numbers beyond rounding.
+/// Runs a plan of `model` on `device`, so many images at a time and with convolutions of this type, on every image of
+/// `test`: closed filters are not computed.
+/// The batch size changes the speed, never the numbers beyond rounding. `each` gets, for each batch, its
+/// labels (N), logits (N, classes), MACs image by image (N) and the time of the pass.
 pub(crate) fn evaluate(
     model: &Model,
     test: &TestSet,
-    batch_size: usize,
-    dtype: DType,
+    (batch_size, dtype): (usize, DType),
     device: &Device,
+    mut each: impl FnMut(&[usize], &Tensor, &[f64], Duration),
 ) -> Result<Evaluation> {
     let (classes, expected) = (test.images.classes().len(), model.classes());
     ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
@@ -51,9 +56,12 @@ pub(crate) fn evaluate(
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
     let mut macs = [0.0; 3];
+    let mut opened = Calibration::new(plan.widths()[0]);
     for batch in loader.epoch(0) {
         let batch = batch?;
+        let start = Instant::now();
         let (logits, gates) = plan.infer(model, &batch.images)?;
+        let time = start.elapsed();
         correct_images += correct(&logits, &batch.labels);
         let images = batch.labels.len() as f64;
         loss += images * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
@@ -62,7 +70,19 @@ pub(crate) fn evaluate(
         for (sum, macs) in macs.iter_mut().zip([backbone, executed, gater]) {
             *sum += images * macs;
         }
+        let image_macs = match (model, &gates) {
+            (Model::Gated(model), Some(gates)) => {
+                opened.add(gates.values().data())?;
+                model.image_macs(size, gates)?
+            }
+            _ => vec![backbone; batch.labels.len()],
+        };
+        each(&batch.labels, &logits, &image_macs, time);
     }
+    let dead_layers = match model {
+        Model::Plain(_) => Vec::new(),
+        Model::Gated(model) => opened.dead_layers(model.plan())?,
+    };
     let images = test.images.len() as f64;
     let [backbone, executed, gater] = macs.map(|sum| sum / images);
     Ok(Evaluation {
@@ -70,7 +90,13 @@ pub(crate) fn evaluate(
         loss: loss / images,
         gate_density: open / images,
         cost: Cost { backbone, executed, gater },
+        dead_layers: dead_layers.into_iter().map(str::to_owned).collect(),
     })
+}
+
+/// What to say of a layer that is [dead](Evaluation::dead_layers).
+pub(crate) fn dead_warning(layer: &str) -> String {
+    format!("warning: {layer} is dead: no image of the test set opens one of its gates")
 }
 
 /// A plan on a device.

@@ -1,9 +1,14 @@
 //! Counts of a network: parameters, MACs and gates, unit by unit.
 
+#[path = "../common/dtype.rs"]
+mod dtype;
+mod latency;
 #[path = "../common/names.rs"]
 mod names;
 #[path = "../common/report.rs"]
 mod report;
+#[path = "../common/threads.rs"]
+mod threads;
 mod units;
 
 use std::process::ExitCode;
@@ -12,12 +17,15 @@ use anyhow::{Result, ensure};
 use clap::Parser;
 use gaternet::core::nn::Module;
 use gaternet::models::{
-    BackboneConfig, Family, GatePlacement, GatedConfig, GatedResNet, GaterConfig, PlainNet,
+    BackboneConfig, Family, GatePlacement, GatedConfig, GatedResNet, GaterConfig, Model, PlainNet,
 };
 use serde::Serialize;
 
+use crate::dtype::DTypeName;
+use crate::latency::{Latency, latencies};
 use crate::names::{ModelName, PlacementName};
 use crate::report::exit_code;
+use crate::threads::use_threads;
 use crate::units::{Unit, units};
 
 /// Prints a network's parameters, multiply-accumulates (MACs) for one image and gates, unit by unit.
@@ -71,6 +79,23 @@ struct Args {
     #[arg(long, value_name = "UNITS", default_value_t = 8)]
     bottleneck: usize,
 
+    /// Also the time of a pass on this machine, predicted from a calibration of some seconds
+    #[arg(long)]
+    latency: bool,
+
+    /// Densities to predict it at: the share of open gates in each layer, 0 to 1
+    #[arg(long, value_name = "SHARE", num_args = 1.., default_values_t = [1.0, 0.75, 0.5, 0.25])]
+    #[arg(requires = "latency")]
+    density: Vec<f64>,
+
+    /// What the convolutions multiply
+    #[arg(long, value_enum, default_value = "f32", requires = "latency")]
+    dtype: DTypeName,
+
+    /// Worker threads of the calibration [default: one for each core, bound to it]
+    #[arg(long, value_name = "N", requires = "latency")]
+    threads: Option<usize>,
+
     /// One JSON object instead of a table
     #[arg(long)]
     json: bool,
@@ -88,6 +113,8 @@ struct Description {
     /// (parameters, MACs) of the gater.
     gater: Option<(usize, u64)>,
     units: Vec<Unit>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    latency: Vec<Latency>,
 }
 
 fn main() -> ExitCode {
@@ -97,7 +124,19 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let args = Args::parse();
     ensure!(args.classes != Some(0), "--classes 0: must be at least 1");
-    let description = describe(&args)?;
+    for density in &args.density {
+        ensure!((0.0..=1.0).contains(density), "--density {density}: must be between 0 and 1");
+    }
+    if args.latency {
+        use_threads(args.threads)?;
+    }
+    let (model, size) = build(&args)?;
+    let mut description = Description::new(&model, size)?;
+    if args.latency {
+        // From outside the pool every op would wait for a worker to wake up.
+        description.latency =
+            rayon::scope(|_| latencies(&model, size, args.dtype.into(), &args.density))?;
+    }
     if args.json {
         println!("{}", serde_json::to_string(&description)?);
     } else {
@@ -106,7 +145,8 @@ fn run() -> Result<()> {
     Ok(())
 }
 
-fn describe(args: &Args) -> Result<Description> {
+/// The model, and the size of its images.
+fn build(args: &Args) -> Result<(Model, [usize; 2])> {
     let (backbone, size) = backbone(args);
     let gater = GaterConfig {
         depth: args.gater_depth,
@@ -118,18 +158,13 @@ fn describe(args: &Args) -> Result<Description> {
     let placement: GatePlacement = args.placement.into();
     let config = GatedConfig { placement, gater, ..GatedConfig::new(backbone) };
     if args.gated {
-        let model = GatedResNet::new(config, 0)?;
-        let gater = (model.gater().parameter_count(), model.gater().macs(size)?);
-        let units = units(model.backbone(), Some(model.plan()), size)?;
-        return Description::new(model.backbone(), "gated ", size, Some(gater), units);
+        return Ok((Model::Gated(GatedResNet::new(config, 0)?.into()), size));
     }
     let backbone = match args.wider {
         true => backbone.wider(GatedResNet::new(config, 0)?.parameter_count())?,
         false => backbone,
     };
-    let model = PlainNet::new(backbone, 0)?;
-    let units = units(&model, None, size)?;
-    Description::new(&model, "", size, None, units)
+    Ok((Model::Plain(PlainNet::new(backbone, 0)?.into()), size))
 }
 
 /// The network without gates, and the size of its images.
@@ -143,21 +178,24 @@ fn backbone(args: &Args) -> (BackboneConfig, [usize; 2]) {
 }
 
 impl Description {
-    fn new(
-        model: &PlainNet,
-        kind: &str,
-        size: [usize; 2],
-        gater: Option<(usize, u64)>,
-        units: Vec<Unit>,
-    ) -> Result<Description> {
+    fn new(model: &Model, size: [usize; 2]) -> Result<Description> {
+        let (kind, plain, plan, gater) = match model {
+            Model::Plain(model) => ("", &**model, None, None),
+            Model::Gated(model) => {
+                let gater = (model.gater().parameter_count(), model.gater().macs(size)?);
+                ("gated ", model.backbone(), Some(model.plan()), Some(gater))
+            }
+        };
+        let units = units(plain, plan, size)?;
         Ok(Description {
-            model: format!("{kind}{}", model.config()),
+            model: format!("{kind}{}", plain.config()),
             size,
-            parameters: model.parameter_count(),
-            macs: model.macs(size)?,
+            parameters: plain.parameter_count(),
+            macs: plain.macs(size)?,
             gates: units.iter().map(|unit| unit.gates).sum(),
             gater,
             units,
+            latency: Vec::new(),
         })
     }
 
@@ -185,6 +223,9 @@ impl Description {
             total("gater", parameters, macs);
             total("together", self.parameters + parameters, self.macs + macs);
             println!("\n{} gates", self.gates);
+        }
+        if !self.latency.is_empty() {
+            latency::print(&self.latency);
         }
     }
 }

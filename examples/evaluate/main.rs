@@ -4,44 +4,55 @@
 mod data;
 #[path = "../common/device.rs"]
 mod device;
+mod distribution;
 #[path = "../common/dtype.rs"]
 mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+#[path = "../common/pipeline.rs"]
 mod pipeline;
 #[path = "../common/report.rs"]
 mod report;
 #[path = "../common/sets.rs"]
 mod sets;
+mod sweep;
 #[path = "../common/table.rs"]
 mod table;
 #[path = "../common/threads.rs"]
 mod threads;
+mod threshold;
+#[path = "../common/trained_data.rs"]
+mod trained_data;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
-use std::str::FromStr;
-use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
-use clap::Parser;
+use anyhow::{Result, bail, ensure};
+use clap::{ArgGroup, Parser};
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::{DType, Model};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::data::{BUILT_IN, Data};
 use crate::device::DeviceName;
+use crate::distribution::{Distribution, Image, print_classes};
 use crate::dtype::DTypeName;
-use crate::evaluation::{Evaluation, TestSet, evaluate};
+use crate::evaluation::{Evaluation, TestSet, dead_warning, evaluate};
 use crate::report::exit_code;
 use crate::sets::Sets;
+use crate::sweep::{Speed, sweep};
 use crate::table::{millions, percent, print_table};
 use crate::threads::use_threads;
+use crate::threshold::Thresholds;
+use crate::trained_data::trained_data;
 
 /// Measures a model saved by train_cifar on a test set: accuracy, cross-entropy, open gates, MACs per
 /// image with and without gating, images per second.
+///
+/// --budget moves the threshold of all gates, without training, so that the images of a part of the training
+/// set keep to a budget. --sweep evaluates the model at budgets from all gates closed to all open.
 #[derive(Debug, Parser)]
 #[command(name = "evaluate", verbatim_doc_comment)]
+#[command(group = ArgGroup::new("thresholds").args(["budget", "sweep"]))]
 struct Args {
     /// The model, OUT/model.safetensors of train_cifar
     #[arg(long, value_name = "FILE")]
@@ -63,8 +74,29 @@ struct Args {
     resize: Option<usize>,
 
     /// Print one JSON object instead of a table; shares are of 1, MACs are counts per image
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sweep")]
     json: bool,
+
+    /// Also accuracy and MACs of the images of each class
+    #[arg(long, conflicts_with = "sweep")]
+    per_class: bool,
+
+    /// Gates as open as a budget allows: MACs of an image over those of the plain backbone, gater included
+    #[arg(long, value_name = "SHARE")]
+    budget: Option<f64>,
+
+    /// Write the model with the gates of --budget
+    #[arg(long, value_name = "FILE", requires = "budget")]
+    save: Option<PathBuf>,
+
+    /// Accuracy, MACs and images/s at budgets from all gates closed to all open, a JSON object a line;
+    /// plot_sweep draws them
+    #[arg(long, value_name = "FILE.jsonl", verbatim_doc_comment)]
+    sweep: Option<PathBuf>,
+
+    /// Training images by which thresholds are chosen, the first of the set
+    #[arg(long, value_name = "IMAGES", default_value_t = 2000, requires = "thresholds")]
+    calibration: usize,
 
     /// Images per pass; changes speed and memory, not the results
     #[arg(long, value_name = "IMAGES", default_value_t = 128)]
@@ -91,73 +123,137 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let args = Args::parse();
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
+    ensure!(args.calibration > 0, "--calibration 0: must be at least 1");
     let device = args.device.open()?;
     use_threads(args.threads)?;
     let model = Model::load(&args.checkpoint)?;
-    let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
-    let Sets { name, images: [_, images] } = match &args.data {
-        Some(dir) => Sets::open(dir)?,
-        None => built_in(&args.checkpoint)?.into(),
+    let moves_thresholds = match &model {
+        Model::Plain(_) if args.budget.is_some() => {
+            bail!("--budget: {} has no gates", args.checkpoint.display())
+        }
+        Model::Plain(_) => false,
+        Model::Gated(_) => args.budget.is_some() || args.sweep.is_some(),
     };
-    let count = images.len();
-    let start = Instant::now();
-    let dtype = DType::from(args.dtype);
+    let train_images = if moves_thresholds { args.calibration } else { 0 };
+    let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
+    let data = trained_data(&args.checkpoint, args.data.as_deref(), train_images)?;
+    let Sets { name, images: [train, images] } = data;
     let test = TestSet { images, augment };
-    let evaluation = evaluate(&model, &test, args.batch_size, dtype, &device)?;
-    let speed = count as f64 / start.elapsed().as_secs_f64();
-    let print = if args.json { print_json } else { print_human };
-    print(name, count, dtype, &evaluation, speed);
+    let run = (args.batch_size, DType::from(args.dtype));
+    let thresholds = match &model {
+        Model::Gated(model) if moves_thresholds => {
+            Some(Thresholds::new(model, &train, &test.augment, train_images, run)?)
+        }
+        _ => None,
+    };
+    if let Some(out) = &args.sweep {
+        return sweep(&model, thresholds.as_ref(), &test, run, &device, out);
+    }
+    let threshold = match (args.budget, &thresholds) {
+        (Some(budget), Some(thresholds)) => {
+            let threshold = thresholds.for_budget(budget)?;
+            thresholds.set(threshold)?;
+            Some(threshold)
+        }
+        _ => None,
+    };
+    let (mut images, mut speed) = (Vec::new(), Speed::default());
+    let dtype = run.1;
+    let evaluation = evaluate(&model, &test, run, &device, |labels, logits, macs, time| {
+        images.extend(Image::of_batch(labels, logits, macs));
+        speed.add(labels.len(), time);
+    })?;
+    if let Some(path) = &args.save {
+        model.save(path, &Checkpoint::load(&args.checkpoint)?.metadata)?;
+    }
+    evaluation.dead_layers.iter().for_each(|layer| eprintln!("{}", dead_warning(layer)));
+    let result = Results {
+        data: name,
+        dtype,
+        classes: args.per_class.then(|| test.images.classes()),
+        threshold,
+        macs: Distribution::new(&images, None),
+        images,
+        evaluation,
+        images_per_second: speed.images_per_second(),
+    };
+    match args.json {
+        true => println!("{}", result.json()?),
+        false => result.print(),
+    }
     Ok(())
 }
 
-/// The built-in test set that the model in `checkpoint` was trained with.
-fn built_in(checkpoint: &Path) -> Result<Data> {
-    let metadata = Checkpoint::load(checkpoint)?.metadata;
-    let path = checkpoint.display();
-    let entry = |key: &str| metadata.get(key).map_or("none", String::as_str);
-    if entry("data") != BUILT_IN {
-        bail!("{path} was trained on {}, not on the built-in set: pass --data DIR", entry("data"));
-    }
-    fn number<N: FromStr>(path: &Path, key: &str, text: &str) -> Result<N> {
-        text.parse().ok().with_context(|| {
-            format!("{}: metadata {key}: expected a number, got {text:?}", path.display())
-        })
-    }
-    let seed = number(checkpoint, "seed", entry("seed"))?;
-    let images = number(checkpoint, "test_images", entry("test_images"))?;
-    Data::built_in(seed, 0, images).with_context(|| format!("metadata of {path}"))
+/// What is printed.
+struct Results<'a> {
+    data: &'static str,
+    dtype: DType,
+    images: Vec<Image>,
+    /// Whose images are shown apart.
+    classes: Option<&'a [String]>,
+    /// Of the gates, where there is a budget.
+    threshold: Option<f32>,
+    evaluation: Evaluation,
+    macs: Distribution,
+    images_per_second: f64,
 }
 
-fn print_json(data: &str, images: usize, dtype: DType, evaluation: &Evaluation, speed: f64) {
-    let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
-    let object = json!({
-        "data": data,
-        "images": images,
-        "dtype": dtype.to_string(),
-        "accuracy": accuracy,
-        "loss": loss,
-        "gate_density": gate_density,
-        "macs_plain": cost.backbone,
-        "macs_gated": cost.executed + cost.gater,
-        "macs_gater": cost.gater,
-        "macs_ratio": cost.ratio(),
-        "images_per_second": speed,
-    });
-    println!("{object}");
-}
+impl Results<'_> {
+    fn json(&self) -> Result<Value> {
+        let Evaluation { accuracy, loss, gate_density, cost, dead_layers } = &self.evaluation;
+        let Distribution { sd, min, max, .. } = &self.macs;
+        let mut object = json!({
+            "data": self.data,
+            "images": self.images.len(),
+            "dtype": self.dtype.to_string(),
+            "accuracy": accuracy,
+            "loss": loss,
+            "gate_density": gate_density,
+            "macs_plain": cost.backbone,
+            "macs_gated": cost.executed + cost.gater,
+            "macs_gater": cost.gater,
+            "macs_ratio": cost.ratio(),
+            "macs_sd": sd,
+            "macs_min": min,
+            "macs_max": max,
+            "dead_layers": dead_layers,
+            "images_per_second": self.images_per_second,
+        });
+        if let Some(threshold) = self.threshold {
+            object["gate_threshold"] = json!(threshold);
+        }
+        if let Some(classes) = self.classes {
+            let class = |(number, name): (usize, &String)| {
+                let mut of = serde_json::to_value(Distribution::new(&self.images, Some(number)))?;
+                of["class"] = json!(name);
+                Ok(of)
+            };
+            object["classes"] = classes.iter().enumerate().map(class).collect::<Result<_>>()?;
+        }
+        Ok(object)
+    }
 
-fn print_human(data: &str, images: usize, dtype: DType, evaluation: &Evaluation, speed: f64) {
-    let Evaluation { accuracy, loss, gate_density, cost } = evaluation;
-    let gated = cost.executed + cost.gater;
-    print_table(&[
-        ("data", format!("{data}, {images} test images")),
-        ("dtype", dtype.to_string()),
-        ("accuracy", percent(*accuracy)),
-        ("loss", format!("{loss:.4}")),
-        ("gates open", percent(*gate_density)),
-        ("MACs per image, plain backbone", millions(cost.backbone)),
-        ("MACs per image, gated", format!("{} ({:.3}x)", millions(gated), cost.ratio())),
-        ("  of which gater", millions(cost.gater)),
-        ("speed", format!("{speed:.0} images/s")),
-    ]);
+    fn print(&self) {
+        let Evaluation { accuracy, loss, gate_density, cost, .. } = &self.evaluation;
+        let gated = cost.executed + cost.gater;
+        let mut rows = vec![
+            ("data", format!("{}, {} test images", self.data, self.images.len())),
+            ("dtype", self.dtype.to_string()),
+            ("accuracy", percent(*accuracy)),
+            ("loss", format!("{loss:.4}")),
+            ("gates open", percent(*gate_density)),
+            ("MACs per image, plain backbone", millions(cost.backbone)),
+            ("MACs per image, gated", format!("{} ({:.3}x)", millions(gated), cost.ratio())),
+            ("  of which gater", millions(cost.gater)),
+            ("  standard deviation (range)", self.macs.spread()),
+            ("speed", format!("{:.0} images/s", self.images_per_second)),
+        ];
+        if let Some(threshold) = self.threshold {
+            rows.insert(4, ("gate threshold", format!("{threshold:.4}")));
+        }
+        print_table(&rows);
+        if let Some(classes) = self.classes {
+            print_classes(classes, &self.images);
+        }
+    }
 }

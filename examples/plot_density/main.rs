@@ -1,5 +1,7 @@
 //! Draws what conv_throughput measured: time against density.
 
+#[path = "../common/chart.rs"]
+mod chart;
 #[path = "../common/report.rs"]
 mod report;
 mod rows;

@@ -37,18 +37,14 @@ impl Row {
 pub(crate) struct Panel {
     pub(crate) title: String,
     /// One for each gating, in the order of [`GATINGS`].
-    pub(crate) lines: [Vec<Point>; 3],
+    pub(crate) lines: [Vec<Point>; GATINGS.len()],
 }
 
 /// The gatings, each a line.
 pub(crate) const GATINGS: [&str; 3] = ["output", "input", "both"];
 
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Point {
-    pub(crate) density: f64,
-    /// 1 is the time at density 1.
-    pub(crate) time: f64,
-}
+/// Density, and the time over that at density 1.
+type Point = [f64; 2];
 
 /// The panels of `text`, JSON objects one a line, in the order in which they first occur.
 pub(crate) fn panels(text: &str) -> Result<Vec<Panel>> {
@@ -84,10 +80,10 @@ fn panel(rows: &[Row], title: String) -> Result<Panel> {
             rows.iter().filter(|row| row.gating == gating).map(|row| row.density).collect();
         densities.sort_by(f64::total_cmp);
         densities.dedup();
-        let point = |density| Some(Point { density, time: median(gating, density)? / all_live });
+        let point = |density| Some([density, median(gating, density)? / all_live]);
         let mut points: Vec<Point> = densities.into_iter().filter_map(point).collect();
         if !points.is_empty() {
-            points.push(Point { density: 1.0, time: 1.0 });
+            points.push([1.0; 2]);
         }
         points
     });

@@ -132,9 +132,9 @@ impl Phase {
         let train_seconds = sums.elapsed().as_secs_f64();
         progress.evaluating();
         let dtype = if matches!(device, Device::Cpu) { DType::F32 } else { DType::Bf16 };
-        let evaluation = self.with_averages(|| {
-            evaluate(&self.trained(), images.test(), recipe.batch_size, dtype, device)
-        })?;
+        let (trained, test, batch) = (self.trained(), images.test(), recipe.batch_size);
+        let evaluation = self
+            .with_averages(|| evaluate(&trained, test, (batch, dtype), device, |_, _, _, _| ()))?;
         self.epoch = epoch;
         let metrics = Metrics {
             epoch,

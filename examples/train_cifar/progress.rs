@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::evaluation::dead_warning;
 use crate::phase::{Phase, PhaseName};
 use crate::run_folder::Metrics;
 use crate::table::percent;
@@ -100,6 +101,13 @@ impl Progress {
             metrics.seconds
         );
         self.bar.suspend(|| eprintln!("{line}"));
+    }
+
+    /// Names the layers that have died since `before`.
+    pub(crate) fn warn_of(&self, dead: &[String], before: &[String]) {
+        for layer in dead.iter().filter(|layer| !before.contains(layer)) {
+            self.bar.suspend(|| eprintln!("{}", dead_warning(layer)));
+        }
     }
 
     pub(crate) fn finish(self) {

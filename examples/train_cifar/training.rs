@@ -154,6 +154,8 @@ impl Training {
             let (metrics, evaluation) =
                 phase.run_epoch(&self.recipe, &self.images, &self.device, &progress, &kept)?;
             progress.epoch(&metrics);
+            let before = last.as_ref().map_or(&[][..], |last: &Evaluation| &last.dead_layers);
+            progress.warn_of(&evaluation.dead_layers, before);
             if phase.name() == PhaseName::Training {
                 let metadata = self.metadata(std::slice::from_ref(&metrics));
                 phase.with_averages(|| self.folder.save_model(&self.model, &metadata))?;

@@ -1,28 +1,35 @@
-//! Compiles the CUDA kernels into a folder, for machines without NVRTC: `build_cubins DIR ARCHITECTURE...`, such as
-//! `sm_80 sm_90a compute_80`. scripts/build-cubins.sh calls it.
+//! Compiles the CUDA kernels into a folder that `GATERNET_CUBINS` can name: `scripts/build-cubins.sh` runs this.
+//!
+//!     build_cubins FOLDER [ARCHITECTURE...]
 
-use std::path::Path;
+use std::env;
+use std::error::Error;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use gaternet_kernels::cuda::build_cubins;
+use gaternet_kernels::cuda::{CudaOptions, build_cubins};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, architectures @ ..] = arguments.as_slice() else {
-        eprintln!("usage: build_cubins DIR ARCHITECTURE...");
-        return ExitCode::from(2);
-    };
-    let architectures: Vec<&str> = architectures.iter().map(String::as_str).collect();
-    match build_cubins(Path::new(folder), &architectures) {
-        Ok(paths) => {
-            for path in paths {
-                println!("{}", path.display());
-            }
-            ExitCode::SUCCESS
-        }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{error}");
+            eprintln!("build_cubins: {error}");
             ExitCode::from(2)
         }
     }
+}
+
+fn run() -> Result<(), Box<dyn Error>> {
+    let mut arguments = env::args().skip(1);
+    let folder = arguments.next().map(PathBuf::from).ok_or("expected a folder")?;
+    let named: Vec<String> = arguments.collect();
+    let mut architectures: Vec<&str> = named.iter().map(String::as_str).collect();
+    if architectures.is_empty() {
+        architectures = vec!["sm_80", "sm_90", "sm_90a", "compute_80"];
+    }
+    let nvrtc = CudaOptions::from_env(0).nvrtc;
+    for path in build_cubins(&folder, &architectures, nvrtc.as_deref())? {
+        println!("{}", path.display());
+    }
+    Ok(())
 }

@@ -27,10 +27,15 @@ impl Cost {
     }
 }
 
-/// MACs of the convolutions for one image, the mean over the batch of these gates.
-pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> f64 {
-    let slots = plan.convs().iter();
-    convs.iter().zip(slots).map(|(conv, slots)| conv.macs() as f64 * share(*slots, gates)).sum()
+/// MACs of the convolutions for each image of the batch of these gates, (N).
+pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> Vec<f64> {
+    let mut macs = vec![0.0; gates.values().dims()[0]];
+    for (conv, slots) in convs.iter().zip(plan.convs()) {
+        for (n, macs) in macs.iter_mut().enumerate() {
+            *macs += conv.macs() as f64 * share(*slots, gates, n);
+        }
+    }
+    macs
 }
 
 /// What a loss needs to know of a backbone of `macs` MACs for one image, and its gater. A block is what shares
@@ -55,17 +60,12 @@ pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f6
     MacCosts { blocks, fixed: macs - gated, gater }
 }
 
-/// Share of (filter, channel) pairs that run: `mean over n of live filters(n) · live channels(n) / (F·C)`.
-/// The two of a sample need not be independent, so this is not the product of their means.
-fn share(slots: ConvSlots, gates: &Gates) -> f64 {
-    let live = |slot: Option<usize>| slot.and_then(|slot| gates.live(slot));
-    match (live(slots.filters), live(slots.channels)) {
-        (None, None) => 1.0,
-        (Some(one), None) | (None, Some(one)) => one.density(),
-        (Some(filters), Some(channels)) => {
-            let pairs = |n| filters.row(n).len() * channels.row(n).len();
-            let live: usize = (0..filters.batch()).map(pairs).sum();
-            live as f64 / (filters.batch() * filters.filters() * channels.filters()) as f64
-        }
-    }
+/// Share of (filter, channel) pairs that run for image `n`: `live filters(n) · live channels(n) / (F·C)`. The two
+/// need not be independent, so the mean over images is not the product of the means.
+fn share(slots: ConvSlots, gates: &Gates, n: usize) -> f64 {
+    let open = |slot: Option<usize>| {
+        let live = slot.and_then(|slot| gates.live(slot));
+        live.map_or(1.0, |live| live.row(n).len() as f64 / live.filters() as f64)
+    };
+    open(slots.filters) * open(slots.channels)
 }

@@ -69,7 +69,7 @@ impl GatedNet {
     pub fn new(config: GatedConfig, seed: u64) -> Result<GatedNet> {
         config.validate()?;
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        let (backbone, rng) = PlainNet::from_rng(config.backbone, rng)?;
+        let (backbone, rng) = PlainNet::from_rng(config.backbone, None, rng)?;
         GatedNet::with_gater(backbone, config, rng)
     }
 
@@ -281,12 +281,29 @@ impl GatedNet {
     /// # Errors
     /// If images of this size do not fit, or the gates are not of this model.
     pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Result<Cost> {
+        let executed = self.executed(size, gates)?;
+        let executed = executed.iter().sum::<f64>() / executed.len() as f64;
+        let backbone = self.backbone.macs(size)? as f64;
+        Ok(Cost { backbone, executed, gater: self.gater.macs(size)? as f64 })
+    }
+
+    /// MACs that run for each image of `size` (H, W) with these gates, gater included, (N).
+    ///
+    /// # Errors
+    /// If images of this size do not fit, or the gates are not of this model.
+    pub fn image_macs(&self, size: [usize; 2], gates: &Gates) -> Result<Vec<f64>> {
+        let gater = self.gater.macs(size)? as f64;
+        Ok(self.executed(size, gates)?.into_iter().map(|backbone| backbone + gater).collect())
+    }
+
+    /// MACs of the backbone for each image, (N).
+    fn executed(&self, size: [usize; 2], gates: &Gates) -> Result<Vec<f64>> {
         self.plan.check(gates)?;
         let convs = self.backbone.convs(size)?;
         let dense: u64 = convs.iter().map(|conv| conv.macs()).sum();
-        let backbone = self.backbone.macs(size)? as f64;
-        let saved = dense as f64 - cost::executed(&convs, &self.plan, gates);
-        Ok(Cost { backbone, executed: backbone - saved, gater: self.gater.macs(size)? as f64 })
+        let other = self.backbone.macs(size)? as f64 - dense as f64;
+        let executed = cost::executed(&convs, &self.plan, gates);
+        Ok(executed.into_iter().map(|convs| convs + other).collect())
     }
 
     /// What the gates switch for one image of `size` (H, W), for a loss that counts it.
@@ -335,7 +352,7 @@ impl GatedNet {
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<GatedNet> {
-        model::load(path.as_ref(), "gated", |config| GatedNet::new(config, 0))
+        model::load(path.as_ref(), "gated", |config, _| GatedNet::new(config, 0))
     }
 }
 

@@ -5,13 +5,13 @@ use std::path::Path;
 use gaternet_core::checkpoint::{Checkpoint, TensorValue};
 use gaternet_core::nn::{Module, State};
 use gaternet_core::ops::Pool2dOptions;
-use gaternet_core::{Ctx, Error, Result, Tensor};
+use gaternet_core::{Ctx, Error, Parameter, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::{self, IMAGE_CHANNELS};
 use crate::gated_config::GaterConfig;
-use crate::network::{Network, NetworkBuilder, Value};
+use crate::network::{Layer, Network, NetworkBuilder, Value};
 use crate::plain_net::PlainNet;
 
 /// State-dict prefix of E and of the layer FC1, which stands where E had its output layer.
@@ -113,6 +113,16 @@ impl Gater {
         state.retain(|(name, _)| is_extractor(name));
         state.iter_mut().for_each(|(name, _)| *name = name.split_off(EXTRACTOR.len()));
         extractor.load_into(&state)
+    }
+
+    /// What is added to each gate's pre-activation, (c): the bias of its last layer. Taking t from all of them
+    /// opens the gates whose pre-activation was above t.
+    #[must_use]
+    pub fn gate_bias(&self) -> &Parameter {
+        match self.network.steps().last().map(|step| &step.layer) {
+            Some(Layer::Linear(_, linear)) => linear.bias(),
+            _ => unreachable!("a gater ends with a linear layer"),
+        }
     }
 
     /// `Err` if the file of a gater is of another number of gates.

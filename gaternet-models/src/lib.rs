@@ -25,6 +25,8 @@
 #![forbid(unsafe_code)]
 
 mod backbone;
+mod budget;
+mod calibration;
 mod config;
 mod conv_spec;
 mod cost;
@@ -34,12 +36,17 @@ mod gate_plan;
 mod gated_config;
 mod gated_net;
 mod gater;
+mod kept;
+mod latency;
 mod model;
 mod network;
+mod onnx;
 mod parts;
 mod plain_net;
 mod plan;
+mod static_part;
 
+pub use calibration::Calibration;
 pub use config::{BackboneConfig, BottleneckChannels, Family};
 pub use conv_spec::{ConvRole, ConvSpec};
 pub use cost::Cost;
@@ -48,8 +55,9 @@ pub use gated_config::{GatedConfig, GaterConfig};
 pub use gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
 pub use gaternet_kernels::cpu::conv2d::DType;
+pub use latency::LatencyModel;
 pub use model::Model;
 pub use network::{ConvBuilder, Network, NetworkBuilder, Value};
 pub use parts::{Part, WarmUp};
 pub use plain_net::PlainNet;
-pub use plan::{Calibration, InferencePlan, PlanOptions};
+pub use plan::{InferencePlan, PlanOptions};

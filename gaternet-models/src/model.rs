@@ -34,11 +34,11 @@ impl Model {
         let checkpoint = Checkpoint::load(path)?;
         match checkpoint.metadata.get("model").map(String::as_str) {
             Some("plain") => {
-                let model = restore(&checkpoint, |config| PlainNet::new(config, 0))?;
+                let model = restore(&checkpoint, PlainNet::like)?;
                 Ok(Model::Plain(Box::new(model)))
             }
             Some("gated") => {
-                let model = restore(&checkpoint, |config| GatedNet::new(config, 0))?;
+                let model = restore(&checkpoint, |config, _| GatedNet::new(config, 0))?;
                 Ok(Model::Gated(Box::new(model)))
             }
             other => Err(wrong_kind(path, "plain or gated", other)),
@@ -129,7 +129,7 @@ pub(crate) fn save(
 pub(crate) fn load<C: DeserializeOwned, M: Module>(
     path: &Path,
     kind: &'static str,
-    build: impl FnOnce(C) -> Result<M>,
+    build: impl FnOnce(C, &Checkpoint) -> Result<M>,
 ) -> Result<M> {
     let checkpoint = Checkpoint::load(path)?;
     match checkpoint.metadata.get("model") {
@@ -145,7 +145,7 @@ pub(crate) fn load_weights(path: &Path, model: &impl Module) -> Result<()> {
 
 fn restore<C: DeserializeOwned, M: Module>(
     checkpoint: &Checkpoint,
-    build: impl FnOnce(C) -> Result<M>,
+    build: impl FnOnce(C, &Checkpoint) -> Result<M>,
 ) -> Result<M> {
     let text = checkpoint.metadata.get("config").map_or("", String::as_str);
     let config = serde_json::from_str(text).map_err(|error| Error::Field {
@@ -154,7 +154,7 @@ fn restore<C: DeserializeOwned, M: Module>(
         expected: "the configuration of the model".to_owned(),
         got: format!("{text:?}: {error}"),
     })?;
-    let model = build(config)?;
+    let model = build(config, checkpoint)?;
     checkpoint.load_into(&model.state())?;
     Ok(model)
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use gaternet_core::checkpoint::Checkpoint;
 use gaternet_core::nn::{Module, State};
-use gaternet_core::{Ctx, Result, Tensor};
+use gaternet_core::{Ctx, Error, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -19,8 +20,13 @@ use crate::network::{Network, NetworkBuilder};
 #[derive(Debug, Clone)]
 pub struct PlainNet {
     config: BackboneConfig,
+    /// Filters of each hidden convolution, where they are not the architecture's.
+    hidden_filters: Option<Vec<usize>>,
     network: Network,
 }
+
+/// Metadata key of a file whose hidden convolutions have other numbers of filters than the architecture's.
+const HIDDEN_FILTERS: &str = "hidden_filters";
 
 impl PlainNet {
     /// With fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch norm 1 and 0,
@@ -29,27 +35,57 @@ impl PlainNet {
     /// # Errors
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
     pub fn new(config: BackboneConfig, seed: u64) -> Result<PlainNet> {
-        Ok(PlainNet::from_rng(config, ChaCha8Rng::seed_from_u64(seed))?.0)
+        Ok(PlainNet::from_rng(config, None, ChaCha8Rng::seed_from_u64(seed))?.0)
+    }
+
+    /// [`new`](Self::new) with fewer filters in its hidden convolutions
+    /// ([`ConvRole::Hidden`](crate::ConvRole::Hidden)), listed in the order they run: what
+    /// [`GatedNet::static_part`](crate::GatedNet::static_part) is made of.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new), and if a number is 0 or more than the architecture has, or there is not
+    /// one for each.
+    pub fn narrowed(
+        config: BackboneConfig,
+        hidden_filters: &[usize],
+        seed: u64,
+    ) -> Result<PlainNet> {
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Ok(PlainNet::from_rng(config, Some(hidden_filters.to_vec()), rng)?.0)
     }
 
     /// A classifier that a program has written itself; its output are the logits.
     #[must_use]
     pub fn custom(network: Network) -> PlainNet {
         let config = BackboneConfig::new(Family::Custom, network.features());
-        PlainNet { config, network }
+        PlainNet { config, hidden_filters: None, network }
+    }
+
+    /// `network` must be of this architecture, with these numbers of filters.
+    pub(crate) fn from_parts(
+        config: BackboneConfig,
+        hidden_filters: Vec<usize>,
+        network: Network,
+    ) -> PlainNet {
+        PlainNet { config, hidden_filters: Some(hidden_filters), network }
     }
 
     /// Also returns the randomness where the weights ended.
     pub(crate) fn from_rng(
         config: BackboneConfig,
+        hidden_filters: Option<Vec<usize>>,
         rng: ChaCha8Rng,
     ) -> Result<(PlainNet, ChaCha8Rng)> {
         config.validate()?;
         let (mut net, images) = NetworkBuilder::from_rng(IMAGE_CHANNELS, rng);
+        if let Some(filters) = &hidden_filters {
+            net.narrow_hidden(filters);
+        }
         let features = backbone::features(&mut net, images, "", &config)?;
         net.linear(backbone::output_name(&config.family), features, config.classes)?;
+        net.check_hidden()?;
         let (network, rng) = net.finish_with_rng();
-        Ok((PlainNet { config, network }, rng))
+        Ok((PlainNet { config, hidden_filters, network }, rng))
     }
 
     /// Logits (N, classes) of `images` (N, 3, H, W).
@@ -64,6 +100,12 @@ impl PlainNet {
     #[must_use]
     pub fn config(&self) -> &BackboneConfig {
         &self.config
+    }
+
+    /// Filters of each hidden convolution in the order they run, if they are not the architecture's.
+    #[must_use]
+    pub fn hidden_filters(&self) -> Option<&[usize]> {
+        self.hidden_filters.as_deref()
     }
 
     /// Its steps.
@@ -102,7 +144,12 @@ impl PlainNet {
     /// # Errors
     /// [`gaternet_core::Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
-        model::save(path.as_ref(), "plain", &self.config, &self.state(), metadata)
+        let mut metadata = metadata.clone();
+        metadata.remove(HIDDEN_FILTERS);
+        if let Some(filters) = &self.hidden_filters {
+            metadata.insert(HIDDEN_FILTERS.to_owned(), format!("{filters:?}"));
+        }
+        model::save(path.as_ref(), "plain", &self.config, &self.state(), &metadata)
     }
 
     /// The model stored by [`save`](Self::save).
@@ -110,7 +157,21 @@ impl PlainNet {
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<PlainNet> {
-        model::load(path.as_ref(), "plain", |config| PlainNet::new(config, 0))
+        model::load(path.as_ref(), "plain", PlainNet::like)
+    }
+
+    /// With the architecture that a file describes, and fresh weights.
+    pub(crate) fn like(config: BackboneConfig, checkpoint: &Checkpoint) -> Result<PlainNet> {
+        let Some(text) = checkpoint.metadata.get(HIDDEN_FILTERS) else {
+            return PlainNet::new(config, 0);
+        };
+        let filters: Vec<usize> = serde_json::from_str(text).map_err(|error| Error::Field {
+            path: checkpoint.path.clone(),
+            field: format!("metadata {HIDDEN_FILTERS}"),
+            expected: "a list of numbers".to_owned(),
+            got: format!("{text:?}: {error}"),
+        })?;
+        PlainNet::narrowed(config, &filters, 0)
     }
 }
 

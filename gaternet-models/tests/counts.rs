@@ -1,6 +1,6 @@
 //! Parameters, gates and MACs against the counts of the paper's models.
 
-use gaternet_core::gate::Gates;
+use gaternet_core::gate::{Estimator, Gates};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
@@ -110,6 +110,52 @@ fn two_gates_of_a_sample_multiply_before_the_mean_over_samples() {
     let (all, none) = (executed(|_, _| true), executed(|_, _| false));
     // One sample runs everything, the other nothing: half, where the product of means is a quarter.
     assert_eq!(executed(|sample, _| sample == 0), (all + none) / 2.0);
+}
+
+#[test]
+fn the_macs_of_a_batch_are_the_mean_of_its_images() {
+    let model = gated(20, GatePlacement::All);
+    let gates = gates(&model, |sample, gate| (gate + sample) % (2 + 5 * sample) == 0);
+    let images = model.image_macs([32, 32], &gates).expect("it fits");
+    assert!(images.len() == 2 && images[0] > 1.2 * images[1], "{images:?}");
+    let cost = model.cost([32, 32], &gates).expect("it fits");
+    let mean = images.iter().sum::<f64>() / 2.0;
+    assert!((cost.executed + cost.gater - mean).abs() < 1.0, "{cost:?}, images {images:?}");
+}
+
+#[test]
+fn a_threshold_meets_a_budget() {
+    let model = gated(56, GatePlacement::All);
+    let (n, c) = (6, model.plan().gates());
+    let preact = (0..n * c).map(|i| ((i * 37) % 1009) as f32 / 500.0 - 1.0).collect();
+    let preact = Tensor::new(preact, [n, c]).expect("as many");
+    let ratio = |threshold: f32| {
+        let open = preact.data().iter().map(|x| f32::from(u8::from(x - threshold >= 0.0)));
+        let values = Tensor::new(open.collect(), [n, c]).expect("as many");
+        let gates = Gates::new(values, &model.plan().widths()).expect("its widths");
+        model.cost([32, 32], &gates).expect("it fits").ratio()
+    };
+    for budget in [0.4, 0.5, 0.9, 1.3] {
+        let threshold = model.threshold_for_budget([32, 32], &preact, budget).expect("in reach");
+        let got = ratio(threshold);
+        assert!(got <= budget && got > budget - 0.01, "{budget}: {got} at {threshold}");
+    }
+    let all = model.threshold_for_budget([32, 32], &preact, 5.0).expect("in reach");
+    assert!(all < -1.0, "{all}");
+    for budget in [0.33, -1.0, f64::NAN] {
+        let error = model.threshold_for_budget([32, 32], &preact, budget).expect_err("too little");
+        let text = error.to_string();
+        assert!(text.contains("every gate closed, 0.33"), "{text}");
+    }
+    let nan = Tensor::full([n, c], f32::NAN).expect("small");
+    assert!(model.threshold_for_budget([32, 32], &nan, 0.5).is_err());
+    let narrow = Tensor::zeros([n, c - 1]).expect("small");
+    assert!(model.threshold_for_budget([32, 32], &narrow, 0.5).is_err());
+    let fixed = model.clone().with_estimator(Estimator::TopK { density: 0.5 }).expect("valid");
+    let error = fixed.threshold_for_budget([32, 32], &preact, 0.5).expect_err("no threshold");
+    assert!(error.to_string().contains("top_k of density 0.5"), "{error}");
+    let none = Tensor::zeros([0, c]).expect("small");
+    assert!(model.threshold_for_budget([32, 32], &none, 0.5).is_err());
 }
 
 #[test]

@@ -183,7 +183,7 @@ fn a_plan_keeps_the_weights_it_was_made_of() {
 }
 
 #[test]
-fn filters_that_a_calibration_never_opened_are_gone() {
+fn a_calibration_settles_the_gates_that_no_image_disagrees_about() {
     let images = images();
     for case in cases() {
         let model = model(case);
@@ -193,11 +193,14 @@ fn filters_that_a_calibration_never_opened_are_gone() {
         for row in gates.values().data().chunks(model.plan().gates()) {
             calibration.add(row).expect("as many gates");
         }
-        // What an image gets that opens all.
-        let opened = calibration.opened();
-        let opened: Vec<_> = opened.iter().map(|opened| f32::from(u8::from(*opened))).collect();
-        let opened = opened.repeat(BATCH);
-        let all = vec![1.0; opened.len()];
+        // What images get that open all or nothing.
+        let settled = |open: fn(usize) -> bool| {
+            let gate = |opened: &usize| f32::from(u8::from(open(*opened)));
+            calibration.opened().iter().map(gate).collect::<Vec<_>>().repeat(BATCH)
+        };
+        let (some, every) = (settled(|opened| opened > 0), settled(|opened| opened == BATCH));
+        assert!(some != every && every.contains(&1.0), "the gates show nothing");
+        let (all, nothing) = (vec![1.0; some.len()], vec![0.0; some.len()]);
         for (skip, dtype) in
             [true, false].into_iter().flat_map(|skip| DType::ALL.map(|dtype| (skip, dtype)))
         {
@@ -208,8 +211,10 @@ fn filters_that_a_calibration_never_opened_are_gone() {
             let what = format!("{case:?}, skip {skip}, {dtype}");
             let gates = gates.values().data();
             assert_eq!(run(&mut plan, &images, gates), run(&mut whole, &images, gates), "{what}");
-            let [got, want] = [run(&mut plan, &images, &all), run(&mut whole, &images, &opened)];
+            let [got, want] = [run(&mut plan, &images, &all), run(&mut whole, &images, &some)];
             assert_eq!(got, want, "{what}: an image that opens what is gone");
+            let [got, want] = [run(&mut plan, &images, &nothing), run(&mut whole, &images, &every)];
+            assert_eq!(got, want, "{what}: an image that closes what is always open");
             let [less, bytes] = [plan.weight_bytes(), whole.weight_bytes()];
             assert!(less < bytes, "{what}: {less} bytes of weights instead of {bytes}");
         }
@@ -225,8 +230,15 @@ fn a_calibration_may_open_nothing_and_must_be_of_the_networks_gates() {
         let plan = InferencePlan::calibrated(&model, PlanOptions::default(), &nothing);
         let gates = gates(&model, 0);
         let want = run(&mut self::plan(&model, true), &images, gates.values().data());
-        let got = run(&mut plan.expect("it fits"), &images, gates.values().data());
-        assert_eq!(got, want, "{case:?}");
+        let mut plan = plan.expect("it fits");
+        for density in [0, 3] {
+            let gates = self::gates(&model, density);
+            let got = run(&mut plan, &images, gates.values().data());
+            assert_eq!(got, want, "{case:?}, density case {density}");
+        }
+        let mut logits = vec![f32::NAN; want.len()];
+        plan.run(images.data(), &mut logits).expect("they fit");
+        assert_eq!(logits, want, "{case:?}: there is nothing to decide");
     }
     let model = model(GatePlacement::Hidden);
     let mut calibration = Calibration::new(7);

@@ -102,7 +102,8 @@ mod emulated {
             stdout(train(&halves, "2").expect("as before").args(more));
         }
         let [whole, halves] = [&whole, &halves].map(|out| out.join("model.safetensors"));
-        let [of_whole, of_halves] = [&whole, &halves].map(|path| std::fs::read(path).expect("saved"));
+        let [of_whole, of_halves] =
+            [&whole, &halves].map(|path| std::fs::read(path).expect("saved"));
         assert!(of_whole == of_halves, "a resumed run has other weights");
 
         let mut evaluate = on_emulator("evaluate").expect("as before");

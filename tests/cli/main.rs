@@ -7,6 +7,8 @@ mod device;
 #[allow(dead_code)]
 mod emulator;
 mod errors;
+mod evaluate;
+mod export;
 mod image_folder;
 mod interchange;
 mod model_throughput;

@@ -12,7 +12,8 @@ use tempfile::tempdir;
 
 #[test]
 fn help_texts() {
-    for name in ["train_cifar", "evaluate", "model_throughput", "describe"] {
+    for name in ["train_cifar", "evaluate", "export", "plot_sweep", "model_throughput", "describe"]
+    {
         insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
     }
 }

@@ -12,7 +12,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use write::save;
+pub use write::{replace_file, save};
 
 use crate::nn::State;
 use crate::{Error, Misshapen, Result, Shape, Tensor};

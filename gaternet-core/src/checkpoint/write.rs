@@ -39,13 +39,26 @@ pub fn save(
     // The wider type first keeps every tensor aligned in the file.
     tensors.sort_by_key(|(name, value)| (matches!(value, TensorValue::F32(_)), *name));
     let header = header(&tensors, metadata)?;
+    replace_file(path, |file| write_contents(file, &header, &tensors))
+}
 
+/// Writes the file `path`, all of it or nothing: `write` fills a temporary file in the same folder, which then
+/// takes the place of `path`; on disk before and after that.
+///
+/// # Errors
+/// [`Error::Io`] if that fails or `write` does. Then `path` is as it was before and the temporary file is gone.
+pub fn replace_file(
+    path: impl AsRef<Path>,
+    write: impl FnOnce(&File) -> io::Result<()>,
+) -> Result<()> {
+    let path = path.as_ref();
     let fail = |action| move |source| Error::Io { action, path: path.to_path_buf(), source };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
     // Dropping the temporary file, on every error, removes it.
     let file = temporary_file(folder).map_err(fail("write"))?;
-    write_contents(file.as_file(), &header, &tensors).map_err(fail("write"))?;
+    let written = write(file.as_file()).and_then(|()| file.as_file().sync_all());
+    written.map_err(fail("write"))?;
     file.persist(path).map_err(|error| error.error).map_err(fail("replace"))?;
     sync_folder(folder).map_err(fail("synchronise the folder of"))
 }
@@ -96,8 +109,7 @@ fn write_contents(
             }
         }
     }
-    out.flush()?;
-    file.sync_all()
+    out.flush()
 }
 
 /// A file of a name that nothing else uses, with the permissions of an ordinary new file.

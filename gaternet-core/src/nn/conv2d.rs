@@ -31,17 +31,19 @@ impl Conv2d {
     ) -> Result<Conv2d> {
         let [kh, kw] = kernel;
         let shape = [out_channels, in_channels, kh, kw];
-        for (field, sizes) in [
-            ("(out_channels, in_channels, kernel height, kernel width)", &shape[..]),
-            ("stride", &options.stride),
-        ] {
-            if sizes.contains(&0) {
-                let value = format!("{sizes:?}");
-                return Err(Error::Config { field, value, rule: "must not hold a 0" });
-            }
-        }
+        check(shape, options)?;
         let fan_out = out_channels as f64 * kh as f64 * kw as f64;
         let weight = Tensor::randn(shape, (2.0 / fan_out).sqrt() as f32, rng)?;
+        Ok(Conv2d { weight: Parameter::new(weight), shape, options })
+    }
+
+    /// With this weight (F, C, KH, KW).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it is not of rank 4, [`Error::Config`] if a size or stride is 0.
+    pub fn from_weight(weight: Tensor, options: Conv2dOptions) -> Result<Conv2d> {
+        let shape = ops::dims("conv2d", "the weight must be (F, C, KH, KW)", &weight)?;
+        check(shape, options)?;
         Ok(Conv2d { weight: Parameter::new(weight), shape, options })
     }
 
@@ -78,6 +80,19 @@ impl Conv2d {
     pub fn options(&self) -> Conv2dOptions {
         self.options
     }
+}
+
+fn check(shape: [usize; 4], options: Conv2dOptions) -> Result<()> {
+    for (field, sizes) in [
+        ("(out_channels, in_channels, kernel height, kernel width)", &shape[..]),
+        ("stride", &options.stride),
+    ] {
+        if sizes.contains(&0) {
+            let value = format!("{sizes:?}");
+            return Err(Error::Config { field, value, rule: "must not hold a 0" });
+        }
+    }
+    Ok(())
 }
 
 impl Module for Conv2d {

@@ -39,6 +39,20 @@ impl Linear {
         Ok(Linear { weight: Parameter::new(weight), bias })
     }
 
+    /// With this weight (O, I) and bias (O).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if they have other shapes.
+    pub fn from_tensors(weight: Tensor, bias: Tensor) -> Result<Linear> {
+        let rule = "the weight must be (O, I) and the bias (O)";
+        let [features, _] = ops::dims("linear", rule, &weight)?;
+        if bias.dims() != [features] {
+            let got = format!("{} and {}", weight.shape(), bias.shape());
+            return Err(Error::Shape { op: "linear", rule, got });
+        }
+        Ok(Linear { weight: Parameter::new(weight), bias: Parameter::new(bias) })
+    }
+
     /// (N, O) of x (N, I).
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use cudarc::driver::{CudaSlice, DevicePtr};
+use cudarc::driver::{CudaSlice, DevicePtr, result};
 use half::bf16;
 
 use super::device::CudaDevice;
@@ -43,14 +43,14 @@ pub struct CudaBuffer<T> {
 pub(super) struct Memory {
     /// `None` only while being dropped.
     slice: Option<CudaSlice<u8>>,
-    device: CudaDevice,
+    pub(super) device: CudaDevice,
 }
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // Freeing cannot be part of a graph: the capture does it when it ends.
-        if let Some(capture) = self.device.capture().as_mut() {
-            capture.freed.extend(self.slice.take());
+        if let Some(slice) = self.slice.take() {
+            let again = |slice| Memory { slice: Some(slice), device: self.device.clone() };
+            self.device.capture().free(slice, again);
         }
     }
 }
@@ -61,11 +61,11 @@ impl<T: CudaElement> CudaBuffer<T> {
     /// # Errors
     /// [`CudaError`](super::CudaError): the driver's, as when memory is short; not in a capture.
     pub fn uninit(device: &CudaDevice, len: usize) -> Result<CudaBuffer<T>> {
-        device.refuse_in_capture("allocating")?;
         let bytes = (len * size_of::<T>()).max(1); // the driver does not allocate 0 bytes
-        // SAFETY: bytes of any bits are values of a `CudaElement`, see there.
-        let slice =
-            unsafe { device.stream().alloc::<u8>(bytes) }.doing("allocating device memory")?;
+        let slice = device.capture().submit("allocating", || {
+            // SAFETY: bytes of any bits are values of a `CudaElement`, see there.
+            unsafe { device.stream().alloc::<u8>(bytes) }.doing("allocating device memory")
+        })?;
         let address = slice.device_ptr(device.stream()).0;
         let memory = Arc::new(Memory { slice: Some(slice), device: device.clone() });
         Ok(CudaBuffer { memory, address, len, of: PhantomData })
@@ -96,19 +96,13 @@ impl<T: CudaElement> CudaBuffer<T> {
     /// # Errors
     /// [`CudaError::Driver`](super::CudaError::Driver).
     pub fn fill_zeros(&mut self) -> Result<()> {
-        self.keep_in_capture();
-        let stream = self.device().stream();
-        stream.context().bind_to_thread().doing("clearing device memory")?;
-        // SAFETY: the buffer has these bytes, and it is borrowed for writing.
-        unsafe {
-            cudarc::driver::result::memset_d8_async(
-                self.address,
-                0,
-                self.bytes(),
-                stream.cu_stream(),
-            )
-        }
-        .doing("clearing device memory")
+        let (stream, what) = (self.device().stream(), "clearing device memory");
+        stream.context().bind_to_thread().doing(what)?;
+        self.device().capture().record(what, &[&self.memory], || {
+            // SAFETY: the buffer has these bytes, and it is borrowed for writing.
+            unsafe { result::memset_d8_async(self.address, 0, self.bytes(), stream.cu_stream()) }
+                .doing(what)
+        })
     }
 
     /// Copies `values` to the device.
@@ -117,15 +111,14 @@ impl<T: CudaElement> CudaBuffer<T> {
     /// [`CudaError::Kernel`](super::CudaError::Kernel) unless `values` is as long as the buffer; not in a capture.
     pub fn copy_from_slice(&mut self, values: &[T]) -> Result<()> {
         check_len("copy to the device", "values", self.len, values.len())?;
-        self.device().refuse_in_capture("copying from the host")?;
-        let stream = self.device().stream();
-        stream.context().bind_to_thread().doing("copying to the device")?;
-        // SAFETY: both sides have these bytes. From memory that is not pinned, the driver has read all of them
-        // when the call returns.
-        unsafe {
-            cudarc::driver::result::memcpy_htod_async(self.address, values, stream.cu_stream())
-        }
-        .doing("copying to the device")
+        let (stream, what) = (self.device().stream(), "copying from the host");
+        stream.context().bind_to_thread().doing(what)?;
+        self.device().capture().submit(what, || {
+            // SAFETY: both sides have these bytes. From memory that is not pinned, the driver has read all of them
+            // when the call returns.
+            unsafe { result::memcpy_htod_async(self.address, values, stream.cu_stream()) }
+                .doing(what)
+        })
     }
 
     /// Copies the values to the host, once the device has done all it was told before.
@@ -135,15 +128,14 @@ impl<T: CudaElement> CudaBuffer<T> {
     /// [`CudaError::Driver`](super::CudaError::Driver), also with the error of an earlier kernel; not in a capture.
     pub fn copy_to_slice(&self, values: &mut [T]) -> Result<()> {
         check_len("copy to the host", "values", self.len, values.len())?;
-        self.device().refuse_in_capture("copying to the host")?;
-        let stream = self.device().stream();
-        stream.context().bind_to_thread().doing("copying to the host")?;
-        // SAFETY: both sides have these bytes, and every bit pattern is a value.
-        unsafe {
-            cudarc::driver::result::memcpy_dtoh_async(values, self.address, stream.cu_stream())
-        }
-        .doing("copying to the host")?;
-        self.device().synchronize()
+        let (stream, what) = (self.device().stream(), "copying to the host");
+        stream.context().bind_to_thread().doing(what)?;
+        self.device().capture().submit(what, || {
+            // SAFETY: both sides have these bytes, and every bit pattern is a value.
+            unsafe { result::memcpy_dtoh_async(values, self.address, stream.cu_stream()) }
+                .doing(what)?;
+            stream.synchronize().doing(what)
+        })
     }
 
     /// The values, once the device has done all it was told before.
@@ -181,11 +173,8 @@ impl<T> CudaBuffer<T> {
         &self.memory.device
     }
 
-    /// For the graph that is being captured, if one is: it must not outlive this memory.
-    pub(super) fn keep_in_capture(&self) {
-        if let Some(capture) = self.device().capture().as_mut() {
-            capture.used.push(self.memory.clone());
-        }
+    pub(super) fn memory(&self) -> &Arc<Memory> {
+        &self.memory
     }
 }
 

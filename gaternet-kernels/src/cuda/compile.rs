@@ -1,16 +1,21 @@
-//! From CUDA source to a module on the device: compiled elsewhere, compiled in an earlier run, or compiled now.
+//! From a CUDA source to a module on the device: compiled elsewhere, compiled in an earlier run, or compiled now.
 
-use std::fs;
-use std::io::Write;
+use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::{CudaContext, CudaModule};
 use cudarc::nvrtc::Ptx;
+use sha2::{Digest, Sha256};
 
+use super::device::CudaOptions;
 use super::error::{CudaError, Doing, Result};
 use super::nvrtc::Nvrtc;
+use super::store;
+
+#[cfg(test)]
+mod tests;
 
 /// A file of `kernels-cu/`, embedded, with the headers it includes.
 #[derive(Debug)]
@@ -39,7 +44,7 @@ macro_rules! source {
 pub(super) use source;
 
 /// Every source.
-pub(super) fn sources() -> impl Iterator<Item = &'static Source> {
+pub fn sources() -> impl Iterator<Item = &'static Source> {
     [
         &super::augment::SOURCE,
         &super::batch_norm::SOURCE,
@@ -58,6 +63,10 @@ pub(super) fn sources() -> impl Iterator<Item = &'static Source> {
     .chain(super::conv2d::SOURCES)
 }
 
+/// Options of NVRTC besides the architecture. Not `--use_fast_math`: it flushes denormal numbers to 0, so that a
+/// gate that is not 0 would count as off.
+pub(super) const OPTIONS: [&str; 1] = ["--std=c++17"];
+
 impl Source {
     /// The name of the file in `kernels-cu/`.
     #[must_use]
@@ -65,45 +74,89 @@ impl Source {
         self.file
     }
 
-    /// Changes with every change of the source or its headers.
-    fn hash(&self) -> u64 {
-        let headers = self.headers.iter().flat_map(|(name, text)| [*name, *text]);
-        fnv([self.file, self.text].into_iter().chain(headers))
+    /// Whether it can be compiled for an architecture such as `sm_90a`: a source that uses instructions of one
+    /// architecture only is for no other.
+    #[must_use]
+    pub fn is_for(&self, architecture: &str) -> bool {
+        self.only.is_none_or(|only| only == architecture)
     }
 
-    /// The file name of a module of this very source.
-    fn image_name(&self, hash: u64, architecture: &str) -> String {
+    /// Name of the file with its machine code, or PTX; with the version of `nvrtc`, as this compiled it. It changes
+    /// with all that decides the contents, so an outdated file is never used.
+    fn image_name(&self, architecture: &str, nvrtc: Option<(i32, i32)>) -> String {
         let stem = self.file.trim_end_matches(".cu");
-        let kind = if architecture.starts_with("compute_") { "ptx" } else { "cubin" };
-        format!("{stem}-{hash:016x}.{architecture}.{kind}")
+        let compiler =
+            nvrtc.map_or(String::new(), |(major, minor)| format!("nvrtc{major}.{minor}."));
+        let kind = if is_ptx(architecture) { "ptx" } else { "cubin" };
+        format!("{stem}-{:016x}.{compiler}{architecture}.{kind}", self.hash())
     }
 
-    fn compile(&self, nvrtc: &Nvrtc, architecture: &str) -> Result<Vec<u8>> {
-        let options = [format!("--gpu-architecture={architecture}"), "--std=c++17".to_owned()];
-        nvrtc.compile(self.file, self.text, self.headers, &options).map_err(|log| {
-            CudaError::Compile { file: self.file, architecture: architecture.to_owned(), log }
-        })
+    /// Of the source, its headers and the options.
+    fn hash(&self) -> u64 {
+        let mut hash = Sha256::new();
+        let headers = self.headers.iter().flat_map(|(name, text)| [*name, *text]);
+        for part in [self.file, self.text].into_iter().chain(headers).chain(OPTIONS) {
+            hash.update((part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hash.finalize());
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// PTX is the driver's assembly language, which it compiles when it is loaded.
+pub(super) fn is_ptx(architecture: &str) -> bool {
+    architecture.starts_with("compute_")
+}
+
+/// What the driver loads for a [`Source`].
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// A cubin (an ELF file of machine code), or PTX as text that ends in 0.
+    pub bytes: Vec<u8>,
+    /// Where it is from.
+    pub origin: Origin,
+}
+
+/// Where an [`Image`] is from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// This file of the folder of [`build_cubins`].
+    Prebuilt(PathBuf),
+    /// This file, which an earlier run wrote.
+    Cache(PathBuf),
+    /// Compiled in this call.
+    Compiled,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Origin::Prebuilt(path) | Origin::Cache(path) => path.display().fmt(f),
+            Origin::Compiled => f.write_str("NVRTC"),
+        }
     }
 }
 
 /// Compiles every source for every architecture that it is for into `folder`, to be used where NVRTC is not
-/// ([`CudaOptions::cubins`](super::CudaOptions)). Needs NVRTC and no GPU. An architecture such as `compute_80`
-/// gives PTX, which a driver compiles for any later device.
+/// ([`CudaOptions::cubins`]), with the `nvrtc` of [`CudaOptions::nvrtc`]. Needs no GPU. An architecture such as
+/// `compute_80` gives PTX, which a driver compiles for any later device.
 ///
 /// # Errors
 /// [`CudaError::NoCompiler`], [`CudaError::Compile`] or [`CudaError::Io`].
-pub fn build_cubins(folder: &Path, architectures: &[&str]) -> Result<Vec<PathBuf>> {
+pub fn build_cubins(
+    folder: &Path,
+    architectures: &[&str],
+    nvrtc: Option<&Path>,
+) -> Result<Vec<PathBuf>> {
+    let nvrtc = Nvrtc::open(nvrtc);
     let mut written = Vec::new();
     for source in sources() {
-        for architecture in architectures {
-            if source.only.is_some_and(|only| only != *architecture) {
-                continue;
-            }
-            let nvrtc = Nvrtc::get()
-                .map_err(|compiler| no_compiler(source, architecture, None, compiler))?;
-            let path = folder.join(source.image_name(source.hash(), architecture));
-            let image = source.compile(nvrtc, architecture)?;
-            write_whole(&path, &image)
+        for architecture in architectures.iter().filter(|name| source.is_for(name)) {
+            let nvrtc =
+                nvrtc.as_ref().map_err(|reason| no_compiler(source, architecture, None, reason))?;
+            let path = folder.join(source.image_name(architecture, None));
+            store::write(&path, &nvrtc.compile(source, architecture)?)
                 .map_err(|error| CudaError::Io { path: path.clone(), error })?;
             written.push(path);
         }
@@ -111,28 +164,46 @@ pub fn build_cubins(folder: &Path, architectures: &[&str]) -> Result<Vec<PathBuf
     Ok(written)
 }
 
-/// Finds or makes the modules of one device.
-pub(super) struct Compiler {
+/// Finds or makes the images for devices of one compute capability.
+#[derive(Debug)]
+pub struct Compiler {
     capability: (i32, i32),
     cache: Option<PathBuf>,
     cubins: Option<PathBuf>,
+    nvrtc_file: Option<PathBuf>,
+    nvrtc: OnceLock<Result<Nvrtc, String>>,
 }
 
 impl Compiler {
-    pub(super) fn new(
-        capability: (i32, i32),
-        cache: Option<PathBuf>,
-        cubins: Option<PathBuf>,
-    ) -> Compiler {
-        Compiler { capability, cache, cubins }
+    /// For compute capability `capability`, with the folders and the file of `options`. Nothing is opened yet.
+    #[must_use]
+    pub fn new(capability: (i32, i32), options: &CudaOptions) -> Compiler {
+        Compiler {
+            capability,
+            cache: options.cache.clone(),
+            cubins: options.cubins.clone(),
+            nvrtc_file: options.nvrtc.clone(),
+            nvrtc: OnceLock::new(),
+        }
     }
 
-    /// What to compile for. The "a" adds the instructions that only this generation has.
-    pub(super) fn architecture(&self) -> String {
+    /// What to compile for, such as `sm_86`. The "a" of `sm_90a` adds the instructions that only this generation has.
+    #[must_use]
+    pub fn architecture(&self) -> String {
         match self.capability {
             (9, 0) => "sm_90a".to_owned(),
             (major, minor) => format!("sm_{major}{minor}"),
         }
+    }
+
+    /// The first of: a prebuilt image, one that an earlier run compiled, one that is compiled now. Files that are
+    /// damaged or cannot be written cost a warning and time, nothing else.
+    ///
+    /// # Errors
+    /// [`CudaError::NoCompiler`] if there is no prebuilt image and no NVRTC, [`CudaError::Compile`] if NVRTC refuses
+    /// the source.
+    pub fn image(&self, source: &Source) -> Result<Image> {
+        self.prebuilt(source).map_or_else(|| self.cached_or_compiled(source), Ok)
     }
 
     pub(super) fn load(
@@ -140,41 +211,69 @@ impl Compiler {
         context: &Arc<CudaContext>,
         source: &Source,
     ) -> Result<Arc<CudaModule>> {
-        let load = |image| context.load_module(Ptx::from_binary(image));
-        if let Some(image) = self.prebuilt(source) {
-            return load(image).doing("loading a module of the folder of cubins");
-        }
-        let architecture = self.architecture();
-        let nvrtc = Nvrtc::get()
-            .map_err(|why| no_compiler(source, &architecture, self.cubins.clone(), why))?;
-        let (major, minor) = nvrtc.version();
-        let hash = fnv([&*format!("{:016x}", source.hash()), &*format!("NVRTC {major}.{minor}")]);
-        let name = source.image_name(hash, &architecture);
-        let cached = self.cache.as_ref().map(|folder| folder.join(name));
-        if let Some(module) = cached.as_ref().and_then(|path| load(fs::read(path).ok()?).ok()) {
-            return Ok(module);
-        }
-        let start = std::time::Instant::now();
-        let image = source.compile(nvrtc, &architecture)?;
-        tracing::debug!("{} compiled for {architecture} in {:?}", source.file, start.elapsed());
-        if let Some(path) = cached
-            && let Err(error) = write_whole(&path, &image)
-        {
-            tracing::warn!("{}: {error}: the kernels will be compiled again", path.display());
-        }
-        load(image).doing("loading a module that was just compiled")
+        let load = |image: Image| {
+            tracing::debug!(kernels = source.file, from = %image.origin, "load");
+            context.load_module(Ptx::from_binary(image.bytes)).doing("loading kernels")
+        };
+        let Some(prebuilt) = self.prebuilt(source) else {
+            return load(self.cached_or_compiled(source)?);
+        };
+        // A driver refuses what a later CUDA made; an NVRTC of this machine may be of its age.
+        let origin = prebuilt.origin.clone();
+        load(prebuilt).or_else(|refusal| {
+            tracing::warn!(file = %origin, %refusal, "a prebuilt file cannot be used");
+            match self.cached_or_compiled(source) {
+                Err(CudaError::NoCompiler { .. }) => Err(refusal),
+                image => load(image?),
+            }
+        })
     }
 
-    /// A module of the folder of cubins that this device can run. Code for an earlier minor version runs on a
-    /// later one of the same major version; PTX runs on all.
-    fn prebuilt(&self, source: &Source) -> Option<Vec<u8>> {
+    /// The best image of the folder of cubins that the device runs. Code for an earlier minor version runs on a
+    /// later one of the same major version; PTX runs on all later ones.
+    fn prebuilt(&self, source: &Source) -> Option<Image> {
         let folder = self.cubins.as_ref()?;
         let (major, minor) = self.capability;
         let earlier = (0..=minor).rev().map(|minor| format!("sm_{major}{minor}"));
         let all = [self.architecture()].into_iter().chain(earlier).chain(["compute_80".to_owned()]);
-        all.filter(|architecture| source.only.is_none_or(|only| only == architecture))
-            .find_map(|a| fs::read(folder.join(source.image_name(source.hash(), &a))).ok())
+        all.filter(|architecture| source.is_for(architecture)).find_map(|architecture| {
+            let path = folder.join(source.image_name(&architecture, None));
+            Some(Image { bytes: read(&path)?, origin: Origin::Prebuilt(path) })
+        })
     }
+
+    fn cached_or_compiled(&self, source: &Source) -> Result<Image> {
+        let architecture = self.architecture();
+        let nvrtc =
+            self.nvrtc.get_or_init(|| Nvrtc::open(self.nvrtc_file.as_deref())).as_ref().map_err(
+                |reason| no_compiler(source, &architecture, self.cubins.clone(), reason),
+            )?;
+        let name = source.image_name(&architecture, Some(nvrtc.version()));
+        let path = self.cache.as_ref().map(|folder| folder.join(name));
+        if let Some(path) = &path
+            && let Some(bytes) = read(path)
+        {
+            return Ok(Image { bytes, origin: Origin::Cache(path.clone()) });
+        }
+        let bytes = nvrtc.compile(source, &architecture)?;
+        if let Some(path) = &path
+            && let Err(error) = store::write(path, &bytes)
+        {
+            tracing::warn!(?path, %error, "compiled kernels cannot be kept");
+        }
+        Ok(Image { bytes, origin: Origin::Compiled })
+    }
+}
+
+/// The contents of `path`, if it is there and whole.
+fn read(path: &Path) -> Option<Vec<u8>> {
+    store::read(path)
+        .inspect_err(|error| {
+            if error.kind() != io::ErrorKind::NotFound {
+                tracing::warn!(?path, %error, "a file of compiled kernels cannot be used");
+            }
+        })
+        .ok()
 }
 
 fn no_compiler(
@@ -188,70 +287,5 @@ fn no_compiler(
         architecture: architecture.to_owned(),
         folder,
         compiler: compiler.to_owned(),
-    }
-}
-
-/// Writes a file that others see only when it is complete.
-fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
-    if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder)?;
-    }
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    let temporary = path.with_extension(format!("{}-{number}.tmp", std::process::id()));
-    let written = fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = fs::remove_file(&temporary);
-    }
-    written
-}
-
-/// FNV-1a (<http://www.isthe.com/chongo/tech/comp/fnv/>) of texts, each ended by a byte that no text has.
-fn fnv<'a>(texts: impl IntoIterator<Item = &'a str>) -> u64 {
-    let bytes = texts.into_iter().flat_map(|text| text.bytes().chain([0xff]));
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_source_is_known_by_its_text_and_its_headers() {
-        let source = |text, header| Source {
-            file: "a.cu",
-            text,
-            headers: if header { &[("a.cuh", "1")] } else { &[("a.cuh", "2")] },
-            only: None,
-        };
-        let hash = source("x", true).hash();
-        assert_eq!(hash, source("x", true).hash());
-        assert_ne!(hash, source("y", true).hash());
-        assert_ne!(hash, source("x", false).hash());
-        assert_eq!(source("x", true).image_name(1, "sm_90a"), "a-0000000000000001.sm_90a.cubin");
-    }
-
-    #[test]
-    fn every_header_of_a_source_is_embedded_and_none_is_missing() {
-        for source in sources() {
-            let mut included: Vec<&str> = Vec::new();
-            let texts = source.headers.iter().map(|header| header.1).chain([source.text]);
-            for line in texts.flat_map(str::lines) {
-                if let Some(name) = line.strip_prefix("#include \"").and_then(|l| l.strip_suffix('"'))
-                    && !name.ends_with(".h") // the emulator's
-                    && !included.contains(&name)
-                {
-                    included.push(name);
-                }
-            }
-            let mut embedded: Vec<&str> = source.headers.iter().map(|header| header.0).collect();
-            included.sort_unstable();
-            embedded.sort_unstable();
-            assert_eq!(embedded, included, "{}", source.file);
-        }
     }
 }

@@ -10,7 +10,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, result, 
 
 use super::compile::{Compiler, Source};
 use super::error::{CudaError, Doing, Result};
-use super::graph::Capture;
+use super::graph::CaptureLock;
 
 /// Which device, and where compiled kernels are.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +22,9 @@ pub struct CudaOptions {
     pub cache: Option<PathBuf>,
     /// Folder of kernels that were compiled elsewhere ([`build_cubins`](super::build_cubins)).
     pub cubins: Option<PathBuf>,
+    /// The file of NVRTC, which compiles kernels that are not in the folders; `None` looks where the loader and CUDA
+    /// toolkits have it.
+    pub nvrtc: Option<PathBuf>,
     /// Which instructions multiply matrices.
     pub products: Products,
 }
@@ -40,11 +43,14 @@ pub enum Products {
 
 impl CudaOptions {
     /// Device `ordinal`; compiled kernels are kept in `GATERNET_CACHE`, else in `gaternet` in the user's cache
-    /// folder, and those of `GATERNET_CUBINS`, else of the folder `cubins` beside the program, are used.
+    /// folder, and those of `GATERNET_CUBINS`, else of the folder `cubins` beside the program, are used; NVRTC is
+    /// `GATERNET_NVRTC`.
     #[must_use]
     pub fn from_env(ordinal: usize) -> CudaOptions {
         let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        let user = || folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
+        // A relative path is to be ignored (XDG Base Directory Specification 0.8).
+        let xdg = || folder("XDG_CACHE_HOME").filter(|path| path.is_absolute());
+        let user = || xdg().or_else(|| Some(folder("HOME")?.join(".cache")));
         let beside = || {
             let beside = std::env::current_exe().ok()?.parent()?.join("cubins");
             beside.is_dir().then_some(beside)
@@ -53,6 +59,7 @@ impl CudaOptions {
             ordinal,
             cache: folder("GATERNET_CACHE").or_else(|| Some(user()?.join("gaternet"))),
             cubins: folder("GATERNET_CUBINS").or_else(beside),
+            nvrtc: folder("GATERNET_NVRTC"),
             products: Products::Auto,
         }
     }
@@ -72,8 +79,7 @@ struct Inner {
     compiler: Compiler,
     modules: Mutex<HashMap<&'static str, Arc<CudaModule>>>,
     functions: Mutex<HashMap<(&'static str, &'static str), CudaFunction>>,
-    /// Of the capture that is under way.
-    capture: Mutex<Option<Capture>>,
+    capture: CaptureLock,
     stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
 }
@@ -150,10 +156,10 @@ impl CudaDevice {
             max_shared_bytes,
             multiprocessors,
             products: options.products,
-            compiler: Compiler::new(capability, options.cache, options.cubins),
+            compiler: Compiler::new(capability, &options),
             modules: Mutex::default(),
             functions: Mutex::default(),
-            capture: Mutex::default(),
+            capture: CaptureLock::default(),
             stream,
             context,
         })))
@@ -194,8 +200,8 @@ impl CudaDevice {
     /// # Errors
     /// [`CudaError::Driver`] with the error of an earlier kernel; [`CudaError::Capturing`] in a capture.
     pub fn synchronize(&self) -> Result<()> {
-        self.refuse_in_capture("waiting for the device")?;
-        self.0.stream.synchronize().doing("waiting for the device")
+        let what = "waiting for the device";
+        self.capture().submit(what, || self.0.stream.synchronize().doing(what))
     }
 
     pub(super) fn products(&self) -> Products {
@@ -211,12 +217,8 @@ impl CudaDevice {
         &self.0.stream
     }
 
-    pub(super) fn capture(&self) -> MutexGuard<'_, Option<Capture>> {
-        lock(&self.0.capture)
-    }
-
-    pub(super) fn refuse_in_capture(&self, what: &'static str) -> Result<()> {
-        if self.capture().is_some() { Err(CudaError::Capturing { what }) } else { Ok(()) }
+    pub(super) fn capture(&self) -> &CaptureLock {
+        &self.0.capture
     }
 
     /// The kernel, compiled and loaded the first time it is asked for.
@@ -229,7 +231,12 @@ impl CudaDevice {
         if let Some(function) = lock(&self.0.functions).get(&key) {
             return Ok(function.clone());
         }
-        self.refuse_in_capture("loading a kernel")?;
+        let function = self.capture().submit("loading a kernel", || self.load(source, name))?;
+        lock(&self.0.functions).insert(key, function.clone());
+        Ok(function)
+    }
+
+    fn load(&self, source: &'static Source, name: &'static str) -> Result<CudaFunction> {
         let function =
             self.module(source)?.load_function(name).doing("finding a kernel in its module")?;
         let shared = i32::try_from(self.0.max_shared_bytes).unwrap_or(0);
@@ -239,7 +246,6 @@ impl CudaDevice {
                 shared,
             )
             .doing("asking for all of shared memory")?;
-        lock(&self.0.functions).insert(key, function.clone());
         Ok(function)
     }
 

@@ -88,6 +88,12 @@ pub enum CudaError {
         /// What was attempted.
         what: &'static str,
     },
+    /// Something that another thread's capture would record.
+    #[error("{what}: another thread records a graph on this device, wait until it has")]
+    CapturedElsewhere {
+        /// What was attempted.
+        what: &'static str,
+    },
     /// An error of the driver. After a failed kernel every later call fails with the same.
     #[error("{what}: {error}")]
     Driver {

@@ -1,11 +1,11 @@
 //! Launching a kernel: where arguments become the array of pointers that the driver wants.
 
 use std::ffi::c_void;
-use std::marker::PhantomData;
+use std::sync::Arc;
 
 use cudarc::driver::{CudaFunction, result};
 
-use super::buffer::CudaBuffer;
+use super::buffer::{CudaBuffer, Memory};
 use super::compile::Source;
 use super::device::CudaDevice;
 use super::error::{Doing, Result};
@@ -39,8 +39,7 @@ pub(super) struct Launch<'a> {
     device: &'a CudaDevice,
     function: CudaFunction,
     arguments: Vec<*mut c_void>,
-    foreign: bool,
-    of: PhantomData<&'a ()>,
+    memories: Vec<&'a Arc<Memory>>,
 }
 
 /// What a kernel gets of `buffer`, for a struct of pointers; tell [`Launch::uses`] too.
@@ -54,7 +53,7 @@ impl<'a> Launch<'a> {
     pub(super) fn new(device: &'a CudaDevice, kernel: &Kernel) -> Result<Launch<'a>> {
         let function = device.function(kernel.source, kernel.name)?;
         let arguments = Vec::with_capacity(16);
-        Ok(Launch { device, function, arguments, foreign: false, of: PhantomData })
+        Ok(Launch { device, function, arguments, memories: Vec::with_capacity(16) })
     }
 
     /// A `const T*`.
@@ -79,10 +78,7 @@ impl<'a> Launch<'a> {
 
     /// A buffer whose address is in a struct.
     pub(super) fn uses<T>(mut self, buffer: Option<&'a CudaBuffer<T>>) -> Self {
-        if let Some(buffer) = buffer {
-            buffer.keep_in_capture();
-            self.foreign |= !self.device.is(buffer.device());
-        }
+        self.memories.extend(buffer.map(CudaBuffer::memory));
         self
     }
 
@@ -110,7 +106,7 @@ impl<'a> Launch<'a> {
         threads: u32,
         shared_bytes: u32,
     ) -> Result<()> {
-        if self.foreign {
+        if self.memories.iter().any(|memory| !self.device.is(&memory.device)) {
             let rule = "the buffers of a kernel must be on its device";
             let got = "a buffer of another".to_owned();
             return Err(KernelError::Dims { op: "launch", rule, got }.into());
@@ -118,10 +114,10 @@ impl<'a> Launch<'a> {
         if grid.contains(&0) {
             return Ok(());
         }
-        let stream = self.device.stream();
-        stream.context().bind_to_thread().doing("launching a kernel")?;
+        let (stream, what) = (self.device.stream(), "launching a kernel");
+        stream.context().bind_to_thread().doing(what)?;
         // SAFETY: the caller's; the arguments are borrowed for 'a, so they are still there.
-        unsafe {
+        self.device.capture().record(what, &self.memories, || unsafe {
             result::launch_kernel(
                 self.function.cu_function(),
                 grid.into(),
@@ -130,8 +126,8 @@ impl<'a> Launch<'a> {
                 stream.cu_stream(),
                 &mut self.arguments,
             )
-        }
-        .doing("launching a kernel")
+            .doing(what)
+        })
     }
 }
 

@@ -27,11 +27,12 @@ mod planes;
 pub mod pool;
 pub mod sem_hash;
 pub mod sgd;
+mod store;
 mod weight;
 
 pub use buffer::{CudaBuffer, CudaElement};
 pub use clock::Clock;
-pub use compile::{Source, build_cubins};
+pub use compile::{Compiler, Image, Origin, Source, build_cubins, sources};
 pub use device::{CudaDevice, CudaOptions, Products};
 pub use error::{CudaError, Result};
 pub use gate::LiveFilters;

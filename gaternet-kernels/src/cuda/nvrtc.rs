@@ -1,172 +1,264 @@
-//! NVIDIA's run-time compiler, opened when it is needed.
+//! NVRTC, NVIDIA's compiler as a library, opened when it is needed.
 //!
 //! cudarc has a binding too, but it knows the library by fewer names and panics if it is not there.
+//!
+//! Source of names, types and numbers: NVRTC documentation 13.0, and `nvrtc.h` of the CUDA toolkit.
 
-use std::ffi::{CStr, CString, OsString, c_char, c_int, c_void};
-use std::path::Path;
-use std::sync::OnceLock;
+use std::env;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::time::Instant;
 
 use libloading::Library;
 
-type Program = *mut c_void;
-type Text = *const c_char;
+use super::compile::{OPTIONS, Source, is_ptx};
+use super::error::{CudaError, Result};
 
-/// The functions of libnvrtc, which stays loaded.
-pub(super) struct Nvrtc {
-    version: (c_int, c_int),
-    create:
-        unsafe extern "C" fn(*mut Program, Text, Text, c_int, *const Text, *const Text) -> c_int,
-    destroy: unsafe extern "C" fn(*mut Program) -> c_int,
-    compile: unsafe extern "C" fn(Program, c_int, *const Text) -> c_int,
-    log_size: unsafe extern "C" fn(Program, *mut usize) -> c_int,
-    log: unsafe extern "C" fn(Program, *mut c_char) -> c_int,
-    cubin: Getter,
-    ptx: Getter,
-    error_string: unsafe extern "C" fn(c_int) -> Text,
+/// `nvrtcResult`: 0 is success.
+type Status = c_int;
+/// `nvrtcProgram`.
+type Program = *mut c_void;
+const BUILTIN_OPERATION_FAILURE: Status = 7;
+
+macro_rules! functions {
+    ($($name:ident: $type:ty),* $(,)?) => {
+        #[allow(non_snake_case)]
+        #[derive(Debug)]
+        struct Functions { $($name: $type),* }
+
+        impl Functions {
+            /// The functions of `library`, or what is missing.
+            ///
+            /// # Safety
+            /// If `library` has these names, they are NVRTC's functions. The result may be used while it is open.
+            unsafe fn of(library: &Library) -> Result<Functions, libloading::Error> {
+                // SAFETY: the caller's promise: a function of this name has this type in NVRTC.
+                unsafe { Ok(Functions { $($name: *library.get::<$type>(stringify!($name))?),* }) }
+            }
+        }
+    };
 }
 
-/// The functions for one kind of output.
-struct Getter {
-    size: unsafe extern "C" fn(Program, *mut usize) -> c_int,
-    get: unsafe extern "C" fn(Program, *mut c_char) -> c_int,
+functions! {
+    nvrtcVersion: unsafe extern "C" fn(*mut c_int, *mut c_int) -> Status,
+    nvrtcGetErrorString: unsafe extern "C" fn(Status) -> *const c_char,
+    nvrtcCreateProgram: unsafe extern "C" fn(
+        *mut Program,
+        *const c_char,
+        *const c_char,
+        c_int,
+        *const *const c_char,
+        *const *const c_char,
+    ) -> Status,
+    nvrtcDestroyProgram: unsafe extern "C" fn(*mut Program) -> Status,
+    nvrtcCompileProgram: unsafe extern "C" fn(Program, c_int, *const *const c_char) -> Status,
+    nvrtcGetProgramLogSize: unsafe extern "C" fn(Program, *mut usize) -> Status,
+    nvrtcGetProgramLog: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+    nvrtcGetCUBINSize: unsafe extern "C" fn(Program, *mut usize) -> Status,
+    nvrtcGetCUBIN: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+    nvrtcGetPTXSize: unsafe extern "C" fn(Program, *mut usize) -> Status,
+    nvrtcGetPTX: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+}
+
+/// The opened library.
+#[derive(Debug)]
+pub(super) struct Nvrtc {
+    functions: Functions,
+    version: (i32, i32),
+    /// Open as long as the functions are used: NVRTC and, where it would not find it itself, the library it opens.
+    _libraries: Vec<Library>,
 }
 
 impl Nvrtc {
-    /// The library of `GATERNET_NVRTC`, else the first that the loader finds.
-    pub(super) fn get() -> Result<&'static Nvrtc, &'static str> {
-        static NVRTC: OnceLock<Result<Nvrtc, String>> = OnceLock::new();
-        NVRTC.get_or_init(Nvrtc::open).as_ref().map_err(String::as_str)
-    }
-
-    fn open() -> Result<Nvrtc, String> {
-        if let Some(path) = std::env::var_os("GATERNET_NVRTC").filter(|path| !path.is_empty()) {
-            return Nvrtc::open_file(path).map_err(|error| format!("GATERNET_NVRTC: {error}"));
-        }
-        let toolkit = "/usr/local/cuda/lib64/libnvrtc.so";
-        ["libnvrtc.so.13", "libnvrtc.so.12", "libnvrtc.so", toolkit]
-            .into_iter()
-            .find_map(|name| Nvrtc::open_file(name.into()).ok())
-            .ok_or_else(|| "NVRTC (libnvrtc.so.13 or .12) was not found".to_owned())
-    }
-
-    fn open_file(path: OsString) -> Result<Nvrtc, String> {
-        // SAFETY: loads NVRTC, whose initialisers have no preconditions; its functions have these signatures in
-        // every version since 11.1.
-        unsafe {
-            let library = Library::new(&path).map_err(|error| error.to_string())?;
-            fn symbol<T: Copy>(library: &Library, name: &CStr) -> Result<T, String> {
-                // SAFETY: the caller says the signature.
-                let symbol = unsafe { library.get::<T>(name.to_bytes_with_nul()) };
-                Ok(*symbol.map_err(|error| error.to_string())?)
+    /// Opens the file `file`, or the first of [`candidates`] that opens.
+    ///
+    /// # Errors
+    /// What was tried, and what the loader said.
+    pub(super) fn open(file: Option<&Path>) -> Result<Nvrtc, String> {
+        let candidates = file.map_or_else(candidates, |file| vec![file.to_owned()]);
+        let mut reasons = Vec::new();
+        for candidate in &candidates {
+            match Nvrtc::open_file(candidate) {
+                Ok(nvrtc) => {
+                    let (major, minor) = nvrtc.version;
+                    tracing::debug!(path = %candidate.display(), "NVRTC {major}.{minor}");
+                    return Ok(nvrtc);
+                }
+                Err(reason) => reasons.push(reason),
             }
-            let version: unsafe extern "C" fn(*mut c_int, *mut c_int) -> c_int =
-                symbol(&library, c"nvrtcVersion")?;
-            let (mut major, mut minor) = (0, 0);
-            version(&raw mut major, &raw mut minor);
-            // It opens this one by name only, which fails in a folder that the loader does not search.
-            let builtins = format!("libnvrtc-builtins.so.{major}.{minor}");
-            if let Ok(builtins) = Library::new(Path::new(&path).with_file_name(builtins)) {
-                std::mem::forget(builtins);
-            }
-            let nvrtc = Nvrtc {
-                version: (major, minor),
-                create: symbol(&library, c"nvrtcCreateProgram")?,
-                destroy: symbol(&library, c"nvrtcDestroyProgram")?,
-                compile: symbol(&library, c"nvrtcCompileProgram")?,
-                log_size: symbol(&library, c"nvrtcGetProgramLogSize")?,
-                log: symbol(&library, c"nvrtcGetProgramLog")?,
-                cubin: Getter {
-                    size: symbol(&library, c"nvrtcGetCUBINSize")?,
-                    get: symbol(&library, c"nvrtcGetCUBIN")?,
-                },
-                ptx: Getter {
-                    size: symbol(&library, c"nvrtcGetPTXSize")?,
-                    get: symbol(&library, c"nvrtcGetPTX")?,
-                },
-                error_string: symbol(&library, c"nvrtcGetErrorString")?,
-            };
-            std::mem::forget(library);
-            Ok(nvrtc)
         }
+        Err(reasons.join("; "))
     }
 
-    /// Such as (13, 0).
+    fn open_file(path: &Path) -> Result<Nvrtc, String> {
+        // SAFETY: initialisers of NVRTC and of its libraries have no preconditions.
+        let library = unsafe { Library::new(path) }.map_err(described)?;
+        // SAFETY: only NVRTC has functions of these names; `library` is kept beside them.
+        let functions = unsafe { Functions::of(&library) }.map_err(described)?;
+        let (mut major, mut minor) = (0, 0);
+        // SAFETY: both point to integers.
+        let status = unsafe { (functions.nvrtcVersion)(&mut major, &mut minor) };
+        if status != 0 {
+            return Err(format!("{}: nvrtcVersion returns {status}", path.display()));
+        }
+        let mut libraries = vec![library];
+        // NVRTC opens this by its bare name, which fails outside the loader's path. Once it is open, the name is known.
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            let builtins = folder.join(format!("libnvrtc-builtins.so.{major}.{minor}"));
+            // SAFETY: as above. If it is not here, NVRTC looks for it and says so if there is none.
+            libraries.extend(unsafe { Library::new(builtins) }.ok());
+        }
+        Ok(Nvrtc { functions, version: (major, minor), _libraries: libraries })
+    }
+
+    /// Major and minor.
     pub(super) fn version(&self) -> (i32, i32) {
         self.version
     }
 
-    /// The machine code of `text`, which may include `headers` (name, text), for an architecture such as
-    /// `sm_90`; PTX for one such as `compute_80`. The error is the compiler's log.
-    pub(super) fn compile(
-        &self,
-        name: &str,
-        text: &str,
-        headers: &[(&str, &str)],
-        options: &[String],
-    ) -> Result<Vec<u8>, String> {
-        let c_string = |text: &str| CString::new(text).map_err(|error| error.to_string());
-        let c_strings =
-            |texts: Vec<&str>| texts.into_iter().map(c_string).collect::<Result<Vec<_>, _>>();
-        let pointers =
-            |texts: &[CString]| texts.iter().map(|text| text.as_ptr()).collect::<Vec<_>>();
-        let (name, text) = (c_string(name)?, c_string(text)?);
-        let names = c_strings(headers.iter().map(|header| header.0).collect())?;
-        let texts = c_strings(headers.iter().map(|header| header.1).collect())?;
-        let flags = c_strings(options.iter().map(String::as_str).collect())?;
-        let count =
-            |list: &[CString]| c_int::try_from(list.len()).map_err(|error| error.to_string());
+    /// The machine code of `source` for an architecture such as `sm_90`; PTX for one such as `compute_80`.
+    ///
+    /// # Errors
+    /// [`CudaError::Compile`] with what the compiler printed.
+    pub(super) fn compile(&self, source: &Source, architecture: &str) -> Result<Vec<u8>> {
+        let start = Instant::now();
+        let image = Running::new(self, source)
+            .map_err(|status| (status, String::new()))
+            .and_then(|program| program.compile(architecture))
+            .map_err(|(status, log)| CudaError::Compile {
+                file: source.file,
+                architecture: architecture.to_owned(),
+                log: format!("{}\n{}", self.error_string(status), log.trim_end()),
+            })?;
+        tracing::debug!(kernels = source.file, architecture, elapsed = ?start.elapsed(), "compiled");
+        Ok(image)
+    }
 
-        let mut program: Program = std::ptr::null_mut();
-        // SAFETY: every pointer is to strings that live until the end of the function.
-        self.check(unsafe {
-            (self.create)(
-                &raw mut program,
+    fn error_string(&self, status: Status) -> String {
+        // SAFETY: the function takes any number and returns a constant string.
+        let text = unsafe { (self.functions.nvrtcGetErrorString)(status) };
+        if status == BUILTIN_OPERATION_FAILURE {
+            let (major, minor) = self.version;
+            return format!(
+                "libnvrtc-builtins.so.{major}.{minor} cannot be opened: it must be beside NVRTC or on LD_LIBRARY_PATH"
+            );
+        }
+        if text.is_null() {
+            return format!("NVRTC error {status}");
+        }
+        // SAFETY: not null, so it is such a string.
+        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+    }
+}
+
+/// A program in NVRTC, destroyed at the end.
+struct Running<'a> {
+    functions: &'a Functions,
+    program: Program,
+}
+
+impl<'a> Running<'a> {
+    fn new(nvrtc: &'a Nvrtc, source: &Source) -> Result<Running<'a>, Status> {
+        let (text, name) = (c_string(source.text), c_string(source.file));
+        let (names, headers): (Vec<_>, Vec<_>) =
+            source.headers.iter().map(|(name, text)| (c_string(name), c_string(text))).unzip();
+        let (names, headers) = (pointers(&names), pointers(&headers));
+        let functions = &nvrtc.functions;
+        let mut program = ptr::null_mut();
+        // SAFETY: all strings end in 0 and live until the call returns (NVRTC copies them); both lists have as many
+        // entries as is said.
+        let status = unsafe {
+            (functions.nvrtcCreateProgram)(
+                &mut program,
                 text.as_ptr(),
                 name.as_ptr(),
-                count(&names)?,
-                pointers(&texts).as_ptr(),
-                pointers(&names).as_ptr(),
+                names.len() as c_int,
+                headers.as_ptr(),
+                names.as_ptr(),
             )
-        })?;
-        // SAFETY: `program` was created above, the flags are alive.
-        let status = unsafe { (self.compile)(program, count(&flags)?, pointers(&flags).as_ptr()) };
-        let result = match self.check(status) {
-            Ok(()) => {
-                let ptx = options.iter().any(|option| option.contains("=compute_"));
-                let getter = if ptx { &self.ptx } else { &self.cubin };
-                self.bytes(program, getter.size, getter.get)
-            }
-            Err(error) => {
-                let log = self.bytes(program, self.log_size, self.log).unwrap_or_default();
-                Err(format!("{error}\n{}", String::from_utf8_lossy(&log).trim_end_matches('\0')))
-            }
         };
-        // SAFETY: `program` was created above and is not used again.
-        unsafe { (self.destroy)(&raw mut program) };
-        result
+        if status == 0 { Ok(Running { functions, program }) } else { Err(status) }
     }
 
+    fn compile(&self, architecture: &str) -> Result<Vec<u8>, (Status, String)> {
+        let target = format!("--gpu-architecture={architecture}");
+        let options: Vec<_> = [&*target].into_iter().chain(OPTIONS).map(c_string).collect();
+        let options = pointers(&options);
+        // SAFETY: the program exists; the strings end in 0 and live until the call returns.
+        let status = unsafe {
+            (self.functions.nvrtcCompileProgram)(
+                self.program,
+                options.len() as c_int,
+                options.as_ptr(),
+            )
+        };
+        if status != 0 {
+            return Err((status, self.log()));
+        }
+        let of = self.functions;
+        let (size, get) = if is_ptx(architecture) {
+            (of.nvrtcGetPTXSize, of.nvrtcGetPTX)
+        } else {
+            (of.nvrtcGetCUBINSize, of.nvrtcGetCUBIN)
+        };
+        self.bytes(size, get).map_err(|status| (status, String::new()))
+    }
+
+    fn log(&self) -> String {
+        let Functions { nvrtcGetProgramLogSize: size, nvrtcGetProgramLog: get, .. } =
+            self.functions;
+        let mut log = self.bytes(*size, *get).unwrap_or_default();
+        log.truncate(log.iter().position(|byte| *byte == 0).unwrap_or(log.len()));
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// What one of NVRTC's pairs of functions gives: the first tells the size, the second copies.
     fn bytes(
         &self,
-        program: Program,
-        size: unsafe extern "C" fn(Program, *mut usize) -> c_int,
-        get: unsafe extern "C" fn(Program, *mut c_char) -> c_int,
-    ) -> Result<Vec<u8>, String> {
-        let mut len = 0;
-        // SAFETY: `program` is alive; writes one size.
-        self.check(unsafe { size(program, &raw mut len) })?;
-        let mut bytes = vec![0u8; len];
-        // SAFETY: writes as many bytes as `size` said.
-        self.check(unsafe { get(program, bytes.as_mut_ptr().cast()) })?;
+        size: unsafe extern "C" fn(Program, *mut usize) -> Status,
+        get: unsafe extern "C" fn(Program, *mut c_char) -> Status,
+    ) -> Result<Vec<u8>, Status> {
+        let check = |status| if status == 0 { Ok(()) } else { Err(status) };
+        let mut length = 0;
+        // SAFETY: the program exists, `length` is a size_t.
+        check(unsafe { size(self.program, &mut length) })?;
+        let mut bytes = vec![0u8; length];
+        // SAFETY: the program exists, and `get` writes as many bytes as `size` said.
+        check(unsafe { get(self.program, bytes.as_mut_ptr().cast()) })?;
         Ok(bytes)
     }
+}
 
-    fn check(&self, status: c_int) -> Result<(), String> {
-        if status == 0 {
-            return Ok(());
-        }
-        // SAFETY: gives a static string for every number.
-        let text = unsafe { CStr::from_ptr((self.error_string)(status)) };
-        Err(text.to_string_lossy().into_owned())
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        // SAFETY: the program exists and is not used again. There is nothing to do about an error.
+        unsafe { (self.functions.nvrtcDestroyProgram)(&mut self.program) };
     }
+}
+
+/// Where NVRTC is looked for: by name, as the loader finds it, then in CUDA toolkits.
+fn candidates() -> Vec<PathBuf> {
+    let names = ["libnvrtc.so.13", "libnvrtc.so.12"];
+    let toolkits = ["CUDA_HOME", "CUDA_PATH"]
+        .iter()
+        .filter_map(|name| env::var_os(name).map(PathBuf::from))
+        .chain([PathBuf::from("/usr/local/cuda")]);
+    let in_toolkits = toolkits.flat_map(|folder| names.map(|name| folder.join("lib64").join(name)));
+    names.iter().map(PathBuf::from).chain(in_toolkits.filter(|file| file.exists())).collect()
+}
+
+/// The loader's own words, which name the file.
+fn described(error: libloading::Error) -> String {
+    use std::error::Error;
+    error.source().map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn c_string(text: &str) -> CString {
+    CString::new(text).expect("sources, names and options hold no NUL")
+}
+
+/// Valid as long as the strings.
+fn pointers(texts: &[CString]) -> Vec<*const c_char> {
+    texts.iter().map(|text| text.as_ptr()).collect()
 }

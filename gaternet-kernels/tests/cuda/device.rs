@@ -1,11 +1,9 @@
 use std::process::Command;
 
 use gaternet_kernels::Device;
-use gaternet_kernels::cuda::{
-    CudaBuffer, CudaDevice, CudaError, CudaGraph, CudaOptions, LiveFilters,
-};
+use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaOptions, LiveFilters};
 
-use crate::check::{gates, upload};
+use crate::check::upload;
 use crate::emulator;
 
 #[test]
@@ -22,54 +20,6 @@ fn buffers_keep_what_is_copied_and_check_lengths() {
     assert!(error.to_string().contains("`values` has 4 elements, its dims need 3"), "{error}");
     let error = buffer.copy_to_slice(&mut [0.0; 2]).expect_err("too short");
     assert!(error.to_string().contains("`values` has 2 elements"), "{error}");
-}
-
-#[test]
-fn a_graph_runs_again_on_new_values_and_keeps_its_buffers() {
-    let Some(device) = emulator::device() else { return };
-    let mut lists = LiveFilters::empty(&device, 2, 40).expect("lists");
-    let mut gate = upload(&device, &gates(1, 2, 40, 0.5));
-    lists.refill(&gate, 40, 0).expect("a launch loads the kernel");
-    let mut cleared = upload(&device, &[1.0; 8]);
-    let dropped = CudaBuffer::<f32>::zeros(&device, 80).expect("a buffer");
-    let graph = CudaGraph::capture(&device, || {
-        cleared.fill_zeros()?;
-        lists.refill(&dropped, 40, 0)?;
-        lists.refill(&gate, 40, 0)?;
-        drop(dropped);
-        Ok(())
-    })
-    .expect("a graph");
-    assert_eq!(cleared.to_vec().expect("a copy"), [1.0; 8], "a capture must not run");
-    for seed in 2..5 {
-        let values = gates(seed, 2, 40, 0.5);
-        gate.copy_from_slice(&values).expect("a copy");
-        cleared.copy_from_slice(&[1.0; 8]).expect("a copy");
-        graph.launch().expect("a launch");
-        assert_eq!(lists.to_host().expect("a copy"), crate::check::lists(&values, 40));
-        assert_eq!(cleared.to_vec().expect("a copy"), [0.0; 8]);
-    }
-}
-
-#[test]
-fn what_cannot_be_recorded_is_refused_and_the_device_goes_on() {
-    let Some(device) = emulator::device() else { return };
-    let buffer = CudaBuffer::<f32>::zeros(&device, 4).expect("a buffer");
-    type Attempt<'a> = (&'static str, &'a dyn Fn() -> Result<(), CudaError>);
-    let attempts: [Attempt<'_>; 4] = [
-        ("allocating", &|| CudaBuffer::<f32>::zeros(&device, 4).map(drop)),
-        ("copying to the host", &|| buffer.to_vec().map(drop)),
-        ("waiting for the device", &|| device.synchronize()),
-        ("a capture", &|| CudaGraph::capture(&device, || Ok(())).map(drop)),
-    ];
-    for (what, attempt) in attempts {
-        let error = CudaGraph::capture(&device, attempt).expect_err(what);
-        assert_eq!(
-            error.to_string(),
-            format!("{what} cannot be part of a graph: do it before the capture")
-        );
-        assert_eq!(buffer.to_vec().expect("the capture has ended"), [0.0; 4]);
-    }
 }
 
 #[test]

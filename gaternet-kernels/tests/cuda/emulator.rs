@@ -32,7 +32,8 @@ const FLAGS: [&str; 9] = [
 
 /// The device that the tests run on; `None`, with the reason on stderr, if there can be none.
 pub(crate) fn device() -> Option<CudaDevice> {
-    device_with(CudaOptions::default())
+    // A machine with a GPU may have prebuilt kernels and no compiler.
+    device_with(if real() { CudaOptions::from_env(0) } else { CudaOptions::default() })
 }
 
 /// The same, opened with `options`.
@@ -158,7 +159,9 @@ fn build() -> [PathBuf; 2] {
         let text = format!("#line 1 {path:?}\n{}", read(&path));
         list.push(Unit { name, text, kernels: kernels.clone(), flags: &[] });
     }
-    for path in with_extension(&kernels, "cu") {
+    let conformance = root.join("gaternet-kernels/tests/cuda/conformance");
+    for path in [&kernels, &conformance].into_iter().flat_map(|folder| with_extension(folder, "cu"))
+    {
         let name = stem(&path);
         let text = wrap(&name, &format!("{name}.cu"), &path, &read(&path));
         units.push(Unit { name, text, kernels: kernels.clone(), flags: &[] });

@@ -6,6 +6,7 @@
 mod augment;
 mod batch_norm;
 mod check;
+mod conformance;
 mod conv2d;
 mod convert;
 mod cross_entropy;
@@ -15,10 +16,10 @@ mod faults;
 mod gate;
 mod gate_apply;
 mod gate_loss;
+mod graph;
 mod linear;
 mod pool;
 mod sem_hash;
 mod sgd;
-mod toolchain;
 
 use faults::patches;

@@ -33,6 +33,8 @@ pub struct NetworkBuilder {
     channels: usize,
     steps: Vec<Step>,
     convs: usize,
+    /// Filters of the hidden convolutions still to come, the next last, if they are given.
+    hidden_filters: Option<Vec<usize>>,
     rng: ChaCha8Rng,
 }
 
@@ -44,14 +46,29 @@ impl NetworkBuilder {
     }
 
     pub(crate) fn from_rng(channels: usize, rng: ChaCha8Rng) -> (NetworkBuilder, Value) {
-        (NetworkBuilder { channels, steps: Vec::new(), convs: 0, rng }, Value(0))
+        let steps = Vec::new();
+        (NetworkBuilder { channels, steps, convs: 0, hidden_filters: None, rng }, Value(0))
+    }
+
+    /// From here on, hidden convolutions have these numbers of filters instead of what they are told.
+    pub(crate) fn narrow_hidden(&mut self, filters: &[usize]) {
+        self.hidden_filters = Some(filters.iter().rev().copied().collect());
+    }
+
+    /// # Errors
+    /// [`Error::Config`] if [`narrow_hidden`](Self::narrow_hidden) was told of more convolutions than came.
+    pub(crate) fn check_hidden(&self) -> Result<()> {
+        match self.hidden_filters.as_ref().map(Vec::len) {
+            None | Some(0) => Ok(()),
+            Some(left) => Err(hidden_error(format!("{left} too many"))),
+        }
     }
 
     /// Goes on after the step of `network` that computes `value`; layers up to there are shared with it.
     pub(crate) fn extend(network: &Network, value: Value, rng: ChaCha8Rng) -> NetworkBuilder {
         let steps = network.steps[..value.0].to_vec();
         let convs = steps.iter().filter(|step| matches!(step.layer, Layer::Conv(_))).count();
-        NetworkBuilder { channels: network.channels, steps, convs, rng }
+        NetworkBuilder { channels: network.channels, steps, convs, hidden_filters: None, rng }
     }
 
     /// C of a value.
@@ -282,7 +299,14 @@ impl ConvBuilder<'_> {
     /// # Errors
     /// [`Error::Config`] if a size is 0.
     pub fn done(self) -> Result<Value> {
-        let ConvBuilder { net, name, input, filters, kernel, stride, padding, .. } = self;
+        let ConvBuilder { net, name, input, mut filters, kernel, stride, padding, .. } = self;
+        if let (ConvRole::Hidden, Some(given)) = (self.role, &mut net.hidden_filters) {
+            let all = filters;
+            filters = given.pop().ok_or_else(|| hidden_error(format!("none for {name}")))?;
+            if filters > all {
+                return Err(hidden_error(format!("{filters} of {all} for {name}")));
+            }
+        }
         let options = Conv2dOptions { stride: [stride; 2], padding: [padding; 2] };
         let channels = net.channels(input);
         let conv = Conv2d::new(channels, filters, [kernel; 2], options, &mut net.rng)?;
@@ -293,4 +317,10 @@ impl ConvBuilder<'_> {
         let layer = Layer::Conv(ConvLayer { name, conv, bn, role: self.role, number });
         Ok(net.push(layer, vec![input], self.residual, self.relu, filters))
     }
+}
+
+fn hidden_error(value: String) -> Error {
+    let rule = "must be a number for each hidden convolution, in the order they run, at most what the \
+                architecture has";
+    Error::Config { field: "hidden filters", value, rule }
 }

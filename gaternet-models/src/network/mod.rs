@@ -28,6 +28,7 @@ pub struct Network {
 }
 
 impl Network {
+    /// Of images with `channels` channels.
     fn new(channels: usize, steps: Vec<Step>) -> Network {
         let mut last_read = vec![None; steps.len()];
         for (at, step) in steps.iter().enumerate() {
@@ -61,6 +62,11 @@ impl Network {
         ctx: &mut Ctx,
     ) -> Result<Tensor> {
         forward::run(self, images, gating, ctx)
+    }
+
+    /// Other steps on the same images.
+    pub(crate) fn with_steps(&self, steps: Vec<Step>) -> Network {
+        Network::new(self.channels, steps)
     }
 
     pub(crate) fn steps(&self) -> &[Step] {

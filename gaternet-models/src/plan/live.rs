@@ -4,17 +4,17 @@ use gaternet_core::{Error, Result};
 use gaternet_kernels::ActiveFilters;
 
 use super::OP;
-use super::kept::Kept;
+use crate::kept::{Kept, PlaneGate};
 
 /// One list for each slot of a gate plan, in memory that is kept from batch to batch.
 pub(super) struct LiveLists {
     /// c.
     gates: usize,
-    /// The gate of each filter, slot by slot; none for a dropped filter whose plane remains.
-    columns: Vec<Option<usize>>,
+    /// What opens each plane, slot by slot.
+    planes: Vec<PlaneGate>,
     /// Filters of each slot.
     widths: Vec<usize>,
-    /// Gates of `columns`, (N, their number).
+    /// Gates of `planes`, (N, their number).
     selected: Vec<f32>,
     lists: Vec<ActiveFilters>,
 }
@@ -22,28 +22,21 @@ pub(super) struct LiveLists {
 impl LiveLists {
     /// Of no sample.
     pub(super) fn new(kept: &Kept<'_>) -> LiveLists {
-        let (mut columns, mut widths) = (Vec::new(), Vec::new());
-        for (slot, kept) in kept.plan().slots().iter().zip(kept.slots()) {
-            let all = slot.columns.clone().zip(0..);
-            let column = |(column, filter): (usize, u32)| match (
-                kept.filters.binary_search(&filter),
-                kept.compact,
-            ) {
-                (Ok(_), _) => Some(Some(column)),
-                (Err(_), true) => None,
-                (Err(_), false) => Some(None),
-            };
-            let before = columns.len();
-            columns.extend(all.filter_map(column));
-            widths.push(columns.len() - before);
-        }
-        let lists = vec![ActiveFilters::empty(); widths.len()];
-        LiveLists { gates: kept.plan().gates(), columns, widths, selected: Vec::new(), lists }
+        let gates = kept.slots().iter().map(|slot| slot.gates.as_slice());
+        let (planes, widths) = (gates.clone().flatten().copied().collect(), gates.map(<[_]>::len));
+        let lists = vec![ActiveFilters::empty(); kept.slots().len()];
+        let widths = widths.collect();
+        LiveLists { gates: kept.plan().gates(), planes, widths, selected: Vec::new(), lists }
     }
 
     /// c.
     pub(super) fn gates(&self) -> usize {
         self.gates
+    }
+
+    /// Whether the lists are the same for all gates.
+    pub(super) fn settled(&self) -> bool {
+        !self.planes.iter().any(|gate| matches!(gate, PlaneGate::Column(_)))
     }
 
     /// The lists for `gates` (N, c), each 0 or 1.
@@ -55,12 +48,16 @@ impl LiveLists {
         }
         self.selected.clear();
         for row in gates.chunks_exact(self.gates) {
-            let columns = self.columns.iter();
-            self.selected.extend(columns.map(|column| column.map_or(0.0, |column| row[column])));
+            let gate = |plane: &PlaneGate| match *plane {
+                PlaneGate::Column(column) => row[column],
+                PlaneGate::Open => 1.0,
+                PlaneGate::Closed => 0.0,
+            };
+            self.selected.extend(self.planes.iter().map(gate));
         }
         let mut first = 0;
         for (&width, list) in self.widths.iter().zip(&mut self.lists) {
-            if list.refill(&self.selected, self.columns.len(), first, width).is_none() {
+            if list.refill(&self.selected, self.planes.len(), first, width).is_none() {
                 let got = format!("{} values for {} gates", gates.len(), self.gates);
                 return fail("the gates must be (N, c)", got);
             }

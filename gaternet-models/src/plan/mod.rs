@@ -1,8 +1,6 @@
 //! Inference: a trained model as a fixed sequence of kernels.
 
-mod calibration;
 mod conv;
-mod kept;
 mod layout;
 mod live;
 mod op;
@@ -14,11 +12,12 @@ use gaternet_core::gate::Estimator;
 use gaternet_core::{Error, Result};
 use gaternet_kernels::cpu::conv2d::DType;
 
+use crate::calibration::Calibration;
 use crate::gated_net::GatedNet;
+use crate::kept::Kept;
 use crate::model::Model;
 use crate::plain_net::PlainNet;
-pub use calibration::Calibration;
-use kept::Kept;
+pub(crate) use conv::fold;
 use live::LiveLists;
 use program::Program;
 
@@ -103,12 +102,14 @@ impl InferencePlan {
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn gated(model: &GatedNet, options: PlanOptions) -> Result<InferencePlan> {
-        InferencePlan::keeping(model, options, &Kept::new(model.plan(), None)?)
+        InferencePlan::keeping(model, options, &Kept::new(model.plan(), None))
     }
 
     /// [`gated`](Self::gated) without the filters that no image of the calibration set opens: they have
-    /// no weights, nor have the channels that read them, and a gate that opens one counts as closed. An
-    /// image that opens none of them has the logits of the whole plan, bit for bit.
+    /// no weights, nor have the channels that read them, and a gate that opens one counts as closed. Filters
+    /// that every image of the set opens always run: a gate that closes one counts as open. If that leaves
+    /// nothing to decide, [`run`](Self::run) leaves out the gater. An image that opens none of the
+    /// former and all of the latter has the logits of the whole plan, bit for bit.
     ///
     /// # Errors
     /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
@@ -117,7 +118,8 @@ impl InferencePlan {
         options: PlanOptions,
         calibration: &Calibration,
     ) -> Result<InferencePlan> {
-        InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(calibration))?)
+        let fates = calibration.fates(model.plan())?;
+        InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(&fates)))
     }
 
     fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
@@ -140,7 +142,9 @@ impl InferencePlan {
             None => &[],
             Some(Gating { decider, gates, live }) => {
                 gates.resize(batch * live.gates(), 0.0);
-                decider.decide(images, gates)?;
+                if !live.settled() {
+                    decider.decide(images, gates)?;
+                }
                 live.fill(gates)?
             }
         };
@@ -198,6 +202,16 @@ impl InferencePlan {
     pub fn weight_bytes(&self) -> usize {
         let gater = self.gating.as_ref().map_or(0, |gating| gating.decider.gater.weight_bytes());
         self.backbone.weight_bytes() + gater
+    }
+
+    /// From here on, the time of each step of the backbone is measured.
+    pub(crate) fn time_steps(&mut self) {
+        self.backbone.time_steps();
+    }
+
+    /// Seconds of each step of the backbone since the last call, all threads together.
+    pub(crate) fn take_step_seconds(&self) -> Vec<f64> {
+        self.backbone.take_step_seconds()
     }
 
     /// N of images (N, 3, H, W).

@@ -10,9 +10,9 @@ use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
 
 use super::PlanOptions;
 use super::conv;
-use super::kept::Kept;
 use super::program::Samples;
 use crate::gate_plan::ConvSlots;
+use crate::kept::Kept;
 use crate::network::{Layer, Step};
 
 /// A compiled layer.
@@ -72,10 +72,9 @@ impl Op {
         let planes = PlaneDims { batch: 1, channels, plane: h * w };
         Ok(Op::Single(match &step.layer {
             Layer::Conv(layer) => {
-                let slots = kept.map(|kept| kept.conv(layer.number)).unwrap_or_default();
-                let of = |slot: Option<usize>| Some(&kept?.slots()[slot?]);
-                let (filters, channels) = (of(slots.filters), of(slots.channels));
-                let conv = conv::compile(isa, options, layer, shape, filters, channels)?;
+                let slots = kept.map(|kept| kept.listed(layer.number)).unwrap_or_default();
+                let kept = kept.map(|kept| kept.conv(layer.number)).unwrap_or_default();
+                let conv = conv::compile(isa, options, layer, shape, kept)?;
                 return Ok(Op::Conv(conv.into(), slots));
             }
             Layer::BatchNorm(_, bn) => {

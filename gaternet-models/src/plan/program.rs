@@ -2,16 +2,19 @@
 
 use std::mem;
 use std::ops::Range;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use gaternet_core::Result;
 use gaternet_kernels::{ActiveFilters, Isa};
 use rayon::prelude::*;
 
 use super::PlanOptions;
-use super::kept::{Kept, KeptSlot};
 use super::layout::Layout;
 use super::op::{Op, Operands};
+use crate::kept::Kept;
 use crate::network::{Layer, Network, Step};
 
 /// Most bytes of weights of a network that threads go through on their own. More, up to four times as many as they
@@ -34,6 +37,9 @@ pub(super) struct Program {
     /// Run each op over the whole batch before the next: weights are fetched once a batch, activations
     /// leave the cores' caches.
     pub(super) by_layer: bool,
+    /// Nanoseconds of each step since they were last asked for, all threads together; none unless they are
+    /// measured.
+    spent: Vec<AtomicU64>,
     /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
     idle: Mutex<Vec<Arena>>,
 }
@@ -96,9 +102,9 @@ impl Samples {
 fn by_list(network: &Network, kept: &Kept<'_>, at: usize) -> bool {
     let steps = network.steps();
     let Layer::Conv(layer) = &steps[at].layer else { return false };
-    let filters = kept.conv(layer.number).filters;
+    let filters = kept.listed(layer.number).filters;
     let lists = |step: &Step| match &step.layer {
-        Layer::Conv(reader) => kept.conv(reader.number).channels == filters,
+        Layer::Conv(reader) => kept.listed(reader.number).channels == filters,
         _ => false,
     };
     let reads = |step: &&Step| step.reads().any(|value| value.0 == at + 1);
@@ -130,12 +136,10 @@ impl Program {
         for (at, step) in network.steps().iter().enumerate() {
             match &step.layer {
                 Layer::Conv(conv) => {
-                    let filters = kept.and_then(|kept| kept.conv(conv.number).filters);
-                    let filters = filters.zip(kept).map(|(slot, kept)| &kept.slots()[slot]);
-                    if let Some(KeptSlot { filters, .. }) = filters.filter(|kept| kept.compact) {
-                        let [_, h, w] = shapes[at + 1];
-                        lens[at + 1] = filters.len() * h * w;
-                    }
+                    let kept = kept.map(|kept| kept.conv(conv.number)).unwrap_or_default();
+                    let [filters, h, w] = shapes[at + 1];
+                    let [filters, _] = kept.sizes([filters, 0]);
+                    lens[at + 1] = filters * h * w;
                 }
                 // Of what a hidden convolution kept.
                 Layer::Dropout(_) => lens[at + 1] = lens[step.inputs[0].0],
@@ -159,7 +163,19 @@ impl Program {
         }
         let (input, output) = (place(0), place(steps.len()));
         let (masks, idle) = (!options.skip, Mutex::default());
-        Ok(Program { isa, steps, buffers, input, output, masks, by_layer, idle })
+        let spent = Vec::new();
+        Ok(Program { isa, steps, buffers, input, output, masks, by_layer, spent, idle })
+    }
+
+    /// From here on, the time of each step is measured.
+    pub(super) fn time_steps(&mut self) {
+        self.spent = self.steps.iter().map(|_| AtomicU64::new(0)).collect();
+    }
+
+    /// Seconds of each step since the last call, all threads together.
+    pub(super) fn take_step_seconds(&self) -> Vec<f64> {
+        let seconds = |spent: &AtomicU64| spent.swap(0, Relaxed) as f64 / 1e9;
+        self.spent.iter().map(seconds).collect()
     }
 
     /// Bytes of the weights as they are laid out, without biases.
@@ -224,7 +240,8 @@ impl Program {
             }
         }
         arena[self.input.buffer][..input.len()].copy_from_slice(input);
-        for step in &self.steps {
+        for (number, step) in self.steps.iter().enumerate() {
+            let timed = self.spent.get(number).map(|spent| (spent, Instant::now()));
             // Taken out, so that it can be written while its neighbours are read.
             let mut target = mem::take(&mut arena[step.output.buffer]);
             let read = |place: Place| &arena[place.buffer][..place.len * count];
@@ -240,6 +257,9 @@ impl Program {
             let result = step.op.run(self.isa, &operands, &mut target[..step.output.len * count]);
             arena[step.output.buffer] = target;
             result?;
+            if let Some((spent, start)) = timed {
+                spent.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+            }
         }
         output.copy_from_slice(&arena[self.output.buffer][..output.len()]);
         self.idle().push(arena);

@@ -88,6 +88,16 @@ impl Estimator {
         }
     }
 
+    /// How many filters of a slot of `width` filters are open in evaluation, if that is the same for all
+    /// images: those with the largest pre-activations. `None` if each gate goes by its own.
+    #[must_use]
+    pub fn fixed_count(&self, width: usize) -> Option<usize> {
+        match *self {
+            Estimator::TopK { density } if width > 0 => Some(top_k::count(density, width)),
+            _ => None,
+        }
+    }
+
     /// The noise for `batch` samples of `gates` gates.
     ///
     /// # Errors

@@ -23,6 +23,11 @@ pub fn top_k(preact: &Tensor, widths: &[usize], density: f32) -> Result<Tensor> 
     Tensor::from_op(gates, preact.shape(), &[preact], |_| TopK { preact: preact.detach() })
 }
 
+/// Open filters of a slot of `width`, at least 1.
+pub(super) fn count(density: f32, width: usize) -> usize {
+    ((density * width as f32).round() as usize).clamp(1, width)
+}
+
 /// Turns rows of pre-activations into gates; a pre-activation that is NaN is a gate that is NaN.
 pub(super) fn open_largest(rows: &mut [f32], widths: &[usize], density: f32) {
     let mut order: Vec<usize> = Vec::new();
@@ -33,7 +38,7 @@ pub(super) fn open_largest(rows: &mut [f32], widths: &[usize], density: f32) {
     {
         let (slot, after) = rest.split_at_mut(width);
         rest = after;
-        let k = ((density * width as f32).round() as usize).clamp(1, width);
+        let k = count(density, width);
         order.clear();
         order.extend(0..width);
         // The index makes the order total, so which of equals is open is fixed.

@@ -1,0 +1,159 @@
+//! Line charts as SVG: panels side by side, one legend below.
+
+use std::fmt::Write;
+
+/// Panels of a row, at most.
+const COLUMNS: usize = 3;
+/// A panel with its labels, and its plot within it, in pixels.
+const PANEL: [f64; 2] = [360.0, 350.0];
+const PLOT: [f64; 2] = [272.0, 250.0];
+const PLOT_AT: [f64; 2] = [64.0, 40.0];
+/// Height of a row of the legend, and width of an entry of one that has several in a row.
+const LEGEND_ROW: f64 = 24.0;
+const LEGEND_ENTRY: f64 = 132.0;
+/// Colours that also people who see no red or green can tell apart (Okabe and Ito).
+const COLOURS: [&str; 7] =
+    ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
+const IDEAL: &str = r##"stroke="#888" stroke-width="1.5" stroke-dasharray="5 4" fill="none""##;
+
+/// One plot.
+pub(crate) struct Panel {
+    pub(crate) title: String,
+    pub(crate) x: Axis,
+    pub(crate) y: Axis,
+    pub(crate) lines: Vec<Line>,
+}
+
+/// From its first tick to its last.
+pub(crate) struct Axis {
+    pub(crate) label: String,
+    /// Two at least, ascending.
+    pub(crate) ticks: Vec<f64>,
+}
+
+/// Points (x, y), joined.
+pub(crate) struct Line {
+    pub(crate) points: Vec<[f64; 2]>,
+    pub(crate) style: Style,
+}
+
+/// The number of a colour, for a line with a dot at each point; none for a dashed one: an ideal.
+pub(crate) type Style = Option<usize>;
+
+fn colour(number: usize) -> &'static str {
+    COLOURS[number % COLOURS.len()]
+}
+
+fn stroke(style: Style) -> String {
+    match style {
+        None => IDEAL.to_owned(),
+        Some(number) => {
+            format!(r#"stroke="{}" stroke-width="2.5" fill="none""#, colour(number))
+        }
+    }
+}
+
+impl Axis {
+    fn range(&self) -> [f64; 2] {
+        [self.ticks.first(), self.ticks.last()].map(|tick| tick.copied().unwrap_or(0.0))
+    }
+
+    /// Where a value is, from 0 to 1.
+    fn at(&self, value: f64) -> f64 {
+        let [first, last] = self.range();
+        (value - first) / (last - first)
+    }
+}
+
+/// The SVG of all panels. The legend has the entries in one row, or under a single panel below each other.
+pub(crate) fn draw(panels: &[Panel], legend: &[(Style, String)]) -> String {
+    let columns = panels.len().clamp(1, COLUMNS);
+    let width = PANEL[0] * columns as f64;
+    let panels_height = PANEL[1] * panels.len().div_ceil(columns) as f64;
+    let fit = ((width - PLOT_AT[0]) / LEGEND_ENTRY) as usize;
+    let in_one_row = columns > 1 && legend.len() <= fit;
+    let legend_rows = if in_one_row { 1 } else { legend.len() };
+    let height = panels_height + LEGEND_ROW * (legend_rows as f64 + 0.5);
+    let mut svg = format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="Helvetica, Arial, sans-serif" font-size="14">
+<rect width="100%" height="100%" fill="white"/>
+"#
+    );
+    for (i, panel) in panels.iter().enumerate() {
+        let (x, y) = ((i % columns) as f64 * PANEL[0], (i / columns) as f64 * PANEL[1]);
+        svg += &format!("<g transform=\"translate({x} {y})\">\n");
+        svg += &draw_panel(panel);
+        svg += "</g>\n";
+    }
+    svg += &draw_legend(legend, in_one_row, panels_height);
+    svg + "</svg>\n"
+}
+
+fn draw_panel(panel: &Panel) -> String {
+    let x = |value: f64| PLOT_AT[0] + PLOT[0] * panel.x.at(value);
+    let y = |value: f64| PLOT_AT[1] + PLOT[1] * (1.0 - panel.y.at(value));
+    let mut svg = String::new();
+    let mut line = |text: String| {
+        svg += &text;
+        svg.push('\n');
+    };
+    let ([left, right], [bottom, top]) = (panel.x.range().map(x), panel.y.range().map(y));
+    let middle = f64::midpoint(left, right);
+    let title = escaped(&panel.title);
+    line(format!(r#"<text x="{middle}" y="{}" text-anchor="middle">{title}</text>"#, top - 16.0));
+    for &tick in &panel.y.ticks {
+        let (at, tick) = (y(tick), number(tick));
+        line(format!(r##"<path d="M{left} {at}H{right}" stroke="#ddd"/>"##));
+        let (x, y) = (left - 8.0, at + 5.0);
+        line(format!(r#"<text x="{x}" y="{y}" text-anchor="end">{tick}</text>"#));
+    }
+    for &tick in &panel.x.ticks {
+        let (at, tick) = (x(tick), number(tick));
+        line(format!(r##"<path d="M{at} {top}V{bottom}" stroke="#ddd"/>"##));
+        let y = bottom + 20.0;
+        line(format!(r#"<text x="{at}" y="{y}" text-anchor="middle">{tick}</text>"#));
+    }
+    line(format!(r##"<path d="M{left} {top}V{bottom}H{right}" stroke="#333" fill="none"/>"##));
+    let (y_of_label, label) = (bottom + 42.0, escaped(&panel.x.label));
+    line(format!(r#"<text x="{middle}" y="{y_of_label}" text-anchor="middle">{label}</text>"#));
+    let (at, middle) = (left - 48.0, f64::midpoint(top, bottom));
+    let label = escaped(&panel.y.label);
+    line(format!(
+        r#"<text x="{at}" y="{middle}" text-anchor="middle" transform="rotate(-90 {at} {middle})">{label}</text>"#
+    ));
+    for Line { points, style } in &panel.lines {
+        let path = points.iter().map(|[px, py]| format!("{:.1},{:.1}", x(*px), y(*py)));
+        let path = path.collect::<Vec<_>>().join(" ");
+        line(format!(r#"<polyline points="{path}" {}/>"#, stroke(*style)));
+        if let Some(number) = style {
+            for [px, py] in points {
+                let (x, y, colour) = (x(*px), y(*py), colour(*number));
+                line(format!(r#"<circle cx="{x:.1}" cy="{y:.1}" r="4" fill="{colour}"/>"#));
+            }
+        }
+    }
+    svg
+}
+
+fn draw_legend(legend: &[(Style, String)], in_one_row: bool, top: f64) -> String {
+    let mut svg = String::new();
+    for (i, (style, text)) in legend.iter().enumerate() {
+        let (column, row) = if in_one_row { (i, 0) } else { (0, i) };
+        let x = PLOT_AT[0] + LEGEND_ENTRY * column as f64;
+        let y = top + LEGEND_ROW * (row as f64 + 0.5);
+        let (text_x, text_y) = (x + 36.0, y + 5.0);
+        // Writing to a String cannot fail.
+        let _ = writeln!(svg, r#"<path d="M{x} {y}h28" {}/>"#, stroke(*style));
+        let _ = writeln!(svg, r#"<text x="{text_x}" y="{text_y}">{}</text>"#, escaped(text));
+    }
+    svg
+}
+
+/// Without the tail of a rounding.
+fn number(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;")
+}

@@ -1,0 +1,62 @@
+//! The data that a saved model goes with.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail, ensure};
+use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
+
+use crate::data::{BUILT_IN, Data};
+use crate::sets::Sets;
+
+/// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was trained
+/// with, of whose training images the first `train` are drawn.
+pub(crate) fn trained_data(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
+    match dir {
+        Some(dir) => Sets::open(dir),
+        None => Ok(built_in(checkpoint, train)?.into()),
+    }
+}
+
+fn built_in(checkpoint: &Path, train: usize) -> Result<Data> {
+    let metadata = Checkpoint::load(checkpoint)?.metadata;
+    let path = checkpoint.display();
+    let entry = |key: &str| metadata.get(key).map_or("none", String::as_str);
+    if entry("data") != BUILT_IN {
+        bail!("{path} was trained on {}, not on the built-in set: pass --data DIR", entry("data"));
+    }
+    fn number<N: FromStr>(path: &Path, key: &str, text: &str) -> Result<N> {
+        text.parse().ok().with_context(|| {
+            format!("{}: metadata {key}: expected a number, got {text:?}", path.display())
+        })
+    }
+    let seed = number(checkpoint, "seed", entry("seed"))?;
+    let images = number(checkpoint, "test_images", entry("test_images"))?;
+    Data::built_in(seed, train, images).with_context(|| format!("metadata of {path}"))
+}
+
+/// Calls `each` with the first `count` images of a set, (N, 3, H, W), at most `batch_size` at a time.
+pub(crate) fn for_first_images(
+    images: &ImageSource,
+    augment: &Augment,
+    count: usize,
+    batch_size: usize,
+    mut each: impl FnMut(&[f32]) -> Result<()>,
+) -> Result<()> {
+    let all = images.len();
+    ensure!(count <= all, "--calibration {count}: the training set has {all} images");
+    let batch_size = batch_size.min(count);
+    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: augment.clone() };
+    let mut left = count;
+    for batch in Loader::new(images.clone(), config)?.epoch(0) {
+        let batch = batch?;
+        let (images, len) = (batch.labels.len(), batch.images.len() / batch.labels.len());
+        each(&batch.images.data()[..images.min(left) * len])?;
+        left = left.saturating_sub(images);
+        if left == 0 {
+            break;
+        }
+    }
+    Ok(())
+}

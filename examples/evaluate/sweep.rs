@@ -1,0 +1,147 @@
+//! One trained network from all gates closed to all open.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::Result;
+use gaternet::core::Tensor;
+use gaternet::core::checkpoint::replace_file;
+use gaternet::core::gate::Gates;
+use gaternet::kernels::Device;
+use gaternet::models::{DType, GatedNet, Model};
+use serde::Serialize;
+
+use crate::evaluation::{Evaluation, TestSet, evaluate};
+use crate::table::percent;
+use crate::threshold::Thresholds;
+
+/// Budgets between all gates closed and all open, both included.
+const BUDGETS: usize = 9;
+
+/// A line of the file.
+#[derive(Debug, Serialize)]
+struct Row {
+    model: String,
+    /// Gates are open where the pre-activation is above; 0 as trained, none without gates.
+    threshold: Option<f32>,
+    accuracy: f64,
+    loss: f64,
+    gate_density: f64,
+    /// Executed, gater included, over the plain backbone.
+    macs_ratio: f64,
+    macs: f64,
+    images_per_second: f64,
+    images: usize,
+    dtype: String,
+    batch: usize,
+    threads: usize,
+}
+
+/// Evaluates `model` as it is, `run` (images a pass, type) at a time on `device`, and, with thresholds, at budgets from the
+/// least to the most; writes a line each and prints a table.
+pub(crate) fn sweep(
+    model: &Model,
+    thresholds: Option<&Thresholds<'_>>,
+    test: &TestSet,
+    run: (usize, DType),
+    device: &Device,
+    out: &Path,
+) -> Result<()> {
+    println!(
+        "{:>10} {:>9} {:>10} {:>7} {:>9}",
+        "threshold", "accuracy", "gates open", "MACs", "images/s"
+    );
+    let mut rows = Vec::new();
+    let mut add = |threshold: Option<f32>| -> Result<()> {
+        let row = measure(model, threshold, test, run, device)?;
+        println!(
+            "{:>10} {:>9} {:>10} {:>6.3}x {:>9.0}",
+            threshold.map_or("none".to_owned(), |threshold| format!("{threshold:.4}")),
+            percent(row.accuracy),
+            percent(row.gate_density),
+            row.macs_ratio,
+            row.images_per_second
+        );
+        rows.push(serde_json::to_string(&row)? + "\n");
+        Ok(())
+    };
+    match thresholds {
+        None => add(None)?,
+        Some(thresholds) => {
+            add(Some(0.0))?;
+            let size = [test.augment.side(); 2];
+            let [closed, open] = [0.0, 1.0].map(|gate| ratio(thresholds.model(), size, gate));
+            let (closed, open) = (closed?, open?);
+            for step in 0..BUDGETS {
+                let share = step as f64 / (BUDGETS - 1) as f64;
+                let threshold = thresholds.for_budget(closed + share * (open - closed))?;
+                thresholds.set(threshold)?;
+                add(Some(threshold))?;
+            }
+            thresholds.set(0.0)?;
+        }
+    }
+    Ok(replace_file(out, |mut file| file.write_all(rows.concat().as_bytes()))?)
+}
+
+fn measure(
+    model: &Model,
+    threshold: Option<f32>,
+    test: &TestSet,
+    run: (usize, DType),
+    device: &Device,
+) -> Result<Row> {
+    let (batch, dtype) = run;
+    let mut speed = Speed::default();
+    let evaluation = evaluate(model, test, run, device, |labels, _, _, time| {
+        speed.add(labels.len(), time);
+    })?;
+    let Evaluation { accuracy, loss, gate_density, cost, .. } = evaluation;
+    let name = match model {
+        Model::Plain(model) => model.config().to_string(),
+        Model::Gated(model) => format!("gated {}", model.config().backbone),
+    };
+    Ok(Row {
+        model: name,
+        threshold,
+        accuracy,
+        loss,
+        gate_density,
+        macs_ratio: cost.ratio(),
+        macs: cost.executed + cost.gater,
+        images_per_second: speed.images_per_second(),
+        images: test.images.len(),
+        dtype: dtype.to_string(),
+        batch,
+        threads: rayon::current_num_threads(),
+    })
+}
+
+/// MACs over the plain backbone if every gate is `gate`.
+fn ratio(model: &GatedNet, size: [usize; 2], gate: f32) -> Result<f64> {
+    let values = Tensor::full([1, model.plan().gates()], gate)?;
+    let gates = Gates::new(values, &model.plan().widths())?;
+    Ok(model.cost(size, &gates)?.ratio())
+}
+
+/// Of passes over full batches: the median, which a busy machine changes little.
+#[derive(Debug, Default)]
+pub(crate) struct Speed {
+    /// Images and time of each pass.
+    passes: Vec<(usize, Duration)>,
+}
+
+impl Speed {
+    pub(crate) fn add(&mut self, images: usize, time: Duration) {
+        self.passes.push((images, time));
+    }
+
+    pub(crate) fn images_per_second(&self) -> f64 {
+        let full = self.passes.iter().map(|(images, _)| *images).max().unwrap_or(0);
+        let passes = self.passes.iter().filter(|(images, _)| *images == full);
+        let mut seconds: Vec<f64> = passes.map(|(_, time)| time.as_secs_f64()).collect();
+        seconds.sort_by(f64::total_cmp);
+        seconds.get(seconds.len() / 2).map_or(0.0, |median| full as f64 / median)
+    }
+}

@@ -1,0 +1,60 @@
+//! A trained network at another gate threshold.
+
+use anyhow::Result;
+use gaternet::core::Tensor;
+use gaternet::core::data::{Augment, CHANNELS, ImageSource};
+use gaternet::models::{DType, GatedNet, InferencePlan, PlainNet, PlanOptions};
+
+use crate::trained_data::for_first_images;
+
+/// A gated network, and what its gater says of some calibration images.
+pub(crate) struct Thresholds<'a> {
+    model: &'a GatedNet,
+    /// (H, W) of the images.
+    size: [usize; 2],
+    /// (N, c).
+    preact: Tensor,
+    /// As trained, (c).
+    gate_bias: Tensor,
+}
+
+impl<'a> Thresholds<'a> {
+    /// By the first `count` of `images`.
+    pub(crate) fn new(
+        model: &'a GatedNet,
+        images: &ImageSource,
+        augment: &Augment,
+        count: usize,
+        (batch_size, dtype): (usize, DType),
+    ) -> Result<Thresholds<'a>> {
+        let (size, gates) = ([augment.side(); 2], model.plan().gates());
+        // The gater alone, its outputs as they are.
+        let gater = PlainNet::custom(model.gater().network().clone());
+        let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
+        let mut gater = InferencePlan::plain(&gater, options)?;
+        let mut preact = Vec::new();
+        for_first_images(images, augment, count, batch_size, |images| {
+            let before = preact.len();
+            preact.resize(before + images.len() / (CHANNELS * size[0] * size[1]) * gates, 0.0);
+            Ok(gater.run(images, &mut preact[before..])?)
+        })?;
+        let preact = Tensor::new(preact, [count, gates])?;
+        Ok(Thresholds { model, size, preact, gate_bias: model.gater().gate_bias().tensor() })
+    }
+
+    pub(crate) fn model(&self) -> &GatedNet {
+        self.model
+    }
+
+    /// The threshold at which the calibration images keep to a budget, over the MACs of the plain backbone.
+    pub(crate) fn for_budget(&self, budget: f64) -> Result<f32> {
+        Ok(self.model.threshold_for_budget(self.size, &self.preact, budget)?)
+    }
+
+    /// From here on the network opens the gates whose pre-activation was above `threshold` when it was trained.
+    pub(crate) fn set(&self, threshold: f32) -> Result<()> {
+        let bias = self.gate_bias.data().iter().map(|bias| bias - threshold).collect();
+        let bias = Tensor::new(bias, self.gate_bias.shape())?;
+        Ok(self.model.gater().gate_bias().set(&bias)?)
+    }
+}

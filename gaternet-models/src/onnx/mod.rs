@@ -1,0 +1,118 @@
+//! Models as ONNX files, to be served where this library is not.
+//!
+//! The input is `images` (N, 3, H, W), the output `logits` (N, classes), of any number of images of any size
+//! that fits. Batch norm is folded into the convolutions. Of a gated network the file holds the gater as well,
+//! its gates (N, c) are another output, `gates`, and each masks the output of its filter by a `Mul`: the same
+//! logits, but no work is skipped.
+
+mod gates;
+mod graph;
+mod network;
+mod proto;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use gaternet_core::checkpoint::replace_file;
+use gaternet_core::nn::{Module, State};
+use gaternet_core::{Error, Result};
+use graph::{Graph, Size};
+
+use crate::backbone::IMAGE_CHANNELS;
+use crate::gated_net::GatedNet;
+use crate::model::Model;
+use crate::plain_net::PlainNet;
+
+const IMAGES: [Size<'static>; 4] = [
+    Size::Named("batch"),
+    Size::Fixed(IMAGE_CHANNELS),
+    Size::Named("height"),
+    Size::Named("width"),
+];
+
+impl Model {
+    /// Writes the model as an ONNX file (opset 17), its evaluation pass with batch norm folded: `images`
+    /// (N, 3, H, W) to `logits` (N, classes) and, of a gated model, `gates` (N, c).
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be written, [`Error::NonFinite`] if a weight is NaN, [`Error::Data`] if
+    /// the model is larger than such a file can be.
+    pub fn save_onnx(
+        &self,
+        path: impl AsRef<Path>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        match self {
+            Model::Plain(model) => model.save_onnx(path, metadata),
+            Model::Gated(model) => model.save_onnx(path, metadata),
+        }
+    }
+}
+
+impl PlainNet {
+    /// [`Model::save_onnx`] of a plain network.
+    ///
+    /// # Errors
+    /// Those of [`Model::save_onnx`].
+    pub fn save_onnx(
+        &self,
+        path: impl AsRef<Path>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let mut graph = Graph::new(&self.config().to_string());
+        let images = graph.input("images", &IMAGES);
+        let logits = network::add(&mut graph, "", self.network(), images, None);
+        add_logits(&mut graph, logits, self);
+        save(graph, path.as_ref(), self, metadata)
+    }
+}
+
+impl GatedNet {
+    /// [`Model::save_onnx`] of a gated network.
+    ///
+    /// # Errors
+    /// Those of [`Model::save_onnx`].
+    pub fn save_onnx(
+        &self,
+        path: impl AsRef<Path>,
+        metadata: &BTreeMap<String, String>,
+    ) -> Result<()> {
+        let mut graph = Graph::new(&format!("gated {}", self.backbone().config()));
+        let images = graph.input("images", &IMAGES);
+        let gater = self.gater().network();
+        let preact = network::add(&mut graph, "gater", gater, images.clone(), None);
+        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), self.config().estimator);
+        let shape = [Size::Named("batch"), Size::Fixed(self.plan().gates())];
+        graph.output(gates, "gates", &shape);
+        let backbone = self.backbone().network();
+        let logits = network::add(&mut graph, "backbone", backbone, images, Some(&masks));
+        add_logits(&mut graph, logits, self.backbone());
+        save(graph, path.as_ref(), self, metadata)
+    }
+}
+
+fn add_logits(graph: &mut Graph, logits: String, model: &PlainNet) {
+    let shape = [Size::Named("batch"), Size::Fixed(model.network().features())];
+    graph.output(logits, "logits", &shape);
+}
+
+fn save(
+    graph: Graph,
+    path: &Path,
+    model: &impl Module,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    for (name, state) in model.state() {
+        let values = match state {
+            State::Parameter(parameter) => parameter.tensor(),
+            State::Buffer(buffer) => buffer.tensor(),
+            State::Counter(_) => continue,
+        };
+        if !values.data().iter().all(|x| x.is_finite()) {
+            return Err(Error::NonFinite { path: path.to_path_buf(), name });
+        }
+    }
+    let bytes = graph.encode(path, metadata)?;
+    replace_file(path, |mut file| file.write_all(&bytes))
+}
