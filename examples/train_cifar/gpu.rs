@@ -103,8 +103,8 @@ mod on_cuda {
     }
 
     impl Gpu {
-        /// The trainer of `model`, with the state that model and `sgd` have if there is none, or if something else is frozen
-        /// now.
+        /// The trainer of `model`, with the state that model and `sgd` have if there is none, or if something else is
+        /// frozen now.
         fn trainer(
             &mut self,
             device: &CudaDevice,

@@ -119,8 +119,8 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// Gradients of [`forward`] for a dense x, from that of a dense y; with [`Compact::Target`] that of x is compact. The values of
-/// `apply.residual` are not read, those of `y` only with a ReLU.
+/// Gradients of [`forward`] for a dense x, from that of a dense y; with [`Compact::Target`] that of x is compact. The
+/// values of `apply.residual` are not read, those of `y` only with a ReLU.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer or the lists do not fit `dims`, x is said to be compact, or the gradient of gates is asked

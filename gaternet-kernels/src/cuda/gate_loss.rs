@@ -29,8 +29,8 @@ pub struct WeightedGradient<'a> {
 pub struct Loss<'a> {
     /// (1): the mean of |gate|.
     pub result: &'a mut CudaBuffer<f32>,
-    /// For gates of this many samples, (2): to which samples times that mean, and samples times the share of gates that are
-    /// not 0, are added, so that the host may look after many batches.
+    /// For gates of this many samples, (2): to which samples times that mean, and samples times the share of gates that
+    /// are not 0, are added, so that the host may look after many batches.
     pub totals: Option<(usize, &'a mut CudaBuffer<f32>)>,
     /// At least [`l1_scratch_len`].
     pub scratch: &'a mut CudaBuffer<f32>,

@@ -74,8 +74,8 @@ pub(crate) fn install() -> bool {
     result.is_ok()
 }
 
-/// The folders of the stand-ins for the driver and for NVRTC, for `LD_LIBRARY_PATH` of another process; `None`, with the reason
-/// on stderr, without g++.
+/// The folders of the stand-ins for the driver and for NVRTC, for `LD_LIBRARY_PATH` of another process; `None`, with the
+/// reason on stderr, without g++.
 pub(crate) fn folders() -> Option<[PathBuf; 2]> {
     if let Err(reason) = can_build() {
         eprintln!("SKIPPED: {reason}");

@@ -18,8 +18,8 @@ use super::error::{Result, unsupported};
 use crate::model::Model;
 
 /// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the convolutions, gates are made
-/// and the open filters listed on the device, and closed filters are not computed. Activations and products are in T (bf16 or
-/// f32), vectors and gates in f32.
+/// and the open filters listed on the device, and closed filters are not computed. Activations and products are in T
+/// (bf16 or f32), vectors and gates in f32.
 ///
 /// It keeps the layers of its model: what they learn later, [`refresh`](Self::refresh) copies.
 pub struct CudaPlan<T> {
@@ -41,8 +41,8 @@ impl<T: Activation> CudaPlan<T> {
     /// For up to `batch` images of `size` (H, W) at once.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or the estimator; [`Error::Model`](super::Error::Model) if the images do not fit, or
-    /// `batch` is 0; the GPU's errors.
+    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or the estimator;
+    /// [`Error::Model`](super::Error::Model) if the images do not fit, or `batch` is 0; the GPU's errors.
     pub fn new(
         device: &CudaDevice,
         model: &Model,
@@ -110,8 +110,8 @@ impl<T: Activation> CudaPlan<T> {
         self.classes
     }
 
-    /// Logits (N, classes) and gates (N, c), 0 or 1, of `images` (N, 3, H, W), N up to the batch of the plan. A gate whose
-    /// pre-activation is not a number is neither, and its filter is computed.
+    /// Logits (N, classes) and gates (N, c), 0 or 1, of `images` (N, 3, H, W), N up to the batch of the plan. A gate
+    /// whose pre-activation is not a number is neither, and its filter is computed.
     ///
     /// # Errors
     /// [`Error::Model`](super::Error::Model) if a length is not that of N samples; the GPU's errors.

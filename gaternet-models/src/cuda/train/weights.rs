@@ -262,8 +262,8 @@ impl<T: Activation> Weights<T> {
         self.others.iter().try_for_each(|param| param.step(clock, rates))
     }
 
-    /// Copies parameters and statistics into the model and velocities into `sgd`; `batches` have been trained since the last
-    /// time.
+    /// Copies parameters and statistics into the model and velocities into `sgd`; `batches` have been trained since the
+    /// last time.
     pub(super) fn store(&self, sgd: &mut Sgd, batches: i64) -> Result<()> {
         let mut velocities = Vec::new();
         self.convs.iter().try_for_each(|param| param.store(&mut velocities))?;
