@@ -107,11 +107,11 @@ impl<'a, T: Activation> Builder<'a, T> {
             y,
         };
         let Some(slot) = slots.filters else {
-            self.ops.push(Op::Conv(op));
+            self.ops.push(Op::Conv(op.into()));
             return Ok(Value::Map(y));
         };
         if rows == Rows::Channels {
-            self.ops.push(Op::Conv(op));
+            self.ops.push(Op::Conv(op.into()));
             if !open {
                 return Ok(Value::Map(y));
             }
@@ -124,11 +124,11 @@ impl<'a, T: Activation> Builder<'a, T> {
         self.sizes.lists.insert(slot, shape[0]);
         (op.live, op.gates) = (Some(slot), None);
         if open && residual.is_none() {
-            self.ops.push(Op::Conv(op));
+            self.ops.push(Op::Conv(op.into()));
             return Ok(Value::Open(y, slot));
         }
         (op.residual, op.relu) = (None, false);
-        self.ops.push(Op::Conv(op));
+        self.ops.push(Op::Conv(op.into()));
         let (live, relu, dense) = (Some(slot), step.relu, self.map(shape));
         self.ops.push(Op::Add { dims: planes, live, x: y, residual, relu, y: dense });
         Ok(Value::Map(dense))

@@ -14,7 +14,7 @@ use crate::cuda::buffers::{Buffers, Map, Row};
 /// One launch, or few.
 #[derive(Debug)]
 pub(super) enum Op<T> {
-    Conv(ConvOp<T>),
+    Conv(Box<ConvOp<T>>),
     /// `y = relu(scale·x + bias)`.
     Norm {
         dims: PlaneDims,
