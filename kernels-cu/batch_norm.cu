@@ -174,8 +174,13 @@ DEVICE void backward_input(
     const Place place(p);
     if (!place.works) return;
     const Channels channels(place, p.channels, o.eps, weight, nullptr, mean, var);
-    float gate[width], to_mean[width] = {}, to_var[width] = {}, value[width], grad[width];
-    place.of_channels(gate, gate_row(gates, o, place.n), p.channels, 1.0f);
+    float factor[width], to_mean[width] = {}, to_var[width] = {}, value[width], grad[width];
+    place.of_channels(factor, gate_row(gates, o, place.n), p.channels, 1.0f);
+    u32 off = 0;  // bit i: the gate of channel i is 0; one register for eight
+    for (int i = 0; i < width; i++) {
+        if (factor[i] == 0.0f) off |= 1u << i;
+        factor[i] *= channels.weight[i] * channels.inv_std[i];
+    }
     if (o.batch_stats) {
         const float* through = scratch + static_cast<size_t>(p.batch) * 2 * p.channels;
         place.of_channels(to_mean, through, p.channels, 0.0f);
@@ -188,8 +193,7 @@ DEVICE void backward_input(
         if (grad_residual) store(grad_residual + at, grad);
         if (o.batch_stats) load(value, x + at);
         for (int i = 0; i < width; i++) {
-            const float scale = channels.weight[i] * channels.inv_std[i];
-            const float direct = gate[i] == 0.0f ? 0.0f : grad[i] * gate[i] * scale;
+            const float direct = off >> i & 1u ? 0.0f : grad[i] * factor[i];
             const float stats = o.batch_stats ? to_mean[i] + (value[i] - channels.mean[i]) * to_var[i] : 0.0f;
             grad[i] = place.channel + i < p.channels ? direct - stats : 0.0f;
         }
