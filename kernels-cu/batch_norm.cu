@@ -167,14 +167,20 @@ DEVICE void backward_input(
     const float* var,      // (C)
     const float* gates,    // (N, gate_stride); null: 1
     const float* scratch,  // (N + 1, 2, C), of batch_norm_backward_merge
+    const T* more,         // (N, P, S): added to grad_x; null: 0
     T* grad_x,             // (N, P, S)
     T* grad_residual,      // (N, P, S); null: not wanted
     Planes p, Options o) {
     const Place place(p);
     if (!place.works) return;
     const Channels channels(place, p.channels, o.eps, weight, nullptr, mean, var);
-    float gate[width], to_mean[width] = {}, to_var[width] = {}, value[width], grad[width];
-    place.of_channels(gate, gate_row(gates, o, place.n), p.channels, 1.0f);
+    float factor[width], to_mean[width] = {}, to_var[width] = {}, value[width], grad[width];
+    place.of_channels(factor, gate_row(gates, o, place.n), p.channels, 1.0f);
+    u32 off = 0;  // bit i: the gate of channel i is 0; one register for eight
+    for (int i = 0; i < width; i++) {
+        if (factor[i] == 0.0f) off |= 1u << i;
+        factor[i] *= channels.weight[i] * channels.inv_std[i];
+    }
     if (o.batch_stats) {
         const float* through = scratch + static_cast<size_t>(p.batch) * 2 * p.channels;
         place.of_channels(to_mean, through, p.channels, 0.0f);
@@ -187,10 +193,13 @@ DEVICE void backward_input(
         if (grad_residual) store(grad_residual + at, grad);
         if (o.batch_stats) load(value, x + at);
         for (int i = 0; i < width; i++) {
-            const float scale = channels.weight[i] * channels.inv_std[i];
-            const float direct = gate[i] == 0.0f ? 0.0f : grad[i] * gate[i] * scale;
+            const float direct = off >> i & 1u ? 0.0f : grad[i] * factor[i];
             const float stats = o.batch_stats ? to_mean[i] + (value[i] - channels.mean[i]) * to_var[i] : 0.0f;
             grad[i] = place.channel + i < p.channels ? direct - stats : 0.0f;
+        }
+        if (more) {
+            load(value, more + at);
+            for (int i = 0; i < width; i++) grad[i] += value[i];
         }
         store(grad_x + at, grad);
     }
@@ -236,13 +245,13 @@ KERNEL(batch_norm_backward_sums_f32, threads, 2)(
 
 KERNEL(batch_norm_backward_input, threads, 3)(
     const bf16* x, const bf16* y, const bf16* grad_y, const float* weight, const float* mean, const float* var,
-    const float* gates, const float* scratch, bf16* grad_x, bf16* grad_residual, Planes p, Options o) {
-    backward_input(x, y, grad_y, weight, mean, var, gates, scratch, grad_x, grad_residual, p, o);
+    const float* gates, const float* scratch, const bf16* more, bf16* grad_x, bf16* grad_residual, Planes p, Options o) {
+    backward_input(x, y, grad_y, weight, mean, var, gates, scratch, more, grad_x, grad_residual, p, o);
 }
 KERNEL(batch_norm_backward_input_f32, threads, 3)(
     const float* x, const float* y, const float* grad_y, const float* weight, const float* mean, const float* var,
-    const float* gates, const float* scratch, float* grad_x, float* grad_residual, Planes p, Options o) {
-    backward_input(x, y, grad_y, weight, mean, var, gates, scratch, grad_x, grad_residual, p, o);
+    const float* gates, const float* scratch, const float* more, float* grad_x, float* grad_residual, Planes p, Options o) {
+    backward_input(x, y, grad_y, weight, mean, var, gates, scratch, more, grad_x, grad_residual, p, o);
 }
 
 // Mean and biased variance of each channel; the running ones move towards them, the variance unbiased.

@@ -1,36 +1,50 @@
 // The price of open gates: the mean of |gate|, and its gradient.
 //
 // Memory contract: gates are read once; the gradient is added to what is there, by one thread for each gate. Each block
-// writes one partial sum, which one block adds. 32 bytes of dynamic shared memory.
+// writes two partial sums, which one block adds. 32 bytes of dynamic shared memory.
 #include "reduce.cuh"
 
-// Partial sums of |gate|, and weight / count · sign(gate) added to their gradient. Grid (blocks).
+// Partial sums of |gate| and of gates that are not 0, and weight / count · sign(gate) added to their gradient. Grid (blocks).
 KERNEL(gate_l1_partials, reduce_threads, 4)(
     const float* gates,   // (N, C)
     const float* weight,  // (1); null without a gradient
     float* grad_gates,    // (N, C); null: not wanted
-    float* partials,      // (blocks)
+    float* partials,      // (2, blocks)
     int count) {
     DYNAMIC_SHARED(float, shared);
     const float share = grad_gates ? *weight / static_cast<float>(count) : 0.0f;
-    float sum = 0.0f;
+    float sum = 0.0f, open = 0.0f;
     for (int at = blockIdx.x * reduce_threads + threadIdx.x; at < count; at += gridDim.x * reduce_threads) {
         const float gate = gates[at];
         sum += fabsf(gate);
+        open += gate == 0.0f ? 0.0f : 1.0f;
         if (grad_gates && gate != 0.0f) grad_gates[at] += gate > 0.0f ? share : gate < 0.0f ? -share : gate;
     }
     sum = block_sum(sum, shared);
-    if (threadIdx.x == 0) partials[blockIdx.x] = sum;
+    open = block_sum(open, shared);
+    if (threadIdx.x > 0) return;
+    partials[blockIdx.x] = sum;
+    partials[gridDim.x + blockIdx.x] = open;
 }
 
 // Grid (1).
 KERNEL(gate_l1_sum, reduce_threads, 1)(
-    const float* partials,  // (blocks)
+    const float* partials,  // (2, blocks)
     float* loss,            // (1): the mean of |gate|
-    int blocks, int count) {
+    float* totals,          // (2): to which samples · loss and samples · the share of gates that are not 0 are added; null
+    int blocks, int count, int samples) {
     DYNAMIC_SHARED(float, shared);
-    float sum = 0.0f;
-    for (int i = threadIdx.x; i < blocks; i += reduce_threads) sum += partials[i];
+    float sum = 0.0f, open = 0.0f;
+    for (int i = threadIdx.x; i < blocks; i += reduce_threads) {
+        sum += partials[i];
+        open += partials[blocks + i];
+    }
     sum = block_sum(sum, shared);
-    if (threadIdx.x == 0) *loss = sum / static_cast<float>(count);
+    open = block_sum(open, shared);
+    if (threadIdx.x > 0) return;
+    const float mean = sum / static_cast<float>(count);
+    *loss = mean;
+    if (!totals) return;
+    totals[0] += static_cast<float>(samples) * mean;
+    totals[1] += static_cast<float>(samples) * (open / static_cast<float>(count));
 }

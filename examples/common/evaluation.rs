@@ -6,6 +6,11 @@ use anyhow::{Result, ensure};
 use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
+use gaternet::kernels::Device;
+#[cfg(feature = "cuda")]
+use gaternet::kernels::cuda::bf16;
+#[cfg(feature = "cuda")]
+use gaternet::models::cuda::CudaPlan;
 use gaternet::models::{Calibration, Cost, DType, InferencePlan, Model, PlanOptions};
 
 /// Test images, and what is done to them before a model sees them.
@@ -30,15 +35,15 @@ pub(crate) struct Evaluation {
     pub(crate) dead_layers: Vec<String>,
 }
 
-/// Runs an inference plan of `model`, with convolutions in `dtype`, on every image of `test`: closed filters are
-/// not computed.
+/// Runs a plan of `model` on `device`, so many images at a time and with convolutions of this type, on every image of
+/// `test`: closed filters are not computed.
 /// The batch size changes the speed, never the numbers beyond rounding. `each` gets, for each batch, its
 /// labels (N), logits (N, classes), MACs image by image (N) and the time of the pass.
 pub(crate) fn evaluate(
     model: &Model,
     test: &TestSet,
-    batch_size: usize,
-    dtype: DType,
+    (batch_size, dtype): (usize, DType),
+    device: &Device,
     mut each: impl FnMut(&[usize], &Tensor, &[f64], Duration),
 ) -> Result<Evaluation> {
     let (classes, expected) = (test.images.classes().len(), model.classes());
@@ -49,15 +54,15 @@ pub(crate) fn evaluate(
     let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment };
     let loader = Loader::new(test.images.clone(), config)?;
     let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
-    let mut plan = InferencePlan::new(model, options)?;
+    let mut plan = Plan::new(model, options, device)?;
 
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
     let mut macs = [0.0; 3];
-    let mut opened = Calibration::new(plan.gate_count());
+    let mut opened = Calibration::new(plan.widths()[0]);
     for batch in loader.epoch(0) {
         let batch = batch?;
         let start = Instant::now();
-        let (logits, gates) = infer(model, &mut plan, &batch.images)?;
+        let (logits, gates) = plan.infer(model, &batch.images)?;
         let time = start.elapsed();
         correct_images += correct(&logits, &batch.labels);
         let images = batch.labels.len() as f64;
@@ -97,29 +102,67 @@ pub(crate) fn dead_warning(layer: &str) -> String {
     format!("warning: {layer} is dead: no image of the test set opens one of its gates")
 }
 
-/// Logits (N, classes) and gates of `images` (N, 3, H, W), by the plan of `model`.
-fn infer(
-    model: &Model,
-    plan: &mut InferencePlan,
-    images: &Tensor,
-) -> Result<(Tensor, Option<Gates>)> {
-    let batch = images.dims()[0];
-    let mut gates = vec![0.0; batch * plan.gate_count()];
-    plan.gates(images.data(), &mut gates)?;
-    if gates.iter().any(|gate| gate.is_nan()) {
-        // Training diverged. A plan refuses such gates; the model shows them in its logits.
-        return Ok(model.forward(images, &mut Ctx::eval())?);
-    }
-    let mut logits = vec![0.0; batch * plan.classes()];
-    plan.run_with_gates(images.data(), &gates, &mut logits)?;
-    let gates = match model {
-        Model::Plain(_) => None,
-        Model::Gated(model) => {
-            let values = Tensor::new(gates, [batch, plan.gate_count()])?;
-            Some(Gates::new(values, &model.plan().widths())?)
+/// A plan on a device.
+enum Plan {
+    Cpu(InferencePlan),
+    #[cfg(feature = "cuda")]
+    F32(CudaPlan<f32>),
+    #[cfg(feature = "cuda")]
+    Bf16(CudaPlan<bf16>),
+}
+
+impl Plan {
+    fn new(model: &Model, options: PlanOptions, device: &Device) -> Result<Plan> {
+        #[cfg(feature = "cuda")]
+        if let Device::Cuda(device) = device {
+            let PlanOptions { size, batch, dtype, .. } = options;
+            return Ok(match dtype {
+                DType::F32 => Plan::F32(CudaPlan::new(device, model, size, batch)?),
+                DType::Bf16 => Plan::Bf16(CudaPlan::new(device, model, size, batch)?),
+            });
         }
-    };
-    Ok((Tensor::new(logits, [batch, plan.classes()])?, gates))
+        debug_assert!(matches!(device, Device::Cpu), "no other device can be opened");
+        Ok(Plan::Cpu(InferencePlan::new(model, options)?))
+    }
+
+    /// Numbers of gates and classes.
+    fn widths(&self) -> [usize; 2] {
+        match self {
+            Plan::Cpu(plan) => [plan.gate_count(), plan.classes()],
+            #[cfg(feature = "cuda")]
+            Plan::F32(plan) => [plan.gate_count(), plan.classes()],
+            #[cfg(feature = "cuda")]
+            Plan::Bf16(plan) => [plan.gate_count(), plan.classes()],
+        }
+    }
+
+    /// Logits (N, classes) and gates of `images` (N, 3, H, W); the plan is of `model`.
+    fn infer(&mut self, model: &Model, images: &Tensor) -> Result<(Tensor, Option<Gates>)> {
+        let (batch, [count, classes]) = (images.dims()[0], self.widths());
+        let (mut gates, mut logits) = (vec![0.0; batch * count], vec![0.0; batch * classes]);
+        match self {
+            Plan::Cpu(plan) => {
+                plan.gates(images.data(), &mut gates)?;
+                if gates.iter().any(|gate| gate.is_nan()) {
+                    // Training diverged. A plan refuses such gates; the model shows them in its logits.
+                    return Ok(model.forward(images, &mut Ctx::eval())?);
+                }
+                plan.run_with_gates(images.data(), &gates, &mut logits)?;
+            }
+            #[cfg(feature = "cuda")]
+            Plan::F32(plan) => plan.run(images.data(), &mut logits, &mut gates)?,
+            #[cfg(feature = "cuda")]
+            Plan::Bf16(plan) => plan.run(images.data(), &mut logits, &mut gates)?,
+        }
+        let gates = match model {
+            Model::Plain(_) => None,
+            Model::Gated(model) => {
+                let values = Tensor::new(gates, [batch, count])?;
+                Some(Gates::new(values, &model.plan().widths())?)
+            }
+        };
+        Ok((Tensor::new(logits, [batch, classes])?, gates))
+    }
 }
 
 /// Number of rows of `logits` (N, classes) whose largest entry is at the label.

@@ -2,6 +2,8 @@
 
 #[path = "../common/data.rs"]
 mod data;
+#[path = "../common/device.rs"]
+mod device;
 mod distribution;
 #[path = "../common/dtype.rs"]
 mod dtype;
@@ -31,6 +33,7 @@ use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::{DType, Model};
 use serde_json::{Value, json};
 
+use crate::device::DeviceName;
 use crate::distribution::{Distribution, Image, print_classes};
 use crate::dtype::DTypeName;
 use crate::evaluation::{Evaluation, TestSet, dead_warning, evaluate};
@@ -103,6 +106,11 @@ struct Args {
     #[arg(long, value_enum, default_value = "f32")]
     dtype: DTypeName,
 
+    /// Where the model runs: cpu; cuda or cuda:NUMBER, an NVIDIA GPU; or best, a GPU if there is one. On a GPU, bf16 has
+    /// tensor cores, and f32 is for comparisons
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu, verbatim_doc_comment)]
+    device: DeviceName,
+
     /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]
     threads: Option<usize>,
@@ -116,6 +124,7 @@ fn run() -> Result<()> {
     let args = Args::parse();
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
     ensure!(args.calibration > 0, "--calibration 0: must be at least 1");
+    let device = args.device.open()?;
     use_threads(args.threads)?;
     let model = Model::load(&args.checkpoint)?;
     let moves_thresholds = match &model {
@@ -138,7 +147,7 @@ fn run() -> Result<()> {
         _ => None,
     };
     if let Some(out) = &args.sweep {
-        return sweep(&model, thresholds.as_ref(), &test, run, out);
+        return sweep(&model, thresholds.as_ref(), &test, run, &device, out);
     }
     let threshold = match (args.budget, &thresholds) {
         (Some(budget), Some(thresholds)) => {
@@ -149,8 +158,8 @@ fn run() -> Result<()> {
         _ => None,
     };
     let (mut images, mut speed) = (Vec::new(), Speed::default());
-    let (batch_size, dtype) = run;
-    let evaluation = evaluate(&model, &test, batch_size, dtype, |labels, logits, macs, time| {
+    let dtype = run.1;
+    let evaluation = evaluate(&model, &test, run, &device, |labels, logits, macs, time| {
         images.extend(Image::of_batch(labels, logits, macs));
         speed.add(labels.len(), time);
     })?;

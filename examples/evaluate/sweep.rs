@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::replace_file;
+use gaternet::kernels::Device;
 use gaternet::models::{DType, GatedNet, Model};
 use serde::Serialize;
 
@@ -36,13 +37,14 @@ struct Row {
     threads: usize,
 }
 
-/// Evaluates `model` as it is, `run` (images a pass, type) at a time, and, with thresholds, at budgets from the least to the most; writes a line each
-/// and prints a table.
+/// Evaluates `model` as it is, `run` (images a pass, type) at a time on `device`, and, with thresholds, at budgets from the
+/// least to the most; writes a line each and prints a table.
 pub(crate) fn sweep(
     model: &Model,
     thresholds: Option<&Thresholds<'_>>,
     test: &TestSet,
     run: (usize, DType),
+    device: &Device,
     out: &Path,
 ) -> Result<()> {
     println!(
@@ -51,7 +53,7 @@ pub(crate) fn sweep(
     );
     let mut rows = Vec::new();
     let mut add = |threshold: Option<f32>| -> Result<()> {
-        let row = measure(model, threshold, test, run)?;
+        let row = measure(model, threshold, test, run, device)?;
         println!(
             "{:>10} {:>9} {:>10} {:>6.3}x {:>9.0}",
             threshold.map_or("none".to_owned(), |threshold| format!("{threshold:.4}")),
@@ -87,10 +89,12 @@ fn measure(
     model: &Model,
     threshold: Option<f32>,
     test: &TestSet,
-    (batch, dtype): (usize, DType),
+    run: (usize, DType),
+    device: &Device,
 ) -> Result<Row> {
+    let (batch, dtype) = run;
     let mut speed = Speed::default();
-    let evaluation = evaluate(model, test, batch, dtype, |labels, _, _, time| {
+    let evaluation = evaluate(model, test, run, device, |labels, _, _, time| {
         speed.add(labels.len(), time);
     })?;
     let Evaluation { accuracy, loss, gate_density, cost, .. } = evaluation;

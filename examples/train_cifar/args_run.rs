@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::device::DeviceName;
+
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Run")]
 pub(crate) struct RunArgs {
@@ -18,6 +20,11 @@ pub(crate) struct RunArgs {
     /// standard deviation; they are also in OUT/summary.json
     #[arg(long, value_name = "SEEDS", verbatim_doc_comment)]
     pub(crate) repeat: Option<usize>,
+
+    /// Where the model is trained: cpu; cuda or cuda:NUMBER, an NVIDIA GPU, with convolutions in bf16; or best, a
+    /// GPU if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu, verbatim_doc_comment)]
+    pub(crate) device: DeviceName,
 
     /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]

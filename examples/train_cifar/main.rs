@@ -12,11 +12,14 @@ mod args_run;
 mod config_file;
 #[path = "../common/data.rs"]
 mod data;
+#[path = "../common/device.rs"]
+mod device;
 mod download;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
 #[path = "../common/gate_override.rs"]
 mod gate_override;
+mod gpu;
 mod images;
 #[path = "../common/names.rs"]
 mod names;
@@ -60,9 +63,11 @@ fn run() -> Result<()> {
     let args = config_file::parse()?;
     // Before a download.
     Recipe::new(&args)?;
+    let device = args.run.device.open()?;
+    gpu::check_options(&args, &device)?;
     use_threads(args.run.threads)?;
     if args.data.download {
         CIFAR_10.fetch(args.data.dir())?;
     }
-    repeat::run(&args)
+    repeat::run(&args, &device)
 }

@@ -8,9 +8,12 @@ use gaternet::core::gate::LatencyCosts;
 use gaternet::core::nn::{Module, Targets};
 use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd, clip_grad_norm};
 use gaternet::core::{Ctx, Tensor};
+use gaternet::kernels::Device;
 use gaternet::models::{DType, Model, PlainNet, WarmUp};
 
 use crate::evaluation::{Evaluation, correct, evaluate, predictions};
+#[cfg(feature = "cuda")]
+use crate::gpu::Gpu;
 use crate::images::Images;
 use crate::progress::{EpochSums, Progress};
 use crate::recipe::Recipe;
@@ -50,6 +53,8 @@ pub(crate) struct Phase {
     warm_up: WarmUp,
     /// Epochs done.
     epoch: usize,
+    #[cfg(feature = "cuda")]
+    gpu: Gpu,
 }
 
 impl Phase {
@@ -64,6 +69,8 @@ impl Phase {
             averages: recipe.ema.map(|decay| Ema::new(model.state(), decay)).transpose()?,
             warm_up: recipe.gated.as_ref().map_or(WarmUp::default(), |gated| gated.warm_up),
             epoch: 0,
+            #[cfg(feature = "cuda")]
+            gpu: Gpu::default(),
         })
     }
 
@@ -83,6 +90,8 @@ impl Phase {
             averages: None,
             warm_up: WarmUp::default(),
             epoch: 0,
+            #[cfg(feature = "cuda")]
+            gpu: Gpu::default(),
             model: classifier,
         }))
     }
@@ -105,6 +114,7 @@ impl Phase {
         &mut self,
         recipe: &Recipe,
         images: &Images,
+        device: &Device,
         progress: &Progress,
         kept: &str,
     ) -> Result<(Metrics, Evaluation)> {
@@ -112,57 +122,20 @@ impl Phase {
         if let Model::Gated(model) = &self.model {
             self.warm_up.begin(model, epoch);
         }
-        // Epochs and steps of a pre-training are numbered after those of the training: order and noise of
-        // the latter do not depend on whether there is one.
-        let (first_epoch, first_step) = match self.name {
-            PhaseName::Training => (0, 0),
-            PhaseName::Pretraining => (recipe.epochs, recipe.epochs.saturating_mul(images.steps())),
-        };
-        let (steps, parameters) =
-            (self.epochs.saturating_mul(images.steps()), self.model.parameters());
         let mut sums = EpochSums::new();
-        let batches = images.loader().epoch((first_epoch + epoch) as u64);
-        for (step, batch) in (self.epoch * images.steps()..).zip(batches) {
-            let batch = batch?;
-            let rate = self.schedule.learning_rate(step, steps);
-            self.optimizer.set_learning_rate(rate)?;
-            // The model drew its weights from stream 0.
-            let ctx = Ctx::train(recipe.seed).with_stream((first_step + step + 1) as u64);
-            let (step_of_gates, steps_of_gates) =
-                self.warm_up.gated_steps(step, images.steps(), self.epochs);
-            let mut ctx = ctx.with_progress(step_of_gates, steps_of_gates);
-            let pass = self.forward(recipe, &batch, &mut ctx)?;
-            let loss = pass.loss.item()?;
-            ensure!(
-                loss.is_finite(),
-                "the loss became {loss} in epoch {epoch} of the {}, step {} of {steps}, at learning rate \
-                 {rate}: try a lower --lr; {kept}",
-                self.name,
-                step + 1,
-            );
-            let mut gradients = pass.loss.backward()?;
-            if let Some(max_norm) = recipe.clip_grad_norm {
-                clip_grad_norm(&parameters, &mut gradients, max_norm)?;
+        match device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => {
+                self.steps_on_gpu(device, recipe, images, progress, kept, &mut sums)?;
             }
-            self.optimizer.step(&gradients)?;
-            self.averages.as_mut().map_or(Ok(()), Ema::update)?;
-            sums.add(batch.labels.len(), pass.correct, loss, pass.gate_density);
-            progress.step(epoch, &sums);
+            _ => self.steps(recipe, images, progress, kept, &mut sums)?,
         }
         let train_seconds = sums.elapsed().as_secs_f64();
         progress.evaluating();
-        let evaluation = self.with_averages(|| match self.gates_open() {
-            true => evaluate(
-                &self.alone(),
-                images.test(),
-                recipe.batch_size,
-                DType::F32,
-                |_, _, _, _| (),
-            ),
-            false => {
-                evaluate(&self.model, images.test(), recipe.batch_size, DType::F32, |_, _, _, _| ())
-            }
-        })?;
+        let dtype = if matches!(device, Device::Cpu) { DType::F32 } else { DType::Bf16 };
+        let (trained, test, batch) = (self.trained(), images.test(), recipe.batch_size);
+        let evaluation = self
+            .with_averages(|| evaluate(&trained, test, (batch, dtype), device, |_, _, _, _| ()))?;
         self.epoch = epoch;
         let metrics = Metrics {
             epoch,
@@ -187,6 +160,73 @@ impl Phase {
                 Ok(model.latency().map(ratio).transpose()?)
             }
             _ => Ok(None),
+        }
+    }
+
+    /// The steps of the next epoch.
+    fn steps(
+        &mut self,
+        recipe: &Recipe,
+        images: &Images,
+        progress: &Progress,
+        kept: &str,
+        sums: &mut EpochSums,
+    ) -> Result<()> {
+        let epoch = self.epoch + 1;
+        let first_epoch = self.first_epoch(recipe);
+        let first_step = first_epoch.saturating_mul(images.steps());
+        let (steps, parameters) =
+            (self.epochs.saturating_mul(images.steps()), self.model.parameters());
+        let batches = images.loader().epoch((first_epoch + epoch) as u64);
+        for (step, batch) in (self.epoch * images.steps()..).zip(batches) {
+            let batch = batch?;
+            let rate = self.schedule.learning_rate(step, steps);
+            self.optimizer.set_learning_rate(rate)?;
+            // The model drew its weights from stream 0.
+            let ctx = Ctx::train(recipe.seed).with_stream((first_step + step + 1) as u64);
+            let (step_of_gates, steps_of_gates) =
+                self.warm_up.gated_steps(step, images.steps(), self.epochs);
+            let mut ctx = ctx.with_progress(step_of_gates, steps_of_gates);
+            let pass = self.forward(recipe, &batch, &mut ctx)?;
+            let loss = pass.loss.item()?;
+            self.check_loss(loss.into(), step + 1, steps, kept)?;
+            let mut gradients = pass.loss.backward()?;
+            if let Some(max_norm) = recipe.clip_grad_norm {
+                clip_grad_norm(&parameters, &mut gradients, max_norm)?;
+            }
+            self.optimizer.step(&gradients)?;
+            self.averages.as_mut().map_or(Ok(()), Ema::update)?;
+            sums.add(batch.labels.len(), pass.correct, loss, pass.gate_density);
+            progress.step(epoch, sums, 1);
+        }
+        Ok(())
+    }
+
+    /// `Err` if the loss at step `step` of `steps` is not a number.
+    pub(crate) fn check_loss(
+        &self,
+        loss: f64,
+        step: usize,
+        steps: usize,
+        kept: &str,
+    ) -> Result<()> {
+        ensure!(
+            loss.is_finite(),
+            "the loss became {loss} in epoch {} of the {}, step {step} of {steps}, at learning rate \
+             {}: try a lower --lr; {kept}",
+            self.epoch + 1,
+            self.name,
+            self.schedule.learning_rate(step - 1, steps),
+        );
+        Ok(())
+    }
+
+    /// What epochs are counted from. Those of a pre-training are numbered after those of the training: order and noise of
+    /// the latter do not depend on whether there is one.
+    pub(crate) fn first_epoch(&self, recipe: &Recipe) -> usize {
+        match self.name {
+            PhaseName::Training => 0,
+            PhaseName::Pretraining => recipe.epochs,
         }
     }
 
@@ -233,8 +273,23 @@ impl Phase {
         }
     }
 
-    fn alone(&self) -> Model {
-        Model::Plain(self.backbone().clone().into())
+    /// What the next epoch trains.
+    pub(crate) fn trained(&self) -> Model {
+        match self.gates_open() {
+            true => Model::Plain(self.backbone().clone().into()),
+            false => self.model.clone(),
+        }
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn schedule(&self) -> &Schedule {
+        &self.schedule
+    }
+
+    /// Optimiser, and what is on the GPU.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn on_gpu(&mut self) -> (&mut Sgd, &mut Gpu) {
+        (&mut self.optimizer, &mut self.gpu)
     }
 
     /// Runs `body` while the model has its averaged weights and statistics, if it has any.

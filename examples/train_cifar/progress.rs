@@ -52,9 +52,14 @@ impl Progress {
         format!("{phase}epoch {epoch}/{}", self.epochs)
     }
 
-    /// A step is done.
-    pub(crate) fn step(&self, epoch: usize, sums: &EpochSums) {
-        if self.bar.is_hidden() {
+    /// Whether anybody sees steps.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.bar.is_hidden()
+    }
+
+    /// This many more steps are done.
+    pub(crate) fn step(&self, epoch: usize, sums: &EpochSums, steps: usize) {
+        if self.is_hidden() {
             return;
         }
         self.bar.set_prefix(self.title(epoch));
@@ -68,7 +73,7 @@ impl Progress {
             percent(sums.accuracy()),
             sums.images as f64 / sums.elapsed().as_secs_f64()
         ));
-        self.bar.inc(1);
+        self.bar.inc(steps as u64);
     }
 
     /// The steps of an epoch are done.
@@ -121,6 +126,12 @@ impl EpochSums {
         self.correct += correct;
         self.loss += images as f64 * f64::from(loss);
         self.open += images as f64 * gate_density;
+    }
+
+    /// Replaces all sums, which are of `images` images.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn set(&mut self, images: usize, correct: f64, loss: f64, open: f64) {
+        (self.images, self.correct, self.loss, self.open) = (images, correct, loss, open);
     }
 
     pub(crate) fn loss(&self) -> f64 {

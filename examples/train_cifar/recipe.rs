@@ -32,7 +32,7 @@ pub(crate) struct Recipe {
     pub(crate) clip_grad_norm: Option<f32>,
     /// Decay of the averaged weights.
     pub(crate) ema: Option<f32>,
-    label_smoothing: f32,
+    pub(crate) label_smoothing: f32,
     pub(crate) criterion: CrossEntropyLoss,
     augment: Augment,
     /// What is done to test images.

@@ -3,6 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use gaternet::kernels::Device;
 use serde_json::{Map, Value, json};
 
 use crate::args::Args;
@@ -12,8 +13,8 @@ use crate::run_folder::{Existing, Metrics, RunFolder, check, remove};
 use crate::table::{percent, print_table};
 use crate::training::{Budget, Training};
 
-/// The run of `args`, or one for each seed.
-pub(crate) fn run(args: &Args) -> Result<()> {
+/// The run of `args` on `device`, or one for each seed.
+pub(crate) fn run(args: &Args, device: &Device) -> Result<()> {
     let existing = match (args.run.overwrite, args.run.resume) {
         (true, _) => Existing::Replace,
         (_, true) => Existing::Resume,
@@ -43,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if args.data.built_in() && !results.is_empty() {
             sets = images::open(&args.data, seed)?;
         }
-        let training = Training::new(Recipe::new(&args)?, &sets, folder(seed), existing)?;
+        let training = Training::new(Recipe::new(&args)?, &sets, folder(seed), existing, device)?;
         if args.run.dry_run {
             return training.describe();
         }

@@ -83,7 +83,11 @@ impl Saved {
 pub(crate) fn same_run(file: &Checkpoint, identity: &BTreeMap<String, String>) -> Result<()> {
     let of_file = |key: &str| file.metadata.get(key).map_or("none", String::as_str);
     let differs = |(key, value): &(&String, &String)| of_file(key) != *value;
-    if let Some((key, value)) = identity.iter().find(differs) {
+    // That of the CPU is not written.
+    let (device, here) = ("device".to_owned(), "cpu".to_owned());
+    let moved = !identity.contains_key(&device) && of_file(&device) != "none";
+    let first = identity.iter().find(differs).or(moved.then_some((&device, &here)));
+    if let Some((key, value)) = first {
         bail!(
             "cannot resume: {} is of a run with {key} = {}, this one has {value}; pass the same options, or \
              another --out",

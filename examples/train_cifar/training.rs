@@ -6,10 +6,12 @@ use std::fs;
 use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::nn::Module;
+use gaternet::kernels::Device;
 use gaternet::models::{GatedNet, Model, PlanOptions};
 
 use crate::data::BUILT_IN;
 use crate::evaluation::Evaluation;
+use crate::gpu;
 use crate::images::Images;
 use crate::phase::{Phase, PhaseName};
 use crate::progress::Progress;
@@ -24,6 +26,7 @@ pub(crate) struct Training {
     recipe: Recipe,
     data_name: &'static str,
     images: Images,
+    device: Device,
     model: Model,
     folder: RunFolder,
     /// Everything that the results depend on; a run can go on only with the same.
@@ -58,6 +61,7 @@ impl Training {
         sets: &Sets,
         folder: RunFolder,
         existing: Existing,
+        device: &Device,
     ) -> Result<Training> {
         folder.check(existing)?;
         let mut model = recipe.model(sets.images[0].classes().len())?;
@@ -71,7 +75,8 @@ impl Training {
                  choose another --batch-size"
             );
         }
-        let identity = identity(&recipe, sets, &model)?;
+        gpu::check_model(device, &model, &recipe, &images)?;
+        let identity = identity(&recipe, sets, &model, device)?;
         let stand = match existing {
             Existing::Resume => stand(&folder, &identity)?,
             Existing::Refuse | Existing::Replace => Stand::Begin,
@@ -83,7 +88,8 @@ impl Training {
             let gated = gated.as_ref().clone();
             model = Model::Gated(measured(gated, &recipe, &folder, &stand)?.into());
         }
-        Ok(Training { recipe, data_name: sets.name, images, model, folder, identity, stand })
+        let (device, data_name) = (device.clone(), sets.name);
+        Ok(Training { recipe, data_name, images, device, model, folder, identity, stand })
     }
 
     /// Trains every epoch; after each, evaluates, saves the model, adds a line of metrics and saves where it
@@ -158,7 +164,7 @@ impl Training {
                 (_, epoch) => format!("{} is of epoch {epoch}", self.folder.model_path().display()),
             };
             let (metrics, evaluation) =
-                phase.run_epoch(&self.recipe, &self.images, &progress, &kept)?;
+                phase.run_epoch(&self.recipe, &self.images, &self.device, &progress, &kept)?;
             progress.epoch(&metrics);
             let before = last.as_ref().map_or(&[][..], |last: &Evaluation| &last.dead_layers);
             progress.warn_of(&evaluation.dead_layers, before);
@@ -204,6 +210,9 @@ impl Training {
             self.recipe.seed,
             self.folder.dir().display()
         );
+        if !matches!(self.device, Device::Cpu) {
+            eprintln!("on {}", self.device);
+        }
         if let Stand::After(Saved { phase, epoch, .. }) = &self.stand {
             eprintln!("goes on after epoch {epoch} of the {phase}");
         }
@@ -267,13 +276,21 @@ impl Training {
     }
 }
 
-fn identity(recipe: &Recipe, sets: &Sets, model: &Model) -> Result<BTreeMap<String, String>> {
+fn identity(
+    recipe: &Recipe,
+    sets: &Sets,
+    model: &Model,
+    device: &Device,
+) -> Result<BTreeMap<String, String>> {
     let (kind, config) = match model {
         Model::Plain(model) => ("plain", serde_json::to_string(model.config())?),
         Model::Gated(model) => ("gated", serde_json::to_string(model.config())?),
     };
     let [train, test] = &sets.images;
     let mut identity = recipe.metadata();
+    if !matches!(device, Device::Cpu) {
+        identity.insert("device".to_owned(), "cuda".to_owned());
+    }
     for (name, value) in [
         ("model", kind.to_owned()),
         ("config", config),

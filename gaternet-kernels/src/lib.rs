@@ -7,6 +7,7 @@ pub mod active;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+mod device;
 pub mod dims;
 mod error;
 pub mod reference;
@@ -15,5 +16,6 @@ mod testing;
 
 pub use active::ActiveFilters;
 pub use cpu::isa::Isa;
+pub use device::{Device, DeviceError};
 pub use dims::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
 pub use error::{KernelError, Result};

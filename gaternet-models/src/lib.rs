@@ -30,6 +30,8 @@ mod calibration;
 mod config;
 mod conv_spec;
 mod cost;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod gate_override;
 mod gate_plan;
 mod gate_rule;

@@ -1,6 +1,11 @@
 //! The examples as a user meets them: help, a run, bad input, agreement with the authors' values.
 
 mod describe;
+mod device;
+#[cfg(feature = "cuda")]
+#[path = "../../gaternet-kernels/tests/cuda/emulator.rs"]
+#[allow(dead_code)]
+mod emulator;
 mod errors;
 mod evaluate;
 mod export;
@@ -13,3 +18,9 @@ mod recipes;
 mod reference;
 mod throughput;
 mod train;
+
+/// No faults are planted here.
+#[cfg(feature = "cuda")]
+fn patches() -> &'static [emulator::Patch] {
+    &[]
+}

@@ -61,6 +61,12 @@ impl Dataset {
         self.images.chunks_exact(IMAGE_LEN).nth(index)
     }
 
+    /// The bytes of all images, (M, 3, 32, 32).
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.images
+    }
+
     /// The class of every image, (N).
     #[must_use]
     pub fn labels(&self) -> &[usize] {

@@ -91,14 +91,20 @@ impl Loader {
     }
 
     /// Sends every batch, or up to the first one that nobody waits for.
-    fn produce(&self, epoch: u64, sender: &SyncSender<Result<Batch>>) {
-        let LoaderConfig { batch_size, shuffle, seed, ref augment } = self.config;
+    /// The numbers of the images in the order in which `epoch` goes through them.
+    #[must_use]
+    pub fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<_> = (0..self.data.len()).collect();
-        if shuffle {
+        if self.config.shuffle {
             // The streams 0..N are those of the images.
-            order.shuffle(&mut stream(seed, epoch, u64::MAX));
+            order.shuffle(&mut stream(self.config.seed, epoch, u64::MAX));
         }
-        for indices in order.chunks(batch_size) {
+        order
+    }
+
+    fn produce(&self, epoch: u64, sender: &SyncSender<Result<Batch>>) {
+        let LoaderConfig { batch_size, seed, ref augment, .. } = self.config;
+        for indices in self.order(epoch).chunks(batch_size) {
             let batch = self.data.batch(augment, indices, seed, epoch).map(|images| Batch {
                 images,
                 labels: indices.iter().map(|&i| self.data.labels()[i]).collect(),

@@ -123,6 +123,18 @@ impl BatchNorm2d {
     pub fn eps(&self) -> f32 {
         EPS
     }
+
+    /// Share of a batch in the running statistics after it.
+    #[must_use]
+    pub fn momentum(&self) -> f32 {
+        MOMENTUM
+    }
+
+    /// How many batches have entered the running statistics.
+    #[must_use]
+    pub fn num_batches_tracked(&self) -> &Counter {
+        &self.num_batches_tracked
+    }
 }
 
 impl Module for BatchNorm2d {

@@ -8,7 +8,7 @@ mod sgd;
 pub use clip::clip_grad_norm;
 pub use ema::Ema;
 pub use schedule::{Decay, Schedule};
-pub use sgd::{ParameterGroup, Sgd, SgdConfig};
+pub use sgd::{ParameterGroup, Sgd, SgdConfig, SgdParameter};
 
 use crate::autograd::Gradients;
 use crate::error::Result;

@@ -130,6 +130,21 @@ pub struct Sgd {
     entries: Vec<Entry>,
 }
 
+/// What an [`Sgd`] does with one parameter: for code that takes its steps elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub struct SgdParameter<'a> {
+    /// As in [`Sgd::state`].
+    pub name: &'a str,
+    /// The parameter.
+    pub parameter: &'a Parameter,
+    /// Times the optimiser's learning rate.
+    pub learning_rate_factor: f32,
+    /// Its weight decay.
+    pub weight_decay: f32,
+    /// Its velocity, after the first step.
+    pub velocity: Option<&'a Tensor>,
+}
+
 #[derive(Debug)]
 struct Entry {
     name: String,
@@ -220,6 +235,23 @@ impl Sgd {
             entry.velocity = velocity;
         }
         Ok(())
+    }
+
+    /// The settings; the learning rate is that of the next step.
+    #[must_use]
+    pub fn config(&self) -> SgdConfig {
+        self.config
+    }
+
+    /// Every parameter with its own settings.
+    pub fn parameters(&self) -> impl Iterator<Item = SgdParameter<'_>> {
+        self.entries.iter().map(|entry| SgdParameter {
+            name: &entry.name,
+            parameter: &entry.parameter,
+            learning_rate_factor: entry.learning_rate_factor,
+            weight_decay: entry.weight_decay.unwrap_or(self.config.weight_decay),
+            velocity: entry.velocity.as_ref(),
+        })
     }
 }
 

@@ -113,6 +113,8 @@ pub struct Saved<'a, T> {
 pub struct Grads<'a, T> {
     /// (N, P, S).
     pub x: &'a mut CudaBuffer<T>,
+    /// (N, P, S), the gradient that x has from elsewhere, which is added; 0 if absent.
+    pub more: Option<&'a CudaBuffer<T>>,
     /// (C).
     pub weight: &'a mut CudaBuffer<f32>,
     /// (C).
@@ -236,6 +238,9 @@ pub fn backward<T: Activation>(
     if let Some(residual) = &grads.residual {
         call.check_whole(&[("grads.residual", residual.len())])?;
     }
+    if let Some(more) = grads.more {
+        call.check_whole(&[("grads.more", more.len())])?;
+    }
     if let Some(gates) = &grads.gates {
         let Some(columns) = epilogue.gates else {
             let rule = "a gradient of gates needs gates";
@@ -246,8 +251,7 @@ pub fn backward<T: Activation>(
     if batch_stats {
         call.check_samples(1)?;
     }
-    let Grads { x: grad_x, weight, bias, gates: grad_gates, residual: grad_residual, scratch } =
-        grads;
+    let Grads { x: grad_x, more, weight, bias, gates: grad_gates, residual, scratch } = grads;
     let mut options = call.options;
     options.batch_stats = i32::from(batch_stats);
     let columns = call.epilogue.gates.map(|columns| columns.gates);
@@ -287,8 +291,9 @@ pub fn backward<T: Activation>(
         .read(var)
         .read_if(columns)
         .read(scratch)
+        .read_if(more)
         .write(grad_x)
-        .write_if(grad_residual)
+        .write_if(residual)
         .value(&call.planes)
         .value(&options);
     // SAFETY: the parameters of batch_norm_backward_input; lengths and grid fit the dims.

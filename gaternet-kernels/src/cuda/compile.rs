@@ -52,6 +52,7 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
         &super::convert::SOURCE,
         &super::cross_entropy::SOURCE,
         &super::gate::SOURCE,
+        &super::gate_apply::SOURCE,
         &super::gate_loss::SOURCE,
         &super::linear::SOURCE,
         &super::pool::SOURCE,

@@ -24,22 +24,36 @@ pub struct WeightedGradient<'a> {
     pub gates: &'a mut CudaBuffer<f32>,
 }
 
+/// Where results go.
+#[derive(Debug)]
+pub struct Loss<'a> {
+    /// (1): the mean of |gate|.
+    pub result: &'a mut CudaBuffer<f32>,
+    /// For gates of this many samples, (2): to which samples times that mean, and samples times the share of gates that
+    /// are not 0, are added, so that the host may look after many batches.
+    pub totals: Option<(usize, &'a mut CudaBuffer<f32>)>,
+    /// At least [`l1_scratch_len`].
+    pub scratch: &'a mut CudaBuffer<f32>,
+}
+
 /// How many values of scratch [`l1`] needs for `len` gates.
 #[must_use]
 pub fn l1_scratch_len(len: usize) -> usize {
+    2 * blocks(len)
+}
+
+fn blocks(len: usize) -> usize {
     len.div_ceil(THREADS as usize * GATES_OF_THREAD).min(MAX_BLOCKS)
 }
 
-/// `loss` (1) is the mean of |gate|; `weight·sign(gate)/count` is added to the gradient, 0 at a gate of exactly 0.
-/// `scratch` is at least [`l1_scratch_len`].
+/// The mean of |gate|; `weight·sign(gate)/count` is added to the gradient, 0 at a gate of exactly 0.
 ///
 /// # Errors
 /// [`KernelError`] if there is no gate or a length does not fit; the driver's errors.
 pub fn l1(
     gates: &CudaBuffer<f32>,
     gradient: Option<WeightedGradient<'_>>,
-    scratch: &mut CudaBuffer<f32>,
-    loss: &mut CudaBuffer<f32>,
+    loss: Loss<'_>,
 ) -> Result<()> {
     const OP: &str = "gate_l1";
     if gates.is_empty() {
@@ -47,7 +61,11 @@ pub fn l1(
         return Err(KernelError::Dims { op: OP, rule, got: "none".to_owned() }.into());
     }
     let needed = l1_scratch_len(gates.len());
-    check_len(OP, "loss", 1, loss.len())?;
+    let Loss { result, totals, scratch } = loss;
+    check_len(OP, "result", 1, result.len())?;
+    let (samples, totals) = totals.unzip();
+    check_len(OP, "totals", 2, totals.as_ref().map_or(2, |totals| totals.len()))?;
+    let samples = int(OP, "samples", samples.unwrap_or(0))?;
     check_len(OP, "scratch", needed, scratch.len().min(needed))?;
     let (weight, grad_gates) = match gradient {
         Some(WeightedGradient { weight, gates: grad }) => {
@@ -57,17 +75,23 @@ pub fn l1(
         }
         None => (None, None),
     };
-    let (count, blocks) = (int(OP, "gates", gates.len())?, int(OP, "blocks", needed)?);
-    let device = &loss.device().clone();
+    let (count, blocks) = (int(OP, "gates", gates.len())?, int(OP, "blocks", blocks(gates.len()))?);
+    let device = &result.device().clone();
     let launch = Launch::new(device, &PARTIALS)?
         .read(gates)
         .read_if(weight)
         .write_if(grad_gates)
         .write(scratch)
         .value(&count);
-    // SAFETY: the parameters of gate_l1_partials; the lengths are checked, one partial sum for each block.
+    // SAFETY: the parameters of gate_l1_partials; the lengths are checked, two partial sums for each block.
     unsafe { launch.run([blocks.cast_unsigned(), 1, 1], THREADS, SHARED_BYTES)? };
-    let launch = Launch::new(device, &SUM)?.read(scratch).write(loss).value(&blocks).value(&count);
+    let launch = Launch::new(device, &SUM)?
+        .read(scratch)
+        .write(result)
+        .write_if(totals)
+        .value(&blocks)
+        .value(&count)
+        .value(&samples);
     // SAFETY: the parameters of gate_l1_sum, which reads what was just written.
     unsafe { launch.run([1, 1, 1], THREADS, SHARED_BYTES) }
 }

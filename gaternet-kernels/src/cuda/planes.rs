@@ -2,6 +2,7 @@
 
 use half::bf16;
 
+use super::buffer::CudaBuffer;
 use super::conv2d::ConvElement;
 use super::error::Result;
 use super::launch::{Kernel, Value, grid_yz, int};
@@ -21,14 +22,33 @@ pub(super) const SUM_BYTES: u32 = THREADS * WIDTH as u32 * 4;
 pub trait Activation: ConvElement {
     #[doc(hidden)]
     const F32: bool;
+    #[doc(hidden)]
+    fn of_weight<'a>(
+        master: &'a CudaBuffer<f32>,
+        copy: Option<&'a CudaBuffer<bf16>>,
+    ) -> &'a CudaBuffer<Self>;
 }
 
 impl Activation for bf16 {
     const F32: bool = false;
+
+    fn of_weight<'a>(
+        _: &'a CudaBuffer<f32>,
+        copy: Option<&'a CudaBuffer<bf16>>,
+    ) -> &'a CudaBuffer<bf16> {
+        copy.expect("a weight for bf16 has its copy")
+    }
 }
 
 impl Activation for f32 {
     const F32: bool = true;
+
+    fn of_weight<'a>(
+        master: &'a CudaBuffer<f32>,
+        _: Option<&'a CudaBuffer<bf16>>,
+    ) -> &'a CudaBuffer<f32> {
+        master
+    }
 }
 
 /// A kernel for each element.

@@ -1,5 +1,6 @@
 use std::process::Command;
 
+use gaternet_kernels::Device;
 use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaOptions, LiveFilters};
 
 use crate::check::upload;
@@ -102,4 +103,16 @@ fn without_a_driver_nothing_panics() {
     // A machine may have a driver with or without a device.
     let skipped = text.contains("SKIPPED") || text.contains("no CUDA device");
     assert!(skipped || text.contains("no NVIDIA driver: libcuda.so.1 was not found"), "{text}");
+}
+
+#[test]
+fn the_best_device_is_the_first_gpu() {
+    if !emulator::real() && !emulator::install() {
+        return;
+    }
+    let best = Device::best();
+    assert!(matches!(best, Device::Cuda(_)), "{best}");
+    assert!(best.to_string().starts_with("GPU 0 ("), "{best}");
+    let error = Device::cuda(99).expect_err("no machine has as many").to_string();
+    assert!(error.contains("no CUDA device 99"), "{error}");
 }

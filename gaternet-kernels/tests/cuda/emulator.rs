@@ -64,12 +64,7 @@ static INSTALLED: OnceLock<Result<Library, String>> = OnceLock::new();
 /// Opens the emulator as the driver and as the compiler; false, with the reason on stderr, without g++.
 pub(crate) fn install() -> bool {
     let result = INSTALLED.get_or_init(|| {
-        if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
-            return Err("the emulator is for Linux on x86-64".to_owned());
-        }
-        if Command::new("g++").arg("--version").output().is_err() {
-            return Err("g++ is not installed".to_owned());
-        }
+        can_build()?;
         let [driver, compiler] = build().map(|path| {
             // SAFETY: our own library; its initialisers only fill a table of kernels.
             unsafe { Library::new(&path) }.expect("the emulator can be opened")
@@ -81,6 +76,27 @@ pub(crate) fn install() -> bool {
         eprintln!("SKIPPED: {reason}");
     }
     result.is_ok()
+}
+
+/// The folders of the stand-ins for the driver and for NVRTC, for `LD_LIBRARY_PATH` of another process; `None`, with the
+/// reason on stderr, without g++.
+#[allow(dead_code)] // the tests of the root package use it
+pub(crate) fn folders() -> Option<[PathBuf; 2]> {
+    if let Err(reason) = can_build() {
+        eprintln!("SKIPPED: {reason}");
+        return None;
+    }
+    Some(build().map(|library| library.parent().expect("a folder").to_owned()))
+}
+
+fn can_build() -> Result<(), String> {
+    if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
+        return Err("the emulator is for Linux on x86-64".to_owned());
+    }
+    match Command::new("g++").arg("--version").output() {
+        Ok(_) => Ok(()),
+        Err(_) => Err("g++ is not installed".to_owned()),
+    }
 }
 
 /// While it lives, modules that this thread loads have the fault.

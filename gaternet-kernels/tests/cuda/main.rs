@@ -14,6 +14,7 @@ mod device;
 mod emulator;
 mod faults;
 mod gate;
+mod gate_apply;
 mod gate_loss;
 mod graph;
 mod linear;

@@ -1,0 +1,208 @@
+//! `y = relu(gate·x + residual)` of activations (N, P, stride(C)), also between dense and compact ones; see
+//! [`layout`](super::layout). Where a gate is 0, `gate·x` is exactly 0.
+
+use super::buffer::CudaBuffer;
+use super::compile::{Source, source};
+use super::conv2d::GateColumns;
+use super::error::Result;
+use super::gate::{LiveFilters, check_gates};
+use super::launch::{Launch, Value, int};
+use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
+use crate::dims::PlaneDims;
+use crate::error::{KernelError, check_len};
+
+pub(super) static SOURCE: Source = source!("gate_apply.cu", ["plane.cuh", "dev.cuh"]);
+static FORWARD: ForBoth = for_both!(&SOURCE, "gate_apply");
+static BACKWARD: ForBoth = for_both!(&SOURCE, "gate_apply_backward");
+
+/// Which activation is compact.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Compact<'a> {
+    /// None.
+    #[default]
+    Nothing,
+    /// The one that is read, x.
+    Source(&'a LiveFilters),
+    /// The one that is written: y, or the gradient of x.
+    Target(&'a LiveFilters),
+}
+
+impl Compact<'_> {
+    fn live(&self) -> Option<&LiveFilters> {
+        match self {
+            Compact::Nothing => None,
+            Compact::Source(live) | Compact::Target(live) => Some(live),
+        }
+    }
+}
+
+/// What is done to x.
+#[derive(Debug)]
+pub struct Apply<'a, T> {
+    /// A factor for each channel; 1 if absent.
+    pub gates: Option<GateColumns<'a>>,
+    /// Dense, as y, which is dense then; 0 if absent.
+    pub residual: Option<&'a CudaBuffer<T>>,
+    /// Whether a ReLU comes last. NaN passes through it.
+    pub relu: bool,
+}
+
+impl<T> Clone for Apply<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Apply<'_, T> {}
+
+impl<T> Default for Apply<'_, T> {
+    fn default() -> Self {
+        Apply { gates: None, residual: None, relu: false }
+    }
+}
+
+/// Where the gradients go; each is overwritten.
+#[derive(Debug)]
+pub struct Grads<'a, T> {
+    /// As x.
+    pub x: Option<&'a mut CudaBuffer<T>>,
+    /// (N, stride) of the gates, whose columns are written: `Σ grad·x` over the plane, where a gate is 0 too.
+    pub gates: Option<&'a mut CudaBuffer<f32>>,
+    /// As y.
+    pub residual: Option<&'a mut CudaBuffer<T>>,
+}
+
+/// Mirrors `Options` of gate_apply.cu.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Options {
+    relu: i32,
+    gate_stride: i32,
+    gate_first: i32,
+    compact: i32,
+}
+
+// SAFETY: the same ints in the same order.
+unsafe impl Value for Options {}
+
+/// y of x.
+///
+/// # Errors
+/// [`KernelError`] if a buffer or the lists do not fit `dims`, or there is a residual for a compact y; the driver's
+/// errors.
+pub fn forward<T: Activation>(
+    dims: PlaneDims,
+    compact: Compact<'_>,
+    apply: Apply<'_, T>,
+    x: &CudaBuffer<T>,
+    y: &mut CudaBuffer<T>,
+) -> Result<()> {
+    const OP: &str = "gate_apply";
+    let (planes, options) = check(OP, dims, compact, &apply)?;
+    let residual = ("residual", apply.residual.map(CudaBuffer::len));
+    check_whole(OP, planes, &[("x", Some(x.len())), ("y", Some(y.len())), residual])?;
+    if apply.residual.is_some() && matches!(compact, Compact::Target(_)) {
+        let rule = "a compact result has no residual";
+        return Err(KernelError::Dims { op: OP, rule, got: format!("{dims:?}") }.into());
+    }
+    let device = &y.device().clone();
+    let launch = Launch::new(device, FORWARD.of::<T>())?
+        .read(x)
+        .read_if(apply.gates.map(|columns| columns.gates))
+        .read_if(compact.live().map(|live| &live.indices))
+        .read_if(compact.live().map(|live| &live.counts))
+        .read_if(apply.residual)
+        .write(y)
+        .value(&planes)
+        .value(&options);
+    // SAFETY: the parameters of gate_apply; lengths and grid fit the dims, the columns of the gates a row, and lists
+    // hold at most C channels below C.
+    unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
+}
+
+/// Gradients of [`forward`] for a dense x, from that of a dense y; with [`Compact::Target`] that of x is compact. The
+/// values of `apply.residual` are not read, those of `y` only with a ReLU.
+///
+/// # Errors
+/// [`KernelError`] if a buffer or the lists do not fit `dims`, x is said to be compact, or the gradient of gates is asked
+/// for that are not there; the driver's errors.
+pub fn backward<T: Activation>(
+    dims: PlaneDims,
+    compact: Compact<'_>,
+    apply: Apply<'_, T>,
+    [x, y, grad_y]: [&CudaBuffer<T>; 3],
+    grads: Grads<'_, T>,
+) -> Result<()> {
+    const OP: &str = "gate_apply_backward";
+    let (planes, options) = check(OP, dims, compact, &apply)?;
+    let lengths = [
+        ("x", Some(x.len())),
+        ("y", Some(y.len())),
+        ("grad_y", Some(grad_y.len())),
+        ("grads.x", grads.x.as_ref().map(|grad| grad.len())),
+        ("grads.residual", grads.residual.as_ref().map(|grad| grad.len())),
+    ];
+    check_whole(OP, planes, &lengths)?;
+    let fail = |rule| Err(KernelError::Dims { op: OP, rule, got: format!("{dims:?}") }.into());
+    if matches!(compact, Compact::Source(_)) {
+        return fail("x must be dense");
+    }
+    let gates = apply.gates.map(|columns| columns.gates);
+    match (&grads.gates, gates) {
+        (Some(grad), Some(gates)) => check_len(OP, "grads.gates", gates.len(), grad.len())?,
+        (Some(_), None) => return fail("a gradient of gates needs gates"),
+        (None, _) => {}
+    }
+    let device = &grad_y.device().clone();
+    let Grads { x: grad_x, gates: grad_gates, residual: grad_residual } = grads;
+    let launch = Launch::new(device, BACKWARD.of::<T>())?
+        .read(x)
+        .read_if(apply.relu.then_some(y))
+        .read(grad_y)
+        .read_if(gates)
+        .read_if(compact.live().map(|live| &live.indices))
+        .read_if(compact.live().map(|live| &live.counts))
+        .write_if(grad_x)
+        .write_if(grad_gates)
+        .write_if(grad_residual)
+        .value(&planes)
+        .value(&options);
+    // SAFETY: the parameters of gate_apply_backward; as above.
+    unsafe { launch.run(planes.grid(OP)?, THREADS, SUM_BYTES) }
+}
+
+fn check<T>(
+    op: &'static str,
+    dims: PlaneDims,
+    compact: Compact<'_>,
+    apply: &Apply<'_, T>,
+) -> Result<(Planes, Options), KernelError> {
+    let mut options = Options {
+        relu: i32::from(apply.relu),
+        gate_stride: 0,
+        gate_first: 0,
+        compact: match compact {
+            Compact::Nothing => 0,
+            Compact::Source(_) => 1,
+            Compact::Target(_) => 2,
+        },
+    };
+    if let Some(live) = compact.live() {
+        live.check(op, dims.batch, dims.channels)?;
+    }
+    if let Some(GateColumns { gates, stride, first }) = apply.gates {
+        check_gates(op, gates, stride, first, dims.batch, dims.channels)?;
+        options.gate_stride = int(op, "gate stride", stride)?;
+        options.gate_first = int(op, "first gate", first)?;
+    }
+    Ok((Planes::new(op, dims)?, options))
+}
+
+fn check_whole(
+    op: &'static str,
+    planes: Planes,
+    buffers: &[(&'static str, Option<usize>)],
+) -> Result<(), KernelError> {
+    buffers
+        .iter()
+        .try_for_each(|&(name, got)| got.map_or(Ok(()), |got| planes.check(op, name, got)))
+}

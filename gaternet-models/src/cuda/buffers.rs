@@ -1,0 +1,151 @@
+//! The memory of a step: made once for a batch size, so that a graph can be replayed on it.
+
+use std::cell::{Ref, RefCell, RefMut};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use gaternet_kernels::cuda::conv2d::GateColumns;
+use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, LiveFilters};
+
+use super::error::{Error, Result};
+
+/// An activation or its gradient, (N, P, S); dense, or compact by the gates of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Map(usize);
+
+/// Vectors (N, C) of f32, or their gradients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Row(usize);
+
+/// Which buffers there are to be.
+#[derive(Debug, Default)]
+pub(super) struct Sizes {
+    maps: Vec<usize>,
+    rows: Vec<usize>,
+    /// The most that a kernel needs; all share one buffer.
+    pub(super) scratch: usize,
+    /// The slots whose open filters are listed, with their number of filters.
+    pub(super) lists: BTreeMap<usize, usize>,
+}
+
+impl Sizes {
+    pub(super) fn map(&mut self, len: usize) -> Map {
+        self.maps.push(len);
+        Map(self.maps.len() - 1)
+    }
+
+    pub(super) fn row(&mut self, len: usize) -> Row {
+        self.rows.push(len);
+        Row(self.rows.len() - 1)
+    }
+
+    /// As large as another.
+    pub(super) fn like(&mut self, map: Map) -> Map {
+        self.map(self.maps[map.0])
+    }
+
+    pub(super) fn row_like(&mut self, row: Row) -> Row {
+        self.row(self.rows[row.0])
+    }
+
+    pub(super) fn need_scratch(&mut self, len: usize) {
+        self.scratch = self.scratch.max(len);
+    }
+}
+
+/// All gates of a batch; empty without a gater.
+#[derive(Debug)]
+pub(super) struct Gates {
+    /// Of each slot.
+    pub(super) columns: Vec<Range<usize>>,
+    /// (N, c).
+    pub(super) values: RefCell<CudaBuffer<f32>>,
+    /// (N, c): pre-activations with their noise.
+    pub(super) noisy: RefCell<CudaBuffer<f32>>,
+    /// (N, c).
+    pub(super) grad: RefCell<CudaBuffer<f32>>,
+    lists: BTreeMap<usize, RefCell<LiveFilters>>,
+}
+
+impl Gates {
+    pub(super) fn count(&self) -> usize {
+        self.columns.last().map_or(0, |columns| columns.end)
+    }
+
+    /// A slot's columns of `values`.
+    pub(super) fn of<'a>(&self, slot: usize, values: &'a CudaBuffer<f32>) -> GateColumns<'a> {
+        GateColumns { gates: values, stride: self.count(), first: self.columns[slot].start }
+    }
+
+    pub(super) fn live(&self, slot: usize) -> Ref<'_, LiveFilters> {
+        self.lists[&slot].borrow()
+    }
+
+    /// Lists what is open now.
+    pub(super) fn refill(&self) -> Result<()> {
+        let values = self.values.borrow();
+        for (slot, list) in &self.lists {
+            list.borrow_mut().refill(&values, self.count(), self.columns[*slot].start)?;
+        }
+        Ok(())
+    }
+}
+
+/// Every buffer of a step. No node reads what it writes, so a borrow that fails is a bug of the builder.
+#[derive(Debug)]
+pub(super) struct Buffers<T> {
+    pub(super) batch: usize,
+    maps: Vec<RefCell<CudaBuffer<T>>>,
+    rows: Vec<RefCell<CudaBuffer<f32>>>,
+    scratch: RefCell<CudaBuffer<f32>>,
+    pub(super) gates: Gates,
+}
+
+impl<T: Activation> Buffers<T> {
+    pub(super) fn new(
+        device: &CudaDevice,
+        batch: usize,
+        sizes: &Sizes,
+        columns: Vec<Range<usize>>,
+    ) -> Result<Buffers<T>> {
+        let count = columns.last().map_or(0, |columns| columns.end);
+        let row = |len: usize| Ok::<_, Error>(CudaBuffer::zeros(device, len)?.into());
+        let list =
+            |(&slot, &filters)| Ok((slot, LiveFilters::empty(device, batch, filters)?.into()));
+        let lists = sizes.lists.iter().map(list).collect::<Result<_>>()?;
+        let map = |&len: &usize| Ok::<_, Error>(CudaBuffer::zeros(device, len)?.into());
+        Ok(Buffers {
+            batch,
+            maps: sizes.maps.iter().map(map).collect::<Result<_>>()?,
+            rows: sizes.rows.iter().map(|&len| row(len)).collect::<Result<_>>()?,
+            scratch: row(sizes.scratch)?,
+            gates: Gates {
+                values: row(batch * count)?,
+                noisy: row(batch * count)?,
+                grad: row(batch * count)?,
+                columns,
+                lists,
+            },
+        })
+    }
+
+    pub(super) fn map(&self, map: Map) -> Ref<'_, CudaBuffer<T>> {
+        self.maps[map.0].borrow()
+    }
+
+    pub(super) fn map_mut(&self, map: Map) -> RefMut<'_, CudaBuffer<T>> {
+        self.maps[map.0].borrow_mut()
+    }
+
+    pub(super) fn row(&self, row: Row) -> Ref<'_, CudaBuffer<f32>> {
+        self.rows[row.0].borrow()
+    }
+
+    pub(super) fn row_mut(&self, row: Row) -> RefMut<'_, CudaBuffer<f32>> {
+        self.rows[row.0].borrow_mut()
+    }
+
+    pub(super) fn scratch(&self) -> RefMut<'_, CudaBuffer<f32>> {
+        self.scratch.borrow_mut()
+    }
+}

@@ -1,0 +1,165 @@
+//! Evaluation on a GPU: open filters only, one launch for most convolutions.
+
+mod builder;
+mod op;
+mod weights;
+
+use std::fmt;
+
+use gaternet_core::Error as ModelError;
+use gaternet_core::gate::Estimator;
+use gaternet_kernels::PlaneDims;
+use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, CudaGraph, convert};
+
+use self::builder::{Builder, Value};
+use self::op::Op;
+use super::buffers::{Buffers, Map, Row};
+use super::error::{Result, unsupported};
+use crate::model::Model;
+
+/// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the convolutions, gates are made
+/// and the open filters listed on the device, and closed filters are not computed. Activations and products are in T
+/// (bf16 or f32), vectors and gates in f32.
+///
+/// It keeps the layers of its model: what they learn later, [`refresh`](Self::refresh) copies.
+pub struct CudaPlan<T> {
+    buffers: Buffers<T>,
+    ops: Vec<Op<T>>,
+    images: Map,
+    logits: Row,
+    /// (N, 3, H, W), as they come.
+    host_images: CudaBuffer<f32>,
+    /// Of the images.
+    planes: PlaneDims,
+    classes: usize,
+    ran: bool,
+    graph: Option<CudaGraph>,
+    device: CudaDevice,
+}
+
+impl<T: Activation> CudaPlan<T> {
+    /// For up to `batch` images of `size` (H, W) at once.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or the estimator;
+    /// [`Error::Model`](super::Error::Model) if the images do not fit, or `batch` is 0; the GPU's errors.
+    pub fn new(
+        device: &CudaDevice,
+        model: &Model,
+        size: [usize; 2],
+        batch: usize,
+    ) -> Result<CudaPlan<T>> {
+        if batch == 0 {
+            let (value, rule) = (batch.to_string(), "must not be 0");
+            return Err(ModelError::Config { field: "batch", value, rule }.into());
+        }
+        let (backbone, gated) = match model {
+            Model::Plain(model) => (model.network(), None),
+            Model::Gated(model) => (model.backbone().network(), Some(model)),
+        };
+        let shape = backbone.shapes(size)?[0];
+        let mut builder = Builder::new(device, batch);
+        let images = builder.map(shape);
+        if let Some(model) = gated {
+            super::check_gates(model.config())?;
+            if let Estimator::TopK { .. } = model.config().estimator {
+                return unsupported("the estimator top-k");
+            }
+            let gater = builder.network(model.gater().network(), images, size, None)?;
+            let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
+            builder.ops.push(Op::Gates { preact });
+        }
+        let plan = gated.map(|model| model.plan());
+        let Value::Row(logits) = builder.network(backbone, images, size, plan)? else {
+            return unsupported("logits that are maps");
+        };
+        let slots = plan.map_or(&[][..], |plan| plan.slots());
+        let columns = slots.iter().map(|slot| slot.columns.clone()).collect();
+        let planes = PlaneDims { batch, channels: shape[0], plane: shape[1] * shape[2] };
+        let Builder { sizes, ops, .. } = builder;
+        Ok(CudaPlan {
+            buffers: Buffers::new(device, batch, &sizes, columns)?,
+            ops,
+            images,
+            logits,
+            host_images: CudaBuffer::zeros(device, planes.len())?,
+            planes,
+            classes: backbone.features(),
+            ran: false,
+            graph: None,
+            device: device.clone(),
+        })
+    }
+
+    /// Takes the weights and statistics that the model has now.
+    ///
+    /// # Errors
+    /// The GPU's.
+    pub fn refresh(&mut self) -> Result<()> {
+        self.ops.iter_mut().try_for_each(Op::refresh)
+    }
+
+    /// Number of gates, c; 0 without a gater.
+    #[must_use]
+    pub fn gate_count(&self) -> usize {
+        self.buffers.gates.count()
+    }
+
+    /// Width of the output layer.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Logits (N, classes) and gates (N, c), 0 or 1, of `images` (N, 3, H, W), N up to the batch of the plan. A gate
+    /// whose pre-activation is not a number is neither, and its filter is computed.
+    ///
+    /// # Errors
+    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples; the GPU's errors.
+    pub fn run(&mut self, images: &[f32], logits: &mut [f32], gates: &mut [f32]) -> Result<()> {
+        let PlaneDims { batch, channels, plane } = self.planes;
+        let sample = (channels * plane).max(1);
+        let count = images.len() / sample;
+        let fits = count <= batch && images.len() == count * sample;
+        let lengths = [logits.len(), gates.len()];
+        if !fits || lengths != [count * self.classes, count * self.gate_count()] {
+            let rule = "images, logits and gates must be of N samples, at most the batch";
+            let got = format!("{} and {lengths:?} values for a batch of {batch}", images.len());
+            return Err(ModelError::Shape { op: "CUDA plan", rule, got }.into());
+        }
+        // Whatever the others are, no sample depends on another.
+        let mut whole = vec![0.0; batch * sample];
+        whole[..images.len()].copy_from_slice(images);
+        self.host_images.copy_from_slice(&whole)?;
+        self.launch()?;
+        let all = self.buffers.row(self.logits).to_vec()?;
+        logits.copy_from_slice(&all[..logits.len()]);
+        let all = self.buffers.gates.values.borrow().to_vec()?;
+        gates.copy_from_slice(&all[..gates.len()]);
+        Ok(())
+    }
+
+    /// The first pass loads kernels, which a graph cannot.
+    fn launch(&mut self) -> Result<()> {
+        if self.ran && self.graph.is_none() {
+            self.graph = Some(super::capture(&self.device, || self.pass())?);
+        }
+        match &self.graph {
+            Some(graph) => graph.launch()?,
+            None => self.pass()?,
+        }
+        self.ran = true;
+        Ok(())
+    }
+
+    fn pass(&self) -> Result<()> {
+        convert::pack(self.planes, &self.host_images, &mut self.buffers.map_mut(self.images))?;
+        self.ops.iter().try_for_each(|op| op.run(&self.buffers))
+    }
+}
+
+impl<T> fmt::Debug for CudaPlan<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CudaPlan({} launches, {:?})", self.ops.len(), self.device)
+    }
+}

@@ -1,0 +1,156 @@
+//! What an evaluation pass launches.
+
+use gaternet_kernels::cuda::batch_norm::{self, Affine, Epilogue, Stats};
+use gaternet_kernels::cuda::conv2d::{self, Forward};
+use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
+use gaternet_kernels::cuda::layout::Rows;
+use gaternet_kernels::cuda::{Activation, linear, pool, sem_hash};
+use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
+
+use super::weights::{ConvWeights, LinearWeights, NormWeights};
+use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Row};
+
+/// One launch, or few.
+#[derive(Debug)]
+pub(super) enum Op<T> {
+    Conv(Box<ConvOp<T>>),
+    /// `y = relu(scale·x + bias)`.
+    Norm {
+        dims: PlaneDims,
+        weights: NormWeights,
+        x: Map,
+        relu: bool,
+        y: Map,
+    },
+    /// `y = relu(x + residual)`, x compact by the gates of `live` if that is there.
+    Add {
+        dims: PlaneDims,
+        live: Option<usize>,
+        x: Map,
+        residual: Option<Map>,
+        relu: bool,
+        y: Map,
+    },
+    /// The open channels of x, by the gates of a slot.
+    Collect {
+        dims: PlaneDims,
+        slot: usize,
+        x: Map,
+        y: Map,
+    },
+    AvgPool {
+        dims: PoolDims,
+        x: Map,
+        y: Map,
+    },
+    GlobalPool {
+        dims: PlaneDims,
+        x: Map,
+        y: Row,
+    },
+    Linear {
+        dims: LinearDims,
+        weights: LinearWeights,
+        x: Row,
+        relu: bool,
+        y: Row,
+    },
+    /// Hard gates of pre-activations, and their lists.
+    Gates {
+        preact: Row,
+    },
+}
+
+/// `y = relu(gate·(scale·conv(x) + bias) + residual)`.
+#[derive(Debug)]
+pub(super) struct ConvOp<T> {
+    pub(super) dims: Conv2dDims,
+    pub(super) rows: Rows,
+    pub(super) weights: ConvWeights<T>,
+    pub(super) x: Map,
+    /// The slot by whose gates the side of the rows is compact.
+    pub(super) live: Option<usize>,
+    /// The slot that multiplies a dense output.
+    pub(super) gates: Option<usize>,
+    pub(super) residual: Option<Map>,
+    pub(super) relu: bool,
+    pub(super) y: Map,
+}
+
+impl<T: Activation> Op<T> {
+    /// Takes what the model has now.
+    pub(super) fn refresh(&mut self) -> Result<()> {
+        match self {
+            Op::Conv(conv) => conv.weights.refresh(),
+            Op::Norm { weights, .. } => weights.refresh(),
+            Op::Linear { weights, .. } => weights.refresh(),
+            _ => Ok(()),
+        }
+    }
+
+    pub(super) fn run(&self, buffers: &Buffers<T>) -> Result<()> {
+        match *self {
+            Op::Conv(ref conv) => conv.run(buffers),
+            Op::Norm { dims, ref weights, x, relu, y } => {
+                let [weight, bias] = &weights.affine;
+                let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
+                let stats = Stats { mean: &weights.mean, var: &weights.var };
+                let (affine, epilogue) =
+                    (Affine { weight, bias, eps: 0.0 }, Epilogue { relu, ..Epilogue::default() });
+                Ok(batch_norm::forward_eval(dims, affine, epilogue, stats, &x, &mut y)?)
+            }
+            Op::Add { dims, live, x, residual, relu, y } => {
+                let live = live.map(|slot| buffers.gates.live(slot));
+                let compact = live.as_deref().map_or(Compact::Nothing, Compact::Source);
+                let residual = residual.map(|value| buffers.map(value));
+                let apply = Apply { residual: residual.as_deref(), relu, ..Apply::default() };
+                let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
+                Ok(gate_apply::forward(dims, compact, apply, &x, &mut y)?)
+            }
+            Op::Collect { dims, slot, x, y } => {
+                let live = buffers.gates.live(slot);
+                let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
+                let compact = Compact::Target(&live);
+                Ok(gate_apply::forward(dims, compact, Apply::default(), &x, &mut y)?)
+            }
+            Op::AvgPool { ref dims, x, y } => {
+                let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
+                Ok(pool::avg_forward(dims, &x, &mut y)?)
+            }
+            Op::GlobalPool { dims, x, y } => {
+                let (x, mut y) = (buffers.map(x), buffers.row_mut(y));
+                Ok(pool::global_avg_forward(dims, &x, &mut y)?)
+            }
+            Op::Linear { dims, ref weights, x, relu, y } => {
+                let (x, mut y) = (buffers.row(x), buffers.row_mut(y));
+                let LinearWeights { weight, bias, .. } = weights;
+                Ok(linear::forward(dims, &x, weight, Some(bias), relu, &mut y)?)
+            }
+            Op::Gates { preact } => {
+                let gates = &buffers.gates;
+                sem_hash::hard(&buffers.row(preact), &mut gates.values.borrow_mut())?;
+                gates.refill()
+            }
+        }
+    }
+}
+
+impl<T: Activation> ConvOp<T> {
+    fn run(&self, buffers: &Buffers<T>) -> Result<()> {
+        let gates = &buffers.gates;
+        let (values, live) = (gates.values.borrow(), self.live.map(|slot| gates.live(slot)));
+        let residual = self.residual.map(|value| buffers.map(value));
+        let affine = self.weights.affine.as_ref();
+        let epilogue = Forward {
+            scale: affine.map(|[scale, _]| scale),
+            bias: affine.map(|[_, bias]| bias),
+            gates: self.gates.map(|slot| gates.of(slot, &values)),
+            residual: residual.as_deref(),
+            relu: self.relu,
+        };
+        let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
+        let (live, weight) = (live.as_deref(), self.weights.weight.values());
+        Ok(conv2d::forward(&self.dims, self.rows, live, &x, weight, epilogue, &mut y)?)
+    }
+}

@@ -1,0 +1,253 @@
+//! From the steps of a network to the nodes of a training step.
+
+use std::collections::{HashMap, HashSet};
+
+use gaternet_core::ops::Pool2dOptions;
+use gaternet_kernels::cuda::layout::Rows;
+use gaternet_kernels::cuda::layout::stride;
+use gaternet_kernels::cuda::{Activation, batch_norm};
+use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
+
+use super::apply::ApplyNode;
+use super::conv::{ConvNode, Hidden};
+use super::gates::GatesNode;
+use super::node::{AvgPoolNode, Node};
+use super::norm::NormNode;
+use super::rows::{LinearNode, PoolNode};
+use super::weights::Weights;
+use crate::cuda::Result;
+use crate::cuda::buffers::{Map, Row, Sizes};
+use crate::cuda::error::unsupported;
+use crate::cuda::steps::{layer_name, readers, rows_of, wants_open_channels};
+use crate::gate_plan::GatePlan;
+use crate::network::{ConvLayer, Layer, Network, Step};
+
+/// A value of a network.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Value {
+    /// Maps, dense.
+    Map(Map),
+    /// Maps with gates, of which the open ones are there.
+    Open(Map, Hidden),
+    /// Vectors.
+    Row(Row),
+}
+
+/// Collects the nodes of a step for one batch size.
+pub(super) struct Builder<'a, T> {
+    pub(super) weights: &'a mut Weights<T>,
+    pub(super) batch: usize,
+    pub(super) sizes: Sizes,
+    pub(super) nodes: Vec<Node>,
+    /// Values that depend on no parameter.
+    pub(super) constant: HashSet<Map>,
+    /// The rows of the weight that computes a value.
+    pub(super) computed_by: HashMap<Map, Rows>,
+}
+
+impl<'a, T: Activation> Builder<'a, T> {
+    pub(super) fn new(weights: &'a mut Weights<T>, batch: usize) -> Builder<'a, T> {
+        Builder {
+            weights,
+            batch,
+            sizes: Sizes::default(),
+            nodes: Vec::new(),
+            constant: HashSet::new(),
+            computed_by: HashMap::new(),
+        }
+    }
+
+    /// The images, (C, H, W).
+    pub(super) fn images(&mut self, shape: [usize; 3]) -> Map {
+        let images = self.map(shape);
+        self.constant.insert(images);
+        images
+    }
+
+    /// The nodes of `network`; its last value.
+    pub(super) fn network(
+        &mut self,
+        network: &Network,
+        images: Map,
+        size: [usize; 2],
+        plan: Option<&GatePlan>,
+    ) -> Result<Value> {
+        let shapes = network.shapes(size)?;
+        let readers = readers(network);
+        let mut values = vec![Value::Map(images)];
+        for (at, step) in network.steps().iter().enumerate() {
+            let value = match &step.layer {
+                Layer::Conv(layer) => {
+                    let collect = plan.is_some_and(|plan| wants_open_channels(network, plan, at));
+                    self.conv(step, layer, &shapes, &values, plan, collect)?
+                }
+                _ => self.layer(step, &shapes, &values, &readers)?,
+            };
+            values.push(value);
+        }
+        Ok(values[values.len() - 1])
+    }
+
+    /// The gates, of the gater's output.
+    pub(super) fn gates(&mut self, preact: Row, plan: &GatePlan) {
+        let grad_preact = self.sizes.row_like(preact);
+        self.nodes.push(Node::Gates(GatesNode { preact, grad_preact, count: plan.gates() }));
+    }
+
+    fn map(&mut self, [channels, h, w]: [usize; 3]) -> Map {
+        self.sizes.map(self.batch * h * w * stride(channels))
+    }
+
+    fn planes(&self, [channels, h, w]: [usize; 3]) -> PlaneDims {
+        PlaneDims { batch: self.batch, channels, plane: h * w }
+    }
+
+    fn conv(
+        &mut self,
+        step: &Step,
+        layer: &ConvLayer,
+        shapes: &[[usize; 3]],
+        values: &[Value],
+        plan: Option<&GatePlan>,
+        collect: bool,
+    ) -> Result<Value> {
+        let slots = plan.map(|plan| plan.convs()[layer.number]).unwrap_or_default();
+        let [channels, h, w] = shapes[step.inputs[0].0];
+        let options = layer.conv.options();
+        let input = [self.batch, channels, h, w];
+        let dims = Conv2dDims::new(input, layer.conv.shape(), options.stride, options.padding)?;
+        let rows = rows_of(slots);
+        let (x, hidden) = match values[step.inputs[0].0] {
+            Value::Map(x) => (x, None),
+            Value::Open(x, hidden) => (x, Some(hidden)),
+            Value::Row(_) => return unsupported("a convolution of vectors"),
+        };
+        if let Some(Hidden { slot, .. }) = hidden {
+            self.sizes.lists.insert(slot, channels);
+        }
+        let shape = [dims.out_channels(), dims.out_size()[0], dims.out_size()[1]];
+        let raw = self.map(shape);
+        let weight = self.weights.conv(&layer.conv, &dims, rows)?;
+        let node = ConvNode { weight, dims, rows, x, hidden, y: raw, backward: None };
+        self.nodes.push(Node::Conv(node));
+        self.computed_by.insert(raw, rows);
+
+        let residual = self.residual(step, values)?;
+        // As on the CPU: a gate before the ReLU would get no gradient while it is closed.
+        let behind = slots.filters.filter(|_| step.relu && residual.is_none());
+        let before = slots.filters.filter(|_| behind.is_none());
+        let y = match &layer.bn {
+            Some((_, bn)) => self.norm(bn, raw, shape, before, residual, step.relu)?,
+            None if before.is_none() && residual.is_none() && !step.relu => raw,
+            None => self.apply(raw, shape, before, residual, step.relu, false),
+        };
+        let Some(slot) = behind else { return Ok(Value::Map(y)) };
+        let gated = self.apply(y, shape, Some(slot), None, false, collect);
+        if !collect {
+            return Ok(Value::Map(gated));
+        }
+        self.sizes.lists.insert(slot, shape[0]);
+        Ok(Value::Open(gated, Hidden { h: y, slot }))
+    }
+
+    fn norm(
+        &mut self,
+        bn: &gaternet_core::nn::BatchNorm2d,
+        x: Map,
+        shape: [usize; 3],
+        gates: Option<usize>,
+        residual: Option<Map>,
+        relu: bool,
+    ) -> Result<Map> {
+        let (norm, dims) = (self.weights.norm(bn)?, self.planes(shape));
+        let y = self.map(shape);
+        self.sizes.need_scratch(batch_norm::scratch_len(dims));
+        let node = NormNode { norm, dims, x, gates, residual, relu, y, backward: None };
+        self.nodes.push(Node::Norm(node));
+        Ok(y)
+    }
+
+    fn apply(
+        &mut self,
+        x: Map,
+        shape: [usize; 3],
+        gates: Option<usize>,
+        residual: Option<Map>,
+        relu: bool,
+        collect: bool,
+    ) -> Map {
+        let (dims, y) = (self.planes(shape), self.map(shape));
+        let node = ApplyNode { dims, x, gates, residual, relu, y, collect, backward: None };
+        self.nodes.push(Node::Apply(node));
+        y
+    }
+
+    fn layer(
+        &mut self,
+        step: &Step,
+        shapes: &[[usize; 3]],
+        values: &[Value],
+        readers: &[usize],
+    ) -> Result<Value> {
+        let input = step.inputs[0].0;
+        let shape = shapes[input];
+        let (residual, relu) = (self.residual(step, values)?, step.relu);
+        match (&step.layer, values[input]) {
+            (Layer::BatchNorm(_, bn), Value::Map(x)) => {
+                Ok(Value::Map(self.norm(bn, x, shape, None, residual, relu)?))
+            }
+            (Layer::Identity, Value::Map(x)) => {
+                Ok(Value::Map(self.apply(x, shape, None, residual, relu, false)))
+            }
+            (Layer::Identity, Value::Row(x)) if relu && residual.is_none() => {
+                match self.nodes.last_mut() {
+                    Some(Node::Linear(linear)) if linear.y == x && readers[input] == 1 => {
+                        linear.relu = true;
+                        Ok(Value::Row(x))
+                    }
+                    _ => unsupported("a ReLU of vectors that follows no linear layer"),
+                }
+            }
+            (Layer::Linear(_, linear), Value::Row(x)) if residual.is_none() && !relu => {
+                let out_features = step.channels;
+                let dims = LinearDims { batch: self.batch, in_features: shape[0], out_features };
+                let y = self.sizes.row(self.batch * out_features);
+                let params = self.weights.linear(linear)?;
+                let node = LinearNode { params, dims, x, relu: false, y, backward: None };
+                self.nodes.push(Node::Linear(node));
+                Ok(Value::Row(y))
+            }
+            (Layer::GlobalAvgPool, Value::Map(x)) if residual.is_none() && !relu => {
+                let y = self.sizes.row(self.batch * shape[0]);
+                let node = PoolNode { dims: self.planes(shape), x, y, backward: None };
+                self.nodes.push(Node::Pool(node));
+                Ok(Value::Row(y))
+            }
+            (Layer::AvgPool(options), Value::Map(x))
+                if residual.is_none() && !relu && self.constant.contains(&x) =>
+            {
+                self.avg_pool(options, x, shape)
+            }
+            (layer, _) => unsupported(format!("training {}", layer_name(layer))),
+        }
+    }
+
+    /// Of images, which have no gradient.
+    fn avg_pool(&mut self, options: &Pool2dOptions, x: Map, shape: [usize; 3]) -> Result<Value> {
+        let [channels, h, w] = shape;
+        let Pool2dOptions { kernel, stride, padding } = *options;
+        let dims = PoolDims::new([self.batch, channels, h, w], kernel, stride, padding)?;
+        let y = self.map([channels, dims.out_size()[0], dims.out_size()[1]]);
+        self.nodes.push(Node::AvgPool(AvgPoolNode { dims, x, y }));
+        self.constant.insert(y);
+        Ok(Value::Map(y))
+    }
+
+    fn residual(&self, step: &Step, values: &[Value]) -> Result<Option<Map>> {
+        match step.residual.map(|value| values[value.0]) {
+            None => Ok(None),
+            Some(Value::Map(map)) => Ok(Some(map)),
+            Some(_) => unsupported("adding vectors"),
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! Training on a GPU: a network's steps compiled to launches on buffers that are made once.
+
+mod apply;
+
+mod builder;
+mod conv;
+mod gates;
+mod metrics;
+mod node;
+mod norm;
+mod program;
+mod rows;
+mod sum;
+mod weights;
+
+use std::fmt;
+
+use gaternet_core::gate::{Estimator, GateLoss};
+use gaternet_core::optim::Sgd;
+use gaternet_core::{Error as ModelError, data};
+use gaternet_kernels::cuda::augment::{Augment, Images};
+use gaternet_kernels::cuda::{Activation, Clock, CudaDevice};
+
+use self::metrics::Metrics;
+pub use self::metrics::TrainSums;
+use self::program::{Program, Shared};
+use self::weights::Weights;
+use super::error::{Result, unsupported};
+use crate::gated_net::GatedNet;
+use crate::model::Model;
+
+/// How a training goes through its images.
+#[derive(Debug, Clone)]
+pub struct TrainOptions {
+    /// Images of a step. The last step of an epoch has those that are left.
+    pub batch: usize,
+    /// What is done to an image.
+    pub augment: Augment,
+    /// Share of the target that all classes get alike, 0 to 1.
+    pub label_smoothing: f32,
+    /// Decides augmentation and gate noise, together with the step.
+    pub seed: u64,
+    /// The learning rate of every step of the training; beyond them the last.
+    pub learning_rates: Vec<f32>,
+    /// Replay a step as a CUDA graph, the default; otherwise launch its kernels one by one, to the same bits.
+    pub graphs: bool,
+}
+
+/// A model on a GPU with its optimiser: activations and products in T (bf16, or f32 to compare with the CPU); parameters,
+/// gradients of parameters, statistics, gates and loss in f32.
+///
+/// A step is a fixed list of launches, forward, backward and update, on buffers that are made here. Nothing is copied and
+/// nobody waits from [`begin`](Self::begin) to [`sums`](Self::sums).
+pub struct CudaTrainer<T> {
+    shared: Shared<T>,
+    /// Steps with a whole batch, and the one after them.
+    programs: Vec<Program<T>>,
+    options: TrainOptions,
+    /// Number of the next step.
+    step: u64,
+    /// Of the epoch.
+    done: usize,
+    /// Since the last `store`.
+    unsaved: i64,
+}
+
+impl<T: Activation> CudaTrainer<T> {
+    /// Copies `model` to `device`, to be trained on `images` with the settings of `sgd`; parameters that do not require a
+    /// gradient rest. `shape` (C, H, W) is that of an image.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer, the estimator or a gate loss;
+    /// [`Error::Model`](super::Error::Model) if the images do not fit, or there is no batch; the GPU's errors.
+    pub fn new(
+        device: &CudaDevice,
+        model: &Model,
+        sgd: &Sgd,
+        images: Images,
+        shape: [usize; 3],
+        options: TrainOptions,
+    ) -> Result<CudaTrainer<T>> {
+        let count = images.len();
+        if options.batch == 0 || options.learning_rates.is_empty() {
+            let value = format!("{}, {} rates", options.batch, options.learning_rates.len());
+            let rule = "there must be an image in a batch and a learning rate";
+            return Err(ModelError::Config { field: "batch", value, rule }.into());
+        }
+        let lambda = match model {
+            Model::Plain(_) => None,
+            Model::Gated(model) => Some(lambda(model)?),
+        };
+        let mut shared = Shared {
+            device: device.clone(),
+            weights: Weights::new(device, sgd, &options.learning_rates)?,
+            clock: Clock::new(device, options.seed, 0)?.into(),
+            metrics: Metrics::new(device, lambda)?,
+            images,
+            augment: options.augment,
+            label_smoothing: options.label_smoothing,
+        };
+        let mut programs = Vec::new();
+        for (batch, batches) in [(options.batch, count / options.batch), (count % options.batch, 1)]
+        {
+            if batch > 0 && batches > 0 {
+                programs.push(Program::new(&mut shared, model, shape, batch, batches)?);
+            }
+        }
+        Ok(CudaTrainer { shared, programs, options, step: 0, done: 0, unsaved: 0 })
+    }
+
+    /// Steps of an epoch.
+    #[must_use]
+    pub fn steps(&self) -> usize {
+        self.programs.iter().map(|program| program.batches).sum()
+    }
+
+    /// Begins an epoch with step `step` of the training, through the images in this order.
+    ///
+    /// # Errors
+    /// [`Error::Model`](super::Error::Model) unless `order` has every image's number once; the GPU's errors.
+    pub fn begin(&mut self, step: usize, order: &[usize]) -> Result<()> {
+        let count = self.shared.images.len();
+        let mut seen = vec![false; count];
+        for &image in order.iter().filter(|&&image| image < count) {
+            seen[image] = true;
+        }
+        if order.len() != count || seen.contains(&false) {
+            let value = format!("{} numbers for {count} images", order.len());
+            let rule = "must hold the number of every image once";
+            return Err(ModelError::Config { field: "order", value, rule }.into());
+        }
+        // The numbers are below the length of a buffer of labels, which fits in an i32.
+        let order: Vec<i32> = order.iter().map(|&i| i as i32).collect();
+        let mut rest = &order[..];
+        self.step = step as u64;
+        self.shared.clock.borrow_mut().set(self.options.seed, self.step)?;
+        for program in &mut self.programs {
+            let len = match program.batches {
+                _ if rest.len() < self.options.batch => rest.len(),
+                batches => batches * self.options.batch,
+            };
+            let (own, after) = rest.split_at(len);
+            program.begin(own, self.step)?;
+            rest = after;
+        }
+        self.done = 0;
+        self.shared.metrics.reset()
+    }
+
+    /// The next step of the epoch: tells the device and returns.
+    ///
+    /// # Errors
+    /// [`Error::Model`](super::Error::Model) if the epoch is over; the GPU's errors.
+    pub fn step(&mut self) -> Result<()> {
+        let mut before = 0;
+        let program = self.programs.iter_mut().find(|program| {
+            before += program.batches;
+            self.done < before
+        });
+        let Some(program) = program else {
+            let rule = "must be below the steps of an epoch";
+            let value = self.done.to_string();
+            return Err(ModelError::Config { field: "step", value, rule }.into());
+        };
+        program.run(&self.shared, self.options.graphs)?;
+        self.step += 1;
+        self.done += 1;
+        self.unsaved += 1;
+        Ok(())
+    }
+
+    /// Images of the epoch that have been trained.
+    #[must_use]
+    pub fn images(&self) -> usize {
+        (self.done * self.options.batch).min(self.shared.images.len())
+    }
+
+    /// The sums over these images; waits for the device. A loss that is not finite stays so.
+    ///
+    /// # Errors
+    /// The GPU's, also of the steps before.
+    pub fn sums(&self) -> Result<TrainSums> {
+        self.shared.metrics.read(self.images())
+    }
+
+    /// Copies parameters and statistics back into the model and velocities into `sgd`; waits for the device.
+    ///
+    /// # Errors
+    /// The GPU's; [`Error::Model`](super::Error::Model) if `sgd` is of another model.
+    pub fn store(&mut self, sgd: &mut Sgd) -> Result<()> {
+        self.shared.weights.store(sgd, self.unsaved)?;
+        self.unsaved = 0;
+        Ok(())
+    }
+}
+
+impl<T> fmt::Debug for CudaTrainer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CudaTrainer(step {}, {:?})", self.step, self.shared.device)
+    }
+}
+
+/// The weight of the gate loss.
+fn lambda(model: &GatedNet) -> Result<f32> {
+    let config = model.config();
+    super::check_gates(config)?;
+    if config.estimator != Estimator::SemHash {
+        return unsupported(format!("the estimator {:?}", config.estimator));
+    }
+    let mut lambda = 0.0;
+    for term in &config.gate_losses {
+        if term.loss != GateLoss::L1 || term.fades_over.is_some() {
+            return unsupported(format!("the gate loss {term:?}"));
+        }
+        lambda += term.weight;
+    }
+    Ok(lambda)
+}
+
+/// The images of a data set in memory, with their labels, on `device`.
+///
+/// # Errors
+/// [`Error::Unsupported`](super::Error::Unsupported) for image files; the GPU's errors.
+pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images> {
+    use gaternet_kernels::cuda::CudaBuffer;
+    let data::ImageSource::Memory(data) = source else {
+        return unsupported("training on image files");
+    };
+    // Labels are below the number of classes, which have names in memory.
+    let labels: Vec<i32> = data.labels().iter().map(|&label| label as i32).collect();
+    let bytes = CudaBuffer::from_slice(device, data.bytes())?;
+    let labels = CudaBuffer::from_slice(device, &labels)?;
+    Ok(Images::new(bytes, labels, data::CHANNELS, [data::SIDE; 2])?)
+}
+
+/// What a GPU can do of this augmentation.
+///
+/// # Errors
+/// [`Error::Unsupported`](super::Error::Unsupported) if it resizes images.
+pub fn augment(host: &data::Augment) -> Result<Augment> {
+    if host.resized.is_some() {
+        return unsupported("resizing images");
+    }
+    let mut augment = Augment {
+        crop_padding: host.crop_padding,
+        reflect: host.padding_mode == data::PaddingMode::Reflect,
+        flip: host.flip,
+        cutout: host.cutout,
+        mean: [0.0; 4],
+        std: [1.0; 4],
+    };
+    augment.mean[..data::CHANNELS].copy_from_slice(&host.mean);
+    augment.std[..data::CHANNELS].copy_from_slice(&host.std);
+    Ok(augment)
+}

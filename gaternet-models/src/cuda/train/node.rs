@@ -1,0 +1,131 @@
+//! The nodes of a step, in the order they run.
+
+use std::collections::{HashMap, HashSet};
+
+use gaternet_kernels::PoolDims;
+use gaternet_kernels::cuda::layout::Rows;
+use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, pool};
+
+use super::apply::ApplyNode;
+use super::conv::ConvNode;
+use super::gates::GatesNode;
+use super::metrics::Metrics;
+use super::norm::NormNode;
+use super::rows::{LinearNode, PoolNode, RowGrads};
+use super::sum::Grads;
+use super::weights::Weights;
+use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
+
+/// Something that a step computes.
+#[derive(Debug)]
+pub(super) enum Node {
+    Conv(ConvNode),
+    Norm(NormNode),
+    Apply(ApplyNode),
+    Pool(PoolNode),
+    Linear(LinearNode),
+    AvgPool(AvgPoolNode),
+    Gates(GatesNode),
+}
+
+/// The mean of each window of images, which have no gradient.
+#[derive(Debug)]
+pub(super) struct AvgPoolNode {
+    pub(super) dims: PoolDims,
+    pub(super) x: Map,
+    pub(super) y: Map,
+}
+
+/// What all nodes read.
+pub(super) struct Step<'a, T> {
+    pub(super) weights: &'a Weights<T>,
+    pub(super) buffers: &'a Buffers<T>,
+    pub(super) metrics: &'a Metrics,
+    pub(super) clock: &'a Clock,
+}
+
+impl<T> Clone for Step<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Step<'_, T> {}
+
+impl Node {
+    /// The maps that it reads.
+    fn reads(&self) -> [Option<Map>; 2] {
+        match self {
+            Node::Conv(node) => [Some(node.x), None],
+            Node::Norm(node) => [Some(node.x), node.residual],
+            Node::Apply(node) => [Some(node.x), node.residual],
+            Node::Pool(node) => [Some(node.x), None],
+            Node::AvgPool(node) => [Some(node.x), None],
+            Node::Linear(_) | Node::Gates(_) => [None, None],
+        }
+    }
+
+    pub(super) fn forward<T: Activation>(&self, step: Step<'_, T>) -> Result<()> {
+        let Step { weights, buffers, .. } = step;
+        match self {
+            Node::Conv(node) => node.forward(weights, buffers),
+            Node::Norm(node) => node.forward(weights, buffers),
+            Node::Apply(node) => node.forward(buffers),
+            Node::Pool(node) => node.forward(buffers),
+            Node::Linear(node) => node.forward(weights, buffers),
+            Node::AvgPool(node) => {
+                let (x, mut y) = (buffers.map(node.x), buffers.map_mut(node.y));
+                Ok(pool::avg_forward(&node.dims, &x, &mut y)?)
+            }
+            Node::Gates(node) => node.forward(buffers, step.clock),
+        }
+    }
+
+    pub(super) fn backward<T: Activation>(&self, step: Step<'_, T>) -> Result<()> {
+        let Step { weights, buffers, .. } = step;
+        match self {
+            Node::Conv(node) => node.backward(weights, buffers),
+            Node::Norm(node) => node.backward(weights, buffers),
+            Node::Apply(node) => node.backward(buffers),
+            Node::Pool(node) => node.backward(buffers),
+            Node::Linear(node) => node.backward(weights, buffers),
+            Node::AvgPool(_) => Ok(()),
+            Node::Gates(node) => node.backward(buffers, step.metrics),
+        }
+    }
+}
+
+/// Gives every gradient a buffer, from the logits' (`grad_logits`) backward.
+pub(super) fn plan_backward(
+    nodes: &mut [Node],
+    device: &CudaDevice,
+    sizes: &mut Sizes,
+    batch: usize,
+    constant: &HashSet<Map>,
+    computed_by: &HashMap<Map, Rows>,
+    [logits, grad_logits]: [Row; 2],
+) -> Result<()> {
+    let mut readers: HashMap<Map, usize> = HashMap::new();
+    for map in nodes.iter().flat_map(|node| node.reads().into_iter().flatten()) {
+        *readers.entry(map).or_default() += 1;
+    }
+    let (mut grads, mut rows) = (Grads::default(), RowGrads::from([(logits, grad_logits)]));
+    for node in nodes.iter_mut().rev() {
+        match node {
+            Node::Conv(node) => {
+                node.plan_backward(device, sizes, &mut grads, constant.contains(&node.x));
+            }
+            Node::Norm(node) => node.plan_backward(sizes, &mut grads),
+            Node::Apply(node) => {
+                let alone = readers.get(&node.x) == Some(&1);
+                let of_rows = alone && computed_by.get(&node.x) == Some(&Rows::Filters);
+                node.plan_backward(sizes, &mut grads, of_rows);
+            }
+            Node::Pool(node) => node.plan_backward(sizes, &mut grads, &rows),
+            Node::Linear(node) => node.plan_backward(sizes, &mut rows)?,
+            Node::AvgPool(_) => {}
+            Node::Gates(node) => node.plan_backward(sizes, batch, &mut rows),
+        }
+    }
+    Ok(())
+}

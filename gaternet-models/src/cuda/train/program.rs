@@ -1,0 +1,149 @@
+//! One training step for one batch size: launched once, then replayed as a graph.
+
+use std::cell::RefCell;
+
+use gaternet_kernels::cuda::augment::{self, Augment, Images};
+use gaternet_kernels::cuda::cross_entropy::{self, Loss};
+use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, CudaGraph};
+
+use super::builder::{Builder, Value};
+use super::metrics::Metrics;
+use super::node::{Node, Step, plan_backward};
+use super::weights::Weights;
+use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Row};
+use crate::cuda::error::unsupported;
+use crate::model::Model;
+
+/// What the steps of all batch sizes share.
+pub(super) struct Shared<T> {
+    pub(super) device: CudaDevice,
+    pub(super) weights: Weights<T>,
+    pub(super) clock: RefCell<Clock>,
+    pub(super) metrics: Metrics,
+    pub(super) images: Images,
+    pub(super) augment: Augment,
+    pub(super) label_smoothing: f32,
+}
+
+/// The step of one batch size.
+pub(super) struct Program<T> {
+    buffers: Buffers<T>,
+    nodes: Vec<Node>,
+    images: Map,
+    logits: Row,
+    grad_logits: Row,
+    classes: usize,
+    labels: RefCell<CudaBuffer<i32>>,
+    /// The numbers of the images of an epoch's batches.
+    order: CudaBuffer<i32>,
+    /// How many batches of this size an epoch has.
+    pub(super) batches: usize,
+    ran: bool,
+    graph: Option<CudaGraph>,
+}
+
+impl<T: Activation> Program<T> {
+    /// For `batches` batches of `batch` images of `shape` (C, H, W).
+    pub(super) fn new(
+        shared: &mut Shared<T>,
+        model: &Model,
+        shape: [usize; 3],
+        batch: usize,
+        batches: usize,
+    ) -> Result<Program<T>> {
+        let size = [shape[1], shape[2]];
+        let device = shared.device.clone();
+        let mut builder = Builder::new(&mut shared.weights, batch);
+        let images = builder.images(shape);
+        let (backbone, plan) = match model {
+            Model::Plain(model) => (model.network(), None),
+            Model::Gated(model) => {
+                let gater = builder.network(model.gater().network(), images, size, None)?;
+                let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
+                builder.gates(preact, model.plan());
+                (model.backbone().network(), Some(model.plan()))
+            }
+        };
+        let Value::Row(logits) = builder.network(backbone, images, size, plan)? else {
+            return unsupported("a loss of maps");
+        };
+        let Builder { mut sizes, mut nodes, constant, computed_by, .. } = builder;
+        let grad_logits = sizes.row_like(logits);
+        sizes.need_scratch(2 * batch);
+        let ends = [logits, grad_logits];
+        plan_backward(&mut nodes, &device, &mut sizes, batch, &constant, &computed_by, ends)?;
+        let slots = plan.map_or(&[][..], |plan| plan.slots());
+        let columns = slots.iter().map(|slot| slot.columns.clone()).collect();
+        Ok(Program {
+            buffers: Buffers::new(&device, batch, &sizes, columns)?,
+            nodes,
+            images,
+            logits,
+            grad_logits,
+            classes: backbone.features(),
+            labels: CudaBuffer::zeros(&device, batch)?.into(),
+            order: CudaBuffer::zeros(&device, batch * batches)?,
+            batches,
+            ran: false,
+            graph: None,
+        })
+    }
+
+    /// The images of the batches to come, the one of step `step` (of the clock) first.
+    pub(super) fn begin(&mut self, order: &[i32], step: u64) -> Result<()> {
+        let batch = self.buffers.batch;
+        let mut rotated = order.to_vec();
+        // The kernel takes the place of a step modulo the number of batches.
+        let first = (step % self.batches as u64) as usize;
+        rotated.rotate_right(first * batch);
+        Ok(self.order.copy_from_slice(&rotated)?)
+    }
+
+    /// The next step. The first runs as it is, since kernels are loaded when they are first used; from then on it is a
+    /// graph if `graphs`.
+    pub(super) fn run(&mut self, shared: &Shared<T>, graphs: bool) -> Result<()> {
+        if self.ran && graphs && self.graph.is_none() {
+            self.graph = Some(crate::cuda::capture(&shared.device, || self.step(shared))?);
+        }
+        match &self.graph {
+            Some(graph) => graph.launch()?,
+            None => self.step(shared)?,
+        }
+        self.ran = true;
+        Ok(())
+    }
+
+    fn step(&self, shared: &Shared<T>) -> Result<()> {
+        let Shared { weights, metrics, images, .. } = shared;
+        let buffers = &self.buffers;
+        {
+            let clock = shared.clock.borrow();
+            {
+                let mut batch = buffers.map_mut(self.images);
+                let mut labels = self.labels.borrow_mut();
+                let (augment, order) = (&shared.augment, &self.order);
+                augment::batch(augment, images, order, &clock, &mut batch, &mut labels)?;
+            }
+            let step = Step { weights, buffers, metrics, clock: &clock };
+            self.nodes.iter().try_for_each(|node| node.forward(step))?;
+            self.loss(metrics, shared.label_smoothing)?;
+            self.nodes.iter().rev().try_for_each(|node| node.backward(step))?;
+            weights.step(&clock)?;
+        }
+        Ok(shared.clock.borrow_mut().advance()?)
+    }
+
+    fn loss(&self, metrics: &Metrics, label_smoothing: f32) -> Result<()> {
+        let buffers = &self.buffers;
+        let (labels, logits) = (self.labels.borrow(), buffers.row(self.logits));
+        let mut grad = buffers.row_mut(self.grad_logits);
+        let loss = Loss {
+            result: &mut metrics.loss.borrow_mut(),
+            totals: Some(&mut metrics.totals.borrow_mut()),
+            scratch: &mut buffers.scratch(),
+        };
+        let (classes, grad) = (self.classes, Some(&mut *grad));
+        Ok(cross_entropy::forward_backward(classes, label_smoothing, &logits, &labels, grad, loss)?)
+    }
+}

@@ -1,0 +1,114 @@
+//! Layers of vectors: global average pool and linear, forward and backward.
+
+use std::collections::HashMap;
+
+use gaternet_kernels::cuda::{Activation, linear, pool};
+use gaternet_kernels::{LinearDims, PlaneDims};
+
+use super::sum::{Grads, Sum};
+use super::weights::Weights;
+use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
+use crate::cuda::error::unsupported;
+
+/// Gradients of vectors.
+pub(super) type RowGrads = HashMap<Row, Row>;
+
+/// The mean of each plane.
+#[derive(Debug)]
+pub(super) struct PoolNode {
+    pub(super) dims: PlaneDims,
+    pub(super) x: Map,
+    pub(super) y: Row,
+    pub(super) backward: Option<PoolBackward>,
+}
+
+/// Where the gradients are.
+#[derive(Debug)]
+pub(super) struct PoolBackward {
+    grad_y: Row,
+    grad_x: Map,
+    sum: Option<Sum>,
+}
+
+impl PoolNode {
+    pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, grads: &mut Grads, rows: &RowGrads) {
+        let Some(&grad_y) = rows.get(&self.y) else { return };
+        let grad_x = sizes.like(self.x);
+        let sum = grads.add(sizes, self.dims, self.x, grad_x);
+        self.backward = Some(PoolBackward { grad_y, grad_x, sum });
+    }
+
+    pub(super) fn forward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
+        let (x, mut y) = (buffers.map(self.x), buffers.row_mut(self.y));
+        Ok(pool::global_avg_forward(self.dims, &x, &mut y)?)
+    }
+
+    pub(super) fn backward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
+        let Some(backward) = &self.backward else { return Ok(()) };
+        {
+            let grad_y = buffers.row(backward.grad_y);
+            let mut grad_x = buffers.map_mut(backward.grad_x);
+            pool::global_avg_backward(self.dims, &grad_y, &mut grad_x)?;
+        }
+        backward.sum.map_or(Ok(()), |sum| sum.run(buffers))
+    }
+}
+
+/// `y = relu(x·weightᵀ + bias)`.
+#[derive(Debug)]
+pub(super) struct LinearNode {
+    /// Numbers of weight and bias.
+    pub(super) params: [usize; 2],
+    pub(super) dims: LinearDims,
+    pub(super) x: Row,
+    pub(super) relu: bool,
+    pub(super) y: Row,
+    pub(super) backward: Option<LinearBackward>,
+}
+
+/// Where the gradients are.
+#[derive(Debug)]
+pub(super) struct LinearBackward {
+    grad_y: Row,
+    grad_x: Row,
+}
+
+impl LinearNode {
+    pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, rows: &mut RowGrads) -> Result<()> {
+        let Some(&grad_y) = rows.get(&self.y) else { return Ok(()) };
+        let grad_x = sizes.row_like(self.x);
+        if rows.insert(self.x, grad_x).is_some() {
+            return unsupported("features that two linear layers read");
+        }
+        self.backward = Some(LinearBackward { grad_y, grad_x });
+        Ok(())
+    }
+
+    pub(super) fn forward<T: Activation>(
+        &self,
+        weights: &Weights<T>,
+        buffers: &Buffers<T>,
+    ) -> Result<()> {
+        let [weight, bias] = self.params.map(|at| weights.others[at].weight.borrow());
+        let (x, mut y) = (buffers.row(self.x), buffers.row_mut(self.y));
+        let (weight, bias) = (&weight.master, Some(&bias.master));
+        Ok(linear::forward(self.dims, &x, weight, bias, self.relu, &mut y)?)
+    }
+
+    pub(super) fn backward<T: Activation>(
+        &self,
+        weights: &Weights<T>,
+        buffers: &Buffers<T>,
+    ) -> Result<()> {
+        let Some(backward) = &self.backward else { return Ok(()) };
+        let [weight, bias] = self.params.map(|at| &weights.others[at]);
+        let (x, y, grad_y) =
+            (buffers.row(self.x), buffers.row(self.y), buffers.row(backward.grad_y));
+        let open = self.relu.then_some(&*y);
+        let (mut of_weight, mut of_bias) = (weight.grad.borrow_mut(), bias.grad.borrow_mut());
+        linear::backward_weight(self.dims, &x, &grad_y, open, &mut of_weight, Some(&mut of_bias))?;
+        let (weight, mut grad_x) = (weight.weight.borrow(), buffers.row_mut(backward.grad_x));
+        Ok(linear::backward_input(self.dims, &grad_y, open, &weight.master, &mut grad_x)?)
+    }
+}

@@ -1,0 +1,72 @@
+//! Gradients of a value that several nodes read.
+
+use std::collections::HashMap;
+
+use gaternet_kernels::PlaneDims;
+use gaternet_kernels::cuda::Activation;
+use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
+
+use crate::cuda::Result;
+use crate::cuda::buffers::{Buffers, Map, Sizes};
+
+/// A gradient: dense, or compact by the gates of a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Grad {
+    pub(super) at: Map,
+    pub(super) live: Option<usize>,
+}
+
+/// The gradients that the nodes seen so far have written, from the last one backward.
+#[derive(Debug, Default)]
+pub(super) struct Grads(HashMap<Map, Grad>);
+
+/// `sum = part + more`, by nodes that cannot add.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sum {
+    dims: PlaneDims,
+    part: Map,
+    more: Map,
+    sum: Map,
+}
+
+impl Grads {
+    pub(super) fn of(&self, value: Map) -> Option<Grad> {
+        self.0.get(&value).copied()
+    }
+
+    /// The dense gradient of a value that has one.
+    pub(super) fn dense(&self, value: Map) -> Option<Map> {
+        self.of(value).map(|grad| grad.at)
+    }
+
+    /// From here on, this is the gradient of `value`.
+    pub(super) fn set(&mut self, value: Map, at: Map, live: Option<usize>) {
+        self.0.insert(value, Grad { at, live });
+    }
+
+    /// Adds `part` to the gradient of `value`: what is left to be computed for it.
+    pub(super) fn add(
+        &mut self,
+        sizes: &mut Sizes,
+        dims: PlaneDims,
+        value: Map,
+        part: Map,
+    ) -> Option<Sum> {
+        let Some(more) = self.dense(value) else {
+            self.set(value, part, None);
+            return None;
+        };
+        let sum = sizes.like(part);
+        self.set(value, sum, None);
+        Some(Sum { dims, part, more, sum })
+    }
+}
+
+impl Sum {
+    pub(super) fn run<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
+        let more = buffers.map(self.more);
+        let apply = Apply { residual: Some(&*more), ..Apply::default() };
+        let (part, mut sum) = (buffers.map(self.part), buffers.map_mut(self.sum));
+        Ok(gate_apply::forward(self.dims, Compact::Nothing, apply, &part, &mut sum)?)
+    }
+}

@@ -1,0 +1,289 @@
+//! The parameters of a model on the device: with gradients and velocities, and the way there and back.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear};
+use gaternet_core::optim::{Sgd, SgdConfig};
+use gaternet_core::{Parameter, Tensor};
+use gaternet_kernels::Conv2dDims;
+use gaternet_kernels::cuda::layout::Rows;
+use gaternet_kernels::cuda::sgd::{self, Constants, State};
+use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, Weight};
+
+use crate::cuda::Result;
+use crate::cuda::error::unsupported;
+
+/// How a parameter lies in device memory.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Layout {
+    /// As on the host.
+    Flat,
+    /// The weight of a convolution.
+    Rows(Conv2dDims, Rows),
+}
+
+impl Layout {
+    fn pack(&self, values: &[f32]) -> Vec<f32> {
+        match self {
+            Layout::Flat => values.to_vec(),
+            Layout::Rows(dims, rows) => rows.pack_weight(dims, values),
+        }
+    }
+
+    fn unpack(&self, values: Vec<f32>) -> Vec<f32> {
+        match self {
+            Layout::Flat => values,
+            Layout::Rows(dims, rows) => rows.unpack_weight(dims, &values),
+        }
+    }
+}
+
+/// A parameter that kernels on activations of T read.
+#[derive(Debug)]
+pub(super) struct Param<T> {
+    host: Parameter,
+    layout: Layout,
+    pub(super) weight: RefCell<Weight<T>>,
+    pub(super) grad: RefCell<CudaBuffer<f32>>,
+    /// `None` while it is frozen.
+    training: Option<Training>,
+}
+
+/// How a parameter is trained.
+#[derive(Debug)]
+struct Training {
+    name: String,
+    /// Index of its learning rates.
+    rates: usize,
+    constants: Constants,
+    /// `None` without momentum.
+    velocity: RefCell<Option<CudaBuffer<f32>>>,
+}
+
+impl<T: Activation> Param<T> {
+    fn step(&self, clock: &Clock, rates: &[CudaBuffer<f32>]) -> Result<()> {
+        let Some(training) = &self.training else { return Ok(()) };
+        let Weight { master, copy, .. } = &mut *self.weight.borrow_mut();
+        let mut velocity = training.velocity.borrow_mut();
+        let state = State { param: master, velocity: velocity.as_mut(), copy: copy.as_mut() };
+        let (constants, rates) = (training.constants, &rates[training.rates]);
+        Ok(sgd::step(constants, clock, rates, &self.grad.borrow(), state)?)
+    }
+
+    /// Copies the parameter to the host, and its velocity to `velocities`.
+    fn store(&self, velocities: &mut Vec<(String, Tensor)>) -> Result<()> {
+        let Some(training) = &self.training else { return Ok(()) };
+        let shape = self.host.tensor().shape().clone();
+        let tensor = |buffer: &CudaBuffer<f32>| -> Result<Tensor> {
+            Ok(Tensor::new(self.layout.unpack(buffer.to_vec()?), shape.clone())?)
+        };
+        self.host.set(&tensor(&self.weight.borrow().master)?)?;
+        if let Some(velocity) = &*training.velocity.borrow() {
+            velocities.push((training.name.clone(), tensor(velocity)?));
+        }
+        Ok(())
+    }
+}
+
+/// Batch norm: the numbers of its parameters, its statistics.
+#[derive(Debug)]
+pub(super) struct Norm {
+    host: BatchNorm2d,
+    pub(super) weight: usize,
+    pub(super) bias: usize,
+    pub(super) eps: f32,
+    pub(super) momentum: f32,
+    /// (C) each: of the batch.
+    pub(super) mean: RefCell<CudaBuffer<f32>>,
+    pub(super) var: RefCell<CudaBuffer<f32>>,
+    pub(super) running_mean: RefCell<CudaBuffer<f32>>,
+    pub(super) running_var: RefCell<CudaBuffer<f32>>,
+}
+
+/// All parameters, shared by the steps of all batch sizes.
+#[derive(Debug)]
+pub(super) struct Weights<T> {
+    device: CudaDevice,
+    /// Weights of convolutions.
+    pub(super) convs: Vec<Param<T>>,
+    /// All others.
+    pub(super) others: Vec<Param<f32>>,
+    pub(super) norms: Vec<Norm>,
+    /// Where a parameter is, by its id.
+    found: HashMap<u64, usize>,
+    optimizer: Optimizer,
+}
+
+/// What is to become of each parameter.
+#[derive(Debug)]
+struct Optimizer {
+    config: SgdConfig,
+    settings: HashMap<u64, Settings>,
+    /// For each factor, the learning rates of all steps.
+    rates: Vec<CudaBuffer<f32>>,
+}
+
+#[derive(Debug)]
+struct Settings {
+    name: String,
+    rates: usize,
+    weight_decay: f32,
+    velocity: Option<Tensor>,
+}
+
+impl Optimizer {
+    fn new(device: &CudaDevice, sgd: &Sgd, rates: &[f32]) -> Result<Optimizer> {
+        let config = sgd.config();
+        if config.dampening != 0.0 {
+            return unsupported("SGD with dampening");
+        }
+        let (mut settings, mut factors) = (HashMap::new(), Vec::new());
+        for entry in sgd.parameters().filter(|entry| entry.parameter.requires_grad()) {
+            let factor = entry.learning_rate_factor;
+            let rates = factors.iter().position(|other| *other == factor).unwrap_or_else(|| {
+                factors.push(factor);
+                factors.len() - 1
+            });
+            let name = entry.name.to_owned();
+            let (weight_decay, velocity) = (entry.weight_decay, entry.velocity.cloned());
+            settings.insert(entry.parameter.id(), Settings { name, rates, weight_decay, velocity });
+        }
+        let times = |factor: &f32| rates.iter().map(|rate| rate * factor).collect::<Vec<f32>>();
+        let rates = factors.iter().map(|factor| CudaBuffer::from_slice(device, &times(factor)));
+        let rates = rates.collect::<Result<_, _>>()?;
+        Ok(Optimizer { config, settings, rates })
+    }
+}
+
+impl<T: Activation> Weights<T> {
+    /// None yet; `rates` are the learning rates of all steps.
+    pub(super) fn new(device: &CudaDevice, sgd: &Sgd, rates: &[f32]) -> Result<Weights<T>> {
+        Ok(Weights {
+            device: device.clone(),
+            convs: Vec::new(),
+            others: Vec::new(),
+            norms: Vec::new(),
+            found: HashMap::new(),
+            optimizer: Optimizer::new(device, sgd, rates)?,
+        })
+    }
+
+    /// The number of a convolution's weight.
+    pub(super) fn conv(&mut self, conv: &Conv2d, dims: &Conv2dDims, rows: Rows) -> Result<usize> {
+        let host = conv.weight();
+        if let Some(&at) = self.found.get(&host.id()) {
+            return Ok(at);
+        }
+        let param = self.param(host, Layout::Rows(*dims, rows))?;
+        self.found.insert(host.id(), self.convs.len());
+        self.convs.push(param);
+        Ok(self.convs.len() - 1)
+    }
+
+    /// The numbers of weight and bias.
+    pub(super) fn linear(&mut self, linear: &Linear) -> Result<[usize; 2]> {
+        Ok([self.other(linear.weight())?, self.other(linear.bias())?])
+    }
+
+    /// The number of a batch norm.
+    pub(super) fn norm(&mut self, bn: &BatchNorm2d) -> Result<usize> {
+        let (weight, bias) = (self.other(bn.weight())?, self.other(bn.bias())?);
+        if let Some(at) = self.norms.iter().position(|norm| norm.weight == weight) {
+            return Ok(at);
+        }
+        let device = &self.device;
+        let channels = bn.weight().tensor().len();
+        let running = |buffer: &gaternet_core::Buffer| -> Result<_> {
+            Ok(CudaBuffer::from_slice(device, buffer.tensor().data())?.into())
+        };
+        let of_batch = || -> Result<_> { Ok(CudaBuffer::zeros(device, channels)?.into()) };
+        self.norms.push(Norm {
+            host: bn.clone(),
+            weight,
+            bias,
+            eps: bn.eps(),
+            momentum: bn.momentum(),
+            mean: of_batch()?,
+            var: of_batch()?,
+            running_mean: running(bn.running_mean())?,
+            running_var: running(bn.running_var())?,
+        });
+        Ok(self.norms.len() - 1)
+    }
+
+    fn other(&mut self, host: &Parameter) -> Result<usize> {
+        if let Some(&at) = self.found.get(&host.id()) {
+            return Ok(at);
+        }
+        let param = self.param(host, Layout::Flat)?;
+        self.found.insert(host.id(), self.others.len());
+        self.others.push(param);
+        Ok(self.others.len() - 1)
+    }
+
+    fn param<U: Activation>(&self, host: &Parameter, layout: Layout) -> Result<Param<U>> {
+        let packed = layout.pack(host.tensor().data());
+        let config = &self.optimizer.config;
+        let training = |settings: &Settings| -> Result<Training> {
+            let velocity = match &settings.velocity {
+                _ if config.momentum == 0.0 => None,
+                Some(velocity) => {
+                    Some(CudaBuffer::from_slice(&self.device, &layout.pack(velocity.data()))?)
+                }
+                // What the first step makes of it is the gradient, as on the host.
+                None => Some(CudaBuffer::zeros(&self.device, packed.len())?),
+            };
+            Ok(Training {
+                name: settings.name.clone(),
+                rates: settings.rates,
+                constants: Constants {
+                    momentum: config.momentum,
+                    dampening: config.dampening,
+                    weight_decay: settings.weight_decay,
+                    nesterov: config.nesterov,
+                },
+                velocity: velocity.into(),
+            })
+        };
+        Ok(Param {
+            host: host.clone(),
+            layout,
+            weight: Weight::new(&self.device, &packed)?.into(),
+            grad: CudaBuffer::zeros(&self.device, packed.len())?.into(),
+            training: self.optimizer.settings.get(&host.id()).map(training).transpose()?,
+        })
+    }
+
+    /// A step of the optimiser on every parameter.
+    pub(super) fn step(&self, clock: &Clock) -> Result<()> {
+        let rates = &self.optimizer.rates;
+        self.convs.iter().try_for_each(|param| param.step(clock, rates))?;
+        self.others.iter().try_for_each(|param| param.step(clock, rates))
+    }
+
+    /// Copies parameters and statistics into the model and velocities into `sgd`; `batches` have been trained since the
+    /// last time.
+    pub(super) fn store(&self, sgd: &mut Sgd, batches: i64) -> Result<()> {
+        let mut velocities = Vec::new();
+        self.convs.iter().try_for_each(|param| param.store(&mut velocities))?;
+        self.others.iter().try_for_each(|param| param.store(&mut velocities))?;
+        // Those that rest keep theirs.
+        let moved: Vec<String> = velocities.iter().map(|(name, _)| name.clone()).collect();
+        velocities.extend(sgd.state().into_iter().filter(|(name, _)| !moved.contains(name)));
+        sgd.load_state(velocities)?;
+        for norm in &self.norms {
+            let pairs = [
+                (norm.host.running_mean(), &norm.running_mean),
+                (norm.host.running_var(), &norm.running_var),
+            ];
+            for (host, buffer) in pairs {
+                let values = buffer.borrow().to_vec()?;
+                host.set(&Tensor::new(values, host.tensor().shape().clone())?)?;
+            }
+            let tracked = norm.host.num_batches_tracked();
+            tracked.set(tracked.get() + batches);
+        }
+        Ok(())
+    }
+}

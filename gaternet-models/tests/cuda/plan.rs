@@ -1,0 +1,69 @@
+use gaternet_core::Ctx;
+use gaternet_kernels::cuda::{Activation, bf16};
+use gaternet_models::cuda::CudaPlan;
+use gaternet_models::{GatePlacement, Model};
+
+use crate::emulator;
+use crate::setup::{
+    CLASSES, Data, SIDE, bottleneck, cpu_step, distance, dropout, gated, plain, resnet, sgd, wide,
+};
+
+const PLACEMENTS: [GatePlacement; 3] =
+    [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
+
+/// Statistics and gates of their own after two steps.
+fn train(model: &Model, data: &Data) {
+    let mut sgd = sgd(model);
+    for step in 0..2 {
+        cpu_step(model, &mut sgd, data, &[0, 1, 2, 3, 4, 5], [step, 4]);
+    }
+}
+
+fn check<T: Activation>(name: &str, model: &Model, bound: f64) {
+    let Some(device) = emulator::device() else { return };
+    let data = Data::new(10);
+    let mut plan = CudaPlan::<T>::new(&device, model, [SIDE; 2], 4).expect("kernels for all");
+    // The second time with other weights, and as a graph.
+    for pass in 0..3 {
+        train(model, &data);
+        plan.refresh().expect("a copy");
+        // A whole batch, then fewer.
+        for numbers in [&[6, 7, 8, 9][..], &[2, 9]] {
+            let images = data.images(numbers);
+            let mut logits = vec![f32::NAN; numbers.len() * CLASSES];
+            let mut gates = vec![f32::NAN; numbers.len() * plan.gate_count()];
+            plan.run(images.data(), &mut logits, &mut gates).expect("a pass");
+            let (want, want_gates) = model.forward(&images, &mut Ctx::eval()).expect("fits");
+            let what = format!("{name}, pass {pass}, {} images", numbers.len());
+            if let Some(want) = want_gates {
+                let open = want.values().data();
+                let differ = gates.iter().zip(open).filter(|(a, b)| a != b).count();
+                assert!(differ == 0 || bound > 1e-3, "{what}: {differ} other gates");
+                assert!(open.contains(&0.0) && open.contains(&1.0), "{what}: {open:?}");
+                if differ > 0 {
+                    continue;
+                }
+            }
+            let far = distance(&logits, want.data());
+            assert!(far < bound, "{what}: {far:.1e}, {logits:?}, on the CPU {:?}", want.data());
+        }
+    }
+}
+
+#[test]
+fn logits_and_gates_are_those_of_the_cpu() {
+    check::<f32>("plain", &plain(resnet()), 1e-5);
+    check::<f32>("wide, plain", &plain(dropout()), 1e-5);
+    for placement in PLACEMENTS {
+        check::<f32>(&format!("{placement:?}"), &gated(resnet(), placement), 1e-5);
+        check::<f32>(&format!("wide, {placement:?}"), &gated(wide(), placement), 1e-5);
+        check::<f32>(&format!("bottleneck, {placement:?}"), &gated(bottleneck(), placement), 1e-5);
+    }
+}
+
+/// Logits of rounded activations: some bits of bf16's eight, where the gates are the same.
+#[test]
+fn logits_in_bf16_stay_near_those_of_the_cpu() {
+    check::<bf16>("plain", &plain(resnet()), 0.05);
+    check::<bf16>("gated", &gated(resnet(), GatePlacement::All), 0.05);
+}

@@ -1,0 +1,86 @@
+use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm};
+use gaternet_kernels::cuda::bf16;
+use gaternet_models::cuda::{CudaPlan, CudaTrainer, TrainOptions};
+use gaternet_models::{BackboneConfig, Family, GatePlacement, GatedConfig, GatedNet, Model};
+
+use crate::emulator;
+use crate::setup::{CLASSES, Data, SIDE, dropout, gated, options, plain, resnet, sgd};
+
+/// Why a model cannot be trained.
+fn refusal(model: &Model) -> Option<String> {
+    let device = emulator::device()?;
+    let (data, sgd) = (Data::new(2), sgd(model));
+    let images = data.upload(&device);
+    let trainer =
+        CudaTrainer::<bf16>::new(&device, model, &sgd, images, [3, SIDE, SIDE], options(2, 1));
+    Some(trainer.expect_err("no kernel").to_string())
+}
+
+fn with(change: impl FnOnce(GatedNet) -> gaternet_core::Result<GatedNet>) -> Model {
+    let Model::Gated(net) = gated(resnet(), GatePlacement::All) else { unreachable!("gated") };
+    Model::Gated(change(*net).expect("in range").into())
+}
+
+fn of_gates(change: impl FnOnce(&mut GatedConfig)) -> Model {
+    let mut config = GatedConfig { placement: GatePlacement::All, ..GatedConfig::new(resnet()) };
+    change(&mut config);
+    Model::Gated(GatedNet::new(config, 0).expect("in range").into())
+}
+
+#[test]
+fn what_has_no_kernel_is_named() {
+    let of = |family| plain(BackboneConfig { width: 0.25, ..BackboneConfig::new(family, CLASSES) });
+    let se = BackboneConfig { squeeze_excitation: Some(2), ..resnet() };
+    let loss = GateTerm::new(GateLoss::TargetRate { target: 0.5 }, 1.0);
+    for (model, what) in [
+        (plain(dropout()), "training dropout"),
+        (of(Family::ShakeShake { depth: 8, base: 16 }), "Shake-Shake"),
+        (of(Family::Densenet { depth: 10, growth: 4 }), "concatenation"),
+        (plain(se), "the sigmoid"),
+        (with(|net| net.with_estimator(Estimator::StraightThrough)), "StraightThrough"),
+        (with(|net| net.with_gate_losses(vec![loss])), "TargetRate"),
+        (of_gates(|config| config.group = 4), "groups of 4 filters"),
+        (of_gates(|config| config.floor = GateFloor::Gates(1)), "a floor"),
+    ] {
+        let Some(error) = refusal(&model) else { return };
+        let fits = error.starts_with("there is no CUDA kernel for ") && error.contains(what);
+        assert!(fits && error.ends_with(": use the CPU"), "{what}: {error}");
+    }
+    let Some(device) = emulator::device() else { return };
+    let groups = of_gates(|config| config.group = 4);
+    let error = CudaPlan::<f32>::new(&device, &groups, [SIDE; 2], 2).expect_err("no kernel");
+    assert!(error.to_string().contains("groups of 4 filters"), "{error}");
+    let top_k = with(|net| net.with_estimator(Estimator::TopK { density: 0.5 }));
+    let error = CudaPlan::<f32>::new(&device, &top_k, [SIDE; 2], 2).expect_err("no kernel");
+    assert!(error.to_string().contains("top-k"), "{error}");
+}
+
+#[test]
+fn orders_lengths_and_options_are_checked() {
+    let Some(device) = emulator::device() else { return };
+    let (data, model) = (Data::new(3), plain(resnet()));
+    let sgd = sgd(&model);
+    let new = |options: TrainOptions| {
+        let images = data.upload(&device);
+        CudaTrainer::<f32>::new(&device, &model, &sgd, images, [3, SIDE, SIDE], options)
+    };
+    for options in [options(0, 1), TrainOptions { learning_rates: Vec::new(), ..options(2, 1) }] {
+        let error = new(options).expect_err("nothing to do").to_string();
+        assert!(error.contains("an image in a batch and a learning rate"), "{error}");
+    }
+    let mut trainer = new(options(2, 1)).expect("kernels for all");
+    assert_eq!(trainer.steps(), 2);
+    for order in [&[0, 1][..], &[0, 1, 1], &[0, 1, 3], &[0, 1, 2, 2]] {
+        let error = trainer.begin(0, order).expect_err("not once").to_string();
+        assert!(error.contains("must hold the number of every image once"), "{error}");
+    }
+    trainer.begin(0, &[2, 0, 1]).expect("every image");
+    trainer.step().expect("a step");
+    trainer.step().expect("a step");
+    let error = trainer.step().expect_err("a third").to_string();
+    assert!(error.contains("below the steps of an epoch"), "{error}");
+    let mut plan = CudaPlan::<f32>::new(&device, &model, [SIDE; 2], 2).expect("kernels for all");
+    let images = data.images(&[0, 1, 2]);
+    let error = plan.run(images.data(), &mut [0.0; 12], &mut []).expect_err("three").to_string();
+    assert!(error.contains("at most the batch"), "{error}");
+}

@@ -1,0 +1,203 @@
+//! Tiny models and images, and a training step of them on the CPU.
+
+use gaternet_core::gate::{GateDraw, SemHashDraw};
+use gaternet_core::nn::{CrossEntropyLoss, Module};
+use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
+use gaternet_core::{Ctx, Tensor};
+use gaternet_kernels::cuda::augment::{Augment, Images};
+use gaternet_kernels::cuda::{CudaBuffer, CudaDevice};
+use gaternet_kernels::reference::philox::philox4x32_10;
+use gaternet_models::cuda::TrainOptions;
+use gaternet_models::{
+    BackboneConfig, Family, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model, PlainNet,
+};
+
+pub(crate) const SIDE: usize = 8;
+pub(crate) const CLASSES: usize = 4;
+pub(crate) const SEED: u64 = 9;
+const MEAN: f32 = 0.5;
+const STD: f32 = 0.25;
+
+/// The backbones of the recipes, as small as they can be: 4 channels at first.
+pub(crate) fn resnet() -> BackboneConfig {
+    BackboneConfig { width: 0.25, ..BackboneConfig::resnet(8, CLASSES) }
+}
+
+pub(crate) fn wide() -> BackboneConfig {
+    BackboneConfig { width: 0.25, ..BackboneConfig::wide_resnet(10, 1, CLASSES) }
+}
+
+pub(crate) fn bottleneck() -> BackboneConfig {
+    BackboneConfig { width: 0.25, ..BackboneConfig::bottleneck(11, CLASSES) }
+}
+
+pub(crate) fn plain(config: BackboneConfig) -> Model {
+    Model::Plain(PlainNet::new(config, 1).expect("in range").into())
+}
+
+pub(crate) fn gated(backbone: BackboneConfig, placement: GatePlacement) -> Model {
+    let gater = GaterConfig { depth: 8, width: 0.25, bottleneck: 5, ..GaterConfig::default() };
+    let config = GatedConfig { placement, gater, ..GatedConfig::new(backbone) };
+    Model::Gated(GatedNet::new(config, 1).expect("in range").into())
+}
+
+pub(crate) fn dropout() -> BackboneConfig {
+    let family = Family::WideResnet { depth: 10, k: 1, dropout: 0.3 };
+    BackboneConfig { width: 0.25, ..BackboneConfig::new(family, CLASSES) }
+}
+
+/// As many bytes and labels as `count` images have.
+pub(crate) struct Data {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) labels: Vec<usize>,
+}
+
+impl Data {
+    pub(crate) fn new(count: usize) -> Data {
+        let label = |i: usize| (i * 7 + i / 3) % CLASSES;
+        // A wave for each label, with noise.
+        let byte = |at: usize| {
+            let (image, pixel) = (at / (3 * SIDE * SIDE), at % (3 * SIDE * SIDE));
+            let wave = ((pixel * (label(image) + 1)) as f64 * 0.3).sin() * 80.0;
+            (128.0 + wave + ((at * 2_654_435_761) >> 8) as u8 as f64 / 6.0) as u8
+        };
+        Data {
+            bytes: (0..count * 3 * SIDE * SIDE).map(byte).collect(),
+            labels: (0..count).map(label).collect(),
+        }
+    }
+
+    pub(crate) fn upload(&self, device: &CudaDevice) -> Images {
+        let labels: Vec<i32> = self.labels.iter().map(|&label| label as i32).collect();
+        let bytes = CudaBuffer::from_slice(device, &self.bytes).expect("a copy");
+        let labels = CudaBuffer::from_slice(device, &labels).expect("a copy");
+        Images::new(bytes, labels, 3, [SIDE; 2]).expect("valid")
+    }
+
+    /// Images (N, 3, H, W) of these numbers.
+    pub(crate) fn images(&self, numbers: &[usize]) -> Tensor {
+        let len = 3 * SIDE * SIDE;
+        let of = |&i: &usize| self.bytes[i * len..][..len].iter();
+        let value = |&byte: &u8| (f32::from(byte) / 255.0 - MEAN) / STD;
+        let values = numbers.iter().flat_map(of).map(value).collect();
+        Tensor::new(values, [numbers.len(), 3, SIDE, SIDE]).expect("whole images")
+    }
+}
+
+/// No augmentation, `steps` steps at a rate that falls.
+pub(crate) fn options(batch: usize, steps: usize) -> TrainOptions {
+    TrainOptions {
+        batch,
+        augment: Augment {
+            crop_padding: 0,
+            reflect: false,
+            flip: false,
+            cutout: 0,
+            mean: [MEAN; 4],
+            std: [STD; 4],
+        },
+        label_smoothing: 0.1,
+        seed: SEED,
+        learning_rates: rates(steps),
+        graphs: true,
+    }
+}
+
+fn rates(steps: usize) -> Vec<f32> {
+    (0..steps).map(|step| 0.1 * (1.0 - step as f32 / steps as f32)).collect()
+}
+
+pub(crate) fn sgd(model: &Model) -> Sgd {
+    let config = SgdConfig { weight_decay: 1e-3, ..SgdConfig::default() };
+    match model {
+        Model::Plain(model) => Sgd::new(model.parameters(), config),
+        Model::Gated(model) => {
+            let [backbone, mut gater] = model.parameter_groups();
+            (gater.learning_rate_factor, gater.weight_decay) = (0.5, Some(1e-2));
+            Sgd::with_groups(vec![backbone, gater], config)
+        }
+    }
+    .expect("in range")
+}
+
+/// What the device draws for a step: as random.cuh has it, in f64.
+pub(crate) fn draw(step: usize, batch: usize, gates: usize) -> SemHashDraw {
+    /// Noise, coins, images.
+    const PURPOSES: u32 = 3;
+    let words = |purpose: u32, index: usize| {
+        // The only stream is 0.
+        let counter = [index as u32, purpose % PURPOSES, step as u32, 0];
+        philox4x32_10(counter, SEED)
+    };
+    let uniform = |word: u32| f64::from((word >> 8) + 1) / f64::from(1 << 24);
+    let mut noise = Vec::new();
+    for quad in 0..(batch * gates).div_ceil(4) {
+        let words = words(0, quad);
+        for pair in words.chunks(2) {
+            let radius = (-2.0 * uniform(pair[0]).ln()).sqrt();
+            let angle = std::f64::consts::TAU * uniform(pair[1]);
+            noise.extend([radius * angle.cos(), radius * angle.sin()].map(|x| x as f32));
+        }
+    }
+    noise.truncate(batch * gates);
+    let discrete = (0..batch).map(|n| words(1, n)[0] >> 31 == 1).collect();
+    SemHashDraw { noise: Tensor::new(noise, [batch, gates]).expect("as long"), discrete }
+}
+
+/// What a step says: loss, right answers, share of open gates.
+pub(crate) type Said = [f64; 3];
+
+/// Step `step` of `steps` on the CPU.
+pub(crate) fn cpu_step(
+    model: &Model,
+    sgd: &mut Sgd,
+    data: &Data,
+    numbers: &[usize],
+    [step, steps]: [usize; 2],
+) -> Said {
+    let criterion = CrossEntropyLoss::new(0.1).expect("in range");
+    let labels: Vec<usize> = numbers.iter().map(|&i| data.labels[i]).collect();
+    let (images, mut ctx) = (data.images(numbers), Ctx::train(0));
+    sgd.set_learning_rate(rates(steps)[step]).expect("in range");
+    let (logits, loss, open) = match model {
+        Model::Plain(model) => {
+            let logits = model.forward(&images, &mut ctx).expect("fits");
+            let loss = criterion.forward(&logits, &labels).expect("fits");
+            (logits, loss, 1.0)
+        }
+        Model::Gated(model) => {
+            let draw = GateDraw::SemHash(draw(step, numbers.len(), model.plan().gates()));
+            let output = model.forward_with_draw(&images, &draw, &mut ctx).expect("fits");
+            let loss = model.loss_with(&output, &criterion, &labels).expect("fits");
+            let open = output.gates.density();
+            (output.logits, loss.total, open)
+        }
+    };
+    let value = f64::from(loss.item().expect("a scalar"));
+    sgd.step(&loss.backward().expect("in a graph")).expect("all have gradients");
+    let rows = logits.data().chunks(CLASSES).zip(&labels);
+    let best = |row: &[f32]| (0..CLASSES).rev().max_by(|&a, &b| row[a].total_cmp(&row[b]));
+    let correct = rows.filter(|(row, label)| best(row) == Some(**label)).count();
+    [value, correct as f64, open]
+}
+
+/// Every tensor of the model's state that is a number of f32, by name.
+pub(crate) fn state(model: &Model) -> Vec<(String, Vec<f32>)> {
+    let value = |(name, state): (String, gaternet_core::nn::State)| match state {
+        gaternet_core::nn::State::Parameter(parameter) => {
+            Some((name, parameter.tensor().data().to_vec()))
+        }
+        gaternet_core::nn::State::Buffer(buffer) => Some((name, buffer.tensor().data().to_vec())),
+        gaternet_core::nn::State::Counter(counter) => Some((name, vec![counter.get() as f32])),
+    };
+    model.state().into_iter().filter_map(value).collect()
+}
+
+/// The relative L2 distance of two lists.
+pub(crate) fn distance(got: &[f32], want: &[f32]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let squares = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>();
+    let pairs = got.iter().zip(want).map(|(&a, &b)| f64::from(a) - f64::from(b));
+    let norm = squares(&mut want.iter().map(|&b| f64::from(b)));
+    (squares(&mut { pairs }) / norm.max(1e-30)).sqrt()
+}

@@ -1,0 +1,138 @@
+//! `--device`: a GPU that is not there, and training on the emulator of one.
+
+use std::fs;
+use std::process::Command;
+
+use tempfile::tempdir;
+
+use crate::programs::{example, failure, stdout, tiny_plain_training, tree};
+
+#[test]
+fn a_device_has_a_known_name() {
+    for name in ["gpu", "cuda:", "cuda:x", ""] {
+        let message = failure(example("train_cifar").args(["--device", name]), 2);
+        assert!(message.contains("must be cpu, cuda, cuda:NUMBER or best"), "{name}: {message}");
+    }
+}
+
+/// One line that says what to do, exit code 2, no panic, nothing written.
+#[test]
+fn without_a_gpu_cuda_is_refused_in_one_line() {
+    let dir = tempdir().expect("a folder");
+    // A number that no machine has: with a driver the message is another, but it is one.
+    for device in ["cuda", "cuda:4000000000"] {
+        let mut train = tiny_plain_training(&dir.path().join("out"));
+        let mut evaluate = example("evaluate");
+        evaluate.arg("--checkpoint").arg(dir.path().join("model.safetensors"));
+        for command in [&mut train, &mut evaluate] {
+            command.args(["--device", device]);
+            if device == "cuda" && has_gpu() {
+                eprintln!("SKIPPED: this machine has a GPU");
+                continue;
+            }
+            // Without the feature the model is not looked for either.
+            let message = failure(command, 2);
+            let says = ["`--features cuda`", "no NVIDIA driver", "no CUDA device"];
+            let known = match cfg!(feature = "cuda") {
+                true => says[1..].iter().any(|part| message.contains(part)),
+                false => message.contains(says[0]),
+            };
+            assert!(known && message.starts_with("error: "), "{message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+    assert!(tree(dir.path()).is_empty());
+}
+
+fn has_gpu() -> bool {
+    Command::new("nvidia-smi").arg("-L").output().is_ok_and(|output| output.status.success())
+}
+
+#[test]
+fn the_best_device_is_always_there() {
+    let dir = tempdir().expect("a folder");
+    let mut train = tiny_plain_training(dir.path());
+    stdout(train.args(["--device", "best", "--overwrite"]));
+    assert!(fs::metadata(dir.path().join("model.safetensors")).is_ok());
+}
+
+#[cfg(feature = "cuda")]
+mod emulated {
+    use std::path::Path;
+    use std::process::Command;
+
+    use tempfile::tempdir;
+
+    use crate::emulator;
+    use crate::programs::{example, failure, metrics, stdout, tree};
+
+    /// `name` with the emulator in place of a driver; `None`, with the reason on stderr, if there is none.
+    fn on_emulator(name: &str) -> Option<Command> {
+        let folders = emulator::folders()?;
+        let mut command = example(name);
+        command.env("LD_LIBRARY_PATH", std::env::join_paths(folders).expect("no colon in it"));
+        // Nothing of a test is to stay in the user's cache.
+        command.env("GATERNET_CACHE", env!("CARGO_TARGET_TMPDIR"));
+        command.args(["--threads", "1", "--device", "cuda"]);
+        Some(command)
+    }
+
+    /// Two steps an epoch of the smallest networks.
+    fn train(out: &Path, epochs: &str) -> Option<Command> {
+        let mut command = on_emulator("train_cifar")?;
+        command.args(["--width", "0.25", "--gater-width", "0.25"]);
+        command.args(["--gater-depth", "8", "--gater-pool", "4", "--bottleneck", "4"]);
+        command.args(["--train-images", "3", "--test-images", "1", "--batch-size", "2"]);
+        command.args(["--epochs", epochs, "--out"]).arg(out);
+        Some(command)
+    }
+
+    #[test]
+    fn a_training_on_a_gpu_is_saved_resumed_and_evaluated() {
+        let dir = tempdir().expect("a folder");
+        let (whole, halves) = (dir.path().join("whole"), dir.path().join("halves"));
+        let Some(mut command) = train(&whole, "2") else { return };
+        let table = stdout(&mut command);
+        assert!(table.contains("test accuracy"), "{table}");
+        let rows = metrics(&whole);
+        assert_eq!(rows.len(), 2);
+        assert!(rows[1]["train_loss"].as_f64().is_some_and(|loss| loss > 0.0), "{rows:?}");
+
+        for more in [&["--stop-after", "1"][..], &["--resume"]] {
+            stdout(train(&halves, "2").expect("as before").args(more));
+        }
+        let [whole, halves] = [&whole, &halves].map(|out| out.join("model.safetensors"));
+        let [of_whole, of_halves] =
+            [&whole, &halves].map(|path| std::fs::read(path).expect("saved"));
+        assert!(of_whole == of_halves, "a resumed run has other weights");
+
+        let mut evaluate = on_emulator("evaluate").expect("as before");
+        evaluate.args(["--json", "--dtype", "bf16", "--checkpoint"]).arg(&whole);
+        let json = stdout(&mut evaluate);
+        let got: serde_json::Value = serde_json::from_str(&json).expect(&json);
+        for (name, field) in [("accuracy", "test_accuracy"), ("gate_density", "gate_density")] {
+            assert_eq!(got[name], rows[1][field], "{name}: {json}");
+        }
+    }
+
+    #[test]
+    fn what_a_gpu_cannot_do_is_refused_before_anything_is_written() {
+        let dir = tempdir().expect("a folder");
+        for (args, part) in [
+            (&["--ema", "0.9"][..], "--ema cannot be combined with --device cuda"),
+            (&["--mixup", "0.2"], "--mixup cannot be combined with --device cuda"),
+            (&["--clip-grad-norm", "1"], "--clip-grad-norm cannot be combined"),
+            (&["--image-size", "32"], "--image-size cannot be combined"),
+            (&["--gater-batch-norm"], "--gater-batch-norm cannot be combined"),
+            (&["--estimator", "top-k"], "no CUDA kernel for the estimator TopK"),
+            (&["--target-rate", "0.5"], "no CUDA kernel for the gate loss"),
+            (&["--model", "densenet100-12"], "no CUDA kernel for training concatenation"),
+        ] {
+            let Some(mut command) = train(&dir.path().join("out"), "1") else { return };
+            let message = failure(command.args(args), 1);
+            assert!(message.contains(part), "{args:?}: {message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+            assert!(tree(dir.path()).is_empty(), "{args:?}");
+        }
+    }
+}
