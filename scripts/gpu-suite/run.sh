@@ -20,8 +20,9 @@ $(for program in "$here"/bin/tests/*; do printf '  %-17s GPU tests of this packa
   memcheck          those of gaternet-kernels under compute-sanitizer, where it is installed
   racecheck         the same, for races in shared memory
   conv              convolutions at densities from 1 to 0.1, and cuDNN's where PyTorch is installed
-  train-cpu         one epoch of training on the processor
-  evaluate-cpu      its model
+  train-speed       training of plain and gated networks, and PyTorch's where it is installed
+  train             a training of a gated ResNet-20, on --data if it is given
+  evaluate          its model on the GPU and on the processor, which must agree
 
 Exits with 1 if a part failed or ran out of time. A part that cannot run here is skipped.
 END
@@ -167,8 +168,58 @@ conv() {
   python3 "$here/bench/conv_ratios.py" "$out/conv.txt"
 }
 
-export here out quick gpu no_gpu GATERNET_CUDA=real
-export -f machine tests conv
+small_gater="--gater-width 0.25 --gater-depth 8 --gater-pool 4 --bottleneck 4"
+
+# train_cifar ARGUMENT...: on the GPU, of quick networks if that is asked for.
+train_cifar() {
+  local sizes=()
+  [ "$quick" = no ] || sizes=(--width 0.25 --train-images 3 --test-images 1 --batch-size 2)
+  "$here/bin/train_cifar" --device cuda --overwrite "$@" "${sizes[@]}"
+}
+
+# The last epoch of each network, as an object.
+train_speed() {
+  local row name images=(--train-images 51200 --test-images 1000 --batch-size 512 --epochs 3)
+  local rows=("resnet20 --dense" "resnet20 --lambda 0.01" "resnet20 --placement all --gater-depth 8 --gater-pool 2" "wrn28-10 --dense"
+    "wrn28-10 --placement all --gater-depth 8 --gater-pool 2")
+  [ "$quick" = no ] || { images=(--epochs 1); rows=("resnet20 --dense" "resnet20 $small_gater"); }
+  for row in "${rows[@]}"; do
+    # shellcheck disable=SC2086  # options of a row are words
+    train_cifar --model $row "${images[@]}" --out "$out/speed" || return 1
+    tail -1 "$out/speed/metrics.jsonl" | sed "s/^{/{\"op\":\"train\",\"model\":\"$row\",/"
+  done
+  rm -rf "$out/speed"
+  if [ "$quick" = no ] && [ -e "$here/bench/peers_cuda.py" ] && python3 -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    for name in resnet20 wrn28-10; do
+      python3 "$here/bench/peers_cuda.py" train --batch 512 --model "$name" || return 1
+    done
+  else
+    echo "measured, without PyTorch"
+  fi
+}
+
+train() {
+  local sizes=(--epochs 15)
+  # shellcheck disable=SC2206  # options are words
+  [ "$quick" = no ] || sizes=(--epochs 1 $small_gater)
+  train_cifar "$@" "${sizes[@]}" --lambda 0.01 --out "$out/model"
+}
+
+# Sums in another order may turn a gate or a prediction over here and there.
+evaluate() {
+  local device row
+  local -A accuracy
+  for device in cuda cpu; do
+    row=$("$here/bin/evaluate" "$@" --json --device "$device" --checkpoint "$out/model/model.safetensors") || return 1
+    echo "$row"
+    accuracy[$device]=$(grep -oE '"accuracy": ?[0-9.]+' <<<"$row" | grep -oE '[0-9.]+$')
+  done
+  echo "accuracy ${accuracy[cuda]} on the GPU, ${accuracy[cpu]} on the processor"
+  awk -v a="${accuracy[cuda]}" -v b="${accuracy[cpu]}" 'BEGIN { d = a - b; exit !(d * d <= 0.005 ^ 2) }'
+}
+
+export here out quick gpu no_gpu small_gater GATERNET_CUDA=real
+export -f machine tests conv train_cifar train_speed train evaluate
 kernels=$here/bin/tests/gaternet-kernels
 sanitizer=(compute-sanitizer --error-exitcode 9)
 
@@ -181,7 +232,8 @@ done
 part memcheck 600 compute-sanitizer "${sanitizer[@]}" --tool memcheck "$kernels"
 part racecheck 600 compute-sanitizer "${sanitizer[@]}" --tool racecheck "$kernels"
 part conv 600 gpu bash -c conv
-part train-cpu 600 - "$here/bin/train_cifar" "${data[@]}" --epochs 1 --overwrite --out "$out/model"
-part evaluate-cpu 120 - "$here/bin/evaluate" "${data[@]}" --json --checkpoint "$out/model/model.safetensors"
+part train-speed 900 gpu bash -c train_speed
+part train 900 gpu bash -c 'train "$@"' - "${data[@]}"
+part evaluate 120 gpu bash -c 'evaluate "$@"' - "${data[@]}"
 echo "$out/results.json"
 exit $failed
