@@ -10,7 +10,7 @@
 # NVRTC is that of GATERNET_NVRTC, or that of scripts/cuda-toolchain.sh, which is run if need be.
 set -euo pipefail
 
-[ $# -ge 1 ] || { echo "build-cubins.sh: expected a folder to write to" >&2; exit 1; }
+[[ ${1:--} != -* ]] || { echo "build-cubins.sh: expected OUT [ARCHITECTURE...]" >&2; exit 1; }
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
 shift

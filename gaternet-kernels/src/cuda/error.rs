@@ -50,9 +50,10 @@ pub enum CudaError {
     },
     /// Kernels can neither be compiled nor found compiled.
     #[error(
-        "{file} is not compiled for {architecture} in {folder:?}, and there is no compiler: {compiler}. Install NVRTC \
+        "{file} is not compiled for {architecture}{}, and there is no compiler: {compiler}. Install NVRTC \
          (`pip install nvidia-cuda-nvrtc` or the CUDA toolkit) and name its file in GATERNET_NVRTC, or name a folder \
-         of scripts/build-cubins.sh in GATERNET_CUBINS"
+         of scripts/build-cubins.sh in GATERNET_CUBINS",
+        folder.as_ref().map(|folder| format!(" in {}", folder.display())).unwrap_or_default()
     )]
     NoCompiler {
         /// The source.
