@@ -6,6 +6,8 @@
 //! list, so any are skipped. A sum runs over channels and taps in list order in one accumulator, so
 //! its bits do not depend on the tile it was computed in, nor on which other rows are live.
 
+use rayon::prelude::*;
+
 use super::plan::{CopyRow, PixelVector, Tap};
 use crate::cpu::isa::{Isa, Level};
 
@@ -98,6 +100,23 @@ pub(crate) fn even_ranges(
 /// Number `part` of `parts` ranges that `0..total` is split into.
 pub(crate) fn even_range(total: usize, parts: usize, part: usize) -> std::ops::Range<usize> {
     total * part / parts..total * (part + 1) / parts
+}
+
+/// Calls `work` on all threads with groups of at most `most` of `0..total`, each with all of `0..rows`, or, if the groups are
+/// fewer than the threads, with parts of them of at least `least_rows`.
+pub(crate) fn share_out(
+    total: usize,
+    most: usize,
+    rows: usize,
+    least_rows: usize,
+    work: impl Fn(std::ops::Range<usize>, std::ops::Range<usize>) + Sync,
+) {
+    let groups = total.div_ceil(most);
+    let most_rows = rows.div_ceil(rayon::current_num_threads().div_ceil(groups.max(1)));
+    let parts = rows.div_ceil(most_rows.max(least_rows));
+    (0..groups * parts).into_par_iter().for_each(|task| {
+        work(even_range(total, groups, task / parts), even_range(rows, parts, task % parts));
+    });
 }
 
 /// Adds a tile's products to its sums, channel by channel.

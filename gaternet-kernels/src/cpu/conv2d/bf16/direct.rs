@@ -4,15 +4,13 @@
 use std::ops::Range;
 use std::ptr::null;
 
-use rayon::prelude::*;
-
 use super::channels::Channels;
 use super::kernels::{Kernels, Pack};
 use super::tiles::tiles;
 use super::weights::Weights;
 use crate::cpu::conv2d::plan::{Plan, Tap};
 use crate::cpu::conv2d::sample::Sample;
-use crate::cpu::conv2d::tile::{MAX_ROWS, Tile, Tiles, even_range, even_ranges};
+use crate::cpu::conv2d::tile::{MAX_ROWS, Tile, Tiles, even_ranges, share_out};
 use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
@@ -72,15 +70,9 @@ impl Direct {
         target: &mut [f32],
     ) {
         let target = &SharedSlice::new(target);
-        let (vectors, rows) = (self.vectors(), sample.rows.len());
-        let threads = rayon::current_num_threads();
-        let groups = vectors.div_ceil(self.most_vectors(threads));
+        let most = self.most_vectors(rayon::current_num_threads());
         // Few pixels, or some with a border: the rows are shared out, and each thread pairs all pixels.
-        let most_rows = rows.div_ceil(threads.div_ceil(groups.max(1))).max(MAX_ROWS);
-        let parts = rows.div_ceil(most_rows);
-        (0..groups * parts).into_par_iter().for_each(|task| {
-            let vectors = even_range(vectors, groups, task / parts);
-            let rows = even_range(rows, parts, task % parts);
+        share_out(self.vectors(), most, sample.rows.len(), MAX_ROWS, |vectors, rows| {
             self.part(sample, weights, vectors, rows, target);
         });
     }

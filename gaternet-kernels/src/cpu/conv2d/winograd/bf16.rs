@@ -3,13 +3,11 @@
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::kernels::{Input, Output, Rows};
 use super::{CACHED, SLACK, Winograd};
 use crate::cpu::conv2d::bf16::{Channels, Kernels, MAX_ROWS, Pack, Products, Weights};
 use crate::cpu::conv2d::sample::Sample;
-use crate::cpu::conv2d::tile::{even_range, even_ranges};
+use crate::cpu::conv2d::tile::{even_ranges, share_out};
 use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
@@ -61,15 +59,10 @@ impl WinogradBf16 {
         target: &mut [f32],
     ) {
         let target = &SharedSlice::new(target);
-        let (blocks, rows) = (self.f32.layout.blocks.len(), sample.rows.len());
-        let threads = rayon::current_num_threads();
-        let groups = blocks.div_ceil(self.most_blocks(threads));
+        let (total, most) =
+            (self.f32.layout.blocks.len(), self.most_blocks(rayon::current_num_threads()));
         // Few tiles: their rows are shared out, and each thread transforms all pixels.
-        let most_rows = rows.div_ceil(threads.div_ceil(groups.max(1))).max(MAX_ROWS);
-        let parts = rows.div_ceil(most_rows);
-        (0..groups * parts).into_par_iter().for_each(|task| {
-            let blocks = even_range(blocks, groups, task / parts);
-            let rows = even_range(rows, parts, task % parts);
+        share_out(total, most, sample.rows.len(), MAX_ROWS, |blocks, rows| {
             self.group(sample, weights, blocks, rows, target);
         });
     }

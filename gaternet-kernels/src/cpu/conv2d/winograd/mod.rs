@@ -19,10 +19,8 @@ mod weights;
 
 use std::ops::Range;
 
-use rayon::prelude::*;
-
 use super::sample::Sample;
-use super::tile::{even_range, even_ranges};
+use super::tile::{even_ranges, share_out};
 use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
@@ -76,15 +74,9 @@ impl Winograd {
     /// The same on all threads.
     pub(super) fn split(&self, sample: &Sample<'_>, weights: &Weights, target: &mut [f32]) {
         let target = &SharedSlice::new(target);
-        let (blocks, rows) = (self.layout.blocks.len(), sample.rows.len());
-        let threads = rayon::current_num_threads();
-        let groups = blocks.div_ceil(self.most_blocks(weights.channels, threads));
+        let most = self.most_blocks(weights.channels, rayon::current_num_threads());
         // Few tiles: their rows are shared out, and each thread transforms all pixels.
-        let most_rows = rows.div_ceil(threads.div_ceil(groups.max(1))).max(MAX_ROWS);
-        let parts = rows.div_ceil(most_rows);
-        (0..groups * parts).into_par_iter().for_each(|task| {
-            let blocks = even_range(blocks, groups, task / parts);
-            let rows = even_range(rows, parts, task % parts);
+        share_out(self.layout.blocks.len(), most, sample.rows.len(), MAX_ROWS, |blocks, rows| {
             self.group(sample, weights, blocks, rows, target);
         });
     }
