@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
-use gaternet::models::{DType, GatedConfig};
+use gaternet::models::{DType, GatedConfig, GaterConfig};
 use serde::Serialize;
 
 use crate::dtype::DTypeName;
@@ -30,8 +30,7 @@ use crate::timing::median_seconds;
 /// Measures whole networks (imagenet-* on 224x224 images, the others on 32x32): the plain backbone, and
 /// the gated network with its closed filters computed (masked) or not (skipped).
 ///
-/// All run as inference plans; images are noise and weights random. The gater, a ResNet-20, runs and its
-/// time counts, but the gates are drawn, each open with the given probability (the density), anew for
+/// All run as inference plans; images are noise and weights random. The gater runs and its time counts, but the gates are drawn, each open with the given probability (the density), anew for
 /// every image. Times are medians of 9 runs. macs_ratio is the MACs of an image over those of the plain
 /// backbone, gater included; rows without gates have density 1 and placement none.
 #[derive(Debug, Parser)]
@@ -57,6 +56,14 @@ struct Args {
     #[arg(long, value_name = "FILTERS", default_value_t = 1)]
     gate_group: usize,
 
+    /// Depth of the ResNet that decides the gates, 6n + 2 layers
+    #[arg(long, value_name = "LAYERS", default_value_t = 20)]
+    gater_depth: usize,
+
+    /// The gater sees images averaged over squares of this side, 1, 2 or 4
+    #[arg(long, value_name = "PIXELS", default_value_t = 1)]
+    gater_pool: usize,
+
     /// Probabilities of a gate to be open, 0 to 1
     #[arg(long, value_name = "SHARE", num_args = 1.., default_values_t = [0.5])]
     density: Vec<f64>,
@@ -78,6 +85,14 @@ struct Args {
     run: u64,
 }
 
+impl Args {
+    fn gated_config(&self, model: ModelName, placement: PlacementName) -> GatedConfig {
+        let config = GatedConfig::new(model.config(10));
+        let gater = GaterConfig { depth: self.gater_depth, pool: self.gater_pool, ..config.gater };
+        GatedConfig { placement: placement.into(), group: self.gate_group, gater, ..config }
+    }
+}
+
 /// A line of `--json`.
 #[derive(Debug, Serialize)]
 struct Row {
@@ -85,6 +100,8 @@ struct Row {
     gating: String,
     placement: String,
     gate_group: usize,
+    gater_depth: usize,
+    gater_pool: usize,
     density: f64,
     dtype: String,
     batch: usize,
@@ -117,10 +134,7 @@ fn run() -> Result<()> {
     rayon::scope(|_| {
         for &model in &args.model {
             for &placement in &args.placement {
-                let config = GatedConfig::new(model.config(10));
-                let (placement_of, group) = (placement.into(), args.gate_group);
-                let network =
-                    Network::new(GatedConfig { placement: placement_of, group, ..config })?;
+                let network = Network::new(args.gated_config(model, placement))?;
                 for &density in &args.density {
                     for &batch in &args.batch {
                         for row in measure(&args, &network, (model, placement), density, batch)? {
@@ -158,6 +172,8 @@ fn measure(
             gating: gating.to_string(),
             placement,
             gate_group: args.gate_group,
+            gater_depth: args.gater_depth,
+            gater_pool: args.gater_pool,
             density,
             dtype: dtype.to_string(),
             batch,

@@ -37,7 +37,10 @@ impl Engine<'_> {
     ) {
         for (n, target) in target.chunks_exact_mut(target_len).enumerate() {
             let sample = &sample(n);
-            fill_dead(sample, target);
+            fill_known(sample, target);
+            if !sample.has_products() {
+                continue;
+            }
             match self {
                 Engine::Direct(direct, weight) => direct.sample(sample, weight, target),
                 Engine::Winograd(winograd, weights) => winograd.sample(sample, weights, target),
@@ -47,13 +50,22 @@ impl Engine<'_> {
             }
         }
         if let Engine::Elements(elements) = self {
-            elements.samples(target.len() / target_len, sample, target);
+            let (count, mut first) = (target.len() / target_len, 0);
+            while first < count {
+                let run = (first..count).take_while(|n| sample(*n).has_products()).count();
+                let target = &mut target[first * target_len..(first + run) * target_len];
+                elements.samples(run, |n| sample(first + n), target_len, target);
+                first += run + 1;
+            }
         }
     }
 
     /// All output planes of a sample, on all threads.
     fn split(&self, sample: &Sample<'_>, target: &mut [f32]) {
-        fill_dead(sample, target);
+        fill_known(sample, target);
+        if !sample.has_products() {
+            return;
+        }
         match self {
             Engine::Direct(direct, weight) => direct.split(sample, weight, target),
             Engine::Winograd(winograd, weights) => winograd.split(sample, weights, target),
@@ -184,15 +196,20 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Writes the output planes of the rows that are not live, unless they are left.
-fn fill_dead(sample: &Sample<'_>, target: &mut [f32]) {
-    if sample.epilogue.leave_dead || sample.rows.len() * sample.out_plane == target.len() {
+/// Writes the output planes that need no product: those of rows that are not live, unless they are left, and
+/// without a live channel those of all rows.
+fn fill_known(sample: &Sample<'_>, target: &mut [f32]) {
+    let Sample { epilogue, rows, .. } = sample;
+    let leaves_dead = epilogue.leave_dead || rows.len() * sample.out_plane == target.len();
+    if sample.has_products() && leaves_dead {
         return;
     }
-    let mut live = sample.rows.iter().peekable();
+    let mut live = rows.iter().peekable();
     for (row, plane) in target.chunks_exact_mut(sample.out_plane).enumerate() {
-        if live.next_if(|live| **live as usize == row).is_none() {
-            sample.epilogue.fill_dead(row, plane);
+        match live.next_if(|live| **live as usize == row) {
+            Some(_) if sample.channels.is_empty() => epilogue.fill(row, epilogue.bias(row), plane),
+            None if !leaves_dead => epilogue.fill(row, 0.0, plane),
+            _ => {}
         }
     }
 }

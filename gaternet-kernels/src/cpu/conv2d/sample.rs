@@ -33,6 +33,11 @@ impl<'a> Sample<'a> {
         self.weight_rows[row] as usize
     }
 
+    /// Whether a row is live and has something to sum over.
+    pub(super) fn has_products(&self) -> bool {
+        !self.rows.is_empty() && !self.channels.is_empty()
+    }
+
     pub(super) fn plane(&self, channel: usize) -> &'a [f32] {
         &self.source[channel * self.source_plane..(channel + 1) * self.source_plane]
     }
@@ -48,17 +53,16 @@ impl SampleEpilogue<'_> {
         self.residual.map_or(std::ptr::null(), |residual| residual[row * plane..].as_ptr())
     }
 
-    /// Writes the output plane of a row that is not live: only the residual remains.
-    pub(super) fn fill_dead(&self, row: usize, plane: &mut [f32]) {
+    /// Writes the output plane of a row whose sum, bias included, is the same everywhere: 0 for one that is not live.
+    pub(super) fn fill(&self, row: usize, sum: f32, plane: &mut [f32]) {
+        let relu = |y: f32| if self.relu && y <= 0.0 { 0.0 } else { y };
+        // As sums, because 0 + -0 is 0: the bits of masking.
+        let sum = 0.0 + sum;
         match self.residual {
-            None => plane.fill(0.0),
+            None => plane.fill(relu(sum)),
             Some(residual) => {
                 let residual = &residual[row * plane.len()..(row + 1) * plane.len()];
-                for (y, r) in plane.iter_mut().zip(residual) {
-                    // As a sum, because 0 + -0 is 0: the bits of masking.
-                    let sum = 0.0 + r;
-                    *y = if self.relu && sum <= 0.0 { 0.0 } else { sum };
-                }
+                plane.iter_mut().zip(residual).for_each(|(y, r)| *y = relu(sum + r));
             }
         }
     }

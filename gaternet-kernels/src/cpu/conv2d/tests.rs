@@ -33,14 +33,15 @@ const CASES: &[Geometry] = &[
     ([1, 2, 0, 3], [2, 2, 3, 3], [1, 1], [2, 1]),
 ];
 
-/// Gates of a batch: none, one, about half, or all open.
+/// Gates of a batch: none, one, about half, all open, or all of every second sample.
 pub(super) fn gates(density: usize, batch: usize, filters: usize, seed: u64) -> Vec<f32> {
     let draws = values(seed, batch * filters);
     let open = |i: usize, draw: f32| match density {
         0 => false,
         1 => i % filters == (i / filters) % filters,
         2 => draw > 0.0,
-        _ => true,
+        3 => true,
+        _ => (i / filters) % 2 == 1,
     };
     draws.iter().enumerate().map(|(i, draw)| f32::from(u8::from(open(i, *draw)))).collect()
 }
@@ -125,7 +126,7 @@ fn gated_kernels_agree_with_the_reference_at_every_density() {
     for case in CASES {
         let case = Case::new(*case);
         let (n, f, c) = (case.dims.batch(), case.dims.out_channels(), case.dims.in_channels());
-        for density in 0..4 {
+        for density in 0..5 {
             let filters = live_list(&gates(density, n, f, 4), f);
             let channels = live_list(&gates(density, n, c, 5), c);
             case.check(Some(&filters), None);
@@ -176,9 +177,9 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
         let dims = &case.dims;
         let (n, f, c) = (dims.batch(), dims.out_channels(), dims.in_channels());
         let (bias, residual) = (values(8, f), values(9, dims.output_len()));
-        for density in 0..4 {
-            let filters = live_list(&gates(density, n, f, 4), f);
-            let channels = live_list(&gates(density, n, c, 5), c);
+        for density in [[0, 0], [1, 1], [2, 2], [3, 3], [2, 4], [3, 0]] {
+            let filters = live_list(&gates(density[0], n, f, 4), f);
+            let channels = live_list(&gates(density[1], n, c, 5), c);
             for (gated, add, relu) in
                 [(true, true, true), (true, false, true), (true, true, false), (false, true, true)]
             {

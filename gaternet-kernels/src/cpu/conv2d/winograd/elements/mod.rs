@@ -92,14 +92,15 @@ impl Elements {
         if self.weights.bytes() <= CACHED { 1 } else { count.clamp(1, SAMPLES) }
     }
 
-    /// The live rows of `count` samples, on this thread.
+    /// The live rows of `count` samples of `target_len` floats each, on this thread.
     pub(in super::super) fn samples<'a>(
         &self,
         count: usize,
         sample: impl Fn(usize) -> Sample<'a>,
+        target_len: usize,
         target: &mut [f32],
     ) {
-        self.group(count, sample, target.len() / count, &SharedSlice::new(target));
+        self.group(count, sample, target_len, &SharedSlice::new(target));
     }
 
     /// The live rows of a sample on all threads, each of which transforms all pixels.
