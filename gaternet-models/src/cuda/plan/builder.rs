@@ -2,27 +2,19 @@
 
 use gaternet_kernels::cuda::layout::{Rows, stride};
 use gaternet_kernels::cuda::{Activation, CudaDevice};
-use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
+use gaternet_kernels::{LinearDims, PlaneDims, PoolDims};
 
 use super::op::{ConvOp, Op};
 use super::weights::{ConvWeights, LinearWeights, NormWeights};
 use crate::cuda::Result;
-use crate::cuda::buffers::{Map, Row, Sizes};
+use crate::cuda::buffers::{Map, Sizes};
 use crate::cuda::error::unsupported;
-use crate::cuda::steps::{layer_name, readers, rows_of, wants_open_channels};
+use crate::cuda::steps::{self, Conv, layer_name, readers, residual, wants_open_channels};
 use crate::gate_plan::GatePlan;
 use crate::network::{ConvLayer, Layer, Network, Step};
 
-/// A value of a network.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
-    /// Maps, dense.
-    Map(Map),
-    /// The open channels of maps, by the gates of a slot.
-    Open(Map, usize),
-    /// Vectors.
-    Row(Row),
-}
+/// A value of a network: open channels by the gates of a slot.
+pub(super) type Value = steps::Value<usize>;
 
 /// Collects the launches for one batch size.
 pub(super) struct Builder<'a, T> {
@@ -77,22 +69,11 @@ impl<'a, T: Activation> Builder<'a, T> {
         plan: Option<&GatePlan>,
         open: bool,
     ) -> Result<Value> {
-        let slots = plan.map(|plan| plan.convs()[layer.number]).unwrap_or_default();
-        let [channels, h, w] = shapes[step.inputs[0].0];
-        let options = layer.conv.options();
-        let input = [self.batch, channels, h, w];
-        let dims = Conv2dDims::new(input, layer.conv.shape(), options.stride, options.padding)?;
-        let shape = [dims.out_channels(), dims.out_size()[0], dims.out_size()[1]];
-        let rows = rows_of(slots);
-        let (x, of_channels) = match values[step.inputs[0].0] {
-            Value::Map(x) => (x, None),
-            Value::Open(x, slot) => (x, Some(slot)),
-            Value::Row(_) => return unsupported("a convolution of vectors"),
-        };
-        if let Some(slot) = of_channels {
-            self.sizes.lists.insert(slot, channels);
+        let conv = Conv::new((step, layer), self.batch, shapes, values, plan)?;
+        let Conv { dims, slots, rows, x, residual, shape, .. } = conv;
+        if let Some(slot) = conv.open {
+            self.sizes.lists.insert(slot, dims.in_channels());
         }
-        let residual = self.residual(step, values)?;
         let weights = ConvWeights::new(self.device, layer, &dims, rows)?;
         let (planes, y) = (self.planes(shape), self.map(shape));
         let mut op = ConvOp {
@@ -100,7 +81,7 @@ impl<'a, T: Activation> Builder<'a, T> {
             rows,
             weights,
             x,
-            live: of_channels,
+            live: conv.open,
             gates: slots.filters,
             residual,
             relu: step.relu,
@@ -144,7 +125,7 @@ impl<'a, T: Activation> Builder<'a, T> {
         let input = step.inputs[0].0;
         let shape = shapes[input];
         let [channels, h, w] = shape;
-        let (dims, relu, residual) = (self.planes(shape), step.relu, self.residual(step, values)?);
+        let (dims, relu, residual) = (self.planes(shape), step.relu, residual(step, values)?);
         let plain = residual.is_none() && !relu;
         match (&step.layer, values[input]) {
             (Layer::BatchNorm(_, bn), Value::Map(x)) if residual.is_none() => {
@@ -188,14 +169,6 @@ impl<'a, T: Activation> Builder<'a, T> {
                 Ok(Value::Map(y))
             }
             (layer, _) => unsupported(layer_name(layer)),
-        }
-    }
-
-    fn residual(&self, step: &Step, values: &[Value]) -> Result<Option<Map>> {
-        match step.residual.map(|value| values[value.0]) {
-            None => Ok(None),
-            Some(Value::Map(map)) => Ok(Some(map)),
-            Some(_) => unsupported("adding vectors"),
         }
     }
 }

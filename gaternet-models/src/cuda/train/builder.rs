@@ -6,7 +6,7 @@ use gaternet_core::ops::Pool2dOptions;
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::layout::stride;
 use gaternet_kernels::cuda::{Activation, batch_norm};
-use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
+use gaternet_kernels::{LinearDims, PlaneDims, PoolDims};
 
 use super::apply::ApplyNode;
 use super::conv::{ConvNode, Hidden};
@@ -18,20 +18,12 @@ use super::weights::Weights;
 use crate::cuda::Result;
 use crate::cuda::buffers::{Map, Row, Sizes};
 use crate::cuda::error::unsupported;
-use crate::cuda::steps::{layer_name, readers, rows_of, wants_open_channels};
+use crate::cuda::steps::{self, Conv, layer_name, readers, residual, wants_open_channels};
 use crate::gate_plan::GatePlan;
 use crate::network::{ConvLayer, Layer, Network, Step};
 
-/// A value of a network.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
-    /// Maps, dense.
-    Map(Map),
-    /// Maps with gates, of which the open ones are there.
-    Open(Map, Hidden),
-    /// Vectors.
-    Row(Row),
-}
+/// A value of a network: open channels of maps that are there whole too.
+pub(super) type Value = steps::Value<Hidden>;
 
 /// Collects the nodes of a step for one batch size.
 pub(super) struct Builder<'a, T> {
@@ -111,28 +103,17 @@ impl<'a, T: Activation> Builder<'a, T> {
         plan: Option<&GatePlan>,
         collect: bool,
     ) -> Result<Value> {
-        let slots = plan.map(|plan| plan.convs()[layer.number]).unwrap_or_default();
-        let [channels, h, w] = shapes[step.inputs[0].0];
-        let options = layer.conv.options();
-        let input = [self.batch, channels, h, w];
-        let dims = Conv2dDims::new(input, layer.conv.shape(), options.stride, options.padding)?;
-        let rows = rows_of(slots);
-        let (x, hidden) = match values[step.inputs[0].0] {
-            Value::Map(x) => (x, None),
-            Value::Open(x, hidden) => (x, Some(hidden)),
-            Value::Row(_) => return unsupported("a convolution of vectors"),
-        };
+        let conv = Conv::new((step, layer), self.batch, shapes, values, plan)?;
+        let Conv { dims, slots, rows, x, open: hidden, residual, shape } = conv;
         if let Some(Hidden { slot, .. }) = hidden {
-            self.sizes.lists.insert(slot, channels);
+            self.sizes.lists.insert(slot, dims.in_channels());
         }
-        let shape = [dims.out_channels(), dims.out_size()[0], dims.out_size()[1]];
         let raw = self.map(shape);
         let weight = self.weights.conv(&layer.conv, &dims, rows)?;
         let node = ConvNode { weight, dims, rows, x, hidden, y: raw, backward: None };
         self.nodes.push(Node::Conv(node));
         self.computed_by.insert(raw, rows);
 
-        let residual = self.residual(step, values)?;
         // As on the CPU: a gate before the ReLU would get no gradient while it is closed.
         let behind = slots.filters.filter(|_| step.relu && residual.is_none());
         let before = slots.filters.filter(|_| behind.is_none());
@@ -191,7 +172,7 @@ impl<'a, T: Activation> Builder<'a, T> {
     ) -> Result<Value> {
         let input = step.inputs[0].0;
         let shape = shapes[input];
-        let (residual, relu) = (self.residual(step, values)?, step.relu);
+        let (residual, relu) = (residual(step, values)?, step.relu);
         match (&step.layer, values[input]) {
             (Layer::BatchNorm(_, bn), Value::Map(x)) => {
                 Ok(Value::Map(self.norm(bn, x, shape, None, residual, relu)?))
@@ -241,13 +222,5 @@ impl<'a, T: Activation> Builder<'a, T> {
         self.nodes.push(Node::AvgPool(AvgPoolNode { dims, x, y }));
         self.constant.insert(y);
         Ok(Value::Map(y))
-    }
-
-    fn residual(&self, step: &Step, values: &[Value]) -> Result<Option<Map>> {
-        match step.residual.map(|value| values[value.0]) {
-            None => Ok(None),
-            Some(Value::Map(map)) => Ok(Some(map)),
-            Some(_) => unsupported("adding vectors"),
-        }
     }
 }
