@@ -122,8 +122,8 @@ pub(crate) fn sgd(model: &Model) -> Sgd {
 
 /// What the device draws for a step: as random.cuh has it, in f64.
 pub(crate) fn draw(step: usize, batch: usize, gates: usize) -> SemHashDraw {
-    /// Noise, coins, images.
-    const PURPOSES: u32 = 3;
+    /// Noise, coins, images, layers.
+    const PURPOSES: u32 = 4;
     let words = |purpose: u32, index: usize| {
         // The only stream is 0.
         let counter = [index as u32, purpose % PURPOSES, step as u32, 0];

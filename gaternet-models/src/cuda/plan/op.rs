@@ -4,7 +4,7 @@ use gaternet_kernels::cuda::batch_norm::{self, Affine, Epilogue, Stats};
 use gaternet_kernels::cuda::conv2d::{self, Forward};
 use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{Activation, linear, pool, sem_hash};
+use gaternet_kernels::cuda::{Activation, linear, pool, pool2d, sem_hash};
 use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
 
 use super::weights::{ConvWeights, LinearWeights, NormWeights};
@@ -116,7 +116,7 @@ impl<T: Activation> Op<T> {
             }
             Op::AvgPool { ref dims, x, y } => {
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
-                Ok(pool::avg_forward(dims, &x, &mut y)?)
+                Ok(pool2d::avg_forward(dims, &x, &mut y)?)
             }
             Op::GlobalPool { dims, x, y } => {
                 let (x, mut y) = (buffers.map(x), buffers.row_mut(y));

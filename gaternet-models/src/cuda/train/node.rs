@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use gaternet_kernels::PoolDims;
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, pool};
+use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, pool2d};
 
 use super::apply::ApplyNode;
 use super::conv::ConvNode;
@@ -75,7 +75,7 @@ impl Node {
             Node::Linear(node) => node.forward(weights, buffers),
             Node::AvgPool(node) => {
                 let (x, mut y) = (buffers.map(node.x), buffers.map_mut(node.y));
-                Ok(pool::avg_forward(&node.dims, &x, &mut y)?)
+                Ok(pool2d::avg_forward(&node.dims, &x, &mut y)?)
             }
             Node::Gates(node) => node.forward(buffers, step.clock),
         }
