@@ -53,7 +53,7 @@ impl<O: Copy> Conv<O> {
         let (x, open) = match values[step.inputs[0].0] {
             Value::Map(x) => (x, None),
             Value::Open(x, open) => (x, Some(open)),
-            Value::Row(_) => return unsupported("a convolution of vectors"),
+            Value::Row(_) => return unsupported("convolutions of vectors"),
         };
         Ok(Conv {
             dims,
@@ -93,21 +93,21 @@ pub(super) fn readers(network: &Network) -> Vec<usize> {
     readers
 }
 
-/// What a layer does.
+/// What a layer does, where there is no kernel for it.
 pub(super) fn layer_name(layer: &Layer) -> &'static str {
     match layer {
-        Layer::Conv(_) => "convolutions",
+        Layer::Conv(_) => "convolutions of vectors",
         Layer::BatchNorm(..) => "batch norm of vectors",
         Layer::Linear(..) => "linear layers of maps",
         Layer::Identity => "sums of vectors",
-        Layer::MaxPool(_) => "max pooling",
-        Layer::AvgPool(_) => "average pooling of windows",
+        Layer::MaxPool(_) => "max pooling of vectors",
+        Layer::AvgPool(_) => "average pooling of vectors",
         Layer::GlobalAvgPool => "global average pooling of vectors",
-        Layer::Pad(_) => "padding",
-        Layer::Concat => "concatenation",
-        Layer::Sigmoid => "the sigmoid",
-        Layer::ScaleChannels => "the scaling of channels",
-        Layer::Dropout(_) => "dropout",
-        Layer::ShakeShake => "Shake-Shake",
+        Layer::Pad(_) => "padding of vectors",
+        Layer::Concat => "concatenation of vectors",
+        Layer::Sigmoid => "the sigmoid of maps",
+        Layer::ScaleChannels => "the scaling of vectors",
+        Layer::Dropout(_) => "dropout of vectors",
+        Layer::ShakeShake => "Shake-Shake of vectors",
     }
 }
