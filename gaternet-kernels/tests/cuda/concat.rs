@@ -18,7 +18,7 @@ const CASES: [(usize, usize, [usize; 2]); 7] = [
     (2, 4, [300, 300]),
 ];
 
-fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
+pub(crate) fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
     let text = |error: gaternet_kernels::cuda::CudaError| error.to_string();
     for (batch, plane, parts) in CASES {
         let [of_a, of_b] = parts.map(|channels| PlaneDims { batch, channels, plane });

@@ -26,7 +26,7 @@ fn words(dims: PlaneDims, stream: u32) -> Vec<u32> {
     (0..dims.len()).map(word).collect()
 }
 
-fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
+pub(crate) fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
     let clock = Clock::new(device, SEED, STEP).expect("a clock");
     for (i, dims) in PLANES.into_iter().enumerate() {
         let (p, number) = ([0.3, 0.0, 0.999, 0.5][i % 4], [0, 5][i % 2]);

@@ -26,7 +26,7 @@ fn weights(batch: usize, stream: Option<u32>) -> [Vec<f64>; 2] {
     })
 }
 
-fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
+pub(crate) fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
     let clock = Clock::new(device, SEED, STEP).expect("a clock");
     let text = |error: gaternet_kernels::cuda::CudaError| error.to_string();
     for dims in PLANES {

@@ -8,7 +8,7 @@ use crate::check::{
 };
 use crate::emulator;
 
-fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
+pub(crate) fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
     let text = |error: gaternet_kernels::cuda::CudaError| error.to_string();
     for (batch, channels, size) in [(2, 1, [1, 1]), (3, 20, [4, 5]), (1, 300, [9, 16])] {
         for padding in [[0; 4], [1, 2, 3, 0], [0, 1, -3, 4], [-4, 9, 9, -3], [-1, 1, -1, 1]] {

@@ -77,10 +77,24 @@ pub(super) fn residual<O: Copy>(step: &Step, values: &[Value<O>]) -> Result<Opti
 }
 
 /// Whether the open filters of the convolution at step `at` are the channels of the only convolution that reads them.
-pub(super) fn wants_open_channels(network: &Network, plan: &GatePlan, at: usize) -> bool {
-    network.steps().iter().any(|step| {
+/// A dropout between them is no reader if it `passes` what it gets.
+pub(super) fn wants_open_channels(
+    network: &Network,
+    plan: &GatePlan,
+    at: usize,
+    passes: bool,
+) -> bool {
+    let steps = network.steps();
+    steps.iter().any(|step| {
         let Layer::Conv(layer) = &step.layer else { return false };
-        step.inputs[0].0 == at + 1 && plan.convs()[layer.number].channels.is_some()
+        let mut read = step.inputs[0].0;
+        while let Some(Step { layer: Layer::Dropout(p), inputs, .. }) =
+            read.checked_sub(1).map(|before| &steps[before])
+            && (passes || *p == 0.0)
+        {
+            read = inputs[0].0;
+        }
+        read == at + 1 && plan.convs()[layer.number].channels.is_some()
     })
 }
 

@@ -46,7 +46,8 @@ impl<'a, T: Activation> Builder<'a, T> {
         for (at, step) in network.steps().iter().enumerate() {
             let value = match &step.layer {
                 Layer::Conv(layer) => {
-                    let open = plan.is_some_and(|plan| wants_open_channels(network, plan, at));
+                    let open =
+                        plan.is_some_and(|plan| wants_open_channels(network, plan, at, true));
                     self.conv(step, layer, &shapes, &values, plan, open)?
                 }
                 _ => self.layer(step, &shapes, &values, &readers)?,

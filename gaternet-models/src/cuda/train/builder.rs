@@ -71,7 +71,8 @@ impl<'a, T: Activation> Builder<'a, T> {
         for (at, step) in network.steps().iter().enumerate() {
             let value = match &step.layer {
                 Layer::Conv(layer) => {
-                    let collect = plan.is_some_and(|plan| wants_open_channels(network, plan, at));
+                    let collect =
+                        plan.is_some_and(|plan| wants_open_channels(network, plan, at, false));
                     self.conv(step, layer, &shapes, &values, plan, collect)?
                 }
                 _ => self.layer(step, &shapes, &values, &readers)?,
