@@ -49,11 +49,12 @@ impl MapLayer {
         x: &CudaBuffer<T>,
         y: &mut CudaBuffer<T>,
     ) -> Result<()> {
-        Ok(match self {
-            MapLayer::AvgPool(dims) => pool2d::avg_forward(dims, x, y)?,
-            MapLayer::MaxPool(dims) => pool2d::max_forward(dims, x, y)?,
-            MapLayer::Pad(dims) => pad::forward(batch, dims, x, y)?,
-        })
+        let launched = match self {
+            MapLayer::AvgPool(dims) => pool2d::avg_forward(dims, x, y),
+            MapLayer::MaxPool(dims) => pool2d::max_forward(dims, x, y),
+            MapLayer::Pad(dims) => pad::forward(batch, dims, x, y),
+        };
+        Ok(launched?)
     }
 
     pub(super) fn backward<T: Activation>(
@@ -63,11 +64,12 @@ impl MapLayer {
         grad_y: &CudaBuffer<T>,
         grad_x: &mut CudaBuffer<T>,
     ) -> Result<()> {
-        Ok(match self {
-            MapLayer::AvgPool(dims) => pool2d::avg_backward(dims, grad_y, grad_x)?,
-            MapLayer::MaxPool(dims) => pool2d::max_backward(dims, x, grad_y, grad_x)?,
-            MapLayer::Pad(dims) => pad::forward(batch, &dims.inverse(), grad_y, grad_x)?,
-        })
+        let launched = match self {
+            MapLayer::AvgPool(dims) => pool2d::avg_backward(dims, grad_y, grad_x),
+            MapLayer::MaxPool(dims) => pool2d::max_backward(dims, x, grad_y, grad_x),
+            MapLayer::Pad(dims) => pad::forward(batch, &dims.inverse(), grad_y, grad_x),
+        };
+        Ok(launched?)
     }
 }
 
@@ -102,10 +104,11 @@ impl PairLayer {
         parts: [&CudaBuffer<T>; 2],
         y: &mut CudaBuffer<T>,
     ) -> Result<()> {
-        Ok(match *self {
-            PairLayer::Concat { first } => concat::join(dims, first, parts, y)?,
-            PairLayer::Mix => mix::forward(dims, stream, parts, y)?,
-        })
+        let launched = match *self {
+            PairLayer::Concat { first } => concat::join(dims, first, parts, y),
+            PairLayer::Mix => mix::forward(dims, stream, parts, y),
+        };
+        Ok(launched?)
     }
 
     pub(super) fn backward<T: Activation>(
@@ -115,13 +118,14 @@ impl PairLayer {
         grad_y: &CudaBuffer<T>,
         [grad_a, grad_b]: [&mut CudaBuffer<T>; 2],
     ) -> Result<()> {
-        Ok(match *self {
+        let launched = match *self {
             PairLayer::Concat { first } => {
                 let [of_a, of_b] = self.parts(dims);
                 concat::range(of_a, 0, dims.channels, grad_y, grad_a)?;
-                concat::range(of_b, first, dims.channels, grad_y, grad_b)?;
+                concat::range(of_b, first, dims.channels, grad_y, grad_b)
             }
-            PairLayer::Mix => mix::backward(dims, stream, grad_y, [grad_a, grad_b])?,
-        })
+            PairLayer::Mix => mix::backward(dims, stream, grad_y, [grad_a, grad_b]),
+        };
+        Ok(launched?)
     }
 }

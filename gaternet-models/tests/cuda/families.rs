@@ -16,8 +16,8 @@ use crate::setup::{
 };
 use crate::train::{BATCH, IMAGES, STEPS, agrees_in_f32, order, run, trainer, velocities};
 
-/// By name.
-type Velocities = Vec<(String, Vec<f32>)>;
+/// Values by name.
+type Tensors = Vec<(String, Vec<f32>)>;
 
 fn of(family: Family) -> BackboneConfig {
     BackboneConfig { width: 0.25, ..BackboneConfig::new(family, CLASSES) }
@@ -117,7 +117,7 @@ fn a_step_of_an_imagenet_resnet_is_that_of_the_cpu() {
 }
 
 /// One step on each; the velocities of both, the CPU's first.
-fn first_step(data: &Data, name: &str, new: impl Fn() -> Model) -> Option<[Velocities; 2]> {
+fn first_step(data: &Data, name: &str, new: impl Fn() -> Model) -> Option<[Tensors; 2]> {
     let device = emulator::device()?;
     let (host, other) = (new(), new());
     let [mut of_host, mut of_other] = [sgd(&host), sgd(&other)];
@@ -170,8 +170,8 @@ fn twins(config: BackboneConfig) -> Model {
 }
 
 /// The velocities by name; of both paths of a unit their sum.
-fn sums(velocities: Velocities) -> Velocities {
-    let mut sums = Velocities::new();
+fn sums(velocities: Tensors) -> Tensors {
+    let mut sums = Tensors::new();
     for (name, values) in velocities {
         let name = name.replace("residual_path2", "residual_path1");
         match sums.iter_mut().find(|(of, _)| *of == name) {
@@ -187,7 +187,7 @@ fn a_step_of_a_shake_shake_network_of_twins_is_that_of_the_cpu() {
     for (name, config) in [("shake-shake", shake_shake()), ("se", squeezed(shake_shake()))] {
         let both = first_step(&Data::new(IMAGES), name, || twins(config));
         // Which share of the gradient a path gets alone is drawn.
-        let path = |of: Velocities| {
+        let path = |of: Tensors| {
             of.into_iter().find(|(name, _)| name.contains("path1.conv1")).expect("a path").1
         };
         let Some([want, got]) = both.map(|both| both.map(path)) else { return };
@@ -196,11 +196,7 @@ fn a_step_of_a_shake_shake_network_of_twins_is_that_of_the_cpu() {
 }
 
 /// What is said in some steps, and the weights after them.
-fn trained(
-    model: Model,
-    graphs: bool,
-    parts: &[[usize; 2]],
-) -> Option<(Vec<Said>, Vec<(String, Vec<f32>)>)> {
+fn trained(model: Model, graphs: bool, parts: &[[usize; 2]]) -> Option<(Vec<Said>, Tensors)> {
     let (device, data) = (emulator::device()?, Data::new(IMAGES));
     let mut sgd = sgd(&model);
     let mut said = Vec::new();
