@@ -1,16 +1,10 @@
-// Average pools of dense activations: of whole planes, and of windows.
+// Average pool of whole planes of dense activations.
 //
-// Memory contract: forward of planes reads x once; a block has a sample and 256 channels and alone writes their means (8 KiB
-// of dynamic shared memory). Its backward pass and the windows write every channel, zeros in the padding; no shared memory.
+// Memory contract: forward reads x once; a block has a sample and 256 channels and alone writes their means (8 KiB of dynamic
+// shared memory). Backward writes every channel, zeros in the padding; no shared memory.
 #include "plane.cuh"
 
 using namespace planes;
-
-// Mirrors `Windows` of gaternet-kernels/src/cuda/pool.rs.
-struct Windows {
-    int in_h, in_w, out_h, out_w;
-    int kernel_h, kernel_w, stride_h, stride_w, padding_h, padding_w;
-};
 
 namespace {
 
@@ -51,34 +45,7 @@ DEVICE void global_avg_backward(
         store(grad_x + place.at(p, pixel), share);
 }
 
-// Means of the windows, zeros of the border included. Grid (ceil(P / (rows · 8)), S / 256 rounded up, N) of y.
-template <class T>
-DEVICE void avg(
-    const T* x,  // (N, in_h · in_w, S)
-    T* y,        // (N, P, S), P = out_h · out_w
-    Planes p, Windows w) {
-    const Place place(p);
-    if (!place.works) return;
-    const float share = 1.0f / static_cast<float>(w.kernel_h * w.kernel_w);
-    const T* sample = x + static_cast<size_t>(place.n) * w.in_h * w.in_w * p.stride + place.channel;
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) {
-        const int top = pixel / w.out_w * w.stride_h - w.padding_h, left = pixel % w.out_w * w.stride_w - w.padding_w;
-        float sums[width] = {}, value[width];
-        for (int row = max(top, 0); row < min(top + w.kernel_h, w.in_h); row++)
-            for (int column = max(left, 0); column < min(left + w.kernel_w, w.in_w); column++) {
-                load(value, sample + (static_cast<size_t>(row) * w.in_w + column) * p.stride);
-                for (int i = 0; i < width; i++) sums[i] += value[i];
-            }
-        for (int i = 0; i < width; i++) sums[i] *= share;
-        store(y + place.at(p, pixel), sums);
-    }
-}
-
 }  // namespace
-
-KERNEL(pool_avg, threads, 4)(const bf16* x, bf16* y, Planes p, Windows w) { avg(x, y, p, w); }
-KERNEL(pool_avg_f32, threads, 4)(const float* x, float* y, Planes p, Windows w) { avg(x, y, p, w); }
 
 KERNEL(pool_global_avg, threads, 4)(const bf16* x, float* y, Planes p) { global_avg(x, y, p); }
 KERNEL(pool_global_avg_f32, threads, 4)(const float* x, float* y, Planes p) { global_avg(x, y, p); }

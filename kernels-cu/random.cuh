@@ -15,7 +15,7 @@ struct Random4 {
 };
 
 // What numbers are for: each has its own.
-constexpr u32 purpose_noise = 0, purpose_coin = 1, purpose_image = 2, purposes = 3;
+constexpr u32 purpose_noise = 0, purpose_coin = 1, purpose_image = 2, purpose_layer = 3, purposes = 4;
 
 DEVICE Random4 philox(u64 key, u32 c0, u32 c1, u32 c2, u32 c3) {
     u32 k0 = static_cast<u32>(key), k1 = static_cast<u32>(key >> 32);

@@ -126,7 +126,6 @@ mod emulated {
             (&["--gater-batch-norm"], "--gater-batch-norm cannot be combined"),
             (&["--estimator", "top-k"], "no CUDA kernel for the estimator TopK"),
             (&["--target-rate", "0.5"], "no CUDA kernel for the gate loss"),
-            (&["--model", "densenet100-12"], "no CUDA kernel for training concatenation"),
         ] {
             let Some(mut command) = train(&dir.path().join("out"), "1") else { return };
             let message = failure(command.args(args), 1);

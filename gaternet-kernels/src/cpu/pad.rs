@@ -38,6 +38,24 @@ impl PadDims {
         Ok(PadDims { planes, in_size, out_size: [h, w], offset: [top, left] })
     }
 
+    /// Number of planes.
+    #[must_use]
+    pub fn planes(&self) -> usize {
+        self.planes
+    }
+
+    /// (H, W) of the input.
+    #[must_use]
+    pub fn in_size(&self) -> [usize; 2] {
+        self.in_size
+    }
+
+    /// (top, left): where the input starts in the output.
+    #[must_use]
+    pub fn offset(&self) -> [isize; 2] {
+        self.offset
+    }
+
     /// (H, W) of the output.
     #[must_use]
     pub fn out_size(&self) -> [usize; 2] {

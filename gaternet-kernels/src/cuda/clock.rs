@@ -5,6 +5,7 @@ use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch};
+use crate::error::KernelError;
 
 pub(super) static SOURCE: Source = source!("clock.cu", ["random.cuh", "dev.cuh"]);
 static ADVANCE: Kernel = Kernel { source: &SOURCE, name: "clock_advance" };
@@ -52,5 +53,27 @@ impl Clock {
         let launch = Launch::new(device, &ADVANCE)?.write(&mut self.state);
         // SAFETY: the parameter of clock_advance, which is two words long.
         unsafe { launch.run([1, 1, 1], 32, 0) }
+    }
+}
+
+/// The random numbers of one layer: functions of the clock, the stream and the place.
+#[derive(Debug, Clone, Copy)]
+pub struct Stream<'a> {
+    /// Seed and step.
+    pub clock: &'a Clock,
+    /// Tells apart the layers of a network; below 2^30.
+    pub number: u32,
+}
+
+impl Stream<'_> {
+    /// The number; `Err` if it is too large.
+    pub(super) fn number(&self, op: &'static str) -> Result<u32, KernelError> {
+        match self.number {
+            number if number < 1 << 30 => Ok(number),
+            number => {
+                let rule = "the stream must be below 2^30";
+                Err(KernelError::Dims { op, rule, got: number.to_string() })
+            }
+        }
     }
 }

@@ -49,15 +49,21 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
         &super::augment::SOURCE,
         &super::batch_norm::SOURCE,
         &super::clock::SOURCE,
+        &super::concat::SOURCE,
         &super::convert::SOURCE,
         &super::cross_entropy::SOURCE,
+        &super::dropout::SOURCE,
         &super::gate::SOURCE,
         &super::gate_apply::SOURCE,
         &super::gate_loss::SOURCE,
         &super::linear::SOURCE,
+        &super::mix::SOURCE,
+        &super::pad::SOURCE,
         &super::pool::SOURCE,
+        &super::pool2d::SOURCE,
         &super::sem_hash::SOURCE,
         &super::sgd::SOURCE,
+        &super::sigmoid::SOURCE,
     ]
     .into_iter()
     .chain(super::conv2d::SOURCES)

@@ -1,18 +1,16 @@
-//! Average pools of dense activations (N, P, stride(C)): of whole planes, to and from f32, and of windows.
+//! Average pool of whole planes of dense activations (N, P, stride(C)), to and from f32.
 
 use super::buffer::CudaBuffer;
 use super::compile::{Source, source};
 use super::error::Result;
-use super::launch::{Launch, Value, int};
-use super::layout::stride;
+use super::launch::Launch;
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
-use crate::dims::{PlaneDims, PoolDims};
+use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source = source!("pool.cu", ["plane.cuh", "dev.cuh"]);
 static GLOBAL_AVG: ForBoth = for_both!(&SOURCE, "pool_global_avg");
 static GLOBAL_AVG_BACKWARD: ForBoth = for_both!(&SOURCE, "pool_global_avg_backward");
-static AVG: ForBoth = for_both!(&SOURCE, "pool_avg");
 
 /// Mean of each plane: y (N, C) of x (N, P, S).
 ///
@@ -50,69 +48,6 @@ pub fn global_avg_backward<T: Activation>(
     // SAFETY: the parameters of pool_global_avg_backward; lengths and grid fit the dims.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
-
-/// Means of the windows, zeros of the padding included: y (N, OH·OW, S) of x (N, H·W, S).
-///
-/// # Errors
-/// [`KernelError`] if a buffer does not fit `dims`; the driver's errors.
-pub fn avg_forward<T: Activation>(
-    dims: &PoolDims,
-    x: &CudaBuffer<T>,
-    y: &mut CudaBuffer<T>,
-) -> Result<()> {
-    const OP: &str = "avg_forward";
-    let size =
-        |what, [h, w]: [usize; 2]| Ok::<_, KernelError>([int(OP, what, h)?, int(OP, what, w)?]);
-    let [in_h, in_w] = size("input", dims.in_size())?;
-    let [out_h, out_w] = size("output", dims.out_size())?;
-    let [kernel_h, kernel_w] = size("kernel", dims.kernel())?;
-    let [stride_h, stride_w] = size("stride", dims.stride())?;
-    let [padding_h, padding_w] = size("padding", dims.padding())?;
-    let windows = Windows {
-        in_h,
-        in_w,
-        out_h,
-        out_w,
-        kernel_h,
-        kernel_w,
-        stride_h,
-        stride_w,
-        padding_h,
-        padding_w,
-    };
-    let (batch, channels) = (dims.batch(), dims.channels());
-    let plane = |[h, w]: [usize; 2]| h * w;
-    let of_x = plane(dims.in_size());
-    check_len(OP, "x", batch * of_x * stride(channels), x.len())?;
-    // Places in a window are counted in ints.
-    int(OP, "pixels", of_x)?;
-    let planes = Planes::new(OP, PlaneDims { batch, channels, plane: plane(dims.out_size()) })?;
-    planes.check(OP, "y", y.len())?;
-    let device = &y.device().clone();
-    let launch =
-        Launch::new(device, AVG.of::<T>())?.read(x).write(y).value(&planes).value(&windows);
-    // SAFETY: the parameters of pool_avg; lengths and grid fit the dims, and the kernel stays inside the planes of x.
-    unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
-}
-
-/// Mirrors `Windows` of pool.cu.
-#[derive(Debug, Clone, Copy)]
-#[repr(C)]
-struct Windows {
-    in_h: i32,
-    in_w: i32,
-    out_h: i32,
-    out_w: i32,
-    kernel_h: i32,
-    kernel_w: i32,
-    stride_h: i32,
-    stride_w: i32,
-    padding_h: i32,
-    padding_w: i32,
-}
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Windows {}
 
 fn check(
     op: &'static str,

@@ -44,7 +44,7 @@ impl Host {
     fn augmented(&self, augment: &Augment, seed: u64, step: u64, index: usize) -> Vec<f64> {
         let [height, width] = self.size.map(|side| side as i64);
         let draw = |stream: u32| {
-            let counter = [index as u32, stream * 3 + 2, step as u32, (step >> 32) as u32];
+            let counter = [index as u32, stream * 4 + 2, step as u32, (step >> 32) as u32];
             philox4x32_10(counter, seed)
         };
         let below = |word: u32, count: i64| (i64::from(word) * count) >> 32;

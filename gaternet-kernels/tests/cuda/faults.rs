@@ -1,6 +1,8 @@
 //! Faults planted in copies of the kernels, each of which the tests must catch: a suite that finds none of these would
 //! not find those that we make unasked.
 
+mod layers;
+
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{CudaDevice, LiveFilters, Products, bf16};
 
@@ -354,8 +356,12 @@ const FAULTS: &[Fault] = &[
     },
 ];
 
+fn faults() -> impl Iterator<Item = &'static Fault> {
+    FAULTS.iter().chain(layers::FAULTS)
+}
+
 pub(crate) fn patches() -> Vec<&'static Patch> {
-    FAULTS.iter().map(|fault| &fault.patch).collect()
+    faults().map(|fault| &fault.patch).collect()
 }
 
 /// The device that runs the kernels of `fault`.
@@ -372,7 +378,7 @@ fn every_planted_fault_is_caught() {
         return;
     }
     let mut missed = String::new();
-    for fault in FAULTS {
+    for fault in faults() {
         let _planted = emulator::plant(fault.patch.name);
         let device = device_for(fault).expect("the emulator");
         match (fault.run)(&device) {
@@ -389,7 +395,7 @@ fn every_planted_fault_is_caught() {
 
 #[test]
 fn without_a_fault_the_same_runs_pass() {
-    for fault in FAULTS {
+    for fault in faults() {
         let Some(device) = device_for(fault) else { return };
         (fault.run)(&device).unwrap_or_else(|error| panic!("{}: {error}", fault.patch.name));
     }
@@ -407,7 +413,7 @@ fn a_report_names_the_file_and_the_line() {
     ] {
         let _planted = emulator::plant(fault);
         let device = emulator::device().expect("the emulator");
-        let fault = FAULTS.iter().find(|f| f.patch.name == fault).expect("a fault");
+        let fault = faults().find(|f| f.patch.name == fault).expect("a fault");
         let report = (fault.run)(&device).expect_err("a fault");
         assert!(report.contains(place), "{report}");
     }

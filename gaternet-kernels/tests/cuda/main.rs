@@ -6,11 +6,13 @@
 mod augment;
 mod batch_norm;
 mod check;
+mod concat;
 mod conformance;
 mod conv2d;
 mod convert;
 mod cross_entropy;
 mod device;
+mod dropout;
 mod emulator;
 mod faults;
 mod gate;
@@ -18,8 +20,12 @@ mod gate_apply;
 mod gate_loss;
 mod graph;
 mod linear;
+mod mix;
+mod pad;
 mod pool;
+mod pool2d;
 mod sem_hash;
 mod sgd;
+mod sigmoid;
 
 use faults::patches;

@@ -1,5 +1,5 @@
 use gaternet_kernels::cuda::{bf16, pool};
-use gaternet_kernels::{PlaneDims, PoolDims, reference::pool as reference};
+use gaternet_kernels::{PlaneDims, reference::pool as reference};
 
 use crate::check::{
     PLANES, Real, close, dense_len, download, download_dense, unwritten, upload, upload_dense,
@@ -29,33 +29,6 @@ fn grid<T: Real>() -> Result<(), String> {
 fn both_passes_agree_with_the_reference() {
     grid::<bf16>().unwrap_or_else(|error| panic!("{error}"));
     grid::<f32>().unwrap_or_else(|error| panic!("{error}"));
-}
-
-fn windows<T: Real>() -> Result<(), String> {
-    let Some(device) = emulator::device() else { return Ok(()) };
-    for (input, kernel, stride, padding) in [
-        ([2, 3, 8, 8], [2, 2], [2, 2], [0, 0]),
-        ([1, 17, 7, 5], [3, 2], [2, 1], [1, 1]),
-        ([2, 300, 4, 9], [4, 4], [4, 4], [0, 0]),
-    ] {
-        let dims = PoolDims::new(input, kernel, stride, padding).expect("valid");
-        let [batch, channels, h, w] = input;
-        let of = |[h, w]: [usize; 2]| PlaneDims { batch, channels, plane: h * w };
-        let x = values(3, dims.input_len());
-        let mut y = unwritten::<T>(&device, dense_len(of(dims.out_size())));
-        pool::avg_forward(&dims, &upload_dense::<T>(&device, of([h, w]), &x), &mut y)
-            .map_err(|error| error.to_string())?;
-        let want = reference::avg_forward(&dims, &widen(&x));
-        let got = download_dense(of(dims.out_size()), &y)?;
-        close(&format!("{dims:?}"), &got, &want, T::BOUND)?;
-    }
-    Ok(())
-}
-
-#[test]
-fn windows_agree_with_the_reference() {
-    windows::<bf16>().unwrap_or_else(|error| panic!("{error}"));
-    windows::<f32>().unwrap_or_else(|error| panic!("{error}"));
 }
 
 #[test]

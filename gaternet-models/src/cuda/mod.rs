@@ -6,6 +6,7 @@
 
 mod buffers;
 mod error;
+mod maps;
 mod plan;
 mod steps;
 mod train;

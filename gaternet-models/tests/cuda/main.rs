@@ -6,6 +6,7 @@
 #[path = "../../../gaternet-kernels/tests/cuda/emulator.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod emulator;
+mod families;
 mod plan;
 mod refusals;
 mod setup;

@@ -19,7 +19,7 @@ fn train(model: &Model, data: &Data) {
     }
 }
 
-fn check<T: Activation>(name: &str, model: &Model, bound: f64) {
+pub(crate) fn check<T: Activation>(name: &str, model: &Model, bound: f64) {
     let Some(device) = emulator::device() else { return };
     let data = Data::new(10);
     let mut plan = CudaPlan::<T>::new(&device, model, [SIDE; 2], 4).expect("kernels for all");

@@ -1,10 +1,12 @@
 use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm};
 use gaternet_kernels::cuda::bf16;
 use gaternet_models::cuda::{CudaPlan, CudaTrainer, TrainOptions};
-use gaternet_models::{BackboneConfig, Family, GatePlacement, GatedConfig, GatedNet, Model};
+use gaternet_models::{
+    GatePlacement, GatedConfig, GatedNet, Model, NetworkBuilder, PlainNet, Value,
+};
 
 use crate::emulator;
-use crate::setup::{CLASSES, Data, SIDE, dropout, gated, options, plain, resnet, sgd};
+use crate::setup::{CLASSES, Data, SIDE, gated, options, plain, resnet, sgd};
 
 /// Why a model cannot be trained.
 fn refusal(model: &Model) -> Option<String> {
@@ -27,16 +29,51 @@ fn of_gates(change: impl FnOnce(&mut GatedConfig)) -> Model {
     Model::Gated(GatedNet::new(config, 0).expect("in range").into())
 }
 
+/// A classifier, of the images and a vector of their means.
+fn custom(rest: impl FnOnce(&mut NetworkBuilder, [Value; 2]) -> Value) -> Model {
+    let (mut net, images) = NetworkBuilder::new(3, 1);
+    let means = net.global_avg_pool(images);
+    let features = rest(&mut net, [images, means]);
+    net.linear("fc", features, CLASSES).expect("valid");
+    Model::Plain(PlainNet::custom(net.finish()).into())
+}
+
+#[test]
+fn layers_of_what_they_are_not_made_for_are_named() {
+    for (model, what) in [
+        (custom(|net, [_, means]| net.dropout(means, 0.5)), "training dropout of vectors"),
+        (
+            custom(|net, [images, _]| {
+                let maps = net.sigmoid(images);
+                net.global_avg_pool(maps)
+            }),
+            "training the sigmoid of maps",
+        ),
+        (
+            custom(|net, [_, means]| net.concat(&[means, means]).expect("two")),
+            "training concatenation of vectors",
+        ),
+        (custom(|net, [_, means]| net.add(means, means)), "adding vectors"),
+        (
+            custom(|net, [images, means]| {
+                let factors = net.sigmoid(means);
+                let maps = net.conv("conv", images, 3, 3).done().expect("valid");
+                let maps = net.scale_channels(maps, factors);
+                let maps = net.scale_channels(maps, factors);
+                net.global_avg_pool(maps)
+            }),
+            "training vectors that two layers read",
+        ),
+    ] {
+        let Some(error) = refusal(&model) else { return };
+        assert_eq!(error, format!("there is no CUDA kernel for {what}: use the CPU"));
+    }
+}
+
 #[test]
 fn what_has_no_kernel_is_named() {
-    let of = |family| plain(BackboneConfig { width: 0.25, ..BackboneConfig::new(family, CLASSES) });
-    let se = BackboneConfig { squeeze_excitation: Some(2), ..resnet() };
     let loss = GateTerm::new(GateLoss::TargetRate { target: 0.5 }, 1.0);
     for (model, what) in [
-        (plain(dropout()), "training dropout"),
-        (of(Family::ShakeShake { depth: 8, base: 16 }), "Shake-Shake"),
-        (of(Family::Densenet { depth: 10, growth: 4 }), "concatenation"),
-        (plain(se), "the sigmoid"),
         (with(|net| net.with_estimator(Estimator::StraightThrough)), "StraightThrough"),
         (with(|net| net.with_gate_losses(vec![loss])), "TargetRate"),
         (of_gates(|config| config.group = 4), "groups of 4 filters"),

@@ -50,20 +50,27 @@ pub(crate) fn dropout() -> BackboneConfig {
 pub(crate) struct Data {
     pub(crate) bytes: Vec<u8>,
     pub(crate) labels: Vec<usize>,
+    /// Height and width.
+    pub(crate) side: usize,
 }
 
 impl Data {
     pub(crate) fn new(count: usize) -> Data {
+        Data::of_side(count, SIDE)
+    }
+
+    pub(crate) fn of_side(count: usize, side: usize) -> Data {
         let label = |i: usize| (i * 7 + i / 3) % CLASSES;
         // A wave for each label, with noise.
         let byte = |at: usize| {
-            let (image, pixel) = (at / (3 * SIDE * SIDE), at % (3 * SIDE * SIDE));
+            let (image, pixel) = (at / (3 * side * side), at % (3 * side * side));
             let wave = ((pixel * (label(image) + 1)) as f64 * 0.3).sin() * 80.0;
             (128.0 + wave + ((at * 2_654_435_761) >> 8) as u8 as f64 / 6.0) as u8
         };
         Data {
-            bytes: (0..count * 3 * SIDE * SIDE).map(byte).collect(),
+            bytes: (0..count * 3 * side * side).map(byte).collect(),
             labels: (0..count).map(label).collect(),
+            side,
         }
     }
 
@@ -71,16 +78,16 @@ impl Data {
         let labels: Vec<i32> = self.labels.iter().map(|&label| label as i32).collect();
         let bytes = CudaBuffer::from_slice(device, &self.bytes).expect("a copy");
         let labels = CudaBuffer::from_slice(device, &labels).expect("a copy");
-        Images::new(bytes, labels, 3, [SIDE; 2]).expect("valid")
+        Images::new(bytes, labels, 3, [self.side; 2]).expect("valid")
     }
 
     /// Images (N, 3, H, W) of these numbers.
     pub(crate) fn images(&self, numbers: &[usize]) -> Tensor {
-        let len = 3 * SIDE * SIDE;
+        let len = 3 * self.side * self.side;
         let of = |&i: &usize| self.bytes[i * len..][..len].iter();
         let value = |&byte: &u8| (f32::from(byte) / 255.0 - MEAN) / STD;
         let values = numbers.iter().flat_map(of).map(value).collect();
-        Tensor::new(values, [numbers.len(), 3, SIDE, SIDE]).expect("whole images")
+        Tensor::new(values, [numbers.len(), 3, self.side, self.side]).expect("whole images")
     }
 }
 
@@ -122,8 +129,8 @@ pub(crate) fn sgd(model: &Model) -> Sgd {
 
 /// What the device draws for a step: as random.cuh has it, in f64.
 pub(crate) fn draw(step: usize, batch: usize, gates: usize) -> SemHashDraw {
-    /// Noise, coins, images.
-    const PURPOSES: u32 = 3;
+    /// Noise, coins, images, layers.
+    const PURPOSES: u32 = 4;
     let words = |purpose: u32, index: usize| {
         // The only stream is 0.
         let counter = [index as u32, purpose % PURPOSES, step as u32, 0];

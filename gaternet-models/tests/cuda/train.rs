@@ -5,21 +5,20 @@ use gaternet_models::{BackboneConfig, GatePlacement, Model};
 
 use crate::emulator;
 use crate::setup::{
-    Data, SIDE, Said, bottleneck, cpu_step, distance, gated, options, plain, resnet, sgd, state,
-    wide,
+    Data, Said, bottleneck, cpu_step, distance, gated, options, plain, resnet, sgd, state, wide,
 };
 
-const STEPS: usize = 10;
+pub(crate) const STEPS: usize = 10;
 /// Two batches of 4 and one of 3.
-const IMAGES: usize = 11;
-const BATCH: usize = 4;
+pub(crate) const IMAGES: usize = 11;
+pub(crate) const BATCH: usize = 4;
 
 /// The order of an epoch.
-fn order(epoch: usize) -> Vec<usize> {
+pub(crate) fn order(epoch: usize) -> Vec<usize> {
     (0..IMAGES).map(|i| (i * 4 + epoch * 3 + 1) % IMAGES).collect()
 }
 
-fn trainer<T: Activation>(
+pub(crate) fn trainer<T: Activation>(
     device: &CudaDevice,
     model: &Model,
     sgd: &Sgd,
@@ -27,11 +26,15 @@ fn trainer<T: Activation>(
     options: TrainOptions,
 ) -> CudaTrainer<T> {
     let images = data.upload(device);
-    CudaTrainer::new(device, model, sgd, images, [3, SIDE, SIDE], options).expect("kernels for all")
+    let shape = [3, data.side, data.side];
+    CudaTrainer::new(device, model, sgd, images, shape, options).expect("kernels for all")
 }
 
 /// Steps `first..last`, from the beginning of an epoch on: what each says.
-fn run<T: Activation>(trainer: &mut CudaTrainer<T>, [first, last]: [usize; 2]) -> Vec<Said> {
+pub(crate) fn run<T: Activation>(
+    trainer: &mut CudaTrainer<T>,
+    [first, last]: [usize; 2],
+) -> Vec<Said> {
     let mut said = Vec::new();
     let mut before = [0.0; 4];
     for step in first..last {
@@ -63,7 +66,7 @@ fn on_cpu(model: &Model, data: &Data) -> Vec<Said> {
 }
 
 /// Trains two copies of a model, one on each.
-fn agrees_in_f32(name: &str, new: impl Fn() -> Model) {
+pub(crate) fn agrees_in_f32(name: &str, new: impl Fn() -> Model) {
     let Some(device) = emulator::device() else { return };
     let (host, other, data) = (new(), new(), Data::new(IMAGES));
     let want = on_cpu(&host, &data);
@@ -155,7 +158,7 @@ fn steps_in_bf16_stay_near_those_of_the_cpu() {
 }
 
 /// By name.
-fn velocities(sgd: &Sgd) -> Vec<(String, Vec<f32>)> {
+pub(crate) fn velocities(sgd: &Sgd) -> Vec<(String, Vec<f32>)> {
     let mut state = sgd.state();
     state.sort_by(|(a, _), (b, _)| a.cmp(b));
     state.into_iter().map(|(name, v)| (name, v.data().to_vec())).collect()

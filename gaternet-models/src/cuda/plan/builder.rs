@@ -1,33 +1,25 @@
 //! From the steps of a network to the launches of an evaluation pass.
 
+use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::layout::{Rows, stride};
 use gaternet_kernels::cuda::{Activation, CudaDevice};
-use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
 
 use super::op::{ConvOp, Op};
-use super::weights::{ConvWeights, LinearWeights, NormWeights};
+use super::weights::{ConvWeights, NormWeights};
 use crate::cuda::Result;
-use crate::cuda::buffers::{Map, Row, Sizes};
+use crate::cuda::buffers::{Map, Sizes};
 use crate::cuda::error::unsupported;
-use crate::cuda::steps::{layer_name, readers, rows_of, wants_open_channels};
+use crate::cuda::steps::{self, Conv, layer_name, readers, residual, wants_open_channels};
 use crate::gate_plan::GatePlan;
 use crate::network::{ConvLayer, Layer, Network, Step};
 
-/// A value of a network.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
-    /// Maps, dense.
-    Map(Map),
-    /// The open channels of maps, by the gates of a slot.
-    Open(Map, usize),
-    /// Vectors.
-    Row(Row),
-}
+/// A value of a network: open channels by the gates of a slot.
+pub(super) type Value = steps::Value<usize>;
 
 /// Collects the launches for one batch size.
 pub(super) struct Builder<'a, T> {
-    device: &'a CudaDevice,
-    batch: usize,
+    pub(super) device: &'a CudaDevice,
+    pub(super) batch: usize,
     pub(super) sizes: Sizes,
     pub(super) ops: Vec<Op<T>>,
 }
@@ -54,7 +46,8 @@ impl<'a, T: Activation> Builder<'a, T> {
         for (at, step) in network.steps().iter().enumerate() {
             let value = match &step.layer {
                 Layer::Conv(layer) => {
-                    let open = plan.is_some_and(|plan| wants_open_channels(network, plan, at));
+                    let open =
+                        plan.is_some_and(|plan| wants_open_channels(network, plan, at, true));
                     self.conv(step, layer, &shapes, &values, plan, open)?
                 }
                 _ => self.layer(step, &shapes, &values, &readers)?,
@@ -64,7 +57,7 @@ impl<'a, T: Activation> Builder<'a, T> {
         Ok(values[values.len() - 1])
     }
 
-    fn planes(&self, [channels, h, w]: [usize; 3]) -> PlaneDims {
+    pub(super) fn planes(&self, [channels, h, w]: [usize; 3]) -> PlaneDims {
         PlaneDims { batch: self.batch, channels, plane: h * w }
     }
 
@@ -77,22 +70,11 @@ impl<'a, T: Activation> Builder<'a, T> {
         plan: Option<&GatePlan>,
         open: bool,
     ) -> Result<Value> {
-        let slots = plan.map(|plan| plan.convs()[layer.number]).unwrap_or_default();
-        let [channels, h, w] = shapes[step.inputs[0].0];
-        let options = layer.conv.options();
-        let input = [self.batch, channels, h, w];
-        let dims = Conv2dDims::new(input, layer.conv.shape(), options.stride, options.padding)?;
-        let shape = [dims.out_channels(), dims.out_size()[0], dims.out_size()[1]];
-        let rows = rows_of(slots);
-        let (x, of_channels) = match values[step.inputs[0].0] {
-            Value::Map(x) => (x, None),
-            Value::Open(x, slot) => (x, Some(slot)),
-            Value::Row(_) => return unsupported("a convolution of vectors"),
-        };
-        if let Some(slot) = of_channels {
-            self.sizes.lists.insert(slot, channels);
+        let conv = Conv::new((step, layer), self.batch, shapes, values, plan)?;
+        let Conv { dims, slots, rows, x, residual, shape, .. } = conv;
+        if let Some(slot) = conv.open {
+            self.sizes.lists.insert(slot, dims.in_channels());
         }
-        let residual = self.residual(step, values)?;
         let weights = ConvWeights::new(self.device, layer, &dims, rows)?;
         let (planes, y) = (self.planes(shape), self.map(shape));
         let mut op = ConvOp {
@@ -100,7 +82,7 @@ impl<'a, T: Activation> Builder<'a, T> {
             rows,
             weights,
             x,
-            live: of_channels,
+            live: conv.open,
             gates: slots.filters,
             residual,
             relu: step.relu,
@@ -130,7 +112,8 @@ impl<'a, T: Activation> Builder<'a, T> {
         (op.residual, op.relu) = (None, false);
         self.ops.push(Op::Conv(op.into()));
         let (live, relu, dense) = (Some(slot), step.relu, self.map(shape));
-        self.ops.push(Op::Add { dims: planes, live, x: y, residual, relu, y: dense });
+        let factors = None;
+        self.ops.push(Op::Add { dims: planes, live, factors, x: y, residual, relu, y: dense });
         Ok(Value::Map(dense))
     }
 
@@ -143,59 +126,38 @@ impl<'a, T: Activation> Builder<'a, T> {
     ) -> Result<Value> {
         let input = step.inputs[0].0;
         let shape = shapes[input];
-        let [channels, h, w] = shape;
-        let (dims, relu, residual) = (self.planes(shape), step.relu, self.residual(step, values)?);
-        let plain = residual.is_none() && !relu;
+        let (dims, relu, residual) = (self.planes(shape), step.relu, residual(step, values)?);
+        let alone = readers[input] == 1;
         match (&step.layer, values[input]) {
             (Layer::BatchNorm(_, bn), Value::Map(x)) if residual.is_none() => {
                 let (y, weights) = (self.map(shape), NormWeights::new(self.device, bn)?);
                 self.ops.push(Op::Norm { dims, weights, x, relu, y });
                 Ok(Value::Map(y))
             }
-            (Layer::Identity, Value::Map(x)) => {
-                let y = self.map(shape);
-                self.ops.push(Op::Add { dims, live: None, x, residual, relu, y });
-                Ok(Value::Map(y))
-            }
-            (Layer::Dropout(_), value) if plain => Ok(value),
+            (Layer::Identity, Value::Map(x)) => match self.ops.last_mut() {
+                Some(Op::Add { y, residual: more, relu: open, .. })
+                    if *y == x && alone && more.is_none() && !*open =>
+                {
+                    (*more, *open) = (residual, relu);
+                    Ok(Value::Map(x))
+                }
+                _ => {
+                    let (y, live, factors) = (self.map(shape), None, None);
+                    self.ops.push(Op::Add { dims, live, factors, x, residual, relu, y });
+                    Ok(Value::Map(y))
+                }
+            },
             (Layer::Identity, Value::Row(x)) if relu && residual.is_none() => {
                 match self.ops.last_mut() {
-                    Some(Op::Linear { y, relu, .. }) if *y == x && readers[input] == 1 => {
+                    Some(Op::Linear { y, relu, .. }) if *y == x && alone => {
                         *relu = true;
                         Ok(Value::Row(x))
                     }
                     _ => unsupported("a ReLU of vectors that follows no linear layer"),
                 }
             }
-            (Layer::Linear(_, linear), Value::Row(x)) if plain => {
-                let (in_features, out_features) = (channels, step.channels);
-                let dims = LinearDims { batch: self.batch, in_features, out_features };
-                let y = self.sizes.row(self.batch * out_features);
-                let weights = LinearWeights::new(self.device, linear)?;
-                self.ops.push(Op::Linear { dims, weights, x, relu: false, y });
-                Ok(Value::Row(y))
-            }
-            (Layer::GlobalAvgPool, Value::Map(x)) if plain => {
-                let y = self.sizes.row(self.batch * channels);
-                self.ops.push(Op::GlobalPool { dims, x, y });
-                Ok(Value::Row(y))
-            }
-            (Layer::AvgPool(options), Value::Map(x)) if plain => {
-                let input = [self.batch, channels, h, w];
-                let dims = PoolDims::new(input, options.kernel, options.stride, options.padding)?;
-                let y = self.map([channels, dims.out_size()[0], dims.out_size()[1]]);
-                self.ops.push(Op::AvgPool { dims, x, y });
-                Ok(Value::Map(y))
-            }
-            (layer, _) => unsupported(layer_name(layer)),
-        }
-    }
-
-    fn residual(&self, step: &Step, values: &[Value]) -> Result<Option<Map>> {
-        match step.residual.map(|value| values[value.0]) {
-            None => Ok(None),
-            Some(Value::Map(map)) => Ok(Some(map)),
-            Some(_) => unsupported("adding vectors"),
+            (layer, _) if residual.is_some() || relu => unsupported(layer_name(layer)),
+            _ => self.plain_layer(step, shapes, values),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Evaluation on a GPU: open filters only, one launch for most convolutions.
 
 mod builder;
+mod layers;
 mod op;
 mod weights;
 

@@ -1,15 +1,16 @@
 //! What an evaluation pass launches.
 
 use gaternet_kernels::cuda::batch_norm::{self, Affine, Epilogue, Stats};
-use gaternet_kernels::cuda::conv2d::{self, Forward};
+use gaternet_kernels::cuda::conv2d::{self, Forward, GateColumns};
 use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{Activation, linear, pool, sem_hash};
-use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
+use gaternet_kernels::cuda::{Activation, linear, pool, sem_hash, sigmoid};
+use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims};
 
 use super::weights::{ConvWeights, LinearWeights, NormWeights};
 use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Map, Row};
+use crate::cuda::maps::{MapLayer, PairLayer};
 
 /// One launch, or few.
 #[derive(Debug)]
@@ -23,10 +24,12 @@ pub(super) enum Op<T> {
         relu: bool,
         y: Map,
     },
-    /// `y = relu(x + residual)`, x compact by the gates of `live` if that is there.
+    /// `y = relu(factor·x + residual)`, x compact by the gates of `live` if that is there.
     Add {
         dims: PlaneDims,
         live: Option<usize>,
+        /// (N, C); 1 without.
+        factors: Option<Row>,
         x: Map,
         residual: Option<Map>,
         relu: bool,
@@ -39,9 +42,15 @@ pub(super) enum Op<T> {
         x: Map,
         y: Map,
     },
-    AvgPool {
-        dims: PoolDims,
+    Map {
+        layer: MapLayer,
         x: Map,
+        y: Map,
+    },
+    Pair {
+        layer: PairLayer,
+        dims: PlaneDims,
+        parts: [Map; 2],
         y: Map,
     },
     GlobalPool {
@@ -54,6 +63,10 @@ pub(super) enum Op<T> {
         weights: LinearWeights,
         x: Row,
         relu: bool,
+        y: Row,
+    },
+    Sigmoid {
+        x: Row,
         y: Row,
     },
     /// Hard gates of pre-activations, and their lists.
@@ -100,11 +113,17 @@ impl<T: Activation> Op<T> {
                     (Affine { weight, bias, eps: 0.0 }, Epilogue { relu, ..Epilogue::default() });
                 Ok(batch_norm::forward_eval(dims, affine, epilogue, stats, &x, &mut y)?)
             }
-            Op::Add { dims, live, x, residual, relu, y } => {
+            Op::Add { dims, live, factors, x, residual, relu, y } => {
                 let live = live.map(|slot| buffers.gates.live(slot));
                 let compact = live.as_deref().map_or(Compact::Nothing, Compact::Source);
                 let residual = residual.map(|value| buffers.map(value));
-                let apply = Apply { residual: residual.as_deref(), relu, ..Apply::default() };
+                let factors = factors.map(|row| buffers.row(row));
+                let gates = factors.as_deref().map(|factors| GateColumns {
+                    gates: factors,
+                    stride: dims.channels,
+                    first: 0,
+                });
+                let apply = Apply { gates, residual: residual.as_deref(), relu };
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
                 Ok(gate_apply::forward(dims, compact, apply, &x, &mut y)?)
             }
@@ -114,9 +133,13 @@ impl<T: Activation> Op<T> {
                 let compact = Compact::Target(&live);
                 Ok(gate_apply::forward(dims, compact, Apply::default(), &x, &mut y)?)
             }
-            Op::AvgPool { ref dims, x, y } => {
+            Op::Map { layer, x, y } => {
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
-                Ok(pool::avg_forward(dims, &x, &mut y)?)
+                layer.forward(buffers.batch, &x, &mut y)
+            }
+            Op::Pair { layer, dims, parts, y } => {
+                let ([a, b], mut y) = (parts.map(|part| buffers.map(part)), buffers.map_mut(y));
+                layer.forward(dims, None, [&a, &b], &mut y)
             }
             Op::GlobalPool { dims, x, y } => {
                 let (x, mut y) = (buffers.map(x), buffers.row_mut(y));
@@ -126,6 +149,10 @@ impl<T: Activation> Op<T> {
                 let (x, mut y) = (buffers.row(x), buffers.row_mut(y));
                 let LinearWeights { weight, bias, .. } = weights;
                 Ok(linear::forward(dims, &x, weight, Some(bias), relu, &mut y)?)
+            }
+            Op::Sigmoid { x, y } => {
+                let (x, mut y) = (buffers.row(x), buffers.row_mut(y));
+                Ok(sigmoid::forward(&x, &mut y)?)
             }
             Op::Gates { preact } => {
                 let gates = &buffers.gates;

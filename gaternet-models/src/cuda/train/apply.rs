@@ -1,21 +1,33 @@
-//! Gates, residual and ReLU where no batch norm has them, forward and backward.
+//! Factors of channels, residual and ReLU where no batch norm has them, forward and backward.
+
+use std::cell::Ref;
 
 use gaternet_kernels::PlaneDims;
-use gaternet_kernels::cuda::Activation;
+use gaternet_kernels::cuda::conv2d::GateColumns;
 use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact, Grads as ApplyGrads};
+use gaternet_kernels::cuda::{Activation, CudaBuffer};
 
+use super::rows::{RowGrads, new_grad};
 use super::sum::{Grads, Sum};
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Sizes};
+use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
 
-/// `y = relu(gate·x + residual)`.
+/// What the channels of a sample are multiplied by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Factors {
+    /// The gates of a slot.
+    Gates(usize),
+    /// (N, C), as in squeeze-and-excitation.
+    Row(Row),
+}
+
+/// `y = relu(factor·x + residual)`.
 #[derive(Debug)]
 pub(super) struct ApplyNode {
     pub(super) dims: PlaneDims,
     /// Dense.
     pub(super) x: Map,
-    /// Slot.
-    pub(super) gates: Option<usize>,
+    pub(super) factors: Option<Factors>,
     pub(super) residual: Option<Map>,
     pub(super) relu: bool,
     pub(super) y: Map,
@@ -30,25 +42,42 @@ pub(super) struct ApplyBackward {
     grad_y: Map,
     /// `None` if it is that of y.
     grad_x: Option<Map>,
-    /// Whether `grad_x` is compact by the gates: the closed ones have no gradient.
-    collect: bool,
+    /// The slot by whose gates `grad_x` is compact: closed channels have no gradient.
+    collect: Option<usize>,
+    /// Of a row of factors.
+    grad_factors: Option<Row>,
     /// `None` without a residual, or if it is that of y.
     grad_residual: Option<Map>,
     sums: Vec<Sum>,
 }
 
 impl ApplyNode {
+    /// Whether residual and ReLU may still be given to it.
+    pub(super) fn takes_more(&self) -> bool {
+        self.residual.is_none() && !self.relu && !self.collect
+    }
+
     /// `of_rows`: x is read here only, by a convolution whose weight has its filters in rows.
-    pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, grads: &mut Grads, of_rows: bool) {
-        let Some(grad_y) = grads.dense(self.y) else { return };
-        let ApplyNode { dims, x, gates, residual, relu, .. } = *self;
+    pub(super) fn plan_backward(
+        &mut self,
+        sizes: &mut Sizes,
+        grads: &mut Grads,
+        rows: &mut RowGrads,
+        of_rows: bool,
+    ) -> Result<()> {
+        let Some(grad_y) = grads.dense(self.y) else { return Ok(()) };
+        let ApplyNode { dims, x, factors, residual, relu, .. } = *self;
         let mut sums = Vec::new();
         let grad_residual = residual.filter(|_| relu).map(|value| sizes.like(value));
         if let Some(value) = residual {
             sums.extend(grads.add(sizes, dims, value, grad_residual.unwrap_or(grad_y)));
         }
-        let grad_x = (gates.is_some() || relu).then(|| sizes.like(x));
-        let collect = gates.filter(|_| of_rows);
+        let grad_x = (factors.is_some() || relu).then(|| sizes.like(x));
+        let (collect, grad_factors) = match factors {
+            Some(Factors::Gates(slot)) => (of_rows.then_some(slot), None),
+            Some(Factors::Row(row)) => (None, Some(new_grad(sizes, rows, row)?)),
+            None => (None, None),
+        };
         match grad_x {
             Some(to) if collect.is_some() => grads.set(x, to, collect),
             to => sums.extend(grads.add(sizes, dims, x, to.unwrap_or(grad_y))),
@@ -56,18 +85,21 @@ impl ApplyNode {
         if let Some(slot) = collect {
             sizes.lists.insert(slot, dims.channels);
         }
-        let collect = collect.is_some();
-        self.backward = Some(ApplyBackward { grad_y, grad_x, collect, grad_residual, sums });
+        self.backward =
+            Some(ApplyBackward { grad_y, grad_x, collect, grad_factors, grad_residual, sums });
+        Ok(())
     }
 
     pub(super) fn forward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
-        let gates = &buffers.gates;
-        let values = gates.values.borrow();
+        let values = self.factors.map(|factors| factors.values(buffers));
         let residual = self.residual.map(|value| buffers.map(value));
-        let live = self.gates.filter(|_| self.collect).map(|slot| gates.live(slot));
+        let live = match self.factors {
+            Some(Factors::Gates(slot)) if self.collect => Some(buffers.gates.live(slot)),
+            _ => None,
+        };
         let compact = live.as_deref().map_or(Compact::Nothing, Compact::Target);
         let apply = Apply {
-            gates: self.gates.map(|slot| gates.of(slot, &values)),
+            gates: self.columns(buffers, values.as_deref()),
             residual: residual.as_deref(),
             relu: self.relu,
         };
@@ -78,13 +110,15 @@ impl ApplyNode {
     pub(super) fn backward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
         let Some(backward) = &self.backward else { return Ok(()) };
         if backward.grad_x.is_some() || backward.grad_residual.is_some() {
-            let gates = &buffers.gates;
-            let values = gates.values.borrow();
-            let mut grad_gates = self.gates.map(|_| gates.grad.borrow_mut());
-            let live = self.gates.filter(|_| backward.collect).map(|slot| gates.live(slot));
+            let values = self.factors.map(|factors| factors.values(buffers));
+            let mut grad_factors = match self.factors {
+                Some(Factors::Gates(_)) => Some(buffers.gates.grad.borrow_mut()),
+                _ => backward.grad_factors.map(|to| buffers.row_mut(to)),
+            };
+            let live = backward.collect.map(|slot| buffers.gates.live(slot));
             let compact = live.as_deref().map_or(Compact::Nothing, Compact::Target);
             let apply = Apply {
-                gates: self.gates.map(|slot| gates.of(slot, &values)),
+                gates: self.columns(buffers, values.as_deref()),
                 residual: None,
                 relu: self.relu,
             };
@@ -92,7 +126,7 @@ impl ApplyNode {
             let mut grad_residual = backward.grad_residual.map(|to| buffers.map_mut(to));
             let grads = ApplyGrads {
                 x: grad_x.as_deref_mut(),
-                gates: grad_gates.as_deref_mut(),
+                gates: grad_factors.as_deref_mut(),
                 residual: grad_residual.as_deref_mut(),
             };
             let (x, y) = (buffers.map(self.x), buffers.map(self.y));
@@ -100,5 +134,26 @@ impl ApplyNode {
             gate_apply::backward(self.dims, compact, apply, [&x, &y, &grad_y], grads)?;
         }
         backward.sums.iter().try_for_each(|sum| sum.run(buffers))
+    }
+
+    fn columns<'a, T: Activation>(
+        &self,
+        buffers: &Buffers<T>,
+        values: Option<&'a CudaBuffer<f32>>,
+    ) -> Option<GateColumns<'a>> {
+        let values = values?;
+        Some(match self.factors? {
+            Factors::Gates(slot) => buffers.gates.of(slot, values),
+            Factors::Row(_) => GateColumns { gates: values, stride: self.dims.channels, first: 0 },
+        })
+    }
+}
+
+impl Factors {
+    fn values<T: Activation>(self, buffers: &Buffers<T>) -> Ref<'_, CudaBuffer<f32>> {
+        match self {
+            Factors::Gates(_) => buffers.gates.values.borrow(),
+            Factors::Row(row) => buffers.row(row),
+        }
     }
 }

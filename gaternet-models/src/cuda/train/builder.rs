@@ -2,36 +2,26 @@
 
 use std::collections::{HashMap, HashSet};
 
-use gaternet_core::ops::Pool2dOptions;
+use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::layout::stride;
 use gaternet_kernels::cuda::{Activation, batch_norm};
-use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
 
-use super::apply::ApplyNode;
+use super::apply::{ApplyNode, Factors};
 use super::conv::{ConvNode, Hidden};
 use super::gates::GatesNode;
-use super::node::{AvgPoolNode, Node};
+use super::node::Node;
 use super::norm::NormNode;
-use super::rows::{LinearNode, PoolNode};
 use super::weights::Weights;
 use crate::cuda::Result;
 use crate::cuda::buffers::{Map, Row, Sizes};
 use crate::cuda::error::unsupported;
-use crate::cuda::steps::{layer_name, readers, rows_of, wants_open_channels};
+use crate::cuda::steps::{self, Conv, layer_name, readers, residual, wants_open_channels};
 use crate::gate_plan::GatePlan;
 use crate::network::{ConvLayer, Layer, Network, Step};
 
-/// A value of a network.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Value {
-    /// Maps, dense.
-    Map(Map),
-    /// Maps with gates, of which the open ones are there.
-    Open(Map, Hidden),
-    /// Vectors.
-    Row(Row),
-}
+/// A value of a network: open channels of maps that are there whole too.
+pub(super) type Value = steps::Value<Hidden>;
 
 /// Collects the nodes of a step for one batch size.
 pub(super) struct Builder<'a, T> {
@@ -43,6 +33,8 @@ pub(super) struct Builder<'a, T> {
     pub(super) constant: HashSet<Map>,
     /// The rows of the weight that computes a value.
     pub(super) computed_by: HashMap<Map, Rows>,
+    /// How many layers draw random numbers.
+    pub(super) streams: u32,
 }
 
 impl<'a, T: Activation> Builder<'a, T> {
@@ -54,6 +46,7 @@ impl<'a, T: Activation> Builder<'a, T> {
             nodes: Vec::new(),
             constant: HashSet::new(),
             computed_by: HashMap::new(),
+            streams: 0,
         }
     }
 
@@ -78,7 +71,8 @@ impl<'a, T: Activation> Builder<'a, T> {
         for (at, step) in network.steps().iter().enumerate() {
             let value = match &step.layer {
                 Layer::Conv(layer) => {
-                    let collect = plan.is_some_and(|plan| wants_open_channels(network, plan, at));
+                    let collect =
+                        plan.is_some_and(|plan| wants_open_channels(network, plan, at, false));
                     self.conv(step, layer, &shapes, &values, plan, collect)?
                 }
                 _ => self.layer(step, &shapes, &values, &readers)?,
@@ -94,11 +88,11 @@ impl<'a, T: Activation> Builder<'a, T> {
         self.nodes.push(Node::Gates(GatesNode { preact, grad_preact, count: plan.gates() }));
     }
 
-    fn map(&mut self, [channels, h, w]: [usize; 3]) -> Map {
+    pub(super) fn map(&mut self, [channels, h, w]: [usize; 3]) -> Map {
         self.sizes.map(self.batch * h * w * stride(channels))
     }
 
-    fn planes(&self, [channels, h, w]: [usize; 3]) -> PlaneDims {
+    pub(super) fn planes(&self, [channels, h, w]: [usize; 3]) -> PlaneDims {
         PlaneDims { batch: self.batch, channels, plane: h * w }
     }
 
@@ -111,38 +105,30 @@ impl<'a, T: Activation> Builder<'a, T> {
         plan: Option<&GatePlan>,
         collect: bool,
     ) -> Result<Value> {
-        let slots = plan.map(|plan| plan.convs()[layer.number]).unwrap_or_default();
-        let [channels, h, w] = shapes[step.inputs[0].0];
-        let options = layer.conv.options();
-        let input = [self.batch, channels, h, w];
-        let dims = Conv2dDims::new(input, layer.conv.shape(), options.stride, options.padding)?;
-        let rows = rows_of(slots);
-        let (x, hidden) = match values[step.inputs[0].0] {
-            Value::Map(x) => (x, None),
-            Value::Open(x, hidden) => (x, Some(hidden)),
-            Value::Row(_) => return unsupported("a convolution of vectors"),
-        };
+        let conv = Conv::new((step, layer), self.batch, shapes, values, plan)?;
+        let Conv { dims, slots, rows, x, open: hidden, residual, shape } = conv;
         if let Some(Hidden { slot, .. }) = hidden {
-            self.sizes.lists.insert(slot, channels);
+            self.sizes.lists.insert(slot, dims.in_channels());
         }
-        let shape = [dims.out_channels(), dims.out_size()[0], dims.out_size()[1]];
         let raw = self.map(shape);
         let weight = self.weights.conv(&layer.conv, &dims, rows)?;
         let node = ConvNode { weight, dims, rows, x, hidden, y: raw, backward: None };
         self.nodes.push(Node::Conv(node));
         self.computed_by.insert(raw, rows);
 
-        let residual = self.residual(step, values)?;
         // As on the CPU: a gate before the ReLU would get no gradient while it is closed.
         let behind = slots.filters.filter(|_| step.relu && residual.is_none());
         let before = slots.filters.filter(|_| behind.is_none());
         let y = match &layer.bn {
             Some((_, bn)) => self.norm(bn, raw, shape, before, residual, step.relu)?,
             None if before.is_none() && residual.is_none() && !step.relu => raw,
-            None => self.apply(raw, shape, before, residual, step.relu, false),
+            None => {
+                let gates = before.map(Factors::Gates);
+                self.apply(raw, shape, gates, residual, step.relu, false)
+            }
         };
         let Some(slot) = behind else { return Ok(Value::Map(y)) };
-        let gated = self.apply(y, shape, Some(slot), None, false, collect);
+        let gated = self.apply(y, shape, Some(Factors::Gates(slot)), None, false, collect);
         if !collect {
             return Ok(Value::Map(gated));
         }
@@ -167,17 +153,17 @@ impl<'a, T: Activation> Builder<'a, T> {
         Ok(y)
     }
 
-    fn apply(
+    pub(super) fn apply(
         &mut self,
         x: Map,
         shape: [usize; 3],
-        gates: Option<usize>,
+        factors: Option<Factors>,
         residual: Option<Map>,
         relu: bool,
         collect: bool,
     ) -> Map {
         let (dims, y) = (self.planes(shape), self.map(shape));
-        let node = ApplyNode { dims, x, gates, residual, relu, y, collect, backward: None };
+        let node = ApplyNode { dims, x, factors, residual, relu, y, collect, backward: None };
         self.nodes.push(Node::Apply(node));
         y
     }
@@ -191,63 +177,32 @@ impl<'a, T: Activation> Builder<'a, T> {
     ) -> Result<Value> {
         let input = step.inputs[0].0;
         let shape = shapes[input];
-        let (residual, relu) = (self.residual(step, values)?, step.relu);
+        let (residual, relu) = (residual(step, values)?, step.relu);
+        let alone = readers[input] == 1;
         match (&step.layer, values[input]) {
             (Layer::BatchNorm(_, bn), Value::Map(x)) => {
                 Ok(Value::Map(self.norm(bn, x, shape, None, residual, relu)?))
             }
-            (Layer::Identity, Value::Map(x)) => {
-                Ok(Value::Map(self.apply(x, shape, None, residual, relu, false)))
-            }
+            (Layer::Identity, Value::Map(x)) => match self.nodes.last_mut() {
+                Some(Node::Apply(node)) if node.y == x && alone && node.takes_more() => {
+                    (node.residual, node.relu) = (residual, relu);
+                    Ok(Value::Map(x))
+                }
+                _ => Ok(Value::Map(self.apply(x, shape, None, residual, relu, false))),
+            },
             (Layer::Identity, Value::Row(x)) if relu && residual.is_none() => {
                 match self.nodes.last_mut() {
-                    Some(Node::Linear(linear)) if linear.y == x && readers[input] == 1 => {
+                    Some(Node::Linear(linear)) if linear.y == x && alone => {
                         linear.relu = true;
                         Ok(Value::Row(x))
                     }
                     _ => unsupported("a ReLU of vectors that follows no linear layer"),
                 }
             }
-            (Layer::Linear(_, linear), Value::Row(x)) if residual.is_none() && !relu => {
-                let out_features = step.channels;
-                let dims = LinearDims { batch: self.batch, in_features: shape[0], out_features };
-                let y = self.sizes.row(self.batch * out_features);
-                let params = self.weights.linear(linear)?;
-                let node = LinearNode { params, dims, x, relu: false, y, backward: None };
-                self.nodes.push(Node::Linear(node));
-                Ok(Value::Row(y))
+            (layer, _) if residual.is_some() || relu => {
+                unsupported(format!("training {}", layer_name(layer)))
             }
-            (Layer::GlobalAvgPool, Value::Map(x)) if residual.is_none() && !relu => {
-                let y = self.sizes.row(self.batch * shape[0]);
-                let node = PoolNode { dims: self.planes(shape), x, y, backward: None };
-                self.nodes.push(Node::Pool(node));
-                Ok(Value::Row(y))
-            }
-            (Layer::AvgPool(options), Value::Map(x))
-                if residual.is_none() && !relu && self.constant.contains(&x) =>
-            {
-                self.avg_pool(options, x, shape)
-            }
-            (layer, _) => unsupported(format!("training {}", layer_name(layer))),
-        }
-    }
-
-    /// Of images, which have no gradient.
-    fn avg_pool(&mut self, options: &Pool2dOptions, x: Map, shape: [usize; 3]) -> Result<Value> {
-        let [channels, h, w] = shape;
-        let Pool2dOptions { kernel, stride, padding } = *options;
-        let dims = PoolDims::new([self.batch, channels, h, w], kernel, stride, padding)?;
-        let y = self.map([channels, dims.out_size()[0], dims.out_size()[1]]);
-        self.nodes.push(Node::AvgPool(AvgPoolNode { dims, x, y }));
-        self.constant.insert(y);
-        Ok(Value::Map(y))
-    }
-
-    fn residual(&self, step: &Step, values: &[Value]) -> Result<Option<Map>> {
-        match step.residual.map(|value| values[value.0]) {
-            None => Ok(None),
-            Some(Value::Map(map)) => Ok(Some(map)),
-            Some(_) => unsupported("adding vectors"),
+            _ => self.plain_layer(step, shapes, values),
         }
     }
 }

@@ -1,10 +1,11 @@
 //! Training on a GPU: a network's steps compiled to launches on buffers that are made once.
 
 mod apply;
-
 mod builder;
 mod conv;
 mod gates;
+mod layers;
+mod map;
 mod metrics;
 mod node;
 mod norm;

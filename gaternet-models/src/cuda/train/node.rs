@@ -2,16 +2,16 @@
 
 use std::collections::{HashMap, HashSet};
 
-use gaternet_kernels::PoolDims;
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, pool};
+use gaternet_kernels::cuda::{Activation, Clock, CudaDevice};
 
 use super::apply::ApplyNode;
 use super::conv::ConvNode;
 use super::gates::GatesNode;
+use super::map::{MapNode, PairNode};
 use super::metrics::Metrics;
 use super::norm::NormNode;
-use super::rows::{LinearNode, PoolNode, RowGrads};
+use super::rows::{LinearNode, PoolNode, RowGrads, SigmoidNode};
 use super::sum::Grads;
 use super::weights::Weights;
 use crate::cuda::Result;
@@ -25,16 +25,10 @@ pub(super) enum Node {
     Apply(ApplyNode),
     Pool(PoolNode),
     Linear(LinearNode),
-    AvgPool(AvgPoolNode),
+    Sigmoid(SigmoidNode),
+    Map(MapNode),
+    Pair(PairNode),
     Gates(GatesNode),
-}
-
-/// The mean of each window of images, which have no gradient.
-#[derive(Debug)]
-pub(super) struct AvgPoolNode {
-    pub(super) dims: PoolDims,
-    pub(super) x: Map,
-    pub(super) y: Map,
 }
 
 /// What all nodes read.
@@ -60,8 +54,9 @@ impl Node {
             Node::Norm(node) => [Some(node.x), node.residual],
             Node::Apply(node) => [Some(node.x), node.residual],
             Node::Pool(node) => [Some(node.x), None],
-            Node::AvgPool(node) => [Some(node.x), None],
-            Node::Linear(_) | Node::Gates(_) => [None, None],
+            Node::Map(node) => [Some(node.x), None],
+            Node::Pair(node) => node.parts.map(Some),
+            Node::Linear(_) | Node::Sigmoid(_) | Node::Gates(_) => [None, None],
         }
     }
 
@@ -73,10 +68,9 @@ impl Node {
             Node::Apply(node) => node.forward(buffers),
             Node::Pool(node) => node.forward(buffers),
             Node::Linear(node) => node.forward(weights, buffers),
-            Node::AvgPool(node) => {
-                let (x, mut y) = (buffers.map(node.x), buffers.map_mut(node.y));
-                Ok(pool::avg_forward(&node.dims, &x, &mut y)?)
-            }
+            Node::Sigmoid(node) => node.forward(buffers),
+            Node::Map(node) => node.forward(buffers, step.clock),
+            Node::Pair(node) => node.forward(buffers, step.clock),
             Node::Gates(node) => node.forward(buffers, step.clock),
         }
     }
@@ -89,7 +83,9 @@ impl Node {
             Node::Apply(node) => node.backward(buffers),
             Node::Pool(node) => node.backward(buffers),
             Node::Linear(node) => node.backward(weights, buffers),
-            Node::AvgPool(_) => Ok(()),
+            Node::Sigmoid(node) => node.backward(buffers),
+            Node::Map(node) => node.backward(buffers, step.clock),
+            Node::Pair(node) => node.backward(buffers, step.clock),
             Node::Gates(node) => node.backward(buffers, step.metrics),
         }
     }
@@ -119,11 +115,15 @@ pub(super) fn plan_backward(
             Node::Apply(node) => {
                 let alone = readers.get(&node.x) == Some(&1);
                 let of_rows = alone && computed_by.get(&node.x) == Some(&Rows::Filters);
-                node.plan_backward(sizes, &mut grads, of_rows);
+                node.plan_backward(sizes, &mut grads, &mut rows, of_rows)?;
             }
             Node::Pool(node) => node.plan_backward(sizes, &mut grads, &rows),
             Node::Linear(node) => node.plan_backward(sizes, &mut rows)?,
-            Node::AvgPool(_) => {}
+            Node::Sigmoid(node) => node.plan_backward(sizes, &mut rows)?,
+            Node::Map(node) => {
+                node.plan_backward(sizes, &mut grads, constant.contains(&node.x));
+            }
+            Node::Pair(node) => node.plan_backward(sizes, &mut grads),
             Node::Gates(node) => node.plan_backward(sizes, batch, &mut rows),
         }
     }

@@ -1,8 +1,8 @@
-//! Layers of vectors: global average pool and linear, forward and backward.
+//! Layers of vectors: global average pool, linear, sigmoid, forward and backward.
 
 use std::collections::HashMap;
 
-use gaternet_kernels::cuda::{Activation, linear, pool};
+use gaternet_kernels::cuda::{Activation, linear, pool, sigmoid};
 use gaternet_kernels::{LinearDims, PlaneDims};
 
 use super::sum::{Grads, Sum};
@@ -13,6 +13,15 @@ use crate::cuda::error::unsupported;
 
 /// Gradients of vectors.
 pub(super) type RowGrads = HashMap<Row, Row>;
+
+/// A buffer for the gradient of `value`, which one layer alone reads.
+pub(super) fn new_grad(sizes: &mut Sizes, rows: &mut RowGrads, value: Row) -> Result<Row> {
+    let grad = sizes.row_like(value);
+    match rows.insert(value, grad) {
+        None => Ok(grad),
+        Some(_) => unsupported("training vectors that two layers read"),
+    }
+}
 
 /// The mean of each plane.
 #[derive(Debug)]
@@ -77,10 +86,7 @@ pub(super) struct LinearBackward {
 impl LinearNode {
     pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, rows: &mut RowGrads) -> Result<()> {
         let Some(&grad_y) = rows.get(&self.y) else { return Ok(()) };
-        let grad_x = sizes.row_like(self.x);
-        if rows.insert(self.x, grad_x).is_some() {
-            return unsupported("features that two linear layers read");
-        }
+        let grad_x = new_grad(sizes, rows, self.x)?;
         self.backward = Some(LinearBackward { grad_y, grad_x });
         Ok(())
     }
@@ -110,5 +116,40 @@ impl LinearNode {
         linear::backward_weight(self.dims, &x, &grad_y, open, &mut of_weight, Some(&mut of_bias))?;
         let (weight, mut grad_x) = (weight.weight.borrow(), buffers.row_mut(backward.grad_x));
         Ok(linear::backward_input(self.dims, &grad_y, open, &weight.master, &mut grad_x)?)
+    }
+}
+
+/// `y = 1 / (1 + exp(-x))`.
+#[derive(Debug)]
+pub(super) struct SigmoidNode {
+    pub(super) x: Row,
+    pub(super) y: Row,
+    pub(super) backward: Option<SigmoidBackward>,
+}
+
+/// Where the gradients are.
+#[derive(Debug)]
+pub(super) struct SigmoidBackward {
+    grad_y: Row,
+    grad_x: Row,
+}
+
+impl SigmoidNode {
+    pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, rows: &mut RowGrads) -> Result<()> {
+        let Some(&grad_y) = rows.get(&self.y) else { return Ok(()) };
+        let grad_x = new_grad(sizes, rows, self.x)?;
+        self.backward = Some(SigmoidBackward { grad_y, grad_x });
+        Ok(())
+    }
+
+    pub(super) fn forward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
+        let (x, mut y) = (buffers.row(self.x), buffers.row_mut(self.y));
+        Ok(sigmoid::forward(&x, &mut y)?)
+    }
+
+    pub(super) fn backward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
+        let Some(backward) = &self.backward else { return Ok(()) };
+        let (y, grad_y) = (buffers.row(self.y), buffers.row(backward.grad_y));
+        Ok(sigmoid::backward(&y, &grad_y, &mut buffers.row_mut(backward.grad_x))?)
     }
 }
