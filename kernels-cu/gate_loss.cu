@@ -1,24 +1,26 @@
 // The price of open gates: the mean of |gate|, and its gradient.
 //
 // Memory contract: gates are read once; the gradient is added to what is there, by one thread for each gate. Each block
-// writes two partial sums, which one block adds. 32 bytes of dynamic shared memory.
+// writes two partial sums, which one block adds to the totals. 32 bytes of dynamic shared memory.
+#include "random.cuh"
 #include "reduce.cuh"
 
 // Partial sums of |gate| and of gates that are not 0, and weight / count · sign(gate) added to their gradient. Grid (blocks).
 KERNEL(gate_l1_partials, reduce_threads, 4)(
-    const float* gates,   // (N, C)
-    const float* weight,  // (1); null without a gradient
-    float* grad_gates,    // (N, C); null: not wanted
-    float* partials,      // (2, blocks)
-    int count) {
+    const float* gates,    // (N, C)
+    const float* weights,  // (steps): of the loss; beyond them the last
+    const Clock* clock,
+    float* grad_gates,     // (N, C)
+    float* partials,       // (2, blocks)
+    int count, int steps) {
     DYNAMIC_SHARED(float, shared);
-    const float share = grad_gates ? *weight / static_cast<float>(count) : 0.0f;
+    const float weight = weights[place_of_step(*clock, steps)], share = weight / static_cast<float>(count);
     float sum = 0.0f, open = 0.0f;
     for (int at = blockIdx.x * reduce_threads + threadIdx.x; at < count; at += gridDim.x * reduce_threads) {
         const float gate = gates[at];
         sum += fabsf(gate);
         open += gate == 0.0f ? 0.0f : 1.0f;
-        if (grad_gates && gate != 0.0f) grad_gates[at] += gate > 0.0f ? share : gate < 0.0f ? -share : gate;
+        if (weight > 0.0f && gate != 0.0f) grad_gates[at] += gate > 0.0f ? share : gate < 0.0f ? -share : gate;
     }
     sum = block_sum(sum, shared);
     open = block_sum(open, shared);
@@ -30,9 +32,11 @@ KERNEL(gate_l1_partials, reduce_threads, 4)(
 // Grid (1).
 KERNEL(gate_l1_sum, reduce_threads, 1)(
     const float* partials,  // (2, blocks)
+    const float* weights,   // (steps)
+    const Clock* clock,
     float* loss,            // (1): the mean of |gate|
-    float* totals,          // (2): to which samples · loss and samples · the share of gates that are not 0 are added; null
-    int blocks, int count, int samples) {
+    float* totals,          // (2): to which samples · weight · loss and samples · the share of gates that are not 0 are added
+    int blocks, int count, int samples, int steps) {
     DYNAMIC_SHARED(float, shared);
     float sum = 0.0f, open = 0.0f;
     for (int i = threadIdx.x; i < blocks; i += reduce_threads) {
@@ -42,9 +46,8 @@ KERNEL(gate_l1_sum, reduce_threads, 1)(
     sum = block_sum(sum, shared);
     open = block_sum(open, shared);
     if (threadIdx.x > 0) return;
-    const float mean = sum / static_cast<float>(count);
+    const float weight = weights[place_of_step(*clock, steps)], mean = sum / static_cast<float>(count);
     *loss = mean;
-    if (!totals) return;
-    totals[0] += static_cast<float>(samples) * mean;
+    if (weight > 0.0f) totals[0] += static_cast<float>(samples) * weight * mean;
     totals[1] += static_cast<float>(samples) * (open / static_cast<float>(count));
 }

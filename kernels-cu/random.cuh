@@ -10,6 +10,11 @@ struct Clock {
     u64 seed, step;
 };
 
+// The place of the clock's step in a table that has a value for each of `steps` steps; beyond them the last.
+DEVICE int place_of_step(const Clock& clock, int steps) {
+    return clock.step < static_cast<u64>(steps) ? static_cast<int>(clock.step) : steps - 1;
+}
+
 struct Random4 {
     u32 words[4];
 };

@@ -1,19 +1,18 @@
 // Gates of Improved SemHash (the equations are those of gaternet-core/src/gate/sem_hash.rs).
 //
 // Memory contract: elementwise; each value is read once and each result written once. No shared memory.
+#include "gate_value.cuh"
 #include "random.cuh"
 
 namespace {
 
 constexpr int threads = 256;
 
-DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
-// NaN stays NaN in all of these: as 0 it would hide a model that has diverged.
+// NaN stays NaN.
 DEVICE float saturated(float x) {
     const float value = 1.2f * sigmoid(x) - 0.1f;
     return value < 0.0f ? 0.0f : value > 1.0f ? 1.0f : value;
 }
-DEVICE float above(float x, float threshold) { return x != x ? x : x > threshold ? 1.0f : 0.0f; }
 
 }  // namespace
 

@@ -81,7 +81,7 @@ mod on_cuda {
         recipe: &Recipe,
         images: &Images,
     ) -> Result<()> {
-        let options = options(recipe, vec![0.0], recipe.seed)?;
+        let options = options(recipe, vec![0.0], 0, recipe.seed)?;
         let in_memory = matches!(images.loader().dataset(), ImageSource::Memory(_));
         ensure!(in_memory, "--device cuda trains on CIFAR or the built-in set, not on image files");
         let image = CudaBuffer::zeros(device, CHANNELS * SIDE * SIDE)?;
@@ -91,13 +91,19 @@ mod on_cuda {
         Ok(())
     }
 
-    fn options(recipe: &Recipe, learning_rates: Vec<f32>, seed: u64) -> Result<TrainOptions> {
+    fn options(
+        recipe: &Recipe,
+        learning_rates: Vec<f32>,
+        open_steps: usize,
+        seed: u64,
+    ) -> Result<TrainOptions> {
         Ok(TrainOptions {
             batch: recipe.batch_size,
             augment: augment(&recipe.loader().augment)?,
             label_smoothing: recipe.label_smoothing,
             seed,
             learning_rates,
+            open_steps,
             graphs: true,
         })
     }
@@ -143,7 +149,8 @@ mod on_cuda {
             let schedule = self.schedule().clone();
             // What is pre-trained is augmented in its own way.
             let seed = recipe.seed ^ (first_epoch as u64).rotate_right(1);
-            let options = || options(recipe, rates(&schedule, steps), seed);
+            let open = self.open_epochs().saturating_mul(per_epoch);
+            let options = || options(recipe, rates(&schedule, steps), open, seed);
             let (sgd, gpu) = self.on_gpu();
             let trainer = gpu.trainer(device, &model, sgd, images, options)?;
             let first = (epoch - 1) * per_epoch;

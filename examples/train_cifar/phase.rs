@@ -286,6 +286,12 @@ impl Phase {
         &self.schedule
     }
 
+    /// Epochs at the start with all gates open.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn open_epochs(&self) -> usize {
+        self.warm_up.open
+    }
+
     /// Optimiser, and what is on the GPU.
     #[cfg(feature = "cuda")]
     pub(crate) fn on_gpu(&mut self) -> (&mut Sgd, &mut Gpu) {

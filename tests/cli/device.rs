@@ -124,8 +124,7 @@ mod emulated {
             (&["--clip-grad-norm", "1"], "--clip-grad-norm cannot be combined"),
             (&["--image-size", "32"], "--image-size cannot be combined"),
             (&["--gater-batch-norm"], "--gater-batch-norm cannot be combined"),
-            (&["--estimator", "top-k"], "no CUDA kernel for the estimator TopK"),
-            (&["--target-rate", "0.5"], "no CUDA kernel for the gate loss"),
+            (&["--target-latency", "0.9"], "no CUDA kernel for the gate loss TargetLatency"),
         ] {
             let Some(mut command) = train(&dir.path().join("out"), "1") else { return };
             let message = failure(command.args(args), 1);

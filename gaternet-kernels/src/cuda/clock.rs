@@ -4,7 +4,7 @@ use super::buffer::CudaBuffer;
 use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
-use super::launch::{Kernel, Launch};
+use super::launch::{Kernel, Launch, int};
 use crate::error::KernelError;
 
 pub(super) static SOURCE: Source = source!("clock.cu", ["random.cuh", "dev.cuh"]);
@@ -15,6 +15,31 @@ static ADVANCE: Kernel = Kernel { source: &SOURCE, name: "clock_advance" };
 pub struct Clock {
     /// Mirrors `Clock` of random.cuh: seed, step.
     pub(super) state: CudaBuffer<u64>,
+}
+
+/// A value for each step of a training: that of the clock's step counts, beyond them the last.
+#[derive(Debug, Clone, Copy)]
+pub struct PerStep<'a> {
+    /// Its step.
+    pub clock: &'a Clock,
+    /// One value a step, or a row of them.
+    pub values: &'a CudaBuffer<f32>,
+}
+
+impl PerStep<'_> {
+    /// The steps, each with a row of `width` values.
+    pub(super) fn steps(&self, op: &'static str, width: usize) -> Result<i32, KernelError> {
+        let len = self.values.len();
+        if len == 0 || !len.is_multiple_of(width) {
+            let rule = "there must be a step, and as many values for each";
+            return Err(KernelError::Dims {
+                op,
+                rule,
+                got: format!("{len} values in rows of {width}"),
+            });
+        }
+        int(op, "steps", len / width)
+    }
 }
 
 impl Clock {

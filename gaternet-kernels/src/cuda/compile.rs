@@ -48,6 +48,7 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
     [
         &super::augment::SOURCE,
         &super::batch_norm::SOURCE,
+        &super::batch_shaping::SOURCE,
         &super::clock::SOURCE,
         &super::concat::SOURCE,
         &super::convert::SOURCE,
@@ -55,7 +56,11 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
         &super::dropout::SOURCE,
         &super::gate::SOURCE,
         &super::gate_apply::SOURCE,
+        &super::gate_group::SOURCE,
+        &super::gate_largest::SOURCE,
         &super::gate_loss::SOURCE,
+        &super::gate_target::SOURCE,
+        &super::gumbel_sigmoid::SOURCE,
         &super::linear::SOURCE,
         &super::mix::SOURCE,
         &super::pad::SOURCE,
@@ -64,6 +69,7 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
         &super::sem_hash::SOURCE,
         &super::sgd::SOURCE,
         &super::sigmoid::SOURCE,
+        &super::straight_through::SOURCE,
     ]
     .into_iter()
     .chain(super::conv2d::SOURCES)

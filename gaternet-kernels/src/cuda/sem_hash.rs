@@ -7,7 +7,8 @@ use super::error::Result;
 use super::launch::{Kernel, Launch, int};
 use crate::error::{KernelError, check_len};
 
-pub(super) static SOURCE: Source = source!("sem_hash.cu", ["random.cuh", "dev.cuh"]);
+pub(super) static SOURCE: Source =
+    source!("sem_hash.cu", ["gate_value.cuh", "random.cuh", "dev.cuh"]);
 static FORWARD: Kernel = Kernel { source: &SOURCE, name: "sem_hash_forward" };
 static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "sem_hash_backward" };
 static EVALUATE: Kernel = Kernel { source: &SOURCE, name: "sem_hash_evaluate" };

@@ -5,6 +5,7 @@
 
 mod augment;
 mod batch_norm;
+mod batch_shaping;
 mod check;
 mod concat;
 mod conformance;
@@ -17,8 +18,12 @@ mod emulator;
 mod faults;
 mod gate;
 mod gate_apply;
+mod gate_group;
+mod gate_largest;
 mod gate_loss;
+mod gate_target;
 mod graph;
+mod gumbel_sigmoid;
 mod linear;
 mod mix;
 mod pad;
@@ -27,5 +32,6 @@ mod pool2d;
 mod sem_hash;
 mod sgd;
 mod sigmoid;
+mod straight_through;
 
 use faults::patches;

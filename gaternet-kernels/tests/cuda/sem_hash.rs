@@ -7,7 +7,7 @@ use crate::emulator;
 
 const BOUND: f64 = 1e-5;
 /// Of random.cuh: purposes of one stream, of which 0 is noise and 1 are coins.
-const PURPOSES: u32 = 4;
+pub(crate) const PURPOSES: u32 = 4;
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())

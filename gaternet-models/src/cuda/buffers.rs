@@ -2,12 +2,12 @@
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
-use std::ops::Range;
 
-use gaternet_kernels::cuda::conv2d::GateColumns;
-use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, LiveFilters};
+use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice};
 
 use super::error::{Error, Result};
+use super::gates::Gates;
+use crate::gated_net::GatedNet;
 
 /// An activation or its gradient, (N, P, S); dense, or compact by the gates of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,44 +53,6 @@ impl Sizes {
     }
 }
 
-/// All gates of a batch; empty without a gater.
-#[derive(Debug)]
-pub(super) struct Gates {
-    /// Of each slot.
-    pub(super) columns: Vec<Range<usize>>,
-    /// (N, c).
-    pub(super) values: RefCell<CudaBuffer<f32>>,
-    /// (N, c): pre-activations with their noise.
-    pub(super) noisy: RefCell<CudaBuffer<f32>>,
-    /// (N, c).
-    pub(super) grad: RefCell<CudaBuffer<f32>>,
-    lists: BTreeMap<usize, RefCell<LiveFilters>>,
-}
-
-impl Gates {
-    pub(super) fn count(&self) -> usize {
-        self.columns.last().map_or(0, |columns| columns.end)
-    }
-
-    /// A slot's columns of `values`.
-    pub(super) fn of<'a>(&self, slot: usize, values: &'a CudaBuffer<f32>) -> GateColumns<'a> {
-        GateColumns { gates: values, stride: self.count(), first: self.columns[slot].start }
-    }
-
-    pub(super) fn live(&self, slot: usize) -> Ref<'_, LiveFilters> {
-        self.lists[&slot].borrow()
-    }
-
-    /// Lists what is open now.
-    pub(super) fn refill(&self) -> Result<()> {
-        let values = self.values.borrow();
-        for (slot, list) in &self.lists {
-            list.borrow_mut().refill(&values, self.count(), self.columns[*slot].start)?;
-        }
-        Ok(())
-    }
-}
-
 /// Every buffer of a step. No node reads what it writes, so a borrow that fails is a bug of the builder.
 #[derive(Debug)]
 pub(super) struct Buffers<T> {
@@ -102,30 +64,21 @@ pub(super) struct Buffers<T> {
 }
 
 impl<T: Activation> Buffers<T> {
+    /// `model` has the gates, if there are any.
     pub(super) fn new(
         device: &CudaDevice,
         batch: usize,
         sizes: &Sizes,
-        columns: Vec<Range<usize>>,
+        model: Option<&GatedNet>,
     ) -> Result<Buffers<T>> {
-        let count = columns.last().map_or(0, |columns| columns.end);
         let row = |len: usize| Ok::<_, Error>(CudaBuffer::zeros(device, len)?.into());
-        let list =
-            |(&slot, &filters)| Ok((slot, LiveFilters::empty(device, batch, filters)?.into()));
-        let lists = sizes.lists.iter().map(list).collect::<Result<_>>()?;
         let map = |&len: &usize| Ok::<_, Error>(CudaBuffer::zeros(device, len)?.into());
         Ok(Buffers {
             batch,
             maps: sizes.maps.iter().map(map).collect::<Result<_>>()?,
             rows: sizes.rows.iter().map(|&len| row(len)).collect::<Result<_>>()?,
             scratch: row(sizes.scratch)?,
-            gates: Gates {
-                values: row(batch * count)?,
-                noisy: row(batch * count)?,
-                grad: row(batch * count)?,
-                columns,
-                lists,
-            },
+            gates: Gates::new(device, batch, model, &sizes.lists)?,
         })
     }
 

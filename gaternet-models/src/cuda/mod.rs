@@ -6,30 +6,17 @@
 
 mod buffers;
 mod error;
+mod gates;
 mod maps;
 mod plan;
 mod steps;
 mod train;
 
-use gaternet_core::gate::GateFloor;
 use gaternet_kernels::cuda::{CudaDevice, CudaGraph};
 
 pub use error::{Error, Result};
 pub use plan::CudaPlan;
 pub use train::{CudaTrainer, TrainOptions, TrainSums, augment, images};
-
-use crate::gated_config::GatedConfig;
-
-/// `Err` unless every column of the gater's output is the gate of one filter, and nothing else decides it.
-fn check_gates(config: &GatedConfig) -> Result<()> {
-    if config.group > 1 {
-        return error::unsupported(format!("gates of groups of {} filters", config.group));
-    }
-    if config.floor != GateFloor::default() {
-        return error::unsupported("gates that a floor keeps open");
-    }
-    Ok(())
-}
 
 /// What `work` launches, as a graph.
 fn capture(device: &CudaDevice, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {

@@ -7,6 +7,7 @@
 #[allow(dead_code, unreachable_pub)]
 mod emulator;
 mod families;
+mod gates;
 mod plan;
 mod refusals;
 mod setup;

@@ -1,12 +1,10 @@
-use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm};
+use gaternet_core::gate::{GateLoss, GateTerm};
 use gaternet_kernels::cuda::bf16;
 use gaternet_models::cuda::{CudaPlan, CudaTrainer, TrainOptions};
-use gaternet_models::{
-    GatePlacement, GatedConfig, GatedNet, Model, NetworkBuilder, PlainNet, Value,
-};
+use gaternet_models::{GatePlacement, Model, NetworkBuilder, PlainNet, Value};
 
 use crate::emulator;
-use crate::setup::{CLASSES, Data, SIDE, gated, options, plain, resnet, sgd};
+use crate::setup::{CLASSES, Data, SIDE, gated_as, options, plain, resnet, sgd};
 
 /// Why a model cannot be trained.
 fn refusal(model: &Model) -> Option<String> {
@@ -16,17 +14,6 @@ fn refusal(model: &Model) -> Option<String> {
     let trainer =
         CudaTrainer::<bf16>::new(&device, model, &sgd, images, [3, SIDE, SIDE], options(2, 1));
     Some(trainer.expect_err("no kernel").to_string())
-}
-
-fn with(change: impl FnOnce(GatedNet) -> gaternet_core::Result<GatedNet>) -> Model {
-    let Model::Gated(net) = gated(resnet(), GatePlacement::All) else { unreachable!("gated") };
-    Model::Gated(change(*net).expect("in range").into())
-}
-
-fn of_gates(change: impl FnOnce(&mut GatedConfig)) -> Model {
-    let mut config = GatedConfig { placement: GatePlacement::All, ..GatedConfig::new(resnet()) };
-    change(&mut config);
-    Model::Gated(GatedNet::new(config, 0).expect("in range").into())
 }
 
 /// A classifier, of the images and a vector of their means.
@@ -72,24 +59,12 @@ fn layers_of_what_they_are_not_made_for_are_named() {
 
 #[test]
 fn what_has_no_kernel_is_named() {
-    let loss = GateTerm::new(GateLoss::TargetRate { target: 0.5 }, 1.0);
-    for (model, what) in [
-        (with(|net| net.with_estimator(Estimator::StraightThrough)), "StraightThrough"),
-        (with(|net| net.with_gate_losses(vec![loss])), "TargetRate"),
-        (of_gates(|config| config.group = 4), "groups of 4 filters"),
-        (of_gates(|config| config.floor = GateFloor::Gates(1)), "a floor"),
-    ] {
-        let Some(error) = refusal(&model) else { return };
-        let fits = error.starts_with("there is no CUDA kernel for ") && error.contains(what);
-        assert!(fits && error.ends_with(": use the CPU"), "{what}: {error}");
-    }
-    let Some(device) = emulator::device() else { return };
-    let groups = of_gates(|config| config.group = 4);
-    let error = CudaPlan::<f32>::new(&device, &groups, [SIDE; 2], 2).expect_err("no kernel");
-    assert!(error.to_string().contains("groups of 4 filters"), "{error}");
-    let top_k = with(|net| net.with_estimator(Estimator::TopK { density: 0.5 }));
-    let error = CudaPlan::<f32>::new(&device, &top_k, [SIDE; 2], 2).expect_err("no kernel");
-    assert!(error.to_string().contains("top-k"), "{error}");
+    let loss = GateTerm::new(GateLoss::TargetLatency { target: 0.5 }, 1.0);
+    let model = gated_as(resnet(), GatePlacement::All, |config| config.gate_losses = vec![loss]);
+    let Some(error) = refusal(&model) else { return };
+    let want =
+        "there is no CUDA kernel for the gate loss TargetLatency { target: 0.5 }: use the CPU";
+    assert_eq!(error, want);
 }
 
 #[test]

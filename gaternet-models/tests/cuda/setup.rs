@@ -1,6 +1,6 @@
 //! Tiny models and images, and a training step of them on the CPU.
 
-use gaternet_core::gate::{GateDraw, SemHashDraw};
+use gaternet_core::gate::{Estimator, GateDraw, SemHashDraw};
 use gaternet_core::nn::{CrossEntropyLoss, Module};
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
@@ -15,6 +15,8 @@ use gaternet_models::{
 pub(crate) const SIDE: usize = 8;
 pub(crate) const CLASSES: usize = 4;
 pub(crate) const SEED: u64 = 9;
+/// Steps before the gates are trained.
+pub(crate) const OPEN_STEPS: usize = 2;
 const MEAN: f32 = 0.5;
 const STD: f32 = 0.25;
 
@@ -38,6 +40,19 @@ pub(crate) fn plain(config: BackboneConfig) -> Model {
 pub(crate) fn gated(backbone: BackboneConfig, placement: GatePlacement) -> Model {
     let gater = GaterConfig { depth: 8, width: 0.25, bottleneck: 5, ..GaterConfig::default() };
     let config = GatedConfig { placement, gater, ..GatedConfig::new(backbone) };
+    Model::Gated(GatedNet::new(config, 1).expect("in range").into())
+}
+
+/// A change of everything that has to do with gates; the gater is cheap.
+pub(crate) fn gated_as(
+    backbone: BackboneConfig,
+    placement: GatePlacement,
+    change: impl FnOnce(&mut GatedConfig),
+) -> Model {
+    let gater =
+        GaterConfig { depth: 8, width: 0.25, bottleneck: 5, pool: 4, ..GaterConfig::default() };
+    let mut config = GatedConfig { placement, gater, ..GatedConfig::new(backbone) };
+    change(&mut config);
     Model::Gated(GatedNet::new(config, 1).expect("in range").into())
 }
 
@@ -106,6 +121,7 @@ pub(crate) fn options(batch: usize, steps: usize) -> TrainOptions {
         label_smoothing: 0.1,
         seed: SEED,
         learning_rates: rates(steps),
+        open_steps: OPEN_STEPS,
         graphs: true,
     }
 }
@@ -127,8 +143,8 @@ pub(crate) fn sgd(model: &Model) -> Sgd {
     .expect("in range")
 }
 
-/// What the device draws for a step: as random.cuh has it, in f64.
-pub(crate) fn draw(step: usize, batch: usize, gates: usize) -> SemHashDraw {
+/// What the device draws for the gates of a step: as random.cuh has it, in f64.
+pub(crate) fn draw(model: &GatedNet, step: usize, batch: usize) -> GateDraw {
     /// Noise, coins, images, layers.
     const PURPOSES: u32 = 4;
     let words = |purpose: u32, index: usize| {
@@ -136,19 +152,37 @@ pub(crate) fn draw(step: usize, batch: usize, gates: usize) -> SemHashDraw {
         let counter = [index as u32, purpose % PURPOSES, step as u32, 0];
         philox4x32_10(counter, SEED)
     };
-    let uniform = |word: u32| f64::from((word >> 8) + 1) / f64::from(1 << 24);
-    let mut noise = Vec::new();
-    for quad in 0..(batch * gates).div_ceil(4) {
-        let words = words(0, quad);
-        for pair in words.chunks(2) {
-            let radius = (-2.0 * uniform(pair[0]).ln()).sqrt();
-            let angle = std::f64::consts::TAU * uniform(pair[1]);
-            noise.extend([radius * angle.cos(), radius * angle.sin()].map(|x| x as f32));
-        }
+    let outputs = model.plan().outputs();
+    let noise = |of_quad: &dyn Fn([u32; 4]) -> [f64; 4]| {
+        let quads = (0..(batch * outputs).div_ceil(4)).flat_map(|quad| of_quad(words(0, quad)));
+        let noise = quads.take(batch * outputs).map(|x| x as f32).collect();
+        Tensor::new(noise, [batch, outputs]).expect("as long")
+    };
+    match model.config().estimator {
+        Estimator::SemHash => GateDraw::SemHash(SemHashDraw {
+            noise: noise(&normals),
+            discrete: (0..batch).map(|n| words(1, n)[0] >> 31 == 1).collect(),
+        }),
+        Estimator::GumbelSigmoid { .. } => GateDraw::Logistic(noise(&|words| words.map(logistic))),
+        Estimator::StraightThrough | Estimator::TopK { .. } => GateDraw::Nothing,
     }
-    noise.truncate(batch * gates);
-    let discrete = (0..batch).map(|n| words(1, n)[0] >> 31 == 1).collect();
-    SemHashDraw { noise: Tensor::new(noise, [batch, gates]).expect("as long"), discrete }
+}
+
+fn normals(words: [u32; 4]) -> [f64; 4] {
+    let uniform = |word: u32| f64::from((word >> 8) + 1) / f64::from(1 << 24);
+    let pair = |radius: u32, angle: u32| {
+        let radius = (-2.0 * uniform(radius).ln()).sqrt();
+        let angle = std::f64::consts::TAU * uniform(angle);
+        [radius * angle.cos(), radius * angle.sin()]
+    };
+    let [a, b, c, d] = words;
+    let ([a, b], [c, d]) = (pair(a, b), pair(c, d));
+    [a, b, c, d]
+}
+
+fn logistic(word: u32) -> f64 {
+    let u = (f64::from(word >> 8) + 0.5) / f64::from(1 << 24);
+    u.ln() - (-u).ln_1p()
 }
 
 /// What a step says: loss, right answers, share of open gates.
@@ -164,7 +198,10 @@ pub(crate) fn cpu_step(
 ) -> Said {
     let criterion = CrossEntropyLoss::new(0.1).expect("in range");
     let labels: Vec<usize> = numbers.iter().map(|&i| data.labels[i]).collect();
-    let (images, mut ctx) = (data.images(numbers), Ctx::train(0));
+    let ctx = Ctx::train(0);
+    let mut ctx =
+        ctx.with_progress(step.saturating_sub(OPEN_STEPS), steps.saturating_sub(OPEN_STEPS));
+    let images = data.images(numbers);
     sgd.set_learning_rate(rates(steps)[step]).expect("in range");
     let (logits, loss, open) = match model {
         Model::Plain(model) => {
@@ -173,7 +210,7 @@ pub(crate) fn cpu_step(
             (logits, loss, 1.0)
         }
         Model::Gated(model) => {
-            let draw = GateDraw::SemHash(draw(step, numbers.len(), model.plan().gates()));
+            let draw = draw(model, step, numbers.len());
             let output = model.forward_with_draw(&images, &draw, &mut ctx).expect("fits");
             let loss = model.loss_with(&output, &criterion, &labels).expect("fits");
             let open = output.gates.density();

@@ -1,3 +1,4 @@
+use gaternet_core::gate::{Estimator, GateLoss, GateTerm, TauSchedule};
 use gaternet_core::optim::Sgd;
 use gaternet_kernels::cuda::{Activation, CudaDevice, bf16};
 use gaternet_models::cuda::{CudaTrainer, TrainOptions};
@@ -5,7 +6,8 @@ use gaternet_models::{BackboneConfig, GatePlacement, Model};
 
 use crate::emulator;
 use crate::setup::{
-    Data, Said, bottleneck, cpu_step, distance, gated, options, plain, resnet, sgd, state, wide,
+    Data, Said, bottleneck, cpu_step, distance, gated, gated_as, options, plain, resnet, sgd,
+    state, wide,
 };
 
 pub(crate) const STEPS: usize = 10;
@@ -164,12 +166,22 @@ pub(crate) fn velocities(sgd: &Sgd) -> Vec<(String, Vec<f32>)> {
     state.into_iter().map(|(name, v)| (name, v.data().to_vec())).collect()
 }
 
+/// Gates whose training changes from step to step too.
+fn scheduled() -> Model {
+    gated_as(resnet(), GatePlacement::Hidden, |config| {
+        let tau = TauSchedule { first: 2.0, last: 0.5, share: 1.0 };
+        config.estimator = Estimator::GumbelSigmoid { tau, hard: false };
+        config.gate_losses = vec![GateTerm::new(GateLoss::TargetMacs { target: 0.75 }, 2.0)];
+        config.group = 3;
+    })
+}
+
 #[test]
 fn a_graph_does_what_its_launches_do_bit_for_bit() {
     let Some(device) = emulator::device() else { return };
     let data = Data::new(IMAGES);
-    let train = |graphs| {
-        let model = gated(resnet(), GatePlacement::All);
+    let train = |graphs, model: &dyn Fn() -> Model| {
+        let model = model();
         let mut sgd = sgd(&model);
         // Augmented too: every step has another draw.
         let mut options = TrainOptions { graphs, ..options(BATCH, STEPS) };
@@ -181,10 +193,13 @@ fn a_graph_does_what_its_launches_do_bit_for_bit() {
         trainer.store(&mut sgd).expect("a copy");
         (said, state(&model))
     };
-    let (said, weights) = train(false);
-    let (of_graph, weights_of_graph) = train(true);
-    assert_eq!(of_graph, said);
-    assert!(weights_of_graph == weights);
+    let models: [&dyn Fn() -> Model; 2] = [&|| gated(resnet(), GatePlacement::All), &scheduled];
+    for model in models {
+        let (said, weights) = train(false, model);
+        let (of_graph, weights_of_graph) = train(true, model);
+        assert_eq!(of_graph, said);
+        assert!(weights_of_graph == weights);
+    }
 }
 
 #[test]

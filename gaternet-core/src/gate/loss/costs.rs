@@ -82,7 +82,10 @@ impl MacCosts {
     }
 
     /// The share of its MACs that every block must execute so that the [`ratio`](Self::ratio) is `target`.
-    pub(super) fn block_share(&self, target: f64) -> Result<f64> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the ratios of all gates closed and all open, if it is not between them.
+    pub fn block_share(&self, target: f64) -> Result<f64> {
         let dense: f64 = self.blocks.iter().map(|block| dense(block)).sum();
         let (always, whole) = (self.gater + self.fixed, self.fixed + dense);
         let share = (target * whole - always) / dense;

@@ -8,7 +8,6 @@ mod weights;
 use std::fmt;
 
 use gaternet_core::Error as ModelError;
-use gaternet_core::gate::Estimator;
 use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, CudaGraph, convert};
 
@@ -42,7 +41,7 @@ impl<T: Activation> CudaPlan<T> {
     /// For up to `batch` images of `size` (H, W) at once.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or the estimator;
+    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer;
     /// [`Error::Model`](super::Error::Model) if the images do not fit, or `batch` is 0; the GPU's errors.
     pub fn new(
         device: &CudaDevice,
@@ -56,16 +55,12 @@ impl<T: Activation> CudaPlan<T> {
         }
         let (backbone, gated) = match model {
             Model::Plain(model) => (model.network(), None),
-            Model::Gated(model) => (model.backbone().network(), Some(model)),
+            Model::Gated(model) => (model.backbone().network(), Some(&**model)),
         };
         let shape = backbone.shapes(size)?[0];
         let mut builder = Builder::new(device, batch);
         let images = builder.map(shape);
         if let Some(model) = gated {
-            super::check_gates(model.config())?;
-            if let Estimator::TopK { .. } = model.config().estimator {
-                return unsupported("the estimator top-k");
-            }
             let gater = builder.network(model.gater().network(), images, size, None)?;
             let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
             builder.ops.push(Op::Gates { preact });
@@ -74,12 +69,10 @@ impl<T: Activation> CudaPlan<T> {
         let Value::Row(logits) = builder.network(backbone, images, size, plan)? else {
             return unsupported("logits that are maps");
         };
-        let slots = plan.map_or(&[][..], |plan| plan.slots());
-        let columns = slots.iter().map(|slot| slot.columns.clone()).collect();
         let planes = PlaneDims { batch, channels: shape[0], plane: shape[1] * shape[2] };
         let Builder { sizes, ops, .. } = builder;
         Ok(CudaPlan {
-            buffers: Buffers::new(device, batch, &sizes, columns)?,
+            buffers: Buffers::new(device, batch, &sizes, gated)?,
             ops,
             images,
             logits,

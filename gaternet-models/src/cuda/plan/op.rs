@@ -4,7 +4,7 @@ use gaternet_kernels::cuda::batch_norm::{self, Affine, Epilogue, Stats};
 use gaternet_kernels::cuda::conv2d::{self, Forward, GateColumns};
 use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{Activation, linear, pool, sem_hash, sigmoid};
+use gaternet_kernels::cuda::{Activation, linear, pool, sigmoid};
 use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims};
 
 use super::weights::{ConvWeights, LinearWeights, NormWeights};
@@ -69,7 +69,7 @@ pub(super) enum Op<T> {
         x: Row,
         y: Row,
     },
-    /// Hard gates of pre-activations, and their lists.
+    /// Gates of pre-activations, 0 or 1, and their lists.
     Gates {
         preact: Row,
     },
@@ -156,7 +156,7 @@ impl<T: Activation> Op<T> {
             }
             Op::Gates { preact } => {
                 let gates = &buffers.gates;
-                sem_hash::hard(&buffers.row(preact), &mut gates.values.borrow_mut())?;
+                gates.evaluate(&buffers.row(preact), &mut gates.values.borrow_mut())?;
                 gates.refill()
             }
         }

@@ -10,6 +10,7 @@ use gaternet_kernels::cuda::{Activation, batch_norm};
 use super::apply::{ApplyNode, Factors};
 use super::conv::{ConvNode, Hidden};
 use super::gates::GatesNode;
+use super::gating::{counts_evaluation, gate_scratch};
 use super::node::Node;
 use super::norm::NormNode;
 use super::weights::Weights;
@@ -18,6 +19,7 @@ use crate::cuda::buffers::{Map, Row, Sizes};
 use crate::cuda::error::unsupported;
 use crate::cuda::steps::{self, Conv, layer_name, readers, residual, wants_open_channels};
 use crate::gate_plan::GatePlan;
+use crate::gated_net::GatedNet;
 use crate::network::{ConvLayer, Layer, Network, Step};
 
 /// A value of a network: open channels of maps that are there whole too.
@@ -82,10 +84,13 @@ impl<'a, T: Activation> Builder<'a, T> {
         Ok(values[values.len() - 1])
     }
 
-    /// The gates, of the gater's output.
-    pub(super) fn gates(&mut self, preact: Row, plan: &GatePlan) {
-        let grad_preact = self.sizes.row_like(preact);
-        self.nodes.push(Node::Gates(GatesNode { preact, grad_preact, count: plan.gates() }));
+    /// The gates of `model`, of its gater's output.
+    pub(super) fn gates(&mut self, preact: Row, model: &GatedNet) {
+        let gates = self.batch * model.plan().gates();
+        let [grad_preact, noisy] = [(); 2].map(|()| self.sizes.row_like(preact));
+        let evaluated = counts_evaluation(model.config()).then(|| self.sizes.row(gates));
+        self.nodes.push(Node::Gates(GatesNode { preact, grad_preact, noisy, evaluated }));
+        self.sizes.need_scratch(gate_scratch(model, self.batch));
     }
 
     pub(super) fn map(&mut self, [channels, h, w]: [usize; 3]) -> Map {

@@ -1,57 +1,55 @@
 //! From the gater's output to the gates, forward and backward.
 
-use gaternet_kernels::cuda::gate_loss::{self, Loss, WeightedGradient};
-use gaternet_kernels::cuda::sem_hash::{self, Draw};
-use gaternet_kernels::cuda::{Activation, Clock};
+use gaternet_kernels::cuda::Activation;
 
-use super::metrics::Metrics;
+use super::node::Step;
 use super::rows::RowGrads;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Row, Sizes};
+use crate::cuda::buffers::Row;
 
-/// Improved SemHash, and the price of open gates.
+/// The estimator, the floor, groups, and the losses of the gates.
 #[derive(Debug)]
 pub(super) struct GatesNode {
-    /// (N, c).
+    /// (N, outputs of the gater).
     pub(super) preact: Row,
     pub(super) grad_preact: Row,
-    /// Number of gates, c.
-    pub(super) count: usize,
+    /// (N, outputs of the gater): pre-activations with the estimator's noise.
+    pub(super) noisy: Row,
+    /// (N, c): the gates of evaluation; `None` if no loss looks at them, or those of the pass are the same.
+    pub(super) evaluated: Option<Row>,
 }
 
 impl GatesNode {
-    pub(super) fn plan_backward(&self, sizes: &mut Sizes, batch: usize, rows: &mut RowGrads) {
-        sizes.need_scratch(gate_loss::l1_scratch_len(batch * self.count));
+    pub(super) fn plan_backward(&self, rows: &mut RowGrads) {
         rows.insert(self.preact, self.grad_preact);
     }
 
-    pub(super) fn forward<T: Activation>(&self, buffers: &Buffers<T>, clock: &Clock) -> Result<()> {
-        {
-            let gates = &buffers.gates;
-            let (mut noisy, mut values) = (gates.noisy.borrow_mut(), gates.values.borrow_mut());
-            let draw = Draw::Random { clock, stream: 0 };
-            let preact = buffers.row(self.preact);
-            sem_hash::forward(buffers.batch, &preact, draw, &mut noisy, &mut values)?;
+    pub(super) fn forward<T: Activation>(&self, step: Step<'_, T>) -> Result<()> {
+        let Step { buffers, metrics, clock, .. } = step;
+        let (gates, preact) = (&buffers.gates, buffers.row(self.preact));
+        match metrics.gating.as_ref().filter(|gating| gating.draws()) {
+            Some(gating) => gates.train(&preact, |values| {
+                let mut noisy = buffers.row_mut(self.noisy);
+                gating.draw(buffers.batch, clock, &preact, &mut noisy, values)
+            })?,
+            None => gates.evaluate(&preact, &mut gates.values.borrow_mut())?,
         }
-        buffers.gates.refill()
+        if let Some(evaluated) = self.evaluated {
+            gates.evaluate(&preact, &mut buffers.row_mut(evaluated))?;
+        }
+        gates.refill()
     }
 
-    pub(super) fn backward<T: Activation>(
-        &self,
-        buffers: &Buffers<T>,
-        metrics: &Metrics,
-    ) -> Result<()> {
-        let gates = &buffers.gates;
-        {
-            let (mut grad, mut scratch) = (gates.grad.borrow_mut(), buffers.scratch());
-            let [mut result, mut totals] =
-                [metrics.gate_loss.borrow_mut(), metrics.gate_totals.borrow_mut()];
-            let gradient = WeightedGradient { weight: &metrics.lambda, gates: &mut grad };
-            let totals = Some((buffers.batch, &mut *totals));
-            let loss = Loss { result: &mut result, totals, scratch: &mut scratch };
-            gate_loss::l1(&gates.values.borrow(), Some(gradient), loss)?;
-        }
-        let (noisy, grad) = (gates.noisy.borrow(), gates.grad.borrow());
-        Ok(sem_hash::backward(&noisy, &grad, &mut buffers.row_mut(self.grad_preact))?)
+    pub(super) fn backward<T: Activation>(&self, step: Step<'_, T>) -> Result<()> {
+        let Step { buffers, metrics, clock, .. } = step;
+        let Some(gating) = &metrics.gating else { return Ok(()) };
+        let evaluated = self.evaluated.map(|row| buffers.row(row));
+        gating.add_losses(step, evaluated.as_deref())?;
+        let [preact, noisy] = [self.preact, self.noisy].map(|row| buffers.row(row));
+        let mut grad_preact = buffers.row_mut(self.grad_preact);
+        buffers
+            .gates
+            .backward(|grad| gating.backward(clock, [&preact, &noisy], grad, &mut grad_preact))?;
+        gating.add_losses_of_preact(step, &preact, &mut grad_preact)
     }
 }

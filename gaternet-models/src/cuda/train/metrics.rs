@@ -4,12 +4,13 @@ use std::cell::RefCell;
 
 use gaternet_kernels::cuda::{CudaBuffer, CudaDevice};
 
+use super::gating::Gating;
 use crate::cuda::Result;
 
 /// Sums over the images of an epoch so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct TrainSums {
-    /// The loss of each image's batch: cross-entropy, and lambda times the mean gate.
+    /// The loss of each image's batch: cross-entropy, and the gate losses times their weights.
     pub loss: f64,
     /// Images classified correctly by the passes that trained them.
     pub correct: f64,
@@ -19,29 +20,23 @@ pub struct TrainSums {
 
 #[derive(Debug)]
 pub(super) struct Metrics {
-    /// The weight of the gate loss: (1), and on the host.
-    pub(super) lambda: CudaBuffer<f32>,
-    weight: f64,
-    gated: bool,
+    /// What the gates are trained with, if there are any.
+    pub(super) gating: Option<Gating>,
     /// (2): of the last batch, mean loss and right answers.
     pub(super) loss: RefCell<CudaBuffer<f32>>,
     /// (2): sums of these.
     pub(super) totals: RefCell<CudaBuffer<f32>>,
-    /// (1): the mean gate of the last batch.
+    /// (1): a gate loss of the last batch.
     pub(super) gate_loss: RefCell<CudaBuffer<f32>>,
-    /// (2): sums over images of mean gate and share of open gates.
+    /// (2): sums over images of weighted gate losses and of the share of open gates.
     pub(super) gate_totals: RefCell<CudaBuffer<f32>>,
 }
 
 impl Metrics {
-    /// `lambda` is `None` without gates.
-    pub(super) fn new(device: &CudaDevice, lambda: Option<f32>) -> Result<Metrics> {
-        let weight = lambda.unwrap_or(0.0);
+    pub(super) fn new(device: &CudaDevice, gating: Option<Gating>) -> Result<Metrics> {
         let zeros = |len| Ok::<_, crate::cuda::Error>(CudaBuffer::zeros(device, len)?.into());
         Ok(Metrics {
-            lambda: CudaBuffer::from_slice(device, &[weight])?,
-            weight: weight.into(),
-            gated: lambda.is_some(),
+            gating,
             loss: zeros(2)?,
             totals: zeros(2)?,
             gate_loss: zeros(1)?,
@@ -61,8 +56,8 @@ impl Metrics {
         self.totals.borrow().copy_to_slice(&mut totals)?;
         self.gate_totals.borrow().copy_to_slice(&mut gates)?;
         let [loss, correct] = totals.map(f64::from);
-        let [mean, open] = gates.map(f64::from);
-        let open = if self.gated { open } else { images as f64 };
-        Ok(TrainSums { loss: loss + self.weight * mean, correct, open })
+        let [gate_loss, open] = gates.map(f64::from);
+        let open = if self.gating.is_some() { open } else { images as f64 };
+        Ok(TrainSums { loss: loss + gate_loss, correct, open })
     }
 }

@@ -4,6 +4,7 @@ mod apply;
 mod builder;
 mod conv;
 mod gates;
+mod gating;
 mod layers;
 mod map;
 mod metrics;
@@ -16,18 +17,17 @@ mod weights;
 
 use std::fmt;
 
-use gaternet_core::gate::{Estimator, GateLoss};
 use gaternet_core::optim::Sgd;
 use gaternet_core::{Error as ModelError, data};
 use gaternet_kernels::cuda::augment::{Augment, Images};
 use gaternet_kernels::cuda::{Activation, Clock, CudaDevice};
 
+use self::gating::Gating;
 use self::metrics::Metrics;
 pub use self::metrics::TrainSums;
 use self::program::{Program, Shared};
 use self::weights::Weights;
 use super::error::{Result, unsupported};
-use crate::gated_net::GatedNet;
 use crate::model::Model;
 
 /// How a training goes through its images.
@@ -43,6 +43,9 @@ pub struct TrainOptions {
     pub seed: u64,
     /// The learning rate of every step of the training; beyond them the last.
     pub learning_rates: Vec<f32>,
+    /// Steps at the start in which the gates are not trained: what changes over their training, as bounds, weights of
+    /// their losses and temperatures do, begins after them.
+    pub open_steps: usize,
     /// Replay a step as a CUDA graph, the default; otherwise launch its kernels one by one, to the same bits.
     pub graphs: bool,
 }
@@ -70,8 +73,9 @@ impl<T: Activation> CudaTrainer<T> {
     /// gradient rest. `shape` (C, H, W) is that of an image.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer, the estimator or a gate loss;
-    /// [`Error::Model`](super::Error::Model) if the images do not fit, or there is no batch; the GPU's errors.
+    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or a gate loss;
+    /// [`Error::Model`](super::Error::Model) if the images do not fit, there is no batch, or the gates cannot meet a target;
+    /// the GPU's errors.
     pub fn new(
         device: &CudaDevice,
         model: &Model,
@@ -86,15 +90,15 @@ impl<T: Activation> CudaTrainer<T> {
             let rule = "there must be an image in a batch and a learning rate";
             return Err(ModelError::Config { field: "batch", value, rule }.into());
         }
-        let lambda = match model {
+        let gating = match model {
             Model::Plain(_) => None,
-            Model::Gated(model) => Some(lambda(model)?),
+            Model::Gated(model) => Some(Gating::new(device, model, shape, &options)?),
         };
         let mut shared = Shared {
             device: device.clone(),
             weights: Weights::new(device, sgd, &options.learning_rates)?,
             clock: Clock::new(device, options.seed, 0)?.into(),
-            metrics: Metrics::new(device, lambda)?,
+            metrics: Metrics::new(device, gating)?,
             images,
             augment: options.augment,
             label_smoothing: options.label_smoothing,
@@ -199,23 +203,6 @@ impl<T> fmt::Debug for CudaTrainer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "CudaTrainer(step {}, {:?})", self.step, self.shared.device)
     }
-}
-
-/// The weight of the gate loss.
-fn lambda(model: &GatedNet) -> Result<f32> {
-    let config = model.config();
-    super::check_gates(config)?;
-    if config.estimator != Estimator::SemHash {
-        return unsupported(format!("the estimator {:?}", config.estimator));
-    }
-    let mut lambda = 0.0;
-    for term in &config.gate_losses {
-        if term.loss != GateLoss::L1 || term.fades_over.is_some() {
-            return unsupported(format!("the gate loss {term:?}"));
-        }
-        lambda += term.weight;
-    }
-    Ok(lambda)
 }
 
 /// The images of a data set in memory, with their labels, on `device`.

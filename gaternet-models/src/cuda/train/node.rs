@@ -71,7 +71,7 @@ impl Node {
             Node::Sigmoid(node) => node.forward(buffers),
             Node::Map(node) => node.forward(buffers, step.clock),
             Node::Pair(node) => node.forward(buffers, step.clock),
-            Node::Gates(node) => node.forward(buffers, step.clock),
+            Node::Gates(node) => node.forward(step),
         }
     }
 
@@ -86,7 +86,7 @@ impl Node {
             Node::Sigmoid(node) => node.backward(buffers),
             Node::Map(node) => node.backward(buffers, step.clock),
             Node::Pair(node) => node.backward(buffers, step.clock),
-            Node::Gates(node) => node.backward(buffers, step.metrics),
+            Node::Gates(node) => node.backward(step),
         }
     }
 }
@@ -96,7 +96,6 @@ pub(super) fn plan_backward(
     nodes: &mut [Node],
     device: &CudaDevice,
     sizes: &mut Sizes,
-    batch: usize,
     constant: &HashSet<Map>,
     computed_by: &HashMap<Map, Rows>,
     [logits, grad_logits]: [Row; 2],
@@ -124,7 +123,7 @@ pub(super) fn plan_backward(
                 node.plan_backward(sizes, &mut grads, constant.contains(&node.x));
             }
             Node::Pair(node) => node.plan_backward(sizes, &mut grads),
-            Node::Gates(node) => node.plan_backward(sizes, batch, &mut rows),
+            Node::Gates(node) => node.plan_backward(&mut rows),
         }
     }
     Ok(())

@@ -56,15 +56,16 @@ impl<T: Activation> Program<T> {
         let device = shared.device.clone();
         let mut builder = Builder::new(&mut shared.weights, batch);
         let images = builder.images(shape);
-        let (backbone, plan) = match model {
+        let (backbone, gated) = match model {
             Model::Plain(model) => (model.network(), None),
             Model::Gated(model) => {
                 let gater = builder.network(model.gater().network(), images, size, None)?;
                 let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
-                builder.gates(preact, model.plan());
-                (model.backbone().network(), Some(model.plan()))
+                builder.gates(preact, model);
+                (model.backbone().network(), Some(&**model))
             }
         };
+        let plan = gated.map(|model| model.plan());
         let Value::Row(logits) = builder.network(backbone, images, size, plan)? else {
             return unsupported("a loss of maps");
         };
@@ -72,11 +73,9 @@ impl<T: Activation> Program<T> {
         let grad_logits = sizes.row_like(logits);
         sizes.need_scratch(2 * batch);
         let ends = [logits, grad_logits];
-        plan_backward(&mut nodes, &device, &mut sizes, batch, &constant, &computed_by, ends)?;
-        let slots = plan.map_or(&[][..], |plan| plan.slots());
-        let columns = slots.iter().map(|slot| slot.columns.clone()).collect();
+        plan_backward(&mut nodes, &device, &mut sizes, &constant, &computed_by, ends)?;
         Ok(Program {
-            buffers: Buffers::new(&device, batch, &sizes, columns)?,
+            buffers: Buffers::new(&device, batch, &sizes, gated)?,
             nodes,
             images,
             logits,

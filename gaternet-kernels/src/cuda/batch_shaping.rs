@@ -1,0 +1,101 @@
+//! Batch-shaping: a Beta distribution over the batch for the probability of every gate.
+
+use super::buffer::CudaBuffer;
+use super::clock::PerStep;
+use super::compile::{Source, source};
+use super::error::Result;
+use super::launch::{Kernel, Launch, Value, int};
+use crate::error::{KernelError, check_len};
+
+pub(super) static SOURCE: Source =
+    source!("batch_shaping.cu", ["gate_value.cuh", "random.cuh", "reduce.cuh", "dev.cuh"]);
+static SHAPE: Kernel = Kernel { source: &SOURCE, name: "batch_shaping" };
+static SUM: Kernel = Kernel { source: &SOURCE, name: "batch_shaping_sum" };
+const OP: &str = "batch_shaping";
+const THREADS: u32 = 256;
+/// A float for each, beside eight, in the shared memory that every device has.
+const MAX_BATCH: usize = 48 * 1024 / 4 - 8;
+
+/// Where results go.
+#[derive(Debug)]
+pub struct Loss<'a> {
+    /// (N, C): to what it holds, the gradient of the loss times its weight is added.
+    pub grad_preactivation: &'a mut CudaBuffer<f32>,
+    /// (1): the loss, without its weight.
+    pub result: &'a mut CudaBuffer<f32>,
+    /// To whose first value samples times the weighted loss are added.
+    pub totals: &'a mut CudaBuffer<f32>,
+    /// At least C.
+    pub scratch: &'a mut CudaBuffer<f32>,
+}
+
+/// The Cramér-von-Mises distance of the probabilities `sigmoid(preactivation)` (N, C) of each gate, over the `batch`, from
+/// Beta(a, b), the mean over the gates, and its gradient with respect to the pre-activations times its weight. At a step of
+/// weight 0 the loss does not count, whatever it is.
+///
+/// # Errors
+/// [`KernelError`] if a or b is not above 0 and at most 100, there is no gate, a batch has more than 12,280 samples, or a length
+/// does not fit; the driver's errors.
+pub fn forward_backward(
+    [a, b]: [f64; 2],
+    batch: usize,
+    preactivation: &CudaBuffer<f32>,
+    weight: PerStep<'_>,
+    loss: Loss<'_>,
+) -> Result<()> {
+    let fail = |rule, got| Err(KernelError::Dims { op: OP, rule, got }.into());
+    let len = preactivation.len();
+    if batch == 0 || batch > MAX_BATCH || len == 0 || !len.is_multiple_of(batch) {
+        let rule = "1 to 12,280 samples must have as many gates each";
+        return fail(rule, format!("{len} gates of {batch} samples"));
+    }
+    if ![a, b].iter().all(|value| *value > 0.0 && *value <= 100.0) {
+        return fail("a and b must be above 0 and at most 100", format!("{a} and {b}"));
+    }
+    let columns = len / batch;
+    let Loss { grad_preactivation, result, totals, scratch } = loss;
+    check_len(OP, "grad_preactivation", len, grad_preactivation.len())?;
+    check_len(OP, "result", 1, result.len())?;
+    check_len(OP, "totals", 1, totals.len().min(1))?;
+    check_len(OP, "scratch", columns, scratch.len().min(columns))?;
+    let steps = weight.steps(OP, 1)?;
+    int(OP, "gates", len)?;
+    let (batch, columns) = (int(OP, "batch", batch)?, int(OP, "columns", columns)?);
+    let raw = Raw { a, b, batch, columns, steps };
+    let device = &result.device().clone();
+    let launch = Launch::new(device, &SHAPE)?
+        .read(preactivation)
+        .read(weight.values)
+        .read(&weight.clock.state)
+        .write(grad_preactivation)
+        .write(scratch)
+        .value(&raw);
+    let shared_bytes = 4 * (8 + batch.cast_unsigned());
+    // SAFETY: the parameters of batch_shaping; a block has a column and a float of shared memory for each sample.
+    unsafe { launch.run([columns.cast_unsigned(), 1, 1], THREADS, shared_bytes)? };
+    let launch = Launch::new(device, &SUM)?
+        .read(scratch)
+        .read(weight.values)
+        .read(&weight.clock.state)
+        .write(result)
+        .write(totals)
+        .value(&batch)
+        .value(&columns)
+        .value(&steps);
+    // SAFETY: the parameters of batch_shaping_sum, which reads what was just written.
+    unsafe { launch.run([1, 1, 1], THREADS, 32) }
+}
+
+/// Mirrors `Shaping` of batch_shaping.cu.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Raw {
+    a: f64,
+    b: f64,
+    batch: i32,
+    columns: i32,
+    steps: i32,
+}
+
+// SAFETY: the same numbers in the same order.
+unsafe impl Value for Raw {}

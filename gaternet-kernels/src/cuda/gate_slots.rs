@@ -1,0 +1,67 @@
+//! Which columns of (N, C) are the gates of which convolution.
+
+use super::buffer::CudaBuffer;
+use super::device::CudaDevice;
+use super::error::Result;
+use super::launch::int;
+use crate::error::{KernelError, check_len};
+
+/// Slots of gates: consecutive columns of (N, C), in order.
+#[derive(Debug)]
+pub struct GateSlots {
+    /// (S, 3): first column, columns, how many [`gate_largest`](super::gate_largest) opens.
+    pub(super) table: CudaBuffer<i32>,
+    slots: usize,
+    columns: usize,
+}
+
+impl GateSlots {
+    /// Slots of these widths; in a slot of `width` columns, `open(width)` are to be open where it matters.
+    ///
+    /// # Errors
+    /// [`KernelError::Dims`] if a slot has no column, or more are to be open than it has; the driver's errors.
+    pub fn new(
+        device: &CudaDevice,
+        widths: &[usize],
+        open: impl Fn(usize) -> usize,
+    ) -> Result<GateSlots> {
+        const OP: &str = "gate_slots";
+        let (mut table, mut columns) = (Vec::with_capacity(3 * widths.len()), 0);
+        for &width in widths {
+            let open = open(width);
+            if width == 0 || open > width {
+                let rule = "a slot must have a column, and no more can be open than it has";
+                let got = format!("{open} of {width} columns");
+                return Err(KernelError::Dims { op: OP, rule, got }.into());
+            }
+            table.extend([int(OP, "column", columns)?, int(OP, "width", width)?, open as i32]);
+            columns += width;
+        }
+        int(OP, "columns", columns)?;
+        let table = CudaBuffer::from_slice(device, &table)?;
+        Ok(GateSlots { table, slots: widths.len(), columns })
+    }
+
+    /// Number of slots, S.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.slots
+    }
+
+    /// Number of columns of all slots, C.
+    #[must_use]
+    pub fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Samples of gates of these slots.
+    pub(super) fn batch(
+        &self,
+        op: &'static str,
+        gates: &CudaBuffer<f32>,
+    ) -> Result<usize, KernelError> {
+        let batch = gates.len().checked_div(self.columns).unwrap_or(0);
+        check_len(op, "gates", batch * self.columns, gates.len())?;
+        Ok(batch)
+    }
+}

@@ -1,0 +1,200 @@
+//! A price for what gates execute above or below a target, with bounds for parts of a network.
+
+use super::buffer::CudaBuffer;
+use super::clock::PerStep;
+use super::compile::{Source, source};
+use super::device::CudaDevice;
+use super::error::Result;
+use super::gate_slots::GateSlots;
+use super::launch::{Kernel, Launch, Value, grid_yz, int};
+use crate::error::{KernelError, check_len};
+
+pub(super) static SOURCE: Source = source!("gate_target.cu", ["random.cuh", "dev.cuh"]);
+static SHARES: Kernel = Kernel { source: &SOURCE, name: "gate_shares" };
+static TARGET: Kernel = Kernel { source: &SOURCE, name: "gate_target" };
+static GRADIENT: Kernel = Kernel { source: &SOURCE, name: "gate_share_gradient" };
+const OP: &str = "gate_target";
+const THREADS: u32 = 256;
+/// Two floats for each in the shared memory that every device has.
+const MAX_CONVS: usize = 48 * 1024 / 8;
+
+/// A convolution whose work gates change.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ConvShare {
+    /// Its work with everything open, over that of the network without gates; positive.
+    pub work: f32,
+    /// The slot whose gates switch its filters; `None` if all run.
+    pub filters: Option<usize>,
+    /// The slot whose gates switch its input channels; `None` if all are read.
+    pub channels: Option<usize>,
+}
+
+/// What a target counts.
+#[derive(Debug)]
+pub struct GateTarget {
+    /// What runs whatever the gates are, and the target, both over the network without gates; `None` if there are bounds
+    /// only.
+    total: Option<[f32; 2]>,
+    /// (K).
+    work: CudaBuffer<f32>,
+    /// (K, 3): block, slots of filters and channels.
+    convs: CudaBuffer<i32>,
+    blocks: usize,
+    slots: usize,
+}
+
+impl GateTarget {
+    /// For the blocks of convolutions of a network of `slots` slots. `total` is what runs whatever the gates are and the
+    /// target for everything, both over the network without gates.
+    ///
+    /// # Errors
+    /// [`KernelError::Dims`] if there is no block, a block is empty or without work, or a slot is not there; the driver's
+    /// errors.
+    pub fn new(
+        device: &CudaDevice,
+        blocks: &[Vec<ConvShare>],
+        slots: usize,
+        total: Option<[f32; 2]>,
+    ) -> Result<GateTarget> {
+        let all = || blocks.iter().flatten();
+        let in_slots = |conv: &ConvShare| {
+            [conv.filters, conv.channels].into_iter().flatten().all(|slot| slot < slots)
+        };
+        let works = |block: &Vec<ConvShare>| block.iter().map(|conv| conv.work).sum::<f32>() > 0.0;
+        let few = all().count() <= MAX_CONVS;
+        if blocks.is_empty() || !blocks.iter().all(works) || !all().all(in_slots) || !few {
+            let rule = "there must be blocks, each with work, of slots that are there, and not too many convolutions";
+            let got = format!("{blocks:?} of {slots} slots");
+            return Err(KernelError::Dims { op: OP, rule, got }.into());
+        }
+        let work: Vec<f32> = all().map(|conv| conv.work).collect();
+        // Slots and blocks are fewer than convolutions twice, which are few.
+        let place = |slot: Option<usize>| slot.map_or(-1, |slot| slot as i32);
+        let row = |block: usize, conv: &ConvShare| {
+            [block as i32, place(conv.filters), place(conv.channels)]
+        };
+        let convs: Vec<i32> = blocks
+            .iter()
+            .enumerate()
+            .flat_map(|(at, block)| block.iter().flat_map(move |conv| row(at, conv)))
+            .collect();
+        Ok(GateTarget {
+            total,
+            work: CudaBuffer::from_slice(device, &work)?,
+            convs: CudaBuffer::from_slice(device, &convs)?,
+            blocks: blocks.len(),
+            slots,
+        })
+    }
+}
+
+/// Where results go.
+#[derive(Debug)]
+pub struct Loss<'a> {
+    /// (N, C): to what it holds, the gradient of the loss times its weight is added.
+    pub grad_gates: &'a mut CudaBuffer<f32>,
+    /// (1): the loss, without its weight.
+    pub result: &'a mut CudaBuffer<f32>,
+    /// To whose first value samples times the weighted loss are added.
+    pub totals: &'a mut CudaBuffer<f32>,
+    /// At least [`scratch_len`].
+    pub scratch: &'a mut CudaBuffer<f32>,
+}
+
+/// How many values of scratch [`forward_backward`] needs for `batch` samples with gates in `slots` slots.
+#[must_use]
+pub fn scratch_len(batch: usize, slots: usize) -> usize {
+    2 * batch * slots
+}
+
+/// The price of gates (N, C), and its gradient times its weight:
+///
+/// ```text
+/// d(ratio - target) + mean over blocks of max(0, share - upper)² + max(0, lower - share)²
+/// d(x) = |x| - r/2 where |x| > r, else x² / 2r;    r = 0.02 · target
+/// ```
+///
+/// `ratio` is what always runs and the sum over convolutions of work times the mean over samples of the share of open filters
+/// times that of open channels; `share` is that over the work of a block. Without a total there is no first term. Each step
+/// has a row (weight, lower, upper) in `schedule`; at one of weight 0 the loss does not count, whatever it is.
+///
+/// # Errors
+/// [`KernelError`] if a length is not that of the slots; the driver's errors.
+pub fn forward_backward(
+    target: &GateTarget,
+    slots: &GateSlots,
+    gates: &CudaBuffer<f32>,
+    schedule: PerStep<'_>,
+    loss: Loss<'_>,
+) -> Result<()> {
+    let Loss { grad_gates, result, totals, scratch } = loss;
+    let samples = slots.batch(OP, gates)?;
+    let needed = scratch_len(samples, slots.slots());
+    check_len(OP, "slots", target.slots, slots.slots())?;
+    check_len(OP, "grad_gates", gates.len(), grad_gates.len())?;
+    check_len(OP, "result", 1, result.len())?;
+    check_len(OP, "totals", 1, totals.len().min(1))?;
+    check_len(OP, "scratch", needed, scratch.len().min(needed))?;
+    let grid = [slots.slots() as u32, grid_yz(OP, "batch", samples)?, 1];
+    let steps = schedule.steps(OP, 3)?;
+    let [columns, batch] = [int(OP, "columns", slots.columns())?, int(OP, "batch", samples)?];
+    let (slot_count, convs) = (int(OP, "slots", target.slots)?, target.work.len() as i32);
+    let [always, of_all] = target.total.unwrap_or_default();
+    let raw = Raw {
+        always,
+        target: of_all,
+        pulls: i32::from(target.total.is_some()),
+        convs,
+        blocks: int(OP, "blocks", target.blocks)?,
+        slots: slot_count,
+        batch,
+        steps,
+    };
+    let device = &result.device().clone();
+    let launch = Launch::new(device, &SHARES)?
+        .read(gates)
+        .read(&slots.table)
+        .write(scratch)
+        .value(&columns)
+        .value(&batch);
+    // SAFETY: the parameters of gate_shares; a warp has a slot of a sample, and writes the first half of the scratch.
+    unsafe { launch.run(grid, 32, 0)? };
+    let launch = Launch::new(device, &TARGET)?
+        .read(&target.work)
+        .read(&target.convs)
+        .read(schedule.values)
+        .read(&schedule.clock.state)
+        .write(scratch)
+        .write(result)
+        .write(totals)
+        .value(&raw);
+    // SAFETY: the parameters of gate_target; the convolutions name slots that there are, and there are two floats of
+    // shared memory for each.
+    unsafe { launch.run([1, 1, 1], THREADS, 8 * convs.cast_unsigned())? };
+    let launch = Launch::new(device, &GRADIENT)?
+        .read(&slots.table)
+        .read(scratch)
+        .write(grad_gates)
+        .value(&columns)
+        .value(&batch)
+        .value(&slot_count);
+    // SAFETY: the parameters of gate_share_gradient, which reads what was just written.
+    unsafe { launch.run(grid, 32, 0) }
+}
+
+/// Mirrors `Target` of gate_target.cu.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct Raw {
+    always: f32,
+    target: f32,
+    pulls: i32,
+    convs: i32,
+    blocks: i32,
+    slots: i32,
+    batch: i32,
+    steps: i32,
+}
+
+// SAFETY: the same floats and ints in the same order.
+unsafe impl Value for Raw {}

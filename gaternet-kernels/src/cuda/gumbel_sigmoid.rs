@@ -1,0 +1,99 @@
+//! Binary concrete gates from pre-activations (N, C), in f32.
+
+use super::buffer::CudaBuffer;
+use super::clock::PerStep;
+use super::compile::{Source, source};
+use super::error::Result;
+use super::launch::{Kernel, Launch, int};
+use crate::error::{KernelError, check_len};
+
+pub(super) static SOURCE: Source =
+    source!("gumbel_sigmoid.cu", ["gate_value.cuh", "random.cuh", "dev.cuh"]);
+static FORWARD: Kernel = Kernel { source: &SOURCE, name: "gumbel_sigmoid_forward" };
+static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "gumbel_sigmoid_backward" };
+const THREADS: u32 = 256;
+
+/// The randomness of one training batch.
+#[derive(Debug, Clone, Copy)]
+pub enum Noise<'a> {
+    /// From the logistic distribution, for each gate: a function of the clock, the stream and the place.
+    Random {
+        /// Tells apart draws of one step; below 2^30.
+        stream: u32,
+    },
+    /// (N, C), drawn elsewhere.
+    Given(&'a CudaBuffer<f32>),
+}
+
+/// Training gates. With `g = preactivation + noise` they are `sigmoid(g / tau)` or, if `hard`, `1(g > 0)`. `noisy` gets g, for
+/// [`backward`].
+///
+/// # Errors
+/// [`KernelError`] if the lengths do not fit or there is no temperature; the driver's errors.
+pub fn forward(
+    preactivation: &CudaBuffer<f32>,
+    noise: Noise<'_>,
+    tau: PerStep<'_>,
+    hard: bool,
+    noisy: &mut CudaBuffer<f32>,
+    gates: &mut CudaBuffer<f32>,
+) -> Result<()> {
+    const OP: &str = "gumbel_sigmoid_forward";
+    let len = preactivation.len();
+    check_len(OP, "noisy", len, noisy.len())?;
+    check_len(OP, "gates", len, gates.len())?;
+    let (given, stream) = match noise {
+        Noise::Given(noise) => {
+            check_len(OP, "noise", len, noise.len())?;
+            (Some(noise), 0)
+        }
+        Noise::Random { stream } if stream < 1 << 30 => (None, stream),
+        Noise::Random { stream } => {
+            let rule = "the stream must be below 2^30";
+            return Err(KernelError::Dims { op: OP, rule, got: stream.to_string() }.into());
+        }
+    };
+    let (steps, hard, count) = (tau.steps(OP, 1)?, i32::from(hard), int(OP, "gates", len)?);
+    let device = &gates.device().clone();
+    let launch = Launch::new(device, &FORWARD)?
+        .read(preactivation)
+        .read_if(given)
+        .read(&tau.clock.state)
+        .read(tau.values)
+        .write(noisy)
+        .write(gates)
+        .value(&stream)
+        .value(&steps)
+        .value(&hard)
+        .value(&count);
+    // SAFETY: the parameters of gumbel_sigmoid_forward; the lengths are checked.
+    unsafe { launch.run([count.cast_unsigned().div_ceil(4 * THREADS), 1, 1], THREADS, 0) }
+}
+
+/// Gradient of the pre-activations from that of the gates: that of `sigmoid(noisy / tau)` for all (straight through). With a
+/// temperature of 1 it is also that of top-k, whose `noisy` are the pre-activations.
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward(
+    noisy: &CudaBuffer<f32>,
+    grad_gates: &CudaBuffer<f32>,
+    tau: PerStep<'_>,
+    grad_preactivation: &mut CudaBuffer<f32>,
+) -> Result<()> {
+    const OP: &str = "gumbel_sigmoid_backward";
+    check_len(OP, "grad_gates", noisy.len(), grad_gates.len())?;
+    check_len(OP, "grad_preactivation", noisy.len(), grad_preactivation.len())?;
+    let (steps, count) = (tau.steps(OP, 1)?, int(OP, "gates", noisy.len())?);
+    let device = &grad_preactivation.device().clone();
+    let launch = Launch::new(device, &BACKWARD)?
+        .read(noisy)
+        .read(grad_gates)
+        .read(&tau.clock.state)
+        .read(tau.values)
+        .write(grad_preactivation)
+        .value(&steps)
+        .value(&count);
+    // SAFETY: the parameters of gumbel_sigmoid_backward; the lengths are checked.
+    unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
+}

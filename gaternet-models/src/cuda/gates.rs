@@ -1,0 +1,171 @@
+//! Gates on the device: from the gater's output to those of all filters, as [`GateRule`](crate::gate_rule::GateRule) has it.
+
+use std::cell::{Ref, RefCell};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use gaternet_core::gate::Estimator;
+use gaternet_kernels::cuda::conv2d::GateColumns;
+use gaternet_kernels::cuda::{
+    CudaBuffer, CudaDevice, GateGroups, GateSlots, LiveFilters, gate_group, gate_largest, sem_hash,
+};
+
+use super::error::{Error, Result};
+use crate::gated_net::GatedNet;
+
+/// All gates of a batch; empty without a gater.
+#[derive(Debug)]
+pub(super) struct Gates {
+    /// Of each slot.
+    columns: Vec<Range<usize>>,
+    rule: Option<Rule>,
+    /// (N, c).
+    pub(super) values: RefCell<CudaBuffer<f32>>,
+    /// (N, c).
+    pub(super) grad: RefCell<CudaBuffer<f32>>,
+    lists: BTreeMap<usize, RefCell<LiveFilters>>,
+}
+
+/// How the gater's output becomes gates.
+#[derive(Debug)]
+struct Rule {
+    estimator: Estimator,
+    /// Of the gater's outputs, with how many top-k or the floor opens.
+    slots: GateSlots,
+    floor: bool,
+    /// `None` if every filter has a gate of its own.
+    groups: Option<Groups>,
+}
+
+#[derive(Debug)]
+struct Groups {
+    groups: GateGroups,
+    /// (N, outputs of the gater).
+    values: RefCell<CudaBuffer<f32>>,
+    grad: RefCell<CudaBuffer<f32>>,
+}
+
+impl Rule {
+    fn new(device: &CudaDevice, batch: usize, model: &GatedNet) -> Result<Rule> {
+        let (config, plan) = (model.config(), model.plan());
+        let (estimator, floor) = (config.estimator, config.floor);
+        let open = |width| estimator.fixed_count(width).unwrap_or_else(|| floor.count(width));
+        let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * plan.outputs())?.into());
+        let repeats = plan.repeats();
+        let groups = match repeats.iter().all(|filters| *filters == 1) {
+            true => None,
+            false => {
+                let groups = GateGroups::new(device, &repeats)?;
+                Some(Groups { groups, values: zeros()?, grad: zeros()? })
+            }
+        };
+        let slots = GateSlots::new(device, &plan.output_widths(), open)?;
+        Ok(Rule { estimator, slots, floor: !floor.is_none(), groups })
+    }
+
+    /// The gates that `estimate` makes, with the floor, for all filters.
+    fn fill(
+        &self,
+        preact: &CudaBuffer<f32>,
+        values: &mut CudaBuffer<f32>,
+        estimate: impl FnOnce(&mut CudaBuffer<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let of_gater = |gates: &mut CudaBuffer<f32>| {
+            estimate(gates)?;
+            match self.floor {
+                true => Ok::<_, Error>(gate_largest::floor(&self.slots, preact, gates)?),
+                false => Ok(()),
+            }
+        };
+        let Some(Groups { groups, values: of_groups, .. }) = &self.groups else {
+            return of_gater(values);
+        };
+        of_gater(&mut of_groups.borrow_mut())?;
+        Ok(gate_group::expand(groups, &of_groups.borrow(), values)?)
+    }
+}
+
+impl Gates {
+    /// For the gates of `model`; `lists` are the slots whose open filters are listed, with their number of filters.
+    pub(super) fn new(
+        device: &CudaDevice,
+        batch: usize,
+        model: Option<&GatedNet>,
+        lists: &BTreeMap<usize, usize>,
+    ) -> Result<Gates> {
+        let slots = model.map_or(&[][..], |model| model.plan().slots());
+        let count = model.map_or(0, |model| model.plan().gates());
+        let list =
+            |(&slot, &filters)| Ok((slot, LiveFilters::empty(device, batch, filters)?.into()));
+        let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * count)?.into());
+        Ok(Gates {
+            columns: slots.iter().map(|slot| slot.columns.clone()).collect(),
+            rule: model.map(|model| Rule::new(device, batch, model)).transpose()?,
+            values: zeros()?,
+            grad: zeros()?,
+            lists: lists.iter().map(list).collect::<Result<_>>()?,
+        })
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.columns.last().map_or(0, |columns| columns.end)
+    }
+
+    /// A slot's columns of `values`.
+    pub(super) fn of<'a>(&self, slot: usize, values: &'a CudaBuffer<f32>) -> GateColumns<'a> {
+        GateColumns { gates: values, stride: self.count(), first: self.columns[slot].start }
+    }
+
+    pub(super) fn live(&self, slot: usize) -> Ref<'_, LiveFilters> {
+        self.lists[&slot].borrow()
+    }
+
+    /// Lists what is open now.
+    pub(super) fn refill(&self) -> Result<()> {
+        let values = self.values.borrow();
+        for (slot, list) in &self.lists {
+            list.borrow_mut().refill(&values, self.count(), self.columns[*slot].start)?;
+        }
+        Ok(())
+    }
+
+    /// Gates (N, c) of evaluation, 0 or 1, of pre-activations (N, outputs of the gater).
+    pub(super) fn evaluate(
+        &self,
+        preact: &CudaBuffer<f32>,
+        values: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        let Some(rule) = &self.rule else { return Ok(()) };
+        rule.fill(preact, values, |gates| match rule.estimator {
+            Estimator::TopK { .. } => Ok(gate_largest::top_k(&rule.slots, preact, gates)?),
+            Estimator::SemHash | Estimator::StraightThrough | Estimator::GumbelSigmoid { .. } => {
+                Ok(sem_hash::hard(preact, gates)?)
+            }
+        })
+    }
+
+    /// Gates of training, which `estimate` makes of these pre-activations.
+    pub(super) fn train(
+        &self,
+        preact: &CudaBuffer<f32>,
+        estimate: impl FnOnce(&mut CudaBuffer<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let Some(rule) = &self.rule else { return Ok(()) };
+        rule.fill(preact, &mut self.values.borrow_mut(), estimate)
+    }
+
+    /// Gives `estimator` the gradient of the gates of the gater's outputs.
+    pub(super) fn backward(
+        &self,
+        estimator: impl FnOnce(&CudaBuffer<f32>) -> Result<()>,
+    ) -> Result<()> {
+        let grad = self.grad.borrow();
+        match self.rule.as_ref().and_then(|rule| rule.groups.as_ref()) {
+            Some(Groups { groups, grad: of_groups, .. }) => {
+                gate_group::gradient(groups, &grad, &mut of_groups.borrow_mut())?;
+                estimator(&of_groups.borrow())
+            }
+            None => estimator(&grad),
+        }
+    }
+}

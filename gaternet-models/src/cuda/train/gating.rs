@@ -1,0 +1,247 @@
+//! What the gates of a model are trained with: its estimator, and the losses of the gates with their weights. What changes over
+//! the training is a value for every step in device memory.
+
+use gaternet_core::gate::{Estimator, GateLoss, block_bounds};
+use gaternet_kernels::cuda::gate_target::{ConvShare, GateTarget};
+use gaternet_kernels::cuda::gumbel_sigmoid::{self, Noise};
+use gaternet_kernels::cuda::sem_hash::{self, Draw};
+use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, GateSlots, PerStep};
+use gaternet_kernels::cuda::{batch_shaping, gate_loss, gate_target, straight_through};
+
+use super::TrainOptions;
+use super::node::Step;
+use crate::cuda::error::{Result, unsupported};
+use crate::gated_config::GatedConfig;
+use crate::gated_net::GatedNet;
+
+#[derive(Debug)]
+pub(super) struct Gating {
+    estimator: Estimator,
+    /// Temperature of each step; 1 where the estimator has none.
+    taus: CudaBuffer<f32>,
+    /// Of the gates of filters.
+    slots: GateSlots,
+    /// Weight of the mean gate at each step.
+    l1: CudaBuffer<f32>,
+    /// With (steps, 3): weight and bounds.
+    targets: Vec<(GateTarget, CudaBuffer<f32>)>,
+    /// Parameters of the distribution, and weight at each step.
+    shapings: Vec<([f64; 2], CudaBuffer<f32>)>,
+}
+
+/// Whether a loss looks at the gates of evaluation, and a training pass has others.
+pub(super) fn counts_evaluation(config: &GatedConfig) -> bool {
+    let mut losses = config.gate_losses.iter();
+    draws(config.estimator) && losses.any(|term| term.weight > 0.0 && term.loss.has_target())
+}
+
+/// Scratch of the losses.
+pub(super) fn gate_scratch(model: &GatedNet, batch: usize) -> usize {
+    let plan = model.plan();
+    let of_target = gate_target::scratch_len(batch, plan.slots().len());
+    gate_loss::l1_scratch_len(batch * plan.gates()).max(of_target).max(plan.outputs())
+}
+
+/// Whether training gates are others than those of evaluation.
+fn draws(estimator: Estimator) -> bool {
+    match estimator {
+        Estimator::SemHash | Estimator::GumbelSigmoid { .. } => true,
+        Estimator::StraightThrough | Estimator::TopK { .. } => false,
+    }
+}
+
+impl Gating {
+    /// Of `model`, for images of `shape` (C, H, W).
+    pub(super) fn new(
+        device: &CudaDevice,
+        model: &GatedNet,
+        shape: [usize; 3],
+        options: &TrainOptions,
+    ) -> Result<Gating> {
+        let (config, plan) = (model.config(), model.plan());
+        let steps = options.learning_rates.len();
+        let trained = steps.saturating_sub(options.open_steps).max(1) as f64;
+        let progress =
+            |step: usize| (step.saturating_sub(options.open_steps) as f64 / trained).min(1.0);
+        let table = |row: &dyn Fn(f64) -> Vec<f32>| -> Result<_> {
+            let values: Vec<f32> = (0..steps).flat_map(|step| row(progress(step))).collect();
+            Ok(CudaBuffer::from_slice(device, &values)?)
+        };
+        let (mut l1, mut targets, mut shapings) = (Vec::new(), Vec::new(), Vec::new());
+        for term in config.gate_losses.iter().filter(|term| term.weight > 0.0) {
+            match term.loss {
+                GateLoss::L1 => l1.push(term),
+                GateLoss::TargetRate { target } => {
+                    let block =
+                        |slot| vec![ConvShare { work: 1.0, filters: Some(slot), channels: None }];
+                    let blocks: Vec<_> = (0..plan.slots().len()).map(block).collect();
+                    let schedule = table(&|done| vec![term.weight_at(done), target, target])?;
+                    let target = GateTarget::new(device, &blocks, blocks.len(), None)?;
+                    targets.push((target, schedule));
+                }
+                GateLoss::TargetMacs { target } => {
+                    let share =
+                        model.mac_costs([shape[1], shape[2]])?.block_share(target.into())?;
+                    let schedule = table(&|done| {
+                        let (lower, upper) = block_bounds(share, done);
+                        vec![term.weight_at(done), lower as f32, upper as f32]
+                    })?;
+                    targets.push((of_macs(device, model, shape, target)?, schedule));
+                }
+                GateLoss::BatchShaping { a, b } => {
+                    let weights = table(&|done| vec![term.weight_at(done)])?;
+                    shapings.push(([a.into(), b.into()], weights));
+                }
+                GateLoss::TargetLatency { .. } => {
+                    return unsupported(format!("the gate loss {:?}", term.loss));
+                }
+            }
+        }
+        let tau = |done| match config.estimator {
+            Estimator::GumbelSigmoid { tau, .. } => tau.tau(done),
+            _ => 1.0,
+        };
+        Ok(Gating {
+            estimator: config.estimator,
+            taus: table(&|done| vec![tau(done)])?,
+            slots: GateSlots::new(device, &plan.widths(), |_| 0)?,
+            l1: table(&|done| vec![l1.iter().map(|term| term.weight_at(done)).sum()])?,
+            targets,
+            shapings,
+        })
+    }
+
+    /// Whether training gates are others than those of evaluation.
+    pub(super) fn draws(&self) -> bool {
+        draws(self.estimator)
+    }
+
+    /// Gates of pre-activations, and `noisy` for the gradient, if there is noise.
+    pub(super) fn draw(
+        &self,
+        batch: usize,
+        clock: &Clock,
+        preact: &CudaBuffer<f32>,
+        noisy: &mut CudaBuffer<f32>,
+        gates: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        match self.estimator {
+            Estimator::SemHash => {
+                let draw = Draw::Random { clock, stream: 0 };
+                Ok(sem_hash::forward(batch, preact, draw, noisy, gates)?)
+            }
+            Estimator::GumbelSigmoid { hard, .. } => {
+                let (noise, tau) = (Noise::Random { stream: 0 }, self.tau(clock));
+                Ok(gumbel_sigmoid::forward(preact, noise, tau, hard, noisy, gates)?)
+            }
+            Estimator::StraightThrough | Estimator::TopK { .. } => Ok(()),
+        }
+    }
+
+    /// Gradient of the pre-activations from that of their gates.
+    pub(super) fn backward(
+        &self,
+        clock: &Clock,
+        [preact, noisy]: [&CudaBuffer<f32>; 2],
+        grad: &CudaBuffer<f32>,
+        grad_preact: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        let tau = self.tau(clock);
+        match self.estimator {
+            Estimator::SemHash => sem_hash::backward(noisy, grad, grad_preact)?,
+            Estimator::StraightThrough => straight_through::backward(preact, grad, grad_preact)?,
+            Estimator::GumbelSigmoid { .. } => {
+                gumbel_sigmoid::backward(noisy, grad, tau, grad_preact)?;
+            }
+            // That of the sigmoid.
+            Estimator::TopK { .. } => gumbel_sigmoid::backward(preact, grad, tau, grad_preact)?,
+        }
+        Ok(())
+    }
+
+    fn tau<'a>(&'a self, clock: &'a Clock) -> PerStep<'a> {
+        PerStep { clock, values: &self.taus }
+    }
+
+    /// Adds the gradients of the losses of gates to theirs. `evaluated` are the gates of evaluation, if they are others
+    /// than those of the pass.
+    pub(super) fn add_losses<T: Activation>(
+        &self,
+        step: Step<'_, T>,
+        evaluated: Option<&CudaBuffer<f32>>,
+    ) -> Result<()> {
+        let Step { buffers, metrics, clock, .. } = step;
+        let (values, mut grad) = (buffers.gates.values.borrow(), buffers.gates.grad.borrow_mut());
+        let [mut result, mut totals] =
+            [metrics.gate_loss.borrow_mut(), metrics.gate_totals.borrow_mut()];
+        let mut scratch = buffers.scratch();
+        let loss = gate_loss::Loss {
+            grad_gates: &mut grad,
+            result: &mut result,
+            totals: &mut totals,
+            scratch: &mut scratch,
+        };
+        let weight = PerStep { clock, values: &self.l1 };
+        gate_loss::l1(buffers.batch, &values, weight, loss)?;
+        for (target, schedule) in &self.targets {
+            let loss = gate_target::Loss {
+                grad_gates: &mut grad,
+                result: &mut result,
+                totals: &mut totals,
+                scratch: &mut scratch,
+            };
+            let (gates, schedule) =
+                (evaluated.unwrap_or(&values), PerStep { clock, values: schedule });
+            gate_target::forward_backward(target, &self.slots, gates, schedule, loss)?;
+        }
+        Ok(())
+    }
+
+    /// Adds the gradients of the losses of pre-activations to `grad_preact`.
+    pub(super) fn add_losses_of_preact<T: Activation>(
+        &self,
+        step: Step<'_, T>,
+        preact: &CudaBuffer<f32>,
+        grad_preact: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        let Step { buffers, metrics, clock, .. } = step;
+        for (prior, weights) in &self.shapings {
+            let loss = batch_shaping::Loss {
+                grad_preactivation: grad_preact,
+                result: &mut metrics.gate_loss.borrow_mut(),
+                totals: &mut metrics.gate_totals.borrow_mut(),
+                scratch: &mut buffers.scratch(),
+            };
+            let weight = PerStep { clock, values: weights };
+            batch_shaping::forward_backward(*prior, buffers.batch, preact, weight, loss)?;
+        }
+        Ok(())
+    }
+}
+
+/// The MACs of `model` for images of `shape`.
+fn of_macs(
+    device: &CudaDevice,
+    model: &GatedNet,
+    shape: [usize; 3],
+    target: f32,
+) -> Result<GateTarget> {
+    let costs = model.mac_costs([shape[1], shape[2]])?;
+    let whole = costs.fixed + costs.blocks.iter().flatten().map(|conv| conv.macs).sum::<f64>();
+    let share = |macs: f64| (macs / whole) as f32;
+    let blocks: Vec<Vec<ConvShare>> = costs
+        .blocks
+        .iter()
+        .map(|block| {
+            let conv = block.iter().map(|conv| ConvShare {
+                work: share(conv.macs),
+                filters: conv.filters,
+                channels: conv.channels,
+            });
+            conv.collect()
+        })
+        .collect();
+    let always = share(costs.gater + costs.fixed);
+    let slots = model.plan().slots().len();
+    Ok(GateTarget::new(device, &blocks, slots, Some([always, target]))?)
+}
