@@ -30,9 +30,10 @@ use crate::timing::median_seconds;
 /// Measures whole networks (imagenet-* on 224x224 images, the others on 32x32): the plain backbone, and
 /// the gated network with its closed filters computed (masked) or not (skipped).
 ///
-/// All run as inference plans; images are noise and weights random. The gater runs and its time counts, but the gates are drawn, each open with the given probability (the density), anew for
-/// every image. Times are medians of 9 runs. macs_ratio is the MACs of an image over those of the plain
-/// backbone, gater included; rows without gates have density 1 and placement none.
+/// All run as inference plans; images are noise and weights random. The gater runs and its time counts,
+/// but the gates are drawn, each open with the given probability (the density), anew for every image.
+/// Times are medians of 9 runs. macs_ratio is the MACs of an image over those of the plain backbone,
+/// gater included; rows without gates have density 1 and placement none.
 #[derive(Debug, Parser)]
 #[command(name = "model_throughput", verbatim_doc_comment)]
 struct Args {
