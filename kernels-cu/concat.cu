@@ -19,9 +19,7 @@ DEVICE void join(
     T* y,        // (N, P, S): a_channels channels of a, then those of b
     Planes p, int a_channels, int a_stride, int b_stride) {
     const Place place(p);
-    if (!place.works) return;
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) {
+    for_pixels(p, place, [&](int pixel) {
         const size_t flat = static_cast<size_t>(place.n) * p.pixels + pixel;
         const T* from_b = b + flat * b_stride;
         float values[width] = {};
@@ -32,7 +30,7 @@ DEVICE void join(
             if (channel >= a_channels && channel < p.channels) values[i] = widened(from_b[channel - a_channels]);
         }
         store(y + place.at(p, pixel), values);
-    }
+    });
 }
 
 // Grid (ceil(P / (rows · 8)), S / 256 rounded up, N) of y.
@@ -42,15 +40,13 @@ DEVICE void range(
     T* y,        // (N, P, S): the channels from `first` on
     Planes p, int first, int x_stride) {
     const Place place(p);
-    if (!place.works) return;
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) {
+    for_pixels(p, place, [&](int pixel) {
         const T* from = x + (static_cast<size_t>(place.n) * p.pixels + pixel) * x_stride + first;
         float values[width] = {};
         for (int i = 0; i < width; i++)
             if (place.channel + i < p.channels) values[i] = widened(from[place.channel + i]);
         store(y + place.at(p, pixel), values);
-    }
+    });
 }
 
 }  // namespace

@@ -16,9 +16,7 @@ DEVICE void dropout(
     T* y,  // (N, P, S)
     Planes p, u32 stream, u32 threshold, float scale) {
     const Place place(p);
-    if (!place.works) return;
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) {
+    for_pixels(p, place, [&](int pixel) {
         const size_t at = place.at(p, pixel);
         float values[width];
         load(values, x + at);
@@ -28,7 +26,7 @@ DEVICE void dropout(
                 values[first + i] = draw.words[i] < threshold ? 0.0f : scale * values[first + i];
         }
         store(y + at, values);
-    }
+    });
 }
 
 }  // namespace

@@ -23,17 +23,15 @@ DEVICE void mix(
     T* y,                // (N, P, S)
     Planes p, u32 stream) {
     const Place place(p);
-    if (!place.works) return;
     const float of_a = share(clock, stream, place.n, 0);
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) {
+    for_pixels(p, place, [&](int pixel) {
         const size_t at = place.at(p, pixel);
         float values[width], others[width];
         load(values, a + at);
         load(others, b + at);
         for (int i = 0; i < width; i++) values[i] = of_a * values[i] + (1.0f - of_a) * others[i];
         store(y + at, values);
-    }
+    });
 }
 
 // grad_a = share · grad_y, grad_b = (1 - share) · grad_y. Grid as above.
@@ -45,10 +43,8 @@ DEVICE void backward(
     T* grad_b,           // (N, P, S)
     Planes p, u32 stream) {
     const Place place(p);
-    if (!place.works) return;
     const float of_a = share(clock, stream, place.n, 1);
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) {
+    for_pixels(p, place, [&](int pixel) {
         const size_t at = place.at(p, pixel);
         float grad[width], part[width];
         load(grad, grad_y + at);
@@ -56,7 +52,7 @@ DEVICE void backward(
         store(grad_a + at, part);
         for (int i = 0; i < width; i++) part[i] = (1.0f - of_a) * grad[i];
         store(grad_b + at, part);
-    }
+    });
 }
 
 }  // namespace

@@ -20,16 +20,14 @@ DEVICE void pad(
     T* y,        // (N, P, S)
     Planes p, Borders b) {
     const Place place(p);
-    if (!place.works) return;
     const T* sample = x + static_cast<size_t>(place.n) * b.in_h * b.in_w * p.stride + place.channel;
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) {
+    for_pixels(p, place, [&](int pixel) {
         const int row = pixel / b.out_w - b.top, column = pixel % b.out_w - b.left;
         float values[width] = {};
         if (row >= 0 && row < b.in_h && column >= 0 && column < b.in_w)
             load(values, sample + (static_cast<size_t>(row) * b.in_w + column) * p.stride);
         store(y + place.at(p, pixel), values);
-    }
+    });
 }
 
 }  // namespace

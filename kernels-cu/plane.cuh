@@ -82,6 +82,14 @@ struct Place {
     }
 };
 
+// The pixels of a thread in a pass that sums nothing: `f` gets each.
+template <class F>
+DEVICE void for_pixels(const Planes& p, const Place& place, F f) {
+    if (!place.works) return;
+    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
+    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) f(pixel);
+}
+
 // Leaves the sums over the rows with the threads of row 0. `shared`: count · width · threads floats.
 template <int count>
 DEVICE void sum_rows(float (&sums)[count][width], const Place& place, float* shared) {

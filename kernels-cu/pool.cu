@@ -36,13 +36,10 @@ DEVICE void global_avg_backward(
     T* grad_x,            // (N, P, S)
     Planes p) {
     const Place place(p);
-    if (!place.works) return;
     float share[width];
     place.of_channels(share, grad_y + static_cast<size_t>(place.n) * p.channels, p.channels, 0.0f);
     for (int i = 0; i < width; i++) share[i] /= static_cast<float>(p.pixels);
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows)
-        store(grad_x + place.at(p, pixel), share);
+    for_pixels(p, place, [&](int pixel) { store(grad_x + place.at(p, pixel), share); });
 }
 
 }  // namespace

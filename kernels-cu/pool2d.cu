@@ -35,14 +35,6 @@ DEVICE Span windows(int at, int kernel, int stride, int padding, int count) {
 // Whether x is shown instead of `best`, which came before it. A NaN is the largest, so that it shows.
 DEVICE bool wins(float x, float best) { return x > best || x != x; }
 
-// The pixels of a thread: `f` gets each.
-template <class F>
-DEVICE void for_pixels(const Planes& p, const Place& place, F f) {
-    if (!place.works) return;
-    const int end = min(p.pixels, (blockIdx.x + 1) * block_steps * place.rows);
-    for (int pixel = blockIdx.x * block_steps * place.rows + place.row; pixel < end; pixel += place.rows) f(pixel);
-}
-
 // `f` gets the row, the column and the values of each input of a window.
 template <class T, class F>
 DEVICE void for_inputs(const T* sample, const Planes& p, const Windows& w, int row, int column, F f) {
