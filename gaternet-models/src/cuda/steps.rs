@@ -5,6 +5,7 @@ use gaternet_kernels::cuda::layout::Rows;
 
 use super::buffers::{Map, Row};
 use super::error::{Result, unsupported};
+use super::maps::PairLayer;
 use crate::gate_plan::{ConvSlots, GatePlan};
 use crate::network::{ConvLayer, Layer, Network, Step};
 
@@ -74,6 +75,27 @@ pub(super) fn residual<O: Copy>(step: &Step, values: &[Value<O>]) -> Result<Opti
         Some(Value::Map(map)) => Ok(Some(map)),
         Some(_) => unsupported("adding vectors"),
     }
+}
+
+/// The maps that a step reads side by side, two at a time: `pair` makes one of two. `None` unless all are maps.
+pub(super) fn concat<O: Copy>(
+    step: &Step,
+    shapes: &[[usize; 3]],
+    values: &[Value<O>],
+    mut pair: impl FnMut(PairLayer, [Map; 2], [usize; 3]) -> Map,
+) -> Option<Map> {
+    let mut inputs = step.inputs.iter().map(|input| match values[input.0] {
+        Value::Map(map) => Some((map, shapes[input.0])),
+        _ => None,
+    });
+    let (mut all, mut shape) = inputs.next()??;
+    for input in inputs {
+        let (next, [channels, ..]) = input?;
+        let layer = PairLayer::Concat { first: shape[0] };
+        shape[0] += channels;
+        all = pair(layer, [all, next], shape);
+    }
+    Some(all)
 }
 
 /// Whether the open filters of the convolution at step `at` are the channels of the only convolution that reads them.

@@ -10,7 +10,7 @@ use crate::cuda::Result;
 use crate::cuda::buffers::Map;
 use crate::cuda::error::unsupported;
 use crate::cuda::maps::{MapLayer, PairLayer};
-use crate::cuda::steps::layer_name;
+use crate::cuda::steps::{concat, layer_name};
 use crate::network::{Layer, Step};
 
 impl<T: Activation> Builder<'_, T> {
@@ -52,7 +52,13 @@ impl<T: Activation> Builder<'_, T> {
             (Layer::ShakeShake, Value::Map(a), Some(Value::Map(b))) => {
                 Ok(Value::Map(self.pair(PairLayer::Mix, [a, b], shape)))
             }
-            (Layer::Concat, Value::Map(x), _) => self.concat(step, x, shapes, values),
+            (layer @ Layer::Concat, ..) => {
+                let pair = |layer, parts, shape| self.pair(layer, parts, shape);
+                match concat(step, shapes, values, pair) {
+                    Some(all) => Ok(Value::Map(all)),
+                    None => unsupported(layer_name(layer)),
+                }
+            }
             (layer, Value::Map(x), _) => {
                 let Some(layer) = MapLayer::new(layer, self.batch, shape)? else {
                     return unsupported(layer_name(layer));
@@ -64,25 +70,6 @@ impl<T: Activation> Builder<'_, T> {
             }
             (layer, ..) => unsupported(layer_name(layer)),
         }
-    }
-
-    fn concat(
-        &mut self,
-        step: &Step,
-        first: Map,
-        shapes: &[[usize; 3]],
-        values: &[Value],
-    ) -> Result<Value> {
-        let (mut all, mut shape) = (first, shapes[step.inputs[0].0]);
-        for input in &step.inputs[1..] {
-            let Value::Map(next) = values[input.0] else {
-                return unsupported(layer_name(&step.layer));
-            };
-            let layer = PairLayer::Concat { first: shape[0] };
-            shape[0] += shapes[input.0][0];
-            all = self.pair(layer, [all, next], shape);
-        }
-        Ok(Value::Map(all))
     }
 
     fn pair(&mut self, layer: PairLayer, parts: [Map; 2], shape: [usize; 3]) -> Map {

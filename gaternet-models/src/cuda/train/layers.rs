@@ -12,7 +12,7 @@ use crate::cuda::Result;
 use crate::cuda::buffers::Map;
 use crate::cuda::error::unsupported;
 use crate::cuda::maps::{MapLayer, PairLayer};
-use crate::cuda::steps::layer_name;
+use crate::cuda::steps::{concat, layer_name};
 use crate::network::{Layer, Step};
 
 impl<T: Activation> Builder<'_, T> {
@@ -58,7 +58,13 @@ impl<T: Activation> Builder<'_, T> {
                 let stream = Some(self.stream());
                 Ok(Value::Map(self.pair_node(PairLayer::Mix, stream, [a, b], shape)))
             }
-            (Layer::Concat, Value::Map(x), _) => self.concat(step, x, shapes, values),
+            (layer @ Layer::Concat, ..) => {
+                let pair = |layer, parts, shape| self.pair_node(layer, None, parts, shape);
+                match concat(step, shapes, values, pair) {
+                    Some(all) => Ok(Value::Map(all)),
+                    None => unsupported(format!("training {}", layer_name(layer))),
+                }
+            }
             (layer, Value::Map(x), _) => {
                 let Some(layer) = MapLayer::new(layer, self.batch, shape)? else {
                     return unsupported(format!("training {}", layer_name(layer)));
@@ -68,25 +74,6 @@ impl<T: Activation> Builder<'_, T> {
             }
             (layer, ..) => unsupported(format!("training {}", layer_name(layer))),
         }
-    }
-
-    fn concat(
-        &mut self,
-        step: &Step,
-        first: Map,
-        shapes: &[[usize; 3]],
-        values: &[Value],
-    ) -> Result<Value> {
-        let (mut all, mut shape) = (first, shapes[step.inputs[0].0]);
-        for input in &step.inputs[1..] {
-            let Value::Map(next) = values[input.0] else {
-                return unsupported(format!("training {}", layer_name(&step.layer)));
-            };
-            let layer = PairLayer::Concat { first: shape[0] };
-            shape[0] += shapes[input.0][0];
-            all = self.pair_node(layer, None, [all, next], shape);
-        }
-        Ok(Value::Map(all))
     }
 
     fn map_node(&mut self, pass: Pass, x: Map, shape: [usize; 3], out: [usize; 3]) -> Map {
