@@ -4,6 +4,7 @@ use super::buffer::CudaBuffer;
 use super::clock::PerStep;
 use super::compile::{Source, source};
 use super::error::Result;
+use super::gate_loss::Loss;
 use super::launch::{Kernel, Launch, Value, int};
 use crate::error::{KernelError, check_len};
 
@@ -16,21 +17,8 @@ const THREADS: u32 = 256;
 /// A float for each, beside eight, in the shared memory that every device has.
 const MAX_BATCH: usize = 48 * 1024 / 4 - 8;
 
-/// Where results go.
-#[derive(Debug)]
-pub struct Loss<'a> {
-    /// (N, C): to what it holds, the gradient of the loss times its weight is added.
-    pub grad_preactivation: &'a mut CudaBuffer<f32>,
-    /// (1): the loss, without its weight.
-    pub result: &'a mut CudaBuffer<f32>,
-    /// To whose first value samples times the weighted loss are added.
-    pub totals: &'a mut CudaBuffer<f32>,
-    /// At least C.
-    pub scratch: &'a mut CudaBuffer<f32>,
-}
-
 /// The Cramér-von-Mises distance of the probabilities `sigmoid(preactivation)` (N, C) of each gate, over the `batch`, from
-/// Beta(a, b), the mean over the gates, and its gradient with respect to the pre-activations times its weight. At a step of
+/// Beta(a, b), the mean over the gates, and its gradient with respect to the pre-activations times its weight. The scratch has at least C. At a step of
 /// weight 0 the loss does not count, whatever it is.
 ///
 /// # Errors
@@ -41,7 +29,7 @@ pub fn forward_backward(
     batch: usize,
     preactivation: &CudaBuffer<f32>,
     weight: PerStep<'_>,
-    loss: Loss<'_>,
+    loss: &mut Loss<'_>,
 ) -> Result<()> {
     let fail = |rule, got| Err(KernelError::Dims { op: OP, rule, got }.into());
     let len = preactivation.len();
@@ -53,7 +41,7 @@ pub fn forward_backward(
         return fail("a and b must be above 0 and at most 100", format!("{a} and {b}"));
     }
     let columns = len / batch;
-    let Loss { grad_preactivation, result, totals, scratch } = loss;
+    let Loss { grad: grad_preactivation, result, totals, scratch } = loss;
     check_len(OP, "grad_preactivation", len, grad_preactivation.len())?;
     check_len(OP, "result", 1, result.len())?;
     check_len(OP, "totals", 1, totals.len().min(1))?;

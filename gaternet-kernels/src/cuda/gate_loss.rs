@@ -16,17 +16,16 @@ const SHARED_BYTES: u32 = 32;
 const GATES_OF_THREAD: usize = 4;
 const MAX_BLOCKS: usize = 256;
 
-/// Where results go.
+/// Where the results of a loss of gates go.
 #[derive(Debug)]
 pub struct Loss<'a> {
-    /// As the gates: to what it holds, the gradient of the loss times its weight is added.
-    pub grad_gates: &'a mut CudaBuffer<f32>,
-    /// (1): the mean of |gate|, without the weight.
+    /// As the gates or pre-activations that the loss is of: to what it holds, its gradient times its weight is added.
+    pub grad: &'a mut CudaBuffer<f32>,
+    /// (1): the loss, without its weight.
     pub result: &'a mut CudaBuffer<f32>,
-    /// (2): to which samples times the weighted mean, and samples times the share of gates that are not 0, are added, so
-    /// that the host may look after many batches.
+    /// To whose first value samples times the weighted loss are added, so that the host may look after many batches.
     pub totals: &'a mut CudaBuffer<f32>,
-    /// At least [`l1_scratch_len`].
+    /// At least what the loss needs.
     pub scratch: &'a mut CudaBuffer<f32>,
 }
 
@@ -41,7 +40,8 @@ fn blocks(len: usize) -> usize {
 }
 
 /// The mean of |gate| for gates of `samples` samples; `weight·sign(gate)/count` is added to the gradient, 0 at a gate of
-/// exactly 0. At a step of weight 0 the loss does not count, whatever it is.
+/// exactly 0. The second value of the totals, (2), counts samples times the share of gates that are not 0; the scratch has
+/// [`l1_scratch_len`]. At a step of weight 0 the loss does not count, whatever it is.
 ///
 /// # Errors
 /// [`KernelError`] if there is no gate or a length does not fit; the driver's errors.
@@ -49,7 +49,7 @@ pub fn l1(
     samples: usize,
     gates: &CudaBuffer<f32>,
     weight: PerStep<'_>,
-    loss: Loss<'_>,
+    loss: &mut Loss<'_>,
 ) -> Result<()> {
     const OP: &str = "gate_l1";
     if gates.is_empty() {
@@ -57,7 +57,7 @@ pub fn l1(
         return Err(KernelError::Dims { op: OP, rule, got: "none".to_owned() }.into());
     }
     let needed = l1_scratch_len(gates.len());
-    let Loss { grad_gates, result, totals, scratch } = loss;
+    let Loss { grad: grad_gates, result, totals, scratch } = loss;
     check_len(OP, "grad_gates", gates.len(), grad_gates.len())?;
     check_len(OP, "result", 1, result.len())?;
     check_len(OP, "totals", 2, totals.len())?;

@@ -5,6 +5,7 @@ use super::clock::PerStep;
 use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
+use super::gate_loss::Loss;
 use super::gate_slots::GateSlots;
 use super::launch::{Kernel, Launch, Value, grid_yz, int};
 use crate::error::{KernelError, check_len};
@@ -88,19 +89,6 @@ impl GateTarget {
     }
 }
 
-/// Where results go.
-#[derive(Debug)]
-pub struct Loss<'a> {
-    /// (N, C): to what it holds, the gradient of the loss times its weight is added.
-    pub grad_gates: &'a mut CudaBuffer<f32>,
-    /// (1): the loss, without its weight.
-    pub result: &'a mut CudaBuffer<f32>,
-    /// To whose first value samples times the weighted loss are added.
-    pub totals: &'a mut CudaBuffer<f32>,
-    /// At least [`scratch_len`].
-    pub scratch: &'a mut CudaBuffer<f32>,
-}
-
 /// How many values of scratch [`forward_backward`] needs for `batch` samples with gates in `slots` slots.
 #[must_use]
 pub fn scratch_len(batch: usize, slots: usize) -> usize {
@@ -116,7 +104,7 @@ pub fn scratch_len(batch: usize, slots: usize) -> usize {
 ///
 /// `ratio` is what always runs and the sum over convolutions of work times the mean over samples of the share of open filters
 /// times that of open channels; `share` is that over the work of a block. Without a total there is no first term. Each step
-/// has a row (weight, lower, upper) in `schedule`; at one of weight 0 the loss does not count, whatever it is.
+/// has a row (weight, lower, upper) in `schedule`; the scratch has at least [`scratch_len`]; at one of weight 0 the loss does not count, whatever it is.
 ///
 /// # Errors
 /// [`KernelError`] if a length is not that of the slots; the driver's errors.
@@ -125,9 +113,9 @@ pub fn forward_backward(
     slots: &GateSlots,
     gates: &CudaBuffer<f32>,
     schedule: PerStep<'_>,
-    loss: Loss<'_>,
+    loss: &mut Loss<'_>,
 ) -> Result<()> {
-    let Loss { grad_gates, result, totals, scratch } = loss;
+    let Loss { grad: grad_gates, result, totals, scratch } = loss;
     let samples = slots.batch(OP, gates)?;
     let needed = scratch_len(samples, slots.slots());
     check_len(OP, "slots", target.slots, slots.slots())?;

@@ -1,4 +1,5 @@
-use gaternet_kernels::cuda::batch_shaping::{Loss, forward_backward};
+use gaternet_kernels::cuda::batch_shaping::forward_backward;
+use gaternet_kernels::cuda::gate_loss::Loss;
 use gaternet_kernels::cuda::{Clock, CudaDevice, PerStep};
 
 use crate::check::{close, download, upload, values};
@@ -62,14 +63,14 @@ pub(crate) fn check(
         let [mut result, mut totals] =
             [[f32::NAN; 1].to_vec(), vec![1.0, 2.0]].map(|v| upload(device, &v));
         let mut scratch = upload(device, &vec![f32::NAN; gates]);
-        let into = Loss {
-            grad_preactivation: &mut grad,
+        let mut into = Loss {
+            grad: &mut grad,
             result: &mut result,
             totals: &mut totals,
             scratch: &mut scratch,
         };
         let weights = PerStep { clock: &clock, values: &weights };
-        forward_backward(prior, batch, &upload(device, &preact), weights, into)
+        forward_backward(prior, batch, &upload(device, &preact), weights, &mut into)
             .map_err(|error| error.to_string())?;
         let what = format!("{batch} x {gates} of {prior:?}, step {step}");
         close(&format!("loss of {what}"), &download(&result)?, &[loss], 1e-5)?;
@@ -103,14 +104,15 @@ fn what_does_not_fit_is_refused() {
     let refusal = |prior, batch, len: usize| {
         let [mut grad, mut result, mut totals, mut scratch, weights] =
             [len, 1, 2, len, 1].map(|len| upload(&device, &vec![0.0; len]));
-        let into = Loss {
-            grad_preactivation: &mut grad,
+        let mut into = Loss {
+            grad: &mut grad,
             result: &mut result,
             totals: &mut totals,
             scratch: &mut scratch,
         };
         let weight = PerStep { clock: &clock, values: &weights };
-        let error = forward_backward(prior, batch, &upload(&device, &vec![0.0; len]), weight, into);
+        let error =
+            forward_backward(prior, batch, &upload(&device, &vec![0.0; len]), weight, &mut into);
         error.expect_err("refused").to_string()
     };
     assert!(refusal([0.6, 0.4], 2, 5).contains("5 gates of 2 samples"));

@@ -24,14 +24,14 @@ fn the_loss_is_the_mean_size_and_its_gradient_is_added() {
             let mut scratch = upload(&device, &vec![f32::NAN; l1_scratch_len(len)]);
             let mut result = upload(&device, &[f32::NAN]);
             let mut totals = upload(&device, &[1.0, 2.0]);
-            let into = Loss {
-                grad_gates: &mut grad,
+            let mut into = Loss {
+                grad: &mut grad,
                 result: &mut result,
                 totals: &mut totals,
                 scratch: &mut scratch,
             };
             let weights = PerStep { clock: &clock, values: &weights };
-            l1(3, &gates, weights, into).expect("a launch");
+            l1(3, &gates, weights, &mut into).expect("a launch");
             let check = |what: &str, got: &CudaBuffer<f32>, want: &[f64], bound| {
                 let got = download(got).expect("no fault");
                 close(&format!("{what} of {len}, step {step}"), &got, want, bound)
@@ -56,14 +56,14 @@ fn what_does_not_fit_is_refused() {
     let refusal = |gates, weights, grad_len: usize| {
         let [mut grad, mut result, mut totals, mut scratch] =
             [grad_len, 1, 2, 2].map(|len| upload(&device, &vec![0.0; len]));
-        let into = Loss {
-            grad_gates: &mut grad,
+        let mut into = Loss {
+            grad: &mut grad,
             result: &mut result,
             totals: &mut totals,
             scratch: &mut scratch,
         };
         let weights = PerStep { clock: &clock, values: weights };
-        l1(1, gates, weights, into).expect_err("refused").to_string()
+        l1(1, gates, weights, &mut into).expect_err("refused").to_string()
     };
     assert!(refusal(&none, &two, 0).contains("there must be a gate"));
     assert!(refusal(&two, &none, 2).contains("there must be a step"));

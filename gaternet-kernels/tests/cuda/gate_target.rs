@@ -1,6 +1,5 @@
-use gaternet_kernels::cuda::gate_target::{
-    ConvShare, GateTarget, Loss, forward_backward, scratch_len,
-};
+use gaternet_kernels::cuda::gate_loss::Loss;
+use gaternet_kernels::cuda::gate_target::{ConvShare, GateTarget, forward_backward, scratch_len};
 use gaternet_kernels::cuda::{Clock, CudaBuffer, CudaDevice, GateSlots, PerStep};
 
 use crate::check::{close, download, gates, upload, values};
@@ -88,14 +87,10 @@ fn run(
     let [mut result, mut totals] = [vec![f32::NAN], vec![1.0, 2.0]].map(|v| upload(device, &v));
     let batch = gates.len() / slots.columns();
     let mut scratch = upload(device, &vec![f32::NAN; scratch_len(batch, slots.slots())]);
-    let into = Loss {
-        grad_gates: &mut grad,
-        result: &mut result,
-        totals: &mut totals,
-        scratch: &mut scratch,
-    };
+    let mut into =
+        Loss { grad: &mut grad, result: &mut result, totals: &mut totals, scratch: &mut scratch };
     let schedule = PerStep { clock: &clock, values: &schedule };
-    forward_backward(target, &slots, &upload(device, gates), schedule, into).map_err(text)?;
+    forward_backward(target, &slots, &upload(device, gates), schedule, &mut into).map_err(text)?;
     let all: [&CudaBuffer<f32>; 3] = [&result, &totals, &grad];
     let mut lists = Vec::new();
     for buffer in all {

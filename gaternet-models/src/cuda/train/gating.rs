@@ -1,12 +1,13 @@
 //! What the gates of a model are trained with: its estimator, and the losses of the gates with their weights. What changes over
 //! the training is a value for every step in device memory.
 
-use gaternet_core::gate::{Estimator, GateLoss, block_bounds};
-use gaternet_kernels::cuda::gate_target::{ConvShare, GateTarget};
+use gaternet_core::gate::{Estimator, GateLoss, MacCosts, block_bounds};
+use gaternet_kernels::cuda::gate_loss::{self, Loss};
+use gaternet_kernels::cuda::gate_target::{self, ConvShare, GateTarget};
 use gaternet_kernels::cuda::gumbel_sigmoid::{self, Noise};
 use gaternet_kernels::cuda::sem_hash::{self, Draw};
 use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, GateSlots, PerStep};
-use gaternet_kernels::cuda::{batch_shaping, gate_loss, gate_target, straight_through};
+use gaternet_kernels::cuda::{batch_shaping, straight_through};
 
 use super::TrainOptions;
 use super::node::Step;
@@ -80,13 +81,14 @@ impl Gating {
                     targets.push((target, schedule));
                 }
                 GateLoss::TargetMacs { target } => {
-                    let share =
-                        model.mac_costs([shape[1], shape[2]])?.block_share(target.into())?;
+                    let costs = model.mac_costs([shape[1], shape[2]])?;
+                    let share = costs.block_share(target.into())?;
                     let schedule = table(&|done| {
                         let (lower, upper) = block_bounds(share, done);
                         vec![term.weight_at(done), lower as f32, upper as f32]
                     })?;
-                    targets.push((of_macs(device, model, shape, target)?, schedule));
+                    let target = of_macs(device, &costs, plan.slots().len(), target)?;
+                    targets.push((target, schedule));
                 }
                 GateLoss::BatchShaping { a, b } => {
                     let weights = table(&|done| vec![term.weight_at(done)])?;
@@ -175,24 +177,18 @@ impl Gating {
         let [mut result, mut totals] =
             [metrics.gate_loss.borrow_mut(), metrics.gate_totals.borrow_mut()];
         let mut scratch = buffers.scratch();
-        let loss = gate_loss::Loss {
-            grad_gates: &mut grad,
+        let mut loss = Loss {
+            grad: &mut grad,
             result: &mut result,
             totals: &mut totals,
             scratch: &mut scratch,
         };
         let weight = PerStep { clock, values: &self.l1 };
-        gate_loss::l1(buffers.batch, &values, weight, loss)?;
+        gate_loss::l1(buffers.batch, &values, weight, &mut loss)?;
+        let gates = evaluated.unwrap_or(&values);
         for (target, schedule) in &self.targets {
-            let loss = gate_target::Loss {
-                grad_gates: &mut grad,
-                result: &mut result,
-                totals: &mut totals,
-                scratch: &mut scratch,
-            };
-            let (gates, schedule) =
-                (evaluated.unwrap_or(&values), PerStep { clock, values: schedule });
-            gate_target::forward_backward(target, &self.slots, gates, schedule, loss)?;
+            let schedule = PerStep { clock, values: schedule };
+            gate_target::forward_backward(target, &self.slots, gates, schedule, &mut loss)?;
         }
         Ok(())
     }
@@ -205,28 +201,22 @@ impl Gating {
         grad_preact: &mut CudaBuffer<f32>,
     ) -> Result<()> {
         let Step { buffers, metrics, clock, .. } = step;
+        let mut loss = Loss {
+            grad: grad_preact,
+            result: &mut metrics.gate_loss.borrow_mut(),
+            totals: &mut metrics.gate_totals.borrow_mut(),
+            scratch: &mut buffers.scratch(),
+        };
         for (prior, weights) in &self.shapings {
-            let loss = batch_shaping::Loss {
-                grad_preactivation: grad_preact,
-                result: &mut metrics.gate_loss.borrow_mut(),
-                totals: &mut metrics.gate_totals.borrow_mut(),
-                scratch: &mut buffers.scratch(),
-            };
             let weight = PerStep { clock, values: weights };
-            batch_shaping::forward_backward(*prior, buffers.batch, preact, weight, loss)?;
+            batch_shaping::forward_backward(*prior, buffers.batch, preact, weight, &mut loss)?;
         }
         Ok(())
     }
 }
 
-/// The MACs of `model` for images of `shape`.
-fn of_macs(
-    device: &CudaDevice,
-    model: &GatedNet,
-    shape: [usize; 3],
-    target: f32,
-) -> Result<GateTarget> {
-    let costs = model.mac_costs([shape[1], shape[2]])?;
+/// The MACs of a model of `slots` slots.
+fn of_macs(device: &CudaDevice, costs: &MacCosts, slots: usize, target: f32) -> Result<GateTarget> {
     let whole = costs.fixed + costs.blocks.iter().flatten().map(|conv| conv.macs).sum::<f64>();
     let share = |macs: f64| (macs / whole) as f32;
     let blocks: Vec<Vec<ConvShare>> = costs
@@ -242,6 +232,5 @@ fn of_macs(
         })
         .collect();
     let always = share(costs.gater + costs.fixed);
-    let slots = model.plan().slots().len();
     Ok(GateTarget::new(device, &blocks, slots, Some([always, target]))?)
 }
