@@ -15,3 +15,17 @@ DEVICE float block_sum(float value, float* shared) {
     for (int i = 0; i < reduce_threads / 32; i++) sum += shared_load(shared + i);
     return sum;
 }
+
+// The same in double precision. `shared`: 256 doubles, which no one else uses.
+DEVICE double block_sum(double value, double* shared) {
+    const int thread = threadIdx.x;
+    block_sync();
+    shared_store(shared + thread, value);
+    for (int half = reduce_threads / 2; half > 0; half /= 2) {
+        block_sync();
+        if (thread >= half) continue;
+        shared_store(shared + thread, shared_load(shared + thread) + shared_load(shared + thread + half));
+    }
+    block_sync();
+    return shared_load(shared);
+}

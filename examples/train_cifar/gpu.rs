@@ -14,8 +14,6 @@ pub(crate) fn check_options(args: &Args, device: &Device) -> Result<()> {
         return Ok(());
     }
     for (flag, given) in [
-        ("--clip-grad-norm", args.optim.clip_grad_norm.is_some()),
-        ("--ema", args.optim.ema.is_some()),
         ("--gater-batch-norm", args.gater.gater_batch_norm),
         ("--image-size", args.augment.image_size.is_some()),
         ("--mixup", args.augment.mixup > 0.0),
@@ -49,7 +47,7 @@ mod on_cuda {
     use anyhow::{Result, ensure};
     use gaternet::core::data::{CHANNELS, ImageSource, SIDE};
     use gaternet::core::nn::Module;
-    use gaternet::core::optim::{Optimizer, Schedule, Sgd};
+    use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd};
     use gaternet::kernels::cuda::augment::Images as CudaImages;
     use gaternet::kernels::cuda::{CudaBuffer, CudaDevice, bf16};
     use gaternet::models::Model;
@@ -101,6 +99,7 @@ mod on_cuda {
             batch: recipe.batch_size,
             augment: augment(&recipe.loader().augment)?,
             label_smoothing: recipe.label_smoothing,
+            clip_grad_norm: recipe.clip_grad_norm,
             seed,
             learning_rates,
             open_steps,
@@ -109,13 +108,13 @@ mod on_cuda {
     }
 
     impl Gpu {
-        /// The trainer of `model`, with the state that model and `sgd` have if there is none, or if something else is
+        /// The trainer of `model`, with the state that model, `sgd` and `averages` have if there is none, or if something else is
         /// frozen now.
         fn trainer(
             &mut self,
             device: &CudaDevice,
             model: &Model,
-            sgd: &Sgd,
+            (sgd, averages): (&Sgd, Option<&Ema>),
             images: &Images,
             options: impl FnOnce() -> Result<TrainOptions>,
         ) -> Result<&mut CudaTrainer<bf16>> {
@@ -124,7 +123,8 @@ mod on_cuda {
             if self.0.as_ref().is_none_or(|trainer| trainer.trained != trained) {
                 self.0 = None; // its memory first
                 let data = upload(device, images.loader().dataset())?;
-                let trainer = CudaTrainer::new(device, model, sgd, data, SHAPE, options()?)?;
+                let mut trainer = CudaTrainer::new(device, model, sgd, data, SHAPE, options()?)?;
+                averages.map_or(Ok(()), |averages| trainer.average(averages))?;
                 self.0 = Some(Trainer { trainer, trained });
             }
             Ok(&mut self.0.as_mut().expect("made just now").trainer)
@@ -151,8 +151,9 @@ mod on_cuda {
             let seed = recipe.seed ^ (first_epoch as u64).rotate_right(1);
             let open = self.open_epochs().saturating_mul(per_epoch);
             let options = || options(recipe, rates(&schedule, steps), open, seed);
-            let (sgd, gpu) = self.on_gpu();
-            let trainer = gpu.trainer(device, &model, sgd, images, options)?;
+            let (sgd, mut averages, gpu) = self.on_gpu();
+            let state = (&*sgd, averages.as_deref());
+            let trainer = gpu.trainer(device, &model, state, images, options)?;
             let first = (epoch - 1) * per_epoch;
             trainer.begin(first, &images.loader().order((first_epoch + epoch) as u64))?;
             let mut shown = 0;
@@ -170,6 +171,7 @@ mod on_cuda {
                 }
             }
             trainer.store(sgd)?;
+            averages.as_mut().map_or(Ok(()), |averages| trainer.store_averages(averages))?;
             sgd.set_learning_rate(schedule.learning_rate(first + per_epoch - 1, steps))?;
             self.check_loss(sums.loss(), first + shown, steps, kept)
         }

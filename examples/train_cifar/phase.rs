@@ -292,10 +292,10 @@ impl Phase {
         self.warm_up.open
     }
 
-    /// Optimiser, and what is on the GPU.
+    /// Optimiser, averages, and what is on the GPU.
     #[cfg(feature = "cuda")]
-    pub(crate) fn on_gpu(&mut self) -> (&mut Sgd, &mut Gpu) {
-        (&mut self.optimizer, &mut self.gpu)
+    pub(crate) fn on_gpu(&mut self) -> (&mut Sgd, Option<&mut Ema>, &mut Gpu) {
+        (&mut self.optimizer, self.averages.as_mut(), &mut self.gpu)
     }
 
     /// Runs `body` while the model has its averaged weights and statistics, if it has any.

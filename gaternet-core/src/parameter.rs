@@ -93,6 +93,12 @@ impl Buffer {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether `other` is this buffer, not one with the same value.
+    #[must_use]
+    pub fn is(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// Replaces the value.
     ///
     /// # Errors

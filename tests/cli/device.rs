@@ -119,9 +119,7 @@ mod emulated {
     fn what_a_gpu_cannot_do_is_refused_before_anything_is_written() {
         let dir = tempdir().expect("a folder");
         for (args, part) in [
-            (&["--ema", "0.9"][..], "--ema cannot be combined with --device cuda"),
-            (&["--mixup", "0.2"], "--mixup cannot be combined with --device cuda"),
-            (&["--clip-grad-norm", "1"], "--clip-grad-norm cannot be combined"),
+            (&["--mixup", "0.2"][..], "--mixup cannot be combined with --device cuda"),
             (&["--image-size", "32"], "--image-size cannot be combined"),
             (&["--gater-batch-norm"], "--gater-batch-norm cannot be combined"),
             (&["--target-latency", "0.9"], "no CUDA kernel for the gate loss TargetLatency"),

@@ -51,17 +51,46 @@ impl Ema {
     /// # Errors
     /// Those of the kernels.
     pub fn update(&mut self) -> Result<()> {
-        let isa = Isa::current()?;
+        let share = 1.0 - self.decay;
+        self.entries.iter_mut().try_for_each(|entry| entry.update(share))
+    }
+
+    /// Takes in `updates` updates at once: those of the averages in `done`, by name, are made; all other values were the
+    /// same in all of them.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if `done` holds a name that is unknown or a shape that is not the value's; then nothing has
+    /// changed.
+    pub fn update_with(&mut self, updates: usize, done: Vec<(String, Tensor)>) -> Result<()> {
+        let mut done: HashMap<String, Tensor> = done.into_iter().collect();
+        for (name, average) in &done {
+            let entry = self.entries.iter().find(|entry| entry.name == *name);
+            let value = entry.and_then(|entry| value(&entry.state));
+            if value.is_none_or(|value| value.shape() != average.shape()) {
+                let rule = "an average must be of one of the values and have its shape";
+                let got = format!("{} for {name}", average.shape());
+                return Err(Error::Shape { op: "ema", rule, got });
+            }
+        }
+        let share = 1.0 - self.decay;
         for entry in &mut self.entries {
-            let Some(value) = value(&entry.state) else { continue };
-            match &mut entry.average {
-                Some(average) => {
-                    elementwise::lerp(isa, average.data_mut(), value.data(), 1.0 - self.decay)?;
-                }
-                unset => *unset = Some(value),
+            match done.remove(&entry.name) {
+                Some(average) => entry.average = Some(average.detach()),
+                None => (0..updates).try_for_each(|_| entry.update(share))?,
             }
         }
         Ok(())
+    }
+
+    /// The share of an average that is kept in an update.
+    #[must_use]
+    pub fn decay(&self) -> f32 {
+        self.decay
+    }
+
+    /// What is averaged, by name, with its average, which is missing before the first update.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &State, Option<&Tensor>)> {
+        self.entries.iter().map(|entry| (&*entry.name, &entry.state, entry.average.as_ref()))
     }
 
     /// Runs `body` while the model has the averages (before the first update, its own values) in place of
@@ -114,6 +143,20 @@ impl Ema {
             return fail("an average must be of one of the values", name.clone());
         }
         self.entries.iter_mut().zip(averages).for_each(|(entry, average)| entry.average = average);
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// Takes in the present value.
+    fn update(&mut self, share: f32) -> Result<()> {
+        let Some(value) = value(&self.state) else { return Ok(()) };
+        match &mut self.average {
+            Some(average) => {
+                elementwise::lerp(Isa::current()?, average.data_mut(), value.data(), share)?;
+            }
+            unset => *unset = Some(value),
+        }
         Ok(())
     }
 }
@@ -239,6 +282,37 @@ mod tests {
         }
         again.load_state(Vec::new()).expect("that of no update");
         assert!(again.state().is_empty());
+    }
+
+    /// One value is averaged elsewhere, the other rests.
+    #[test]
+    fn several_updates_at_once_are_those_one_by_one() {
+        let [model, other] = [Model::new(), Model::new()];
+        let mut ema = Ema::new(model.state(), 0.9).expect("in range");
+        let mut again = Ema::new(other.state(), 0.9).expect("in range");
+        for (updates, value) in [(3, 5.0), (2, -2.0)] {
+            for step in 0..updates {
+                model.set(value + step as f32, value);
+                ema.update().expect("same lengths");
+            }
+            other.set(0.0, value);
+            let done = ema.state().into_iter().filter(|(name, _)| name == "weight").collect();
+            again.update_with(updates, done).expect("fits");
+            for ((name, a), (_, b)) in ema.state().iter().zip(&again.state()) {
+                assert_eq!(a.data(), b.data(), "{name} after {updates} more");
+            }
+        }
+        let before = again.state();
+        for done in [("other", 3), ("weight", 2)] {
+            let average = Tensor::zeros([done.1]).expect("small");
+            let error =
+                again.update_with(1, vec![(done.0.to_owned(), average)]).expect_err("not fit");
+            assert!(error.to_string().contains(done.0), "{error}");
+        }
+        assert_eq!(again.state()[1].1.data(), before[1].1.data());
+        let entries: Vec<_> = again.entries().map(|(name, _, average)| (name, average)).collect();
+        assert_eq!(entries.len(), 2);
+        assert!(entries.iter().all(|(_, average)| average.is_some()) && again.decay() == 0.9);
     }
 
     #[test]

@@ -28,7 +28,7 @@ macro_rules! elements {
         unsafe impl CudaElement for $type {}
     )*};
 }
-elements!(f32, bf16, u8, u16, u32, u64, i32);
+elements!(f32, f64, bf16, u8, u16, u32, u64, i32);
 
 /// `len` values on a device. Its memory is free again once the device has done the work it was given so far.
 pub struct CudaBuffer<T> {

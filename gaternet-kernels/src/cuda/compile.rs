@@ -54,6 +54,7 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
         &super::convert::SOURCE,
         &super::cross_entropy::SOURCE,
         &super::dropout::SOURCE,
+        &super::ema::SOURCE,
         &super::gate::SOURCE,
         &super::gate_apply::SOURCE,
         &super::gate_group::SOURCE,

@@ -82,6 +82,12 @@ impl<'a> Launch<'a> {
         self
     }
 
+    /// Memory whose addresses are in a table on the device.
+    pub(super) fn uses_all(mut self, memories: &'a [Arc<Memory>]) -> Self {
+        self.memories.extend(memories);
+        self
+    }
+
     fn pointer<T>(mut self, buffer: Option<&'a CudaBuffer<T>>) -> Self {
         self = self.uses(buffer);
         let address: &'a u64 = buffer.map_or(&NULL, |buffer| &buffer.address);

@@ -17,6 +17,7 @@ pub mod convert;
 pub mod cross_entropy;
 mod device;
 pub mod dropout;
+pub mod ema;
 mod error;
 pub mod gate;
 pub mod gate_apply;
@@ -41,6 +42,7 @@ pub mod sgd;
 pub mod sigmoid;
 mod store;
 pub mod straight_through;
+mod table;
 mod weight;
 
 pub use buffer::{CudaBuffer, CudaElement};

@@ -1,88 +1,171 @@
-//! Stochastic gradient descent as `torch.optim.SGD`, on f32 parameters of any layout.
+//! Stochastic gradient descent as `torch.optim.SGD`, on f32 parameters of any layout: one launch for all of them.
 
 use half::bf16;
 
 use super::buffer::CudaBuffer;
 use super::clock::Clock;
 use super::compile::{Source, source};
+use super::device::CudaDevice;
 use super::error::Result;
-use super::launch::{Kernel, Launch, Value, int};
+use super::launch::{Kernel, Launch, Value, address, int};
+use super::table::{Rows, THREADS, Table};
 use crate::error::{KernelError, check_len};
 
-pub(super) static SOURCE: Source = source!("sgd.cu", ["random.cuh", "dev.cuh"]);
+pub(super) static SOURCE: Source =
+    source!("sgd.cu", ["random.cuh", "reduce.cuh", "table.cuh", "dev.cuh"]);
 static STEP: Kernel = Kernel { source: &SOURCE, name: "sgd_step" };
-const THREADS: u32 = 256;
+static SQUARES: Kernel = Kernel { source: &SOURCE, name: "sgd_squares" };
+static CLIP: Kernel = Kernel { source: &SOURCE, name: "sgd_clip" };
+const OP: &str = "sgd";
+/// Of reduce.cuh, for a sum of doubles.
+const SUM_BYTES: u32 = 8 * THREADS;
 
-/// What stays the same in all steps; [`SgdConfig`](crate::cpu::sgd::SgdConfig) without the learning rate.
+/// What stays the same in all steps and for all parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Constants {
     /// Share of the velocity that is kept; 0 for plain gradient descent.
     pub momentum: f32,
     /// Share of the gradient that does not enter the velocity (after the first step).
     pub dampening: f32,
-    /// Added to the gradient, times the parameter.
-    pub weight_decay: f32,
     /// Whether the step looks ahead along the velocity.
     pub nesterov: bool,
+    /// All gradients are scaled down to this Euclidean norm, if they are longer together.
+    pub max_norm: Option<f32>,
 }
 
-/// What a step changes.
+/// A parameter and what it is trained with. All but the rates are as long as the parameter.
 #[derive(Debug)]
-pub struct State<'a> {
+pub struct Param<'a> {
+    /// Its learning rate in each step; beyond them the last. All parameters have as many.
+    pub rates: &'a CudaBuffer<f32>,
+    /// Added to the gradient, times the parameter.
+    pub weight_decay: f32,
+    /// The gradient.
+    pub grad: &'a CudaBuffer<f32>,
     /// The f32 parameter.
     pub param: &'a mut CudaBuffer<f32>,
-    /// As the parameter; absent if and only if the momentum is 0.
+    /// Absent if and only if the momentum is 0.
     pub velocity: Option<&'a mut CudaBuffer<f32>>,
-    /// As the parameter, which it gets rounded to bf16.
+    /// Gets the parameter rounded to bf16.
     pub copy: Option<&'a mut CudaBuffer<bf16>>,
 }
 
-/// One step with the learning rate of `clock`'s step in `rates` (beyond them the last): with
-/// `g = grad + weight_decay·param`, `v = momentum·v + (1 - dampening)·g` (at step 0 `v = g`, whatever v holds) and
-/// `param -= lr·v`, or `lr·(g + momentum·v)` with Nesterov. Without momentum `param -= lr·g`.
-///
-/// A convolution's weight is as [`Rows`](super::layout::Rows) says, like its gradient: its padding stays 0.
-///
-/// # Errors
-/// [`KernelError`] if the lengths differ, there is no rate, or there is a velocity where there should be none or the other
-/// way round; the driver's errors.
-pub fn step(
-    constants: Constants,
-    clock: &Clock,
-    rates: &CudaBuffer<f32>,
-    grad: &CudaBuffer<f32>,
-    state: State<'_>,
-) -> Result<()> {
-    const OP: &str = "sgd_step";
-    let State { param, velocity, copy } = state;
-    let len = param.len();
-    let fail = |rule, got| Err(KernelError::Dims { op: OP, rule, got }.into());
-    if rates.is_empty() {
-        return fail("there must be a learning rate", "none".to_owned());
+/// The parameters of a model. It keeps their memory.
+#[derive(Debug)]
+pub struct Sgd {
+    table: Table,
+    constants: Raw,
+    clip: Option<Clip>,
+}
+
+#[derive(Debug)]
+struct Clip {
+    max_norm: f32,
+    /// (parts): sums of squares.
+    squares: CudaBuffer<f64>,
+    /// (1).
+    factor: CudaBuffer<f32>,
+}
+
+impl Sgd {
+    /// The optimiser of `params`.
+    ///
+    /// A convolution's weight is as [`layout::Rows`](super::layout::Rows) says, like its gradient: its padding stays 0.
+    ///
+    /// # Errors
+    /// [`KernelError`] if lengths differ, there is no rate, there is a velocity where there should be none or the other
+    /// way round, or the norm is negative or not a number; the driver's errors.
+    pub fn new<'a>(
+        device: &CudaDevice,
+        constants: Constants,
+        params: impl IntoIterator<Item = Param<'a>>,
+    ) -> Result<Sgd> {
+        let fail = |rule, got| Err(KernelError::Dims { op: OP, rule, got }.into());
+        if let Some(norm) = constants.max_norm.filter(|norm| norm.is_nan() || *norm < 0.0) {
+            return fail("the norm must be a number and not negative", norm.to_string());
+        }
+        let (mut rows, mut steps) = (Rows::default(), None);
+        for Param { rates, weight_decay, grad, param, velocity, copy } in params {
+            if rates.is_empty() {
+                return fail("there must be a learning rate", "none".to_owned());
+            }
+            check_len(OP, "rates", *steps.get_or_insert(rates.len()), rates.len())?;
+            if velocity.is_some() == (constants.momentum == 0.0) {
+                let got = format!("momentum {}", constants.momentum);
+                return fail("there must be a velocity if and only if there is momentum", got);
+            }
+            let (len, velocity, copy) = (param.len(), velocity.as_deref(), copy.as_deref());
+            check_len(OP, "grad", len, grad.len())?;
+            check_len(OP, "velocity", len, velocity.map_or(len, CudaBuffer::len))?;
+            check_len(OP, "copy", len, copy.map_or(len, CudaBuffer::len))?;
+            // Mirrors `Row` of sgd.cu.
+            let words = [
+                address(Some(rates)),
+                address(Some(grad)),
+                address(Some(param)),
+                address(velocity),
+                address(copy),
+                u64::from(weight_decay.to_bits()) | (len as u64) << 32,
+            ];
+            let memories = [rates.memory(), grad.memory(), param.memory()].into_iter();
+            let memories = memories.chain(velocity.map(CudaBuffer::memory));
+            rows.push(OP, len, &words, memories.chain(copy.map(CudaBuffer::memory)))?;
+        }
+        let table = rows.upload(device)?;
+        let clip = |max_norm| -> Result<Clip> {
+            let squares = CudaBuffer::zeros(device, table.blocks() as usize)?;
+            Ok(Clip { max_norm, squares, factor: CudaBuffer::zeros(device, 1)? })
+        };
+        let clip = constants.max_norm.map(clip).transpose()?;
+        let Constants { momentum, dampening, nesterov, .. } = constants;
+        let steps = int(OP, "steps", steps.unwrap_or(1))?;
+        let constants = Raw { momentum, dampening, nesterov: i32::from(nesterov), steps };
+        Ok(Sgd { table, constants, clip })
     }
-    if velocity.is_some() == (constants.momentum == 0.0) {
-        let got = format!("momentum {}", constants.momentum);
-        return fail("there must be a velocity if and only if there is momentum", got);
+
+    /// One step with the learning rates of `clock`'s step: with `g = grad + weight_decay·param`,
+    /// `v = momentum·v + (1 - dampening)·g` (at step 0 `v = g`, whatever v holds) and `param -= lr·v`, or
+    /// `lr·(g + momentum·v)` with Nesterov. Without momentum `param -= lr·g`.
+    ///
+    /// With a `max_norm` the gradients count `min(1, max_norm / (norm + 1e-6))` times, where `norm` is that of all of them
+    /// together, in double precision and in a fixed order; one that is not finite shows in the parameters. May be part of a
+    /// graph.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn step(&mut self, clock: &Clock) -> Result<()> {
+        let Sgd { table, constants, clip } = self;
+        let blocks = table.blocks();
+        let Table { rows, parts, memories } = &*table;
+        let device = &parts.device().clone();
+        if let Some(Clip { max_norm, squares, factor }) = clip.as_mut().filter(|_| blocks > 0) {
+            let launch = Launch::new(device, &SQUARES)?
+                .read(parts)
+                .read(rows)
+                .write(&mut *squares)
+                .uses_all(memories);
+            // SAFETY: the parameters of sgd_squares; the parts are inside the arrays of the rows, and there is a square
+            // for each.
+            unsafe { launch.run([blocks, 1, 1], THREADS, SUM_BYTES)? };
+            let count = blocks.cast_signed();
+            let launch = Launch::new(device, &CLIP)?
+                .read(squares)
+                .write(factor)
+                .value(max_norm)
+                .value(&count);
+            // SAFETY: the parameters of sgd_clip, and the lengths.
+            unsafe { launch.run([1, 1, 1], THREADS, SUM_BYTES)? };
+        }
+        let launch = Launch::new(device, &STEP)?
+            .read(&clock.state)
+            .read(parts)
+            .read(rows)
+            .read_if(clip.as_ref().map(|clip| &clip.factor))
+            .value(&*constants)
+            .uses_all(memories);
+        // SAFETY: the parameters of sgd_step; the parts are inside the arrays of the rows, whose lengths are checked.
+        unsafe { launch.run([blocks, 1, 1], THREADS, 0) }
     }
-    check_len(OP, "grad", len, grad.len())?;
-    check_len(OP, "velocity", len, velocity.as_ref().map_or(len, |velocity| velocity.len()))?;
-    check_len(OP, "copy", len, copy.as_ref().map_or(len, |copy| copy.len()))?;
-    let (steps, length) = (int(OP, "steps", rates.len())?, int(OP, "length", len)?);
-    let Constants { momentum, dampening, weight_decay, nesterov } = constants;
-    let constants = Raw { momentum, dampening, weight_decay, nesterov: i32::from(nesterov) };
-    let device = &param.device().clone();
-    let launch = Launch::new(device, &STEP)?
-        .read(&clock.state)
-        .read(rates)
-        .read(grad)
-        .write(param)
-        .write_if(velocity)
-        .write_if(copy)
-        .value(&constants)
-        .value(&steps)
-        .value(&length);
-    // SAFETY: the parameters of sgd_step; the lengths are checked.
-    unsafe { launch.run([length.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
 /// Mirrors `Constants` of sgd.cu.
@@ -91,9 +174,9 @@ pub fn step(
 struct Raw {
     momentum: f32,
     dampening: f32,
-    weight_decay: f32,
     nesterov: i32,
+    steps: i32,
 }
 
-// SAFETY: the same floats and int in the same order.
+// SAFETY: the same floats and ints in the same order.
 unsafe impl Value for Raw {}

@@ -13,7 +13,7 @@ use super::planes::Activation;
 pub struct Weight<T> {
     /// The parameter.
     pub master: CudaBuffer<f32>,
-    /// Rounded to bf16, if that is T; [`sgd::step`](super::sgd::step) keeps it up to date.
+    /// Rounded to bf16, if that is T; [`Sgd::step`](super::sgd::Sgd::step) keeps it up to date.
     pub copy: Option<CudaBuffer<bf16>>,
     of: std::marker::PhantomData<T>,
 }

@@ -4,12 +4,13 @@
 mod layers;
 
 use gaternet_kernels::cuda::layout::Rows;
+use gaternet_kernels::cuda::sgd::Constants;
 use gaternet_kernels::cuda::{CudaDevice, LiveFilters, Products, bf16};
 
 use crate::check::{gates, lists, upload};
 use crate::conv2d::{Case, Trial};
 use crate::emulator::{self, Patch};
-use crate::{batch_shaping, gate_group, gate_largest, gate_target, gumbel_sigmoid};
+use crate::{batch_shaping, ema, gate_group, gate_largest, gate_target, gumbel_sigmoid, sgd};
 
 /// A change of a source, and the run that must fail because of it.
 struct Fault {
@@ -39,6 +40,11 @@ fn backward(device: &CudaDevice) -> Result<(), String> {
 
 fn backward_f32(device: &CudaDevice) -> Result<(), String> {
     Trial::new(LAYER, Rows::Channels, Some(0.5)).backward_input::<f32>(device)
+}
+
+fn sgd(device: &CudaDevice) -> Result<(), String> {
+    let constants = Constants { momentum: 0.9, max_norm: Some(5.0), ..Constants::default() };
+    sgd::steps(device, constants, &sgd::LENGTHS)
 }
 
 /// Several chunks of channels.
@@ -473,6 +479,61 @@ const FAULTS: &[Fault] = &[
         },
         run: backward_deep,
         report: "",
+    },
+    Fault {
+        patch: Patch {
+            name: "the end of a parameter is missing",
+            source: "sgd.cu",
+            file: "sgd.cu",
+            good: "i < table::span && part.first + i < row.length; i += table::threads",
+            bad: "i < table::span; i += table::threads",
+        },
+        run: sgd,
+        report: "out of bounds",
+    },
+    Fault {
+        patch: Patch {
+            name: "every block begins with the first part",
+            source: "sgd.cu",
+            file: "sgd.cu",
+            good: "const int at = part.first + i;",
+            bad: "const int at = i;",
+        },
+        run: sgd,
+        report: "relative error",
+    },
+    Fault {
+        patch: Patch {
+            name: "a barrier of a sum of squares is missing",
+            source: "sgd.cu",
+            file: "reduce.cuh",
+            good: "half /= 2) {\n        block_sync();",
+            bad: "half /= 2) {",
+        },
+        run: sgd,
+        report: "race: ",
+    },
+    Fault {
+        patch: Patch {
+            name: "only long gradients are not clipped",
+            source: "sgd.cu",
+            file: "sgd.cu",
+            good: "scale >= 1.0 ? 1.0f",
+            bad: "scale <= 1.0 ? 1.0f",
+        },
+        run: sgd,
+        report: "relative error",
+    },
+    Fault {
+        patch: Patch {
+            name: "averages move to the wrong side",
+            source: "ema.cu",
+            file: "ema.cu",
+            good: "row.value[at] - row.average[at]",
+            bad: "row.average[at] - row.value[at]",
+        },
+        run: ema::updates,
+        report: "relative error",
     },
 ];
 

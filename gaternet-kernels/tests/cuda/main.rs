@@ -14,6 +14,7 @@ mod convert;
 mod cross_entropy;
 mod device;
 mod dropout;
+mod ema;
 mod emulator;
 mod faults;
 mod gate;

@@ -8,6 +8,7 @@
 mod emulator;
 mod families;
 mod gates;
+mod options;
 mod plan;
 mod refusals;
 mod setup;

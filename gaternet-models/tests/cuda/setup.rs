@@ -2,7 +2,7 @@
 
 use gaternet_core::gate::{Estimator, GateDraw, SemHashDraw};
 use gaternet_core::nn::{CrossEntropyLoss, Module};
-use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
+use gaternet_core::optim::{Ema, Optimizer, Sgd, SgdConfig, clip_grad_norm};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_kernels::cuda::augment::{Augment, Images};
 use gaternet_kernels::cuda::{CudaBuffer, CudaDevice};
@@ -119,6 +119,7 @@ pub(crate) fn options(batch: usize, steps: usize) -> TrainOptions {
             std: [STD; 4],
         },
         label_smoothing: 0.1,
+        clip_grad_norm: None,
         seed: SEED,
         learning_rates: rates(steps),
         open_steps: OPEN_STEPS,
@@ -188,13 +189,31 @@ fn logistic(word: u32) -> f64 {
 /// What a step says: loss, right answers, share of open gates.
 pub(crate) type Said = [f64; 3];
 
+/// What a step on the CPU may have beside the usual.
+#[derive(Default)]
+pub(crate) struct Extras<'a> {
+    pub(crate) max_norm: Option<f32>,
+    pub(crate) averages: Option<&'a mut Ema>,
+}
+
 /// Step `step` of `steps` on the CPU.
 pub(crate) fn cpu_step(
     model: &Model,
     sgd: &mut Sgd,
     data: &Data,
     numbers: &[usize],
+    of: [usize; 2],
+) -> Said {
+    cpu_step_with(model, sgd, data, numbers, of, Extras::default())
+}
+
+pub(crate) fn cpu_step_with(
+    model: &Model,
+    sgd: &mut Sgd,
+    data: &Data,
+    numbers: &[usize],
     [step, steps]: [usize; 2],
+    extras: Extras<'_>,
 ) -> Said {
     let criterion = CrossEntropyLoss::new(0.1).expect("in range");
     let labels: Vec<usize> = numbers.iter().map(|&i| data.labels[i]).collect();
@@ -218,7 +237,12 @@ pub(crate) fn cpu_step(
         }
     };
     let value = f64::from(loss.item().expect("a scalar"));
-    sgd.step(&loss.backward().expect("in a graph")).expect("all have gradients");
+    let mut gradients = loss.backward().expect("in a graph");
+    if let Some(max_norm) = extras.max_norm {
+        clip_grad_norm(&model.parameters(), &mut gradients, max_norm).expect("all there");
+    }
+    sgd.step(&gradients).expect("all have gradients");
+    extras.averages.map_or(Ok(()), Ema::update).expect("one length");
     let rows = logits.data().chunks(CLASSES).zip(&labels);
     let best = |row: &[f32]| (0..CLASSES).rev().max_by(|&a, &b| row[a].total_cmp(&row[b]));
     let correct = rows.filter(|(row, label)| best(row) == Some(**label)).count();

@@ -1,6 +1,7 @@
 //! Training on a GPU: a network's steps compiled to launches on buffers that are made once.
 
 mod apply;
+mod averages;
 mod builder;
 mod conv;
 mod gates;
@@ -17,11 +18,12 @@ mod weights;
 
 use std::fmt;
 
-use gaternet_core::optim::Sgd;
+use gaternet_core::optim::{Ema, Sgd};
 use gaternet_core::{Error as ModelError, data};
 use gaternet_kernels::cuda::augment::{Augment, Images};
 use gaternet_kernels::cuda::{Activation, Clock, CudaDevice};
 
+use self::averages::Averages;
 use self::gating::Gating;
 use self::metrics::Metrics;
 pub use self::metrics::TrainSums;
@@ -39,6 +41,9 @@ pub struct TrainOptions {
     pub augment: Augment,
     /// Share of the target that all classes get alike, 0 to 1.
     pub label_smoothing: f32,
+    /// All gradients are scaled down to this Euclidean norm, if they are longer together, as
+    /// [`clip_grad_norm`](gaternet_core::optim::clip_grad_norm) does it.
+    pub clip_grad_norm: Option<f32>,
     /// Decides augmentation and gate noise, together with the step.
     pub seed: u64,
     /// The learning rate of every step of the training; beyond them the last.
@@ -66,6 +71,8 @@ pub struct CudaTrainer<T> {
     done: usize,
     /// Since the last `store`.
     unsaved: i64,
+    /// Since the last `store_averages`.
+    unaveraged: usize,
 }
 
 impl<T: Activation> CudaTrainer<T> {
@@ -94,23 +101,39 @@ impl<T: Activation> CudaTrainer<T> {
             Model::Plain(_) => None,
             Model::Gated(model) => Some(Gating::new(device, model, shape, &options)?),
         };
-        let mut shared = Shared {
+        let mut weights = Weights::new(device, sgd, &options.learning_rates)?;
+        let mut programs = Vec::new();
+        for (batch, batches) in [(options.batch, count / options.batch), (count % options.batch, 1)]
+        {
+            if batch > 0 && batches > 0 {
+                programs.push(Program::new(&mut weights, device, model, shape, [batch, batches])?);
+            }
+        }
+        let shared = Shared {
             device: device.clone(),
-            weights: Weights::new(device, sgd, &options.learning_rates)?,
+            optimizer: weights.optimizer(options.clip_grad_norm)?.into(),
+            weights,
+            averages: None,
             clock: Clock::new(device, options.seed, 0)?.into(),
             metrics: Metrics::new(device, gating)?,
             images,
             augment: options.augment,
             label_smoothing: options.label_smoothing,
         };
-        let mut programs = Vec::new();
-        for (batch, batches) in [(options.batch, count / options.batch), (count % options.batch, 1)]
-        {
-            if batch > 0 && batches > 0 {
-                programs.push(Program::new(&mut shared, model, shape, batch, batches)?);
-            }
-        }
-        Ok(CudaTrainer { shared, programs, options, step: 0, done: 0, unsaved: 0 })
+        let (step, done, unsaved, unaveraged) = (0, 0, 0, 0);
+        Ok(CudaTrainer { shared, programs, options, step, done, unsaved, unaveraged })
+    }
+
+    /// From the next step on, averages what it has of `ema`, from its averages on.
+    ///
+    /// # Errors
+    /// The GPU's.
+    pub fn average(&mut self, ema: &Ema) -> Result<()> {
+        let Shared { device, weights, .. } = &self.shared;
+        self.shared.averages = Some(Averages::new(device, weights, ema)?);
+        self.unaveraged = 0;
+        self.programs.iter_mut().for_each(Program::forget_graph);
+        Ok(())
     }
 
     /// Steps of an epoch.
@@ -171,6 +194,7 @@ impl<T: Activation> CudaTrainer<T> {
         self.step += 1;
         self.done += 1;
         self.unsaved += 1;
+        self.unaveraged += 1;
         Ok(())
     }
 
@@ -195,6 +219,19 @@ impl<T: Activation> CudaTrainer<T> {
     pub fn store(&mut self, sgd: &mut Sgd) -> Result<()> {
         self.shared.weights.store(sgd, self.unsaved)?;
         self.unsaved = 0;
+        Ok(())
+    }
+
+    /// Brings `ema`, that of [`average`](Self::average), up to date; waits for the device. What else it averages has
+    /// rested.
+    ///
+    /// # Errors
+    /// The GPU's; [`Error::Model`](super::Error::Model) if `ema` is another.
+    pub fn store_averages(&mut self, ema: &mut Ema) -> Result<()> {
+        if let Some(averages) = &self.shared.averages {
+            averages.store(ema, self.unaveraged)?;
+        }
+        self.unaveraged = 0;
         Ok(())
     }
 }

@@ -4,8 +4,10 @@ use std::cell::RefCell;
 
 use gaternet_kernels::cuda::augment::{self, Augment, Images};
 use gaternet_kernels::cuda::cross_entropy::{self, Loss};
+use gaternet_kernels::cuda::sgd::Sgd;
 use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, CudaGraph};
 
+use super::averages::Averages;
 use super::builder::{Builder, Value};
 use super::metrics::Metrics;
 use super::node::{Node, Step, plan_backward};
@@ -19,6 +21,8 @@ use crate::model::Model;
 pub(super) struct Shared<T> {
     pub(super) device: CudaDevice,
     pub(super) weights: Weights<T>,
+    pub(super) optimizer: RefCell<Sgd>,
+    pub(super) averages: Option<Averages>,
     pub(super) clock: RefCell<Clock>,
     pub(super) metrics: Metrics,
     pub(super) images: Images,
@@ -46,15 +50,14 @@ pub(super) struct Program<T> {
 impl<T: Activation> Program<T> {
     /// For `batches` batches of `batch` images of `shape` (C, H, W).
     pub(super) fn new(
-        shared: &mut Shared<T>,
+        weights: &mut Weights<T>,
+        device: &CudaDevice,
         model: &Model,
         shape: [usize; 3],
-        batch: usize,
-        batches: usize,
+        [batch, batches]: [usize; 2],
     ) -> Result<Program<T>> {
         let size = [shape[1], shape[2]];
-        let device = shared.device.clone();
-        let mut builder = Builder::new(&mut shared.weights, batch);
+        let mut builder = Builder::new(weights, batch);
         let images = builder.images(shape);
         let (backbone, gated) = match model {
             Model::Plain(model) => (model.network(), None),
@@ -73,16 +76,16 @@ impl<T: Activation> Program<T> {
         let grad_logits = sizes.row_like(logits);
         sizes.need_scratch(2 * batch);
         let ends = [logits, grad_logits];
-        plan_backward(&mut nodes, &device, &mut sizes, &constant, &computed_by, ends)?;
+        plan_backward(&mut nodes, device, &mut sizes, &constant, &computed_by, ends)?;
         Ok(Program {
-            buffers: Buffers::new(&device, batch, &sizes, gated)?,
+            buffers: Buffers::new(device, batch, &sizes, gated)?,
             nodes,
             images,
             logits,
             grad_logits,
             classes: backbone.features(),
-            labels: CudaBuffer::zeros(&device, batch)?.into(),
-            order: CudaBuffer::zeros(&device, batch * batches)?,
+            labels: CudaBuffer::zeros(device, batch)?.into(),
+            order: CudaBuffer::zeros(device, batch * batches)?,
             batches,
             ran: false,
             graph: None,
@@ -113,6 +116,11 @@ impl<T: Activation> Program<T> {
         Ok(())
     }
 
+    /// The next step runs as it is.
+    pub(super) fn forget_graph(&mut self) {
+        (self.ran, self.graph) = (false, None);
+    }
+
     fn step(&self, shared: &Shared<T>) -> Result<()> {
         let Shared { weights, metrics, images, .. } = shared;
         let buffers = &self.buffers;
@@ -128,8 +136,9 @@ impl<T: Activation> Program<T> {
             self.nodes.iter().try_for_each(|node| node.forward(step))?;
             self.loss(metrics, shared.label_smoothing)?;
             self.nodes.iter().rev().try_for_each(|node| node.backward(step))?;
-            weights.step(&clock)?;
+            shared.optimizer.borrow_mut().step(&clock)?;
         }
+        shared.averages.as_ref().map_or(Ok(()), Averages::update)?;
         Ok(shared.clock.borrow_mut().advance()?)
     }
 

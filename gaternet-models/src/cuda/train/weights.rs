@@ -1,15 +1,15 @@
 //! The parameters of a model on the device: with gradients and velocities, and the way there and back.
 
-use std::cell::RefCell;
+use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 
-use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear};
+use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear, State};
 use gaternet_core::optim::{Sgd, SgdConfig};
-use gaternet_core::{Parameter, Tensor};
+use gaternet_core::{Parameter, Shape, Tensor};
 use gaternet_kernels::Conv2dDims;
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::sgd::{self, Constants, State};
-use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, Weight};
+use gaternet_kernels::cuda::sgd::{Constants, Param as SgdParam, Sgd as Kernel};
+use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, Weight};
 
 use crate::cuda::Result;
 use crate::cuda::error::unsupported;
@@ -24,14 +24,14 @@ pub(super) enum Layout {
 }
 
 impl Layout {
-    fn pack(&self, values: &[f32]) -> Vec<f32> {
+    pub(super) fn pack(&self, values: &[f32]) -> Vec<f32> {
         match self {
             Layout::Flat => values.to_vec(),
             Layout::Rows(dims, rows) => rows.pack_weight(dims, values),
         }
     }
 
-    fn unpack(&self, values: Vec<f32>) -> Vec<f32> {
+    pub(super) fn unpack(&self, values: Vec<f32>) -> Vec<f32> {
         match self {
             Layout::Flat => values,
             Layout::Rows(dims, rows) => rows.unpack_weight(dims, &values),
@@ -56,19 +56,30 @@ struct Training {
     name: String,
     /// Index of its learning rates.
     rates: usize,
-    constants: Constants,
+    weight_decay: f32,
     /// `None` without momentum.
-    velocity: RefCell<Option<CudaBuffer<f32>>>,
+    velocity: Option<CudaBuffer<f32>>,
 }
 
 impl<T: Activation> Param<T> {
-    fn step(&self, clock: &Clock, rates: &[CudaBuffer<f32>]) -> Result<()> {
-        let Some(training) = &self.training else { return Ok(()) };
-        let Weight { master, copy, .. } = &mut *self.weight.borrow_mut();
-        let mut velocity = training.velocity.borrow_mut();
-        let state = State { param: master, velocity: velocity.as_mut(), copy: copy.as_mut() };
-        let (constants, rates) = (training.constants, &rates[training.rates]);
-        Ok(sgd::step(constants, clock, rates, &self.grad.borrow(), state)?)
+    /// What the optimiser has of it; nothing while it is frozen.
+    fn trained<'a>(&'a mut self, rates: &'a [CudaBuffer<f32>]) -> Option<SgdParam<'a>> {
+        let training = self.training.as_mut()?;
+        let Weight { master, copy, .. } = self.weight.get_mut();
+        Some(SgdParam {
+            rates: &rates[training.rates],
+            weight_decay: training.weight_decay,
+            grad: self.grad.get_mut(),
+            param: master,
+            velocity: training.velocity.as_mut(),
+            copy: copy.as_mut(),
+        })
+    }
+
+    /// Its place, its shape on the host, and what it is now.
+    fn value(&self) -> (Layout, Shape, Ref<'_, CudaBuffer<f32>>) {
+        let master = Ref::map(self.weight.borrow(), |weight| &weight.master);
+        (self.layout, self.host.tensor().shape().clone(), master)
     }
 
     /// Copies the parameter to the host, and its velocity to `velocities`.
@@ -79,7 +90,7 @@ impl<T: Activation> Param<T> {
             Ok(Tensor::new(self.layout.unpack(buffer.to_vec()?), shape.clone())?)
         };
         self.host.set(&tensor(&self.weight.borrow().master)?)?;
-        if let Some(velocity) = &*training.velocity.borrow() {
+        if let Some(velocity) = &training.velocity {
             velocities.push((training.name.clone(), tensor(velocity)?));
         }
         Ok(())
@@ -237,13 +248,8 @@ impl<T: Activation> Weights<T> {
             Ok(Training {
                 name: settings.name.clone(),
                 rates: settings.rates,
-                constants: Constants {
-                    momentum: config.momentum,
-                    dampening: config.dampening,
-                    weight_decay: settings.weight_decay,
-                    nesterov: config.nesterov,
-                },
-                velocity: velocity.into(),
+                weight_decay: settings.weight_decay,
+                velocity,
             })
         };
         Ok(Param {
@@ -255,11 +261,35 @@ impl<T: Activation> Weights<T> {
         })
     }
 
-    /// A step of the optimiser on every parameter.
-    pub(super) fn step(&self, clock: &Clock) -> Result<()> {
-        let rates = &self.optimizer.rates;
-        self.convs.iter().try_for_each(|param| param.step(clock, rates))?;
-        self.others.iter().try_for_each(|param| param.step(clock, rates))
+    /// The optimiser of all parameters; none is added after it.
+    pub(super) fn optimizer(&mut self, max_norm: Option<f32>) -> Result<Kernel> {
+        let Optimizer { config, rates, .. } = &self.optimizer;
+        let SgdConfig { momentum, dampening, nesterov, .. } = *config;
+        let constants = Constants { momentum, dampening, nesterov, max_norm };
+        let convs = self.convs.iter_mut().filter_map(|param| param.trained(rates));
+        let others = self.others.iter_mut().filter_map(|param| param.trained(rates));
+        Ok(Kernel::new(&self.device, constants, convs.chain(others))?)
+    }
+
+    /// How a parameter or statistic of the model lies on the device, its shape on the host, and what it is now; `None` if
+    /// it is not here.
+    pub(super) fn value(&self, state: &State) -> Option<(Layout, Shape, Ref<'_, CudaBuffer<f32>>)> {
+        match state {
+            State::Parameter(host) => {
+                let conv = self.convs.iter().find(|param| param.host.id() == host.id());
+                let other = || self.others.iter().find(|param| param.host.id() == host.id());
+                conv.map(Param::value).or_else(|| other().map(Param::value))
+            }
+            State::Buffer(host) => {
+                let statistics = self.norms.iter().flat_map(|norm| {
+                    let Norm { host, running_mean, running_var, .. } = norm;
+                    [(host.running_mean(), running_mean), (host.running_var(), running_var)]
+                });
+                let (_, value) = statistics.into_iter().find(|(of, _)| of.is(host))?;
+                Some((Layout::Flat, host.tensor().shape().clone(), value.borrow()))
+            }
+            State::Counter(_) => None,
+        }
     }
 
     /// Copies parameters and statistics into the model and velocities into `sgd`; `batches` have been trained since the

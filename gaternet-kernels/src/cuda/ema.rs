@@ -1,0 +1,52 @@
+//! Exponential moving averages of many arrays.
+
+use super::buffer::CudaBuffer;
+use super::compile::{Source, source};
+use super::device::CudaDevice;
+use super::error::Result;
+use super::launch::{Kernel, Launch, address};
+use super::table::{Rows, THREADS, Table};
+use crate::error::check_len;
+
+pub(super) static SOURCE: Source = source!("ema.cu", ["table.cuh", "dev.cuh"]);
+static UPDATE: Kernel = Kernel { source: &SOURCE, name: "ema_update" };
+const OP: &str = "ema_update";
+
+/// Arrays and their averages, which one launch brings up to date. It keeps their memory.
+#[derive(Debug)]
+pub struct Averages {
+    table: Table,
+}
+
+impl Averages {
+    /// Of pairs of an array and its average.
+    ///
+    /// # Errors
+    /// [`KernelError`](crate::KernelError) if the lengths of a pair differ; the driver's errors.
+    pub fn new<'a>(
+        device: &CudaDevice,
+        pairs: impl IntoIterator<Item = (&'a CudaBuffer<f32>, &'a mut CudaBuffer<f32>)>,
+    ) -> Result<Averages> {
+        let mut rows = Rows::default();
+        for (value, average) in pairs {
+            check_len(OP, "average", value.len(), average.len())?;
+            let words = [address(Some(value)), address(Some(average)), value.len() as u64];
+            rows.push(OP, value.len(), &words, [value.memory(), average.memory()])?;
+        }
+        Ok(Averages { table: rows.upload(device)? })
+    }
+
+    /// `average += share·(value - average)` for all of them, as [`lerp`](crate::cpu::elementwise::lerp); may be part of a
+    /// graph.
+    ///
+    /// # Errors
+    /// The driver's.
+    pub fn update(&mut self, share: f32) -> Result<()> {
+        let Table { rows, parts, memories } = &self.table;
+        let device = &parts.device().clone();
+        let launch =
+            Launch::new(device, &UPDATE)?.read(parts).read(rows).value(&share).uses_all(memories);
+        // SAFETY: the parameters of ema_update; the parts are inside the arrays of the rows.
+        unsafe { launch.run([self.table.blocks(), 1, 1], THREADS, 0) }
+    }
+}
