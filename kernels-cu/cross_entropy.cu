@@ -1,4 +1,5 @@
-// Softmax cross-entropy with smoothed labels: loss, gradient and number of right answers in one pass over the logits.
+// Softmax cross-entropy with smoothed labels, one or two for a sample: loss, gradient and number of right answers in one
+// pass over the logits.
 //
 // Memory contract: a warp has a sample; it alone writes the sample's gradient and its two results, which one block then
 // sums (32 bytes of dynamic shared memory). A label that is not a class gives NaN, not a read outside.
@@ -13,30 +14,42 @@ DEVICE float warp_max(float value) {
     return value;
 }
 
+// Mirrors three addresses of gaternet-kernels/src/cuda/cross_entropy.rs.
+struct Targets {
+    const int* labels;    // (N)
+    const int* partners;  // (N): the other labels; null without
+    const float* share;   // (1): of the first labels
+};
+
+// Whether `label` has the largest logit of `row`, the first of equal ones; the same in all lanes.
+DEVICE bool is_largest(const float* row, int classes, int label, int lane) {
+    const float at_label = row[label];
+    bool beaten = false;
+    for (int k = lane; k < classes; k += 32) beaten |= !(row[k] < at_label || (row[k] == at_label && k >= label));
+    return warp_ballot(beaten) == 0;
+}
+
 }  // namespace
 
-// With t the labels smoothed, (1 - smoothing) · one-hot + smoothing / K: loss Σ t · (log Σ exp(logits) - logits), gradient
-// (softmax - t) / N. Grid (N / 4, rounded up).
+// With t the labels smoothed, (1 - smoothing) · (share · one-hot + (1 - share) · one-hot of the partner) + smoothing / K: loss
+// Σ t · (log Σ exp(logits) - logits), gradient (softmax - t) / N. Grid (N / 4, rounded up).
 KERNEL(cross_entropy_samples, 32 * warps, 4)(
     const float* logits,  // (N, K)
-    const int* labels,    // (N)
+    Targets targets,
     float* grad_logits,   // (N, K), of the mean loss; null: not wanted
-    float* results,       // (2, N): losses, and 1 where the label has the largest logit, the first of equal ones
+    float* results,       // (2, N): losses, and the shares of the label that has the largest logit, the first of equal ones
     int batch, int classes, float smoothing) {
     const int n = blockIdx.x * warps + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (n >= batch) return;
     const float* row = logits + static_cast<size_t>(n) * classes;
-    const int label = labels[n];
-    const bool valid = label >= 0 && label < classes;
+    const bool mixed = targets.partners != nullptr;
+    const int label = targets.labels[n], partner = mixed ? targets.partners[n] : label;
+    const float share = mixed ? *targets.share : 1.0f;
+    const bool valid = label >= 0 && label < classes && partner >= 0 && partner < classes;
     const float nan = 0.0f / 0.0f;
-    const float at_label = valid ? row[label] : nan;
 
     float largest = -3.402823466e38f;
-    bool beaten = !valid;
-    for (int k = lane; k < classes; k += 32) {
-        largest = fmaxf(largest, row[k]);
-        beaten |= !(row[k] < at_label || (row[k] == at_label && k >= label));
-    }
+    for (int k = lane; k < classes; k += 32) largest = fmaxf(largest, row[k]);
     largest = warp_max(largest);
     float exponentials = 0.0f, logit_sum = 0.0f;
     for (int k = lane; k < classes; k += 32) {
@@ -45,14 +58,23 @@ KERNEL(cross_entropy_samples, 32 * warps, 4)(
     }
     exponentials = warp_sum(exponentials);
     logit_sum = warp_sum(logit_sum);
-    const bool right = warp_ballot(beaten) == 0;
+    float right = 0.0f, at_labels = nan;
+    if (valid) {
+        right = is_largest(row, classes, label, lane) ? share : 0.0f;
+        at_labels = share * (row[label] - largest);
+    }
+    if (valid && mixed) {
+        right += is_largest(row, classes, partner, lane) ? 1.0f - share : 0.0f;
+        at_labels += (1.0f - share) * (row[partner] - largest);
+    }
     const float floor = smoothing / static_cast<float>(classes);
     if (lane == 0) {
-        results[n] = logf(exponentials) - (1.0f - smoothing) * (at_label - largest) - floor * logit_sum;
-        results[batch + n] = right ? 1.0f : 0.0f;
+        results[n] = logf(exponentials) - (1.0f - smoothing) * at_labels - floor * logit_sum;
+        results[batch + n] = right;
     }
     for (int k = lane; grad_logits && k < classes; k += 32) {
-        const float target = floor + (k == label ? 1.0f - smoothing : 0.0f);
+        const float certain = (k == label ? share : 0.0f) + (mixed && k == partner ? 1.0f - share : 0.0f);
+        const float target = floor + (1.0f - smoothing) * certain;
         const float grad = (expf(row[k] - largest) / exponentials - target) / static_cast<float>(batch);
         grad_logits[static_cast<size_t>(n) * classes + k] = valid ? grad : nan;
     }
@@ -61,7 +83,7 @@ KERNEL(cross_entropy_samples, 32 * warps, 4)(
 // Grid (1).
 KERNEL(cross_entropy_sums, reduce_threads, 1)(
     const float* results,  // (2, N)
-    float* loss,           // (2): the mean loss and the number of right answers
+    float* loss,           // (2): the mean loss and the sum of the right answers
     float* totals,         // (2): to which the sum of the losses and the number are added; null: not wanted
     int batch) {
     DYNAMIC_SHARED(float, shared);

@@ -1,22 +1,59 @@
 //! How well a model does on a test set, and at what cost.
 
+use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
 use gaternet::kernels::Device;
 #[cfg(feature = "cuda")]
-use gaternet::kernels::cuda::bf16;
+use gaternet::kernels::cuda::{Activation, augment, bf16};
 #[cfg(feature = "cuda")]
-use gaternet::models::cuda::CudaPlan;
+use gaternet::models::cuda::{self, CudaPlan};
 use gaternet::models::{Calibration, Cost, DType, InferencePlan, Model, PlanOptions};
 
 /// Test images, and what is done to them before a model sees them.
 pub(crate) struct TestSet {
     pub(crate) images: ImageSource,
     pub(crate) augment: Augment,
+    /// The images on a GPU, once it has evaluated a model.
+    resident: OnceCell<Resident>,
+}
+
+/// A data set on a GPU, and how it is normalised there.
+#[cfg(feature = "cuda")]
+struct Resident {
+    images: augment::Images,
+    augment: augment::Augment,
+}
+
+/// No data set on a GPU.
+#[cfg(not(feature = "cuda"))]
+enum Resident {}
+
+impl TestSet {
+    pub(crate) fn new(images: ImageSource, augment: Augment) -> TestSet {
+        TestSet { images, augment, resident: OnceCell::new() }
+    }
+
+    /// The images on `device`; `None` on the processor, and of images that are files or resized.
+    fn resident(&self, device: &Device) -> Result<Option<&Resident>> {
+        #[cfg(feature = "cuda")]
+        if let (Device::Cuda(device), ImageSource::Memory(_), None) =
+            (device, &self.images, self.augment.resized)
+        {
+            if self.resident.get().is_none() {
+                let images = cuda::images(device, &self.images)?;
+                let resident = Resident { images, augment: cuda::augment(&self.augment)? };
+                self.resident.set(resident).ok();
+            }
+            return Ok(self.resident.get());
+        }
+        let on_gpu = !matches!(device, Device::Cpu);
+        Ok(self.resident.get().filter(|_| on_gpu))
+    }
 }
 
 /// Means over the images of a test set.
@@ -59,14 +96,22 @@ pub(crate) fn evaluate(
     let (mut correct_images, mut loss, mut open) = (0, 0.0, 0.0);
     let mut macs = [0.0; 3];
     let mut opened = Calibration::new(plan.widths()[0]);
-    for batch in loader.epoch(0) {
-        let batch = batch?;
+    let resident = test.resident(device)?;
+    let mut batches = resident.is_none().then(|| loader.epoch(0));
+    for numbers in loader.order(0).chunks(batch_size) {
+        let labels: Vec<usize> = numbers.iter().map(|&i| test.images.labels()[i]).collect();
+        let from_host = batches.as_mut().and_then(Iterator::next).transpose()?;
+        let input = match (&from_host, resident) {
+            (Some(batch), _) => Input::Host(&batch.images),
+            (None, Some(resident)) => Input::Resident(resident, numbers),
+            (None, None) => bail!("the test set ended early"),
+        };
         let start = Instant::now();
-        let (logits, gates) = plan.infer(model, &batch.images)?;
+        let (logits, gates) = plan.infer(model, input)?;
         let time = start.elapsed();
-        correct_images += correct(&logits, &batch.labels);
-        let images = batch.labels.len() as f64;
-        loss += images * f64::from(ops::cross_entropy(&logits, &batch.labels)?.item()?);
+        correct_images += correct(&logits, &labels);
+        let images = labels.len() as f64;
+        loss += images * f64::from(ops::cross_entropy(&logits, &labels)?.item()?);
         open += images * gates.as_ref().map_or(1.0, |gates| gates.density());
         let Cost { backbone, executed, gater } = model.cost(size, gates.as_ref())?;
         for (sum, macs) in macs.iter_mut().zip([backbone, executed, gater]) {
@@ -77,9 +122,9 @@ pub(crate) fn evaluate(
                 opened.add(gates.values().data())?;
                 model.image_macs(size, gates)?
             }
-            _ => vec![backbone; batch.labels.len()],
+            _ => vec![backbone; labels.len()],
         };
-        each(&batch.labels, &logits, &image_macs, time);
+        each(&labels, &logits, &image_macs, time);
     }
     let (densities, dead_layers) = match model {
         Model::Plain(_) => (Vec::new(), Vec::new()),
@@ -100,6 +145,14 @@ pub(crate) fn evaluate(
 /// What to say of a layer that is [dead](Evaluation::dead_layers).
 pub(crate) fn dead_warning(layer: &str) -> String {
     format!("warning: {layer} is dead: no image of the test set opens one of its gates")
+}
+
+/// Images of a batch.
+enum Input<'a> {
+    /// (N, 3, H, W).
+    Host(&'a Tensor),
+    /// Their numbers (N).
+    Resident(&'a Resident, &'a [usize]),
 }
 
 /// A plan on a device.
@@ -136,12 +189,16 @@ impl Plan {
         }
     }
 
-    /// Logits (N, classes) and gates of `images` (N, 3, H, W); the plan is of `model`.
-    fn infer(&mut self, model: &Model, images: &Tensor) -> Result<(Tensor, Option<Gates>)> {
-        let (batch, [count, classes]) = (images.dims()[0], self.widths());
+    /// Logits (N, classes) and gates of these images; the plan is of `model`.
+    fn infer(&mut self, model: &Model, input: Input<'_>) -> Result<(Tensor, Option<Gates>)> {
+        let batch = match input {
+            Input::Host(images) => images.dims()[0],
+            Input::Resident(_, numbers) => numbers.len(),
+        };
+        let [count, classes] = self.widths();
         let (mut gates, mut logits) = (vec![0.0; batch * count], vec![0.0; batch * classes]);
-        match self {
-            Plan::Cpu(plan) => {
+        match (self, input) {
+            (Plan::Cpu(plan), Input::Host(images)) => {
                 plan.gates(images.data(), &mut gates)?;
                 if gates.iter().any(|gate| gate.is_nan()) {
                     // Training diverged. A plan refuses such gates; the model shows them in its logits.
@@ -149,10 +206,11 @@ impl Plan {
                 }
                 plan.run_with_gates(images.data(), &gates, &mut logits)?;
             }
+            (Plan::Cpu(_), Input::Resident(..)) => bail!("the images are on a GPU"),
             #[cfg(feature = "cuda")]
-            Plan::F32(plan) => plan.run(images.data(), &mut logits, &mut gates)?,
+            (Plan::F32(plan), input) => run(plan, input, &mut logits, &mut gates)?,
             #[cfg(feature = "cuda")]
-            Plan::Bf16(plan) => plan.run(images.data(), &mut logits, &mut gates)?,
+            (Plan::Bf16(plan), input) => run(plan, input, &mut logits, &mut gates)?,
         }
         let gates = match model {
             Model::Plain(_) => None,
@@ -163,6 +221,22 @@ impl Plan {
         };
         Ok((Tensor::new(logits, [batch, classes])?, gates))
     }
+}
+
+#[cfg(feature = "cuda")]
+fn run<T: Activation>(
+    plan: &mut CudaPlan<T>,
+    input: Input<'_>,
+    logits: &mut [f32],
+    gates: &mut [f32],
+) -> Result<()> {
+    match input {
+        Input::Host(images) => plan.run(images.data(), logits, gates)?,
+        Input::Resident(Resident { images, augment }, numbers) => {
+            plan.run_on(images, augment, numbers, logits, gates)?;
+        }
+    }
+    Ok(())
 }
 
 /// Number of rows of `logits` (N, classes) whose largest entry is at the label.

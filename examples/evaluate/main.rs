@@ -138,7 +138,7 @@ fn run() -> Result<()> {
     let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
     let data = trained_data(&args.checkpoint, args.data.as_deref(), train_images)?;
     let Sets { name, images: [train, images] } = data;
-    let test = TestSet { images, augment };
+    let test = TestSet::new(images, augment);
     let run = (args.batch_size, DType::from(args.dtype));
     let thresholds = match &model {
         Model::Gated(model) if moves_thresholds => {

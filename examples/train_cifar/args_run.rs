@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::device::DeviceName;
+use crate::dtype::DTypeName;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Run")]
@@ -21,10 +22,14 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "SEEDS", verbatim_doc_comment)]
     pub(crate) repeat: Option<usize>,
 
-    /// Where the model is trained: cpu; cuda or cuda:NUMBER, an NVIDIA GPU, with convolutions in bf16; or best, a
-    /// GPU if there is one
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu, verbatim_doc_comment)]
+    /// Where the model is trained: cpu; cuda or cuda:NUMBER, an NVIDIA GPU; or best, a GPU if there is one
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
+
+    /// What activations are and convolutions multiply on a GPU; bf16 is for a GPU only
+    /// [default: bf16 on a GPU, else f32]
+    #[arg(long, value_enum, value_name = "TYPE", verbatim_doc_comment)]
+    pub(crate) dtype: Option<DTypeName>,
 
     /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]

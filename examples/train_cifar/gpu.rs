@@ -5,37 +5,29 @@ use gaternet::kernels::Device;
 use gaternet::models::Model;
 
 use crate::args::Args;
-use crate::images::Images;
+use crate::dtype::DTypeName;
 use crate::recipe::Recipe;
 
-/// `Err` if an option is only for the CPU.
+/// `Err` if an option is only for the CPU, or only for a GPU.
 pub(crate) fn check_options(args: &Args, device: &Device) -> Result<()> {
     if matches!(device, Device::Cpu) {
+        let bf16 = args.run.dtype == Some(DTypeName::Bf16);
+        ensure!(!bf16, "--dtype bf16 is for --device cuda: a processor trains in f32");
         return Ok(());
     }
-    for (flag, given) in [
-        ("--gater-batch-norm", args.gater.gater_batch_norm),
-        ("--image-size", args.augment.image_size.is_some()),
-        ("--mixup", args.augment.mixup > 0.0),
-    ] {
-        ensure!(!given, "{flag} cannot be combined with --device cuda: use --device cpu");
-    }
+    let refused = args.gater.gater_batch_norm;
+    ensure!(!refused, "--gater-batch-norm cannot be combined with --device cuda: use --device cpu");
     Ok(())
 }
 
-/// `Err` if there is no kernel for something in `model`, or its images are not in memory.
-pub(crate) fn check_model(
-    device: &Device,
-    model: &Model,
-    recipe: &Recipe,
-    images: &Images,
-) -> Result<()> {
+/// `Err` if there is no kernel for something in `model`.
+pub(crate) fn check_model(device: &Device, model: &Model, recipe: &Recipe) -> Result<()> {
     #[cfg(feature = "cuda")]
     if let Device::Cuda(device) = device {
-        return on_cuda::check(device, model, recipe, images);
+        return on_cuda::check(device, model, recipe);
     }
     debug_assert!(matches!(device, Device::Cpu), "no other device can be opened");
-    let _ = (model, recipe, images);
+    let _ = (model, recipe);
     Ok(())
 }
 
@@ -45,13 +37,15 @@ pub(crate) use on_cuda::Gpu;
 #[cfg(feature = "cuda")]
 mod on_cuda {
     use anyhow::{Result, ensure};
-    use gaternet::core::data::{CHANNELS, ImageSource, SIDE};
+    use gaternet::core::Ctx;
+    use gaternet::core::data::{Augment, CHANNELS, ImageSource, MixupDraw};
     use gaternet::core::nn::Module;
     use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd};
-    use gaternet::kernels::cuda::augment::Images as CudaImages;
-    use gaternet::kernels::cuda::{CudaBuffer, CudaDevice, bf16};
-    use gaternet::models::Model;
-    use gaternet::models::cuda::{CudaTrainer, TrainOptions, augment, images as upload};
+    use gaternet::kernels::cuda::{Activation, CudaDevice, bf16};
+    use gaternet::models::cuda::{
+        CudaTrainer, TrainImages, TrainOptions, augment, images as upload,
+    };
+    use gaternet::models::{DType, Model};
 
     use crate::images::Images;
     use crate::phase::Phase;
@@ -60,33 +54,43 @@ mod on_cuda {
 
     /// Steps between two looks at the sums, if anybody is looking: each waits for the device.
     const INTERVAL: usize = 50;
-    const SHAPE: [usize; 3] = [CHANNELS, SIDE, SIDE];
 
     /// What a phase has on the GPU from epoch to epoch.
     #[derive(Default)]
-    pub(crate) struct Gpu(Option<Trainer>);
+    pub(crate) struct Gpu {
+        bf16: Option<Trainer<bf16>>,
+        f32: Option<Trainer<f32>>,
+    }
 
-    struct Trainer {
-        trainer: CudaTrainer<bf16>,
+    struct Trainer<T> {
+        trainer: CudaTrainer<T>,
         /// Whether each parameter of what is trained is.
         trained: Vec<bool>,
     }
 
     /// A model for one image says everything that one for a whole batch would.
-    pub(super) fn check(
-        device: &CudaDevice,
-        model: &Model,
-        recipe: &Recipe,
-        images: &Images,
-    ) -> Result<()> {
+    pub(super) fn check(device: &CudaDevice, model: &Model, recipe: &Recipe) -> Result<()> {
         let options = options(recipe, vec![0.0], 0, recipe.seed)?;
-        let in_memory = matches!(images.loader().dataset(), ImageSource::Memory(_));
-        ensure!(in_memory, "--device cuda trains on CIFAR or the built-in set, not on image files");
-        let image = CudaBuffer::zeros(device, CHANNELS * SIDE * SIDE)?;
-        let one = CudaImages::new(image, CudaBuffer::zeros(device, 1)?, CHANNELS, [SIDE; 2])?;
         let (sgd, options) = (recipe.optimizer(model)?, TrainOptions { batch: 1, ..options });
-        CudaTrainer::<bf16>::new(device, model, &sgd, one, SHAPE, options)?;
+        let (one, shape) = (TrainImages::Copied(1), shape(recipe));
+        match recipe.dtype {
+            DType::F32 => drop(CudaTrainer::<f32>::new(device, model, &sgd, one, shape, options)?),
+            DType::Bf16 => {
+                drop(CudaTrainer::<bf16>::new(device, model, &sgd, one, shape, options)?);
+            }
+        }
         Ok(())
+    }
+
+    fn shape(recipe: &Recipe) -> [usize; 3] {
+        let [height, width] = recipe.size();
+        [CHANNELS, height, width]
+    }
+
+    /// Whether the images are kept and augmented on the GPU: those of memory, unless they are resized.
+    fn resident(recipe: &Recipe, images: &Images) -> bool {
+        let in_memory = matches!(images.loader().dataset(), ImageSource::Memory(_));
+        in_memory && recipe.loader().augment.resized.is_none()
     }
 
     fn options(
@@ -95,10 +99,13 @@ mod on_cuda {
         open_steps: usize,
         seed: u64,
     ) -> Result<TrainOptions> {
+        // Those that are resized come from the loader, which does all of it.
+        let on_device = Augment { resized: None, ..recipe.loader().augment };
         Ok(TrainOptions {
             batch: recipe.batch_size,
-            augment: augment(&recipe.loader().augment)?,
+            augment: augment(&on_device)?,
             label_smoothing: recipe.label_smoothing,
+            mixup: recipe.mixup.is_some(),
             clip_grad_norm: recipe.clip_grad_norm,
             seed,
             learning_rates,
@@ -107,28 +114,13 @@ mod on_cuda {
         })
     }
 
-    impl Gpu {
-        /// The trainer of `model`, with the state that model, `sgd` and `averages` have if there is none, or if something else is
-        /// frozen now.
-        fn trainer(
-            &mut self,
-            device: &CudaDevice,
-            model: &Model,
-            (sgd, averages): (&Sgd, Option<&Ema>),
-            images: &Images,
-            options: impl FnOnce() -> Result<TrainOptions>,
-        ) -> Result<&mut CudaTrainer<bf16>> {
-            let parameters = model.parameters();
-            let trained: Vec<bool> = parameters.iter().map(|(_, p)| p.requires_grad()).collect();
-            if self.0.as_ref().is_none_or(|trainer| trainer.trained != trained) {
-                self.0 = None; // its memory first
-                let data = upload(device, images.loader().dataset())?;
-                let mut trainer = CudaTrainer::new(device, model, sgd, data, SHAPE, options()?)?;
-                averages.map_or(Ok(()), |averages| trainer.average(averages))?;
-                self.0 = Some(Trainer { trainer, trained });
-            }
-            Ok(&mut self.0.as_mut().expect("made just now").trainer)
-        }
+    /// Steps of an epoch.
+    struct Epoch<'a> {
+        device: &'a CudaDevice,
+        recipe: &'a Recipe,
+        images: &'a Images,
+        progress: &'a Progress,
+        kept: &'a str,
     }
 
     impl Phase {
@@ -142,6 +134,20 @@ mod on_cuda {
             kept: &str,
             sums: &mut EpochSums,
         ) -> Result<()> {
+            let epoch = Epoch { device, recipe, images, progress, kept };
+            match recipe.dtype {
+                DType::F32 => self.steps_of(&epoch, |gpu| &mut gpu.f32, sums),
+                DType::Bf16 => self.steps_of(&epoch, |gpu| &mut gpu.bf16, sums),
+            }
+        }
+
+        fn steps_of<T: Activation>(
+            &mut self,
+            of: &Epoch<'_>,
+            slot: impl FnOnce(&mut Gpu) -> &mut Option<Trainer<T>>,
+            sums: &mut EpochSums,
+        ) -> Result<()> {
+            let Epoch { recipe, images, progress, kept, .. } = *of;
             let (epoch, per_epoch) = (self.epoch() + 1, images.steps());
             let (first_epoch, model) = (self.first_epoch(recipe), self.trained());
             let steps = self.epochs().saturating_mul(per_epoch);
@@ -153,12 +159,28 @@ mod on_cuda {
             let options = || options(recipe, rates(&schedule, steps), open, seed);
             let (sgd, mut averages, gpu) = self.on_gpu();
             let state = (&*sgd, averages.as_deref());
-            let trainer = gpu.trainer(device, &model, state, images, options)?;
+            let trainer = of.trainer(slot(gpu), &model, state, options)?;
             let first = (epoch - 1) * per_epoch;
-            trainer.begin(first, &images.loader().order((first_epoch + epoch) as u64))?;
+            let numbered = first_epoch.saturating_mul(per_epoch) + first;
+            let draws = of.draws(numbered)?;
+            let loaded_epoch = (first_epoch + epoch) as u64;
+            let mut loaded = match resident(recipe, images) {
+                true => {
+                    let order = images.loader().order(loaded_epoch);
+                    trainer.begin_mixed(first, &order, &draws)?;
+                    None
+                }
+                false => {
+                    trainer.begin_copied(first)?;
+                    Some(images.loader().epoch(loaded_epoch))
+                }
+            };
             let mut shown = 0;
             for step in 1..=per_epoch {
-                trainer.step()?;
+                match loaded.as_mut().and_then(Iterator::next).transpose()? {
+                    Some(batch) => trainer.step_on(&batch, draws.get(step - 1))?,
+                    None => trainer.step()?,
+                }
                 let looks = !progress.is_hidden() && step % INTERVAL == 0;
                 if looks || step == per_epoch {
                     let so_far = trainer.sums()?;
@@ -174,6 +196,48 @@ mod on_cuda {
             averages.as_mut().map_or(Ok(()), |averages| trainer.store_averages(averages))?;
             sgd.set_learning_rate(schedule.learning_rate(first + per_epoch - 1, steps))?;
             self.check_loss(sums.loss(), first + shown, steps, kept)
+        }
+    }
+
+    impl Epoch<'_> {
+        /// The trainer of `model`, with the state that model, `sgd` and `averages` have if there is none, or if something
+        /// else is frozen now.
+        fn trainer<'a, T: Activation>(
+            &self,
+            slot: &'a mut Option<Trainer<T>>,
+            model: &Model,
+            (sgd, averages): (&Sgd, Option<&Ema>),
+            options: impl FnOnce() -> Result<TrainOptions>,
+        ) -> Result<&'a mut CudaTrainer<T>> {
+            let Epoch { device, recipe, images, .. } = *self;
+            let parameters = model.parameters();
+            let trained: Vec<bool> = parameters.iter().map(|(_, p)| p.requires_grad()).collect();
+            if slot.as_ref().is_none_or(|trainer| trainer.trained != trained) {
+                *slot = None; // its memory first
+                let data = images.loader().dataset();
+                let data = match resident(recipe, images) {
+                    true => upload(device, data)?.into(),
+                    false => TrainImages::Copied(data.len()),
+                };
+                let shape = shape(recipe);
+                let mut trainer = CudaTrainer::new(device, model, sgd, data, shape, options()?)?;
+                averages.map_or(Ok(()), |averages| trainer.average(averages))?;
+                *slot = Some(Trainer { trainer, trained });
+            }
+            Ok(&mut slot.as_mut().expect("made just now").trainer)
+        }
+
+        /// How the batches of the epoch that begins with this step are blended: as on the CPU; none without mixup.
+        fn draws(&self, first: usize) -> Result<Vec<MixupDraw>> {
+            let Epoch { recipe, images, .. } = self;
+            let Some(mixup) = recipe.mixup else { return Ok(Vec::new()) };
+            let count = images.loader().dataset().len();
+            let draw = |step: usize| {
+                let batch = recipe.batch_size.min(count - step * recipe.batch_size);
+                let mut ctx = Ctx::train(recipe.seed).with_stream((first + step + 1) as u64);
+                Ok(mixup.draw(batch, ctx.rng())?)
+            };
+            (0..images.steps()).map(draw).collect()
         }
     }
 

@@ -27,7 +27,7 @@ impl Images {
     pub(crate) fn new(sets: &Sets, recipe: &Recipe) -> Result<Images> {
         let [train, test] = sets.images.clone();
         let loader = Loader::new(train, recipe.loader())?;
-        let test = TestSet { images: test, augment: recipe.test_augment.clone() };
+        let test = TestSet::new(test, recipe.test_augment.clone());
         Ok(Images { loader, test })
     }
 

@@ -15,6 +15,8 @@ mod data;
 #[path = "../common/device.rs"]
 mod device;
 mod download;
+#[path = "../common/dtype.rs"]
+mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
 #[path = "../common/gate_override.rs"]

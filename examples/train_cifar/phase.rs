@@ -132,7 +132,7 @@ impl Phase {
         }
         let train_seconds = sums.elapsed().as_secs_f64();
         progress.evaluating();
-        let dtype = if matches!(device, Device::Cpu) { DType::F32 } else { DType::Bf16 };
+        let dtype = if matches!(device, Device::Cpu) { DType::F32 } else { recipe.dtype };
         let (trained, test, batch) = (self.trained(), images.test(), recipe.batch_size);
         let evaluation = self
             .with_averages(|| evaluate(&trained, test, (batch, dtype), device, |_, _, _, _| ()))?;

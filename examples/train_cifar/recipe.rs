@@ -8,7 +8,7 @@ use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
 use gaternet::core::gate::GateLoss;
 use gaternet::core::nn::{CrossEntropyLoss, Module};
 use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
-use gaternet::models::{BackboneConfig, GatedConfig, GatedResNet, Model, PlainNet, WarmUp};
+use gaternet::models::{BackboneConfig, DType, GatedConfig, GatedResNet, Model, PlainNet, WarmUp};
 
 use crate::args::Args;
 use crate::args_augment::PaddingName;
@@ -39,6 +39,8 @@ pub(crate) struct Recipe {
     pub(crate) test_augment: Augment,
     padding_mode: PaddingName,
     pub(crate) mixup: Option<Mixup>,
+    /// What convolutions multiply on a GPU.
+    pub(crate) dtype: DType,
     pub(crate) seed: u64,
 }
 
@@ -137,6 +139,7 @@ impl Recipe {
             test_augment: augment.test_augment(),
             padding_mode: augment.padding_mode,
             mixup: augment.mixup()?,
+            dtype: run.dtype.map_or(DType::Bf16, DType::from),
             seed: run.seed,
         };
         recipe.augment.check()?;

@@ -75,7 +75,7 @@ impl Training {
                  choose another --batch-size"
             );
         }
-        gpu::check_model(device, &model, &recipe, &images)?;
+        gpu::check_model(device, &model, &recipe)?;
         let identity = identity(&recipe, sets, &model, device)?;
         let stand = match existing {
             Existing::Resume => stand(&folder, &identity)?,
@@ -290,6 +290,7 @@ fn identity(
     let mut identity = recipe.metadata();
     if !matches!(device, Device::Cpu) {
         identity.insert("device".to_owned(), "cuda".to_owned());
+        identity.insert("dtype".to_owned(), recipe.dtype.to_string());
     }
     for (name, value) in [
         ("model", kind.to_owned()),

@@ -64,6 +64,7 @@ mod emulated {
     use tempfile::tempdir;
 
     use crate::emulator;
+    use crate::image_folder::folder;
     use crate::programs::{example, failure, metrics, stdout, tree};
 
     /// `name` with the emulator in place of a driver; `None`, with the reason on stderr, if there is none.
@@ -89,39 +90,87 @@ mod emulated {
 
     #[test]
     fn a_training_on_a_gpu_is_saved_resumed_and_evaluated() {
+        for (args, dtype) in [
+            (&[][..], "bf16"),
+            (&["--ema", "0.5", "--mixup", "0.4", "--clip-grad-norm", "1"], "bf16"),
+            (&["--image-size", "16", "--mixup", "0.4", "--dtype", "f32"], "f32"),
+        ] {
+            saved_resumed_and_evaluated(args, dtype);
+        }
+    }
+
+    fn saved_resumed_and_evaluated(args: &[&str], dtype: &str) {
         let dir = tempdir().expect("a folder");
         let (whole, halves) = (dir.path().join("whole"), dir.path().join("halves"));
         let Some(mut command) = train(&whole, "2") else { return };
-        let table = stdout(&mut command);
+        let table = stdout(command.args(args));
         assert!(table.contains("test accuracy"), "{table}");
         let rows = metrics(&whole);
         assert_eq!(rows.len(), 2);
         assert!(rows[1]["train_loss"].as_f64().is_some_and(|loss| loss > 0.0), "{rows:?}");
 
         for more in [&["--stop-after", "1"][..], &["--resume"]] {
-            stdout(train(&halves, "2").expect("as before").args(more));
+            stdout(train(&halves, "2").expect("as before").args(args).args(more));
         }
         let [whole, halves] = [&whole, &halves].map(|out| out.join("model.safetensors"));
         let [of_whole, of_halves] =
             [&whole, &halves].map(|path| std::fs::read(path).expect("saved"));
-        assert!(of_whole == of_halves, "a resumed run has other weights");
+        assert!(of_whole == of_halves, "{args:?}: a resumed run has other weights");
 
         let mut evaluate = on_emulator("evaluate").expect("as before");
-        evaluate.args(["--json", "--dtype", "bf16", "--checkpoint"]).arg(&whole);
+        evaluate.args(["--json", "--dtype", dtype, "--checkpoint"]).arg(&whole);
         let json = stdout(&mut evaluate);
         let got: serde_json::Value = serde_json::from_str(&json).expect(&json);
         for (name, field) in [("accuracy", "test_accuracy"), ("gate_density", "gate_density")] {
-            assert_eq!(got[name], rows[1][field], "{name}: {json}");
+            assert_eq!(got[name], rows[1][field], "{args:?}, {name}: {json}");
         }
+    }
+
+    #[test]
+    fn image_files_train_and_evaluate_on_a_gpu() {
+        let (data, dir) = (folder(4, "val", 3), tempdir().expect("a folder"));
+        let Some(mut command) = on_emulator("train_cifar") else { return };
+        command.args(["--dense", "--width", "0.25", "--image-size", "16", "--batch-size", "3"]);
+        command.args(["--epochs", "1", "--data"]).arg(data.path());
+        stdout(command.arg("--out").arg(dir.path()));
+        let mut evaluate = on_emulator("evaluate").expect("as before");
+        evaluate.args(["--json", "--dtype", "bf16", "--data"]).arg(data.path());
+        let json = stdout(evaluate.arg("--checkpoint").arg(dir.path().join("model.safetensors")));
+        let got: serde_json::Value = serde_json::from_str(&json).expect(&json);
+        assert_eq!(got["images"], 3);
+        assert_eq!(got["accuracy"], metrics(dir.path())[0]["test_accuracy"], "{json}");
+    }
+
+    /// Images that the host prepares, blended by the same draws, and no gates, whose noise would be another.
+    #[test]
+    fn a_dense_training_in_f32_is_that_of_the_processor() {
+        let dir = tempdir().expect("a folder");
+        let run = |device: &str| {
+            let out = dir.path().join(device);
+            let mut command = on_emulator("train_cifar")?;
+            command.args(["--dense", "--width", "0.25", "--image-size", "16", "--batch-size", "2"]);
+            command.args(["--train-images", "3", "--test-images", "2", "--epochs", "2"]);
+            command.args(["--mixup", "0.4", "--ema", "0.5", "--clip-grad-norm", "0.5"]);
+            command.args(["--label-smoothing", "0.1", "--dtype", "f32", "--device", device]);
+            stdout(command.arg("--out").arg(&out));
+            Some(metrics(&out))
+        };
+        let (Some(got), Some(want)) = (run("cuda"), run("cpu")) else { return };
+        for (got, want) in got.iter().zip(&want) {
+            for field in ["train_loss", "train_accuracy", "test_accuracy", "learning_rate"] {
+                let [got, want] = [got, want].map(|row| row[field].as_f64().expect("a number"));
+                assert!((got - want).abs() <= 1e-4 * want.abs(), "{field}: {got}, not {want}");
+            }
+        }
+        let message = failure(example("train_cifar").args(["--dtype", "bf16"]), 1);
+        assert!(message.contains("--dtype bf16 is for --device cuda"), "{message}");
     }
 
     #[test]
     fn what_a_gpu_cannot_do_is_refused_before_anything_is_written() {
         let dir = tempdir().expect("a folder");
         for (args, part) in [
-            (&["--mixup", "0.2"][..], "--mixup cannot be combined with --device cuda"),
-            (&["--image-size", "32"], "--image-size cannot be combined"),
-            (&["--gater-batch-norm"], "--gater-batch-norm cannot be combined"),
+            (&["--gater-batch-norm"][..], "--gater-batch-norm cannot be combined"),
             (&["--target-latency", "0.9"], "no CUDA kernel for the gate loss TargetLatency"),
         ] {
             let Some(mut command) = train(&dir.path().join("out"), "1") else { return };

@@ -12,7 +12,7 @@ use tempfile::{TempDir, tempdir};
 
 /// Red and blue pictures of many sizes, `train` and `test` of them, in `train/` and `name/`. Among them a JPEG
 /// that is called PNG.
-fn folder(train: u32, name: &str, test: u32) -> TempDir {
+pub(crate) fn folder(train: u32, name: &str, test: u32) -> TempDir {
     let dir = tempdir().expect("a folder");
     for (set, count) in [("train", train), (name, test)] {
         for i in 0..count {

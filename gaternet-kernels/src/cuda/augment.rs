@@ -4,7 +4,7 @@ use super::buffer::CudaBuffer;
 use super::clock::Clock;
 use super::compile::{Source, source};
 use super::error::Result;
-use super::launch::{Launch, Value, grid_yz, int};
+use super::launch::{Launch, Value, address, grid_yz, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, for_both};
 use crate::dims::checked_len;
@@ -78,10 +78,24 @@ pub struct Augment {
     pub std: [f32; MAX_CHANNELS],
 }
 
+/// How each image is blended with another of its batch.
+#[derive(Debug)]
+pub struct Mix<'a> {
+    /// As long as the order: the number of the image that is blended into the one at this place.
+    pub partners: &'a CudaBuffer<i32>,
+    /// For each batch of the order, the share of the image itself.
+    pub shares: &'a CudaBuffer<f32>,
+    /// (N): gets the labels of the partners.
+    pub labels: &'a mut CudaBuffer<i32>,
+    /// (1): gets the share.
+    pub share: &'a mut CudaBuffer<f32>,
+}
+
 /// Fills `batch`, dense (N, H·W, stride(C)), and its `labels` (N).
 ///
-/// At step s these are images `order[(s mod (len/N))·N ..][..N]`. What happens to an image depends on the clock's seed and
-/// step and its number only. A number that is not below M gives NaN and the label -1.
+/// At step s these are images `order[(s mod (len/N))·N ..][..N]`, with `mix` `share·x + (1 - share)·y` of image and partner.
+/// What happens to an image depends on the clock's seed and step and its number only. A number that is not below M gives NaN
+/// and the label -1.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit, `order` is not a positive number of batches, or `augment` cannot be done; the
@@ -93,6 +107,7 @@ pub fn batch<T: Activation>(
     clock: &Clock,
     batch: &mut CudaBuffer<T>,
     labels: &mut CudaBuffer<i32>,
+    mix: Option<Mix<'_>>,
 ) -> Result<()> {
     let fail = |rule, got| Err(KernelError::Dims { op: OP, rule, got }.into());
     let n = labels.len();
@@ -113,6 +128,12 @@ pub fn batch<T: Activation>(
     let pixels = height * width;
     let channel_stride = stride(images.channels);
     check_len(OP, "batch", n * pixels * channel_stride, batch.len())?;
+    if let Some(mix) = &mix {
+        check_len(OP, "partners", order.len(), mix.partners.len())?;
+        check_len(OP, "shares", order.len() / n, mix.shares.len())?;
+        check_len(OP, "labels of partners", n, mix.labels.len())?;
+        check_len(OP, "share", 1, mix.share.len())?;
+    }
     // A larger square covers the same.
     let cutout = augment.cutout.min(2 * height.max(width));
     let options = Options {
@@ -132,15 +153,25 @@ pub fn batch<T: Activation>(
     int(OP, "pixels", pixels)?;
     let grid = [pixels.div_ceil(THREADS as usize) as u32, grid_yz(OP, "images", n)?, 1];
     let device = &batch.device().clone();
+    let mix = mix.as_ref();
+    let (partners, shares) = (mix.map(|mix| mix.partners), mix.map(|mix| mix.shares));
+    let (mixed, share) = (mix.map(|mix| &*mix.labels), mix.map(|mix| &*mix.share));
+    // Mirrors `Mix` of augment.cu.
+    let raw = [address(partners), address(shares), address(mixed), address(share)];
     let launch = Launch::new(device, BATCH.of::<T>())?
+        .uses(partners)
+        .uses(shares)
+        .uses(mixed)
+        .uses(share)
         .read(&images.bytes)
         .read(&images.labels)
         .read(order)
         .read(&clock.state)
         .write(batch)
         .write(labels)
+        .value(&raw)
         .value(&options);
-    // SAFETY: the parameters of augment_batch; the lengths are checked, and numbers in `order` are before they are used.
+    // SAFETY: the parameters of augment_batch; the lengths are checked, and numbers of images are before they are used.
     unsafe { launch.run(grid, THREADS, 0) }
 }
 

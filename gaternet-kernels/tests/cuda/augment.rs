@@ -1,9 +1,9 @@
 use gaternet_kernels::PlaneDims;
-use gaternet_kernels::cuda::augment::{self, Augment, Images};
+use gaternet_kernels::cuda::augment::{self, Augment, Images, Mix};
 use gaternet_kernels::cuda::{Clock, CudaBuffer, CudaDevice, CudaError, CudaGraph, bf16};
 use gaternet_kernels::reference::philox::philox4x32_10;
 
-use crate::check::{Real, close, dense_len, download_dense, unwritten};
+use crate::check::{Real, close, dense_len, download, download_dense, unwritten};
 use crate::emulator;
 
 const NOTHING: Augment = Augment {
@@ -103,7 +103,7 @@ fn grid<T: Real>() {
                 let dims = host.dims(batch);
                 let mut out = unwritten::<T>(&device, dense_len(dims));
                 let mut labels = CudaBuffer::from_slice(&device, &vec![-7; batch]).expect("a copy");
-                augment::batch(&augment, &images, &order_d, &clock, &mut out, &mut labels)
+                augment::batch(&augment, &images, &order_d, &clock, &mut out, &mut labels, None)
                     .expect("a launch");
                 let first = (step % 2) as usize * batch;
                 let chosen = || order[first..first + batch].iter().map(|&i| i as usize);
@@ -129,6 +129,68 @@ fn batches_in_f32_are_what_the_draws_say() {
     grid::<f32>();
 }
 
+/// A batch in which each image is blended with another, at two places of an order.
+pub(crate) fn blended<T: Real>(device: &CudaDevice) -> Result<(), String> {
+    let host = Host::new(5, 3, [17, 19]);
+    let images = host.upload(device);
+    let (order, partners) = ([4, 0, 2, 1, 3, 0], [0, 4, 2, 3, 0, 9]);
+    let [order_d, partners_d] =
+        [order, partners].map(|list| CudaBuffer::from_slice(device, &list).expect("a copy"));
+    let shares = [0.25, 0.9];
+    let shares_d = CudaBuffer::from_slice(device, &shares).expect("a copy");
+    let augment = Augment { crop_padding: 3, flip: true, cutout: 5, ..NOTHING };
+    for step in [0, 1, 2] {
+        let clock = Clock::new(device, 5, step).expect("a clock");
+        let dims = host.dims(3);
+        let mut out = unwritten::<T>(device, dense_len(dims));
+        let [mut labels, mut others] =
+            [7, 8].map(|value| CudaBuffer::from_slice(device, &[value; 3]).expect("a copy"));
+        let mut share = CudaBuffer::from_slice(device, &[f32::NAN]).expect("a copy");
+        let mix = Mix {
+            partners: &partners_d,
+            shares: &shares_d,
+            labels: &mut others,
+            share: &mut share,
+        };
+        augment::batch(&augment, &images, &order_d, &clock, &mut out, &mut labels, Some(mix))
+            .map_err(|e| e.to_string())?;
+        let of_epoch = (step % 2) as usize;
+        let chosen = |list: [i32; 6]| <[i32; 3]>::try_from(&list[3 * of_epoch..][..3]).expect("3");
+        let (own, other) = (chosen(order), chosen(partners));
+        let image = |i: i32| match usize::try_from(i) {
+            Ok(i) if i < 5 => host.augmented(&augment, 5, step, i),
+            _ => vec![f64::NAN; 3 * 17 * 19],
+        };
+        let weight = f64::from(shares[of_epoch]);
+        let blend = |(own, other)| {
+            let pairs = image(own).into_iter().zip(image(other));
+            pairs.map(|(x, y)| weight * x + (1.0 - weight) * y).collect::<Vec<f64>>()
+        };
+        let want: Vec<Vec<f64>> = own.into_iter().zip(other).map(blend).collect();
+        let got = download_dense(dims, &out)?;
+        for (n, (got, want)) in got.chunks(3 * 17 * 19).zip(&want).enumerate() {
+            if other[n] < 5 {
+                close(&format!("image {n} of step {step}"), got, want, T::BOUND)?;
+            } else {
+                assert!(got.iter().any(|value| value.is_nan()), "a partner that is no image");
+            }
+        }
+        let labels_of = |list: [i32; 3]| list.map(|i| *host.labels.get(i as usize).unwrap_or(&-1));
+        let got = [labels, others].map(|labels| labels.to_vec().expect("a copy"));
+        if got != [labels_of(own), labels_of(other)] || download(&share)? != [shares[of_epoch]] {
+            return Err(format!("step {step}: labels {got:?}, share {:?}", download(&share)));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn blended_images_have_both_labels() {
+    let Some(device) = emulator::device() else { return };
+    blended::<f32>(&device).unwrap_or_else(|error| panic!("{error}"));
+    blended::<bf16>(&device).unwrap_or_else(|error| panic!("{error}"));
+}
+
 #[test]
 fn draws_are_uniform() {
     let host = Host::new(1, 1, [1, 1]);
@@ -150,7 +212,7 @@ fn draws_are_uniform() {
     let clock = Clock::new(&device, 3, 0).expect("a clock");
     let mut out = unwritten::<f32>(&device, dense_len(host.dims(count)));
     let mut labels = CudaBuffer::from_slice(&device, &vec![0; count]).expect("a copy");
-    augment::batch(&augment, &host.upload(&device), &order, &clock, &mut out, &mut labels)
+    augment::batch(&augment, &host.upload(&device), &order, &clock, &mut out, &mut labels, None)
         .expect("a launch");
     let mut seen = std::collections::BTreeMap::new();
     let out = download_dense(host.dims(count), &out).expect("no fault");
@@ -174,7 +236,7 @@ fn a_graph_goes_through_the_order_and_from_its_start_again() {
     let mut labels = CudaBuffer::from_slice(&device, &[0; 2]).expect("a copy");
     let augment = Augment { crop_padding: 2, ..NOTHING };
     let mut work = || {
-        augment::batch(&augment, &images, &order, &clock, &mut out, &mut labels)?;
+        augment::batch(&augment, &images, &order, &clock, &mut out, &mut labels, None)?;
         clock.advance()
     };
     work().expect("a launch loads the kernels");
@@ -198,7 +260,7 @@ fn a_number_that_is_no_image_shows() {
     let clock = Clock::new(&device, 0, 0).expect("a clock");
     let mut out = unwritten::<f32>(&device, dense_len(host.dims(3)));
     let mut labels = CudaBuffer::from_slice(&device, &[0; 3]).expect("a copy");
-    augment::batch(&NOTHING, &host.upload(&device), &order, &clock, &mut out, &mut labels)
+    augment::batch(&NOTHING, &host.upload(&device), &order, &clock, &mut out, &mut labels, None)
         .expect("a launch");
     assert_eq!(labels.to_vec().expect("a copy"), [host.labels[1], -1, -1]);
     let got = download_dense(host.dims(3), &out).expect("no fault");
@@ -215,7 +277,7 @@ fn what_cannot_be_done_is_refused() {
     let mut labels = CudaBuffer::from_slice(&device, &[0; 2]).expect("a copy");
     let mut run = |augment: Augment, order: &[i32]| -> Result<(), CudaError> {
         let order = CudaBuffer::from_slice(&device, order)?;
-        augment::batch(&augment, &images, &order, &clock, &mut out, &mut labels)
+        augment::batch(&augment, &images, &order, &clock, &mut out, &mut labels, None)
     };
     for (augment, order, part) in [
         (NOTHING, &[0, 1, 0][..], "3 places for batches of 2"),
@@ -227,6 +289,14 @@ fn what_cannot_be_done_is_refused() {
         let error = run(augment, order).expect_err(part).to_string();
         assert!(error.contains(part), "no {part:?} in {error:?}");
     }
+    let order = CudaBuffer::from_slice(&device, &[0, 1]).expect("a copy");
+    let shares = CudaBuffer::from_slice(&device, &[0.5; 2]).expect("a copy");
+    let mut share = CudaBuffer::from_slice(&device, &[0.5]).expect("a copy");
+    let mut others = CudaBuffer::from_slice(&device, &[0; 2]).expect("a copy");
+    let mix = Mix { partners: &order, shares: &shares, labels: &mut others, share: &mut share };
+    let error = augment::batch(&NOTHING, &images, &order, &clock, &mut out, &mut labels, Some(mix));
+    let error = error.expect_err("two shares").to_string();
+    assert!(error.contains("`shares` has 2 elements, its dims need 1"), "{error}");
     let [bytes, labels] = [5, 1];
     let bytes = CudaBuffer::from_slice(&device, &vec![0; bytes]).expect("a copy");
     let labels = CudaBuffer::from_slice(&device, &vec![0; labels]).expect("a copy");

@@ -10,7 +10,10 @@ use gaternet_kernels::cuda::{CudaDevice, LiveFilters, Products, bf16};
 use crate::check::{gates, lists, upload};
 use crate::conv2d::{Case, Trial};
 use crate::emulator::{self, Patch};
-use crate::{batch_shaping, ema, gate_group, gate_largest, gate_target, gumbel_sigmoid, sgd};
+use crate::{
+    augment, batch_shaping, cross_entropy, ema, gate_group, gate_largest, gate_target,
+    gumbel_sigmoid, sgd,
+};
 
 /// A change of a source, and the run that must fail because of it.
 struct Fault {
@@ -533,6 +536,28 @@ const FAULTS: &[Fault] = &[
             bad: "row.average[at] - row.value[at]",
         },
         run: ema::updates,
+        report: "relative error",
+    },
+    Fault {
+        patch: Patch {
+            name: "an image is blended with itself",
+            source: "augment.cu",
+            file: "augment.cu",
+            good: "* value(other, c, o)",
+            bad: "* value(own, c, o)",
+        },
+        run: augment::blended::<f32>,
+        report: "relative error",
+    },
+    Fault {
+        patch: Patch {
+            name: "the shares of two labels are swapped",
+            source: "cross_entropy.cu",
+            file: "cross_entropy.cu",
+            good: "(k == label ? share : 0.0f) + (mixed && k == partner ? 1.0f - share : 0.0f)",
+            bad: "(k == partner ? share : 0.0f) + (mixed && k == label ? 1.0f - share : 0.0f)",
+        },
+        run: cross_entropy::two_labels,
         report: "relative error",
     },
 ];

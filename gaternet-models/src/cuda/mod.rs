@@ -16,7 +16,7 @@ use gaternet_kernels::cuda::{CudaDevice, CudaGraph};
 
 pub use error::{Error, Result};
 pub use plan::CudaPlan;
-pub use train::{CudaTrainer, TrainOptions, TrainSums, augment, images};
+pub use train::{CudaTrainer, TrainImages, TrainOptions, TrainSums, augment, images};
 
 /// What `work` launches, as a graph.
 fn capture(device: &CudaDevice, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {

@@ -1,13 +1,15 @@
 //! Options of a training against the CPU.
 
+use gaternet_core::data::MixupDraw;
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Ema, Sgd};
-use gaternet_models::cuda::TrainOptions;
+use gaternet_kernels::cuda::Activation;
+use gaternet_models::cuda::{CudaTrainer, TrainImages, TrainOptions};
 use gaternet_models::{GatePlacement, Model};
 
 use crate::emulator;
 use crate::setup::{
-    Data, Extras, Said, cpu_step_with, distance, gated, options, plain, resnet, sgd, state,
+    Data, Extras, SIDE, Said, cpu_step_with, distance, gated, options, plain, resnet, sgd, state,
 };
 use crate::train::{BATCH, IMAGES, STEPS, order, run, trainer};
 
@@ -26,6 +28,16 @@ fn on_cpu<'a>(
         cpu_step_with(model, &mut sgd, data, numbers, [step, STEPS], extras(step))
     };
     (0..steps).map(step).collect()
+}
+
+/// A draw for each batch of an epoch.
+fn draws(epoch: usize) -> Vec<MixupDraw> {
+    let batch = |numbers: &[usize]| {
+        let (first, count) = (numbers[0], numbers.len());
+        let partners = (0..count).map(|n| (n * 3 + first) % count).collect();
+        MixupDraw { lambda: 0.35 + 0.1 * epoch as f32 + 0.05 * count as f32, partners }
+    };
+    order(epoch).chunks(BATCH).map(batch).collect()
 }
 
 fn same(what: &str, got: &[Said], want: &[Said]) {
@@ -149,4 +161,98 @@ fn what_is_not_trained_is_averaged_too() {
     assert!(!gater.is_empty());
     let own = state(&other);
     assert!(gater.iter().all(|entry| own.contains(entry)), "the gater rested");
+}
+
+/// Epochs begun with draws: what each step says.
+fn run_mixed<T: Activation>(trainer: &mut CudaTrainer<T>, steps: usize) -> Vec<Said> {
+    let (mut said, mut before) = (Vec::new(), [0.0; 4]);
+    for step in 0..steps {
+        let (epoch, at) = (step / trainer.steps(), step % trainer.steps());
+        if at == 0 {
+            trainer.begin_mixed(step, &order(epoch), &draws(epoch)).expect("an epoch");
+        }
+        trainer.step().expect("a step");
+        said.push(since(&mut before, trainer, at == 0));
+    }
+    said
+}
+
+/// What the last step says, from the sums of an epoch.
+fn since<T: Activation>(before: &mut [f64; 4], trainer: &CudaTrainer<T>, first: bool) -> Said {
+    let sums = trainer.sums().expect("no fault");
+    let now = [sums.loss, sums.correct, sums.open, trainer.images() as f64];
+    let zero = if first { [0.0; 4] } else { *before };
+    let [loss, correct, open, images] = std::array::from_fn(|i| now[i] - zero[i]);
+    *before = now;
+    [loss / images, correct, open / images]
+}
+
+#[test]
+fn blended_steps_are_those_of_the_cpu() {
+    let Some(device) = emulator::device() else { return };
+    let data = Data::new(IMAGES);
+    let all: Vec<Vec<MixupDraw>> = (0..STEPS).map(draws).collect();
+    let batches = IMAGES.div_ceil(BATCH);
+    for new in [|| plain(resnet()), || gated(resnet(), GatePlacement::ResidualOutput)] {
+        let (host, other, copied) = (new(), new(), new());
+        let want = on_cpu(&host, &data, STEPS, |step| Extras {
+            mix: Some(&all[step / batches][step % batches]),
+            ..Extras::default()
+        });
+        let options = TrainOptions { mixup: true, ..options(BATCH, STEPS) };
+        let of_other = sgd(&other);
+        let mut trainer = trainer::<f32>(&device, &other, &of_other, &data, options.clone());
+        same("blended", &run_mixed(&mut trainer, STEPS), &want);
+
+        // Blended by the host, with the same draws.
+        let (of_copied, images) = (sgd(&copied), TrainImages::Copied(IMAGES));
+        let shape = [3, SIDE, SIDE];
+        let trainer = CudaTrainer::<f32>::new(&device, &copied, &of_copied, images, shape, options);
+        let mut trainer = trainer.expect("kernels for all");
+        same("blended by the host", &run_copied(&mut trainer, &data, STEPS, Some(&all)), &want);
+    }
+}
+
+/// Steps that get their images.
+fn run_copied<T: Activation>(
+    trainer: &mut CudaTrainer<T>,
+    data: &Data,
+    steps: usize,
+    draws: Option<&[Vec<MixupDraw>]>,
+) -> Vec<Said> {
+    let (mut said, mut before) = (Vec::new(), [0.0; 4]);
+    for step in 0..steps {
+        let (epoch, at) = (step / trainer.steps(), step % trainer.steps());
+        if at == 0 {
+            trainer.begin_copied(step).expect("an epoch");
+        }
+        let order = order(epoch);
+        let batch = data.batch(order.chunks(BATCH).nth(at).expect("a batch"));
+        trainer.step_on(&batch, draws.map(|draws| &draws[epoch][at])).expect("a step");
+        said.push(since(&mut before, trainer, at == 0));
+    }
+    said
+}
+
+#[test]
+fn steps_on_images_of_the_host_are_those_of_the_cpu() {
+    let Some(device) = emulator::device() else { return };
+    let data = Data::new(IMAGES);
+    let new = || gated(resnet(), GatePlacement::All);
+    let train = |graphs| {
+        let (model, images) = (new(), TrainImages::Copied(IMAGES));
+        let mut sgd = sgd(&model);
+        let options = TrainOptions { graphs, ..options(BATCH, STEPS) };
+        let shape = [3, SIDE, SIDE];
+        let trainer = CudaTrainer::<f32>::new(&device, &model, &sgd, images, shape, options);
+        let mut trainer = trainer.expect("kernels for all");
+        let said = run_copied(&mut trainer, &data, STEPS, None);
+        trainer.store(&mut sgd).expect("a copy");
+        (said, state(&model))
+    };
+    let (said, weights) = train(true);
+    same("copied", &said, &on_cpu(&new(), &data, STEPS, |_| Extras::default()));
+    let (of_launches, weights_of_launches) = train(false);
+    assert_eq!(said, of_launches);
+    assert!(weights == weights_of_launches, "graphs and launches differ");
 }

@@ -5,7 +5,8 @@ use gaternet_models::{GatePlacement, Model};
 
 use crate::emulator;
 use crate::setup::{
-    CLASSES, Data, SIDE, bottleneck, cpu_step, distance, dropout, gated, plain, resnet, sgd, wide,
+    CLASSES, Data, SIDE, bottleneck, cpu_step, distance, dropout, gated, options, plain, resnet,
+    sgd, wide,
 };
 
 const PLACEMENTS: [GatePlacement; 3] =
@@ -23,6 +24,7 @@ pub(crate) fn check<T: Activation>(name: &str, model: &Model, bound: f64) {
     let Some(device) = emulator::device() else { return };
     let data = Data::new(10);
     let mut plan = CudaPlan::<T>::new(&device, model, [SIDE; 2], 4).expect("kernels for all");
+    let (resident, augment) = (data.upload(&device), options(1, 1).augment);
     // The second time with other weights, and as a graph.
     for pass in 0..3 {
         train(model, &data);
@@ -33,6 +35,11 @@ pub(crate) fn check<T: Activation>(name: &str, model: &Model, bound: f64) {
             let mut logits = vec![f32::NAN; numbers.len() * CLASSES];
             let mut gates = vec![f32::NAN; numbers.len() * plan.gate_count()];
             plan.run(images.data(), &mut logits, &mut gates).expect("a pass");
+            // From bytes on the device.
+            let mut again = [vec![f32::NAN; logits.len()], vec![f32::NAN; gates.len()]];
+            let [of_bytes, other] = &mut again;
+            plan.run_on(&resident, &augment, numbers, of_bytes, other).expect("a pass");
+            assert!(again == [logits.clone(), gates.clone()], "{name}: not of the same images");
             let (want, want_gates) = model.forward(&images, &mut Ctx::eval()).expect("fits");
             let what = format!("{name}, pass {pass}, {} images", numbers.len());
             if let Some(want) = want_gates {

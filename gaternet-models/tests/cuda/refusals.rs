@@ -1,6 +1,7 @@
+use gaternet_core::data::MixupDraw;
 use gaternet_core::gate::{GateLoss, GateTerm};
 use gaternet_kernels::cuda::bf16;
-use gaternet_models::cuda::{CudaPlan, CudaTrainer, TrainOptions};
+use gaternet_models::cuda::{CudaPlan, CudaTrainer, TrainImages, TrainOptions};
 use gaternet_models::{GatePlacement, Model, NetworkBuilder, PlainNet, Value};
 
 use crate::emulator;
@@ -95,4 +96,49 @@ fn orders_lengths_and_options_are_checked() {
     let images = data.images(&[0, 1, 2]);
     let error = plan.run(images.data(), &mut [0.0; 12], &mut []).expect_err("three").to_string();
     assert!(error.contains("at most the batch"), "{error}");
+    let (resident, augment) = (data.upload(&device), options(1, 1).augment);
+    for numbers in [&[0, 1, 2][..], &[3], &[0]] {
+        let run = plan.run_on(&resident, &augment, numbers, &mut [0.0; 8], &mut []);
+        let error = run.expect_err("two images").to_string();
+        assert!(error.contains("at most the batch"), "{numbers:?}: {error}");
+    }
+}
+
+#[test]
+fn images_and_draws_must_be_those_that_a_step_has() {
+    let Some(device) = emulator::device() else { return };
+    let (data, model) = (Data::new(3), plain(resnet()));
+    let sgd = sgd(&model);
+    let new = |mixup, images: TrainImages| {
+        let options = TrainOptions { mixup, ..options(2, 1) };
+        CudaTrainer::<f32>::new(&device, &model, &sgd, images, [3, SIDE, SIDE], options)
+            .expect("kernels for all")
+    };
+    let resident = || data.upload(&device).into();
+    let draw = |partners: &[usize]| MixupDraw { lambda: 0.5, partners: partners.to_vec() };
+    let order = [2, 0, 1];
+    let mut plain = new(false, resident());
+    let refused = plain.begin_mixed(0, &order, &[draw(&[0, 1]), draw(&[0])]);
+    let mut texts = vec![(refused, "there must be a draw for every batch")];
+    texts.push((plain.step_on(&data.batch(&[0, 1]), None), "are on the device already"));
+    let mut mixed = new(true, resident());
+    texts.push((mixed.begin(0, &order), "there must be a draw for every batch"));
+    for partners in [&[0][..], &[0, 2]] {
+        let refused = mixed.begin_mixed(0, &order, &[draw(partners), draw(&[0])]);
+        texts.push((refused, "must have a partner in it"));
+    }
+    let mut copied = new(false, TrainImages::Copied(3));
+    texts.push((copied.begin(0, &order), "a step gets its images by step_on"));
+    texts.push((copied.step(), "a step gets its images by step_on"));
+    let of_draw = copied.step_on(&data.batch(&[0, 1]), Some(&draw(&[0, 1])));
+    texts.push((of_draw, "blended or not"));
+    texts.push((copied.step_on(&data.batch(&[0]), None), "has 1 elements, its dims need 2"));
+    let mut foreign = data.batch(&[0, 1]);
+    foreign.labels[1] = CLASSES;
+    texts.push((copied.step_on(&foreign, None), "labels must be classes"));
+    texts.push((new(true, TrainImages::Copied(3)).step_on(&data.batch(&[0, 1]), None), "or not"));
+    for (result, text) in texts {
+        let error = result.expect_err(text).to_string();
+        assert!(error.contains(text), "no {text:?} in {error}");
+    }
 }

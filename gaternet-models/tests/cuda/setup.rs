@@ -1,7 +1,8 @@
 //! Tiny models and images, and a training step of them on the CPU.
 
+use gaternet_core::data::{Batch, MixupDraw, mixup};
 use gaternet_core::gate::{Estimator, GateDraw, SemHashDraw};
-use gaternet_core::nn::{CrossEntropyLoss, Module};
+use gaternet_core::nn::{CrossEntropyLoss, Module, one_hot};
 use gaternet_core::optim::{Ema, Optimizer, Sgd, SgdConfig, clip_grad_norm};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_kernels::cuda::augment::{Augment, Images};
@@ -96,6 +97,11 @@ impl Data {
         Images::new(bytes, labels, 3, [self.side; 2]).expect("valid")
     }
 
+    pub(crate) fn batch(&self, numbers: &[usize]) -> Batch {
+        let labels = numbers.iter().map(|&i| self.labels[i]).collect();
+        Batch { images: self.images(numbers), labels }
+    }
+
     /// Images (N, 3, H, W) of these numbers.
     pub(crate) fn images(&self, numbers: &[usize]) -> Tensor {
         let len = 3 * self.side * self.side;
@@ -119,6 +125,7 @@ pub(crate) fn options(batch: usize, steps: usize) -> TrainOptions {
             std: [STD; 4],
         },
         label_smoothing: 0.1,
+        mixup: false,
         clip_grad_norm: None,
         seed: SEED,
         learning_rates: rates(steps),
@@ -194,6 +201,7 @@ pub(crate) type Said = [f64; 3];
 pub(crate) struct Extras<'a> {
     pub(crate) max_norm: Option<f32>,
     pub(crate) averages: Option<&'a mut Ema>,
+    pub(crate) mix: Option<&'a MixupDraw>,
 }
 
 /// Step `step` of `steps` on the CPU.
@@ -216,22 +224,27 @@ pub(crate) fn cpu_step_with(
     extras: Extras<'_>,
 ) -> Said {
     let criterion = CrossEntropyLoss::new(0.1).expect("in range");
-    let labels: Vec<usize> = numbers.iter().map(|&i| data.labels[i]).collect();
-    let ctx = Ctx::train(0);
+    let mut batch = data.batch(numbers);
+    let certain = one_hot(&batch.labels, CLASSES).expect("in range");
+    let targets = extras.mix.map_or(certain, |draw| {
+        let mixed = mixup(&batch, CLASSES, draw).expect("fits");
+        batch.images = mixed.images;
+        mixed.targets
+    });
+    let (images, ctx) = (batch.images, Ctx::train(0));
     let mut ctx =
         ctx.with_progress(step.saturating_sub(OPEN_STEPS), steps.saturating_sub(OPEN_STEPS));
-    let images = data.images(numbers);
     sgd.set_learning_rate(rates(steps)[step]).expect("in range");
     let (logits, loss, open) = match model {
         Model::Plain(model) => {
             let logits = model.forward(&images, &mut ctx).expect("fits");
-            let loss = criterion.forward(&logits, &labels).expect("fits");
+            let loss = criterion.forward(&logits, &targets).expect("fits");
             (logits, loss, 1.0)
         }
         Model::Gated(model) => {
             let draw = draw(model, step, numbers.len());
             let output = model.forward_with_draw(&images, &draw, &mut ctx).expect("fits");
-            let loss = model.loss_with(&output, &criterion, &labels).expect("fits");
+            let loss = model.loss_with(&output, &criterion, &targets).expect("fits");
             let open = output.gates.density();
             (output.logits, loss.total, open)
         }
@@ -243,10 +256,10 @@ pub(crate) fn cpu_step_with(
     }
     sgd.step(&gradients).expect("all have gradients");
     extras.averages.map_or(Ok(()), Ema::update).expect("one length");
-    let rows = logits.data().chunks(CLASSES).zip(&labels);
+    let rows = logits.data().chunks(CLASSES).zip(targets.data().chunks(CLASSES));
     let best = |row: &[f32]| (0..CLASSES).rev().max_by(|&a, &b| row[a].total_cmp(&row[b]));
-    let correct = rows.filter(|(row, label)| best(row) == Some(**label)).count();
-    [value, correct as f64, open]
+    let correct = rows.map(|(row, shares)| best(row).map_or(0.0, |best| f64::from(shares[best])));
+    [value, correct.sum(), open]
 }
 
 /// Every tensor of the model's state that is a number of f32, by name.

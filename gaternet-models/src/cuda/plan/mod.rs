@@ -9,7 +9,8 @@ use std::fmt;
 
 use gaternet_core::Error as ModelError;
 use gaternet_kernels::PlaneDims;
-use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, CudaGraph, convert};
+use gaternet_kernels::cuda::augment::{self, Augment, Images};
+use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, CudaGraph, convert};
 
 use self::builder::{Builder, Value};
 use self::op::Op;
@@ -29,12 +30,22 @@ pub struct CudaPlan<T> {
     logits: Row,
     /// (N, 3, H, W), as they come.
     host_images: CudaBuffer<f32>,
+    chosen: Chosen,
     /// Of the images.
     planes: PlaneDims,
     classes: usize,
     ran: bool,
     graph: Option<CudaGraph>,
     device: CudaDevice,
+}
+
+/// Which images of a data set on the device a pass has.
+struct Chosen {
+    /// (N): their numbers.
+    order: CudaBuffer<i32>,
+    /// (N).
+    labels: CudaBuffer<i32>,
+    clock: Clock,
 }
 
 impl<T: Activation> CudaPlan<T> {
@@ -77,6 +88,11 @@ impl<T: Activation> CudaPlan<T> {
             images,
             logits,
             host_images: CudaBuffer::zeros(device, planes.len())?,
+            chosen: Chosen {
+                order: CudaBuffer::zeros(device, batch)?,
+                labels: CudaBuffer::zeros(device, batch)?,
+                clock: Clock::new(device, 0, 0)?,
+            },
             planes,
             classes: backbone.features(),
             ran: false,
@@ -111,21 +127,59 @@ impl<T: Activation> CudaPlan<T> {
     /// # Errors
     /// [`Error::Model`](super::Error::Model) if a length is not that of N samples; the GPU's errors.
     pub fn run(&mut self, images: &[f32], logits: &mut [f32], gates: &mut [f32]) -> Result<()> {
-        let PlaneDims { batch, channels, plane } = self.planes;
+        let PlaneDims { channels, plane, .. } = self.planes;
         let sample = (channels * plane).max(1);
         let count = images.len() / sample;
-        let fits = count <= batch && images.len() == count * sample;
-        let lengths = [logits.len(), gates.len()];
-        if !fits || lengths != [count * self.classes, count * self.gate_count()] {
-            let rule = "images, logits and gates must be of N samples, at most the batch";
-            let got = format!("{} and {lengths:?} values for a batch of {batch}", images.len());
-            return Err(ModelError::Shape { op: "CUDA plan", rule, got }.into());
-        }
+        self.check(images.len() == count * sample, count, [logits.len(), gates.len()])?;
         // Whatever the others are, no sample depends on another.
-        let mut whole = vec![0.0; batch * sample];
+        let mut whole = vec![0.0; self.planes.len()];
         whole[..images.len()].copy_from_slice(images);
         self.host_images.copy_from_slice(&whole)?;
+        convert::pack(self.planes, &self.host_images, &mut self.buffers.map_mut(self.images))?;
         self.launch()?;
+        self.read(logits, gates)
+    }
+
+    /// The same of the images with these `numbers` (N) in a data set on the device, changed as `augment` says, which is to
+    /// normalise them: at step 0 of seed 0.
+    ///
+    /// # Errors
+    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples or a number is not one of the data set;
+    /// the GPU's errors, also if its images are of another size.
+    pub fn run_on(
+        &mut self,
+        images: &Images,
+        augment: &Augment,
+        numbers: &[usize],
+        logits: &mut [f32],
+        gates: &mut [f32],
+    ) -> Result<()> {
+        let known = numbers.iter().all(|&number| number < images.len());
+        self.check(known, numbers.len(), [logits.len(), gates.len()])?;
+        let mut order = vec![0; self.planes.batch];
+        // They are below the length of a buffer of labels, which fits in an i32.
+        order.iter_mut().zip(numbers).for_each(|(place, &number)| *place = number as i32);
+        let Chosen { order: chosen, labels, clock } = &mut self.chosen;
+        chosen.copy_from_slice(&order)?;
+        let mut batch = self.buffers.map_mut(self.images);
+        augment::batch(augment, images, chosen, clock, &mut batch, labels, None)?;
+        drop(batch);
+        self.launch()?;
+        self.read(logits, gates)
+    }
+
+    fn check(&self, fits: bool, count: usize, lengths: [usize; 2]) -> Result<()> {
+        let batch = self.planes.batch;
+        let wanted = [count * self.classes, count * self.gate_count()];
+        if fits && count <= batch && lengths == wanted {
+            return Ok(());
+        }
+        let rule = "images, logits and gates must be of N samples, at most the batch";
+        let got = format!("{count} images and {lengths:?} values for a batch of {batch}");
+        Err(ModelError::Shape { op: "CUDA plan", rule, got }.into())
+    }
+
+    fn read(&self, logits: &mut [f32], gates: &mut [f32]) -> Result<()> {
         let all = self.buffers.row(self.logits).to_vec()?;
         logits.copy_from_slice(&all[..logits.len()]);
         let all = self.buffers.gates.values.borrow().to_vec()?;
@@ -147,7 +201,6 @@ impl<T: Activation> CudaPlan<T> {
     }
 
     fn pass(&self) -> Result<()> {
-        convert::pack(self.planes, &self.host_images, &mut self.buffers.map_mut(self.images))?;
         self.ops.iter().try_for_each(|op| op.run(&self.buffers))
     }
 }

@@ -6,6 +6,7 @@ mod builder;
 mod conv;
 mod gates;
 mod gating;
+mod input;
 mod layers;
 mod map;
 mod metrics;
@@ -18,6 +19,7 @@ mod weights;
 
 use std::fmt;
 
+use gaternet_core::data::{Batch, MixupDraw};
 use gaternet_core::optim::{Ema, Sgd};
 use gaternet_core::{Error as ModelError, data};
 use gaternet_kernels::cuda::augment::{Augment, Images};
@@ -25,6 +27,8 @@ use gaternet_kernels::cuda::{Activation, Clock, CudaDevice};
 
 use self::averages::Averages;
 use self::gating::Gating;
+use self::input::Setup;
+pub use self::input::TrainImages;
 use self::metrics::Metrics;
 pub use self::metrics::TrainSums;
 use self::program::{Program, Shared};
@@ -37,10 +41,12 @@ use crate::model::Model;
 pub struct TrainOptions {
     /// Images of a step. The last step of an epoch has those that are left.
     pub batch: usize,
-    /// What is done to an image.
+    /// What is done to an image on the device; one that a step gets is taken as it is.
     pub augment: Augment,
     /// Share of the target that all classes get alike, 0 to 1.
     pub label_smoothing: f32,
+    /// Whether the images of a batch are blended in pairs.
+    pub mixup: bool,
     /// All gradients are scaled down to this Euclidean norm, if they are longer together, as
     /// [`clip_grad_norm`](gaternet_core::optim::clip_grad_norm) does it.
     pub clip_grad_norm: Option<f32>,
@@ -58,13 +64,15 @@ pub struct TrainOptions {
 /// A model on a GPU with its optimiser: activations and products in T (bf16, or f32 to compare with the CPU); parameters,
 /// gradients of parameters, statistics, gates and loss in f32.
 ///
-/// A step is a fixed list of launches, forward, backward and update, on buffers that are made here. Nothing is copied and
-/// nobody waits from [`begin`](Self::begin) to [`sums`](Self::sums).
+/// A step is a fixed list of launches, forward, backward and update, on buffers that are made here. Nothing is copied but
+/// the images of [`step_on`](Self::step_on), and nobody waits from [`begin`](Self::begin) to [`sums`](Self::sums).
 pub struct CudaTrainer<T> {
     shared: Shared<T>,
     /// Steps with a whole batch, and the one after them.
     programs: Vec<Program<T>>,
     options: TrainOptions,
+    /// Images of an epoch.
+    count: usize,
     /// Number of the next step.
     step: u64,
     /// Of the epoch.
@@ -76,8 +84,8 @@ pub struct CudaTrainer<T> {
 }
 
 impl<T: Activation> CudaTrainer<T> {
-    /// Copies `model` to `device`, to be trained on `images` with the settings of `sgd`; parameters that do not require a
-    /// gradient rest. `shape` (C, H, W) is that of an image.
+    /// Copies `model` to `device`, to be trained with the settings of `sgd` on `images`, usually [those of a data
+    /// set](images); parameters that do not require a gradient rest. `shape` (C, H, W) is that of an image.
     ///
     /// # Errors
     /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or a gate loss;
@@ -87,11 +95,13 @@ impl<T: Activation> CudaTrainer<T> {
         device: &CudaDevice,
         model: &Model,
         sgd: &Sgd,
-        images: Images,
+        images: impl Into<TrainImages>,
         shape: [usize; 3],
         options: TrainOptions,
     ) -> Result<CudaTrainer<T>> {
-        let count = images.len();
+        let setup =
+            Setup { images: images.into(), augment: options.augment, mixup: options.mixup, shape };
+        let count = setup.images.len();
         if options.batch == 0 || options.learning_rates.is_empty() {
             let value = format!("{}, {} rates", options.batch, options.learning_rates.len());
             let rule = "there must be an image in a batch and a learning rate";
@@ -106,7 +116,7 @@ impl<T: Activation> CudaTrainer<T> {
         for (batch, batches) in [(options.batch, count / options.batch), (count % options.batch, 1)]
         {
             if batch > 0 && batches > 0 {
-                programs.push(Program::new(&mut weights, device, model, shape, [batch, batches])?);
+                programs.push(Program::new(&mut weights, device, model, &setup, [batch, batches])?);
             }
         }
         let shared = Shared {
@@ -116,12 +126,10 @@ impl<T: Activation> CudaTrainer<T> {
             averages: None,
             clock: Clock::new(device, options.seed, 0)?.into(),
             metrics: Metrics::new(device, gating)?,
-            images,
-            augment: options.augment,
             label_smoothing: options.label_smoothing,
         };
         let (step, done, unsaved, unaveraged) = (0, 0, 0, 0);
-        Ok(CudaTrainer { shared, programs, options, step, done, unsaved, unaveraged })
+        Ok(CudaTrainer { shared, programs, options, count, step, done, unsaved, unaveraged })
     }
 
     /// From the next step on, averages what it has of `ema`, from its averages on.
@@ -142,12 +150,21 @@ impl<T: Activation> CudaTrainer<T> {
         self.programs.iter().map(|program| program.batches).sum()
     }
 
-    /// Begins an epoch with step `step` of the training, through the images in this order.
+    /// Begins an epoch with step `step` of the training, through the images on the device in this order.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) unless `order` has every image's number once; the GPU's errors.
+    /// As [`begin_mixed`](Self::begin_mixed).
     pub fn begin(&mut self, step: usize, order: &[usize]) -> Result<()> {
-        let count = self.shared.images.len();
+        self.begin_mixed(step, order, &[])
+    }
+
+    /// The same, with images blended as `draws` say, one for each batch: after their augmentation, each with its partner.
+    ///
+    /// # Errors
+    /// [`Error::Model`](super::Error::Model) unless `order` has every image's number once and there are draws for all
+    /// batches if images are to be blended, else none; or if the images are not on the device; the GPU's errors.
+    pub fn begin_mixed(&mut self, step: usize, order: &[usize], draws: &[MixupDraw]) -> Result<()> {
+        let count = self.count;
         let mut seen = vec![false; count];
         for &image in order.iter().filter(|&&image| image < count) {
             seen[image] = true;
@@ -157,20 +174,36 @@ impl<T: Activation> CudaTrainer<T> {
             let rule = "must hold the number of every image once";
             return Err(ModelError::Config { field: "order", value, rule }.into());
         }
+        let batches = if self.options.mixup { self.steps() } else { 0 };
+        if draws.len() != batches {
+            let value = format!("{} draws, not {batches}", draws.len());
+            let rule = "there must be a draw for every batch, if images are blended";
+            return Err(ModelError::Config { field: "mixup", value, rule }.into());
+        }
         // The numbers are below the length of a buffer of labels, which fits in an i32.
         let order: Vec<i32> = order.iter().map(|&i| i as i32).collect();
-        let mut rest = &order[..];
-        self.step = step as u64;
-        self.shared.clock.borrow_mut().set(self.options.seed, self.step)?;
+        let (mut rest, mut draws) = (&order[..], draws);
+        self.begin_copied(step)?;
         for program in &mut self.programs {
             let len = match program.batches {
                 _ if rest.len() < self.options.batch => rest.len(),
                 batches => batches * self.options.batch,
             };
             let (own, after) = rest.split_at(len);
-            program.begin(own, self.step)?;
-            rest = after;
+            let (of_own, of_others) = draws.split_at(program.batches.min(draws.len()));
+            program.input.begin(own, of_own, self.step)?;
+            (rest, draws) = (after, of_others);
         }
+        Ok(())
+    }
+
+    /// Begins an epoch with step `step` of the training, whose steps get their images.
+    ///
+    /// # Errors
+    /// The GPU's.
+    pub fn begin_copied(&mut self, step: usize) -> Result<()> {
+        self.step = step as u64;
+        self.shared.clock.borrow_mut().set(self.options.seed, self.step)?;
         self.done = 0;
         self.shared.metrics.reset()
     }
@@ -178,19 +211,44 @@ impl<T: Activation> CudaTrainer<T> {
     /// The next step of the epoch: tells the device and returns.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch is over; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if the epoch is over, or the step needs images; the GPU's errors.
     pub fn step(&mut self) -> Result<()> {
+        let at = self.next()?;
+        if self.programs[at].input.is_copied() {
+            let (value, rule) = ("without images".to_owned(), "a step gets its images by step_on");
+            return Err(ModelError::Config { field: "step", value, rule }.into());
+        }
+        self.run(at)
+    }
+
+    /// The next step of the epoch, on these images, which are blended as `draw` says after all else: copies them, tells the
+    /// device and returns.
+    ///
+    /// # Errors
+    /// [`Error::Model`](super::Error::Model) if the epoch is over, the images are not as many as the step has, or are on the
+    /// device, or there is a draw and none is wanted, or the other way round; the GPU's errors.
+    pub fn step_on(&mut self, batch: &Batch, draw: Option<&MixupDraw>) -> Result<()> {
+        let at = self.next()?;
+        let Program { input, classes, .. } = &mut self.programs[at];
+        input.copy(batch, draw, *classes)?;
+        self.run(at)
+    }
+
+    /// The number of the next step's program.
+    fn next(&self) -> Result<usize> {
         let mut before = 0;
-        let program = self.programs.iter_mut().find(|program| {
+        let at = self.programs.iter().position(|program| {
             before += program.batches;
             self.done < before
         });
-        let Some(program) = program else {
+        at.ok_or_else(|| {
             let rule = "must be below the steps of an epoch";
-            let value = self.done.to_string();
-            return Err(ModelError::Config { field: "step", value, rule }.into());
-        };
-        program.run(&self.shared, self.options.graphs)?;
+            ModelError::Config { field: "step", value: self.done.to_string(), rule }.into()
+        })
+    }
+
+    fn run(&mut self, at: usize) -> Result<()> {
+        self.programs[at].run(&self.shared, self.options.graphs)?;
         self.step += 1;
         self.done += 1;
         self.unsaved += 1;
@@ -201,7 +259,7 @@ impl<T: Activation> CudaTrainer<T> {
     /// Images of the epoch that have been trained.
     #[must_use]
     pub fn images(&self) -> usize {
-        (self.done * self.options.batch).min(self.shared.images.len())
+        (self.done * self.options.batch).min(self.count)
     }
 
     /// The sums over these images; waits for the device. A loss that is not finite stays so.

@@ -2,13 +2,13 @@
 
 use std::cell::RefCell;
 
-use gaternet_kernels::cuda::augment::{self, Augment, Images};
 use gaternet_kernels::cuda::cross_entropy::{self, Loss};
 use gaternet_kernels::cuda::sgd::Sgd;
-use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, CudaGraph};
+use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, CudaGraph};
 
 use super::averages::Averages;
 use super::builder::{Builder, Value};
+use super::input::{Input, Setup};
 use super::metrics::Metrics;
 use super::node::{Node, Step, plan_backward};
 use super::weights::Weights;
@@ -25,8 +25,6 @@ pub(super) struct Shared<T> {
     pub(super) averages: Option<Averages>,
     pub(super) clock: RefCell<Clock>,
     pub(super) metrics: Metrics,
-    pub(super) images: Images,
-    pub(super) augment: Augment,
     pub(super) label_smoothing: f32,
 }
 
@@ -37,10 +35,8 @@ pub(super) struct Program<T> {
     images: Map,
     logits: Row,
     grad_logits: Row,
-    classes: usize,
-    labels: RefCell<CudaBuffer<i32>>,
-    /// The numbers of the images of an epoch's batches.
-    order: CudaBuffer<i32>,
+    pub(super) classes: usize,
+    pub(super) input: Input,
     /// How many batches of this size an epoch has.
     pub(super) batches: usize,
     ran: bool,
@@ -48,17 +44,17 @@ pub(super) struct Program<T> {
 }
 
 impl<T: Activation> Program<T> {
-    /// For `batches` batches of `batch` images of `shape` (C, H, W).
+    /// For `batches` batches of `batch` images.
     pub(super) fn new(
         weights: &mut Weights<T>,
         device: &CudaDevice,
         model: &Model,
-        shape: [usize; 3],
+        setup: &Setup,
         [batch, batches]: [usize; 2],
     ) -> Result<Program<T>> {
-        let size = [shape[1], shape[2]];
+        let size = [setup.shape[1], setup.shape[2]];
         let mut builder = Builder::new(weights, batch);
-        let images = builder.images(shape);
+        let images = builder.images(setup.shape);
         let (backbone, gated) = match model {
             Model::Plain(model) => (model.network(), None),
             Model::Gated(model) => {
@@ -84,22 +80,11 @@ impl<T: Activation> Program<T> {
             logits,
             grad_logits,
             classes: backbone.features(),
-            labels: CudaBuffer::zeros(device, batch)?.into(),
-            order: CudaBuffer::zeros(device, batch * batches)?,
+            input: Input::new(device, setup, [batch, batches])?,
             batches,
             ran: false,
             graph: None,
         })
-    }
-
-    /// The images of the batches to come, the one of step `step` (of the clock) first.
-    pub(super) fn begin(&mut self, order: &[i32], step: u64) -> Result<()> {
-        let batch = self.buffers.batch;
-        let mut rotated = order.to_vec();
-        // The kernel takes the place of a step modulo the number of batches.
-        let first = (step % self.batches as u64) as usize;
-        rotated.rotate_right(first * batch);
-        Ok(self.order.copy_from_slice(&rotated)?)
     }
 
     /// The next step. The first runs as it is, since kernels are loaded when they are first used; from then on it is a
@@ -122,16 +107,11 @@ impl<T: Activation> Program<T> {
     }
 
     fn step(&self, shared: &Shared<T>) -> Result<()> {
-        let Shared { weights, metrics, images, .. } = shared;
+        let Shared { weights, metrics, .. } = shared;
         let buffers = &self.buffers;
         {
             let clock = shared.clock.borrow();
-            {
-                let mut batch = buffers.map_mut(self.images);
-                let mut labels = self.labels.borrow_mut();
-                let (augment, order) = (&shared.augment, &self.order);
-                augment::batch(augment, images, order, &clock, &mut batch, &mut labels)?;
-            }
+            self.input.load(&clock, &mut buffers.map_mut(self.images))?;
             let step = Step { weights, buffers, metrics, clock: &clock };
             self.nodes.iter().try_for_each(|node| node.forward(step))?;
             self.loss(metrics, shared.label_smoothing)?;
@@ -144,7 +124,7 @@ impl<T: Activation> Program<T> {
 
     fn loss(&self, metrics: &Metrics, label_smoothing: f32) -> Result<()> {
         let buffers = &self.buffers;
-        let (labels, logits) = (self.labels.borrow(), buffers.row(self.logits));
+        let logits = buffers.row(self.logits);
         let mut grad = buffers.row_mut(self.grad_logits);
         let loss = Loss {
             result: &mut metrics.loss.borrow_mut(),
@@ -152,6 +132,8 @@ impl<T: Activation> Program<T> {
             scratch: &mut buffers.scratch(),
         };
         let (classes, grad) = (self.classes, Some(&mut *grad));
-        Ok(cross_entropy::forward_backward(classes, label_smoothing, &logits, &labels, grad, loss)?)
+        Ok(self.input.with_targets(|targets| {
+            cross_entropy::forward_backward(classes, label_smoothing, &logits, targets, grad, loss)
+        })?)
     }
 }
