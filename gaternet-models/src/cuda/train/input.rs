@@ -53,8 +53,16 @@ pub(super) struct Input {
     source: Source,
     /// (N).
     labels: RefCell<CudaBuffer<i32>>,
-    /// Of blended images, (N) and (1): the labels of the partners, and the share of the image itself.
-    mixed: Option<(RefCell<CudaBuffer<i32>>, RefCell<CudaBuffer<f32>>)>,
+    /// Of blended images.
+    mixed: Option<Mixed>,
+}
+
+#[derive(Debug)]
+struct Mixed {
+    /// (N): the labels of the partners.
+    labels: RefCell<CudaBuffer<i32>>,
+    /// (1): of the image itself.
+    share: RefCell<CudaBuffer<f32>>,
 }
 
 #[derive(Debug)]
@@ -100,8 +108,8 @@ impl Input {
             }
         };
         let mixed = || -> Result<_> {
-            let labels = CudaBuffer::zeros(device, batch)?;
-            Ok((labels.into(), CudaBuffer::zeros(device, 1)?.into()))
+            let labels = CudaBuffer::zeros(device, batch)?.into();
+            Ok(Mixed { labels, share: CudaBuffer::zeros(device, 1)?.into() })
         };
         Ok(Input {
             source,
@@ -166,7 +174,7 @@ impl Input {
             return refuse("batch", value, "labels must be classes, and images blended or not");
         }
         self.labels.get_mut().copy_from_slice(&labels)?;
-        if let (Some((partners, share)), Some(draw)) = (&mut self.mixed, draw) {
+        if let (Some(Mixed { labels: partners, share }), Some(draw)) = (&mut self.mixed, draw) {
             let blended = mixup(batch, classes, draw)?;
             let other: Vec<i32> = draw.partners.iter().map(|&partner| labels[partner]).collect();
             partners.get_mut().copy_from_slice(&other)?;
@@ -185,10 +193,8 @@ impl Input {
         match &self.source {
             Source::Resident { images, augment, order, mix } => {
                 let mut labels = self.labels.borrow_mut();
-                let mut mixed = self
-                    .mixed
-                    .as_ref()
-                    .map(|(labels, share)| (labels.borrow_mut(), share.borrow_mut()));
+                let mixed = self.mixed.as_ref();
+                let mut mixed = mixed.map(|m| (m.labels.borrow_mut(), m.share.borrow_mut()));
                 let mix = mix.as_ref().zip(mixed.as_mut());
                 let mix = mix.map(|((partners, shares), (labels, share))| Mix {
                     partners,
@@ -205,8 +211,7 @@ impl Input {
     /// Does `work` with what the logits should say.
     pub(super) fn with_targets<R>(&self, work: impl FnOnce(Targets<'_>) -> R) -> R {
         let labels = self.labels.borrow();
-        let mixed =
-            self.mixed.as_ref().map(|(partners, share)| (partners.borrow(), share.borrow()));
+        let mixed = self.mixed.as_ref().map(|m| (m.labels.borrow(), m.share.borrow()));
         let partners = mixed.as_ref().map(|(partners, share)| (&**partners, &**share));
         work(Targets { labels: &labels, partners })
     }
