@@ -93,7 +93,7 @@ mod emulated {
         for (args, dtype) in [
             (&[][..], "bf16"),
             (&["--ema", "0.5", "--mixup", "0.4", "--clip-grad-norm", "1"], "bf16"),
-            (&["--image-size", "16", "--mixup", "0.4", "--dtype", "f32"], "f32"),
+            (&["--image-size", "32", "--mixup", "0.4", "--dtype", "f32"], "f32"),
         ] {
             saved_resumed_and_evaluated(args, dtype);
         }
