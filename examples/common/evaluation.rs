@@ -152,6 +152,7 @@ enum Input<'a> {
     /// (N, 3, H, W).
     Host(&'a Tensor),
     /// Their numbers (N).
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "only a GPU reads them"))]
     Resident(&'a Resident, &'a [usize]),
 }
 
