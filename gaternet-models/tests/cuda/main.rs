@@ -8,6 +8,7 @@
 mod emulator;
 mod families;
 mod gates;
+mod gradients;
 mod options;
 mod plan;
 mod refusals;
