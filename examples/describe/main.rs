@@ -146,7 +146,7 @@ fn run() -> Result<()> {
     let (model, size) = build(&args)?;
     let mut description = Description::new(&model, size)?;
     if args.latency {
-        // From outside the pool every op would wait for a worker to wake up.
+        // From outside the pool every pass would wait for a worker to wake up.
         description.latency =
             rayon::scope(|_| latencies(&model, size, args.dtype.into(), &args.density))?;
     }

@@ -131,7 +131,7 @@ fn run() -> Result<()> {
             "model", "gating", "placement", "density", "dtype", "batch", "MACs", "images/s"
         );
     }
-    // From outside the pool every op would wait for a worker to wake up.
+    // From outside the pool every pass would wait for a worker to wake up.
     rayon::scope(|_| {
         for &model in &args.model {
             for &placement in &args.placement {

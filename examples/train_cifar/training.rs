@@ -315,7 +315,7 @@ fn measured(
         Stand::Begin => {
             let batch = recipe.gated.as_ref().map_or(1, |gated| gated.latency_batch);
             let options = PlanOptions { size: recipe.size(), batch, ..PlanOptions::default() };
-            // From outside the pool every op would wait for a worker to wake up.
+            // From outside the pool every pass would wait for a worker to wake up.
             rayon::scope(|_| model.measure_latency(options))?
         }
         Stand::After(_) | Stand::Complete => {

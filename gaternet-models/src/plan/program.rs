@@ -210,7 +210,8 @@ impl Program {
             return Ok(());
         }
         if self.by_layer || count < rayon::current_num_threads() {
-            return self.pass(Samples::All(count), live, input, output);
+            // From outside the pool every op would wait for a worker to wake up.
+            return rayon::scope(|_| self.pass(Samples::All(count), live, input, output));
         }
         let group = (count / rayon::current_num_threads()).clamp(1, TOGETHER);
         let inputs = input.par_chunks(group * self.input.len);
