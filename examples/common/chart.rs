@@ -8,9 +8,10 @@ const COLUMNS: usize = 3;
 const PANEL: [f64; 2] = [360.0, 350.0];
 const PLOT: [f64; 2] = [272.0, 250.0];
 const PLOT_AT: [f64; 2] = [64.0, 40.0];
-/// Height of a row of the legend, and width of an entry of one that has several in a row.
+/// Height of a row of the legend, and widths of its entries: beside the text, and of a character at most.
 const LEGEND_ROW: f64 = 24.0;
-const LEGEND_ENTRY: f64 = 132.0;
+const LEGEND_SPACE: f64 = 52.0;
+const CHARACTER: f64 = 8.0;
 /// Colours that also people who see no red or green can tell apart (Okabe and Ito).
 const COLOURS: [&str; 7] =
     ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000"];
@@ -65,14 +66,16 @@ impl Axis {
     }
 }
 
-/// The SVG of all panels. The legend has the entries in one row, or under a single panel below each other.
+/// The SVG of all panels. The legend has the entries in one row if they fit there under several panels, else below each other.
 pub(crate) fn draw(panels: &[Panel], legend: &[(Style, String)]) -> String {
     let columns = panels.len().clamp(1, COLUMNS);
     let width = PANEL[0] * columns as f64;
     let panels_height = PANEL[1] * panels.len().div_ceil(columns) as f64;
-    let fit = ((width - PLOT_AT[0]) / LEGEND_ENTRY) as usize;
-    let in_one_row = columns > 1 && legend.len() <= fit;
-    let legend_rows = if in_one_row { 1 } else { legend.len() };
+    let longest = legend.iter().map(|(_, text)| text.chars().count()).max().unwrap_or(0);
+    let entry = LEGEND_SPACE + CHARACTER * longest as f64;
+    let fit = ((width - PLOT_AT[0]) / entry) as usize;
+    let in_one_row = (columns > 1 && legend.len() <= fit).then_some(entry);
+    let legend_rows = if in_one_row.is_some() { 1 } else { legend.len() };
     let height = panels_height + LEGEND_ROW * (legend_rows as f64 + 0.5);
     let mut svg = format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" font-family="Helvetica, Arial, sans-serif" font-size="14">
@@ -135,11 +138,12 @@ fn draw_panel(panel: &Panel) -> String {
     svg
 }
 
-fn draw_legend(legend: &[(Style, String)], in_one_row: bool, top: f64) -> String {
+/// In one row, if there is a width for each entry, else below each other.
+fn draw_legend(legend: &[(Style, String)], in_one_row: Option<f64>, top: f64) -> String {
     let mut svg = String::new();
     for (i, (style, text)) in legend.iter().enumerate() {
-        let (column, row) = if in_one_row { (i, 0) } else { (0, i) };
-        let x = PLOT_AT[0] + LEGEND_ENTRY * column as f64;
+        let (left, row) = in_one_row.map_or((0.0, i), |entry| (entry * i as f64, 0));
+        let x = PLOT_AT[0] + left;
         let y = top + LEGEND_ROW * (row as f64 + 0.5);
         let (text_x, text_y) = (x + 36.0, y + 5.0);
         // Writing to a String cannot fail.

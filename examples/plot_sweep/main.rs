@@ -28,6 +28,10 @@ struct Args {
     /// The drawing
     #[arg(long, value_name = "FILE.svg")]
     out: PathBuf,
+
+    /// Leave out points of a lower accuracy, in %: there is more room for the others
+    #[arg(long, value_name = "ACCURACY", default_value_t = 0.0)]
+    from: f64,
 }
 
 /// The part of a line of `evaluate --sweep` that is drawn.
@@ -49,11 +53,11 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let Args { inputs, out } = Args::parse();
-    let sweeps = inputs.iter().map(|path| read(path)).collect::<Result<Vec<_>>>()?;
+    let Args { inputs, out, from } = Args::parse();
+    let sweeps = inputs.iter().map(|path| read(path, from)).collect::<Result<Vec<_>>>()?;
     let panels = [
         panel("by work", "million MACs of an image, gater included", &sweeps, |row| row.macs / 1e6),
-        panel("by speed", "images/s", &sweeps, |row| row.images_per_second),
+        panel("by speed", "thousand images/s", &sweeps, |row| row.images_per_second / 1e3),
     ];
     let legend = sweeps.iter().enumerate();
     let legend = legend.map(|(i, sweep)| (Some(i), sweep.name.clone()));
@@ -61,7 +65,8 @@ fn run() -> Result<()> {
     fs::write(&out, svg).with_context(|| format!("cannot write {}", out.display()))
 }
 
-fn read(path: &Path) -> Result<Sweep> {
+/// The rows of an accuracy of `from` percent at least.
+fn read(path: &Path, from: f64) -> Result<Sweep> {
     let at = path.display();
     let text = fs::read_to_string(path).with_context(|| format!("cannot read {at}"))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
@@ -71,6 +76,8 @@ fn read(path: &Path) -> Result<Sweep> {
         })
         .collect::<Result<Vec<Row>>>()?;
     ensure!(!rows.is_empty(), "{at}: there are no measurements");
+    rows.retain(|row| 100.0 * row.accuracy >= from);
+    ensure!(!rows.is_empty(), "--from {from}: no accuracy in {at} is as high");
     rows.sort_by(|a, b| a.macs.total_cmp(&b.macs));
     let name = path.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned());
     Ok(Sweep { name, rows })

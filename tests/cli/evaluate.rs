@@ -116,6 +116,19 @@ fn a_sweep_goes_from_closed_to_open_and_is_drawn() {
     let svg = fs::read_to_string(&out).expect("a drawing");
     assert_eq!((svg.matches("<polyline").count(), svg.matches("<circle").count()), (4, 22));
     assert!(svg.contains("ours &amp; others") && !svg.contains("NaN"), "{svg}");
+
+    let accuracy = |row: usize| 100.0 * rows[row]["accuracy"].as_f64().expect("a share");
+    let best = (0..10).map(accuracy).fold(0.0, f64::max);
+    let from = format!("{}", best - 1e-9);
+    stdout(example("plot_sweep").arg(&sweep).args(["--from", &from]).arg("--out").arg(&out));
+    let svg = fs::read_to_string(&out).expect("a drawing");
+    let left = (0..10).filter(|&row| accuracy(row) == best).count();
+    assert_eq!(svg.matches("<circle").count(), 2 * left, "{svg}");
+    let message = failure(
+        example("plot_sweep").arg(&sweep).args(["--from", "101"]).arg("--out").arg(&out),
+        1,
+    );
+    assert!(message.contains("--from 101"), "{message}");
 }
 
 #[test]
