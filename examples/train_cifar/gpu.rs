@@ -8,15 +8,10 @@ use crate::args::Args;
 use crate::dtype::DTypeName;
 use crate::recipe::Recipe;
 
-/// `Err` if an option is only for the CPU, or only for a GPU.
+/// `Err` if an option is only for a GPU.
 pub(crate) fn check_options(args: &Args, device: &Device) -> Result<()> {
-    if matches!(device, Device::Cpu) {
-        let bf16 = args.run.dtype == Some(DTypeName::Bf16);
-        ensure!(!bf16, "--dtype bf16 is for --device cuda: a processor trains in f32");
-        return Ok(());
-    }
-    let refused = args.gater.gater_batch_norm;
-    ensure!(!refused, "--gater-batch-norm cannot be combined with --device cuda: use --device cpu");
+    let bf16 = args.run.dtype == Some(DTypeName::Bf16) && matches!(device, Device::Cpu);
+    ensure!(!bf16, "--dtype bf16 is for --device cuda: a processor trains in f32");
     Ok(())
 }
 

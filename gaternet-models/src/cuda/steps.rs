@@ -1,7 +1,7 @@
 //! What training and inference read in the steps of a network.
 
 use gaternet_kernels::Conv2dDims;
-use gaternet_kernels::cuda::layout::Rows;
+use gaternet_kernels::cuda::layout::{Rows, stride};
 
 use super::buffers::{Map, Row};
 use super::error::{Result, unsupported};
@@ -118,6 +118,14 @@ pub(super) fn wants_open_channels(
         }
         read == at + 1 && plan.convs()[layer.number].channels.is_some()
     })
+}
+
+/// `Err` if vectors of this length are not maps of one pixel, as the kernel of batch norm takes them.
+pub(super) fn check_row_norm(len: usize) -> Result<()> {
+    if stride(len) == len {
+        return Ok(());
+    }
+    unsupported(format!("batch norm of vectors whose length, {len}, is no multiple of 16"))
 }
 
 /// How many steps read each value.

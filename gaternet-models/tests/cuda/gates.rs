@@ -86,6 +86,13 @@ fn floors_are_those_of_the_cpu() {
 }
 
 #[test]
+fn batch_norm_of_the_gater_is_that_of_the_cpu() {
+    agrees("batch norm", |config| {
+        (config.gater.batch_norm, config.gater.bottleneck) = (true, 16);
+    });
+}
+
+#[test]
 fn estimators_are_those_of_the_cpu() {
     agrees("straight-through", |config| {
         (config.estimator, config.group) = (Estimator::StraightThrough, 2);

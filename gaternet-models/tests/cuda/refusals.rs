@@ -66,6 +66,12 @@ fn what_has_no_kernel_is_named() {
     let want =
         "there is no CUDA kernel for the gate loss TargetLatency { target: 0.5 }: use the CPU";
     assert_eq!(error, want);
+    let model = gated_as(resnet(), GatePlacement::All, |config| config.gater.batch_norm = true);
+    let Some(error) = refusal(&model) else { return };
+    assert!(
+        error.contains("batch norm of vectors whose length, 5, is no multiple of 16"),
+        "{error}"
+    );
 }
 
 #[test]

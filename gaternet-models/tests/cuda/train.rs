@@ -88,8 +88,10 @@ pub(crate) fn agrees_in_f32(name: &str, new: impl Fn() -> Model) {
         if tensor.ends_with("num_batches_tracked") {
             assert_eq!(got, want, "{name}, {tensor}");
         } else {
+            // A bias before a batch norm stays where rounding puts it.
+            let both_zero = got.iter().chain(want).all(|value| value.abs() < 1e-6);
             let far = distance(got, want);
-            assert!(far < 1e-3, "{name}: {tensor} is {far:.1e} apart");
+            assert!(far < 1e-3 || both_zero, "{name}: {tensor} is {far:.1e} apart");
         }
     }
 }

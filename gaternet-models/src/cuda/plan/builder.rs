@@ -9,7 +9,9 @@ use super::weights::{ConvWeights, NormWeights};
 use crate::cuda::Result;
 use crate::cuda::buffers::{Map, Sizes};
 use crate::cuda::error::unsupported;
-use crate::cuda::steps::{self, Conv, layer_name, readers, residual, wants_open_channels};
+use crate::cuda::steps::{
+    self, Conv, check_row_norm, layer_name, readers, residual, wants_open_channels,
+};
 use crate::gate_plan::GatePlan;
 use crate::network::{ConvLayer, Layer, Network, Step};
 
@@ -133,6 +135,12 @@ impl<'a, T: Activation> Builder<'a, T> {
                 let (y, weights) = (self.map(shape), NormWeights::new(self.device, bn)?);
                 self.ops.push(Op::Norm { dims, weights, x, relu, y });
                 Ok(Value::Map(y))
+            }
+            (Layer::BatchNorm(_, bn), Value::Row(x)) if residual.is_none() => {
+                check_row_norm(shape[0])?;
+                let (y, weights) = (self.sizes.row_like(x), NormWeights::new(self.device, bn)?);
+                self.ops.push(Op::RowNorm { dims, weights, x, relu, y });
+                Ok(Value::Row(y))
             }
             (Layer::Identity, Value::Map(x)) => match self.ops.last_mut() {
                 Some(Op::Add { y, residual: more, relu: open, .. })

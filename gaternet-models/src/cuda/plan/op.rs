@@ -1,6 +1,5 @@
 //! What an evaluation pass launches.
 
-use gaternet_kernels::cuda::batch_norm::{self, Affine, Epilogue, Stats};
 use gaternet_kernels::cuda::conv2d::{self, Forward, GateColumns};
 use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
 use gaternet_kernels::cuda::layout::Rows;
@@ -65,6 +64,14 @@ pub(super) enum Op<T> {
         relu: bool,
         y: Row,
     },
+    /// [`Norm`](Op::Norm) of vectors as maps of one pixel.
+    RowNorm {
+        dims: PlaneDims,
+        weights: NormWeights,
+        x: Row,
+        relu: bool,
+        y: Row,
+    },
     Sigmoid {
         x: Row,
         y: Row,
@@ -96,7 +103,7 @@ impl<T: Activation> Op<T> {
     pub(super) fn refresh(&mut self) -> Result<()> {
         match self {
             Op::Conv(conv) => conv.weights.refresh(),
-            Op::Norm { weights, .. } => weights.refresh(),
+            Op::Norm { weights, .. } | Op::RowNorm { weights, .. } => weights.refresh(),
             Op::Linear { weights, .. } => weights.refresh(),
             _ => Ok(()),
         }
@@ -106,12 +113,7 @@ impl<T: Activation> Op<T> {
         match *self {
             Op::Conv(ref conv) => conv.run(buffers),
             Op::Norm { dims, ref weights, x, relu, y } => {
-                let [weight, bias] = &weights.affine;
-                let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
-                let stats = Stats { mean: &weights.mean, var: &weights.var };
-                let (affine, epilogue) =
-                    (Affine { weight, bias, eps: 0.0 }, Epilogue { relu, ..Epilogue::default() });
-                Ok(batch_norm::forward_eval(dims, affine, epilogue, stats, &x, &mut y)?)
+                weights.run(dims, relu, &buffers.map(x), &mut buffers.map_mut(y))
             }
             Op::Add { dims, live, factors, x, residual, relu, y } => {
                 let live = live.map(|slot| buffers.gates.live(slot));
@@ -149,6 +151,9 @@ impl<T: Activation> Op<T> {
                 let (x, mut y) = (buffers.row(x), buffers.row_mut(y));
                 let LinearWeights { weight, bias, .. } = weights;
                 Ok(linear::forward(dims, &x, weight, Some(bias), relu, &mut y)?)
+            }
+            Op::RowNorm { dims, ref weights, x, relu, y } => {
+                weights.run(dims, relu, &buffers.row(x), &mut buffers.row_mut(y))
             }
             Op::Sigmoid { x, y } => {
                 let (x, mut y) = (buffers.row(x), buffers.row_mut(y));

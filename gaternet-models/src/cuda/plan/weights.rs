@@ -1,9 +1,10 @@
 //! The parameters of evaluation on the device: batch norm folded into the convolution before it.
 
 use gaternet_core::nn::{BatchNorm2d, Linear};
-use gaternet_kernels::Conv2dDims;
+use gaternet_kernels::cuda::batch_norm::{self, Affine, Epilogue, Stats};
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, Weight};
+use gaternet_kernels::{Conv2dDims, PlaneDims};
 
 use crate::cuda::Result;
 use crate::network::ConvLayer;
@@ -52,9 +53,9 @@ impl<T: Activation> ConvWeights<T> {
 pub(super) struct NormWeights {
     host: BatchNorm2d,
     /// (C) each, with mean 0 and variance 1.
-    pub(super) affine: [CudaBuffer<f32>; 2],
-    pub(super) mean: CudaBuffer<f32>,
-    pub(super) var: CudaBuffer<f32>,
+    affine: [CudaBuffer<f32>; 2],
+    mean: CudaBuffer<f32>,
+    var: CudaBuffer<f32>,
 }
 
 impl NormWeights {
@@ -70,6 +71,21 @@ impl NormWeights {
 
     pub(super) fn refresh(&mut self) -> Result<()> {
         set(&mut self.affine, &fold(&self.host))
+    }
+
+    /// `y = relu(scale·x + bias)`.
+    pub(super) fn run<T: Activation>(
+        &self,
+        dims: PlaneDims,
+        relu: bool,
+        x: &CudaBuffer<T>,
+        y: &mut CudaBuffer<T>,
+    ) -> Result<()> {
+        let [weight, bias] = &self.affine;
+        let affine = Affine { weight, bias, eps: 0.0 };
+        let epilogue = Epilogue { relu, ..Epilogue::default() };
+        let stats = Stats { mean: &self.mean, var: &self.var };
+        Ok(batch_norm::forward_eval(dims, affine, epilogue, stats, x, y)?)
     }
 }
 

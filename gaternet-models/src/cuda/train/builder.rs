@@ -13,11 +13,14 @@ use super::gates::GatesNode;
 use super::gating::{counts_evaluation, gate_scratch};
 use super::node::Node;
 use super::norm::NormNode;
+use super::row_norm::RowNormNode;
 use super::weights::Weights;
 use crate::cuda::Result;
 use crate::cuda::buffers::{Map, Row, Sizes};
 use crate::cuda::error::unsupported;
-use crate::cuda::steps::{self, Conv, layer_name, readers, residual, wants_open_channels};
+use crate::cuda::steps::{
+    self, Conv, check_row_norm, layer_name, readers, residual, wants_open_channels,
+};
 use crate::gate_plan::GatePlan;
 use crate::gated_net::GatedNet;
 use crate::network::{ConvLayer, Layer, Network, Step};
@@ -187,6 +190,15 @@ impl<'a, T: Activation> Builder<'a, T> {
         match (&step.layer, values[input]) {
             (Layer::BatchNorm(_, bn), Value::Map(x)) => {
                 Ok(Value::Map(self.norm(bn, x, shape, None, residual, relu)?))
+            }
+            (Layer::BatchNorm(_, bn), Value::Row(x)) if residual.is_none() => {
+                check_row_norm(shape[0])?;
+                let (norm, dims) = (self.weights.norm(bn)?, self.planes(shape));
+                let y = self.sizes.row_like(x);
+                self.sizes.need_scratch(batch_norm::scratch_len(dims));
+                let node = RowNormNode { norm, dims, x, relu, y, backward: None };
+                self.nodes.push(Node::RowNorm(node));
+                Ok(Value::Row(y))
             }
             (Layer::Identity, Value::Map(x)) => match self.nodes.last_mut() {
                 Some(Node::Apply(node)) if node.y == x && alone && node.takes_more() => {

@@ -13,6 +13,7 @@ mod metrics;
 mod node;
 mod norm;
 mod program;
+mod row_norm;
 mod rows;
 mod sum;
 mod weights;

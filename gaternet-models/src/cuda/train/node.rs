@@ -11,6 +11,7 @@ use super::gates::GatesNode;
 use super::map::{MapNode, PairNode};
 use super::metrics::Metrics;
 use super::norm::NormNode;
+use super::row_norm::RowNormNode;
 use super::rows::{LinearNode, PoolNode, RowGrads, SigmoidNode};
 use super::sum::Grads;
 use super::weights::Weights;
@@ -25,6 +26,7 @@ pub(super) enum Node {
     Apply(ApplyNode),
     Pool(PoolNode),
     Linear(LinearNode),
+    RowNorm(RowNormNode),
     Sigmoid(SigmoidNode),
     Map(MapNode),
     Pair(PairNode),
@@ -56,7 +58,7 @@ impl Node {
             Node::Pool(node) => [Some(node.x), None],
             Node::Map(node) => [Some(node.x), None],
             Node::Pair(node) => node.parts.map(Some),
-            Node::Linear(_) | Node::Sigmoid(_) | Node::Gates(_) => [None, None],
+            Node::Linear(_) | Node::RowNorm(_) | Node::Sigmoid(_) | Node::Gates(_) => [None, None],
         }
     }
 
@@ -68,6 +70,7 @@ impl Node {
             Node::Apply(node) => node.forward(buffers),
             Node::Pool(node) => node.forward(buffers),
             Node::Linear(node) => node.forward(weights, buffers),
+            Node::RowNorm(node) => node.forward(weights, buffers),
             Node::Sigmoid(node) => node.forward(buffers),
             Node::Map(node) => node.forward(buffers, step.clock),
             Node::Pair(node) => node.forward(buffers, step.clock),
@@ -83,6 +86,7 @@ impl Node {
             Node::Apply(node) => node.backward(buffers),
             Node::Pool(node) => node.backward(buffers),
             Node::Linear(node) => node.backward(weights, buffers),
+            Node::RowNorm(node) => node.backward(weights, buffers),
             Node::Sigmoid(node) => node.backward(buffers),
             Node::Map(node) => node.backward(buffers, step.clock),
             Node::Pair(node) => node.backward(buffers, step.clock),
@@ -118,6 +122,7 @@ pub(super) fn plan_backward(
             }
             Node::Pool(node) => node.plan_backward(sizes, &mut grads, &rows),
             Node::Linear(node) => node.plan_backward(sizes, &mut rows)?,
+            Node::RowNorm(node) => node.plan_backward(sizes, &mut rows)?,
             Node::Sigmoid(node) => node.plan_backward(sizes, &mut rows)?,
             Node::Map(node) => {
                 node.plan_backward(sizes, &mut grads, constant.contains(&node.x));

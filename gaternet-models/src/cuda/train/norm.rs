@@ -3,7 +3,7 @@
 use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::Activation;
 use gaternet_kernels::cuda::batch_norm::{
-    self, Affine, BatchStats, Epilogue, Grads as NormGrads, Running, Saved, Stats,
+    self, Affine, BatchStats, Epilogue, Grads as NormGrads, Saved, Stats,
 };
 
 use super::sum::{Grads, Sum};
@@ -73,11 +73,7 @@ impl NormNode {
             mean: &mut mean,
             var: &mut var,
             scratch: &mut buffers.scratch(),
-            running: Some(Running {
-                mean: &mut running_mean,
-                var: &mut running_var,
-                momentum: norm.momentum,
-            }),
+            running: Some(norm.running(&mut running_mean, &mut running_var)),
         };
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
         Ok(batch_norm::forward_train(self.dims, affine, epilogue, &x, &mut y, batch)?)
