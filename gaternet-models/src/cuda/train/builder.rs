@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use gaternet_core::nn::BatchNorm2d;
 use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::layout::stride;
@@ -12,7 +13,7 @@ use super::conv::{ConvNode, Hidden};
 use super::gates::GatesNode;
 use super::gating::{counts_evaluation, gate_scratch};
 use super::node::Node;
-use super::norm::NormNode;
+use super::norm::{BatchNorm, NormNode};
 use super::row_norm::RowNormNode;
 use super::weights::Weights;
 use crate::cuda::Result;
@@ -146,19 +147,23 @@ impl<'a, T: Activation> Builder<'a, T> {
 
     fn norm(
         &mut self,
-        bn: &gaternet_core::nn::BatchNorm2d,
+        bn: &BatchNorm2d,
         x: Map,
         shape: [usize; 3],
         gates: Option<usize>,
         residual: Option<Map>,
         relu: bool,
     ) -> Result<Map> {
-        let (norm, dims) = (self.weights.norm(bn)?, self.planes(shape));
-        let y = self.map(shape);
-        self.sizes.need_scratch(batch_norm::scratch_len(dims));
-        let node = NormNode { norm, dims, x, gates, residual, relu, y, backward: None };
+        let (norm, y) = (self.batch_norm(bn, shape)?, self.map(shape));
+        let node = NormNode { norm, x, gates, residual, relu, y, backward: None };
         self.nodes.push(Node::Norm(node));
         Ok(y)
+    }
+
+    fn batch_norm(&mut self, bn: &BatchNorm2d, shape: [usize; 3]) -> Result<BatchNorm> {
+        let (number, dims) = (self.weights.norm(bn)?, self.planes(shape));
+        self.sizes.need_scratch(batch_norm::scratch_len(dims));
+        Ok(BatchNorm { number, dims })
     }
 
     pub(super) fn apply(
@@ -193,10 +198,8 @@ impl<'a, T: Activation> Builder<'a, T> {
             }
             (Layer::BatchNorm(_, bn), Value::Row(x)) if residual.is_none() => {
                 check_row_norm(shape[0])?;
-                let (norm, dims) = (self.weights.norm(bn)?, self.planes(shape));
-                let y = self.sizes.row_like(x);
-                self.sizes.need_scratch(batch_norm::scratch_len(dims));
-                let node = RowNormNode { norm, dims, x, relu, y, backward: None };
+                let (norm, y) = (self.batch_norm(bn, shape)?, self.sizes.row_like(x));
+                let node = RowNormNode { norm, x, relu, y, backward: None };
                 self.nodes.push(Node::RowNorm(node));
                 Ok(Value::Row(y))
             }

@@ -1,10 +1,10 @@
 //! Batch norm with gates, residual and ReLU, forward and backward.
 
 use gaternet_kernels::PlaneDims;
-use gaternet_kernels::cuda::Activation;
 use gaternet_kernels::cuda::batch_norm::{
-    self, Affine, BatchStats, Epilogue, Grads as NormGrads, Saved, Stats,
+    self, Affine, BatchStats, Epilogue, Grads as NormGrads, Running, Saved, Stats,
 };
+use gaternet_kernels::cuda::{Activation, CudaBuffer};
 
 use super::sum::{Grads, Sum};
 use super::weights::Weights;
@@ -14,9 +14,7 @@ use crate::cuda::buffers::{Buffers, Map, Sizes};
 /// `y = relu(gate·norm(x) + residual)`.
 #[derive(Debug)]
 pub(super) struct NormNode {
-    /// Number of the batch norm.
-    pub(super) norm: usize,
-    pub(super) dims: PlaneDims,
+    pub(super) norm: BatchNorm,
     pub(super) x: Map,
     /// Slot.
     pub(super) gates: Option<usize>,
@@ -42,9 +40,9 @@ impl NormNode {
     pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, grads: &mut Grads) {
         let Some(grad_y) = grads.dense(self.y) else { return };
         let grad_residual = self.residual.filter(|_| self.relu).map(|value| sizes.like(value));
-        let sum = self
-            .residual
-            .and_then(|value| grads.add(sizes, self.dims, value, grad_residual.unwrap_or(grad_y)));
+        let sum = self.residual.and_then(|value| {
+            grads.add(sizes, self.norm.dims, value, grad_residual.unwrap_or(grad_y))
+        });
         let more = grads.dense(self.x);
         let grad_x = sizes.like(self.x);
         grads.set(self.x, grad_x, None);
@@ -56,27 +54,15 @@ impl NormNode {
         weights: &Weights<T>,
         buffers: &Buffers<T>,
     ) -> Result<()> {
-        let norm = &weights.norms[self.norm];
-        let [weight, bias] = [norm.weight, norm.bias].map(|at| weights.others[at].weight.borrow());
         let values = buffers.gates.values.borrow();
         let residual = self.residual.map(|value| buffers.map(value));
-        let affine = Affine { weight: &weight.master, bias: &bias.master, eps: norm.eps };
         let epilogue = Epilogue {
             gates: self.gates.map(|slot| buffers.gates.of(slot, &values)),
             residual: residual.as_deref(),
             relu: self.relu,
         };
-        let [mut mean, mut var] = [norm.mean.borrow_mut(), norm.var.borrow_mut()];
-        let [mut running_mean, mut running_var] =
-            [norm.running_mean.borrow_mut(), norm.running_var.borrow_mut()];
-        let batch = BatchStats {
-            mean: &mut mean,
-            var: &mut var,
-            scratch: &mut buffers.scratch(),
-            running: Some(norm.running(&mut running_mean, &mut running_var)),
-        };
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
-        Ok(batch_norm::forward_train(self.dims, affine, epilogue, &x, &mut y, batch)?)
+        self.norm.forward(weights, epilogue, &x, &mut y, &mut buffers.scratch())
     }
 
     pub(super) fn backward<T: Activation>(
@@ -86,36 +72,90 @@ impl NormNode {
     ) -> Result<()> {
         let Some(backward) = &self.backward else { return Ok(()) };
         {
-            let norm = &weights.norms[self.norm];
-            let [of_weight, of_bias] = [&weights.others[norm.weight], &weights.others[norm.bias]];
-            let [weight, bias] = [of_weight.weight.borrow(), of_bias.weight.borrow()];
             let gates = &buffers.gates;
             let values = gates.values.borrow();
             let mut grad_gates = self.gates.map(|_| gates.grad.borrow_mut());
-            let affine = Affine { weight: &weight.master, bias: &bias.master, eps: norm.eps };
             let epilogue = Epilogue {
                 gates: self.gates.map(|slot| gates.of(slot, &values)),
                 residual: None,
                 relu: self.relu,
             };
-            let [mean, var] = [norm.mean.borrow(), norm.var.borrow()];
-            let (x, y) = (buffers.map(self.x), buffers.map(self.y));
-            let stats = Stats { mean: &mean, var: &var };
-            let saved = Saved { x: &x, y: &y, stats, batch_stats: true };
             let more = backward.more.map(|more| buffers.map(more));
             let mut grad_residual = backward.grad_residual.map(|to| buffers.map_mut(to));
-            let grads = NormGrads {
+            let to = GradsBefore {
                 x: &mut buffers.map_mut(backward.grad_x),
                 more: more.as_deref(),
-                weight: &mut of_weight.grad.borrow_mut(),
-                bias: &mut of_bias.grad.borrow_mut(),
                 gates: grad_gates.as_deref_mut(),
                 residual: grad_residual.as_deref_mut(),
                 scratch: &mut buffers.scratch(),
             };
-            let grad_y = buffers.map(backward.grad_y);
-            batch_norm::backward(self.dims, affine, epilogue, saved, &grad_y, grads)?;
+            let [x, y, grad_y] = [self.x, self.y, backward.grad_y].map(|map| buffers.map(map));
+            self.norm.backward(weights, epilogue, [&x, &y, &grad_y], to)?;
         }
         backward.sum.map_or(Ok(()), |sum| sum.run(buffers))
+    }
+}
+
+/// The launches of a batch norm of maps, or of vectors as maps of one pixel, with the statistics of the batch.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchNorm {
+    /// Among those of the weights.
+    pub(super) number: usize,
+    pub(super) dims: PlaneDims,
+}
+
+/// Where the gradients go, but those of weight and bias.
+pub(super) struct GradsBefore<'a, U> {
+    pub(super) x: &'a mut CudaBuffer<U>,
+    /// Of x, from elsewhere.
+    pub(super) more: Option<&'a CudaBuffer<U>>,
+    pub(super) gates: Option<&'a mut CudaBuffer<f32>>,
+    pub(super) residual: Option<&'a mut CudaBuffer<U>>,
+    pub(super) scratch: &'a mut CudaBuffer<f32>,
+}
+
+impl BatchNorm {
+    /// The running statistics follow.
+    pub(super) fn forward<T: Activation, U: Activation>(
+        self,
+        weights: &Weights<T>,
+        epilogue: Epilogue<'_, U>,
+        x: &CudaBuffer<U>,
+        y: &mut CudaBuffer<U>,
+        scratch: &mut CudaBuffer<f32>,
+    ) -> Result<()> {
+        let norm = &weights.norms[self.number];
+        let [weight, bias] = [norm.weight, norm.bias].map(|at| weights.others[at].weight.borrow());
+        let affine = Affine { weight: &weight.master, bias: &bias.master, eps: norm.eps };
+        let batch = BatchStats {
+            mean: &mut norm.mean.borrow_mut(),
+            var: &mut norm.var.borrow_mut(),
+            scratch,
+            running: Some(Running {
+                mean: &mut norm.running_mean.borrow_mut(),
+                var: &mut norm.running_var.borrow_mut(),
+                momentum: norm.momentum,
+            }),
+        };
+        Ok(batch_norm::forward_train(self.dims, affine, epilogue, x, y, batch)?)
+    }
+
+    pub(super) fn backward<T: Activation, U: Activation>(
+        self,
+        weights: &Weights<T>,
+        epilogue: Epilogue<'_, U>,
+        [x, y, grad_y]: [&CudaBuffer<U>; 3],
+        to: GradsBefore<'_, U>,
+    ) -> Result<()> {
+        let norm = &weights.norms[self.number];
+        let [of_weight, of_bias] = [&weights.others[norm.weight], &weights.others[norm.bias]];
+        let [weight, bias] = [of_weight.weight.borrow(), of_bias.weight.borrow()];
+        let affine = Affine { weight: &weight.master, bias: &bias.master, eps: norm.eps };
+        let [mean, var] = [norm.mean.borrow(), norm.var.borrow()];
+        let saved = Saved { x, y, stats: Stats { mean: &mean, var: &var }, batch_stats: true };
+        let GradsBefore { x, more, gates, residual, scratch } = to;
+        let (weight, bias) = (&mut of_weight.grad.borrow_mut(), &mut of_bias.grad.borrow_mut());
+        let grads = NormGrads { x, more, weight, bias, gates, residual, scratch };
+        Ok(batch_norm::backward(self.dims, affine, epilogue, saved, grad_y, grads)?)
     }
 }

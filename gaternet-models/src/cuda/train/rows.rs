@@ -23,6 +23,26 @@ pub(super) fn new_grad(sizes: &mut Sizes, rows: &mut RowGrads, value: Row) -> Re
     }
 }
 
+/// Where the gradients of a layer from vectors x to vectors y are.
+#[derive(Debug)]
+pub(super) struct RowBackward {
+    pub(super) grad_y: Row,
+    pub(super) grad_x: Row,
+}
+
+impl RowBackward {
+    /// `None` if nobody wants the gradient of y.
+    pub(super) fn plan(
+        sizes: &mut Sizes,
+        rows: &mut RowGrads,
+        x: Row,
+        y: Row,
+    ) -> Result<Option<RowBackward>> {
+        let Some(&grad_y) = rows.get(&y) else { return Ok(None) };
+        Ok(Some(RowBackward { grad_y, grad_x: new_grad(sizes, rows, x)? }))
+    }
+}
+
 /// The mean of each plane.
 #[derive(Debug)]
 pub(super) struct PoolNode {
@@ -73,21 +93,12 @@ pub(super) struct LinearNode {
     pub(super) x: Row,
     pub(super) relu: bool,
     pub(super) y: Row,
-    pub(super) backward: Option<LinearBackward>,
-}
-
-/// Where the gradients are.
-#[derive(Debug)]
-pub(super) struct LinearBackward {
-    grad_y: Row,
-    grad_x: Row,
+    pub(super) backward: Option<RowBackward>,
 }
 
 impl LinearNode {
     pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, rows: &mut RowGrads) -> Result<()> {
-        let Some(&grad_y) = rows.get(&self.y) else { return Ok(()) };
-        let grad_x = new_grad(sizes, rows, self.x)?;
-        self.backward = Some(LinearBackward { grad_y, grad_x });
+        self.backward = RowBackward::plan(sizes, rows, self.x, self.y)?;
         Ok(())
     }
 
@@ -124,21 +135,12 @@ impl LinearNode {
 pub(super) struct SigmoidNode {
     pub(super) x: Row,
     pub(super) y: Row,
-    pub(super) backward: Option<SigmoidBackward>,
-}
-
-/// Where the gradients are.
-#[derive(Debug)]
-pub(super) struct SigmoidBackward {
-    grad_y: Row,
-    grad_x: Row,
+    pub(super) backward: Option<RowBackward>,
 }
 
 impl SigmoidNode {
     pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, rows: &mut RowGrads) -> Result<()> {
-        let Some(&grad_y) = rows.get(&self.y) else { return Ok(()) };
-        let grad_x = new_grad(sizes, rows, self.x)?;
-        self.backward = Some(SigmoidBackward { grad_y, grad_x });
+        self.backward = RowBackward::plan(sizes, rows, self.x, self.y)?;
         Ok(())
     }
 

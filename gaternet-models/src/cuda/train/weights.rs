@@ -7,7 +7,6 @@ use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear, State};
 use gaternet_core::optim::{Sgd, SgdConfig};
 use gaternet_core::{Parameter, Shape, Tensor};
 use gaternet_kernels::Conv2dDims;
-use gaternet_kernels::cuda::batch_norm::Running;
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::sgd::{Constants, Param as SgdParam, Sgd as Kernel};
 use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, Weight};
@@ -105,23 +104,12 @@ pub(super) struct Norm {
     pub(super) weight: usize,
     pub(super) bias: usize,
     pub(super) eps: f32,
-    momentum: f32,
+    pub(super) momentum: f32,
     /// (C) each: of the batch.
     pub(super) mean: RefCell<CudaBuffer<f32>>,
     pub(super) var: RefCell<CudaBuffer<f32>>,
     pub(super) running_mean: RefCell<CudaBuffer<f32>>,
     pub(super) running_var: RefCell<CudaBuffer<f32>>,
-}
-
-impl Norm {
-    /// How `mean` and `var`, which are its own, follow those of the batches.
-    pub(super) fn running<'a>(
-        &self,
-        mean: &'a mut CudaBuffer<f32>,
-        var: &'a mut CudaBuffer<f32>,
-    ) -> Running<'a> {
-        Running { mean, var, momentum: self.momentum }
-    }
 }
 
 /// All parameters, shared by the steps of all batch sizes.
