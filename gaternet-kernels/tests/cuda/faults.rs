@@ -1,19 +1,16 @@
 //! Faults planted in copies of the kernels, each of which the tests must catch: a suite that finds none of these would
 //! not find those that we make unasked.
 
+mod gates;
 mod layers;
+mod training;
 
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::sgd::Constants;
 use gaternet_kernels::cuda::{CudaDevice, LiveFilters, Products, bf16};
 
 use crate::check::{gates, lists, upload};
 use crate::conv2d::{Case, Trial};
 use crate::emulator::{self, Patch};
-use crate::{
-    augment, batch_shaping, cross_entropy, ema, gate_group, gate_largest, gate_target,
-    gumbel_sigmoid, sgd,
-};
 
 /// A change of a source, and the run that must fail because of it.
 struct Fault {
@@ -45,11 +42,6 @@ fn backward_f32(device: &CudaDevice) -> Result<(), String> {
     Trial::new(LAYER, Rows::Channels, Some(0.5)).backward_input::<f32>(device)
 }
 
-fn sgd(device: &CudaDevice) -> Result<(), String> {
-    let constants = Constants { momentum: 0.9, max_norm: Some(5.0), ..Constants::default() };
-    sgd::steps(device, constants, &sgd::LENGTHS)
-}
-
 /// Several chunks of channels.
 fn backward_deep(device: &CudaDevice) -> Result<(), String> {
     Trial::new(DEEP, Rows::Channels, Some(0.5)).backward_input::<bf16>(device)
@@ -77,126 +69,7 @@ fn compaction(device: &CudaDevice) -> Result<(), String> {
     if got == lists(&columns, 33) { Ok(()) } else { Err("the lists differ".to_owned()) }
 }
 
-fn sums_of_gates(device: &CudaDevice) -> Result<(), String> {
-    gate_group::check(device, &[2, 4, 1], 3)
-}
-
-fn floor(device: &CudaDevice) -> Result<(), String> {
-    gate_largest::check(device, &[3, 40], 2, 30)
-}
-
-fn target(device: &CudaDevice) -> Result<(), String> {
-    gate_target::check(device, 5, 0)
-}
-
-fn shaping(device: &CudaDevice) -> Result<(), String> {
-    batch_shaping::check(device, 7, 3, [0.6, 0.4])
-}
-
-fn gumbel(device: &CudaDevice) -> Result<(), String> {
-    gumbel_sigmoid::check(device, 37, false)
-}
-
 const FAULTS: &[Fault] = &[
-    Fault {
-        patch: Patch {
-            name: "a group has the filters of all groups to its end",
-            source: "gate_group.cu",
-            file: "gate_group.cu",
-            good: "for (int i = firsts[group]; i < firsts[group + 1]; i++) sum",
-            bad: "for (int i = 0; i < firsts[group + 1]; i++) sum",
-        },
-        run: sums_of_gates,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "equals all come first",
-            source: "gate_largest.cu",
-            file: "gate_largest.cu",
-            good: "|| (other == key && j < i) ? 1 : 0",
-            bad: "? 1 : 0",
-        },
-        run: floor,
-        report: "gates",
-    },
-    Fault {
-        patch: Patch {
-            name: "negative numbers are in the order of their size",
-            source: "gate_largest.cu",
-            file: "gate_largest.cu",
-            good: "bits < 0 ? bits ^ 0x7fffffff : bits",
-            bad: "bits",
-        },
-        run: floor,
-        report: "gates",
-    },
-    Fault {
-        patch: Patch {
-            name: "work is summed before all warps have it",
-            source: "gate_target.cu",
-            file: "gate_target.cu",
-            good: "    }\n    block_sync();\n    if (threadIdx.x == 0) {",
-            bad: "    }\n    if (threadIdx.x == 0) {",
-        },
-        run: target,
-        report: "race: ",
-    },
-    Fault {
-        patch: Patch {
-            name: "the share of channels is that of filters",
-            source: "gate_target.cu",
-            file: "gate_target.cu",
-            good: "slope * open_share(work, channels, n, t.batch)",
-            bad: "slope * open_share(work, filters, n, t.batch)",
-        },
-        run: target,
-        report: "gradient",
-    },
-    Fault {
-        patch: Patch {
-            name: "bounds are not those of the step",
-            source: "gate_target.cu",
-            file: "gate_target.cu",
-            good: "schedule + place_of_step(*clock, t.steps) * 3",
-            bad: "schedule",
-        },
-        run: target,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "probabilities are ranked before they are there",
-            source: "batch_shaping.cu",
-            file: "batch_shaping.cu",
-            good: "block_sync();\n    const double ln_beta",
-            bad: "const double ln_beta",
-        },
-        run: shaping,
-        report: "race: ",
-    },
-    Fault {
-        patch: Patch {
-            name: "ranks begin at 0",
-            source: "batch_shaping.cu",
-            file: "batch_shaping.cu",
-            good: "int rank = 1;",
-            bad: "int rank = 0;",
-        },
-        run: shaping,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "the gradient forgets the temperature",
-            source: "gumbel_sigmoid.cu",
-            file: "gumbel_sigmoid.cu",
-            good: "s * (1.0f - s) / tau",
-            bad: "s * (1.0f - s)",
-        },
-        run: gumbel,
-        report: "relative error",
-    },
     Fault {
         patch: Patch {
             name: "a barrier is missing",
@@ -483,87 +356,10 @@ const FAULTS: &[Fault] = &[
         run: backward_deep,
         report: "",
     },
-    Fault {
-        patch: Patch {
-            name: "the end of a parameter is missing",
-            source: "sgd.cu",
-            file: "sgd.cu",
-            good: "i < table::span && part.first + i < row.length; i += table::threads",
-            bad: "i < table::span; i += table::threads",
-        },
-        run: sgd,
-        report: "out of bounds",
-    },
-    Fault {
-        patch: Patch {
-            name: "every block begins with the first part",
-            source: "sgd.cu",
-            file: "sgd.cu",
-            good: "const int at = part.first + i;",
-            bad: "const int at = i;",
-        },
-        run: sgd,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "a barrier of a sum of squares is missing",
-            source: "sgd.cu",
-            file: "reduce.cuh",
-            good: "half /= 2) {\n        block_sync();",
-            bad: "half /= 2) {",
-        },
-        run: sgd,
-        report: "race: ",
-    },
-    Fault {
-        patch: Patch {
-            name: "only long gradients are not clipped",
-            source: "sgd.cu",
-            file: "sgd.cu",
-            good: "scale >= 1.0 ? 1.0f",
-            bad: "scale <= 1.0 ? 1.0f",
-        },
-        run: sgd,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "averages move to the wrong side",
-            source: "ema.cu",
-            file: "ema.cu",
-            good: "row.value[at] - row.average[at]",
-            bad: "row.average[at] - row.value[at]",
-        },
-        run: ema::updates,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "an image is blended with itself",
-            source: "augment.cu",
-            file: "augment.cu",
-            good: "* value(other, c, o)",
-            bad: "* value(own, c, o)",
-        },
-        run: augment::blended::<f32>,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "the shares of two labels are swapped",
-            source: "cross_entropy.cu",
-            file: "cross_entropy.cu",
-            good: "(k == label ? share : 0.0f) + (mixed && k == partner ? 1.0f - share : 0.0f)",
-            bad: "(k == partner ? share : 0.0f) + (mixed && k == label ? 1.0f - share : 0.0f)",
-        },
-        run: cross_entropy::two_labels,
-        report: "relative error",
-    },
 ];
 
 fn faults() -> impl Iterator<Item = &'static Fault> {
-    FAULTS.iter().chain(layers::FAULTS)
+    [FAULTS, gates::FAULTS, layers::FAULTS, training::FAULTS].into_iter().flatten()
 }
 
 pub(crate) fn patches() -> Vec<&'static Patch> {
