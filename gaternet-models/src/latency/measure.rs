@@ -43,20 +43,45 @@ impl LatencyModel {
     /// # Errors
     /// Those of [`InferencePlan::new`].
     pub fn measure(model: &Model, options: PlanOptions) -> Result<LatencyModel> {
-        let mut plan = InferencePlan::new(model, options)?;
-        plan.time_steps();
-        let (network, gate_plan) = match model {
-            Model::Plain(model) => (model.network(), None),
-            Model::Gated(model) => (model.backbone().network(), Some(model.plan())),
-        };
-        let mut runs = Runs::new(plan, gate_plan, options)?;
-        let samples = runs.samples()?;
-        model_of(network, gate_plan, &runs.colours, &samples, options)
+        let mut runs = Runs::new(model, options)?;
+        measure_in_turns(&mut [&mut runs])?;
+        runs.model()
+    }
+
+    /// The same of two models whose times are to be compared: they take turns.
+    pub(super) fn measure_both(
+        models: [&Model; 2],
+        options: PlanOptions,
+    ) -> Result<[LatencyModel; 2]> {
+        let [mut a, mut b] = [Runs::new(models[0], options)?, Runs::new(models[1], options)?];
+        measure_in_turns(&mut [&mut a, &mut b])?;
+        Ok([a.model()?, b.model()?])
     }
 }
 
+/// Rounds over all pairs of densities, one model after the other: what slows the machine for a while slows all.
+fn measure_in_turns(models: &mut [&mut Runs]) -> Result<()> {
+    for runs in &mut *models {
+        runs.round()?;
+        runs.samples.clear();
+    }
+    let start = Instant::now();
+    for round in 0..*ROUNDS.end() {
+        if round >= *ROUNDS.start() && start.elapsed() > TIME * models.len() as u32 {
+            break;
+        }
+        for runs in &mut *models {
+            runs.round()?;
+        }
+    }
+    Ok(())
+}
+
 /// Passes with gates at two densities.
-struct Runs {
+struct Runs<'a> {
+    network: &'a Network,
+    gate_plan: Option<&'a GatePlan>,
+    options: PlanOptions,
     plan: InferencePlan,
     batch: usize,
     /// (IMAGES or more, 3, H, W), and the floats of a batch.
@@ -70,14 +95,17 @@ struct Runs {
     /// Filters of each output.
     repeats: Vec<usize>,
     rng: ChaCha8Rng,
+    samples: Vec<Sample>,
 }
 
-impl Runs {
-    fn new(
-        plan: InferencePlan,
-        gate_plan: Option<&GatePlan>,
-        options: PlanOptions,
-    ) -> Result<Runs> {
+impl<'a> Runs<'a> {
+    fn new(model: &'a Model, options: PlanOptions) -> Result<Runs<'a>> {
+        let mut plan = InferencePlan::new(model, options)?;
+        plan.time_steps();
+        let (network, gate_plan) = match model {
+            Model::Plain(model) => (model.network(), None),
+            Model::Gated(model) => (model.backbone().network(), Some(model.plan())),
+        };
         let PlanOptions { size: [h, w], batch, .. } = options;
         let batch = batch.max(1);
         let shape = [IMAGES.next_multiple_of(batch), IMAGE_CHANNELS, h, w];
@@ -86,6 +114,9 @@ impl Runs {
         let slots = gate_plan.iter().flat_map(|plan| plan.slots()).zip(&colours);
         let output_colours = slots.flat_map(|(slot, colour)| vec![*colour; slot.outputs.len()]);
         Ok(Runs {
+            network,
+            gate_plan,
+            options,
             plan,
             batch,
             images,
@@ -94,35 +125,22 @@ impl Runs {
             repeats: gate_plan.map_or(Vec::new(), GatePlan::repeats),
             colours,
             rng: ChaCha8Rng::seed_from_u64(0),
+            samples: Vec::new(),
         })
     }
 
-    /// Rounds over all pairs of densities, which take turns: what slows the machine for a while slows all.
-    fn samples(&mut self) -> Result<Vec<Sample>> {
-        let pairs: Vec<[usize; 2]> = match self.colours.len() {
-            0 => vec![[DENSITIES.len() - 1; 2]],
-            _ => {
-                let pair = |i| [i / DENSITIES.len(), i % DENSITIES.len()];
-                (0..DENSITIES.len() * DENSITIES.len()).map(pair).collect()
-            }
-        };
-        let mut samples = Vec::new();
-        let mut start = Instant::now();
-        for round in 0..=*ROUNDS.end() {
-            if round > *ROUNDS.start() && start.elapsed() > TIME {
-                break;
-            }
-            for densities in &pairs {
-                let sample = self.sample(*densities)?;
-                if round > 0 {
-                    samples.push(sample);
-                }
-            }
-            if round == 0 {
-                start = Instant::now();
-            }
+    /// A sample of each pair of densities; as many of a model without gates.
+    fn round(&mut self) -> Result<()> {
+        for pair in 0..DENSITIES.len() * DENSITIES.len() {
+            let sample = self.sample([pair / DENSITIES.len(), pair % DENSITIES.len()])?;
+            self.samples.push(sample);
         }
-        Ok(samples)
+        Ok(())
+    }
+
+    fn model(&self) -> Result<LatencyModel> {
+        let Runs { network, gate_plan, colours, samples, options, .. } = self;
+        model_of(network, *gate_plan, colours, samples, *options)
     }
 
     /// Gater and backbone in turns, as in use: each finds the caches as the other leaves them.

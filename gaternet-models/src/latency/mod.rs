@@ -108,9 +108,9 @@ impl GatedNet {
     /// Those of [`InferencePlan::new`](crate::InferencePlan::new).
     pub fn measure_latency(&self, options: PlanOptions) -> Result<LatencyCosts> {
         let plain = Model::Plain(Box::new(self.backbone().clone()));
-        let plain = LatencyModel::measure(&plain, options)?.seconds(&[])?;
-        let gated = LatencyModel::measure(&Model::Gated(Box::new(self.clone())), options)?;
-        Ok(gated.costs(plain))
+        let gated = Model::Gated(Box::new(self.clone()));
+        let [plain, gated] = LatencyModel::measure_both([&plain, &gated], options)?;
+        Ok(gated.costs(plain.seconds(&[])?))
     }
 }
 
