@@ -1,6 +1,6 @@
 //! ONNX Runtime computes from an exported file what the model computes.
 
-#[allow(dead_code)] // here the gater decides the gates
+#[allow(dead_code, reason = "shared; here the gater decides the gates")]
 mod common;
 
 use std::collections::BTreeMap;

@@ -4,7 +4,10 @@ mod describe;
 mod device;
 #[cfg(feature = "cuda")]
 #[path = "../../gaternet-kernels/tests/cuda/emulator.rs"]
-#[allow(dead_code)]
+#[allow(
+    dead_code,
+    reason = "shared with the tests of gaternet-kernels, which open the device themselves"
+)]
 mod emulator;
 mod errors;
 mod evaluate;

@@ -80,7 +80,7 @@ pub(crate) fn install() -> bool {
 
 /// The folders of the stand-ins for the driver and for NVRTC, for `LD_LIBRARY_PATH` of another process; `None`, with the
 /// reason on stderr, without g++.
-#[allow(dead_code)] // the tests of the root package use it
+#[allow(dead_code, reason = "for the tests of the root package, which start other processes")]
 pub(crate) fn folders() -> Option<[PathBuf; 2]> {
     if let Err(reason) = can_build() {
         eprintln!("SKIPPED: {reason}");

@@ -83,7 +83,6 @@ struct Runs<'a> {
     gate_plan: Option<&'a GatePlan>,
     options: PlanOptions,
     plan: InferencePlan,
-    batch: usize,
     /// (IMAGES or more, 3, H, W), and the floats of a batch.
     images: Vec<f32>,
     batch_len: usize,
@@ -106,8 +105,8 @@ impl<'a> Runs<'a> {
             Model::Plain(model) => (model.network(), None),
             Model::Gated(model) => (model.backbone().network(), Some(model.plan())),
         };
+        let options = PlanOptions { batch: options.batch.max(1), ..options };
         let PlanOptions { size: [h, w], batch, .. } = options;
-        let batch = batch.max(1);
         let shape = [IMAGES.next_multiple_of(batch), IMAGE_CHANNELS, h, w];
         let images = Tensor::randn(shape, 1.0, Ctx::train(0).rng())?.data().to_vec();
         let colours = gate_plan.map_or(Vec::new(), colours);
@@ -118,7 +117,6 @@ impl<'a> Runs<'a> {
             gate_plan,
             options,
             plan,
-            batch,
             images,
             batch_len: batch * IMAGE_CHANNELS * h * w,
             output_colours: output_colours.collect(),
@@ -146,11 +144,12 @@ impl<'a> Runs<'a> {
     /// Gater and backbone in turns, as in use: each finds the caches as the other leaves them.
     fn sample(&mut self, densities: [usize; 2]) -> Result<Sample> {
         let batches = self.images.len() / self.batch_len;
-        let gates = draw(&mut self.rng, &self.output_colours, batches * self.batch, densities);
+        let gates =
+            draw(&mut self.rng, &self.output_colours, batches * self.options.batch, densities);
         let filters = gates.into_iter().zip(self.repeats.iter().cycle());
         let gates: Vec<f32> = filters.flat_map(|(gate, filters)| vec![gate; *filters]).collect();
-        let mut decided = vec![0.0; self.batch * self.plan.gate_count()];
-        let mut logits = vec![0.0; self.batch * self.plan.classes()];
+        let mut decided = vec![0.0; self.options.batch * self.plan.gate_count()];
+        let mut logits = vec![0.0; self.options.batch * self.plan.classes()];
         let (mut gater, mut backbone) = (Duration::ZERO, Duration::ZERO);
         self.plan.take_step_seconds();
         for (at, images) in self.images.chunks_exact(self.batch_len).enumerate() {
@@ -232,7 +231,7 @@ fn model_of(
     let tables = shapes.iter().map(|shape| shape.table(samples)).collect::<Result<_>>()?;
     let gater = median(samples.iter().map(|sample| sample.gater).collect());
     let slots = colours.len();
-    Ok(LatencyModel { batch: options.batch.max(1), slots, gater, fixed, convs, tables, total })
+    Ok(LatencyModel { batch: options.batch, slots, gater, fixed, convs, tables, total })
 }
 
 /// Convolutions that take the same time.
