@@ -32,18 +32,18 @@ pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> Ve
     let mut macs = vec![0.0; gates.values().dims()[0]];
     for (conv, slots) in convs.iter().zip(plan.convs()) {
         for (n, macs) in macs.iter_mut().enumerate() {
-            *macs += conv.macs() as f64 * share(*slots, gates, n);
+            *macs += conv.macs() as f64 * share(slots.computed(), gates, n);
         }
     }
     macs
 }
 
 /// What a loss needs to know of a backbone of `macs` MACs for one image, and its gater. A block is what shares
-/// gates: convolutions with the same slot, of filters or of channels, are in one.
+/// gates: convolutions with the same slot, of filters, of channels or of their reader, are in one.
 pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f64) -> MacCosts {
     let mut blocks: Vec<Vec<ConvMacs>> = Vec::new();
     for (conv, slots) in convs.iter().zip(plan.convs()) {
-        let ConvSlots { filters, channels } = *slots;
+        let ConvSlots { filters, channels, .. } = slots.computed();
         let new = ConvMacs { macs: conv.macs() as f64, filters, channels };
         let slots = |conv: &ConvMacs| [conv.filters, conv.channels].into_iter().flatten();
         if slots(&new).next().is_none() {

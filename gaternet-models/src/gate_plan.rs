@@ -15,7 +15,8 @@ use crate::gate_override::{self, GateOverride};
 #[serde(rename_all = "kebab-case")]
 pub enum GatePlacement {
     /// Those of the last convolution of every residual unit, after its batch norm and before the shortcut
-    /// is added: the paper's. A filter that is off saves its share of that convolution.
+    /// is added: the paper's. A filter that is off saves its share of that convolution; one gate for all filters
+    /// of it saves the hidden convolution that only it reads too, if that is as wide.
     #[default]
     ResidualOutput,
     /// Those of the other convolutions of every unit, after their batch norm and ReLU. A filter that is off
@@ -54,6 +55,18 @@ pub struct ConvSlots {
     pub filters: Option<usize>,
     /// Index of the slot of its input channels: that of the convolution it reads.
     pub channels: Option<usize>,
+    /// Index of the slot of the only convolution that reads it, if one gate switches all of that one and its own
+    /// filters have none: where it is closed nothing reads this convolution, and it need not run either.
+    pub reader: Option<usize>,
+}
+
+impl ConvSlots {
+    /// The slots that decide what is computed, where unread filters need not be: the reader's stands for those of
+    /// the filters. What is multiplied by gates are `filters` alone.
+    #[must_use]
+    pub fn computed(self) -> ConvSlots {
+        ConvSlots { filters: self.filters.or(self.reader), ..self }
+    }
 }
 
 /// All gates of a network. Gater width, backbone and cost model read this one plan.
@@ -93,9 +106,19 @@ impl GatePlan {
         });
         let slots: Vec<_> = gated.collect();
         let slot_of = |conv: &str| slots.iter().position(|slot| slot.conv == conv);
-        let slots_of = |conv: &ConvSpec| ConvSlots {
-            filters: slot_of(&conv.name),
-            channels: conv.reads.as_deref().and_then(slot_of),
+        // As wide, so that the reader's live filters are those of this one too: all or none.
+        let reader_of = |conv: &ConvSpec| {
+            let reader = convs.iter().find(|reader| reader.reads.as_ref() == Some(&conv.name))?;
+            let slot = slot_of(&reader.name)?;
+            let [one_gate, as_wide] =
+                [slots[slot].outputs.len() == 1, reader.out_channels == conv.out_channels];
+            (one_gate && as_wide).then_some(slot)
+        };
+        let slots_of = |conv: &ConvSpec| {
+            let filters = slot_of(&conv.name);
+            let channels = conv.reads.as_deref().and_then(slot_of);
+            let reader = if filters.is_none() { reader_of(conv) } else { None };
+            ConvSlots { filters, channels, reader }
         };
         let convs = convs.iter().map(slots_of).collect();
         Ok(GatePlan { slots, convs, group })
@@ -246,6 +269,29 @@ mod tests {
         }
         let error = GatePlan::new(&convs(), GatePlacement::All, &[], 0).expect_err("none");
         assert!(error.to_string().contains("group = 0"), "{error}");
+    }
+
+    #[test]
+    fn a_convolution_that_only_a_gated_unit_of_its_width_reads_knows_its_gate() {
+        let mut convs = convs();
+        let readers = |convs: &[ConvSpec], placement, group| {
+            let plan = GatePlan::new(convs, placement, &[], group).expect("valid");
+            let reader = |(conv, slots): (&ConvSpec, &ConvSlots)| {
+                let slot = slots.reader?;
+                assert_eq!((slots.filters, slots.computed().filters), (None, Some(slot)));
+                Some((conv.name.clone(), plan.slots()[slot].conv.clone()))
+            };
+            convs.iter().zip(plan.convs()).filter_map(reader).collect::<Vec<_>>()
+        };
+        let output = GatePlacement::ResidualOutput;
+        assert_eq!(readers(&convs, output, 8), [], "5 filters for 8, 3 for 8");
+        convs[5].out_channels = 8;
+        let b = ("b.conv1".to_owned(), "b.conv2".to_owned());
+        assert_eq!(readers(&convs, output, 8), [b]);
+        assert_eq!(readers(&convs, output, 4), [], "two gates");
+        for placement in [GatePlacement::Hidden, GatePlacement::All] {
+            assert_eq!(readers(&convs, placement, 8), [], "its own gate decides: {placement:?}");
+        }
     }
 
     #[test]

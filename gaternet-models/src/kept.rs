@@ -53,7 +53,7 @@ impl<'a> Kept<'a> {
             .collect();
         // What only convolutions without filters read is needed no more. Readers come later.
         for conv in plan.convs().iter().rev() {
-            if let ConvSlots { filters: Some(output), channels: Some(input) } = *conv
+            if let ConvSlots { filters: Some(output), channels: Some(input), .. } = conv.computed()
                 && filters[output].is_empty()
             {
                 filters[input].clear();
@@ -94,17 +94,17 @@ impl<'a> Kept<'a> {
 
     /// What is kept of the filters and of the channels of a convolution; `None` is all.
     pub(crate) fn conv(&self, number: usize) -> KeptConv<'_> {
-        let ConvSlots { filters, channels } = self.plan.convs()[number];
+        let ConvSlots { filters, channels, .. } = self.plan.convs()[number].computed();
         let slot = |slot: Option<usize>| slot.map(|slot| &self.slots[slot]);
         KeptConv { filters: slot(filters), channels: slot(channels) }
     }
 
     /// The slots whose lists a convolution needs: not those that are open throughout.
     pub(crate) fn listed(&self, number: usize) -> ConvSlots {
-        let ConvSlots { filters, channels } = self.plan.convs()[number];
+        let slots = self.plan.convs()[number].computed();
         let open = |slot: &usize| self.slots[*slot].gates.iter().all(|g| *g == PlaneGate::Open);
         let listed = |slot: Option<usize>| slot.filter(|slot| !open(slot));
-        ConvSlots { filters: listed(filters), channels: listed(channels) }
+        ConvSlots { filters: listed(slots.filters), channels: listed(slots.channels), ..slots }
     }
 }
 

@@ -145,7 +145,7 @@ fn latency_by_macs(model: &GatedNet, size: [usize; 2]) -> LatencyCosts {
             fixed += seconds;
             continue;
         }
-        let ConvSlots { filters, channels } = *slots;
+        let ConvSlots { filters, channels, .. } = *slots;
         times.push(ConvTime { filters, channels, table: tables.len() });
         let density = |gated: bool, i: usize| if gated { DENSITIES[i] } else { 1.0 };
         let table = TimeTable::new(&DENSITIES, |f, c| {

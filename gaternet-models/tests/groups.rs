@@ -47,7 +47,17 @@ fn configs() -> Vec<GatedConfig> {
             gate_overrides: vec![overridden("stage3.block1.conv1", true)],
             ..config(1, none)
         },
+        whole_units(),
     ]
+}
+
+/// A gate for each unit.
+fn whole_units() -> GatedConfig {
+    let mut config = config(64, GateFloor::default());
+    config.placement = GatePlacement::ResidualOutput;
+    // Closes some for some images.
+    config.gater.gate_bias = -0.05;
+    config
 }
 
 fn build(config: &GatedConfig) -> GatedNet {
@@ -126,6 +136,52 @@ fn the_costs_of_a_loss_are_what_runs() {
         let got = costs.ratio(output.gates.values(), &model.plan().widths()).expect("the plan's");
         assert!((got - want).abs() < 1e-12, "{config:?}: {got}, not {want}");
     }
+}
+
+#[test]
+fn of_a_closed_unit_neither_convolution_runs() {
+    let (model, images) = (build(&whole_units()), images(32));
+    let plan = model.plan();
+    assert_eq!((plan.outputs(), plan.slots().len()), (3, 3));
+    // The first unit for all images but one, the second for none, the third for all.
+    let open = |n: usize, column: usize| match column {
+        0..16 => n != 1,
+        16..48 => false,
+        _ => true,
+    };
+    let gates = (0..BATCH * plan.gates())
+        .map(|i| f32::from(u8::from(open(i / plan.gates(), i % plan.gates()))));
+    let gates = Tensor::new(gates.collect(), [BATCH, plan.gates()]).expect("as many");
+    let gates = Gates::new(gates, &plan.widths()).expect("the plan's");
+
+    let macs = |unit: usize| {
+        let convs = model.backbone().convs([32, 32]).expect("32x32 fits");
+        let in_unit = |name: &str| name.starts_with(&format!("stage{unit}.block1.conv"));
+        convs.iter().filter(|conv| in_unit(&conv.name)).map(|conv| conv.macs() as f64).sum::<f64>()
+    };
+    let cost = model.cost([32, 32], &gates).expect("it fits");
+    assert_eq!(cost.backbone - cost.executed, macs(1) / BATCH as f64 + macs(2));
+
+    let run = || {
+        let eval = model.backbone_with_gates(&images, &gates, true, &mut Ctx::eval());
+        let mut logits = vec![eval.expect("they fit").data().to_vec()];
+        for dtype in DType::ALL {
+            let options = PlanOptions { dtype, ..PlanOptions::default() };
+            let mut plan = InferencePlan::gated(&model, options).expect("it fits");
+            let mut of_plan = vec![f32::NAN; BATCH * plan.classes()];
+            let gates = gates.values().data();
+            plan.run_with_gates(images.data(), gates, &mut of_plan).expect("they fit");
+            logits.push(of_plan);
+        }
+        logits
+    };
+    let clean = run();
+    for (name, parameter) in model.parameters() {
+        if name.starts_with("backbone.stage2.block1.conv") {
+            parameter.update(|weight| weight.fill(f32::NAN));
+        }
+    }
+    assert_eq!(run(), clean, "a NaN of the closed unit reached the logits");
 }
 
 #[test]

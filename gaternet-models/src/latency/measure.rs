@@ -186,7 +186,8 @@ fn colours(plan: &GatePlan) -> Vec<usize> {
     let mut colours = vec![0; plan.slots().len()];
     // A convolution comes after the one that it reads.
     for conv in plan.convs() {
-        if let ConvSlots { filters: Some(filters), channels: Some(channels) } = *conv {
+        if let ConvSlots { filters: Some(filters), channels: Some(channels), .. } = conv.computed()
+        {
             colours[filters] = 1 - colours[channels];
         }
     }
@@ -212,7 +213,7 @@ fn model_of(
     let mut convs: Vec<Conv> = Vec::new();
     for (number, step) in network.steps().iter().enumerate() {
         let gated = match (&step.layer, gate_plan) {
-            (Layer::Conv(layer), Some(plan)) => plan.convs()[layer.number],
+            (Layer::Conv(layer), Some(plan)) => plan.convs()[layer.number].computed(),
             _ => ConvSlots::default(),
         };
         if gated == ConvSlots::default() {
@@ -302,7 +303,7 @@ mod tests {
                     .steps()
                     .iter()
                     .map(|step| match &step.layer {
-                        Layer::Conv(layer) => plan.convs()[layer.number],
+                        Layer::Conv(layer) => plan.convs()[layer.number].computed(),
                         _ => ConvSlots::default(),
                     })
                     .collect();

@@ -75,7 +75,7 @@ impl LatencyModel {
         }
         let density = |slot: Option<usize>| slot.map_or(1.0, |slot| densities[slot]);
         let seconds = |conv: &Conv| {
-            let ConvSlots { filters, channels } = conv.slots;
+            let ConvSlots { filters, channels, .. } = conv.slots;
             self.tables[conv.table].at(density(filters), density(channels)).seconds
         };
         let steps = self.fixed + self.convs.iter().map(seconds).sum::<f64>();
@@ -86,7 +86,7 @@ impl LatencyModel {
     #[must_use]
     pub fn costs(&self, plain: f64) -> LatencyCosts {
         let conv = |conv: &Conv| {
-            let ConvSlots { filters, channels } = conv.slots;
+            let ConvSlots { filters, channels, .. } = conv.slots;
             ConvTime { filters, channels, table: conv.table }
         };
         LatencyCosts {
@@ -142,8 +142,10 @@ mod tests {
 
     #[test]
     fn a_pass_is_the_sum_of_its_parts() {
-        let conv =
-            |filters, channels, table| Conv { slots: ConvSlots { filters, channels }, table };
+        let conv = |filters, channels, table| Conv {
+            slots: ConvSlots { filters, channels, reader: None },
+            table,
+        };
         let model = LatencyModel {
             batch: 64,
             slots: 2,

@@ -31,8 +31,9 @@ impl Gating<'_> {
         let slots = self.plan.convs()[conv];
         let filters = slots.filters.map(|slot| self.gates.slot(slot)).transpose()?;
         let live = if self.skip {
-            let channels = slots.channels.and_then(|slot| self.gates.live(slot)).cloned();
-            Live { filters: filters.as_ref().map(|filters| filters.live.clone()), channels }
+            let computed = slots.computed();
+            let live = |slot: Option<usize>| slot.and_then(|slot| self.gates.live(slot)).cloned();
+            Live { filters: live(computed.filters), channels: live(computed.channels) }
         } else {
             Live::default()
         };

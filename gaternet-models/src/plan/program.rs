@@ -98,18 +98,22 @@ impl Samples {
     }
 }
 
-/// Whether the output of step `at` is hidden: read by convolutions alone, by its live channels.
+/// Whether the output of step `at` is hidden: read by convolutions alone, by its live channels or, where the same gate
+/// switches both, not at all.
 fn by_list(network: &Network, kept: &Kept<'_>, at: usize) -> bool {
     let steps = network.steps();
     let Layer::Conv(layer) = &steps[at].layer else { return false };
-    let filters = kept.listed(layer.number).filters;
+    let slots = kept.listed(layer.number);
     let lists = |step: &Step| match &step.layer {
-        Layer::Conv(reader) => kept.listed(reader.number).channels == filters,
+        Layer::Conv(reader) if slots.reader.is_some() => {
+            kept.listed(reader.number).filters == slots.filters
+        }
+        Layer::Conv(reader) => kept.listed(reader.number).channels == slots.filters,
         _ => false,
     };
     let reads = |step: &&Step| step.reads().any(|value| value.0 == at + 1);
     let adds = |step: &Step| step.residual.is_some_and(|value| value.0 == at + 1);
-    filters.is_some()
+    slots.filters.is_some()
         && at + 1 < steps.len()
         && steps.iter().filter(reads).all(|step| lists(step) && !adds(step))
 }

@@ -5,8 +5,8 @@ use gaternet_models::{GatePlacement, Model};
 
 use crate::emulator;
 use crate::setup::{
-    CLASSES, Data, SIDE, bottleneck, cpu_step, distance, dropout, gated, options, plain, resnet,
-    sgd, wide,
+    CLASSES, Data, SIDE, bottleneck, cpu_step, distance, dropout, gated, gated_as, options, plain,
+    resnet, sgd, wide,
 };
 
 const PLACEMENTS: [GatePlacement; 3] =
@@ -66,6 +66,9 @@ fn logits_and_gates_are_those_of_the_cpu() {
         check::<f32>(&format!("wide, {placement:?}"), &gated(wide(), placement), 1e-5);
         check::<f32>(&format!("bottleneck, {placement:?}"), &gated(bottleneck(), placement), 1e-5);
     }
+    // A gate for each unit: where it is closed neither convolution runs.
+    let units = gated_as(resnet(), GatePlacement::ResidualOutput, |config| config.group = 64);
+    check::<f32>("whole units", &units, 1e-5);
 }
 
 /// Logits of rounded activations: some bits of bf16's eight, where the gates are the same.

@@ -73,7 +73,8 @@ impl<'a, T: Activation> Builder<'a, T> {
         open: bool,
     ) -> Result<Value> {
         let conv = Conv::new((step, layer), self.batch, shapes, values, plan)?;
-        let Conv { dims, slots, rows, x, residual, shape, .. } = conv;
+        let Conv { dims, rows, x, residual, shape, .. } = conv;
+        let slots = conv.slots.computed();
         if let Some(slot) = conv.open {
             self.sizes.lists.insert(slot, dims.in_channels());
         }
