@@ -34,6 +34,11 @@ pub(crate) struct GaterArgs {
     #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
     pub(crate) min_open_share: Option<f32>,
 
+    /// Units with gates start as their shortcut, open or closed: the weights of their last batch norm are 0. For
+    /// gates that open late, after --freeze-gater and a low --gate-bias
+    #[arg(long, conflicts_with_all = ["dense", "backbone_checkpoint"], verbatim_doc_comment)]
+    pub(crate) zero_init: bool,
+
     /// Depth of the ResNet that decides the gates, 6n + 2 layers
     #[arg(long, value_name = "LAYERS", default_value_t = 20, conflicts_with = "dense")]
     pub(crate) gater_depth: usize,

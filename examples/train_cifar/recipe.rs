@@ -74,6 +74,7 @@ impl GatedRecipe {
                 gate_overrides: gater.gate.clone(),
                 group: gater.gate_group,
                 floor: gater.floor(),
+                zero_init: gater.zero_init,
                 gater: gater.config(args.data.built_in()),
                 estimator: args.gates.estimator()?,
                 gate_losses: args.gates.losses()?,

@@ -99,6 +99,11 @@ pub struct GatedConfig {
     /// Gates that stay open in every layer; none by default.
     #[serde(default, skip_serializing_if = "is_default")]
     pub floor: GateFloor,
+    /// The weights of the last batch norm of every unit with gates start at 0: until it has learnt something the unit
+    /// is its shortcut, open or closed, so that gates which open late disturb nothing. Goyal et al. 2017
+    /// (arXiv 1706.02677) start all units of a plain network so. Not by default.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub zero_init: bool,
     /// What decides them.
     pub gater: GaterConfig,
     /// How its output becomes gates; the paper's Improved SemHash by default.
@@ -126,6 +131,7 @@ impl GatedConfig {
             gate_overrides: Vec::new(),
             group: 1,
             floor: GateFloor::default(),
+            zero_init: false,
             gater: GaterConfig::default(),
             estimator: Estimator::default(),
             gate_losses: paper_losses(),

@@ -12,13 +12,14 @@ use gaternet_core::{Ctx, Error, Result, Tensor, ops};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
+use crate::conv_spec::ConvRole;
 use crate::gate_plan::{GatePlacement, GatePlan};
 use crate::gate_rule::GateRule;
 use crate::gated_config::{GatedConfig, GaterConfig};
 use crate::gater::Gater;
 use crate::model;
-use crate::network::Network;
 use crate::network::gating::Gating;
+use crate::network::{ConvLayer, Layer, Network};
 use crate::plain_net::PlainNet;
 
 /// GaterNet (Chen et al., CVPR 2019) on a ResNet, as in the paper, or on another backbone.
@@ -120,6 +121,9 @@ impl GatedNet {
                 _ => format!("{:?} with {:?}", config.placement, config.gate_overrides),
             };
             return Err(Error::Config { field: "placement", value, rule });
+        }
+        if config.zero_init {
+            zero_units(backbone.network(), &plan)?;
         }
         let gater = Gater::new(&config.gater, plan.outputs(), rng)?;
         Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default(), latency: None })
@@ -345,4 +349,24 @@ impl Module for GatedNet {
         self.backbone.collect(&scoped(prefix, "backbone"), out);
         self.gater.collect(&scoped(prefix, "gater"), out);
     }
+}
+
+/// Sets the weights of the last batch norm of every unit with gates to 0.
+fn zero_units(network: &Network, plan: &GatePlan) -> Result<()> {
+    let mut found = false;
+    for step in network.steps() {
+        let Layer::Conv(ConvLayer { bn: Some((_, bn)), role, number, .. }) = &step.layer else {
+            continue;
+        };
+        let slots = plan.convs()[*number];
+        if *role == ConvRole::ResidualOutput && slots.filters.or(slots.channels).is_some() {
+            bn.weight().update(|weight| weight.fill(0.0));
+            found = true;
+        }
+    }
+    if found {
+        return Ok(());
+    }
+    let rule = "a unit with gates must end in a batch norm; one of pre-activation does not";
+    Err(Error::Config { field: "zero_init", value: true.to_string(), rule })
 }

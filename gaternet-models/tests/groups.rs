@@ -7,7 +7,7 @@ use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, Calibration, DType, GateOverride, GatePlacement, GatedConfig, GatedNet,
+    BackboneConfig, Calibration, DType, Family, GateOverride, GatePlacement, GatedConfig, GatedNet,
     GaterConfig, InferencePlan, PlanOptions,
 };
 
@@ -182,6 +182,39 @@ fn of_a_closed_unit_neither_convolution_runs() {
         }
     }
     assert_eq!(run(), clean, "a NaN of the closed unit reached the logits");
+}
+
+#[test]
+fn units_that_start_at_zero_are_their_shortcuts_open_or_closed() {
+    let images = images(32);
+    for placement in [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All] {
+        let left_alone = GateOverride { convs: "stage1.*".to_owned(), gated: false };
+        let config = GatedConfig {
+            placement,
+            gate_overrides: vec![left_alone],
+            zero_init: true,
+            ..whole_units()
+        };
+        let model = build(&config);
+        for (name, parameter) in model.backbone().parameters() {
+            if name.ends_with("bn2.weight") {
+                let want = if name.starts_with("stage1.") { 1.0 } else { 0.0 };
+                assert!(parameter.tensor().data().iter().all(|x| *x == want), "{name}");
+            }
+        }
+        let logits = |open: f32| {
+            let gates = Tensor::full([BATCH, model.plan().gates()], open).expect("small");
+            let gates = Gates::new(gates, &model.plan().widths()).expect("the plan's");
+            let logits = model.backbone_with_gates(&images, &gates, true, &mut Ctx::eval());
+            logits.expect("they fit").data().to_vec()
+        };
+        assert_eq!(logits(1.0), logits(0.0), "{placement:?}");
+    }
+    let before = Family::Resnet { depth: 8, pre_activation: true };
+    let backbone = BackboneConfig::new(before, 4);
+    let config = GatedConfig { backbone, zero_init: true, ..whole_units() };
+    let error = GatedNet::new(config, 0).expect_err("no batch norm behind").to_string();
+    assert!(error.contains("zero_init = true: a unit with gates must end"), "{error}");
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn good_files_train() {
 #[test]
 fn values_out_of_range() {
     let dir = tempdir().expect("a folder");
-    let cases: [(&[&str], &[&str]); 60] = [
+    let cases: [(&[&str], &[&str]); 61] = [
         (&["--epochs", "0"], &["--epochs 0", "at least 1"]),
         (&["--gater-pool", "3"], &["gater.pool = 3", "1, 2 or 4"]),
         (&["--gater-width", "0"], &["gater.width = 0", "between 0.01 and 16"]),
@@ -114,6 +114,10 @@ fn values_out_of_range() {
         (
             &["--target-rate", "0.2", "--min-open-share", "0.5"],
             &["target_rate = 0.2 (with only the floor Share(0.5) open, 0.500)"],
+        ),
+        (
+            &["--zero-init", "--model", "preact-resnet110"],
+            &["zero_init = true", "must end in a batch norm"],
         ),
         (&["--gater-depth", "21"], &["gater.depth = 21", "6n + 2"]),
         (&["--gate-bias", "inf"], &["gate_bias = inf", "finite"]),
