@@ -44,10 +44,12 @@ fn agree(name: &str, new: impl Fn() -> Model) {
 
 /// Every loss on every placement.
 fn all_agree(estimator: Estimator) {
-    let networks: [(BackboneConfig, _, _, GateFloor, f32); 3] = [
+    let networks: [(BackboneConfig, _, _, GateFloor, f32); 4] = [
         (resnet(), GatePlacement::Hidden, 3, GateFloor::default(), 0.6),
         (bottleneck(), GatePlacement::All, 2, GateFloor::Gates(1), 0.6),
         (wide(), GatePlacement::ResidualOutput, 1, GateFloor::default(), 0.8),
+        // Whole units.
+        (resnet(), GatePlacement::ResidualOutput, 64, GateFloor::default(), 0.6),
     ];
     for (backbone, placement, group, floor, macs) in networks {
         for loss in [
