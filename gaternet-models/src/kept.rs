@@ -17,6 +17,8 @@ pub(crate) enum Fate {
 pub(crate) struct Kept<'a> {
     plan: &'a GatePlan,
     slots: Vec<KeptSlot>,
+    /// The one filter, always closed, of a hidden convolution that nothing reads any more.
+    unread: KeptSlot,
 }
 
 /// The filters of a slot that are not dropped.
@@ -81,7 +83,8 @@ impl<'a> Kept<'a> {
             };
             KeptSlot { filters, compact, gates }
         });
-        Kept { plan, slots: slots.collect() }
+        let unread = KeptSlot { filters: vec![0], compact: true, gates: vec![PlaneGate::Closed] };
+        Kept { plan, slots: slots.collect(), unread }
     }
 
     pub(crate) fn plan(&self) -> &GatePlan {
@@ -97,6 +100,22 @@ impl<'a> Kept<'a> {
         let ConvSlots { filters, channels, .. } = self.plan.convs()[number].computed();
         let slot = |slot: Option<usize>| slot.map(|slot| &self.slots[slot]);
         KeptConv { filters: slot(filters), channels: slot(channels) }
+    }
+
+    /// [`conv`](Self::conv) for a network without lists: the hidden convolution of a unit that one gate closed for good
+    /// keeps a single filter, where a plan with lists computes none of them.
+    pub(crate) fn unlisted_conv(&self, number: usize) -> KeptConv<'_> {
+        let slots = self.plan.convs()[number];
+        let closed = |slot: usize| self.slots[slot].filters.is_empty();
+        let read = |slot: usize| self.plan.convs().iter().any(|conv| conv.reader == Some(slot));
+        let mut kept = self.conv(number);
+        if slots.reader.is_some_and(closed) {
+            kept.filters = Some(&self.unread);
+        }
+        if slots.filters.is_some_and(|slot| closed(slot) && read(slot)) {
+            kept.channels = Some(&self.unread);
+        }
+        kept
     }
 
     /// The slots whose lists a convolution needs: not those that are open throughout.

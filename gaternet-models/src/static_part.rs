@@ -19,7 +19,7 @@ impl GatedNet {
     ///
     /// A hidden filter is gone from its convolution and from the channels of the next one. The planes of a
     /// residual output hold the shortcut too, so a filter there keeps its place, with zeros for weights and batch
-    /// norm. Weights are copied. A file of the network lists the filters of hidden convolutions in its
+    /// norm; of a unit whose outputs one gate closed for good, one hidden filter is left, of zeros. Weights are copied. A file of the network lists the filters of hidden convolutions in its
     /// metadata (`hidden_filters`), and its tensors have PyTorch's names; of a network that a program has
     /// written itself, only that program can build the architecture again.
     ///
@@ -46,7 +46,7 @@ fn cut(network: &Network, kept: &Kept<'_>) -> Result<Network> {
         let mut channels = step.channels;
         let layer = match &step.layer {
             Layer::Conv(layer) => {
-                let layer = cut_conv(layer, kept.conv(layer.number))?;
+                let layer = cut_conv(layer, kept.unlisted_conv(layer.number))?;
                 channels = layer.conv.shape()[0];
                 Layer::Conv(layer)
             }

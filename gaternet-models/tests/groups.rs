@@ -185,6 +185,26 @@ fn of_a_closed_unit_neither_convolution_runs() {
 }
 
 #[test]
+fn the_static_part_has_one_hidden_filter_in_a_unit_that_is_closed_for_good() {
+    let (model, images) = (build(&whole_units()), images(32));
+    let gates = |n: usize| {
+        let open = |column: usize| f32::from(u8::from(column < 16 && n == 0 || column >= 48));
+        (0..model.plan().gates()).map(open).collect::<Vec<_>>()
+    };
+    let mut calibration = Calibration::new(model.plan().gates());
+    calibration.add(&[gates(0), gates(1)].concat()).expect("two images");
+    let part = model.static_part(&calibration, 0.0).expect("its gates");
+    assert_eq!(part.hidden_filters(), Some(&[16, 1, 64][..]));
+    let open = Tensor::new(gates(0).repeat(BATCH), [BATCH, model.plan().gates()]).expect("rows");
+    let open = Gates::new(open, &model.plan().widths()).expect("the plan's");
+    let want = model.backbone_with_gates(&images, &open, true, &mut Ctx::eval()).expect("fits");
+    let got = part.forward(&images, &mut Ctx::eval()).expect("fits");
+    for (got, want) in got.data().iter().zip(want.data()) {
+        assert!((got - want).abs() < 1e-5 * want.abs().max(1.0), "{got}, {want}");
+    }
+}
+
+#[test]
 fn units_that_start_at_zero_are_their_shortcuts_open_or_closed() {
     let images = images(32);
     for placement in [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All] {
