@@ -32,6 +32,13 @@ pub(crate) struct KeptSlot {
     pub(crate) gates: Vec<PlaneGate>,
 }
 
+impl KeptSlot {
+    /// Nothing: a convolution has at least one filter and one channel.
+    fn one_closed() -> KeptSlot {
+        KeptSlot { filters: vec![0], compact: true, gates: vec![PlaneGate::Closed] }
+    }
+}
+
 /// What opens a plane.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlaneGate {
@@ -68,9 +75,8 @@ impl<'a> Kept<'a> {
                 Fate::Gated | Fate::Gone => PlaneGate::Column(first + filter as usize),
             };
             let compact = plan.convs().iter().any(|conv| conv.channels == Some(number));
-            // A convolution has at least one filter and one channel.
             if compact && filters.is_empty() {
-                return KeptSlot { filters: vec![0], compact, gates: vec![PlaneGate::Closed] };
+                return KeptSlot::one_closed();
             }
             let gates = match compact {
                 true => filters.iter().map(|filter| gate(*filter)).collect(),
@@ -83,8 +89,7 @@ impl<'a> Kept<'a> {
             };
             KeptSlot { filters, compact, gates }
         });
-        let unread = KeptSlot { filters: vec![0], compact: true, gates: vec![PlaneGate::Closed] };
-        Kept { plan, slots: slots.collect(), unread }
+        Kept { plan, slots: slots.collect(), unread: KeptSlot::one_closed() }
     }
 
     pub(crate) fn plan(&self) -> &GatePlan {

@@ -19,9 +19,10 @@ impl GatedNet {
     ///
     /// A hidden filter is gone from its convolution and from the channels of the next one. The planes of a
     /// residual output hold the shortcut too, so a filter there keeps its place, with zeros for weights and batch
-    /// norm; of a unit whose outputs one gate closed for good, one hidden filter is left, of zeros. Weights are copied. A file of the network lists the filters of hidden convolutions in its
-    /// metadata (`hidden_filters`), and its tensors have PyTorch's names; of a network that a program has
-    /// written itself, only that program can build the architecture again.
+    /// norm; of a unit whose outputs one gate closed for good, one hidden filter is left, of zeros. Weights are
+    /// copied. A file of the network lists the filters of hidden convolutions in its metadata (`hidden_filters`),
+    /// and its tensors have PyTorch's names; of a network that a program has written itself, only that program
+    /// can build the architecture again.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Shape`] if the calibration is of another number of gates.

@@ -136,7 +136,7 @@ fn latency_by_macs(model: &GatedNet, size: [usize; 2]) -> LatencyCosts {
     const DENSITIES: [f64; 2] = [0.25, 1.0];
     let convs = model.backbone().convs(size).expect("it fits");
     let slots = model.plan().convs();
-    let gated = |slots: &ConvSlots| slots.filters.is_some() || slots.channels.is_some();
+    let gated = |slots: &ConvSlots| *slots != ConvSlots::default();
     let (mut times, mut tables, mut fixed, mut plain) = (Vec::new(), Vec::new(), 0.0, 0.0);
     for (conv, slots) in convs.iter().zip(slots) {
         let seconds = conv.macs() as f64;
@@ -145,7 +145,7 @@ fn latency_by_macs(model: &GatedNet, size: [usize; 2]) -> LatencyCosts {
             fixed += seconds;
             continue;
         }
-        let ConvSlots { filters, channels, .. } = *slots;
+        let ConvSlots { filters, channels, .. } = slots.computed();
         times.push(ConvTime { filters, channels, table: tables.len() });
         let density = |gated: bool, i: usize| if gated { DENSITIES[i] } else { 1.0 };
         let table = TimeTable::new(&DENSITIES, |f, c| {
