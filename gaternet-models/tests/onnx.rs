@@ -1,6 +1,5 @@
 //! ONNX Runtime computes from an exported file what the model computes.
 
-#[allow(dead_code, reason = "shared; here the gater decides the gates")]
 mod common;
 
 use std::collections::BTreeMap;

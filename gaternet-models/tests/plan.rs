@@ -1,8 +1,11 @@
 //! The inference plan computes what the model computes.
 
+#[path = "common/closed.rs"]
+mod closed;
 mod common;
 
-use common::{BATCH, cases, gates, images, model, poison};
+use closed::{gates, poison};
+use common::{BATCH, cases, images, model};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
     Calibration, DType, GatePlacement, GatedResNet, InferencePlan, Model, PlanOptions,

@@ -1,8 +1,11 @@
 //! Off means exactly zero, and not computed.
 
+#[path = "common/closed.rs"]
+mod closed;
 mod common;
 
-use common::{cases, gates, images, model, poison};
+use closed::{gates, poison};
+use common::{cases, images, model};
 use gaternet_core::gate::Gates;
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::GatePlacement;

@@ -1,10 +1,13 @@
 //! The static part of a gated network is a plain network with the same logits.
 
+#[path = "common/closed.rs"]
+mod closed;
 mod common;
 
 use std::collections::BTreeMap;
 
-use common::{BATCH, cases, gates, images, model, poison};
+use closed::{gates, poison};
+use common::{BATCH, cases, images, model};
 use gaternet_core::checkpoint::{self, Checkpoint};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};

@@ -78,18 +78,8 @@ pub(crate) fn install() -> bool {
     result.is_ok()
 }
 
-/// The folders of the stand-ins for the driver and for NVRTC, for `LD_LIBRARY_PATH` of another process; `None`, with the
-/// reason on stderr, without g++.
-#[allow(dead_code, reason = "for the tests of the root package, which start other processes")]
-pub(crate) fn folders() -> Option<[PathBuf; 2]> {
-    if let Err(reason) = can_build() {
-        eprintln!("SKIPPED: {reason}");
-        return None;
-    }
-    Some(build().map(|library| library.parent().expect("a folder").to_owned()))
-}
-
-fn can_build() -> Result<(), String> {
+/// `Err` with the reason if this machine cannot.
+pub(crate) fn can_build() -> Result<(), String> {
     if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
         return Err("the emulator is for Linux on x86-64".to_owned());
     }
@@ -145,7 +135,7 @@ pub(crate) struct Patch {
 }
 
 /// Builds what has changed; the paths of the stand-ins for the driver and for NVRTC.
-fn build() -> [PathBuf; 2] {
+pub(crate) fn build() -> [PathBuf; 2] {
     let root = workspace();
     let emulator = root.join("gaternet-kernels/tests/cuda/emulator");
     let kernels = root.join("kernels-cu");
