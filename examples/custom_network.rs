@@ -56,7 +56,7 @@ fn main() -> Result<()> {
     println!("{} gates on {} convolutions", model.plan().gates(), model.plan().slots().len());
 
     let augment = Augment::train();
-    let config = LoaderConfig { batch_size: 64, shuffle: true, seed: 0, augment };
+    let config = LoaderConfig { batch_size: 64, drop_last: false, shuffle: true, seed: 0, augment };
     let loader = Loader::new(Arc::clone(&train), config)?;
     let mut sgd = Sgd::new(model.parameters(), SgdConfig::default())?;
     let mut step = 0;
@@ -72,8 +72,13 @@ fn main() -> Result<()> {
         println!("epoch {epoch}: {:.1} % right", 100.0 * correct as f64 / train.len() as f64);
     }
 
-    let config =
-        LoaderConfig { batch_size: 1000, shuffle: false, seed: 0, augment: Augment::eval() };
+    let config = LoaderConfig {
+        batch_size: 1000,
+        drop_last: false,
+        shuffle: false,
+        seed: 0,
+        augment: Augment::eval(),
+    };
     let mut plan = InferencePlan::gated(&model, PlanOptions::default())?;
     for batch in Loader::new(Arc::new(test), config)?.epoch(0) {
         let batch = batch?;

@@ -75,20 +75,20 @@ pub(crate) struct Evaluation {
 /// Runs a plan of `model` on `device`, so many images at a time and with convolutions of this type, on every image of
 /// `test`: closed filters are not computed.
 /// The batch size changes the speed, never the numbers beyond rounding. `each` gets, for each batch, its
-/// labels (N), logits (N, classes), MACs image by image (N) and the time of the pass.
+/// labels (N), logits (N, classes), MACs image by image (N) and the time of the pass; its `Err` ends it.
 pub(crate) fn evaluate(
     model: &Model,
     test: &TestSet,
     (batch_size, dtype): (usize, DType),
     device: &Device,
-    mut each: impl FnMut(&[usize], &Tensor, &[f64], Duration),
+    mut each: impl FnMut(&[usize], &Tensor, &[f64], Duration) -> Result<()>,
 ) -> Result<Evaluation> {
     let (classes, expected) = (test.images.classes().len(), model.classes());
     ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
     let batch_size = batch_size.min(test.images.len());
     let augment = test.augment.clone();
     let size = [augment.side(); 2];
-    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment };
+    let config = LoaderConfig { batch_size, drop_last: false, shuffle: false, seed: 0, augment };
     let loader = Loader::new(test.images.clone(), config)?;
     let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
     let mut plan = Plan::new(model, options, device)?;
@@ -124,7 +124,7 @@ pub(crate) fn evaluate(
             }
             _ => vec![backbone; labels.len()],
         };
-        each(&labels, &logits, &image_macs, time);
+        each(&labels, &logits, &image_macs, time)?;
     }
     let (densities, dead_layers) = match model {
         Model::Plain(_) => (Vec::new(), Vec::new()),

@@ -47,7 +47,13 @@ pub(crate) fn for_first_images(
     let all = images.len();
     ensure!(count <= all, "--calibration {count}: the training set has {all} images");
     let batch_size = batch_size.min(count);
-    let config = LoaderConfig { batch_size, shuffle: false, seed: 0, augment: augment.clone() };
+    let config = LoaderConfig {
+        batch_size,
+        drop_last: false,
+        shuffle: false,
+        seed: 0,
+        augment: augment.clone(),
+    };
     let mut left = count;
     for batch in Loader::new(images.clone(), config)?.epoch(0) {
         let batch = batch?;

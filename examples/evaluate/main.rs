@@ -162,6 +162,7 @@ fn run() -> Result<()> {
     let evaluation = evaluate(&model, &test, run, &device, |labels, logits, macs, time| {
         images.extend(Image::of_batch(labels, logits, macs));
         speed.add(labels.len(), time);
+        Ok(())
     })?;
     if let Some(path) = &args.save {
         model.save(path, &Checkpoint::load(&args.checkpoint)?.metadata)?;

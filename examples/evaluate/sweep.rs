@@ -96,6 +96,7 @@ fn measure(
     let mut speed = Speed::default();
     let evaluation = evaluate(model, test, run, device, |labels, _, _, time| {
         speed.add(labels.len(), time);
+        Ok(())
     })?;
     let Evaluation { accuracy, loss, gate_density, cost, .. } = evaluation;
     let name = match model {

@@ -16,6 +16,16 @@ pub(crate) struct DataArgs {
     #[arg(long, verbatim_doc_comment)]
     pub(crate) download: bool,
 
+    /// Leave out image files that cannot be read, and list them in OUT/skipped.jsonl; without it they are an
+    /// error before the first step
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) skip_bad: bool,
+
+    /// With --resume, --checkpoint or --backbone-checkpoint, on data whose classes are those of the model in
+    /// another order: go by their names
+    #[arg(long, verbatim_doc_comment)]
+    pub(crate) classes_by_name: bool,
+
     /// Training images of the built-in set
     #[arg(long, value_name = "IMAGES", default_value_t = 4000, conflicts_with_all = NOT_BUILT_IN)]
     pub(crate) train_images: usize,

@@ -19,6 +19,10 @@ pub(crate) struct OptimArgs {
     #[arg(long, value_name = "IMAGES", default_value_t = 128)]
     pub(crate) batch_size: usize,
 
+    /// Leave out the last step of an epoch if fewer images are left for it
+    #[arg(long)]
+    pub(crate) drop_last: bool,
+
     /// Highest learning rate [default: 0.2 with one-cycle, else 0.1]
     #[arg(long, value_name = "RATE")]
     pub(crate) lr: Option<f64>,

@@ -36,7 +36,7 @@ pub(crate) struct RunArgs {
     pub(crate) threads: Option<usize>,
 
     /// Folder for the results [default: runs/MODEL-seedSEED; after MODEL, -dense or a placement other
-    /// than the default; with --repeat without the seed]
+    /// than the default; with --repeat without the seed; if it holds results, with -2, -3, ... behind]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     pub(crate) out: Option<PathBuf>,
 
@@ -44,8 +44,9 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with = "resume")]
     pub(crate) overwrite: bool,
 
-    /// Go on where an interrupted run with the same options stands in the folder of --out, or begin there. The
-    /// results are those of a run that was not interrupted, bit by bit
+    /// Go on where the run in the folder of --out stands, or begin there; the options that it was begun with
+    /// need not be given again. The results are those of a run that was not interrupted, bit by bit. With a
+    /// larger --epochs a run goes on beyond its end, by the schedule of that many epochs from there on
     #[arg(long, verbatim_doc_comment)]
     pub(crate) resume: bool,
 
@@ -53,7 +54,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) stop_after: Option<usize>,
 
-    /// Check everything, say what would be trained, and write nothing
+    /// Train the plain network with the same recipe too, in OUT/plain, and compare both in the end: accuracy,
+    /// MACs, and the speed of their inference plans
+    #[arg(long, verbatim_doc_comment)]
+    #[arg(conflicts_with_all = ["dense", "repeat", "stop_after"])]
+    pub(crate) compare: bool,
+
+    /// Check everything, image files included, say what would be trained, and write no results
     #[arg(long, conflicts_with = "download")]
     pub(crate) dry_run: bool,
 }

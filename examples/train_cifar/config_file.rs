@@ -12,11 +12,11 @@ use toml::{Table, Value};
 use crate::args::Args;
 
 /// The command line; options that it lacks come from the file of `--config`, unless they contradict it.
-pub(crate) fn parse() -> Result<Args> {
+pub(crate) fn arguments() -> Result<Vec<OsString>> {
     let command = Args::command();
     let matches = command.clone().get_matches();
     let args = Args::from_arg_matches(&matches)?;
-    let Some(path) = &args.run.config else { return Ok(args) };
+    let Some(path) = &args.run.config else { return Ok(std::env::args_os().collect()) };
     let context = || format!("cannot use the configuration {}", path.display());
     let mut from_file = options_of_file(&command, path).with_context(context)?;
     let program = || std::env::args_os().take(1);
@@ -38,7 +38,7 @@ pub(crate) fn parse() -> Result<Args> {
         });
     }
     let command_line = std::env::args_os().skip(1);
-    Ok(Args::parse_from(program().chain(options(&from_file)).chain(command_line)))
+    Ok(program().chain(options(&from_file)).chain(command_line).collect())
 }
 
 /// The keys of a TOML file as options of the command line.

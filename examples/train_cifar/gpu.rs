@@ -43,9 +43,10 @@ mod on_cuda {
     use gaternet::models::{DType, Model};
 
     use crate::images::Images;
-    use crate::phase::Phase;
-    use crate::progress::{EpochSums, Progress};
+    use crate::phase::{Phase, Work};
+    use crate::progress::Progress;
     use crate::recipe::Recipe;
+    use crate::state::Position;
 
     /// Steps between two looks at the sums, if anybody is looking: each waits for the device.
     const INTERVAL: usize = 50;
@@ -112,27 +113,22 @@ mod on_cuda {
     /// Steps of an epoch.
     struct Epoch<'a> {
         device: &'a CudaDevice,
-        recipe: &'a Recipe,
-        images: &'a Images,
+        work: &'a Work<'a>,
         progress: &'a Progress,
-        kept: &'a str,
     }
 
     impl Phase {
-        /// The steps of the next epoch, on a GPU.
+        /// The steps that are left of the next epoch, on a GPU.
         pub(crate) fn steps_on_gpu(
             &mut self,
             device: &CudaDevice,
-            recipe: &Recipe,
-            images: &Images,
+            work: &Work<'_>,
             progress: &Progress,
-            kept: &str,
-            sums: &mut EpochSums,
         ) -> Result<()> {
-            let epoch = Epoch { device, recipe, images, progress, kept };
-            match recipe.dtype {
-                DType::F32 => self.steps_of(&epoch, |gpu| &mut gpu.f32, sums),
-                DType::Bf16 => self.steps_of(&epoch, |gpu| &mut gpu.bf16, sums),
+            let epoch = Epoch { device, work, progress };
+            match work.recipe.dtype {
+                DType::F32 => self.steps_of(&epoch, |gpu| &mut gpu.f32),
+                DType::Bf16 => self.steps_of(&epoch, |gpu| &mut gpu.bf16),
             }
         }
 
@@ -140,14 +136,16 @@ mod on_cuda {
             &mut self,
             of: &Epoch<'_>,
             slot: impl FnOnce(&mut Gpu) -> &mut Option<Trainer<T>>,
-            sums: &mut EpochSums,
         ) -> Result<()> {
-            let Epoch { recipe, images, progress, kept, .. } = *of;
-            let (epoch, per_epoch) = (self.epoch() + 1, images.steps());
+            let Epoch { work, progress, .. } = *of;
+            let Work { recipe, images, interrupt, kept, .. } = *work;
+            let Position { epoch, step: skipped, .. } = self.position();
+            let (epoch, per_epoch) = (epoch + 1, images.steps());
             let (first_epoch, model) = (self.first_epoch(recipe), self.trained());
             let steps = self.epochs().saturating_mul(per_epoch);
             ensure!(steps < 1 << 28, "--device cuda: {steps} steps are more than 2^28");
-            let schedule = self.schedule().clone();
+            let (schedule, mut sums) = (self.schedule().clone(), self.sums().clone());
+            let before = sums.clone();
             // What is pre-trained is augmented in its own way.
             let seed = recipe.seed ^ (first_epoch as u64).rotate_right(1);
             let open = self.open_epochs().saturating_mul(per_epoch);
@@ -167,30 +165,43 @@ mod on_cuda {
                 }
                 false => {
                     trainer.begin_copied(first)?;
-                    Some(images.loader().epoch(loaded_epoch))
+                    Some(images.loader().epoch_from(loaded_epoch, skipped))
                 }
             };
-            let mut shown = 0;
-            for step in 1..=per_epoch {
-                match loaded.as_mut().and_then(Iterator::next).transpose()? {
-                    Some(batch) => trainer.step_on(&batch, draws.get(step - 1))?,
-                    None => trainer.step()?,
+            trainer.skip(skipped)?;
+            let (mut shown, mut interrupted) = (skipped, Ok(()));
+            for step in skipped + 1..=per_epoch {
+                interrupted = interrupt.check();
+                let ends = interrupted.is_err();
+                let done = if ends { step - 1 } else { step };
+                if !ends {
+                    match loaded.as_mut().and_then(Iterator::next).transpose()? {
+                        Some(batch) => trainer.step_on(&batch, draws.get(step - 1))?,
+                        None => trainer.step()?,
+                    }
                 }
                 let looks = !progress.is_hidden() && step % INTERVAL == 0;
-                if looks || step == per_epoch {
+                if looks || ends || step == per_epoch {
                     let so_far = trainer.sums()?;
-                    sums.set(trainer.images(), so_far.correct, so_far.loss, so_far.open);
-                    progress.step(epoch, sums, step - shown);
-                    shown = step;
-                    if !so_far.loss.is_finite() {
+                    sums.set(
+                        before.images + trainer.images(),
+                        before.correct + so_far.correct,
+                        before.loss + so_far.loss,
+                        before.open + so_far.open,
+                    );
+                    progress.step(epoch, &sums, done - shown);
+                    shown = done;
+                    if ends || !so_far.loss.is_finite() {
                         break;
                     }
                 }
             }
             trainer.store(sgd)?;
             averages.as_mut().map_or(Ok(()), |averages| trainer.store_averages(averages))?;
-            sgd.set_learning_rate(schedule.learning_rate(first + per_epoch - 1, steps))?;
-            self.check_loss(sums.loss(), first + shown, steps, kept)
+            self.stands(shown, sums.clone());
+            let last = (first + shown).max(1);
+            self.check_finite(sums.mean_loss(), &model.state(), [last, steps], kept)?;
+            interrupted
         }
     }
 
@@ -204,7 +215,7 @@ mod on_cuda {
             (sgd, averages): (&Sgd, Option<&Ema>),
             options: impl FnOnce() -> Result<TrainOptions>,
         ) -> Result<&'a mut CudaTrainer<T>> {
-            let Epoch { device, recipe, images, .. } = *self;
+            let Epoch { device, work: Work { recipe, images, .. }, .. } = *self;
             let parameters = model.parameters();
             let trained: Vec<bool> = parameters.iter().map(|(_, p)| p.requires_grad()).collect();
             if slot.as_ref().is_none_or(|trainer| trainer.trained != trained) {
@@ -224,7 +235,7 @@ mod on_cuda {
 
         /// How the batches of the epoch that begins with this step are blended: as on the CPU; none without mixup.
         fn draws(&self, first: usize) -> Result<Vec<MixupDraw>> {
-            let Epoch { recipe, images, .. } = self;
+            let Work { recipe, images, .. } = *self.work;
             let Some(mixup) = recipe.mixup else { return Ok(Vec::new()) };
             let count = images.loader().dataset().len();
             let draw = |step: usize| {
@@ -232,7 +243,8 @@ mod on_cuda {
                 let mut ctx = Ctx::train(recipe.seed).with_stream((first + step + 1) as u64);
                 Ok(mixup.draw(batch, ctx.rng())?)
             };
-            (0..images.steps()).map(draw).collect()
+            // A last batch that is dropped has its place on the device all the same.
+            (0..count.div_ceil(recipe.batch_size)).map(draw).collect()
         }
     }
 

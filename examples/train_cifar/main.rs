@@ -9,6 +9,9 @@ mod args_gater_training;
 mod args_gates;
 mod args_optim;
 mod args_run;
+#[path = "../common/classes.rs"]
+mod classes;
+mod comparison;
 mod config_file;
 #[path = "../common/data.rs"]
 mod data;
@@ -22,16 +25,26 @@ mod evaluation;
 #[path = "../common/gate_override.rs"]
 mod gate_override;
 mod gpu;
+mod identity;
+#[path = "../common/image_check.rs"]
+mod image_check;
 mod images;
+mod interrupt;
 #[path = "../common/names.rs"]
 mod names;
+#[path = "../common/note.rs"]
+mod note;
+mod options;
 mod phase;
+#[path = "../common/pipeline.rs"]
+mod pipeline;
 mod progress;
 mod recipe;
 mod repeat;
 #[path = "../common/report.rs"]
 mod report;
 mod run_folder;
+mod run_lock;
 #[path = "../common/sets.rs"]
 mod sets;
 mod state;
@@ -39,6 +52,8 @@ mod state;
 mod table;
 #[path = "../common/threads.rs"]
 mod threads;
+#[path = "../common/timing.rs"]
+mod timing;
 mod training;
 
 use std::process::ExitCode;
@@ -46,6 +61,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 
 use crate::download::Archive;
+use crate::interrupt::Interrupted;
 use crate::recipe::Recipe;
 use crate::report::exit_code;
 use crate::threads::use_threads;
@@ -58,18 +74,25 @@ const CIFAR_10: Archive<'static> = Archive {
 };
 
 fn main() -> ExitCode {
-    exit_code(run())
+    match run() {
+        // It has said what there is to say.
+        Err(error) if error.is::<Interrupted>() => {
+            let code = error.downcast_ref().map_or(u8::MAX, Interrupted::exit_code);
+            ExitCode::from(code)
+        }
+        result => exit_code(result),
+    }
 }
 
 fn run() -> Result<()> {
-    let args = config_file::parse()?;
+    let (args, options) = options::parse()?;
     // Before a download.
-    Recipe::new(&args)?;
+    Recipe::new(&args, &options)?;
     let device = args.run.device.open()?;
     gpu::check_options(&args, &device)?;
     use_threads(args.run.threads)?;
     if args.data.download {
         CIFAR_10.fetch(args.data.dir())?;
     }
-    repeat::run(&args, &device)
+    repeat::run(&args, &options, &device)
 }

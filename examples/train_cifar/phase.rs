@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use gaternet::core::data::Batch;
 use gaternet::core::gate::LatencyCosts;
-use gaternet::core::nn::{Module, Targets};
+use gaternet::core::nn::{Module, State, Targets};
 use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd, clip_grad_norm};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::kernels::Device;
@@ -15,9 +15,14 @@ use crate::evaluation::{Evaluation, correct, evaluate, predictions};
 #[cfg(feature = "cuda")]
 use crate::gpu::Gpu;
 use crate::images::Images;
+use crate::interrupt::Interrupt;
 use crate::progress::{EpochSums, Progress};
 use crate::recipe::Recipe;
 use crate::run_folder::Metrics;
+use crate::state::Position;
+
+/// What helps against numbers that are not finite.
+const HINT: &str = "try a lower --lr, or --clip-grad-norm";
 
 /// Which training.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -53,8 +58,30 @@ pub(crate) struct Phase {
     warm_up: WarmUp,
     /// Epochs done.
     epoch: usize,
+    /// Steps done of the next epoch, and what they add up to.
+    step: usize,
+    sums: EpochSums,
     #[cfg(feature = "cuda")]
     gpu: Gpu,
+}
+
+/// What a phase goes on with beside the weights.
+pub(crate) struct OptimizerState {
+    pub(crate) velocities: Vec<(String, Tensor)>,
+    /// None if the recipe has no averages, or before the first update.
+    pub(crate) averages: Vec<(String, Tensor)>,
+    /// Updates that the averages have had.
+    pub(crate) updates: usize,
+}
+
+/// What the steps of a run work with.
+pub(crate) struct Work<'a> {
+    pub(crate) recipe: &'a Recipe,
+    pub(crate) images: &'a Images,
+    pub(crate) device: &'a Device,
+    pub(crate) interrupt: &'a Interrupt,
+    /// What is left if the epoch fails, for messages.
+    pub(crate) kept: &'a str,
 }
 
 impl Phase {
@@ -69,6 +96,8 @@ impl Phase {
             averages: recipe.ema.map(|decay| Ema::new(model.state(), decay)).transpose()?,
             warm_up: recipe.gated.as_ref().map_or(WarmUp::default(), |gated| gated.warm_up),
             epoch: 0,
+            step: 0,
+            sums: EpochSums::new(),
             #[cfg(feature = "cuda")]
             gpu: Gpu::default(),
         })
@@ -90,56 +119,72 @@ impl Phase {
             averages: None,
             warm_up: WarmUp::default(),
             epoch: 0,
+            step: 0,
+            sums: EpochSums::new(),
             #[cfg(feature = "cuda")]
             gpu: Gpu::default(),
             model: classifier,
         }))
     }
 
-    /// Stands after epoch `epoch`, with this state of optimiser and averages.
+    /// Stands at `position`, `sums` into an epoch, with this state of optimiser and averages;
+    /// without one they begin here.
     pub(crate) fn resume(
         &mut self,
-        epoch: usize,
-        velocities: Vec<(String, Tensor)>,
-        averages: Vec<(String, Tensor)>,
+        position: Position,
+        sums: EpochSums,
+        state: Option<OptimizerState>,
     ) -> Result<()> {
-        self.epoch = epoch;
+        let Position { epoch, step, .. } = position;
+        (self.epoch, self.step, self.sums) = (epoch, step, sums);
+        let Some(OptimizerState { velocities, averages, updates }) = state else { return Ok(()) };
         self.optimizer.load_state(velocities)?;
-        self.averages.as_mut().map_or(Ok(()), |ema| ema.load_state(averages))?;
+        self.averages.as_mut().map_or(Ok(()), |ema| ema.load_state(averages, updates))?;
         Ok(())
     }
 
-    /// Trains and evaluates the next epoch; `kept` says what is left if it fails.
-    pub(crate) fn run_epoch(
-        &mut self,
-        recipe: &Recipe,
-        images: &Images,
-        device: &Device,
-        progress: &Progress,
-        kept: &str,
-    ) -> Result<(Metrics, Evaluation)> {
-        let epoch = self.epoch + 1;
+    /// Trains the steps of the next epoch that are left. An `Err` that is
+    /// [`Interrupted`](crate::interrupt::Interrupted) came between two steps.
+    pub(crate) fn run_steps(&mut self, work: &Work<'_>, progress: &Progress) -> Result<()> {
         if let Model::Gated(model) = &self.model {
-            self.warm_up.begin(model, epoch);
+            self.warm_up.begin(model, self.epoch + 1);
         }
-        let mut sums = EpochSums::new();
-        match device {
+        if self.step == 0 {
+            self.sums = EpochSums::new();
+        }
+        match work.device {
             #[cfg(feature = "cuda")]
-            Device::Cuda(device) => {
-                self.steps_on_gpu(device, recipe, images, progress, kept, &mut sums)?;
-            }
-            _ => self.steps(recipe, images, progress, kept, &mut sums)?,
+            Device::Cuda(device) => self.steps_on_gpu(device, work, progress),
+            _ => self.steps(work, progress),
         }
-        let train_seconds = sums.elapsed().as_secs_f64();
+    }
+
+    /// Evaluates what the steps of the epoch have made of the model, and ends the epoch.
+    pub(crate) fn end_epoch(
+        &mut self,
+        work: &Work<'_>,
+        progress: &Progress,
+    ) -> Result<(Metrics, Evaluation)> {
+        let Work { recipe, images, device, interrupt, kept } = *work;
+        let (epoch, train_seconds) = (self.epoch + 1, self.sums.elapsed().as_secs_f64());
         progress.evaluating();
         let dtype = if matches!(device, Device::Cpu) { DType::F32 } else { recipe.dtype };
-        let (trained, test, batch) = (self.trained(), images.test(), recipe.batch_size);
-        let evaluation = self
-            .with_averages(|| evaluate(&trained, test, (batch, dtype), device, |_, _, _, _| ()))?;
-        self.epoch = epoch;
+        let (trained, test) = (self.trained(), images.test());
+        let run = (recipe.batch_size, dtype);
+        let evaluation = self.with_averages(|| {
+            evaluate(&trained, test, run, device, |_, _, _, _| interrupt.check())
+        })?;
+        ensure!(
+            evaluation.loss.is_finite(),
+            "after epoch {epoch} of the {} the loss of the test set is {}: {HINT}; {kept}",
+            self.name,
+            evaluation.loss
+        );
+        (self.epoch, self.step) = (epoch, 0);
+        let sums = &self.sums;
         let metrics = Metrics {
             epoch,
-            train_loss: sums.loss(),
+            train_loss: sums.mean_loss(),
             train_accuracy: sums.accuracy(),
             test_accuracy: evaluation.accuracy,
             gate_density: evaluation.gate_density,
@@ -147,9 +192,15 @@ impl Phase {
             latency_ratio: self.latency_ratio(&evaluation)?,
             images_per_second: sums.images as f64 / train_seconds,
             seconds: sums.elapsed().as_secs_f64(),
-            learning_rate: self.optimizer.learning_rate(),
+            learning_rate: self.last_learning_rate(images.steps()),
         };
         Ok((metrics, evaluation))
+    }
+
+    /// Of the last step of the epochs that are done.
+    fn last_learning_rate(&self, steps_per_epoch: usize) -> f32 {
+        let steps = |epochs: usize| epochs.saturating_mul(steps_per_epoch);
+        self.schedule.learning_rate(steps(self.epoch).saturating_sub(1), steps(self.epochs))
     }
 
     /// The time that the test set's gates are predicted to take, if it was measured.
@@ -163,22 +214,18 @@ impl Phase {
         }
     }
 
-    /// The steps of the next epoch.
-    fn steps(
-        &mut self,
-        recipe: &Recipe,
-        images: &Images,
-        progress: &Progress,
-        kept: &str,
-        sums: &mut EpochSums,
-    ) -> Result<()> {
+    /// The steps that are left of the next epoch.
+    fn steps(&mut self, work: &Work<'_>, progress: &Progress) -> Result<()> {
+        let Work { recipe, images, interrupt, kept, .. } = *work;
         let epoch = self.epoch + 1;
         let first_epoch = self.first_epoch(recipe);
         let first_step = first_epoch.saturating_mul(images.steps());
         let (steps, parameters) =
             (self.epochs.saturating_mul(images.steps()), self.model.parameters());
-        let batches = images.loader().epoch((first_epoch + epoch) as u64);
-        for (step, batch) in (self.epoch * images.steps()..).zip(batches) {
+        let state = self.model.state();
+        let batches = images.loader().epoch_from((first_epoch + epoch) as u64, self.step);
+        for (step, batch) in (self.epoch * images.steps() + self.step..).zip(batches) {
+            interrupt.check()?;
             let batch = batch?;
             let rate = self.schedule.learning_rate(step, steps);
             self.optimizer.set_learning_rate(rate)?;
@@ -189,36 +236,47 @@ impl Phase {
             let mut ctx = ctx.with_progress(step_of_gates, steps_of_gates);
             let pass = self.forward(recipe, &batch, &mut ctx)?;
             let loss = pass.loss.item()?;
-            self.check_loss(loss.into(), step + 1, steps, kept)?;
+            if !loss.is_finite() {
+                self.check_finite(loss.into(), &state, [step + 1, steps], kept)?;
+            }
             let mut gradients = pass.loss.backward()?;
             if let Some(max_norm) = recipe.clip_grad_norm {
                 clip_grad_norm(&parameters, &mut gradients, max_norm)?;
             }
             self.optimizer.step(&gradients)?;
+            self.check_finite(loss.into(), &state, [step + 1, steps], kept)?;
             self.averages.as_mut().map_or(Ok(()), Ema::update)?;
-            sums.add(batch.labels.len(), pass.correct, loss, pass.gate_density);
-            progress.step(epoch, sums, 1);
+            self.sums.add(batch.labels.len(), pass.correct, loss, pass.gate_density);
+            self.step += 1;
+            progress.step(epoch, &self.sums, 1);
         }
         Ok(())
     }
 
-    /// `Err` if the loss at step `step` of `steps` is not a number.
-    pub(crate) fn check_loss(
+    /// `Err` naming the layer if the loss at step `step` of `steps`, or a value of `state`, that
+    /// of the model, is not finite.
+    pub(crate) fn check_finite(
         &self,
         loss: f64,
-        step: usize,
-        steps: usize,
+        state: &[(String, State)],
+        [step, steps]: [usize; 2],
         kept: &str,
     ) -> Result<()> {
-        ensure!(
-            loss.is_finite(),
-            "the loss became {loss} in epoch {} of the {}, step {step} of {steps}, at learning rate \
-             {}: try a lower --lr; {kept}",
+        let layer = first_not_finite(state);
+        if loss.is_finite() && layer.is_none() {
+            return Ok(());
+        }
+        let what = match layer {
+            Some(name) if loss.is_finite() => format!("{name} is no longer finite"),
+            Some(name) => format!("the loss became {loss}, first in {name},"),
+            None => format!("the loss became {loss}, first in the output layer,"),
+        };
+        bail!(
+            "{what} in epoch {} of the {}, step {step} of {steps}, at learning rate {}: {HINT}; {kept}",
             self.epoch + 1,
             self.name,
             self.schedule.learning_rate(step - 1, steps),
-        );
-        Ok(())
+        )
     }
 
     /// What epochs are counted from. Those of a pre-training are numbered after those of the training: order and noise of
@@ -281,6 +339,12 @@ impl Phase {
         }
     }
 
+    /// This many steps of the next epoch are done, which add up to `sums`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn stands(&mut self, step: usize, sums: EpochSums) {
+        (self.step, self.sums) = (step, sums);
+    }
+
     #[cfg(feature = "cuda")]
     pub(crate) fn schedule(&self) -> &Schedule {
         &self.schedule
@@ -327,9 +391,34 @@ impl Phase {
         self.epoch
     }
 
+    pub(crate) fn position(&self) -> Position {
+        Position { phase: self.name, epoch: self.epoch, step: self.step }
+    }
+
+    /// Over the steps that are done of the next epoch.
+    pub(crate) fn sums(&self) -> &EpochSums {
+        &self.sums
+    }
+
     pub(crate) fn epochs(&self) -> usize {
         self.epochs
     }
+}
+
+/// The first entry that holds a NaN or an infinity. A gater runs before its backbone.
+fn first_not_finite(state: &[(String, State)]) -> Option<&str> {
+    let finite = |state: &State| match state {
+        State::Parameter(parameter) => all_finite(&parameter.tensor()),
+        State::Buffer(buffer) => all_finite(&buffer.tensor()),
+        State::Counter(_) => true,
+    };
+    let bad = || state.iter().filter(|(_, state)| !finite(state)).map(|(name, _)| name.as_str());
+    bad().find(|name| name.starts_with("gater.")).or_else(|| bad().next())
+}
+
+/// Without a way out early, so that it runs at the speed of the memory.
+fn all_finite(tensor: &Tensor) -> bool {
+    tensor.data().iter().fold(true, |all, value| all & value.is_finite())
 }
 
 /// Sum over the rows of what `targets` (N, K) give the class with the largest logit.

@@ -7,6 +7,7 @@ use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::evaluation::dead_warning;
+use crate::note::note;
 use crate::phase::{Phase, PhaseName};
 use crate::run_folder::Metrics;
 use crate::table::percent;
@@ -19,18 +20,22 @@ pub(crate) struct Progress {
 }
 
 /// Sums over the images of an epoch so far.
+#[derive(Clone)]
 pub(crate) struct EpochSums {
     start: Instant,
+    /// Time that it had taken before `start`, in a run that was interrupted.
+    before: Duration,
     pub(crate) images: usize,
-    correct: f64,
-    loss: f64,
-    open: f64,
+    pub(crate) correct: f64,
+    pub(crate) loss: f64,
+    pub(crate) open: f64,
 }
 
 impl Progress {
     /// Of a phase whose epochs have `steps` steps.
     pub(crate) fn new(phase: &Phase, steps: usize) -> Result<Progress> {
-        let (epochs, done) = (phase.epochs(), phase.epoch() * steps);
+        let position = phase.position();
+        let (epochs, done) = (phase.epochs(), position.epoch * steps + position.step);
         let bar = if stderr().is_terminal() {
             let style = "{prefix} [{bar:30}] {msg} eta {eta}";
             ProgressBar::new(epochs.saturating_mul(steps) as u64)
@@ -69,7 +74,7 @@ impl Progress {
         };
         self.bar.set_message(format!(
             "loss {:.3} acc {} {gates}{:.0} images/s",
-            sums.loss(),
+            sums.mean_loss(),
             percent(sums.accuracy()),
             sums.images as f64 / sums.elapsed().as_secs_f64()
         ));
@@ -100,24 +105,35 @@ impl Progress {
             metrics.images_per_second,
             metrics.seconds
         );
-        self.bar.suspend(|| eprintln!("{line}"));
+        self.bar.suspend(|| note(format_args!("{line}")));
     }
 
     /// Names the layers that have died since `before`.
     pub(crate) fn warn_of(&self, dead: &[String], before: &[String]) {
         for layer in dead.iter().filter(|layer| !before.contains(layer)) {
-            self.bar.suspend(|| eprintln!("{}", dead_warning(layer)));
+            self.bar.suspend(|| note(format_args!("{}", dead_warning(layer))));
         }
     }
 
-    pub(crate) fn finish(self) {
+    /// Nothing is shown any more.
+    pub(crate) fn clear(&self) {
         self.bar.finish_and_clear();
     }
 }
 
 impl EpochSums {
     pub(crate) fn new() -> EpochSums {
-        EpochSums { start: Instant::now(), images: 0, correct: 0.0, loss: 0.0, open: 0.0 }
+        EpochSums::going_on(0, [0.0; 3], Duration::ZERO)
+    }
+
+    /// Sums of right answers, loss and open gates over the `images` of a part of an epoch that
+    /// took `before`.
+    pub(crate) fn going_on(
+        images: usize,
+        [correct, loss, open]: [f64; 3],
+        before: Duration,
+    ) -> EpochSums {
+        EpochSums { start: Instant::now(), before, images, correct, loss, open }
     }
 
     /// Adds a batch of `images` with its means.
@@ -134,7 +150,7 @@ impl EpochSums {
         (self.images, self.correct, self.loss, self.open) = (images, correct, loss, open);
     }
 
-    pub(crate) fn loss(&self) -> f64 {
+    pub(crate) fn mean_loss(&self) -> f64 {
         self.loss / self.images as f64
     }
 
@@ -147,6 +163,6 @@ impl EpochSums {
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
-        self.start.elapsed()
+        self.before + self.start.elapsed()
     }
 }

@@ -4,15 +4,21 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
+use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
 use gaternet::core::gate::GateLoss;
 use gaternet::core::nn::{CrossEntropyLoss, Module};
 use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
-use gaternet::models::{BackboneConfig, DType, GatedConfig, GatedResNet, Model, PlainNet, WarmUp};
+use gaternet::models::{
+    BackboneConfig, DType, GatedConfig, GatedResNet, Head, Model, PlainNet, WarmUp,
+};
 
 use crate::args::Args;
 use crate::args_augment::PaddingName;
 use crate::args_optim::{ScheduleName, not_negative};
+use crate::classes;
+use crate::options::Options;
+use crate::sets::Sets;
 
 /// Runs of `--repeat`, at most.
 const MAX_SEEDS: usize = 1000;
@@ -22,10 +28,15 @@ pub(crate) struct Recipe {
     /// The plain backbone, for one class.
     pub(crate) backbone: BackboneConfig,
     pub(crate) backbone_checkpoint: Option<PathBuf>,
+    /// Of a whole model.
+    pub(crate) checkpoint: Option<PathBuf>,
+    /// Whether the output layer is not that of the file.
+    new_head: bool,
     /// What is added to it; `None` for the plain backbone.
     pub(crate) gated: Option<GatedRecipe>,
     pub(crate) epochs: usize,
     pub(crate) batch_size: usize,
+    pub(crate) drop_last: bool,
     schedule_name: ScheduleName,
     pub(crate) schedule: Schedule,
     weight_decay: f32,
@@ -42,6 +53,10 @@ pub(crate) struct Recipe {
     /// What convolutions multiply on a GPU.
     pub(crate) dtype: DType,
     pub(crate) seed: u64,
+    /// Whether classes in another order than those of a file go by their names.
+    classes_by_name: bool,
+    /// How all of it was asked for.
+    pub(crate) options: Options,
 }
 
 /// What a gated model has beside its backbone.
@@ -94,7 +109,7 @@ impl GatedRecipe {
 }
 
 impl Recipe {
-    pub(crate) fn new(args: &Args) -> Result<Recipe> {
+    pub(crate) fn new(args: &Args, options: &Options) -> Result<Recipe> {
         let Args { data, optim, augment, run, .. } = args;
         let epochs = optim.epochs.unwrap_or(if data.built_in() { 5 } else { 15 });
         for (flag, count) in [
@@ -117,6 +132,11 @@ impl Recipe {
             let good = (0.0..1.0).contains(&decay);
             ensure!(good, "--ema {decay}: must be at least 0 and below 1");
         }
+        let starts = args.backbone.checkpoint.is_some() || args.backbone.backbone_checkpoint.is_some();
+        ensure!(
+            starts || !args.backbone.new_head,
+            "--new-head: there is no --checkpoint or --backbone-checkpoint whose head it replaces"
+        );
         let label_smoothing = augment.label_smoothing;
         let share = (0.0..=1.0).contains(&label_smoothing);
         ensure!(share, "--label-smoothing {label_smoothing}: must be between 0 and 1");
@@ -126,9 +146,12 @@ impl Recipe {
         let recipe = Recipe {
             backbone,
             backbone_checkpoint: args.backbone.backbone_checkpoint.clone(),
+            checkpoint: args.backbone.checkpoint.clone(),
+            new_head: args.backbone.new_head,
             gated: gated.transpose()?,
             epochs,
             batch_size: optim.batch_size,
+            drop_last: optim.drop_last,
             schedule_name: optim.schedule,
             schedule: optim.schedule()?,
             weight_decay: optim.weight_decay()?,
@@ -142,6 +165,8 @@ impl Recipe {
             mixup: augment.mixup()?,
             dtype: run.dtype.map_or(DType::Bf16, DType::from),
             seed: run.seed,
+            classes_by_name: data.classes_by_name,
+            options: options.clone(),
         };
         recipe.augment.check()?;
         recipe.test_augment.check()?;
@@ -161,14 +186,35 @@ impl Recipe {
         })
     }
 
+    /// `sets` with the classes of the run that goes on, whose file is `begun`, or of the model
+    /// that this one begins as, in the order of its outputs.
+    pub(crate) fn fitted(&self, sets: &Sets, begun: Option<&Checkpoint>) -> Result<Sets> {
+        let start = self.checkpoint.as_ref().or(self.backbone_checkpoint.as_ref());
+        match (begun, start) {
+            (Some(begun), _) => classes::fitted(sets.clone(), begun, self.classes_by_name),
+            (None, Some(start)) if !self.new_head => {
+                classes::fitted(sets.clone(), &Checkpoint::load(start)?, self.classes_by_name)
+            }
+            (None, _) => {
+                let rule = "needs --resume, --checkpoint or --backbone-checkpoint, without --new-head";
+                ensure!(!self.classes_by_name, "--classes-by-name: {rule}");
+                Ok(sets.clone())
+            }
+        }
+    }
+
     /// Takes over what was trained before.
     pub(crate) fn load_checkpoints(&self, model: &Model) -> Result<()> {
+        let head = if self.new_head { Head::Fresh } else { Head::Same };
         let backbone = match model {
             Model::Plain(model) => model,
             Model::Gated(model) => model.backbone(),
         };
+        if let Some(path) = &self.checkpoint {
+            model.load_weights_with(path, head)?;
+        }
         if let Some(path) = &self.backbone_checkpoint {
-            backbone.load_weights(path)?;
+            backbone.load_weights_with(path, head)?;
         }
         let gater = self.gated.as_ref().and_then(|gated| gated.gater_checkpoint.as_ref());
         if let (Model::Gated(model), Some(path)) = (model, gater) {
@@ -201,8 +247,8 @@ impl Recipe {
     }
 
     pub(crate) fn loader(&self) -> LoaderConfig {
-        let (batch_size, seed) = (self.batch_size, self.seed);
-        LoaderConfig { batch_size, shuffle: true, seed, augment: self.augment.clone() }
+        let Recipe { batch_size, drop_last, seed, .. } = *self;
+        LoaderConfig { batch_size, drop_last, shuffle: true, seed, augment: self.augment.clone() }
     }
 
     pub(crate) fn optimizer(&self, model: &Model) -> Result<Sgd> {
@@ -259,8 +305,10 @@ impl Recipe {
             ("backbone_checkpoint", self.backbone_checkpoint.as_ref().map(file)),
             ("batch_size", Some(self.batch_size.to_string())),
             ("clip_grad_norm", self.clip_grad_norm.map(|norm| norm.to_string())),
+            ("checkpoint", self.checkpoint.as_ref().map(file)),
             ("crop_padding", shifted.then(|| self.augment.crop_padding.to_string())),
             ("cutout", Some(self.augment.cutout.to_string())),
+            ("drop_last", self.drop_last.then(|| "true".to_owned())),
             ("ema", self.ema.map(|decay| decay.to_string())),
             ("epochs", Some(self.epochs.to_string())),
             ("image_size", size.map(|size| size.to_string())),
@@ -270,6 +318,7 @@ impl Recipe {
             ("learning_rate_warmup", Some(self.schedule.warmup.to_string())),
             ("mean", Some(format!("{:?}", self.test_augment.mean))),
             ("mixup", self.mixup.map(|mixup| mixup.alpha.to_string())),
+            ("new_head", self.new_head.then(|| "true".to_owned())),
             ("padding_mode", shifted.then(|| self.padding_mode.to_string())),
             ("resize", resize.map(|resize| resize.to_string())),
             ("schedule", Some(self.schedule_name.to_string())),

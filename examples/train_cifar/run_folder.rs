@@ -9,6 +9,8 @@ use anyhow::{Context, Result, bail, ensure};
 use gaternet::models::Model;
 use serde::{Deserialize, Serialize};
 
+use crate::run_lock::RunLock;
+
 /// One line of `metrics.jsonl`. Accuracies and densities are shares, 0 to 1.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Metrics {
@@ -42,11 +44,15 @@ pub(crate) enum Existing {
     Resume,
 }
 
-const FILES: [&str; 6] = [
-    "latency.json",
+/// What was measured before the first step; alone it is no result.
+const LATENCY: &str = "latency.json";
+
+const FILES: [&str; 7] = [
+    LATENCY,
     "metrics.jsonl",
     "model.safetensors",
     "pretraining.jsonl",
+    "skipped.jsonl",
     "gater.safetensors",
     "state.safetensors",
 ];
@@ -64,13 +70,30 @@ impl RunFolder {
 
     /// `Err` if it holds results that would be lost. Writes nothing.
     pub(crate) fn check(&self, existing: Existing) -> Result<()> {
-        FILES.iter().try_for_each(|name| check(&self.dir.join(name), existing))
+        self.results().try_for_each(|path| check(&path, existing))
     }
 
-    /// Makes the folder, without older results.
-    pub(crate) fn clear(&self) -> Result<()> {
+    /// Whether a run has got anywhere here or in a folder below, as runs of several seeds have.
+    pub(crate) fn is_taken(&self) -> bool {
+        let below = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let below = below.map(|entry| RunFolder::new(&entry.path()));
+        let is_taken = |folder: &RunFolder| folder.results().any(|path| holds_something(&path));
+        is_taken(self) || below.into_iter().any(|folder| is_taken(&folder))
+    }
+
+    fn results(&self) -> impl Iterator<Item = PathBuf> {
+        FILES.iter().filter(|name| **name != LATENCY).map(|name| self.dir.join(name))
+    }
+
+    /// Makes the folder if there is none, and keeps other processes out of it.
+    pub(crate) fn lock(&self) -> Result<RunLock> {
         fs::create_dir_all(&self.dir)
             .with_context(|| format!("cannot create the folder {} of --out", self.dir.display()))?;
+        RunLock::take(&self.dir)
+    }
+
+    /// Removes older results, and what a process that was killed has left.
+    pub(crate) fn clear(&self) -> Result<()> {
         FILES.iter().try_for_each(|name| remove(&self.dir.join(name)))
     }
 
@@ -104,7 +127,12 @@ impl RunFolder {
 
     /// What the latency of the network was measured to be, for a training to a target.
     pub(crate) fn latency_path(&self) -> PathBuf {
-        self.dir.join("latency.json")
+        self.dir.join(LATENCY)
+    }
+
+    /// Images that --skip-bad left out.
+    pub(crate) fn skipped_path(&self) -> PathBuf {
+        self.dir.join("skipped.jsonl")
     }
 
     pub(crate) fn state_path(&self) -> PathBuf {
@@ -117,9 +145,14 @@ impl RunFolder {
     }
 }
 
-/// `Err` if the file is there and must not be replaced.
+/// Whether the file is there. An empty one is of a run that failed before its first result.
+fn holds_something(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.len() > 0)
+}
+
+/// `Err` if the file holds something and must not be replaced.
 pub(crate) fn check(path: &Path, existing: Existing) -> Result<()> {
-    if existing == Existing::Refuse && path.exists() {
+    if existing == Existing::Refuse && holds_something(path) {
         let path = path.display();
         bail!(
             "{path} exists: choose another --out, pass --overwrite to replace it or --resume to go on"
@@ -165,11 +198,28 @@ impl Log {
             .map(read)
             .collect::<Result<_, _>>()
             .with_context(|| format!("{} is not what was written", path.display()))?;
+        for (line, metrics) in (1..).zip(&read) {
+            ensure!(
+                metrics.epoch == line,
+                "{} is not what was written: line {line} is of epoch {}",
+                path.display(),
+                metrics.epoch
+            );
+        }
         let length: usize = lines.iter().map(|line| line.len()).sum();
         let file =
             OpenOptions::new().create(true).append(true).open(&path).with_context(context)?;
         file.set_len(length as u64).with_context(context)?;
         Ok(Log { path, file, epochs: read })
+    }
+
+    /// The last line of a complete run.
+    pub(crate) fn last(path: &Path) -> Result<Metrics> {
+        let text =
+            fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let line = text.lines().last().unwrap_or_default();
+        serde_json::from_str(line)
+            .with_context(|| format!("{} is not what was written", path.display()))
     }
 
     /// Adds a line, which is on disk then.

@@ -1,24 +1,54 @@
-//! Where a run stands after an epoch: all that the next epoch depends on.
+//! Where a run stands: all that its next step depends on.
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::{self, Checkpoint, TensorValue};
 use gaternet::core::nn::{Module, State};
+use gaternet::kernels::Isa;
 use gaternet::models::Model;
+use serde::{Deserialize, Serialize};
 
-use crate::phase::{Phase, PhaseName};
+use crate::identity::Identity;
+use crate::note::note;
+use crate::phase::{OptimizerState, Phase, PhaseName};
+use crate::progress::EpochSums;
 
-/// Order, augmentation and noise of a step follow from the seed and the step's number, so that weights,
-/// statistics, velocities and averages are everything.
-pub(crate) fn save(
-    path: &Path,
-    model: &Model,
-    phase: &Phase,
-    identity: &BTreeMap<String, String>,
-) -> Result<()> {
+/// Prefixes of the tensors.
+const MODEL: &str = "model.";
+const CLASSIFIER: &str = "classifier.";
+const VELOCITY: &str = "velocity.";
+const AVERAGE: &str = "average.";
+
+/// Metadata key: updates that the averages have had.
+const UPDATES: &str = "averaged_steps";
+
+/// Where a phase stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Position {
+    pub(crate) phase: PhaseName,
+    /// Epochs that are done.
+    pub(crate) epoch: usize,
+    /// Steps of the next epoch that are done.
+    pub(crate) step: usize,
+}
+
+/// Sums over the steps that are done of an epoch.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+struct SavedSums {
+    images: usize,
+    correct: f64,
+    loss: f64,
+    open: f64,
+    seconds: f64,
+}
+
+/// Order, augmentation and noise of a step follow from the seed and the step's number, so that
+/// weights, statistics, velocities and averages are everything beside the position.
+pub(crate) fn save(path: &Path, model: &Model, phase: &Phase, identity: &Identity) -> Result<()> {
     let of = |prefix: &str, state: Vec<(String, State)>| -> Vec<(String, TensorValue)> {
         let entry = |(name, state)| (format!("{prefix}{name}"), TensorValue::from(&state));
         state.into_iter().map(entry).collect()
@@ -27,73 +57,128 @@ pub(crate) fn save(
         let entry = |(name, value)| (format!("{prefix}{name}"), TensorValue::F32(value));
         state.into_iter().map(entry).collect()
     };
-    let mut all = of("model.", model.state());
+    let mut all = of(MODEL, model.state());
     if phase.name() == PhaseName::Pretraining {
-        all.extend(of("classifier.", phase.model().state()));
+        all.extend(of(CLASSIFIER, phase.model().state()));
     }
-    all.extend(tensors("velocity.", phase.optimizer().state()));
-    all.extend(phase.averages().map_or(Vec::new(), |ema| tensors("average.", ema.state())));
-    let mut metadata = identity.clone();
-    metadata.insert("phase".to_owned(), phase.name().to_string());
-    metadata.insert("epoch".to_owned(), phase.epoch().to_string());
+    all.extend(tensors(VELOCITY, phase.optimizer().state()));
+    all.extend(phase.averages().map_or(Vec::new(), |ema| tensors(AVERAGE, ema.state())));
+    let sums = phase.sums();
+    let sums = SavedSums {
+        images: sums.images,
+        correct: sums.correct,
+        loss: sums.loss,
+        open: sums.open,
+        seconds: sums.elapsed().as_secs_f64(),
+    };
+    let mut metadata = identity.metadata().clone();
+    let Position { phase, epoch, step } = phase.position();
+    for (key, value) in [
+        ("phase", phase.to_string()),
+        ("epoch", epoch.to_string()),
+        ("step", step.to_string()),
+        ("sums", serde_json::to_string(&sums)?),
+        ("instruction_set", Isa::current()?.to_string()),
+    ] {
+        metadata.insert(key.to_owned(), value);
+    }
+    if let Some(averages) = phase.averages() {
+        metadata.insert(UPDATES.to_owned(), averages.updates().to_string());
+    }
     Ok(checkpoint::save(path, &all, &metadata)?)
 }
 
-/// A state that was [`save`]d.
+/// A state of a run, or what is left of it when the run is complete.
 pub(crate) struct Saved {
     checkpoint: Checkpoint,
-    pub(crate) phase: PhaseName,
-    /// Epochs of the phase that are done.
-    pub(crate) epoch: usize,
+    pub(crate) position: Position,
+    sums: SavedSums,
+    /// Whether velocities and averages are not there: of a run that was complete and goes on.
+    complete: bool,
 }
 
 impl Saved {
-    /// `Err` unless the file is of a run with this identity.
-    pub(crate) fn load(path: &Path, identity: &BTreeMap<String, String>) -> Result<Saved> {
-        let checkpoint = Checkpoint::load(path)?;
-        same_run(&checkpoint, identity)?;
+    /// Of a file that was [`save`]d.
+    pub(crate) fn new(checkpoint: Checkpoint) -> Result<Saved> {
+        let path = checkpoint.path.clone();
+        let known = [MODEL, CLASSIFIER, VELOCITY, AVERAGE];
+        let unknown = checkpoint
+            .tensors
+            .keys()
+            .find(|name| !known.iter().any(|prefix| name.starts_with(prefix)));
+        if let Some(name) = unknown {
+            bail!("{}: `{name}` is not a tensor of a run's state", path.display());
+        }
         let entry = |key: &str| checkpoint.metadata.get(key).map_or("none", String::as_str);
         let phase = PhaseName::of(entry("phase"));
-        let epoch = entry("epoch").parse().ok();
-        let read = phase.zip(epoch).with_context(|| {
-            let (phase, epoch) = (entry("phase"), entry("epoch"));
-            format!("{}: no state of a run: phase {phase:?}, epoch {epoch:?}", path.display())
-        });
-        let (phase, epoch) = read?;
-        Ok(Saved { phase, epoch, checkpoint })
-    }
-
-    pub(crate) fn restore(&self, model: &Model, phase: &mut Phase) -> Result<()> {
-        self.checkpoint.part("model.").load_into(&model.state())?;
-        if phase.name() == PhaseName::Pretraining {
-            self.checkpoint.part("classifier.").load_into(&phase.model().state())?;
+        let number = |key: &str| entry(key).parse::<usize>().ok();
+        let position = phase.zip(number("epoch")).zip(number("step"));
+        let ((phase, epoch), step) = position.with_context(|| {
+            let [phase, epoch, step] = ["phase", "epoch", "step"].map(entry);
+            let path = path.display();
+            format!("{path}: no state of a run: phase {phase:?}, epoch {epoch:?}, step {step:?}")
+        })?;
+        let sums = serde_json::from_str(entry("sums"))
+            .with_context(|| format!("{}: no state of a run: sums", path.display()))?;
+        let (here, there) = (Isa::current()?.to_string(), entry("instruction_set"));
+        if here != there {
+            note(format_args!(
+                "note: the run has used {there} so far, and goes on with {here}: the last digits \
+                 of its numbers will be others"
+            ));
         }
-        let tensors = |prefix: &str| -> Vec<(String, Tensor)> {
-            let tensor = |(name, value)| match value {
-                TensorValue::F32(tensor) => Some((name, tensor)),
-                TensorValue::I64 { .. } => None,
-            };
-            self.checkpoint.part(prefix).tensors.into_iter().filter_map(tensor).collect()
-        };
-        phase.resume(self.epoch, tensors("velocity."), tensors("average."))
+        let position = Position { phase, epoch, step };
+        Ok(Saved { checkpoint, position, sums, complete: false })
     }
-}
 
-/// `Err` unless the file was written by a run with this identity.
-pub(crate) fn same_run(file: &Checkpoint, identity: &BTreeMap<String, String>) -> Result<()> {
-    let of_file = |key: &str| file.metadata.get(key).map_or("none", String::as_str);
-    let differs = |(key, value): &(&String, &String)| of_file(key) != *value;
-    // That of the CPU is not written.
-    let (device, here) = ("device".to_owned(), "cpu".to_owned());
-    let moved = !identity.contains_key(&device) && of_file(&device) != "none";
-    let first = identity.iter().find(differs).or(moved.then_some((&device, &here)));
-    if let Some((key, value)) = first {
-        bail!(
-            "cannot resume: {} is of a run with {key} = {}, this one has {value}; pass the same options, or \
-             another --out",
-            file.path.display(),
-            of_file(key)
-        );
+    /// The end of a complete run, by its model.
+    pub(crate) fn of_complete(checkpoint: Checkpoint, epoch: usize) -> Saved {
+        let position = Position { phase: PhaseName::Training, epoch, step: 0 };
+        Saved { checkpoint, position, sums: SavedSums::default(), complete: true }
     }
-    Ok(())
+
+    /// Whether the run was complete, and goes on beyond its end.
+    pub(crate) fn complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Sets model and phase to where the run stood; `steps` make up an epoch.
+    pub(crate) fn restore(&self, model: &Model, phase: &mut Phase, steps: usize) -> Result<()> {
+        let Position { epoch, step, .. } = self.position;
+        ensure!(
+            step <= steps && epoch <= phase.epochs(),
+            "{}: no state of this run: step {step} of {steps} after epoch {epoch} of {}",
+            self.checkpoint.path.display(),
+            phase.epochs()
+        );
+        if self.complete {
+            self.checkpoint.load_into(&model.state())?;
+            return phase.resume(self.position, EpochSums::new(), None);
+        }
+        self.checkpoint.part(MODEL).load_into(&model.state())?;
+        if phase.name() == PhaseName::Pretraining {
+            self.checkpoint.part(CLASSIFIER).load_into(&phase.model().state())?;
+        }
+        let [velocities, averages] = [VELOCITY, AVERAGE].map(|prefix| -> Result<Vec<_>> {
+            let part = self.checkpoint.part(prefix).tensors.into_iter();
+            let tensor = |(name, value)| match value {
+                TensorValue::F32(tensor) => Ok((name, tensor)),
+                TensorValue::I64 { .. } => bail!(
+                    "{}: `{prefix}{name}` holds integers",
+                    self.checkpoint.path.display()
+                ),
+            };
+            part.map(tensor).collect()
+        });
+        let SavedSums { images, correct, loss, open, seconds } = self.sums;
+        let before = Duration::try_from_secs_f64(seconds).unwrap_or_default();
+        let sums = EpochSums::going_on(images, [correct, loss, open], before);
+        let context = || format!("{} is damaged", self.checkpoint.path.display());
+        let updates = match self.checkpoint.metadata.get(UPDATES) {
+            Some(updates) => updates.parse().with_context(context)?,
+            None => 0,
+        };
+        let state = OptimizerState { velocities: velocities?, averages: averages?, updates };
+        phase.resume(self.position, sums, Some(state)).with_context(context)
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
-use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::checkpoint::{self, Checkpoint};
 use gaternet::core::nn::Module;
 use gaternet::kernels::Device;
 use gaternet::models::{GatedNet, Model, PlanOptions};
@@ -12,13 +12,18 @@ use gaternet::models::{GatedNet, Model, PlanOptions};
 use crate::data::BUILT_IN;
 use crate::evaluation::Evaluation;
 use crate::gpu;
+use crate::identity::Identity;
+use crate::image_check::Skipped;
 use crate::images::Images;
-use crate::phase::{Phase, PhaseName};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::note::note;
+use crate::phase::{Phase, PhaseName, Work};
 use crate::progress::Progress;
 use crate::recipe::Recipe;
 use crate::run_folder::{Existing, Log, Metrics, RunFolder};
+use crate::run_lock::RunLock;
 use crate::sets::Sets;
-use crate::state::{self, Saved, same_run};
+use crate::state::{self, Position, Saved};
 use crate::table::{millions, percent, print_table};
 
 /// A model, its data and its folder, ready to run.
@@ -29,9 +34,14 @@ pub(crate) struct Training {
     device: Device,
     model: Model,
     folder: RunFolder,
+    existing: Existing,
     /// Everything that the results depend on; a run can go on only with the same.
-    identity: BTreeMap<String, String>,
+    identity: Identity,
     stand: Stand,
+    /// Image files that were left out.
+    skipped: Vec<Skipped>,
+    /// Of a folder that was there before.
+    lock: Option<RunLock>,
 }
 
 /// Where a run stands.
@@ -54,33 +64,43 @@ impl Budget {
     }
 }
 
+/// What a run works in.
+pub(crate) struct Place<'a> {
+    pub(crate) folder: RunFolder,
+    pub(crate) existing: Existing,
+    pub(crate) device: &'a Device,
+    /// Nothing is written.
+    pub(crate) dry_run: bool,
+}
+
 impl Training {
-    /// Finds everything that can be wrong with the input, and writes nothing.
+    /// Finds everything that can be wrong with the input, and writes nothing but a lock.
     pub(crate) fn new(
         recipe: Recipe,
         sets: &Sets,
-        folder: RunFolder,
-        existing: Existing,
-        device: &Device,
+        skipped: Vec<Skipped>,
+        place: Place<'_>,
     ) -> Result<Training> {
+        let Place { folder, existing, device, dry_run } = place;
+        let lock = match folder.dir().is_dir() && !dry_run {
+            true => Some(folder.lock()?),
+            false => None,
+        };
         folder.check(existing)?;
         let mut model = recipe.model(sets.images[0].classes().len())?;
-        let images = Images::new(sets, &recipe)?;
+        let begun = match existing {
+            Existing::Resume => Begun::find(&folder)?,
+            Existing::Refuse | Existing::Replace => None,
+        };
+        let sets = recipe.fitted(sets, begun.as_ref().map(Begun::file))?;
+        let images = Images::new(&sets, &recipe)?;
+        check_last_batch(&model, &images, &recipe)?;
         if let Model::Gated(model) = &model {
             model.check_targets(recipe.size())?;
-            let (train, batch) = (images.loader().dataset().len(), recipe.batch_size);
-            ensure!(
-                !(model.config().gater.batch_norm && (batch == 1 || train % batch == 1)),
-                "--batch-size {batch} makes a step of 1 image, of {train}, and --gater-batch-norm needs 2 of them: \
-                 choose another --batch-size"
-            );
         }
         gpu::check_model(device, &model, &recipe)?;
-        let identity = identity(&recipe, sets, &model, device)?;
-        let stand = match existing {
-            Existing::Resume => stand(&folder, &identity)?,
-            Existing::Refuse | Existing::Replace => Stand::Begin,
-        };
+        let identity = Identity::new(&recipe, &sets, &model, device)?;
+        let stand = begun.map_or(Ok(Stand::Begin), |begun| begun.stand(&folder, &identity))?;
         if matches!(stand, Stand::Begin) {
             recipe.load_checkpoints(&model)?;
         }
@@ -89,48 +109,65 @@ impl Training {
             model = Model::Gated(measured(gated, &recipe, &folder, &stand)?.into());
         }
         let (device, data_name) = (device.clone(), sets.name);
-        Ok(Training { recipe, data_name, images, device, model, folder, identity, stand })
+        Ok(Training {
+            recipe,
+            data_name,
+            images,
+            device,
+            model,
+            folder,
+            existing,
+            identity,
+            stand,
+            skipped,
+            lock,
+        })
     }
 
-    /// Trains every epoch; after each, evaluates, saves the model, adds a line of metrics and saves where it
-    /// stands. Returns the last line, or `None` if the budget was spent before.
-    pub(crate) fn run(&self, budget: &mut Budget) -> Result<Option<Metrics>> {
+    /// Trains every epoch; after each, evaluates, saves the model, adds a line of metrics and saves
+    /// where it stands. Returns the last line, or `None` if the budget was spent before.
+    pub(crate) fn run(
+        &mut self,
+        budget: &mut Budget,
+        interrupt: &Interrupt,
+    ) -> Result<Option<Metrics>> {
+        if self.lock.is_none() {
+            self.lock = Some(self.folder.lock()?);
+            // Another process may have been here since.
+            self.folder.check(self.existing)?;
+        }
+        checkpoint::remove_stale_temporary_files(self.folder.dir())?;
         self.announce();
         let saved = match &self.stand {
             Stand::Begin => {
-                self.folder.clear()?;
-                if let Model::Gated(model) = &self.model
-                    && let Some(latency) = model.latency()
-                {
-                    let path = self.folder.latency_path();
-                    fs::write(&path, serde_json::to_string(latency)? + "\n")
-                        .with_context(|| format!("cannot write {}", path.display()))?;
-                }
+                self.begin()?;
                 None
             }
             Stand::After(saved) => Some(saved),
             Stand::Complete => {
                 let log = Log::open(self.folder.metrics_path(), self.recipe.epochs)?;
-                eprintln!("complete: nothing is left to do");
+                note(format_args!("complete: nothing is left to do"));
                 return self.finish(&log, None);
             }
         };
-        let in_training = saved.is_some_and(|saved| saved.phase == PhaseName::Training);
+        let steps = self.images.steps();
+        let in_training =
+            saved.is_some_and(|saved| saved.position.phase == PhaseName::Training);
         if !in_training && let Some(mut phase) = Phase::pretraining(&self.recipe, &self.model)? {
-            self.restore(saved, &mut phase)?;
+            saved.map_or(Ok(()), |saved| saved.restore(&self.model, &mut phase, steps))?;
             let mut log = Log::open(self.folder.pretraining_path(), phase.epoch())?;
-            self.run_phase(&mut phase, &mut log, budget)?;
+            self.run_phase(&mut phase, &mut log, budget, interrupt)?;
             if phase.epoch() < phase.epochs() {
                 return Ok(None);
             }
             phase.model().save(self.folder.gater_path(), &self.metadata(log.epochs()))?;
         }
         let mut phase = Phase::training(&self.recipe, &self.model)?;
-        if in_training {
-            self.restore(saved, &mut phase)?;
+        if in_training && let Some(saved) = saved {
+            saved.restore(&self.model, &mut phase, steps)?;
         }
         let mut log = Log::open(self.folder.metrics_path(), phase.epoch())?;
-        let last = self.run_phase(&mut phase, &mut log, budget)?;
+        let last = self.run_phase(&mut phase, &mut log, budget, interrupt)?;
         if phase.epoch() < phase.epochs() {
             return Ok(None);
         }
@@ -138,8 +175,23 @@ impl Training {
         self.finish(&log, last)
     }
 
-    fn restore(&self, saved: Option<&Saved>, phase: &mut Phase) -> Result<()> {
-        saved.map_or(Ok(()), |saved| saved.restore(&self.model, phase))
+    /// Makes the folder that of a new run.
+    fn begin(&self) -> Result<()> {
+        self.folder.clear()?;
+        if let Model::Gated(model) = &self.model
+            && let Some(latency) = model.latency()
+        {
+            let path = self.folder.latency_path();
+            fs::write(&path, serde_json::to_string(latency)? + "\n")
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        if !self.skipped.is_empty() {
+            let path = self.folder.skipped_path();
+            let line = |skipped| Ok(serde_json::to_string(skipped)? + "\n");
+            let lines = self.skipped.iter().map(line).collect::<Result<String>>()?;
+            fs::write(&path, lines).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Ok(())
     }
 
     /// Runs the epochs of a phase that are left, as far as the budget goes.
@@ -148,23 +200,29 @@ impl Training {
         phase: &mut Phase,
         log: &mut Log,
         budget: &mut Budget,
+        interrupt: &Interrupt,
     ) -> Result<Option<Evaluation>> {
         let save = |phase: &Phase| {
             state::save(&self.folder.state_path(), &self.model, phase, &self.identity)
         };
-        if phase.epoch() == 0 {
-            // From here on to its end, a run has a state.
-            save(phase)?;
-        }
         let progress = Progress::new(phase, self.images.steps())?;
+        let (recipe, images, device) = (&self.recipe, &self.images, &self.device);
         let mut last = None;
         while phase.epoch() < phase.epochs() && !budget.is_spent() {
-            let kept = match (phase.name(), phase.epoch()) {
-                (PhaseName::Pretraining, _) | (_, 0) => "no model was saved".to_owned(),
-                (_, epoch) => format!("{} is of epoch {epoch}", self.folder.model_path().display()),
-            };
-            let (metrics, evaluation) =
-                phase.run_epoch(&self.recipe, &self.images, &self.device, &progress, &kept)?;
+            let kept = self.kept(phase);
+            let work = Work { recipe, images, device, interrupt, kept: &kept };
+            let trained = phase.run_steps(&work, &progress);
+            if trained.as_ref().is_err_and(|error| !error.is::<Interrupted>()) {
+                trained?;
+            }
+            // An evaluation may fail, or be ended: the epoch is not lost then.
+            save(phase)?;
+            let ended = trained.and_then(|()| phase.end_epoch(&work, &progress));
+            if ended.as_ref().is_err_and(|error| error.is::<Interrupted>()) {
+                progress.clear();
+                note(format_args!("{}", self.how_to_go_on(phase)));
+            }
+            let (metrics, evaluation) = ended?;
             progress.epoch(&metrics);
             let before = last.as_ref().map_or(&[][..], |last: &Evaluation| &last.dead_layers);
             progress.warn_of(&evaluation.dead_layers, before);
@@ -178,13 +236,33 @@ impl Training {
             budget.spend();
             last = Some(evaluation);
         }
-        progress.finish();
+        progress.clear();
         Ok(last)
+    }
+
+    /// What there is of a run whose next epoch fails.
+    fn kept(&self, phase: &Phase) -> String {
+        match (phase.name(), phase.epoch()) {
+            (PhaseName::Pretraining, _) | (_, 0) => "no model was saved".to_owned(),
+            (_, epoch) => format!("{} is of epoch {epoch}", self.folder.model_path().display()),
+        }
+    }
+
+    fn how_to_go_on(&self, phase: &Phase) -> String {
+        let Position { phase, epoch, step } = phase.position();
+        let program = std::env::args().next().unwrap_or_default();
+        format!(
+            "saved after step {step} of {} in epoch {} of the {phase}; go on with\n  {program} \
+             --out {} --resume",
+            self.images.steps(),
+            epoch + 1,
+            self.folder.dir().display()
+        )
     }
 
     /// For the model file of the last of these epochs.
     fn metadata(&self, epochs: &[Metrics]) -> BTreeMap<String, String> {
-        let mut metadata = self.identity.clone();
+        let mut metadata = self.identity.metadata().clone();
         if let Some(Metrics { epoch, test_accuracy, .. }) = epochs.last() {
             metadata.insert("epoch".to_owned(), epoch.to_string());
             metadata.insert("test_accuracy".to_owned(), test_accuracy.to_string());
@@ -199,9 +277,14 @@ impl Training {
             name => name,
         };
         let gated = if self.recipe.gated.is_some() { "gated" } else { "plain" };
-        eprintln!("{gated} {} on {name}, {train} + {test} images", self.recipe.backbone);
+        let backbone = &self.recipe.backbone;
+        note(format_args!("{gated} {backbone} on {name}, {train} + {test} images"));
+        if !self.skipped.is_empty() {
+            let skipped = self.skipped.len();
+            note(format_args!("without {skipped} image files that cannot be read"));
+        }
         let pretraining = self.recipe.gated.as_ref().map_or(0, |gated| gated.pretrain);
-        eprintln!(
+        note(format_args!(
             "{} parameters, {}{} epochs of {} steps, seed {}, results in {}",
             self.model.parameter_count(),
             if pretraining > 0 { format!("{pretraining} + ") } else { String::new() },
@@ -209,12 +292,24 @@ impl Training {
             self.images.steps(),
             self.recipe.seed,
             self.folder.dir().display()
-        );
+        ));
         if !matches!(self.device, Device::Cpu) {
-            eprintln!("on {}", self.device);
+            note(format_args!("on {}", self.device));
         }
-        if let Stand::After(Saved { phase, epoch, .. }) = &self.stand {
-            eprintln!("goes on after epoch {epoch} of the {phase}");
+        if let Stand::After(saved) = &self.stand {
+            let Position { phase, epoch, step } = saved.position;
+            match (step, saved.complete()) {
+                (_, true) => note(format_args!(
+                    "goes on beyond its end, after epoch {epoch}: the learning rate is that of {} \
+                     epochs from here on, and velocities begin at 0",
+                    self.recipe.epochs
+                )),
+                (0, _) => note(format_args!("goes on after epoch {epoch} of the {phase}")),
+                _ => note(format_args!(
+                    "goes on after step {step} of epoch {} of the {phase}",
+                    epoch + 1
+                )),
+            }
         }
     }
 
@@ -234,10 +329,10 @@ impl Training {
             ("MACs per image, plain backbone", millions(cost.backbone)),
             ("MACs per image, gater", millions(cost.gater)),
             ("gates", gates),
-        ]);
+        ])?;
         let rows: Vec<_> =
-            self.identity.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-        print_table(&rows);
+            self.identity.metadata().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        print_table(&rows)?;
         Ok(())
     }
 
@@ -271,37 +366,39 @@ impl Training {
         if let Some(Evaluation { loss, .. }) = evaluation {
             rows.insert(2, ("test loss", format!("{loss:.4}")));
         }
-        print_table(&rows);
+        print_table(&rows)?;
         Ok(Some(last.clone()))
     }
 }
 
-fn identity(
-    recipe: &Recipe,
-    sets: &Sets,
-    model: &Model,
-    device: &Device,
-) -> Result<BTreeMap<String, String>> {
-    let (kind, config) = match model {
-        Model::Plain(model) => ("plain", serde_json::to_string(model.config())?),
-        Model::Gated(model) => ("gated", serde_json::to_string(model.config())?),
+/// `Err` if a training step would have too few images for a batch norm.
+fn check_last_batch(model: &Model, images: &Images, recipe: &Recipe) -> Result<()> {
+    let least = model.min_train_batch(recipe.size())?;
+    let (all, batch) = (images.loader().dataset().len(), recipe.batch_size);
+    let last = |batch: usize| match all % batch {
+        0 => batch,
+        _ if recipe.drop_last => batch,
+        rest => rest,
     };
-    let [train, test] = &sets.images;
-    let mut identity = recipe.metadata();
-    if !matches!(device, Device::Cpu) {
-        identity.insert("device".to_owned(), "cuda".to_owned());
-        identity.insert("dtype".to_owned(), recipe.dtype.to_string());
+    if batch.min(last(batch)) >= least {
+        return Ok(());
     }
-    for (name, value) in [
-        ("model", kind.to_owned()),
-        ("config", config),
-        ("data", sets.name.to_owned()),
-        ("test_images", test.len().to_string()),
-        ("train_images", train.len().to_string()),
-    ] {
-        identity.insert(name.to_owned(), value);
-    }
-    Ok(identity)
+    let trains = |size: &usize| last(*size).min(*size) >= least;
+    let nearest = [(1..batch).rev().find(trains), (batch + 1..=all).find(trains)];
+    let nearest: Vec<_> = nearest.iter().flatten().map(usize::to_string).collect();
+    let choose = match nearest.is_empty() {
+        true => "there are too few images".to_owned(),
+        false => format!("choose --batch-size {}", nearest.join(" or ")),
+    };
+    let drop = match batch >= least && !recipe.drop_last {
+        true => ", or leave that step out with --drop-last",
+        false => "",
+    };
+    bail!(
+        "--batch-size {batch} makes a step of {} image, of {all}, and a batch norm of this network \
+         needs {least} of them: {choose}{drop}",
+        batch.min(last(batch))
+    )
 }
 
 /// The model with its latency: as it was measured when the run began, so that a run that goes on has the same.
@@ -330,24 +427,50 @@ fn measured(
     Ok(model)
 }
 
-/// Where the run in a folder stands.
-fn stand(folder: &RunFolder, identity: &BTreeMap<String, String>) -> Result<Stand> {
-    let state = folder.state_path();
-    if state.exists() {
-        return Ok(Stand::After(Saved::load(&state, identity)?));
+/// What there is of a run that goes on.
+enum Begun {
+    /// Its state.
+    State(Checkpoint),
+    /// Its model: it is complete.
+    Model(Checkpoint),
+}
+
+impl Begun {
+    fn find(folder: &RunFolder) -> Result<Option<Begun>> {
+        let (state, model) = (folder.state_path(), folder.model_path());
+        Ok(if state.exists() {
+            Some(Begun::State(Checkpoint::load(&state)?))
+        } else if model.exists() {
+            Some(Begun::Model(Checkpoint::load(&model)?))
+        } else {
+            None
+        })
     }
-    let path = folder.model_path();
-    if !path.exists() {
-        return Ok(Stand::Begin);
+
+    fn file(&self) -> &Checkpoint {
+        match self {
+            Begun::State(file) | Begun::Model(file) => file,
+        }
     }
-    let model = Checkpoint::load(&path)?;
-    same_run(&model, identity)?;
-    if model.metadata.get("epoch") == identity.get("epochs") {
-        return Ok(Stand::Complete);
+
+    /// Where the run stands, if it is of this identity.
+    fn stand(self, folder: &RunFolder, identity: &Identity) -> Result<Stand> {
+        identity.check(self.file())?;
+        let model = match self {
+            Begun::State(file) => return Ok(Stand::After(Saved::new(file)?)),
+            Begun::Model(file) => file,
+        };
+        let entry = |key: &str| model.metadata.get(key)?.parse::<usize>().ok();
+        let done = entry("epoch");
+        ensure!(
+            done.is_some() && done == entry("epochs"),
+            "cannot resume: {} is missing, and {} is of a run that is not complete",
+            folder.state_path().display(),
+            model.path.display()
+        );
+        match identity.fewer_epochs(&model) {
+            Some(epochs) => Ok(Stand::After(Saved::of_complete(model, epochs))),
+            None => Ok(Stand::Complete),
+        }
     }
-    bail!(
-        "cannot resume: {} is missing, and {} is of a run that is not complete",
-        state.display(),
-        path.display()
-    )
 }

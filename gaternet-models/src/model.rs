@@ -75,6 +75,21 @@ impl Model {
         }
     }
 
+    /// The fewest images of `size` (H, W) that a training batch may have; see
+    /// [`Network::min_train_batch`](crate::Network::min_train_batch).
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn min_train_batch(&self, size: [usize; 2]) -> Result<usize> {
+        match self {
+            Model::Plain(model) => model.network().min_train_batch(size),
+            Model::Gated(model) => {
+                let gater = model.gater().network().min_train_batch(size)?;
+                Ok(gater.max(model.backbone().network().min_train_batch(size)?))
+            }
+        }
+    }
+
     /// Width of the output layer.
     #[must_use]
     pub fn classes(&self) -> usize {

@@ -4,7 +4,8 @@ use gaternet_core::nn::{CrossEntropyLoss, Module, State};
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, GatePlacement, GatedConfig, GatedNet, GaterConfig, Part, PlainNet, WarmUp,
+    BackboneConfig, Family, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model, Part,
+    PlainNet, WarmUp,
 };
 
 fn model(pool: usize, seed: u64) -> GatedNet {
@@ -212,4 +213,39 @@ fn the_gater_has_settings_of_its_own() {
     };
     assert_eq!(of("gater."), 0, "a learning rate of 0");
     assert_eq!(of("backbone."), model.part(Part::Backbone).len());
+}
+
+#[test]
+fn the_fewest_images_of_a_batch_train_and_fewer_do_not() {
+    let plain = |config| Model::Plain(PlainNet::new(config, 0).expect("valid").into());
+    let gated = |gater| {
+        let gater = GaterConfig { depth: 8, ..gater };
+        let config = GatedConfig { gater, ..GatedConfig::cifar(8, 4) };
+        Model::Gated(GatedNet::new(config, 0).expect("valid").into())
+    };
+    let imagenet = BackboneConfig::new(Family::ImagenetResnet { depth: 18 }, 4);
+    let small = BackboneConfig { width: 0.125, ..imagenet };
+    for (name, model, side, fewest) in [
+        ("maps of 8x8 in the end", plain(BackboneConfig::resnet(8, 4)), 32, 1),
+        ("maps of 1x1 in the end", plain(BackboneConfig::resnet(8, 4)), 4, 2),
+        ("an ImageNet network", plain(small), 64, 1),
+        ("an ImageNet network on small images", plain(small), 32, 2),
+        ("a gater on small maps", gated(GaterConfig { pool: 4, ..GaterConfig::default() }), 16, 2),
+        ("a gater on larger ones", gated(GaterConfig { pool: 2, ..GaterConfig::default() }), 16, 1),
+        (
+            "batch norm over features",
+            gated(GaterConfig { batch_norm: true, ..GaterConfig::default() }),
+            16,
+            2,
+        ),
+    ] {
+        let size = [side; 2];
+        assert_eq!(model.min_train_batch(size).expect("it fits"), fewest, "{name}");
+        let passes = |images: usize| {
+            let images = Tensor::randn([images, 3, side, side], 1.0, Ctx::train(1).rng());
+            model.forward(&images.expect("small"), &mut Ctx::train(2)).is_ok()
+        };
+        assert!(passes(fewest), "{name}");
+        assert!(fewest == 1 || !passes(fewest - 1), "{name}");
+    }
 }

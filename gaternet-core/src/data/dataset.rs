@@ -99,6 +99,13 @@ impl Dataset {
     }
 }
 
+impl Dataset {
+    /// The same images; `labels` (N) are below the number of `classes`.
+    pub(super) fn relabelled(&self, labels: Vec<usize>, classes: Vec<String>) -> Dataset {
+        Dataset { labels, classes, ..self.clone() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -116,6 +116,13 @@ impl ImageFolder {
     }
 }
 
+impl ImageFolder {
+    /// The same files; `labels` (N) are below the number of `classes`.
+    pub(super) fn relabelled(&self, labels: Vec<usize>, classes: Vec<String>) -> ImageFolder {
+        ImageFolder { labels, classes, ..self.clone() }
+    }
+}
+
 /// Adds the images in `root/folder` and below, by name.
 fn list(root: &Path, folder: &Path, files: &mut Vec<Box<Path>>) -> Result<()> {
     for (name, is_folder) in entries(&root.join(folder))? {

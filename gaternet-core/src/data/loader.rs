@@ -16,6 +16,8 @@ const PREFETCH: usize = 2;
 pub struct LoaderConfig {
     /// Images of a batch; the last one of an epoch holds what is left.
     pub batch_size: usize,
+    /// Leaves out the last batch of an epoch if it has fewer images than the others.
+    pub drop_last: bool,
     /// A new order every epoch, or that of the data set.
     pub shuffle: bool,
     /// Decides the order and the augmentation, together with the number of the epoch.
@@ -65,20 +67,37 @@ impl Loader {
         &self.data
     }
 
-    /// Batches of an epoch, the last, smaller one included.
+    /// Batches of an epoch; a last, smaller one counts unless it is dropped.
     #[must_use]
     pub fn batches(&self) -> usize {
-        self.data.len().div_ceil(self.config.batch_size)
+        let LoaderConfig { batch_size, drop_last, .. } = self.config;
+        match drop_last {
+            true => self.data.len() / batch_size,
+            false => self.data.len().div_ceil(batch_size),
+        }
+    }
+
+    /// Images that an epoch shows, N unless some are in a last batch that is dropped.
+    #[must_use]
+    pub fn images(&self) -> usize {
+        self.data.len().min(self.batches() * self.config.batch_size)
     }
 
     /// The batches of epoch `epoch`, prepared by a thread of their own that is at most a few batches
     /// ahead and ends when the iterator is dropped.
     #[must_use]
     pub fn epoch(&self, epoch: u64) -> Batches {
+        self.epoch_from(epoch, 0)
+    }
+
+    /// [`epoch`](Self::epoch) without its first `skipped` batches, which are not read: the rest of
+    /// an epoch that was interrupted. Each batch is the one that the whole epoch has there.
+    #[must_use]
+    pub fn epoch_from(&self, epoch: u64, skipped: usize) -> Batches {
         let (sender, receiver) = sync_channel(PREFETCH);
         let worker = thread::Builder::new().name("gaternet-loader".into()).spawn({
             let (loader, sender) = (self.clone(), sender.clone());
-            move || loader.produce(epoch, &sender)
+            move || loader.produce(epoch, skipped, &sender)
         });
         let worker = worker
             .map_err(|source| {
@@ -90,8 +109,7 @@ impl Loader {
         Batches { receiver: Some(receiver), worker }
     }
 
-    /// Sends every batch, or up to the first one that nobody waits for.
-    /// The numbers of the images in the order in which `epoch` goes through them.
+    /// The numbers of all images in the order in which `epoch` goes through them.
     #[must_use]
     pub fn order(&self, epoch: u64) -> Vec<usize> {
         let mut order: Vec<_> = (0..self.data.len()).collect();
@@ -102,9 +120,11 @@ impl Loader {
         order
     }
 
-    fn produce(&self, epoch: u64, sender: &SyncSender<Result<Batch>>) {
+    /// Sends every batch from number `skipped` on, or up to the first one that nobody waits for.
+    fn produce(&self, epoch: u64, skipped: usize, sender: &SyncSender<Result<Batch>>) {
         let LoaderConfig { batch_size, seed, ref augment, .. } = self.config;
-        for indices in self.order(epoch).chunks(batch_size) {
+        let order = self.order(epoch);
+        for indices in order.chunks(batch_size).take(self.batches()).skip(skipped) {
             let batch = self.data.batch(augment, indices, seed, epoch).map(|images| Batch {
                 images,
                 labels: indices.iter().map(|&i| self.data.labels()[i]).collect(),
@@ -166,7 +186,7 @@ mod tests {
         let classes = (0..n).map(|i| i.to_string()).collect();
         let data = Dataset::new(images, (0..n).collect(), classes).expect("valid");
         let augment = Augment { mean: [0.0; 3], std: [1.0 / 255.0; 3], ..Augment::eval() };
-        let config = LoaderConfig { batch_size, shuffle, seed: 7, augment };
+        let config = LoaderConfig { batch_size, drop_last: false, shuffle, seed: 7, augment };
         Loader::new(Arc::new(data), config).expect("loader")
     }
 
@@ -200,6 +220,34 @@ mod tests {
         let loader = loader(50, 16, true);
         assert_eq!(labels(&loader, 3), labels(&loader, 3));
         assert_ne!(labels(&loader, 3), labels(&loader, 4));
+    }
+
+    #[test]
+    fn the_rest_of_an_epoch_is_that_of_the_whole() {
+        let loader = loader(50, 16, true);
+        let whole: Vec<_> = loader.epoch(2).collect::<Result<_>>().expect("epoch");
+        for skipped in 0..=5 {
+            let rest: Vec<_> = loader.epoch_from(2, skipped).collect::<Result<_>>().expect("epoch");
+            let same = |(a, b): (&Batch, &Batch)| {
+                a.labels == b.labels && a.images.data() == b.images.data()
+            };
+            let whole = &whole[skipped.min(4)..];
+            assert_eq!(rest.len(), whole.len(), "after {skipped}");
+            assert!(rest.iter().zip(whole).all(same), "after {skipped}");
+        }
+    }
+
+    #[test]
+    fn a_last_batch_that_is_dropped_is_the_smaller_one_only() {
+        for (images, batch_size, sizes) in [(50, 16, vec![16; 3]), (48, 16, vec![16; 3])] {
+            let kept = loader(images, batch_size, true);
+            let config = LoaderConfig { drop_last: true, ..kept.config.clone() };
+            let loader = Loader::new(kept.data.clone(), config).expect("loader");
+            let batches = labels(&loader, 1);
+            assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), sizes);
+            assert_eq!((loader.batches(), loader.images()), (3, 48));
+            assert_eq!(batches[..], labels(&kept, 1)[..3], "the order is the same");
+        }
     }
 
     #[test]

@@ -148,6 +148,23 @@ impl Network {
         Ok(convs + self.steps.iter().map(other).sum::<u64>())
     }
 
+    /// The fewest images of `size` (H, W) that a training batch may have: 2 if a batch norm would
+    /// have a single value for each channel of one image, whose variance is 0; else 1.
+    ///
+    /// # Errors
+    /// If images of this size do not fit.
+    pub fn min_train_batch(&self, size: [usize; 2]) -> Result<usize> {
+        let shapes = self.shapes(size)?;
+        let of_one_value = self.steps.iter().zip(&shapes[1..]).any(|(step, [_, h, w])| {
+            let normalises = match &step.layer {
+                Layer::Conv(conv) => conv.bn.is_some(),
+                layer => matches!(layer, Layer::BatchNorm(..)),
+            };
+            normalises && h * w == 1
+        });
+        Ok(if of_one_value { 2 } else { 1 })
+    }
+
     /// Width of the last step's output.
     #[must_use]
     pub fn features(&self) -> usize {

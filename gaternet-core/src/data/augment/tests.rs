@@ -201,7 +201,7 @@ fn a_random_crop_depends_on_seed_epoch_and_image_only() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = ImageSource::from(folder(dir.path(), 30));
     let augment = Augment { flip: true, ..Augment::train_resized(16) };
-    let config = LoaderConfig { batch_size: 8, shuffle: true, seed: 5, augment };
+    let config = LoaderConfig { batch_size: 8, drop_last: false, shuffle: true, seed: 5, augment };
     let epoch = |epoch| {
         let loader = Loader::new(data.clone(), config.clone()).expect("valid");
         let batches = loader.epoch(epoch).map(|batch| batch.expect("good files"));
@@ -256,7 +256,7 @@ fn a_bad_file_ends_the_epoch_with_its_name() {
         std::fs::write(dir.path().join(broken), "no image").expect("a writable folder");
     }
     let augment = Augment::eval_resized(16);
-    let config = LoaderConfig { batch_size: 4, shuffle: false, seed: 0, augment };
+    let config = LoaderConfig { batch_size: 4, drop_last: false, shuffle: false, seed: 0, augment };
     let loader = Loader::new(data.clone(), config).expect("valid");
     let batches: Vec<_> = loader.epoch(0).collect();
     let messages: Vec<_> =

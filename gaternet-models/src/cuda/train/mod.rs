@@ -76,8 +76,10 @@ pub struct CudaTrainer<T> {
     count: usize,
     /// Number of the next step.
     step: u64,
-    /// Of the epoch.
+    /// Of the epoch, those that were skipped included.
     done: usize,
+    /// Steps of the epoch that were trained before.
+    skipped: usize,
     /// Since the last `store`.
     unsaved: i64,
     /// Since the last `store_averages`.
@@ -129,8 +131,18 @@ impl<T: Activation> CudaTrainer<T> {
             metrics: Metrics::new(device, gating)?,
             label_smoothing: options.label_smoothing,
         };
-        let (step, done, unsaved, unaveraged) = (0, 0, 0, 0);
-        Ok(CudaTrainer { shared, programs, options, count, step, done, unsaved, unaveraged })
+        let (step, done, skipped, unsaved, unaveraged) = (0, 0, 0, 0, 0);
+        Ok(CudaTrainer {
+            shared,
+            programs,
+            options,
+            count,
+            step,
+            done,
+            skipped,
+            unsaved,
+            unaveraged,
+        })
     }
 
     /// From the next step on, averages what it has of `ema`, from its averages on.
@@ -205,8 +217,25 @@ impl<T: Activation> CudaTrainer<T> {
     pub fn begin_copied(&mut self, step: usize) -> Result<()> {
         self.step = step as u64;
         self.shared.clock.borrow_mut().set(self.options.seed, self.step)?;
-        self.done = 0;
+        (self.done, self.skipped) = (0, 0);
         self.shared.metrics.reset()
+    }
+
+    /// Leaves out the first `steps` steps of the epoch that has just begun: they were trained
+    /// before, and what they did is in the model.
+    ///
+    /// # Errors
+    /// [`Error::Model`](super::Error::Model) if the epoch has fewer; the GPU's errors.
+    pub fn skip(&mut self, steps: usize) -> Result<()> {
+        if steps > self.steps() {
+            let rule = "must be at most the steps of an epoch";
+            let value = format!("{steps} of {}", self.steps());
+            return Err(ModelError::Config { field: "skip", value, rule }.into());
+        }
+        (self.done, self.skipped) = (steps, steps);
+        self.step += steps as u64;
+        self.shared.clock.borrow_mut().set(self.options.seed, self.step)?;
+        Ok(())
     }
 
     /// The next step of the epoch: tells the device and returns.
@@ -257,10 +286,12 @@ impl<T: Activation> CudaTrainer<T> {
         Ok(())
     }
 
-    /// Images of the epoch that have been trained.
+    /// Images of the epoch that have been trained, without those of the steps that were skipped.
     #[must_use]
     pub fn images(&self) -> usize {
-        (self.done * self.options.batch).min(self.count)
+        let [done, skipped] = [self.done, self.skipped];
+        let images = |steps: usize| (steps * self.options.batch).min(self.count);
+        images(done) - images(skipped)
     }
 
     /// The sums over these images; waits for the device. A loss that is not finite stays so.
