@@ -148,6 +148,16 @@ impl Network {
         Ok(convs + self.steps.iter().map(other).sum::<u64>())
     }
 
+    /// Name of the linear layer that computes the output, if one does.
+    pub(crate) fn head(&self) -> Option<&str> {
+        match self.steps.last() {
+            Some(Step { layer: Layer::Linear(name, _), residual: None, relu: false, .. }) => {
+                Some(name)
+            }
+            _ => None,
+        }
+    }
+
     /// Width of the last step's output.
     #[must_use]
     pub fn features(&self) -> usize {
