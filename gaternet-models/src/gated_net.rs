@@ -21,9 +21,14 @@ use crate::model;
 use crate::network::gating::Gating;
 use crate::network::{ConvLayer, Layer, Network};
 use crate::plain_net::PlainNet;
+use crate::weights::{self, Head};
 
 /// GaterNet (Chen et al., CVPR 2019) on a ResNet, as in the paper, or on another backbone.
 pub type GatedResNet = GatedNet;
+
+/// State-dict prefixes of the parts.
+const BACKBONE: &str = "backbone";
+const GATER: &str = "gater";
 
 /// A backbone whose filters a [`Gater`] opens and closes, image by image.
 #[derive(Debug, Clone)]
@@ -322,9 +327,19 @@ impl GatedNet {
     /// If the file cannot be read, is of another number of gates, or holds other tensors (missing, unexpected
     /// and misshapen ones listed together) or a NaN; the weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        self.load_weights_with(path, Head::Same)
+    }
+
+    /// [`load_weights`](Self::load_weights), or all but those of the backbone's head.
+    ///
+    /// # Errors
+    /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`] if the backbone
+    /// does not end in a linear layer.
+    pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
         let checkpoint = Checkpoint::load(path)?;
         self.gater.check_gates(&checkpoint.part("gater."))?;
-        checkpoint.load_into(&self.state())
+        let name = self.backbone.network().head().map(|name| scoped(BACKBONE, name));
+        weights::load(checkpoint, self, head, name)
     }
 
     /// Writes weights, configuration and `metadata` (safetensors, atomically).
@@ -346,8 +361,8 @@ impl GatedNet {
 
 impl Module for GatedNet {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
-        self.backbone.collect(&scoped(prefix, "backbone"), out);
-        self.gater.collect(&scoped(prefix, "gater"), out);
+        self.backbone.collect(&scoped(prefix, BACKBONE), out);
+        self.gater.collect(&scoped(prefix, GATER), out);
     }
 }
 

@@ -48,6 +48,7 @@ mod parts;
 mod plain_net;
 mod plan;
 mod static_part;
+mod weights;
 
 pub use calibration::Calibration;
 pub use config::{BackboneConfig, BottleneckChannels, Family};
@@ -65,3 +66,4 @@ pub use network::{ConvBuilder, Network, NetworkBuilder, Value};
 pub use parts::{Part, WarmUp};
 pub use plain_net::PlainNet;
 pub use plan::{InferencePlan, PlanOptions};
+pub use weights::Head;

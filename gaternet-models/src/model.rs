@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::cost::Cost;
 use crate::gated_net::GatedNet;
 use crate::plain_net::PlainNet;
+use crate::weights::Head;
 
 /// A model of any kind this crate can train, as a checkpoint names it.
 #[derive(Debug, Clone)]
@@ -42,6 +43,20 @@ impl Model {
                 Ok(Model::Gated(Box::new(model)))
             }
             other => Err(wrong_kind(path, "plain or gated", other)),
+        }
+    }
+
+    /// Takes the weights of a file written by `save`, whose model must be of the same kind and have the same
+    /// tensors; with [`Head::Fresh`] all but the layer that computes the logits, so that the number of classes
+    /// may differ.
+    ///
+    /// # Errors
+    /// Those of [`PlainNet::load_weights_with`] and [`GatedNet::load_weights_with`]; the weights are unchanged
+    /// then.
+    pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
+        match self {
+            Model::Plain(model) => model.load_weights_with(path, head),
+            Model::Gated(model) => model.load_weights_with(path, head),
         }
     }
 
@@ -151,11 +166,6 @@ pub(crate) fn load<C: DeserializeOwned, M: Module>(
         Some(model) if model == kind => restore(&checkpoint, build),
         other => Err(wrong_kind(path, kind, other.map(String::as_str))),
     }
-}
-
-/// The weights of a file, into a model that has the same tensors.
-pub(crate) fn load_weights(path: &Path, model: &impl Module) -> Result<()> {
-    Checkpoint::load(path)?.load_into(&model.state())
 }
 
 fn restore<C: DeserializeOwned, M: Module>(

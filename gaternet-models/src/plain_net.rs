@@ -15,6 +15,7 @@ use crate::conv_spec::ConvSpec;
 use crate::cost::Cost;
 use crate::model;
 use crate::network::{Network, NetworkBuilder};
+use crate::weights::{self, Head};
 
 /// A plain classifier of any [`Family`](crate::Family).
 #[derive(Debug, Clone)]
@@ -182,7 +183,17 @@ impl PlainNet {
     /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
     /// together) or a NaN; the weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
-        model::load_weights(path.as_ref(), self)
+        self.load_weights_with(path, Head::Same)
+    }
+
+    /// [`load_weights`](Self::load_weights), or all but those of the head.
+    ///
+    /// # Errors
+    /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`] if the network
+    /// does not end in a linear layer.
+    pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
+        let checkpoint = Checkpoint::load(path)?;
+        weights::load(checkpoint, self, head, self.network.head().map(str::to_owned))
     }
 }
 

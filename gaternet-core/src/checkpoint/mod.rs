@@ -4,6 +4,7 @@
 //! [`Checkpoint::load_into`] sets all of a model or nothing.
 
 mod read;
+mod temporary;
 mod write;
 
 #[cfg(test)]
@@ -12,7 +13,8 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-pub use write::{replace_file, save};
+pub use temporary::{remove_stale_temporary_files, replace_file};
+pub use write::save;
 
 use crate::nn::State;
 use crate::{Error, Misshapen, Result, Shape, Tensor};

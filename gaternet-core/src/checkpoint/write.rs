@@ -7,9 +7,8 @@ use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde_json::{Map, Value, json};
-use tempfile::NamedTempFile;
 
-use super::TensorValue;
+use super::{TensorValue, replace_file};
 use crate::{Error, Result};
 
 /// Writes `tensors` and `metadata` to the safetensors file `path`. The same contents make the same
@@ -40,27 +39,6 @@ pub fn save(
     tensors.sort_by_key(|(name, value)| (matches!(value, TensorValue::F32(_)), *name));
     let header = header(&tensors, metadata)?;
     replace_file(path, |file| write_contents(file, &header, &tensors))
-}
-
-/// Writes the file `path`, all of it or nothing: `write` fills a temporary file in the same folder, which then
-/// takes the place of `path`; on disk before and after that.
-///
-/// # Errors
-/// [`Error::Io`] if that fails or `write` does. Then `path` is as it was before and the temporary file is gone.
-pub fn replace_file(
-    path: impl AsRef<Path>,
-    write: impl FnOnce(&File) -> io::Result<()>,
-) -> Result<()> {
-    let path = path.as_ref();
-    let fail = |action| move |source| Error::Io { action, path: path.to_path_buf(), source };
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
-    // Dropping the temporary file, on every error, removes it.
-    let file = temporary_file(folder).map_err(fail("write"))?;
-    let written = write(file.as_file()).and_then(|()| file.as_file().sync_all());
-    written.map_err(fail("write"))?;
-    file.persist(path).map_err(|error| error.error).map_err(fail("replace"))?;
-    sync_folder(folder).map_err(fail("synchronise the folder of"))
 }
 
 /// The JSON header, padded with spaces to a multiple of 8 bytes.
@@ -110,18 +88,4 @@ fn write_contents(
         }
     }
     out.flush()
-}
-
-/// A file of a name that nothing else uses, with the permissions of an ordinary new file.
-fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".checkpoint-").suffix(".tmp");
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.tempfile_in(folder)
-}
-
-/// The new name is on disk only when the folder is. Only Unix can open a folder to say so.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
 }
