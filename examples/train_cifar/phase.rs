@@ -101,11 +101,11 @@ impl Phase {
         &mut self,
         epoch: usize,
         velocities: Vec<(String, Tensor)>,
-        averages: Vec<(String, Tensor)>,
+        (averages, updates): (Vec<(String, Tensor)>, usize),
     ) -> Result<()> {
         self.epoch = epoch;
         self.optimizer.load_state(velocities)?;
-        self.averages.as_mut().map_or(Ok(()), |ema| ema.load_state(averages))?;
+        self.averages.as_mut().map_or(Ok(()), |ema| ema.load_state(averages, updates))?;
         Ok(())
     }
 

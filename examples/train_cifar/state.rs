@@ -11,8 +11,11 @@ use gaternet::models::Model;
 
 use crate::phase::{Phase, PhaseName};
 
+/// Of the averages: updates made.
+const UPDATES: &str = "averaged_steps";
+
 /// Order, augmentation and noise of a step follow from the seed and the step's number, so that weights,
-/// statistics, velocities and averages are everything.
+/// statistics, velocities and averages with the number of their updates are everything.
 pub(crate) fn save(
     path: &Path,
     model: &Model,
@@ -36,6 +39,9 @@ pub(crate) fn save(
     let mut metadata = identity.clone();
     metadata.insert("phase".to_owned(), phase.name().to_string());
     metadata.insert("epoch".to_owned(), phase.epoch().to_string());
+    if let Some(averages) = phase.averages() {
+        metadata.insert(UPDATES.to_owned(), averages.updates().to_string());
+    }
     Ok(checkpoint::save(path, &all, &metadata)?)
 }
 
@@ -75,7 +81,13 @@ impl Saved {
             };
             self.checkpoint.part(prefix).tensors.into_iter().filter_map(tensor).collect()
         };
-        phase.resume(self.epoch, tensors("velocity."), tensors("average."))
+        let updates = match self.checkpoint.metadata.get(UPDATES) {
+            Some(updates) => updates.parse().with_context(|| {
+                format!("{}: {UPDATES} is {updates}", self.checkpoint.path.display())
+            })?,
+            None => 0,
+        };
+        phase.resume(self.epoch, tensors("velocity."), (tensors("average."), updates))
     }
 }
 
