@@ -2,6 +2,7 @@
 //
 // Memory contract: elementwise; a block has a part of one array. The value is read, its average is read and replaced. No
 // shared memory.
+#include "random.cuh"
 #include "table.cuh"
 
 namespace {
@@ -15,14 +16,17 @@ struct Row {
 
 }  // namespace
 
-// average += share · (value - average). Grid (parts).
+// average += share · (value - average), with the share of the clock's step. Grid (parts).
 KERNEL(ema_update, table::threads, 4)(
+    const Clock* clock,
     const table::Part* parts,  // (parts)
     const Row* rows,           // (arrays)
-    float share) {
+    const float* shares,       // (steps)
+    int steps) {
     const table::Part part = parts[blockIdx.x];
     const Row row = rows[part.row];
     const int length = static_cast<int>(row.length);
+    const float share = shares[place_of_step(*clock, steps)];
     for (int i = threadIdx.x; i < table::span && part.first + i < length; i += table::threads) {
         const int at = part.first + i;
         row.average[at] += share * (row.value[at] - row.average[at]);

@@ -5,284 +5,292 @@
     python3 tools/convert_checkpoint.py resnet56.th resnet56.safetensors
     python3 tools/convert_checkpoint.py --to-torch model.safetensors model.pth
 
-Reads a state dict, alone or in a dict with others (`state_dict`, `model`, ...), or the GaterNet authors'
-{'backbone_state_dict', 'gater_state_dict'}; prefixes `module.` and `_orig_mod.` go. The names of these are known:
+Reads a state dict, alone or inside of other dicts, as trainers store it, in a file of torch.save or of safetensors; or
+the GaterNet authors' {'backbone_state_dict', 'gater_state_dict'}. The prefixes of wrappers go (`module.`, `_orig_mod.`,
+`model.`, ...), whatever their order. No code of the file is run. The names of these are known:
 
-    gaternet          this library, which are those of the GaterNet authors
-    torchvision       torchvision's ResNets (also written by most ImageNet training code)
-    akamaster         akamaster/pytorch_resnet_cifar10; its shortcuts without weights become convolutions that
-                      compute the same in evaluation
-    bearpaw           bearpaw/pytorch-classification, CIFAR ResNets
-    bearpaw-densenet  the same, DenseNet-BC
-    xternalz          xternalz/WideResNet-pytorch
-
-Depth, width, classes and the rest are read from the shapes and written beside the weights, with the size and
-normalisation of images that this code trains with, so that Model::load, load_weights and `evaluate` take the file.
-What a state dict does not say keeps its default: dropout is 0.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import signal
 import sys
 import tempfile
 
-KEYS = ("state_dict", "model_state_dict", "model", "net", "network", "weights")
+from layouts import LAYOUTS, fitting, unnamed
+from names_file import HELP, check_used
+from names_file import load as load_names
+from refused import Refused, listed
+
 GATED_KEYS = ("backbone_state_dict", "gater_state_dict")
-# Beside these: the configuration, as JSON, which their tensors do not tell completely.
-CONFIG_KEY = "gaternet_config"
-PREFIXES = ("module.", "_orig_mod.")
+COUNTER = "num_batches_tracked"
 
-# Names shown of those that fit no layout.
-SHOWN = 8
+EPILOG = f"""\
+Depth, width, classes and the rest are read from the shapes and written beside the weights, with the size and
+normalisation of images that this code trains with, so that Model::load, load_weights and `evaluate` take the file.
+Before it is there, its names, shapes and types are compared with those that the library expects. Weights become f32,
+counters of batches int64. What a state dict does not say keeps its default: dropout is 0. With --to-torch the rest of
+the library's file, as names of classes, travels in an attribute of the dict, which load_state_dict does not see.
+
+{HELP}"""
 
 
-class Refused(Exception):
-    """What is wrong with the input, for its user."""
+def note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
 
 
 def plain(state: dict, what: str) -> dict:
-    """The tensors of a state dict in f32 and int64, without prefixes, and with a counter for each batch norm."""
+    """The tensors of a state dict in f32 and int64, and with a counter for each batch norm."""
     import torch
 
+    out, cast = {}, {}
     for name, value in state.items():
-        if not isinstance(value, torch.Tensor):
-            raise Refused(f"{what}: {name} is a {type(value).__name__}, not a tensor")
-    for prefix in PREFIXES * 2:
-        if state and all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    out = {}
-    for name, value in state.items():
-        out[name] = value.detach().cpu().to(torch.float32 if value.is_floating_point() else torch.int64)
-        if value.is_floating_point() and not value.isfinite().all():
-            raise Refused(f"{what}: {name} holds a NaN or an infinity")
-        counter = name.replace("running_var", "num_batches_tracked")
+        value = value.detach()
+        if value.is_quantized or value.layout != torch.strided or value.is_complex() or value.is_meta:
+            kind = "a tensor without values" if value.is_meta else str(value.dtype).removeprefix("torch.")
+            kind = kind if value.layout == torch.strided else f"{kind}, {value.layout}"
+            raise Refused(f"{what}: {name} is {kind}, which is no plain tensor of numbers")
+        if name.endswith(COUNTER):
+            out[name] = counter(value, name, what)
+            continue
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise Refused(f"{what}: {name} is {kind} {tuple(value.shape)}; weights must be floating-point numbers")
+        if value.dtype != torch.float32:
+            cast.setdefault(str(value.dtype).removeprefix("torch."), []).append(name)
+        out[name] = value.to(torch.float32).contiguous().clone()
+    broken = [name for name, value in out.items() if not value.isfinite().all()]
+    if broken:
+        raise Refused(f"{what}: a NaN or an infinity, as f32, is in{listed(broken)}")
+    for dtype, names in cast.items():
+        note(f"{dtype} becomes f32 in {len(names)} tensors")
+    for name in list(out):
         # PyTorch before 0.4.1 did not count.
-        if counter != name and counter not in state:
-            out[counter] = torch.tensor(0)
+        counted = name.replace("running_var", COUNTER)
+        if counted not in out:
+            out[counted] = torch.tensor(0)
     return out
 
 
-def read_torch(path: pathlib.Path) -> tuple[dict, dict | None, str | None]:
-    """The state dicts of the network and, if it is gated, of its gater; its configuration if `to_torch` wrote it."""
-    import pickle
-
+def counter(value, name: str, what: str):
+    """An int64 scalar of what may have been halved, averaged, or a tensor of one element."""
     import torch
 
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise Refused(f"cannot read {path}: {error.strerror}") from error
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise Refused(
-            f"{path}: PyTorch finds no plain tensors in it ({type(error).__name__}). Is it a checkpoint?\n"
-            f"If it holds other objects too and you trust their code, store the weights alone first:\n"
-            f"    state = torch.load('{path}', map_location='cpu', weights_only=False)['state_dict']\n"
-            f"    torch.save(state, 'weights.pth')"
-        ) from error
-    if not isinstance(loaded, dict):
-        raise Refused(f"{path}: expected a state dict, got a {type(loaded).__name__}")
-    if all(key in loaded for key in GATED_KEYS):
-        backbone, gater = (plain(loaded[key], f"{path}: {key}") for key in GATED_KEYS)
-        return backbone, gater, loaded.get(CONFIG_KEY)
-    inner = [key for key in KEYS if isinstance(loaded.get(key), dict)]
-    if len(inner) > 1:
-        raise Refused(f"{path}: holds several state dicts: {', '.join(inner)}")
-    state = plain(loaded[inner[0]] if inner else loaded, str(path))
-    if not state:
-        raise Refused(f"{path}: holds no tensor")
-    return state, None, None
+    if value.numel() != 1:
+        raise Refused(f"{what}: {name} has the shape {tuple(value.shape)}, a counter is one number")
+    number = value.reshape(()).to(torch.float64)
+    if not number.isfinite() or number < 0:
+        # Past 65504 a half is infinite. No pass of this library reads the number.
+        note(f"{name} is {number.item():g}, which is no count: 0 is written")
+        number = torch.zeros(())
+    return number.round().to(torch.int64)
 
 
-def find_layout(state: dict, path: pathlib.Path, wanted: str | None) -> str:
+def layout_of(state: dict, path: pathlib.Path, wanted: str | None) -> str:
     """The layout that has a name for every tensor."""
-    from layouts import LAYOUTS
-
-    unmatched = {}
-    for key, layout in LAYOUTS.items():
-        if layout.requires in (None, *state):
-            unmatched[key] = [name for name in state if layout.to_ours(name) is None]
-    names = [wanted] if wanted else unmatched
-    fitting = [key for key in names if key in unmatched and not unmatched[key]]
-    if fitting:
-        return fitting[0]
-    nearest = wanted if wanted in unmatched else min(unmatched, key=lambda key: len(unmatched[key]))
-    first = unmatched[nearest] or [f"(no {LAYOUTS[wanted].requires})"]
-    more = f" and {len(first) - SHOWN} more" if len(first) > SHOWN else ""
-    known = ", ".join(LAYOUTS)
+    found = [key for key in fitting(state) if wanted in (None, key)]
+    if found:
+        return found[0]
+    missing = {key: unnamed(key, state) for key in LAYOUTS}
+    known = {key: names for key, names in missing.items() if names is not None}
+    nearest = wanted or min(known, key=lambda key: len(known[key]))
+    names = missing[nearest]
+    lines = [f"(no {LAYOUTS[nearest].requires})"] if names is None else names
+    shown = [f"{name} {tuple(state[name].shape)}" if name in state else name for name in lines]
     raise Refused(
-        f"{path}: unknown layout. The nearest is {nearest} ({LAYOUTS[nearest].source}), which has no name for\n"
-        + "".join(
-            f"    {name} {tuple(state[name].shape) if name in state else ''}\n" for name in first[:SHOWN]
-        )
-        + f"{more and '   ' + more + chr(10)}Known layouts: {known}"
+        f"{path}: unknown layout. The nearest is {nearest} ({LAYOUTS[nearest].source}), which has no name for"
+        f"{listed(shown)}\nKnown layouts: {', '.join(LAYOUTS)}. --names maps names of your own (--help says how)."
     )
 
 
-def add_identity_shortcuts(state: dict) -> None:
-    """He et al.'s option A, every second pixel and zeros for the new channels, as a convolution and batch norm."""
-    import torch
+def read_parts(source: pathlib.Path, args) -> tuple[dict, dict | None, dict, list | None]:
+    """The state dicts of the network and, if it is gated, of its gater; the library's metadata, if it went through
+    PyTorch, and the names of classes that other code stored."""
+    import state_dicts
+    import torch_file
 
-    for stage in (2, 3):
-        block = f"stage{stage}.block1"
-        if f"{block}.conv1.weight" in state and f"{block}.shortcut.conv.weight" not in state:
-            outer, inner = state[f"{block}.conv1.weight"].shape[:2]
-            state[f"{block}.shortcut.conv.weight"] = selection(outer, inner)
-            for leaf, value in identity_batch_norm(outer).items():
-                state[f"{block}.shortcut.bn.{leaf}"] = value
-            state[f"{block}.shortcut.bn.num_batches_tracked"] = torch.tensor(0)
-
-
-def selection(outer: int, inner: int):
-    """(outer, inner, 1, 1): the channels in the middle, a quarter of the outputs being 0 on each side."""
-    import torch
-
-    weight = torch.zeros(outer, inner, 1, 1)
-    weight[outer // 4 + torch.arange(inner), torch.arange(inner)] = 1
-    return weight
-
-
-def identity_batch_norm(channels: int) -> dict:
-    import torch
-
-    # With the eps of batch norm, the variance is 1.
-    zero, one, var = torch.zeros(channels), torch.ones(channels), torch.full((channels,), 1 - 1e-5)
-    return {"weight": one, "bias": zero, "running_mean": zero.clone(), "running_var": var}
-
-
-def drop_identity_shortcuts(state: dict) -> None:
-    """Undoes `add_identity_shortcuts`, unless a shortcut was trained."""
-    import torch
-
-    found = [name for name in state if name.endswith("shortcut.conv.weight")]
-    for name in found:
-        outer, inner = state[name].shape[:2]
-        norm = {leaf: state[name.replace("conv.weight", f"bn.{leaf}")] for leaf in identity_batch_norm(1)}
-        same = inner <= outer // 2 and torch.equal(state[name], selection(outer, inner))
-        if not same or any(not torch.equal(norm[k], v) for k, v in identity_batch_norm(outer).items()):
-            return
-    for name in [name for name in state if ".shortcut." in name]:
-        del state[name]
-
-
-def check(state: dict, expected: dict, what: str) -> None:
-    """Every name and shape that the configuration asks for, and no other."""
-    problems = [f"    missing {name}" for name in expected if name not in state]
-    problems += [f"    unexpected {name}" for name in state if name not in expected]
-    problems += [
-        f"    {name} is {tuple(state[name].shape)}, expected {tuple(shape)}"
-        for name, shape in expected.items()
-        if name in state and tuple(state[name].shape) != tuple(shape)
-    ]
-    if problems:
-        more = [f"    and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-        raise Refused("\n".join([f"{what} has other tensors:", *problems[:SHOWN], *more]))
+    rename = load_names(args.names) if args.names else lambda state: state
+    loaded = torch_file.load(source)
+    if not isinstance(loaded, dict):
+        raise state_dicts.not_a_dict(source, torch_file.class_of(loaded))
+    metadata, classes = torch_file.metadata_of(loaded), torch_file.class_names(loaded)
+    if all(isinstance(loaded.get(key), dict) for key in GATED_KEYS):
+        if args.ema or args.key:
+            raise Refused(f"{source}: holds {' and '.join(GATED_KEYS)} for --ema and --key to choose from")
+        tensors = {}
+        for key in GATED_KEYS:
+            part = state_dicts.bare(source, state_dicts.only_tensors(source, loaded[key], note))
+            tensors |= {f"{key.split('_')[0]}.{name}": value for name, value in part.items()}
+        tensors = rename(tensors)
+    else:
+        tensors = state_dicts.choose(source, loaded, rename, args.ema, args.key, note)
+    if args.names:
+        check_used(args.names, rename.rules, tensors)
+    part = lambda prefix: {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+    backbone, gater = part("backbone."), part("gater.")
+    if gater and len(backbone) + len(gater) == len(tensors):
+        return backbone, gater, metadata, classes
+    return tensors, None, metadata, classes
 
 
 def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
     """Tensors and metadata of the library's file."""
-    import networks
-    import torch
+    import expected
+    import shortcuts
     from infer_config import backbone_config, gater_config, placement
-    from layouts import LAYOUTS
 
-    backbone, gater, stored = read_torch(source)
-    key = find_layout(backbone, source, args.layout)
+    backbone, gater, kept, classes = read_parts(source, args)
+    key = layout_of(backbone, source, args.layout)
     layout = LAYOUTS[key]
-    if (
-        key == "bearpaw"
-        and any(".downsample.0." in n for n in backbone)
-        and "layer2.0.downsample.1.weight" not in backbone
-    ):
+    if key == "bearpaw" and any(".downsample.0." in n for n in backbone):
+        if "layer2.0.downsample.1.weight" not in backbone:
+            raise Refused(
+                f"{source}: a pre-activation ResNet whose shortcuts read the input of a unit before its batch norm; the "
+                f"ones of this library read it after (He et al. 2016b), so the weights mean another network"
+            )
+    four = next((name for name in backbone if name.startswith("layer4.")), None)
+    if key in ("akamaster", "bearpaw") and four:
         raise Refused(
-            f"{source}: a pre-activation ResNet whose shortcuts read the input of a unit before its batch norm; the "
-            f"ones of this library read it after (He et al. 2016b), so the weights mean another network"
+            f"{source}: a ResNet of four stages without the names of torchvision's ({four}); those for small images "
+            f"have three in this library, and those of four begin with a 7x7 convolution and a max pool"
         )
+    backbone = plain(backbone, str(source))
     backbone = {layout.to_ours(name): value for name, value in backbone.items()}
     if key == "akamaster":
-        add_identity_shortcuts(backbone)
+        shortcuts.add_identity(backbone)
+    given = [option for option, value in (("--placement", args.placement), ("--gater-pool", args.gater_pool)) if value]
+    if gater is None and given:
+        raise Refused(f"{source}: holds no gater for --placement and --gater-pool")
+    tensors = backbone
+    if gater is not None:
+        gater = plain(gater, f"{source}, gater")
+        tensors = {f"backbone.{name}": value for name, value in backbone.items()}
+        tensors |= {f"gater.{name}": value for name, value in gater.items()}
+    stored = stored_config(kept, tensors, gater is not None)
+    if stored is not None and given:
+        raise Refused(f"{source}: says itself what --placement and --gater-pool would: {kept['config']}")
     try:
-        gated = json.loads(stored) if stored else None
-        config = gated["backbone"] if gated else backbone_config(backbone)
-        with torch.device("meta"):
-            network = networks.build(config)
-        check(
-            backbone, {n: v.shape for n, v in network.state_dict().items()}, f"{source}: {json.dumps(config)}"
-        )
-        metadata = {"converted_from": source.name}
-        if layout.normalisation:
-            metadata |= {k: json.dumps(v) for k, v in zip(("mean", "std"), layout.normalisation)}
-        if layout.size:
-            metadata |= {k: str(v) for k, v in zip(("image_size", "resize"), layout.size)}
-        if gater is None:
-            if args.placement or args.gater_pool:
-                raise Refused(f"{source}: holds no gater for --placement and --gater-pool")
-            return backbone, metadata | {"model": "plain", "config": json.dumps(config)}
-        if "fnn.fc.0.weight" not in gater:
-            raise Refused(f"{source}: the gater has no tensor fnn.fc.0.weight")
-        gates = gater["fnn.fc.0.weight"].shape[0]
-        if gated is None:
-            gated = {"backbone": config, "gater": gater_config(gater) | {"pool": args.gater_pool or 1}}
-            gated["placement"] = placement(network, gates, args.placement)
-        elif args.placement or args.gater_pool:
-            raise Refused(f"{source}: says itself what --placement and --gater-pool would: {stored}")
+        if stored is not None:
+            config = stored
+        else:
+            kept = {key: value for key, value in kept.items() if key not in ("config", "hidden_filters")}
+            config = backbone_config(backbone)
+            if gater is not None:
+                head = gater.get("fnn.fc.0.weight")
+                if head is None:
+                    raise Refused(f"{source}: the gater has no tensor fnn.fc.0.weight")
+                of_gater = gater_config(gater) | {"pool": args.gater_pool or 1}
+                config = {"backbone": config, "gater": of_gater}
+                config["placement"] = placement(config["backbone"], head.shape[0], args.placement)
+        wanted = wanted_tensors(config, kept)
     except (ValueError, KeyError) as error:
-        raise Refused(f"{source}: {error}") from error
-    check(gater, gater_shapes(gated["gater"], gates), f"{source}: {json.dumps(gated['gater'])}")
-    tensors = {f"backbone.{name}": value for name, value in backbone.items()}
-    tensors |= {f"gater.{name}": value for name, value in gater.items()}
-    return tensors, metadata | {"model": "gated", "config": json.dumps(gated)}
+        raise Refused(f"{source}: {error.args[0] if error.args else error}") from error
+    except (TypeError, IndexError, ArithmeticError, RuntimeError, StopIteration) as error:
+        raise Refused(f"{source}: the shapes of its tensors are those of no network of the library") from error
+    expected.check(tensors, wanted, f"{source}: {json.dumps(config)}")
+    classes = classes_of(kept.pop("class_names", None)) or classes
+    metadata = {"converted_from": source.name} | described(layout) | kept
+    metadata |= named(classes, config.get("backbone", config)["classes"])
+    metadata |= {"model": "plain" if gater is None else "gated", "config": json.dumps(config)}
+    return tensors, metadata
 
 
-def gater_shapes(config: dict, gates: int) -> dict:
-    import networks
-    import torch
+def stored_config(metadata: dict, tensors: dict, gated: bool) -> dict | None:
+    """What the library itself wrote of these tensors; None if they have changed since, or are of other code."""
+    import expected
 
-    family, units = {"kind": "resnet", "depth": config["depth"]}, config["bottleneck"]
-    with torch.device("meta"):
-        norm = torch.nn.BatchNorm1d(units)
-        extractor = networks.build(
-            {"family": family, "classes": units, "width": config.get("width", 1.0)}
-        )
-    shapes = {f"resnet.{n}": v.shape for n, v in extractor.state_dict().items()}
-    for leaf in ("weight", "bias"):
-        shapes[f"resnet.newfc.{leaf}"] = shapes.pop(f"resnet.fc.{leaf}")
-    if config.get("batch_norm"):
-        shapes |= {f"fnn.bn.{n}": v.shape for n, v in norm.state_dict().items()}
-    return shapes | {"fnn.fc.0.weight": (gates, units), "fnn.fc.0.bias": (gates,)}
-
-
-def to_torch(source: pathlib.Path, args) -> dict:
-    """What `torch.save` shall write: a state dict, or the authors' two of a gated model."""
-    from layouts import LAYOUTS
-    from safetensors import SafetensorError, safe_open
-
+    if "config" not in metadata:
+        return None
     try:
-        with safe_open(source, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
-            config = (file.metadata() or {}).get("config")
-    except FileNotFoundError as error:
-        raise Refused(f"cannot read {source}: no such file") from error
-    except (OSError, SafetensorError) as error:
-        raise Refused(f"{source}: no safetensors file ({error})") from error
+        config = json.loads(metadata["config"])
+        if ("gater" in config) == gated:
+            expected.check(tensors, wanted_tensors(config, metadata), "")
+            return config
+    except (Refused, ValueError, KeyError, TypeError, ArithmeticError, RuntimeError):
+        pass
+    note("the tensors are not those of the configuration in the file, which is left out")
+    return None
+
+
+def wanted_tensors(config: dict, metadata: dict) -> dict:
+    import expected
+
+    if "gater" in config:
+        return expected.of_gated(config)
+    filters = metadata.get("hidden_filters")
+    return expected.of_plain(config, filters and json.loads(filters))
+
+
+def described(layout) -> dict:
+    """What other code does with images."""
+    metadata = {}
+    if layout.normalisation:
+        metadata |= {key: json.dumps(value) for key, value in zip(("mean", "std"), layout.normalisation)}
+    if layout.size:
+        metadata |= {key: str(value) for key, value in zip(("image_size", "resize"), layout.size)}
+    return metadata
+
+
+def classes_of(stored: str | None) -> list | None:
+    try:
+        names = json.loads(stored) if stored else None
+    except ValueError:
+        return None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
+
+
+def named(classes: list | None, count: int) -> dict:
+    """The names of classes, if they are as many as the network has."""
+    if not classes:
+        return {}
+    if len(classes) != count or len(set(classes)) != count:
+        note(f"{len(classes)} names of classes are left out: the network has {count} classes")
+        return {}
+    return {"class_names": json.dumps(classes, ensure_ascii=False)}
+
+
+def to_torch(source: pathlib.Path, args):
+    """What `torch.save` shall write: a state dict, or the authors' two of a gated model."""
+    from collections import OrderedDict
+
+    import shortcuts
+    from torch_file import ATTRIBUTE, METADATA_KEY, read_safetensors
+
+    tensors, metadata = read_safetensors(source)
+    # Of the file's bytes, which are no longer there.
+    metadata = {key: value for key, value in metadata.items() if not key.startswith("digest")}
     part = lambda prefix: {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
     backbone, gater = part("backbone."), part("gater.")
     if gater:
         if args.layout not in (None, "gaternet"):
             raise Refused(f"{source}: a gated model has the names of its authors, not of {args.layout}")
         wrapped = lambda state: {f"module.{name}": value for name, value in state.items()}
-        both = dict(zip(GATED_KEYS, (wrapped(backbone), wrapped(gater))))
-        return both | ({CONFIG_KEY: config} if config else {})
+        return dict(zip(GATED_KEYS, (wrapped(backbone), wrapped(gater)))) | {METADATA_KEY: metadata}
     key = args.layout or ("torchvision" if "layer4.0.conv1.weight" in tensors else "gaternet")
     if key == "akamaster":
-        drop_identity_shortcuts(tensors)
+        shortcuts.drop_identity(tensors)
     renamed = {name: LAYOUTS[key].from_ours(name) for name in tensors}
     unmatched = [name for name, theirs in renamed.items() if theirs is None]
     if unmatched:
-        shown = "".join(f"\n    {name}" for name in unmatched[:SHOWN])
-        raise Refused(f"{source}: {LAYOUTS[key].source} has no name for{shown}")
-    return {renamed[name]: value for name, value in tensors.items()}
+        raise Refused(f"{source}: {LAYOUTS[key].source} has no name for{listed(unmatched)}")
+    state = OrderedDict((renamed[name], value) for name, value in tensors.items())
+    setattr(state, ATTRIBUTE, metadata)
+    return state
+
+
+def check_written(path: pathlib.Path, tensors: dict, metadata: dict) -> None:
+    """That the file holds what was to be written."""
+    import torch
+    from expected import check
+    from torch_file import read_safetensors
+
+    written, of_file = read_safetensors(path)
+    check(written, tensors, f"{path} as it was written")
+    changed = [name for name, value in tensors.items() if not torch.equal(written[name], value)]
+    if changed or of_file != metadata:
+        raise Refused(f"{path} does not hold what was written to it:{listed(changed or ['its metadata'])}")
 
 
 def write(path: pathlib.Path, save) -> None:
@@ -299,59 +307,89 @@ def write(path: pathlib.Path, save) -> None:
         except BaseException:
             os.unlink(temporary)
             raise
-    except OSError as error:
-        raise Refused(f"cannot write {path}: {error.strerror}") from error
+    except (OSError, RuntimeError) as error:
+        # PyTorch and safetensors report a full disk by errors of their own.
+        raise Refused(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
 
 
-def main(argv=None) -> None:
-    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    ap.add_argument(
-        "source", type=pathlib.Path, metavar="IN", help="a PyTorch file; with --to-torch a safetensors file"
+def parse(argv):
+    listing = "".join(f"    {key:<17} {layout.source}\n" for key, layout in LAYOUTS.items())
+    ap = argparse.ArgumentParser(
+        description=__doc__.rstrip() + f"\n\n{listing}",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    ap.add_argument(
-        "target", type=pathlib.Path, metavar="OUT", help="the file to write; replaced if it is there"
-    )
-    ap.add_argument("--to-torch", action="store_true", help="the other way: a state dict for torch.load")
-    ap.add_argument(
+    option = ap.add_argument
+    option("source", type=pathlib.Path, metavar="IN", help="a PyTorch file; with --to-torch a safetensors file")
+    option("target", type=pathlib.Path, metavar="OUT", help="the file to write; replaced if it is there")
+    option("--to-torch", action="store_true", help="the other way: a state dict for torch.load")
+    option(
         "--layout",
         metavar="NAME",
-        help="whose names the PyTorch side has [default: found by the names;\n"
-        "with --to-torch gaternet, or torchvision of a ResNet for large images]",
+        help="whose names the PyTorch side has [default: found by the names; with --to-torch gaternet, or torchvision of "
+        "a ResNet for large images]",
     )
-    ap.add_argument(
+    option("--ema", action="store_true", help="take the averaged weights (model_ema, state_dict_ema, ...)")
+    option("--key", metavar="PLACE", help="take the state dict at this place, as errors and notes name it: a.b")
+    option("--names", type=pathlib.Path, metavar="FILE", help="a table of names of your own; see below")
+    option(
         "--placement",
         choices=("residual-output", "hidden", "all"),
-        help="which filters the gates are of [default: by their number; the paper's residual-output\n"
-        "where it fits]",
+        help="which filters the gates are of [default: by their number; the paper's residual-output where it fits]",
     )
-    ap.add_argument(
+    option(
         "--gater-pool",
         type=int,
         choices=(1, 2, 4),
-        help="side of the squares that the gater's images " "were averaged over [default: 1]",
+        help="side of the squares that the gater's images were averaged over [default: 1]",
     )
     args = ap.parse_args(argv)
-    from layouts import LAYOUTS
-
     if args.layout and args.layout not in LAYOUTS:
         ap.error(f"--layout {args.layout}: must be one of {', '.join(LAYOUTS)}")
+    if args.ema and args.key:
+        ap.error("--ema and --key both choose a state dict")
+    forward = ("ema", "key", "names", "placement", "gater_pool")
+    given = [f"--{name.replace('_', '-')}" for name in forward if getattr(args, name)]
+    if args.to_torch and given:
+        ap.error(f"{', '.join(given)}: not with --to-torch")
+    return args
+
+
+def main(argv=None) -> None:
+    args = parse(argv)
     try:
         import torch
         from safetensors.torch import save_file
     except ImportError as error:
         sys.exit(f"error: {error.name} is missing: pip install torch safetensors")
     try:
+        if args.target.is_dir():
+            raise Refused(f"cannot write {args.target}: it is a folder")
+        if args.target.exists() and args.source.exists() and args.target.samefile(args.source):
+            raise Refused(f"cannot write {args.target}: it is the file to read")
         if args.to_torch:
             contents = to_torch(args.source, args)
             write(args.target, lambda path: torch.save(contents, path))
-        else:
-            tensors, metadata = to_library(args.source, args)
-            tensors = {name: value.contiguous() for name, value in tensors.items()}
-            write(args.target, lambda path: save_file(tensors, path, metadata))
-            print(f"{args.target}: {metadata['model']} {metadata['config']}")
+            return
+        tensors, metadata = to_library(args.source, args)
+
+        def save(path):
+            save_file(tensors, path, metadata)
+            check_written(pathlib.Path(path), tensors, metadata)
+
+        write(args.target, save)
+        print(f"{args.target}: {metadata['model']} {metadata['config']}")
     except Refused as error:
         sys.exit(f"error: {error}")
 
 
+def stop(_signal, _frame):
+    sys.exit(143)
+
+
 if __name__ == "__main__":
-    main()
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,6 +1,6 @@
 """The configuration of a network, read from the names and shapes of its tensors."""
 
-import networks
+from expected import gates
 
 
 def backbone_config(state: dict) -> dict:
@@ -87,20 +87,14 @@ def gater_config(state: dict) -> dict:
     return gater | ({"width": config["width"]} if "width" in config else {})
 
 
-def placement(backbone, gates: int, wanted) -> str:
-    """Which filters of a network the gates are of; `wanted` decides where their number leaves a choice."""
-    last, hidden = 0, 0
-    for name, module in backbone.named_modules():
-        if isinstance(module, networks.Gate):
-            number = int(name[-1])
-            followed = f"{name[:-1]}{number + 1}" in dict(backbone.named_modules())
-            hidden += module.filters * followed
-            last += module.filters * (not followed)
-    counts = {"residual-output": last, "hidden": hidden, "all": last + hidden}
-    fitting = [name for name, count in counts.items() if count == gates]
+def placement(backbone: dict, number: int, wanted) -> str:
+    """Which filters of a network so many gates are of; `wanted` decides where their number leaves a choice."""
+    names = ("residual-output", "hidden", "all")
+    counts = {name: gates({"backbone": backbone, "placement": name}) for name in names}
+    fitting = [name for name, count in counts.items() if count == number]
     if wanted and wanted not in fitting:
-        raise ValueError(f"the gater has {gates} gates, placement {wanted} needs {counts[wanted]}")
+        raise ValueError(f"the gater has {number} gates, placement {wanted} needs {counts[wanted]}")
     if not fitting:
         needs = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise ValueError(f"the gater has {gates} gates, which is no placement of this backbone ({needs})")
+        raise ValueError(f"the gater has {number} gates, which is no placement of this backbone ({needs})")
     return wanted or fitting[0]

@@ -53,6 +53,19 @@ def translate(name: str, pairs):
     return None
 
 
+def unnamed(key: str, names) -> list | None:
+    """Those that a layout has no name for; None where the tensor is missing that tells it from others."""
+    layout = LAYOUTS[key]
+    if layout.requires not in (None, *names):
+        return None
+    return [name for name in names if layout.to_ours(name) is None]
+
+
+def fitting(names) -> list:
+    """The layouts that have a name for all of them."""
+    return [key for key in LAYOUTS if unnamed(key, names) == []]
+
+
 def same(*names):
     return [(name, name) for name in names]
 

@@ -53,7 +53,7 @@ pub(crate) struct OptimArgs {
     pub(crate) clip_grad_norm: Option<f32>,
 
     /// Evaluate and save an exponential moving average of weights and batch norm statistics, with this decay:
-    /// about 1 / (1 - DECAY) steps enter it
+    /// about 1 / (1 - DECAY) steps enter it; it warms up, min(DECAY, (1 + n) / (10 + n)) after n steps
     #[arg(long, value_name = "DECAY", verbatim_doc_comment)]
     pub(crate) ema: Option<f32>,
 }

@@ -9,15 +9,22 @@ use crate::error::{Error, Result};
 use crate::nn::State;
 use crate::tensor::Tensor;
 
-/// Exponential moving averages of a model's parameters and buffers:
-/// `average = decay · average + (1 - decay) · value` after each step; the first update copies. Counters are
-/// not averaged.
+/// Exponential moving averages of a model's parameters and buffers, which are updated after each step:
+/// `average = d(n) · average + (1 - d(n)) · value`. Counters are not averaged.
+///
+/// The decay warms up: `d(n) = min(decay, (1 + n) / (10 + n))` after `n` updates, as that of TensorFlow's
+/// `ExponentialMovingAverage` with `num_updates`; the first update (n = 0) copies. So most of an average is
+/// of the last fifth of the steps so far, however close to 1 the decay is, and not of the weights that
+/// the training began with.
 ///
 /// The averages often generalise better than the last weights, above all with a high learning rate or
-/// noisy gates. Usual decays are 0.99 to 0.9999: `1 / (1 - decay)` steps enter.
+/// noisy gates. Usual decays are 0.99 to 0.9999: `1 / (1 - decay)` steps enter once it has warmed up, which
+/// takes `9 / (1 - decay)` steps.
 #[derive(Debug)]
 pub struct Ema {
     decay: f32,
+    /// Updates made.
+    updates: usize,
     entries: Vec<Entry>,
 }
 
@@ -43,7 +50,7 @@ impl Ema {
             State::Counter(_) => None,
             state => Some(Entry { name, state, average: None }),
         };
-        Ok(Ema { decay, entries: state.into_iter().filter_map(averaged).collect() })
+        Ok(Ema { decay, updates: 0, entries: state.into_iter().filter_map(averaged).collect() })
     }
 
     /// Takes in the present values; call it after each step of the optimiser.
@@ -51,8 +58,10 @@ impl Ema {
     /// # Errors
     /// Those of the kernels.
     pub fn update(&mut self) -> Result<()> {
-        let share = 1.0 - self.decay;
-        self.entries.iter_mut().try_for_each(|entry| entry.update(share))
+        let share = self.share(self.updates);
+        self.entries.iter_mut().try_for_each(|entry| entry.update(share))?;
+        self.updates += 1;
+        Ok(())
     }
 
     /// Takes in `updates` updates at once: those of the averages in `done`, by name, are made; all other values were the
@@ -72,20 +81,39 @@ impl Ema {
                 return Err(Error::Shape { op: "ema", rule, got });
             }
         }
-        let share = 1.0 - self.decay;
+        let numbers = self.updates..self.updates + updates;
+        let shares: Vec<f32> = numbers.map(|update| self.share(update)).collect();
         for entry in &mut self.entries {
             match done.remove(&entry.name) {
                 Some(average) => entry.average = Some(average.detach()),
-                None => (0..updates).try_for_each(|_| entry.update(share))?,
+                None => shares.iter().try_for_each(|&share| entry.update(share))?,
             }
         }
+        self.updates += updates;
         Ok(())
     }
 
-    /// The share of an average that is kept in an update.
+    /// The share of an average that is kept in an update, once it has warmed up.
     #[must_use]
     pub fn decay(&self) -> f32 {
         self.decay
+    }
+
+    /// Updates made: what the decay of the next one depends on.
+    #[must_use]
+    pub fn updates(&self) -> usize {
+        self.updates
+    }
+
+    /// The share that the values have in update `update`, counted from 0: 1 in the first, then
+    /// `1 - min(decay, (1 + update) / (10 + update))`.
+    #[must_use]
+    pub fn share(&self, update: usize) -> f32 {
+        match update {
+            0 => 1.0,
+            // 1 - (1 + n) / (10 + n) without the loss of digits.
+            update => (1.0 - self.decay).max((9.0 / (10.0 + update as f64)) as f32),
+        }
     }
 
     /// What is averaged, by name, with its average, which is missing before the first update.
@@ -109,20 +137,26 @@ impl Ema {
         Ok(body())
     }
 
-    /// The averages by name, for a checkpoint; none before the first update.
+    /// The averages by name, for a checkpoint, beside which [`updates`](Self::updates) belongs; none before
+    /// the first update.
     #[must_use]
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let entries = self.entries.iter();
         entries.filter_map(|e| Some((e.name.clone(), e.average.clone()?))).collect()
     }
 
-    /// Continues from what [`state`](Self::state) returned.
+    /// Continues from what [`state`](Self::state) and [`updates`](Self::updates) returned.
     ///
     /// # Errors
     /// [`Error::Shape`] if `state` holds some of the averages and not others, a name that is unknown or a
-    /// shape that is not the value's; then nothing has changed.
-    pub fn load_state(&mut self, state: Vec<(String, Tensor)>) -> Result<()> {
+    /// shape that is not the value's, or there are averages without updates or updates without averages; then
+    /// nothing has changed.
+    pub fn load_state(&mut self, state: Vec<(String, Tensor)>, updates: usize) -> Result<()> {
         let fail = |rule, got| Err(Error::Shape { op: "ema", rule, got });
+        if state.is_empty() != (updates == 0) && !self.entries.is_empty() {
+            let rule = "there must be averages if and only if there were updates";
+            return fail(rule, format!("{} averages after {updates} updates", state.len()));
+        }
         let mut state: HashMap<String, Tensor> = state.into_iter().collect();
         let empty = state.is_empty();
         let mut averages = Vec::with_capacity(self.entries.len());
@@ -143,6 +177,7 @@ impl Ema {
             return fail("an average must be of one of the values", name.clone());
         }
         self.entries.iter_mut().zip(averages).for_each(|(entry, average)| entry.average = average);
+        self.updates = updates;
         Ok(())
     }
 }
@@ -230,26 +265,73 @@ mod tests {
     }
 
     #[test]
-    fn averages_follow_the_formula_and_are_there_only_inside() {
+    fn averages_are_there_only_inside() {
         let model = Model::new();
-        let mut ema = Ema::new(model.state(), 0.75).expect("in range");
+        // Below 2 / 11, so that it is that of every update.
+        let mut ema = Ema::new(model.state(), 0.125).expect("in range");
         assert_eq!(ema.with_averages(|| model.values()).expect("fits"), [1.0, 10.0], "none yet");
         ema.update().expect("same lengths");
         model.set(5.0, 30.0);
         ema.update().expect("same lengths");
         model.set(-3.0, 0.0);
         ema.update().expect("same lengths");
-        // 1, then 0.75 · 1 + 0.25 · 5 = 2, then 0.75 · 2 - 0.25 · 3 = 0.75; 10, 15, 11.25.
+        // 1, then 1 / 8 + 5 · 7 / 8 = 4.5, then 4.5 / 8 - 3 · 7 / 8; 10, 27.5, 27.5 / 8.
         let seen = ema.with_averages(|| {
             let seen = model.values();
             // A training pass in between would move statistics: that must not touch the averages.
             model.running.update(|running| running.fill(99.0));
             seen
         });
-        assert_eq!(seen.expect("fits"), [0.75, 11.25]);
+        assert_eq!(seen.expect("fits"), [-2.0625, 3.4375]);
         assert_eq!(model.values(), [-3.0, 0.0]);
-        assert_eq!(ema.with_averages(|| model.values()).expect("fits"), [0.75, 11.25]);
+        assert_eq!(ema.with_averages(|| model.values()).expect("fits"), [-2.0625, 3.4375]);
         assert_eq!(model.steps.get(), 2);
+    }
+
+    /// Against the formula in f64, as it is written in the documentation.
+    #[test]
+    fn the_decay_warms_up() {
+        for decay in [0.0, 0.125, 0.5, 0.9, 0.99, 0.9999] {
+            let model = Model::new();
+            let mut ema = Ema::new(model.state(), decay).expect("in range");
+            let mut want = [0.0_f64; 2];
+            for n in 0..300_u32 {
+                let value = [f64::from(n % 7) - 3.0, f64::from(n % 5) * 0.5];
+                model.set(value[0] as f32, value[1] as f32);
+                ema.update().expect("same lengths");
+                let warm = f64::from(1 + n) / f64::from(10 + n);
+                let kept = if n == 0 { 0.0 } else { f64::from(decay).min(warm) };
+                for (want, value) in want.iter_mut().zip(value) {
+                    *want = kept * *want + (1.0 - kept) * value;
+                }
+                let got = ema.with_averages(|| model.values()).expect("fits");
+                for (got, want) in got.iter().zip(want) {
+                    let far = (f64::from(*got) - want).abs();
+                    assert!(far < 2e-6, "decay {decay}, update {n}: {got}, in f64 {want}");
+                }
+            }
+            assert_eq!(ema.updates(), 300);
+            assert_eq!(ema.share(90_000), 1.0 - decay, "{decay} has warmed up");
+        }
+    }
+
+    /// Six epochs of eight steps that come close to their end: so do the averages, whatever the decay.
+    #[test]
+    fn averages_of_a_short_training_are_near_its_weights() {
+        for decay in [0.99, 0.999, 0.9999] {
+            let model = Model::new();
+            let mut ema = Ema::new(model.state(), decay).expect("in range");
+            for step in 0..6 * 8 {
+                let value = 1.0 - 0.85_f32.powi(step);
+                model.set(value, 10.0 * value);
+                ema.update().expect("same lengths");
+            }
+            let [weight, running] = ema.with_averages(|| model.values()).expect("fits");
+            let [at, end] = model.values();
+            // Without warming up, 0.02 to 0.4 and a tenth of that.
+            assert!((weight - at).abs() < 0.05, "decay {decay}: {weight} for {at}");
+            assert!((running - end).abs() < 0.5, "decay {decay}: {running} for {end}");
+        }
     }
 
     #[test]
@@ -269,9 +351,11 @@ mod tests {
         let model = Model::new();
         let mut ema = Ema::new(model.state(), 0.9).expect("in range");
         assert!(ema.state().is_empty(), "no average before the first update");
-        ema.update().expect("same lengths");
+        for _ in 0..4 {
+            ema.update().expect("same lengths");
+        }
         let mut again = Ema::new(model.state(), 0.9).expect("in range");
-        again.load_state(ema.state()).expect("the same model");
+        again.load_state(ema.state(), ema.updates()).expect("the same model");
         for value in [2.0, 7.0] {
             model.set(value, -value);
             ema.update().expect("same lengths");
@@ -280,8 +364,9 @@ mod tests {
         for ((name, a), (_, b)) in ema.state().iter().zip(&again.state()) {
             assert_eq!(a.data(), b.data(), "{name}");
         }
-        again.load_state(Vec::new()).expect("that of no update");
-        assert!(again.state().is_empty());
+        assert_eq!(again.updates(), 6);
+        again.load_state(Vec::new(), 0).expect("that of no update");
+        assert!(again.state().is_empty() && again.updates() == 0);
     }
 
     /// One value is averaged elsewhere, the other rests.
@@ -301,6 +386,7 @@ mod tests {
             for ((name, a), (_, b)) in ema.state().iter().zip(&again.state()) {
                 assert_eq!(a.data(), b.data(), "{name} after {updates} more");
             }
+            assert_eq!(again.updates(), ema.updates());
         }
         let before = again.state();
         for done in [("other", 3), ("weight", 2)] {
@@ -324,9 +410,17 @@ mod tests {
             (vec![entry("weight", 3), entry("running", 2)], "(2,) for running (3,)"),
             (vec![entry("weight", 3), entry("running", 3), entry("x", 1)], "got x"),
         ] {
-            let error = ema.load_state(state).expect_err(text).to_string();
+            let error = ema.load_state(state, 1).expect_err(text).to_string();
             assert!(error.contains(text), "{error}");
-            assert!(ema.state().is_empty());
+            assert!(ema.state().is_empty() && ema.updates() == 0);
+        }
+        let both = vec![entry("weight", 3), entry("running", 3)];
+        for (state, updates, text) in
+            [(both, 0, "2 averages after 0 updates"), (Vec::new(), 3, "0 averages after 3 updates")]
+        {
+            let error = ema.load_state(state, updates).expect_err(text).to_string();
+            assert!(error.contains(text), "{error}");
+            assert!(ema.state().is_empty() && ema.updates() == 0);
         }
         for decay in [1.0, -0.1, f32::NAN] {
             let error = Ema::new(Vec::new(), decay).expect_err("out of range").to_string();

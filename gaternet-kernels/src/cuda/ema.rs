@@ -1,6 +1,7 @@
 //! Exponential moving averages of many arrays.
 
 use super::buffer::CudaBuffer;
+use super::clock::PerStep;
 use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
@@ -8,7 +9,7 @@ use super::launch::{Kernel, Launch, address};
 use super::table::{Rows, THREADS, Table};
 use crate::error::check_len;
 
-pub(super) static SOURCE: Source = source!("ema.cu", ["table.cuh", "dev.cuh"]);
+pub(super) static SOURCE: Source = source!("ema.cu", ["random.cuh", "table.cuh", "dev.cuh"]);
 static UPDATE: Kernel = Kernel { source: &SOURCE, name: "ema_update" };
 const OP: &str = "ema_update";
 
@@ -36,17 +37,23 @@ impl Averages {
         Ok(Averages { table: rows.upload(device)? })
     }
 
-    /// `average += share·(value - average)` for all of them, as [`lerp`](crate::cpu::elementwise::lerp); may be part of a
-    /// graph.
+    /// `average += share·(value - average)` for all of them, as [`lerp`](crate::cpu::elementwise::lerp), with the share of
+    /// the clock's step; may be part of a graph.
     ///
     /// # Errors
-    /// The driver's.
-    pub fn update(&mut self, share: f32) -> Result<()> {
+    /// [`KernelError`](crate::KernelError) if there is no share; the driver's errors.
+    pub fn update(&mut self, share: PerStep<'_>) -> Result<()> {
+        let steps = share.steps(OP, 1)?;
         let Table { rows, parts, memories } = &self.table;
         let device = &parts.device().clone();
-        let launch =
-            Launch::new(device, &UPDATE)?.read(parts).read(rows).value(&share).uses_all(memories);
-        // SAFETY: the parameters of ema_update; the parts are inside the arrays of the rows.
+        let launch = Launch::new(device, &UPDATE)?
+            .read(&share.clock.state)
+            .read(parts)
+            .read(rows)
+            .read(share.values)
+            .value(&steps)
+            .uses_all(memories);
+        // SAFETY: the parameters of ema_update; the parts are inside the arrays of the rows, and there are as many shares.
         unsafe { launch.run([self.table.blocks(), 1, 1], THREADS, 0) }
     }
 }

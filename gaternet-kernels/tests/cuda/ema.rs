@@ -1,10 +1,11 @@
 use gaternet_kernels::cuda::ema::Averages;
-use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaGraph};
+use gaternet_kernels::cuda::{Clock, CudaBuffer, CudaDevice, CudaGraph, PerStep};
 
 use crate::check::{close, download, upload, values, widen};
 use crate::emulator;
 
-/// Three updates of arrays of all lengths, of which the second is recorded and played twice.
+/// Four updates of arrays of all lengths, of which the second is recorded and played three times: each has its own share,
+/// and beyond the shares the last counts.
 pub(crate) fn updates(device: &CudaDevice) -> Result<(), String> {
     const LENGTHS: [usize; 6] = [3, 2048, 0, 1, 2049, 4500];
     let list = |seed: usize| LENGTHS.map(|len| values((seed + len) as u64, len));
@@ -12,11 +13,17 @@ pub(crate) fn updates(device: &CudaDevice) -> Result<(), String> {
     let mut averages = before.clone().map(|v| upload(device, &v));
     let mut kernel =
         Averages::new(device, of_values.iter().zip(&mut averages)).map_err(|e| e.to_string())?;
-    kernel.update(1.0).map_err(|e| e.to_string())?;
+    let shares = [1.0, 0.75, 0.0625];
+    let of_steps = upload(device, &shares);
+    let mut clock = Clock::new(device, 0, 0).map_err(|e| e.to_string())?;
+    let mut update = || {
+        kernel.update(PerStep { clock: &clock, values: &of_steps })?;
+        clock.advance()
+    };
+    update().map_err(|e| e.to_string())?;
     let mut want = before.map(|average| widen(&average));
-    let share = 0.0625;
-    let graph = CudaGraph::capture(device, || kernel.update(share)).map_err(|e| e.to_string())?;
-    for (step, share) in [(0, 1.0), (1, share), (2, share)] {
+    let graph = CudaGraph::capture(device, update).map_err(|e| e.to_string())?;
+    for (step, share) in [0, 1, 2, 2].map(|at| shares[at]).into_iter().enumerate() {
         if step > 0 {
             let next = list(20 * step);
             for (buffer, next) in of_values.iter_mut().zip(&next) {
@@ -47,14 +54,21 @@ fn a_share_of_1_copies_to_zeros() {
     let (value, mut average) =
         (upload(&device, &host), CudaBuffer::zeros(&device, 4).expect("zeros"));
     let mut kernel = Averages::new(&device, [(&value, &mut average)]).expect("one length");
-    kernel.update(1.0).expect("a launch");
+    let (clock, one) = (Clock::new(&device, 0, 7).expect("a clock"), upload(&device, &[1.0]));
+    kernel.update(PerStep { clock: &clock, values: &one }).expect("a launch");
     assert_eq!(download(&average).as_deref(), Ok(&host[..]));
 }
 
 #[test]
-fn lengths_must_be_those_of_the_values() {
+fn lengths_must_be_those_of_the_values_and_a_share_is_needed() {
     let Some(device) = emulator::device() else { return };
     let (value, mut average) = (upload(&device, &[0.0; 2]), upload(&device, &[0.0; 3]));
     let error = Averages::new(&device, [(&value, &mut average)]).expect_err("3 for 2").to_string();
     assert!(error.contains("`average` has 3 elements, its dims need 2"), "{error}");
+    let (mut average, none) = (upload(&device, &[0.0; 2]), upload(&device, &[]));
+    let mut kernel = Averages::new(&device, [(&value, &mut average)]).expect("one length");
+    let clock = Clock::new(&device, 0, 0).expect("a clock");
+    let update = kernel.update(PerStep { clock: &clock, values: &none });
+    let error = update.expect_err("no share").to_string();
+    assert!(error.contains("there must be a step"), "{error}");
 }

@@ -163,6 +163,8 @@ impl Network {
             normalises && h * w == 1
         });
         Ok(if of_one_value { 2 } else { 1 })
+    }
+
     /// Name of the linear layer that computes the output, if one does.
     pub(crate) fn head(&self) -> Option<&str> {
         match self.steps.last() {

@@ -70,6 +70,17 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         patch: Patch {
+            name: "all updates have the share of the first",
+            source: "ema.cu",
+            file: "ema.cu",
+            good: "shares[place_of_step(*clock, steps)]",
+            bad: "shares[0]",
+        },
+        run: ema::updates,
+        report: "relative error",
+    },
+    Fault {
+        patch: Patch {
             name: "an image is blended with itself",
             source: "augment.cu",
             file: "augment.cu",

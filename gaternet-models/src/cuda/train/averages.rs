@@ -1,10 +1,10 @@
 //! Exponential moving averages of parameters and statistics, which stay on the device from step to step.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 
 use gaternet_core::optim::Ema;
 use gaternet_core::{Shape, Tensor};
-use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, ema};
+use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, PerStep, ema};
 
 use super::weights::{Layout, Weights};
 use crate::cuda::Result;
@@ -12,11 +12,11 @@ use crate::cuda::Result;
 #[derive(Debug)]
 pub(super) struct Averages {
     kernel: RefCell<ema::Averages>,
-    /// Of the values in an update.
-    share: f32,
     entries: Vec<Entry>,
-    /// Whether there has been an update.
-    begun: Cell<bool>,
+    /// Its step is the number of updates made: averages can begin after the training did.
+    updates: RefCell<Clock>,
+    /// Of the values in each update, up to the last that differs from those after it.
+    shares: CudaBuffer<f32>,
 }
 
 #[derive(Debug)]
@@ -28,18 +28,19 @@ struct Entry {
 }
 
 impl Averages {
-    /// Of what `weights` have of `ema`, from its averages on.
+    /// Of what `weights` have of `ema`, from its averages on, for `steps` more updates.
     pub(super) fn new<T: Activation>(
         device: &CudaDevice,
         weights: &Weights<T>,
         ema: &Ema,
+        steps: usize,
     ) -> Result<Averages> {
-        let (mut entries, mut values, mut begun) = (Vec::new(), Vec::new(), false);
+        let (mut entries, mut values) = (Vec::new(), Vec::new());
         for (name, state, average) in ema.entries() {
             let Some((layout, shape, value)) = weights.value(state) else { continue };
-            begun |= average.is_some();
             let average = match average {
                 Some(average) => CudaBuffer::from_slice(device, &layout.pack(average.data()))?,
+                // The share of the first update is 1.
                 None => CudaBuffer::zeros(device, value.len())?,
             };
             values.push(value);
@@ -48,14 +49,16 @@ impl Averages {
         let pairs = values.iter().map(|value| &**value);
         let pairs = pairs.zip(entries.iter_mut().map(|entry| &mut entry.average));
         let kernel = ema::Averages::new(device, pairs)?.into();
-        Ok(Averages { kernel, share: 1.0 - ema.decay(), entries, begun: begun.into() })
+        let updates = Clock::new(device, 0, ema.updates() as u64)?.into();
+        let shares = CudaBuffer::from_slice(device, &shares(ema, steps))?;
+        Ok(Averages { kernel, entries, updates, shares })
     }
 
-    /// Takes in the present values. The first update copies them to the zeros that are there; it is of the first step of a
-    /// program, which is never recorded.
+    /// Takes in the present values.
     pub(super) fn update(&self) -> Result<()> {
-        let share = if self.begun.replace(true) { self.share } else { 1.0 };
-        Ok(self.kernel.borrow_mut().update(share)?)
+        let mut clock = self.updates.borrow_mut();
+        self.kernel.borrow_mut().update(PerStep { clock: &clock, values: &self.shares })?;
+        Ok(clock.advance()?)
     }
 
     /// Brings `ema` up to date, which has not seen the last `updates`.
@@ -67,4 +70,17 @@ impl Averages {
         let done = self.entries.iter().map(average).collect::<Result<_>>()?;
         Ok(ema.update_with(updates, done)?)
     }
+}
+
+/// The share of each update, of those made and `steps` more; ends with the first that all after it have.
+fn shares(ema: &Ema, steps: usize) -> Vec<f32> {
+    let all = (0..(ema.updates() + steps).max(1)).map(|update| ema.share(update));
+    let (mut shares, last) = (Vec::new(), 1.0 - ema.decay());
+    for share in all {
+        shares.push(share);
+        if share == last {
+            break;
+        }
+    }
+    shares
 }

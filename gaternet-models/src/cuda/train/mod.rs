@@ -151,7 +151,8 @@ impl<T: Activation> CudaTrainer<T> {
     /// The GPU's.
     pub fn average(&mut self, ema: &Ema) -> Result<()> {
         let Shared { device, weights, .. } = &self.shared;
-        self.shared.averages = Some(Averages::new(device, weights, ema)?);
+        let steps = self.options.learning_rates.len();
+        self.shared.averages = Some(Averages::new(device, weights, ema, steps)?);
         self.unaveraged = 0;
         self.programs.iter_mut().for_each(Program::forget_graph);
         Ok(())
