@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use gaternet::core::data::{Loader, LoaderConfig};
 use gaternet::models::{InferencePlan, Model, PlanOptions};
 
@@ -21,7 +21,6 @@ const RUN: Duration = Duration::from_millis(100);
 
 /// A trained network.
 struct Trained {
-    model: Model,
     last: Metrics,
     /// Executed for an image, gater included.
     macs: f64,
@@ -33,8 +32,7 @@ pub(crate) fn print([gated, plain]: [&RunFolder; 2], sets: &Sets) -> Result<()> 
     let augment = pipeline::of(&gated.model_path(), None, None)?;
     let [_, test] = &sets.images;
     let batch_size = BATCH.min(test.len());
-    let config =
-        LoaderConfig { batch_size, drop_last: false, shuffle: false, seed: 0, augment };
+    let config = LoaderConfig { batch_size, drop_last: false, shuffle: false, seed: 0, augment };
     let size = [config.augment.side(); 2];
     let first = Loader::new(test.clone(), config)?.epoch(0).next().transpose()?;
     let images = first.context("the test set has no image")?.images;
@@ -55,19 +53,26 @@ pub(crate) fn print([gated, plain]: [&RunFolder; 2], sets: &Sets) -> Result<()> 
         say!("{name:<36} {plain:>10} {gated:>10}  {ratio}")
     };
     let ratio = |gated: f64, plain: f64| format!("{:.2}x", gated / plain);
-    say!()?;
+    say!("")?;
     row("", "plain".into(), "gated".into(), String::new())?;
-    let [accuracies, macs] =
-        [[&plain_run, &gated_run].map(|run| run.last.test_accuracy), [plain_run.macs, gated_run.macs]];
+    let [accuracies, macs] = [
+        [&plain_run, &gated_run].map(|run| run.last.test_accuracy),
+        [plain_run.macs, gated_run.macs],
+    ];
     let points = 100.0 * (accuracies[1] - accuracies[0]);
     row("test accuracy", percent(accuracies[0]), percent(accuracies[1]), format!("{points:+.2}"))?;
-    row("MACs per image, gater included", millions(macs[0]), millions(macs[1]), ratio(macs[1], macs[0]))?;
+    row(
+        "MACs per image, gater included",
+        millions(macs[0]),
+        millions(macs[1]),
+        ratio(macs[1], macs[0]),
+    )?;
     let name = format!("images/s of the plans, batch {batch_size}");
     let speed = |speed: f64| format!("{speed:.0}");
     row(&name, speed(plain_speed), speed(gated_speed), ratio(gated_speed, plain_speed))?;
     let (out, program) = (gated.dir().display(), "cargo run --release --example");
     say!("(median of {RUNS} passes in turns, on this machine)")?;
-    say!()?;
+    say!("")?;
     say!("next:")?;
     say!("  {program} evaluate -- --checkpoint {out} --per-class")?;
     say!("  {program} export -- --checkpoint {out} --out {out}/model.onnx")?;
@@ -80,5 +85,5 @@ fn trained(folder: &RunFolder, size: [usize; 2], options: PlanOptions) -> Result
     let last = Log::last(&folder.metrics_path())?;
     let macs = last.macs_ratio * model.cost(size, None)?.backbone;
     let plan = InferencePlan::new(&model, options)?;
-    Ok(Trained { model, last, macs, plan })
+    Ok(Trained { last, macs, plan })
 }

@@ -60,8 +60,9 @@ impl Options {
                         Some(separator) => {
                             options.push(format!("--{long}={}", values.join(&separator)));
                         }
-                        None => options
-                            .extend(values.iter().map(|value| format!("--{long}={value}"))),
+                        None => {
+                            options.extend(values.iter().map(|value| format!("--{long}={value}")))
+                        }
                     }
                 }
             }

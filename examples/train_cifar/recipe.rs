@@ -132,7 +132,8 @@ impl Recipe {
             let good = (0.0..1.0).contains(&decay);
             ensure!(good, "--ema {decay}: must be at least 0 and below 1");
         }
-        let starts = args.backbone.checkpoint.is_some() || args.backbone.backbone_checkpoint.is_some();
+        let starts =
+            args.backbone.checkpoint.is_some() || args.backbone.backbone_checkpoint.is_some();
         ensure!(
             starts || !args.backbone.new_head,
             "--new-head: there is no --checkpoint or --backbone-checkpoint whose head it replaces"
@@ -196,7 +197,8 @@ impl Recipe {
                 classes::fitted(sets.clone(), &Checkpoint::load(start)?, self.classes_by_name)
             }
             (None, _) => {
-                let rule = "needs --resume, --checkpoint or --backbone-checkpoint, without --new-head";
+                let rule =
+                    "needs --resume, --checkpoint or --backbone-checkpoint, without --new-head";
                 ensure!(!self.classes_by_name, "--classes-by-name: {rule}");
                 Ok(sets.clone())
             }

@@ -138,7 +138,7 @@ fn summarise(results: &[(u64, Metrics)]) -> Result<Value> {
             json!({ "mean": mean, "standard_deviation": deviation, "values": values }),
         );
     }
-    say!()?;
+    say!("")?;
     print_table(&rows)?;
     Ok(Value::Object(summary))
 }

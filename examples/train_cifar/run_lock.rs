@@ -63,9 +63,8 @@ impl Drop for RunLock {
 #[cfg(unix)]
 fn is_at(file: &File, path: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
-    let [file, path] = [file.metadata(), fs::metadata(path)].map(|found| {
-        found.map(|found| (found.dev(), found.ino())).ok()
-    });
+    let [file, path] = [file.metadata(), fs::metadata(path)]
+        .map(|found| found.map(|found| (found.dev(), found.ino())).ok());
     file.is_some() && file == path
 }
 

@@ -1,6 +1,5 @@
 //! Where a run stands: all that its next step depends on.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -72,11 +71,11 @@ pub(crate) fn save(path: &Path, model: &Model, phase: &Phase, identity: &Identit
         seconds: sums.elapsed().as_secs_f64(),
     };
     let mut metadata = identity.metadata().clone();
-    let Position { phase, epoch, step } = phase.position();
+    let position = phase.position();
     for (key, value) in [
-        ("phase", phase.to_string()),
-        ("epoch", epoch.to_string()),
-        ("step", step.to_string()),
+        ("phase", position.phase.to_string()),
+        ("epoch", position.epoch.to_string()),
+        ("step", position.step.to_string()),
         ("sums", serde_json::to_string(&sums)?),
         ("instruction_set", Isa::current()?.to_string()),
     ] {
@@ -163,10 +162,9 @@ impl Saved {
             let part = self.checkpoint.part(prefix).tensors.into_iter();
             let tensor = |(name, value)| match value {
                 TensorValue::F32(tensor) => Ok((name, tensor)),
-                TensorValue::I64 { .. } => bail!(
-                    "{}: `{prefix}{name}` holds integers",
-                    self.checkpoint.path.display()
-                ),
+                TensorValue::I64 { .. } => {
+                    bail!("{}: `{prefix}{name}` holds integers", self.checkpoint.path.display())
+                }
             };
             part.map(tensor).collect()
         });

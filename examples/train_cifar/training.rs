@@ -151,8 +151,7 @@ impl Training {
             }
         };
         let steps = self.images.steps();
-        let in_training =
-            saved.is_some_and(|saved| saved.position.phase == PhaseName::Training);
+        let in_training = saved.is_some_and(|saved| saved.position.phase == PhaseName::Training);
         if !in_training && let Some(mut phase) = Phase::pretraining(&self.recipe, &self.model)? {
             saved.map_or(Ok(()), |saved| saved.restore(&self.model, &mut phase, steps))?;
             let mut log = Log::open(self.folder.pretraining_path(), phase.epoch())?;
@@ -211,10 +210,10 @@ impl Training {
         while phase.epoch() < phase.epochs() && !budget.is_spent() {
             let kept = self.kept(phase);
             let work = Work { recipe, images, device, interrupt, kept: &kept };
-            let trained = phase.run_steps(&work, &progress);
-            if trained.as_ref().is_err_and(|error| !error.is::<Interrupted>()) {
-                trained?;
-            }
+            let trained = match phase.run_steps(&work, &progress) {
+                Err(error) if !error.is::<Interrupted>() => return Err(error),
+                trained => trained,
+            };
             // An evaluation may fail, or be ended: the epoch is not lost then.
             save(phase)?;
             let ended = trained.and_then(|()| phase.end_epoch(&work, &progress));
@@ -330,8 +329,12 @@ impl Training {
             ("MACs per image, gater", millions(cost.gater)),
             ("gates", gates),
         ])?;
-        let rows: Vec<_> =
-            self.identity.metadata().iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+        let rows: Vec<_> = self
+            .identity
+            .metadata()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.clone()))
+            .collect();
         print_table(&rows)?;
         Ok(())
     }
