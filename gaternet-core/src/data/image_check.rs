@@ -132,3 +132,96 @@ fn write_cache(path: &Path, keys: &[u64]) {
         checkpoint::replace_file(path, write).ok();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::FileTimes;
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    const GOOD: &[u8] = b"P5 2 2 255\n1234";
+
+    fn write(path: &Path, bytes: &[u8]) {
+        fs::create_dir_all(path.parent().expect("in a folder")).expect("a folder");
+        fs::write(path, bytes).expect("a file");
+    }
+
+    #[test]
+    fn all_bad_files_are_found_at_once_and_in_order() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for i in 0..40 {
+            let bytes = if i % 7 == 3 { &GOOD[..12] } else { GOOD };
+            write(&dir.path().join(format!("class {}/{i:02}.pgm", i % 2)), bytes);
+        }
+        let folder = ImageFolder::open(dir.path()).expect("a good folder");
+        let most = AtomicUsize::new(0);
+        let bad = folder.check(None, |done| drop(most.fetch_max(done, Ordering::Relaxed)));
+        let names: Vec<_> = bad.iter().map(|image| image.path.file_name().expect("a name")).collect();
+        assert_eq!(names, ["10.pgm", "24.pgm", "38.pgm", "03.pgm", "17.pgm", "31.pgm"]);
+        assert!(bad.iter().all(|image| folder.path(image.index).as_ref() == Some(&image.path)));
+        assert_eq!(bad[0].reason, "a file cut off after 12 bytes");
+        assert_eq!(most.into_inner(), 40);
+        let indices: Vec<_> = bad.iter().map(|image| image.index).collect();
+        let rest = folder.without(&indices).expect("both classes");
+        assert_eq!(rest.check(None, |_| ()), []);
+    }
+
+    #[test]
+    fn good_files_are_remembered_until_they_change() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let cache = dir.path().join("cache/deep");
+        let path = dir.path().join("set/class/1.pgm");
+        let at = |seconds| {
+            let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            let file = fs::File::options().write(true).open(&path).expect("a file");
+            file.set_times(FileTimes::new().set_modified(time)).expect("a file system with times");
+        };
+        write(&path, GOOD);
+        at(1000);
+        let folder = ImageFolder::open(dir.path().join("set")).expect("a good folder");
+        let bad = || folder.check(Some(&cache), |_| ()).len();
+        assert_eq!(bad(), 0);
+        // As long and as old: it is not read.
+        let broken = vec![0; GOOD.len()];
+        write(&path, &broken);
+        at(1000);
+        assert_eq!(bad(), 0);
+        at(1001);
+        assert_eq!(bad(), 1);
+        write(&path, GOOD);
+        assert_eq!(bad(), 0);
+
+        // A cache with a flipped bit is as none.
+        write(&path, &broken);
+        at(1000);
+        write(&path, GOOD);
+        at(1000);
+        assert_eq!(bad(), 0);
+        write(&path, &broken);
+        at(1000);
+        let file = fs::read_dir(&cache).expect("written").next().expect("one").expect("readable").path();
+        let mut bytes = fs::read(&file).expect("readable");
+        *bytes.last_mut().expect("a digest") ^= 1;
+        fs::write(&file, &bytes).expect("writable");
+        assert_eq!(bad(), 1);
+        // So is one of another version.
+        *bytes.last_mut().expect("a digest") ^= 1;
+        let version = bytes.iter().position(|byte| *byte == b'.').expect("a version");
+        bytes[version - 1] += 1;
+        fs::write(&file, &bytes).expect("writable");
+        assert_eq!(bad(), 1);
+        bytes[version - 1] -= 1;
+        fs::write(&file, &bytes).expect("writable");
+        assert_eq!(bad(), 0);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_written_is_no_error() {
+        let dir = tempfile::tempdir().expect("a folder");
+        write(&dir.path().join("set/class/1.pgm"), GOOD);
+        write(&dir.path().join("file"), b"");
+        let folder = ImageFolder::open(dir.path().join("set")).expect("a good folder");
+        assert_eq!(folder.check(Some(&dir.path().join("file/cache")), |_| ()), []);
+    }
+}

@@ -277,36 +277,62 @@ mod tests {
     }
 
     #[test]
-    fn classes_and_files_are_in_the_order_of_their_names() {
+    fn classes_and_files_are_in_the_order_of_torchvision() {
         let dir = tempfile::tempdir().expect("a folder");
         for file in [
             "train/dog/2.PNG",
             "train/dog/10.jpg",
             "train/cat/b.Jpeg",
             "train/cat/a/deep.jpg",
+            "train/cat/a/x/y.tif",
+            "train/cat/a-b/x.webp",
             "train/cat/notes.txt",
+            "train/cat/a/more.TXT",
+            "train/cat/readme",
+            "train/cat/k.gif",
             "train/cat/.hidden.jpg",
             "train/.cache/x.jpg",
             "train/list.jpg",
             "test/cat/1.jpg",
-            "test/dog/1.jpg",
+            "test/dog/1.ppm",
         ] {
             touch(&dir.path().join(file));
         }
         assert!(ImageFolder::is_in(dir.path()) && !ImageFolder::is_in(dir.path().join("train")));
         let [train, test] = ImageFolder::train_and_test(dir.path()).expect("a good folder");
         assert_eq!(train.classes(), ["cat", "dog"]);
-        assert_eq!(train.labels(), [0, 0, 1, 1]);
+        assert_eq!(train.labels(), [0, 0, 0, 0, 1, 1]);
         let paths: Vec<_> = (0..train.len()).map(|i| train.path(i).expect("in range")).collect();
-        let names = ["cat/a/deep.jpg", "cat/b.Jpeg", "dog/10.jpg", "dog/2.PNG"];
+        // torchvision 0.29: ImageFolder("train").samples
+        let names = ["cat/b.Jpeg", "cat/a/deep.jpg", "cat/a-b/x.webp", "cat/a/x/y.tif", "dog/10.jpg", "dog/2.PNG"];
         assert_eq!(paths, names.map(|name| dir.path().join("train").join(name)));
-        assert_eq!((train.path(4), test.len()), (None, 2));
+        assert_eq!((train.path(6), test.len()), (None, 2));
+        let left_out = [(".gif", 1), (".jpg", 1), (".txt", 2), ("hidden", 1), ("no ending", 1)];
+        assert!(train.left_out().iter().map(|(end, files)| (end.as_str(), *files)).eq(left_out));
+        assert!(test.left_out().is_empty());
 
         touch(&dir.path().join("val/cat/7.jpg"));
         touch(&dir.path().join("val/dog/8.jpg"));
         let [_, val] = ImageFolder::train_and_test(dir.path()).expect("a good folder");
         let first = val.path(0).expect("one");
         assert_eq!(first, dir.path().join("val/cat/7.jpg"), "val goes before test");
+        fs::remove_dir_all(dir.path().join("train")).expect("a folder");
+        assert_eq!(ImageFolder::test(dir.path()).expect("val alone"), val);
+        assert!(ImageFolder::is_in(dir.path()));
+    }
+
+    #[test]
+    fn images_can_be_left_out_but_no_class() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for file in ["cat/1.jpg", "cat/2.jpg", "dog/3.jpg", "dog/4.jpg"] {
+            touch(&dir.path().join(file));
+        }
+        let folder = ImageFolder::open(dir.path()).expect("a good folder");
+        let rest = folder.clone().without(&[2, 0]).expect("one of each is left");
+        assert_eq!((rest.labels(), rest.classes()), (&[0, 1][..], folder.classes()));
+        assert_eq!([rest.path(0), rest.path(1)], [folder.path(1), folder.path(3)]);
+        let message = folder.without(&[2, 3]).expect_err("no dog").to_string();
+        assert!(message.contains("dog: images: expected at least one that can be read"), "{message}");
     }
 
     #[test]
@@ -318,13 +344,13 @@ mod tests {
                 assert!(message.contains(part), "no {part:?} in {message:?}");
             }
         };
-        refused(&["val/ or test/", "neither"]);
+        refused(&["train/ beside val/ or test/", "none"]);
         touch(&dir.path().join("val/cat/1.jpg"));
-        refused(&["cannot list", "train"]);
+        refused(&["train/ beside val/ or test/", "none"]);
         touch(&dir.path().join("train/1.jpg"));
         refused(&["train: classes", "a folder for each class", "no folder"]);
         touch(&dir.path().join("train/cat/notes.txt"));
-        refused(&["cat: images", ".jpg, .jpeg or .png", "none"]);
+        refused(&["cat: images", ".jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp", "none"]);
         touch(&dir.path().join("train/cat/1.jpg"));
         touch(&dir.path().join("val/dog/1.jpg"));
         refused(&["the same in both sets", "dog in one only"]);

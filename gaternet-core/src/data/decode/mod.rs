@@ -213,7 +213,7 @@ fn from_cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
 
 /// The big- or little-endian number of N bytes at `at`.
 fn number<const N: usize>(bytes: &[u8], at: usize, big: bool) -> Result<u64, String> {
-    let field = bytes.get(at..at + N).ok_or_else(|| cut_off(bytes))?;
+    let field = bytes.get(at..at.saturating_add(N)).ok_or_else(|| cut_off(bytes))?;
     let push = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
     Ok(if big { field.iter().fold(0, push) } else { field.iter().rev().fold(0, push) })
 }

@@ -6,15 +6,60 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 
-use super::{CHANNELS, Header, Kind, area, check_claim, cut_off, from_cmyk, grey};
+use super::{CHANNELS, Header, Kind, area, check_claim, cut_off, from_cmyk, grey, number};
 
 /// Largest value of a tag but for the pixels, in bytes: lists of a million strips, profiles.
 const TAG: usize = 16 << 20;
 
+/// Grey and its opacity, as the `tiff` crate calls it.
+const GREY_ALPHA: ColorType = ColorType::Multiband { bit_depth: 8, num_samples: 2 };
+const BLACK_IS_ZERO: u16 = 1;
+
 type Tiff<'a> = Decoder<Cursor<&'a [u8]>>;
 
 pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header, String> {
+    check_directory(bytes)?;
     look(bytes, limit).map_err(|error| error.to_string())?
+}
+
+/// `Err` if a list of the first directory is longer than the file: the `tiff` crate makes room for it first.
+fn check_directory(bytes: &[u8]) -> Result<(), String> {
+    let big = bytes[0] == b'M';
+    let short = |at| number::<2>(bytes, at, big);
+    // Sizes of the number of entries, of an entry, and where its value is.
+    let (start, entries, first, entry) = match short(2)? {
+        43 => {
+            let start = number::<8>(bytes, 8, big)?;
+            (start, number::<8>(bytes, position(bytes, start)?, big)?, 8, 20)
+        }
+        _ => {
+            let start = number::<4>(bytes, 4, big)?;
+            (start, short(position(bytes, start)?)?, 2, 12)
+        }
+    };
+    let first = position(bytes, start)? + first;
+    for index in 0..position(bytes, entries)? {
+        let at = index.saturating_mul(entry).saturating_add(first);
+        let count = match entry {
+            20 => number::<8>(bytes, at.saturating_add(4), big)?,
+            _ => number::<4>(bytes, at.saturating_add(4), big)?,
+        };
+        let size = match number::<2>(bytes, at.saturating_add(2), big)? {
+            3 | 8 => 2,
+            4 | 9 | 11 | 13 => 4,
+            5 | 10 | 12 | 16..=18 => 8,
+            _ => 1,
+        };
+        if count.saturating_mul(size) > bytes.len() as u64 {
+            return Err(cut_off(bytes));
+        }
+    }
+    Ok(())
+}
+
+/// A place in the file.
+fn position(bytes: &[u8], at: u64) -> Result<usize, String> {
+    usize::try_from(at).ok().filter(|at| *at <= bytes.len()).ok_or_else(|| cut_off(bytes))
 }
 
 fn look(bytes: &[u8], limit: u64) -> tiff::TiffResult<Result<Header, String>> {
@@ -31,12 +76,18 @@ fn look(bytes: &[u8], limit: u64) -> tiff::TiffResult<Result<Header, String>> {
     };
     let [offsets, counts] = [tiff.get_tag_u64_vec(offsets)?, tiff.get_tag_u64_vec(counts)?];
     let mut held = 0_u64;
+    if offsets.len() != counts.len() {
+        let [offsets, counts] = [offsets, counts].map(|list| list.len());
+        return Ok(Err(format!("a TIFF with {offsets} offsets of data and {counts} lengths")));
+    }
     for (offset, count) in offsets.iter().zip(&counts) {
         if offset.saturating_add(*count) > bytes.len() as u64 {
             return Ok(Err(cut_off(bytes)));
         }
         held = held.saturating_add(*count);
     }
+    // Parts that lie over each other hold no more.
+    let held = held.min(bytes.len() as u64);
     let [bits, samples] = [u64::from(colours.bit_depth()), u64::from(colours.num_samples())];
     let raw = (width as u64 * bits * samples).div_ceil(8).saturating_mul(height as u64);
     let most = match compression(&mut tiff)? {
@@ -73,10 +124,14 @@ fn refusal(tiff: &mut Tiff<'_>, colours: ColorType) -> tiff::TiffResult<Option<S
     let known = matches!(
         colours,
         ColorType::Gray(1 | 8 | 16) | ColorType::RGB(8 | 16) | ColorType::RGBA(8) | ColorType::CMYK(8)
-            | ColorType::Palette(8)
+            | GREY_ALPHA
     );
     if !known {
         return Ok(Some(format!("a TIFF of {colours:?}")));
+    }
+    let photometric = tiff.find_tag_unsigned::<u16>(Tag::PhotometricInterpretation)?;
+    if colours == GREY_ALPHA && photometric != Some(BLACK_IS_ZERO) {
+        return Ok(Some(format!("a TIFF of {samples} samples, photometric {photometric:?}")));
     }
     let mut tag = |tag| tiff.find_tag_unsigned::<u16>(tag);
     for (what, tag, usual) in [
@@ -119,10 +174,6 @@ fn decode(
 ) -> tiff::TiffResult<Result<Vec<u8>, String>> {
     let mut tiff = decoder(bytes, limit)?;
     let colours = tiff.colortype()?;
-    let map = match colours {
-        ColorType::Palette(_) => tiff.get_tag_u16_vec(Tag::ColorMap)?,
-        _ => Vec::new(),
-    };
     let samples = match tiff.read_image()? {
         DecodingResult::U8(samples) => samples,
         DecodingResult::U16(samples) => samples.into_iter().map(|sample| (sample >> 8) as u8).collect(),
@@ -142,18 +193,7 @@ fn decode(
             Ok(pixels.flat_map(|&[r, g, b, _]| [r, g, b]).collect())
         }
         ColorType::CMYK(_) => Ok(samples.as_chunks::<4>().0.iter().flat_map(|&inks| from_cmyk(inks)).collect()),
-        ColorType::Palette(_) => {
-            let channel = |at: usize| map.get(at).map(|value| (value >> 8) as u8);
-            let size = map.len() / 3;
-            let colour = |number: usize| {
-                let [r, g, b] = [0, 1, 2].map(|c| channel(c * size + number));
-                Some([r?, g?, b?]).filter(|_| number < size)
-            };
-            let pixels: Option<Vec<_>> = samples.into_iter().map(|number| colour(number.into())).collect();
-            pixels.map(|pixels| pixels.into_flattened()).ok_or_else(|| {
-                format!("a colour of a TIFF that is not among its {size}")
-            })
-        }
+        GREY_ALPHA => Ok(grey(samples.into_iter().step_by(2), count)),
         _ => Err(format!("a TIFF of {colours:?}")),
     })
 }

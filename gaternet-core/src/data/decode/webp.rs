@@ -11,7 +11,7 @@ const BYTES: u64 = 14;
 /// Up to so many bytes a header is believed.
 const SMALL: u64 = 16 << 20;
 /// Pixels that a byte of a larger picture can stand for: more than of any picture that is not of one colour.
-const PIXELS: u64 = 8192;
+const PIXELS: u64 = 1024;
 
 pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
     if number::<4>(bytes, 4, false)? + 8 > bytes.len() as u64 {
