@@ -1,5 +1,6 @@
 //! Training and test sets: CIFAR, the built-in images, or image files in folders.
 
+use std::cmp::Reverse;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
@@ -8,7 +9,10 @@ use gaternet::core::data::{ImageFolder, ImageSource};
 use crate::data::Data;
 
 /// Name of a set of image files.
-const IMAGE_FOLDER: &str = "image-folder";
+pub(crate) const IMAGE_FOLDER: &str = "image-folder";
+
+/// Endings of files that are named; of the others the number is said.
+const NAMED_ENDS: usize = 10;
 
 /// A training and a test set, which several runs may share.
 #[derive(Clone)]
@@ -41,7 +45,26 @@ impl Sets {
                 bail!("{dir} holds both {cifar} and train/: pass --data {cifar}, or move train/");
             }
         }
-        let images = ImageFolder::train_and_test(dir)?.map(ImageSource::from);
-        Ok(Sets { name: IMAGE_FOLDER, images })
+        let folders = ImageFolder::train_and_test(dir)?;
+        folders.iter().for_each(say_left_out);
+        Ok(Sets { name: IMAGE_FOLDER, images: folders.map(ImageSource::from) })
     }
+}
+
+/// Says on stderr which files were not taken for images.
+pub(crate) fn say_left_out(folder: &ImageFolder) {
+    let ends = folder.left_out();
+    if ends.is_empty() {
+        return;
+    }
+    let files: usize = ends.values().sum();
+    let mut ends: Vec<_> = ends.iter().collect();
+    ends.sort_by_key(|&(end, files)| (Reverse(files), end));
+    let shown = ends.iter().take(NAMED_ENDS).map(|(end, files)| format!("{files} {end}"));
+    let mut shown = shown.collect::<Vec<_>>().join(", ");
+    if ends.len() > NAMED_ENDS {
+        shown += &format!(" and {} other endings", ends.len() - NAMED_ENDS);
+    }
+    let noun = if files == 1 { "file" } else { "files" };
+    eprintln!("{}: {files} {noun} left out: {shown}", folder.root().display());
 }

@@ -5,15 +5,22 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
+use gaternet::core::data::{Augment, ImageFolder, ImageSource, Loader, LoaderConfig};
 
 use crate::data::{BUILT_IN, Data};
-use crate::sets::Sets;
+use crate::sets::{IMAGE_FOLDER, Sets, say_left_out};
 
 /// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was trained
-/// with, of whose training images the first `train` are drawn.
+/// with, of whose training images the first `train` are drawn. With 0 of them, image files for tests are enough, and
+/// both sets of files are those.
 pub(crate) fn trained_data(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
     match dir {
+        Some(dir) if train == 0 && !dir.join("train").is_dir() && ImageFolder::is_in(dir) => {
+            let test = ImageFolder::test(dir)?;
+            say_left_out(&test);
+            let test = ImageSource::from(test);
+            Ok(Sets { name: IMAGE_FOLDER, images: [test.clone(), test] })
+        }
         Some(dir) => Sets::open(dir),
         None => Ok(built_in(checkpoint, train)?.into()),
     }

@@ -9,6 +9,8 @@ mod distribution;
 mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
+#[path = "../common/image_check.rs"]
+mod image_check;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
 #[path = "../common/report.rs"]
@@ -37,6 +39,7 @@ use crate::device::DeviceName;
 use crate::distribution::{Distribution, Image, print_classes};
 use crate::dtype::DTypeName;
 use crate::evaluation::{Evaluation, TestSet, dead_warning, evaluate};
+use crate::image_check::{Skipped, checked};
 use crate::report::exit_code;
 use crate::sets::Sets;
 use crate::sweep::{Speed, sweep};
@@ -58,11 +61,16 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that holds JPEG
-    /// and PNG files as train/CLASS/* and val/CLASS/* (or test/CLASS/*)
+    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that holds image
+    /// files (.jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp) as train/CLASS/* and val/CLASS/* (or
+    /// test/CLASS/*), of which train/ is needed for --budget and --sweep only
     /// [default: none, the built-in test set that the model was trained with]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     data: Option<PathBuf>,
+
+    /// Leave out image files that cannot be read, and list them
+    #[arg(long, requires = "data")]
+    skip_bad: bool,
 
     /// Pixels of the middle of an image that the model sees [default: those it was trained with]
     #[arg(long, value_name = "PIXELS")]
@@ -138,6 +146,13 @@ fn run() -> Result<()> {
     let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
     let data = trained_data(&args.checkpoint, args.data.as_deref(), train_images)?;
     let Sets { name, images: [train, images] } = data;
+    let ([train, images], skipped) = match moves_thresholds {
+        true => checked([train, images], args.skip_bad)?,
+        false => {
+            let ([images], skipped) = checked([images], args.skip_bad)?;
+            ([train, images], skipped)
+        }
+    };
     let test = TestSet::new(images, augment);
     let run = (args.batch_size, DType::from(args.dtype));
     let thresholds = match &model {
@@ -170,6 +185,7 @@ fn run() -> Result<()> {
     evaluation.dead_layers.iter().for_each(|layer| eprintln!("{}", dead_warning(layer)));
     let result = Results {
         data: name,
+        skipped,
         dtype,
         classes: args.per_class.then(|| test.images.classes()),
         threshold,
@@ -188,6 +204,8 @@ fn run() -> Result<()> {
 /// What is printed.
 struct Results<'a> {
     data: &'static str,
+    /// Image files that were left out.
+    skipped: Vec<Skipped>,
     dtype: DType,
     images: Vec<Image>,
     /// Whose images are shown apart.
@@ -224,6 +242,13 @@ impl Results<'_> {
         });
         if let Some(threshold) = self.threshold {
             object["gate_threshold"] = json!(threshold);
+        }
+        if !self.skipped.is_empty() {
+            let skipped = self.skipped.iter();
+            let skipped = skipped.map(|Skipped { path, reason }| {
+                json!({ "path": path.display().to_string(), "reason": reason })
+            });
+            object["skipped"] = skipped.collect();
         }
         if let Some(classes) = self.classes {
             let class = |(number, name): (usize, &String)| {

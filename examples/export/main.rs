@@ -2,6 +2,8 @@
 
 #[path = "../common/data.rs"]
 mod data;
+#[path = "../common/image_check.rs"]
+mod image_check;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
 #[path = "../common/report.rs"]
@@ -25,6 +27,7 @@ use gaternet::core::data::{Augment, CHANNELS, ImageSource};
 use gaternet::core::nn::Module;
 use gaternet::models::{Calibration, GatedNet, InferencePlan, Model, PlanOptions};
 
+use crate::image_check::checked;
 use crate::report::exit_code;
 use crate::sets::Sets;
 use crate::table::{millions, percent, print_table};
@@ -62,6 +65,10 @@ struct Args {
     /// [default: none, the built-in set that the model was trained with]
     #[arg(long, value_name = "DIR", requires = "calibration", verbatim_doc_comment)]
     data: Option<PathBuf>,
+
+    /// Leave out image files that cannot be read, and list them
+    #[arg(long, requires = "data")]
+    skip_bad: bool,
 
     /// Worker threads [default: one for each core, bound to it]
     #[arg(long, value_name = "N")]
@@ -114,6 +121,7 @@ fn run() -> Result<()> {
 fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
     let data = trained_data(&args.checkpoint, args.data.as_deref(), images)?;
     let Sets { name, images: [train, _] } = data;
+    let ([train], _) = checked([train], args.skip_bad)?;
     let augment = pipeline::of(&args.checkpoint, None, None)?;
     let calibration = calibrate(model, &train, &augment, images)?;
     let part = model.static_part(&calibration, args.min_open)?;

@@ -128,8 +128,8 @@ impl Augment {
     /// The same of files, which are decoded on all cores.
     ///
     /// # Errors
-    /// Those of [`batch`](Self::batch); and of the first of these files that cannot be read, is no whole JPEG or
-    /// PNG image, or without `resized` is not 32x32: [`Error::Io`] or [`Error::Field`], naming it.
+    /// Those of [`batch`](Self::batch); and of the first of these files that cannot be read, is no whole image of
+    /// a kind that [`ImageFolder`] lists, or without `resized` is not 32x32: [`Error::Io`] or [`Error::Field`], naming it.
     pub fn batch_of_files(
         &self,
         data: &ImageFolder,

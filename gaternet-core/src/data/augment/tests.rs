@@ -2,8 +2,6 @@
 
 use std::path::Path;
 
-use image::{Rgb as Pixel, RgbImage};
-
 use super::super::dataset::IMAGE_LEN;
 use super::super::{ImageSource, Loader, LoaderConfig};
 use super::*;
@@ -145,13 +143,20 @@ fn unusable_fields_are_errors() {
     assert!(message.contains("1000"), "{message}");
 }
 
-/// PNG files of two classes, `count` of them, 40 to 59 pixels wide. Image i has red i, green x, blue y.
+/// An image file; its name says nothing of its format.
+fn write(path: &Path, [width, height]: [u32; 2], pixel: impl Fn(u32, u32) -> [u8; 3]) {
+    let mut bytes = format!("P6 {width} {height} 255\n").into_bytes();
+    bytes.extend((0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)));
+    std::fs::write(path, bytes).expect("a writable folder");
+}
+
+/// Files of two classes, `count` of them, 40 to 59 pixels wide. Image i has red i, green x, blue y.
 fn folder(dir: &Path, count: u32) -> ImageFolder {
     for i in 0..count {
         let class = dir.join(["even", "odd"][i as usize % 2]);
         std::fs::create_dir_all(&class).expect("a folder");
-        let image = RgbImage::from_fn(40 + i % 20, 50, |x, y| Pixel([i as u8, x as u8, y as u8]));
-        image.save(class.join(format!("{i:03}.png"))).expect("a writable folder");
+        let path = class.join(format!("{i:03}.png"));
+        write(&path, [40 + i % 20, 50], |x, y| [i as u8, x as u8, y as u8]);
     }
     ImageFolder::open(dir).expect("just written")
 }
@@ -232,8 +237,7 @@ fn images_of_32_pixels_need_no_resizing_and_cifar_can_be_resized() {
     let data = dataset();
     let planes = data.image(7).expect("image");
     let at = |c: usize, x: u32, y: u32| planes[c * 1024 + (y * 32 + x) as usize];
-    let image = RgbImage::from_fn(32, 32, |x, y| Pixel([at(0, x, y), at(1, x, y), at(2, x, y)]));
-    image.save(class.join("7.png")).expect("a writable folder");
+    write(&class.join("7.png"), [32; 2], |x, y| [at(0, x, y), at(1, x, y), at(2, x, y)]);
     let files = ImageFolder::open(dir.path()).expect("just written");
     let one = Dataset::new(planes.to_vec(), vec![0], vec!["any".into()]).expect("valid");
     for augment in [
