@@ -1,11 +1,11 @@
 //! Plain-text tables.
 
+use crate::report::{OutputError, say};
+
 /// Names in the left column, values aligned behind them.
-pub(crate) fn print_table(rows: &[(&str, String)]) {
+pub(crate) fn print_table(rows: &[(&str, String)]) -> Result<(), OutputError> {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
-    for (name, value) in rows {
-        println!("{name:width$}  {value}");
-    }
+    rows.iter().try_for_each(|(name, value)| say!("{name:width$}  {value}"))
 }
 
 /// `0.7123` as `71.23 %`.

@@ -25,6 +25,8 @@ mod gpu;
 mod images;
 #[path = "../common/names.rs"]
 mod names;
+#[path = "../common/note.rs"]
+mod note;
 mod phase;
 mod progress;
 mod recipe;
