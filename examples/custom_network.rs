@@ -3,6 +3,12 @@
 //!
 //! `cargo run --release --example custom_network`
 
+#[path = "common/note.rs"]
+mod note;
+#[path = "common/report.rs"]
+mod report;
+
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -14,6 +20,8 @@ use gaternet::models::{
     ConvRole, GatePlacement, GatedNet, GaterConfig, InferencePlan, Network, NetworkBuilder,
     PlanOptions,
 };
+
+use crate::report::{exit_code, say};
 
 /// Three units of a hidden 3x3 convolution and a 1x1 convolution back, on maps of 32, 16 and 8 pixels.
 fn network(classes: usize) -> Result<Network> {
@@ -48,12 +56,16 @@ fn network(classes: usize) -> Result<Network> {
     Ok(net.finish())
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
     let (train, test) = synthetic(0, 4000, 1000);
     let train = Arc::new(train);
     let gater = GaterConfig { depth: 8, pool: 2, ..GaterConfig::default() };
     let model = GatedNet::gate(network(train.classes().len())?, GatePlacement::Hidden, gater, 1)?;
-    println!("{} gates on {} convolutions", model.plan().gates(), model.plan().slots().len());
+    say!("{} gates on {} convolutions", model.plan().gates(), model.plan().slots().len())?;
 
     let augment = Augment::train();
     let config = LoaderConfig { batch_size: 64, drop_last: false, shuffle: true, seed: 0, augment };
@@ -69,7 +81,7 @@ fn main() -> Result<()> {
             correct += right(&output.logits, &batch.labels);
             sgd.step(&model.loss(&output, &batch.labels)?.total.backward()?)?;
         }
-        println!("epoch {epoch}: {:.1} % right", 100.0 * correct as f64 / train.len() as f64);
+        say!("epoch {epoch}: {:.1} % right", 100.0 * correct as f64 / train.len() as f64)?;
     }
 
     let config = LoaderConfig {
@@ -86,12 +98,12 @@ fn main() -> Result<()> {
         plan.run(batch.images.data(), &mut logits)?;
         let logits = Tensor::new(logits, [batch.labels.len(), plan.classes()])?;
         let gates = model.forward(&batch.images, &mut Ctx::eval())?.gates;
-        println!(
+        say!(
             "test: {:.1} % right with {:.1} % of the gates open and {:.2}x the MACs, gater included",
             100.0 * right(&logits, &batch.labels) as f64 / batch.labels.len() as f64,
             100.0 * gates.density(),
             model.cost([32, 32], &gates)?.ratio()
-        );
+        )?;
     }
     Ok(())
 }

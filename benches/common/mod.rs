@@ -1,5 +1,7 @@
 //! How a benchmark runs.
 
+#[path = "../../examples/common/note.rs"]
+mod note;
 #[path = "../../examples/common/threads.rs"]
 mod threads;
 

@@ -2,15 +2,20 @@
 
 mod group;
 mod kinks;
+#[path = "../common/note.rs"]
+mod note;
 mod reference;
+#[path = "../common/report.rs"]
+mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Parser;
 
-use reference::{Comparison, Reference};
+use crate::reference::{Comparison, Reference};
+use crate::report::{exit_code, say};
 
 /// Compare this library with values computed by the authors' implementation.
 ///
@@ -26,23 +31,23 @@ struct Args {
     file: PathBuf,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
+    exit_code(run())
+}
+
+fn run() -> Result<()> {
     let args = Args::parse();
     let reference = Reference::load(&args.file)?;
-    println!("{}", reference.describe());
+    say!("{}", reference.describe())?;
     let Comparison { groups, nudges } = reference.compare()?;
-    println!("{:<44} {:>12} {:>10}  worst", "group", "error", "bound");
+    say!("{:<44} {:>12} {:>10}  worst", "group", "error", "bound")?;
     for group in &groups {
-        println!("{group}");
+        say!("{group}")?;
     }
     for nudge in &nudges {
-        println!("{nudge}");
+        say!("{nudge}")?;
     }
     let failed = groups.iter().filter(|group| !group.passes()).count();
-    if failed > 0 {
-        println!("{failed} of {} groups are over their bound", groups.len());
-        return Ok(ExitCode::FAILURE);
-    }
-    println!("all {} groups are within their bounds", groups.len());
-    Ok(ExitCode::SUCCESS)
+    ensure!(failed == 0, "{failed} of {} groups are over their bound", groups.len());
+    Ok(say!("all {} groups are within their bounds", groups.len())?)
 }

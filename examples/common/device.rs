@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use gaternet::kernels::{Device, DeviceError};
 
+use crate::note::note;
+
 /// A [`Device`] before it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeviceName {
@@ -21,7 +23,7 @@ impl DeviceName {
             DeviceName::Cuda(ordinal) => Device::cuda(ordinal),
             DeviceName::Best => {
                 let device = Device::best();
-                eprintln!("best device: {device}");
+                note(format_args!("best device: {device}"));
                 Ok(device)
             }
         }

@@ -6,6 +6,8 @@ use anyhow::{Result, ensure};
 use gaternet::core::data::{BadImage, ImageFolder, ImageSource};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::note::note;
+
 /// Bad files that an error names; of the others it gives the number.
 const NAMED: usize = 10;
 
@@ -40,7 +42,7 @@ pub(crate) fn checked<const SETS: usize>(
             skip_bad,
             "{count} {files} cannot be read, which --skip-bad leaves out:{list}"
         );
-        eprintln!("{count} {files} left out that cannot be read:{list}");
+        note(format_args!("{count} {files} left out that cannot be read:{list}"));
     }
     Ok((sets, bad))
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use gaternet::core::data::{ImageFolder, ImageSource};
 
 use crate::data::Data;
+use crate::note::note;
 
 /// Name of a set of image files.
 pub(crate) const IMAGE_FOLDER: &str = "image-folder";
@@ -66,5 +67,5 @@ pub(crate) fn say_left_out(folder: &ImageFolder) {
         shown += &format!(" and {} other endings", ends.len() - NAMED_ENDS);
     }
     let noun = if files == 1 { "file" } else { "files" };
-    eprintln!("{}: {files} {noun} left out: {shown}", folder.root().display());
+    note(format_args!("{}: {files} {noun} left out: {shown}", folder.root().display()));
 }

@@ -5,6 +5,8 @@ mod conv_layers;
 #[path = "../common/dtype.rs"]
 mod dtype;
 mod measure;
+#[path = "../common/note.rs"]
+mod note;
 #[path = "../common/report.rs"]
 mod report;
 #[path = "../common/threads.rs"]
@@ -22,7 +24,7 @@ use serde::Serialize;
 use crate::conv_layers::{Gates, LAYERS, Layer, cases};
 use crate::dtype::DTypeName;
 use crate::measure::{Convolution, Op};
-use crate::report::exit_code;
+use crate::report::{OutputError, exit_code, say};
 use crate::threads::use_threads;
 
 /// Measures single convolutions with all filters live, and with gates on their output, their input or
@@ -93,12 +95,12 @@ struct Row {
 
 impl Row {
     /// `ratio` is of the time to that with all filters live.
-    fn print(&self, layer: &str, ratio: f64) {
+    fn print(&self, layer: &str, ratio: f64) -> Result<(), OutputError> {
         let Row { op, batch, density, gating, dtype, algorithm, ms, gflops, .. } = self;
-        println!(
+        say!(
             "{op:<15} {layer:<13} {batch:>5} {gating:<6} {density:>7} {dtype:<5} {algorithm:<9} \
              {ms:>10.4} {gflops:>8.1} {ratio:>6.3}"
-        );
+        )
     }
 }
 
@@ -123,13 +125,12 @@ fn run() -> Result<()> {
     if let (Some(op), true) = (gradient, args.dtype.contains(&DTypeName::Bf16)) {
         bail!("--op {op} --dtype bf16: gradients are computed in f32");
     }
-    let cores = std::thread::available_parallelism()?.get();
-    use_threads(args.threads.filter(|&threads| threads != cores))?;
+    use_threads(args.threads)?;
     if !args.json {
-        println!(
+        say!(
             "op              layer         batch gating density dtype algorithm         ms   gflops  \
              ratio"
-        );
+        )?;
     }
     // From outside the pool every call would wait for a worker to wake up.
     rayon::scope(|_| {
@@ -174,8 +175,8 @@ fn measure_layer(args: &Args, what: (Op, DType), layer: Layer, batch: usize) -> 
             gflops: rounded(operations / time / 1e9, 10.0),
         };
         match args.json {
-            true => println!("{}", serde_json::to_string(&row)?),
-            false => row.print(&layer.to_string(), time / seconds[0]),
+            true => say!("{}", serde_json::to_string(&row)?)?,
+            false => row.print(&layer.to_string(), time / seconds[0])?,
         }
     }
     Ok(())

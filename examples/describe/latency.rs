@@ -6,6 +6,9 @@ use anyhow::Result;
 use gaternet::models::{DType, LatencyModel, Model, PlanOptions};
 use serde::Serialize;
 
+use crate::note::note;
+use crate::report::{OutputError, say};
+
 /// Images of a pass.
 const BATCHES: [usize; 2] = [1, 64];
 
@@ -45,16 +48,17 @@ pub(crate) fn latencies(
             }
         }
     }
-    eprintln!("calibrated in {:.1} s", start.elapsed().as_secs_f64());
+    note(format_args!("calibrated in {:.1} s", start.elapsed().as_secs_f64()));
     Ok(rows)
 }
 
-pub(crate) fn print(rows: &[Latency]) {
+pub(crate) fn print(rows: &[Latency]) -> Result<(), OutputError> {
     let threads = rayon::current_num_threads();
-    println!("\npredicted on this machine, {threads} threads");
-    println!("{:>7} {:>7} {:>12} {:>10}", "density", "batch", "ms", "images/s");
+    say!("\npredicted on this machine, {threads} threads")?;
+    say!("{:>7} {:>7} {:>12} {:>10}", "density", "batch", "ms", "images/s")?;
     for Latency { batch, density, milliseconds, images_per_second } in rows {
         let density = density.map_or("plain".to_owned(), |density| density.to_string());
-        println!("{density:>7} {batch:>7} {milliseconds:>12.3} {images_per_second:>10.0}");
+        say!("{density:>7} {batch:>7} {milliseconds:>12.3} {images_per_second:>10.0}")?;
     }
+    Ok(())
 }

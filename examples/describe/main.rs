@@ -7,6 +7,8 @@ mod gate_override;
 mod latency;
 #[path = "../common/names.rs"]
 mod names;
+#[path = "../common/note.rs"]
+mod note;
 #[path = "../common/report.rs"]
 mod report;
 #[path = "../common/threads.rs"]
@@ -27,7 +29,7 @@ use serde::Serialize;
 use crate::dtype::DTypeName;
 use crate::latency::{Latency, latencies};
 use crate::names::{ModelName, PlacementName};
-use crate::report::exit_code;
+use crate::report::{OutputError, exit_code, say};
 use crate::threads::use_threads;
 use crate::units::{Unit, units};
 
@@ -151,9 +153,9 @@ fn run() -> Result<()> {
             rayon::scope(|_| latencies(&model, size, args.dtype.into(), &args.density))?;
     }
     if args.json {
-        println!("{}", serde_json::to_string(&description)?);
+        say!("{}", serde_json::to_string(&description)?)?;
     } else {
-        description.print();
+        description.print()?;
     }
     Ok(())
 }
@@ -219,41 +221,39 @@ impl Description {
         })
     }
 
-    fn print(&self) {
-        println!("{}, images of {}x{}\n", self.model, self.size[0], self.size[1]);
+    fn print(&self) -> Result<(), OutputError> {
+        say!("{}, images of {}x{}\n", self.model, self.size[0], self.size[1])?;
         let width = self.units.iter().map(|unit| unit.name.len()).max().unwrap_or(0).max(14);
-        println!(
-            "{:width$} {:>15} {:>12} {:>12} {:>6}",
-            "", "output", "parameters", "MACs", "gates"
-        );
+        say!("{:width$} {:>15} {:>12} {:>12} {:>6}", "", "output", "parameters", "MACs", "gates")?;
         for unit in &self.units {
             let [c, h, w] = unit.output;
             let output = if c == 0 { String::new() } else { format!("{c} x {h}x{w}") };
             let (parameters, macs) = (unit.parameters, millions(unit.macs as f64));
             let gates = if unit.gates == 0 { String::new() } else { unit.gates.to_string() };
-            println!("{:width$} {output:>15} {parameters:>12} {macs:>12} {gates:>6}", unit.name);
+            say!("{:width$} {output:>15} {parameters:>12} {macs:>12} {gates:>6}", unit.name)?;
         }
-        println!();
+        say!("")?;
         let total = |name: &str, parameters: usize, macs: u64| {
             let (parameters, macs) = (millions(parameters as f64), millions(macs as f64));
-            println!("{name:width$} {:>15} {parameters:>12} {macs:>12}", "");
+            say!("{name:width$} {:>15} {parameters:>12} {macs:>12}", "")
         };
-        total("backbone", self.parameters, self.macs);
+        total("backbone", self.parameters, self.macs)?;
         if let Some((parameters, macs)) = self.gater {
-            total("gater", parameters, macs);
-            total("together", self.parameters + parameters, self.macs + macs);
+            total("gater", parameters, macs)?;
+            total("together", self.parameters + parameters, self.macs + macs)?;
             match self.outputs {
                 outputs if outputs < self.gates => {
-                    println!("\n{} gates in {outputs} groups", self.gates);
+                    say!("\n{} gates in {outputs} groups", self.gates)?;
                 }
-                _ => println!("\n{} gates", self.gates),
+                _ => say!("\n{} gates", self.gates)?,
             }
             let share = 100.0 * macs as f64 / self.macs as f64;
-            println!("the gater has {share:.1} % of the backbone's MACs");
+            say!("the gater has {share:.1} % of the backbone's MACs")?;
         }
         if !self.latency.is_empty() {
-            latency::print(&self.latency);
+            latency::print(&self.latency)?;
         }
+        Ok(())
     }
 }
 

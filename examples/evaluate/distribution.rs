@@ -4,6 +4,7 @@ use gaternet::core::Tensor;
 use serde::Serialize;
 
 use crate::evaluation::predictions;
+use crate::report::{OutputError, say};
 use crate::table::{millions, percent};
 
 /// An image of the test set, evaluated.
@@ -73,19 +74,26 @@ impl Distribution {
 }
 
 /// A line for each class.
-pub(crate) fn print_classes(classes: &[String], images: &[Image]) {
+pub(crate) fn print_classes(classes: &[String], images: &[Image]) -> Result<(), OutputError> {
     let width = classes.iter().map(String::len).max().unwrap_or(0).max("class".len());
-    println!(
+    say!(
         "\n{:width$} {:>6} {:>9} {:>11} {:>9} {:>11} {:>11}",
-        "class", "images", "accuracy", "MACs, mean", "sd", "least", "most"
-    );
+        "class",
+        "images",
+        "accuracy",
+        "MACs, mean",
+        "sd",
+        "least",
+        "most"
+    )?;
     for (number, class) in classes.iter().enumerate() {
         let of = Distribution::new(images, Some(number));
         let [mean, sd, min, max] = [of.mean, of.sd, of.min, of.max].map(millions);
         let accuracy = percent(of.accuracy);
-        println!(
+        say!(
             "{class:width$} {:>6} {accuracy:>9} {mean:>11} {sd:>9} {min:>11} {max:>11}",
             of.images
-        );
+        )?;
     }
+    Ok(())
 }

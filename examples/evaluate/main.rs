@@ -11,6 +11,8 @@ mod dtype;
 mod evaluation;
 #[path = "../common/image_check.rs"]
 mod image_check;
+#[path = "../common/note.rs"]
+mod note;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
 #[path = "../common/report.rs"]
@@ -40,7 +42,8 @@ use crate::distribution::{Distribution, Image, print_classes};
 use crate::dtype::DTypeName;
 use crate::evaluation::{Evaluation, TestSet, dead_warning, evaluate};
 use crate::image_check::{Skipped, checked};
-use crate::report::exit_code;
+use crate::note::note;
+use crate::report::{exit_code, say};
 use crate::sets::Sets;
 use crate::sweep::{Speed, sweep};
 use crate::table::{millions, percent, print_table};
@@ -182,7 +185,7 @@ fn run() -> Result<()> {
     if let Some(path) = &args.save {
         model.save(path, &Checkpoint::load(&args.checkpoint)?.metadata)?;
     }
-    evaluation.dead_layers.iter().for_each(|layer| eprintln!("{}", dead_warning(layer)));
+    evaluation.dead_layers.iter().for_each(|layer| note(dead_warning(layer)));
     let result = Results {
         data: name,
         skipped,
@@ -195,8 +198,8 @@ fn run() -> Result<()> {
         images_per_second: speed.images_per_second(),
     };
     match args.json {
-        true => println!("{}", result.json()?),
-        false => result.print(),
+        true => say!("{}", result.json()?)?,
+        false => result.print()?,
     }
     Ok(())
 }
@@ -261,7 +264,7 @@ impl Results<'_> {
         Ok(object)
     }
 
-    fn print(&self) {
+    fn print(&self) -> Result<()> {
         let Evaluation { accuracy, loss, gate_density, cost, .. } = &self.evaluation;
         let gated = cost.executed + cost.gater;
         let mut rows = vec![
@@ -279,9 +282,10 @@ impl Results<'_> {
         if let Some(threshold) = self.threshold {
             rows.insert(4, ("gate threshold", format!("{threshold:.4}")));
         }
-        print_table(&rows);
+        print_table(&rows)?;
         if let Some(classes) = self.classes {
-            print_classes(classes, &self.images);
+            print_classes(classes, &self.images)?;
         }
+        Ok(())
     }
 }

@@ -12,6 +12,7 @@ use gaternet::models::{DType, GatedNet, Model};
 use serde::Serialize;
 
 use crate::evaluation::{Evaluation, TestSet, evaluate};
+use crate::report::say;
 use crate::table::percent;
 use crate::threshold::Thresholds;
 
@@ -47,21 +48,28 @@ pub(crate) fn sweep(
     device: &Device,
     out: &Path,
 ) -> Result<()> {
-    println!(
+    // The file is written whether or not somebody reads the table.
+    let mut printed = say!(
         "{:>10} {:>9} {:>10} {:>7} {:>9}",
-        "threshold", "accuracy", "gates open", "MACs", "images/s"
+        "threshold",
+        "accuracy",
+        "gates open",
+        "MACs",
+        "images/s"
     );
     let mut rows = Vec::new();
     let mut add = |threshold: Option<f32>| -> Result<()> {
         let row = measure(model, threshold, test, run, device)?;
-        println!(
-            "{:>10} {:>9} {:>10} {:>6.3}x {:>9.0}",
-            threshold.map_or("none".to_owned(), |threshold| format!("{threshold:.4}")),
-            percent(row.accuracy),
-            percent(row.gate_density),
-            row.macs_ratio,
-            row.images_per_second
-        );
+        if printed.is_ok() {
+            printed = say!(
+                "{:>10} {:>9} {:>10} {:>6.3}x {:>9.0}",
+                threshold.map_or("none".to_owned(), |threshold| format!("{threshold:.4}")),
+                percent(row.accuracy),
+                percent(row.gate_density),
+                row.macs_ratio,
+                row.images_per_second
+            );
+        }
         rows.push(serde_json::to_string(&row)? + "\n");
         Ok(())
     };
@@ -82,7 +90,8 @@ pub(crate) fn sweep(
             thresholds.set(0.0)?;
         }
     }
-    Ok(replace_file(out, |mut file| file.write_all(rows.concat().as_bytes()))?)
+    replace_file(out, |mut file| file.write_all(rows.concat().as_bytes()))?;
+    Ok(printed?)
 }
 
 fn measure(

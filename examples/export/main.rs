@@ -4,6 +4,8 @@
 mod data;
 #[path = "../common/image_check.rs"]
 mod image_check;
+#[path = "../common/note.rs"]
+mod note;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
 #[path = "../common/report.rs"]
@@ -28,7 +30,7 @@ use gaternet::core::nn::Module;
 use gaternet::models::{Calibration, GatedNet, InferencePlan, Model, PlanOptions};
 
 use crate::image_check::checked;
-use crate::report::exit_code;
+use crate::report::{exit_code, say};
 use crate::sets::Sets;
 use crate::table::{millions, percent, print_table};
 use crate::threads::use_threads;
@@ -114,7 +116,7 @@ fn run() -> Result<()> {
         true => model.save_onnx(&args.out, &metadata)?,
         false => model.save(&args.out, &metadata)?,
     }
-    println!("wrote {out}");
+    say!("wrote {out}")?;
     Ok(())
 }
 
@@ -146,7 +148,7 @@ fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
         ("filters that are left", share(kept)),
         ("parameters of the backbone", of(parameters[0], parameters[1])),
         ("MACs of the backbone", of(macs[0], macs[1])),
-    ]);
+    ])?;
     Ok(Model::Plain(part.into()))
 }
 

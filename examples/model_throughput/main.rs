@@ -5,6 +5,8 @@ mod dtype;
 #[path = "../common/names.rs"]
 mod names;
 mod network;
+#[path = "../common/note.rs"]
+mod note;
 #[path = "../common/report.rs"]
 mod report;
 #[path = "../common/threads.rs"]
@@ -23,7 +25,7 @@ use serde::Serialize;
 use crate::dtype::DTypeName;
 use crate::names::{ModelName, PlacementName};
 use crate::network::{Gating, Network};
-use crate::report::exit_code;
+use crate::report::{exit_code, say};
 use crate::threads::use_threads;
 use crate::timing::median_seconds;
 
@@ -123,13 +125,19 @@ fn run() -> Result<()> {
     for &density in &args.density {
         ensure!((0.0..=1.0).contains(&density), "--density {density}: must be between 0 and 1");
     }
-    let cores = std::thread::available_parallelism()?.get();
-    use_threads(args.threads.filter(|&threads| threads != cores))?;
+    use_threads(args.threads)?;
     if !args.json {
-        println!(
+        say!(
             "{:<9} {:<7} {:<15} {:>7} {:<5} {:>5} {:>6} {:>9}",
-            "model", "gating", "placement", "density", "dtype", "batch", "MACs", "images/s"
-        );
+            "model",
+            "gating",
+            "placement",
+            "density",
+            "dtype",
+            "batch",
+            "MACs",
+            "images/s"
+        )?;
     }
     // From outside the pool every pass would wait for a worker to wake up.
     rayon::scope(|_| {
@@ -188,14 +196,15 @@ fn measure(
 
 fn print(args: &Args, row: &Row) -> Result<()> {
     if args.json {
-        println!("{}", serde_json::to_string(row)?);
+        say!("{}", serde_json::to_string(row)?)?;
         return Ok(());
     }
     let Row { model, gating, placement, density, dtype, batch, .. } = row;
-    println!(
+    say!(
         "{model:<9} {gating:<7} {placement:<15} {density:>7} {dtype:<5} {batch:>5} {:>5.2}x {:>9.1}",
-        row.macs_ratio, row.images_per_second
-    );
+        row.macs_ratio,
+        row.images_per_second
+    )?;
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 #[path = "../common/chart.rs"]
 mod chart;
+#[path = "../common/note.rs"]
+mod note;
 #[path = "../common/report.rs"]
 mod report;
 mod rows;
@@ -15,7 +17,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
-use crate::report::exit_code;
+use crate::report::{exit_code, say};
 
 /// Draws the lines of `conv_throughput --json` as an SVG: for each layer and batch the time at a
 /// density over the time at density 1. Lines with the same layer, batch and gates count with their
@@ -48,5 +50,7 @@ fn run() -> Result<()> {
     };
     let text = text.with_context(|| format!("cannot read {name}"))?;
     let panels = rows::panels(&text).with_context(|| format!("cannot plot {name}"))?;
-    fs::write(&out, svg::draw(&panels)).with_context(|| format!("cannot write {}", out.display()))
+    fs::write(&out, svg::draw(&panels))
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    Ok(say!("wrote {}", out.display())?)
 }

@@ -1,5 +1,7 @@
 //! Draws where the gates of each placement sit in a residual unit, and what they save.
 
+#[path = "../common/note.rs"]
+mod note;
 #[path = "../common/report.rs"]
 mod report;
 mod svg;
@@ -12,7 +14,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use gaternet::models::{GatePlacement, GatedConfig, GatedNet, GaterConfig};
 
-use crate::report::exit_code;
+use crate::report::{exit_code, say};
 use crate::svg::{Stage, Unit};
 
 /// Draws, as an SVG, a residual unit of two convolutions with the gates of each placement: where they sit, which
@@ -39,7 +41,9 @@ fn run() -> Result<()> {
         unit("hidden", GatePlacement::Hidden)?,
         unit("all", GatePlacement::All)?,
     ];
-    fs::write(&out, svg::draw(&units)).with_context(|| format!("cannot write {}", out.display()))
+    fs::write(&out, svg::draw(&units))
+        .with_context(|| format!("cannot write {}", out.display()))?;
+    Ok(say!("wrote {}", out.display())?)
 }
 
 /// As the gate plan of a ResNet-14 has it.

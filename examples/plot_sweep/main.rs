@@ -2,6 +2,8 @@
 
 #[path = "../common/chart.rs"]
 mod chart;
+#[path = "../common/note.rs"]
+mod note;
 #[path = "../common/report.rs"]
 mod report;
 
@@ -14,7 +16,7 @@ use clap::Parser;
 use serde::Deserialize;
 
 use crate::chart::{Axis, Line, Panel};
-use crate::report::exit_code;
+use crate::report::{exit_code, say};
 
 /// Draws files of evaluate --sweep as an SVG: accuracy against executed MACs and against images a second. Each
 /// file is a line, named after it; that of a network without gates is a point.
@@ -62,7 +64,8 @@ fn run() -> Result<()> {
     let legend = sweeps.iter().enumerate();
     let legend = legend.map(|(i, sweep)| (Some(i), sweep.name.clone()));
     let svg = chart::draw(&panels, &legend.collect::<Vec<_>>());
-    fs::write(&out, svg).with_context(|| format!("cannot write {}", out.display()))
+    fs::write(&out, svg).with_context(|| format!("cannot write {}", out.display()))?;
+    Ok(say!("wrote {}", out.display())?)
 }
 
 /// The rows of an accuracy of `from` percent at least.

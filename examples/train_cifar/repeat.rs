@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::args::Args;
 use crate::comparison;
-use crate::image_check;
+use crate::image_check::checked;
 use crate::images;
 use crate::interrupt::Interrupt;
 use crate::note::note;
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &Args, options: &Options, device: &Device) -> Result<()>
     }
     let mut sets = images::open(&args.data, args.run.seed)?;
     let skipped;
-    (sets, skipped) = image_check::checked(sets, args.data.skip_bad)?;
+    (sets.images, skipped) = checked(sets.images, args.data.skip_bad)?;
     let interrupt = match args.run.dry_run {
         true => Interrupt::default(),
         false => Interrupt::catch()?,

@@ -8,6 +8,7 @@ use gaternet::core::checkpoint::{self, Checkpoint};
 use gaternet::core::nn::Module;
 use gaternet::kernels::Device;
 use gaternet::models::{GatedNet, Model, PlanOptions};
+use serde_json::json;
 
 use crate::data::BUILT_IN;
 use crate::evaluation::Evaluation;
@@ -186,8 +187,10 @@ impl Training {
         }
         if !self.skipped.is_empty() {
             let path = self.folder.skipped_path();
-            let line = |skipped| Ok(serde_json::to_string(skipped)? + "\n");
-            let lines = self.skipped.iter().map(line).collect::<Result<String>>()?;
+            let line = |Skipped { path, reason }: &Skipped| {
+                format!("{}\n", json!({ "path": path, "reason": reason }))
+            };
+            let lines: String = self.skipped.iter().map(line).collect();
             fs::write(&path, lines).with_context(|| format!("cannot write {}", path.display()))?;
         }
         Ok(())

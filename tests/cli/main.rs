@@ -15,6 +15,7 @@ mod export;
 mod image_folder;
 mod interchange;
 mod model_throughput;
+mod output;
 mod procedures;
 mod programs;
 mod recipes;
