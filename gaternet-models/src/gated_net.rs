@@ -133,7 +133,7 @@ impl GatedNet {
             return Err(Error::Config { field: "placement", value, rule });
         }
         if config.zero_init {
-            zero_units(backbone.network(), &plan)?;
+            zero_units(backbone.network(), &plan, weights.are_drawn())?;
         }
         let gater = Gater::new(&config.gater, plan.outputs(), weights)?;
         Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default(), latency: None })
@@ -372,8 +372,8 @@ impl Module for GatedNet {
     }
 }
 
-/// Sets the weights of the last batch norm of every unit with gates to 0.
-fn zero_units(network: &Network, plan: &GatePlan) -> Result<()> {
+/// Sets the weights of the last batch norm of every unit with gates to 0, if they are drawn.
+fn zero_units(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     let mut found = false;
     for step in network.steps() {
         let Layer::Conv(ConvLayer { bn: Some((_, bn)), role, number, .. }) = &step.layer else {
@@ -381,7 +381,9 @@ fn zero_units(network: &Network, plan: &GatePlan) -> Result<()> {
         };
         let slots = plan.convs()[*number];
         if *role == ConvRole::ResidualOutput && slots.filters.or(slots.channels).is_some() {
-            bn.weight().update(|weight| weight.fill(0.0));
+            if drawn {
+                bn.weight().update(|weight| weight.fill(0.0));
+            }
             found = true;
         }
     }

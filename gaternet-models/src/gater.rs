@@ -39,6 +39,7 @@ pub struct Gater {
 
 impl Gater {
     pub(crate) fn new(config: &GaterConfig, gates: usize, weights: Weights) -> Result<Gater> {
+        let drawn = weights.are_drawn();
         let (mut net, mut images) = NetworkBuilder::with_weights(IMAGE_CHANNELS, weights);
         if config.pool > 1 {
             images = net.avg_pool(images, Pool2dOptions::square(config.pool, config.pool, 0));
@@ -52,7 +53,7 @@ impl Gater {
         net.linear(FC2, bottleneck, gates)?;
         let network = net.finish();
         for (name, parameter) in network.parameters() {
-            if name.strip_suffix(".bias") == Some(FC2) {
+            if drawn && name.strip_suffix(".bias") == Some(FC2) {
                 parameter.update(|bias| bias.fill(config.gate_bias));
             }
         }
@@ -99,7 +100,8 @@ impl Gater {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // The stream 0 has drawn the weights of the model, if the seed is the same.
         rng.set_stream(u64::MAX);
-        let mut net = NetworkBuilder::extend(&self.network, self.features, Weights::Drawn(rng));
+        let mut net =
+            NetworkBuilder::extend(&self.network, self.features, Weights::Drawn(Box::new(rng)));
         net.linear("resnet.fc", self.features, classes)?;
         Ok(PlainNet::custom(net.finish()))
     }

@@ -168,8 +168,9 @@ where
     /// another shape or type.
     pub fn check(&self, state: &[(String, State)]) -> Result<()> {
         let names: BTreeSet<_> = state.iter().map(|(name, _)| name).collect();
-        let missing = names.iter().filter(|name| !self.tensors.contains_key(**name));
-        let missing: Vec<_> = missing.map(|&name| name.clone()).collect();
+        // In the order of the model: of a long list the first say most.
+        let missing = state.iter().filter(|(name, _)| !self.tensors.contains_key(name));
+        let missing: Vec<_> = missing.map(|(name, _)| name.clone()).collect();
         let unexpected = self.tensors.keys().filter(|name| !names.contains(name));
         let unexpected: Vec<_> = unexpected.cloned().collect();
         let misfit = |(name, state): &(String, State)| {

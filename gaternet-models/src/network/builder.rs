@@ -41,14 +41,19 @@ pub struct NetworkBuilder {
 /// Where weights come from.
 #[derive(Debug)]
 pub(crate) enum Weights {
-    Drawn(ChaCha8Rng),
+    Drawn(Box<ChaCha8Rng>),
     /// They will be set: until then they take no memory.
     Unset,
 }
 
 impl Weights {
     pub(crate) fn drawn(seed: u64) -> Weights {
-        Weights::Drawn(ChaCha8Rng::seed_from_u64(seed))
+        Weights::Drawn(Box::new(ChaCha8Rng::seed_from_u64(seed)))
+    }
+
+    /// Whether a start of its own may be written over some; those that will be set take no memory for it.
+    pub(crate) fn are_drawn(&self) -> bool {
+        matches!(self, Weights::Drawn(_))
     }
 
     fn conv(
@@ -59,7 +64,7 @@ impl Weights {
         options: Conv2dOptions,
     ) -> Result<Conv2d> {
         match self {
-            Weights::Drawn(rng) => Conv2d::new(channels, filters, [kernel; 2], options, rng),
+            Weights::Drawn(rng) => Conv2d::new(channels, filters, [kernel; 2], options, &mut **rng),
             Weights::Unset => Conv2d::unset(channels, filters, [kernel; 2], options),
         }
     }
@@ -73,7 +78,7 @@ impl Weights {
 
     fn linear(&mut self, inputs: usize, features: usize) -> Result<Linear> {
         match self {
-            Weights::Drawn(rng) => Linear::new(inputs, features, rng),
+            Weights::Drawn(rng) => Linear::new(inputs, features, &mut **rng),
             Weights::Unset => Linear::unset(inputs, features),
         }
     }
