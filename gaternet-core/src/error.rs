@@ -52,6 +52,36 @@ pub enum Error {
         /// What was found.
         got: String,
     },
+    /// A file of another format where a checkpoint is wanted.
+    #[error("{} is not a safetensors file: {reason}", path.display())]
+    NotSafetensors {
+        /// The file.
+        path: PathBuf,
+        /// What it seems to be, and what to do then.
+        reason: &'static str,
+    },
+    /// A checkpoint that is not as this library wrote it. Nothing was loaded.
+    #[error(
+        "{}: {what} is not as it was written: the file is damaged, or another program changed it and kept the \
+         metadata entry `gaternet_digest`, which has to go then",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// As in "tensor `fc.weight`" and "metadata `config`".
+        what: String,
+    },
+    /// A checkpoint of another kind of model. Nothing was loaded.
+    #[error("{} is a {got} model, and a {wanted} one is wanted here", path.display())]
+    OtherKind {
+        /// The file.
+        path: PathBuf,
+        /// What it should be: `plain`, `gated`.
+        wanted: &'static str,
+        /// What it is.
+        got: String,
+    },
     /// A checkpoint whose entries are not the ones of the model. Nothing was loaded.
     #[error("{} does not fit the model:{}", path.display(), list(missing, unexpected, misshapen))]
     Checkpoint {
@@ -123,16 +153,29 @@ pub(crate) fn digits(value: f64) -> String {
     if f64::from(narrow) == value { narrow.to_string() } else { value.to_string() }
 }
 
+/// Names shown of a list; of the others only how many they are.
+const SHOWN: usize = 10;
+
 fn list(missing: &[String], unexpected: &[String], misshapen: &[Misshapen]) -> String {
+    let of_other_shape = |misfit: &Misshapen| {
+        let Misshapen { name, expected, got } = misfit;
+        format!("{name} is {got}, expected {expected}")
+    };
+    let misshapen: Vec<_> = misshapen.iter().map(of_other_shape).collect();
     let mut text = String::new();
-    for (title, names) in [("missing", missing), ("unexpected", unexpected)] {
-        if !names.is_empty() {
-            // Writing to a String cannot fail.
-            let _ = write!(text, " {title} {};", names.join(", "));
+    for (title, entries, separator) in
+        [(" missing", missing, ", "), (" unexpected", unexpected, ", "), ("", &misshapen, "; ")]
+    {
+        if entries.is_empty() {
+            continue;
         }
-    }
-    for Misshapen { name, expected, got } in misshapen {
-        let _ = write!(text, " {name} is {got}, expected {expected};");
+        let shown = entries[..entries.len().min(SHOWN)].join(separator);
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{title} {shown}");
+        if entries.len() > SHOWN {
+            let _ = write!(text, " and {} more", entries.len() - SHOWN);
+        }
+        text.push(';');
     }
     text
 }

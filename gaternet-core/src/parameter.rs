@@ -7,7 +7,7 @@ use crate::autograd::Node;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
 use crate::shape::Shape;
-use crate::tensor::Tensor;
+use crate::tensor::{self, Tensor};
 
 /// A trained tensor. Clones share the value, and whether it is trained.
 #[derive(Debug, Clone)]
@@ -21,11 +21,21 @@ impl Parameter {
     /// A parameter that starts as `value`.
     #[must_use]
     pub fn new(value: Tensor) -> Parameter {
-        Parameter {
-            node: Arc::new(Node::leaf()),
-            value: Buffer::new(value),
-            requires_grad: Arc::new(AtomicBool::new(true)),
-        }
+        Parameter::of(Buffer::new(value))
+    }
+
+    /// A parameter that starts as 0 and takes no memory until it is read, for one that will be
+    /// [`set`](Self::set).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the elements would not fit in the address space.
+    pub fn zeros(shape: impl Into<Shape>) -> Result<Parameter> {
+        Ok(Parameter::of(Buffer::zeros(shape)?))
+    }
+
+    fn of(value: Buffer) -> Parameter {
+        let (node, requires_grad) = (Arc::new(Node::leaf()), Arc::new(AtomicBool::new(true)));
+        Parameter { node, value, requires_grad }
     }
 
     /// The value for a forward pass: part of the graph if `ctx` tracks gradients and the parameter is not
@@ -56,6 +66,12 @@ impl Parameter {
         self.value.tensor()
     }
 
+    /// Its sizes.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.value.shape()
+    }
+
     /// Replaces the value.
     ///
     /// # Errors
@@ -78,19 +94,66 @@ impl Parameter {
 
 /// A tensor that is kept but not trained: running statistics. Clones share the value.
 #[derive(Debug, Clone)]
-pub struct Buffer(Arc<RwLock<Tensor>>);
+pub struct Buffer(Arc<RwLock<Value>>);
+
+#[derive(Debug)]
+enum Value {
+    Set(Tensor),
+    /// Zeros that nobody has read; they fit in the address space.
+    Zeros(Shape),
+}
+
+impl Value {
+    /// The tensor, for which there is memory from here on.
+    fn tensor(&mut self) -> &mut Tensor {
+        if let Value::Zeros(shape) = self {
+            *self = Value::Set(Tensor::zeros(&*shape).expect("its size was checked"));
+        }
+        match self {
+            Value::Set(tensor) => tensor,
+            Value::Zeros(_) => unreachable!("set above"),
+        }
+    }
+
+    fn shape(&self) -> &Shape {
+        match self {
+            Value::Set(tensor) => tensor.shape(),
+            Value::Zeros(shape) => shape,
+        }
+    }
+}
 
 impl Buffer {
     /// A buffer that starts as `value`.
     #[must_use]
     pub fn new(value: Tensor) -> Buffer {
-        Buffer(Arc::new(RwLock::new(value.detach())))
+        Buffer(Arc::new(RwLock::new(Value::Set(value.detach()))))
+    }
+
+    /// A buffer that starts as 0 and takes no memory until it is read, for one that will be
+    /// [`set`](Self::set).
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the elements would not fit in the address space.
+    pub fn zeros(shape: impl Into<Shape>) -> Result<Buffer> {
+        let shape = shape.into();
+        tensor::elements(&shape)?;
+        Ok(Buffer(Arc::new(RwLock::new(Value::Zeros(shape)))))
     }
 
     /// The value.
     #[must_use]
     pub fn tensor(&self) -> Tensor {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+        if let Value::Set(tensor) = &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+            return tensor.clone();
+        }
+        self.0.write().unwrap_or_else(PoisonError::into_inner).tensor().clone()
+    }
+
+    /// Its sizes.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).shape().clone()
     }
 
     /// Whether `other` is this buffer, not one with the same value.
@@ -106,13 +169,13 @@ impl Buffer {
     pub fn set(&self, value: &Tensor) -> Result<()> {
         let mut current = self.0.write().unwrap_or_else(PoisonError::into_inner);
         same_shape(current.shape(), value.shape())?;
-        *current = value.detach();
+        *current = Value::Set(value.detach());
         Ok(())
     }
 
     /// Changes the value in place; tensors handed out before keep what they had.
     pub fn update<R>(&self, change: impl FnOnce(&mut [f32]) -> R) -> R {
-        change(self.0.write().unwrap_or_else(PoisonError::into_inner).data_mut())
+        change(self.0.write().unwrap_or_else(PoisonError::into_inner).tensor().data_mut())
     }
 }
 
@@ -172,6 +235,25 @@ mod tests {
         assert!(!parameter.value(&Ctx::train(0)).requires_grad(), "frozen through a clone");
         parameter.set_requires_grad(true);
         assert!(parameter.value(&Ctx::train(0)).requires_grad());
+    }
+
+    #[test]
+    fn zeros_take_memory_only_when_they_are_read() {
+        // 4 TB: reading them would fail.
+        let shape = [1 << 20, 1 << 20];
+        let huge = Parameter::zeros(shape).expect("an address space");
+        assert_eq!(huge.clone().shape(), Shape::from(shape));
+        assert!(huge.set(&Tensor::scalar(1.0)).is_err());
+        assert!(Buffer::zeros([usize::MAX, 2]).is_err());
+
+        let small = Parameter::zeros([2, 3]).expect("small");
+        assert_eq!(small.clone().tensor().data(), [0.0; 6]);
+        let buffer = Buffer::zeros([2]).expect("small");
+        buffer.update(|data| data[1] = 5.0);
+        assert_eq!(buffer.tensor().data(), [0.0, 5.0]);
+        let buffer = Buffer::zeros([2]).expect("small");
+        buffer.set(&Tensor::full([2], 3.0).expect("small")).expect("of this shape");
+        assert_eq!(buffer.tensor().data(), [3.0; 2]);
     }
 
     #[test]

@@ -35,20 +35,20 @@ impl Tensor {
     }
 
     /// # Errors
-    /// [`Error::Shape`] if the elements would not fit in the address space.
+    /// [`Error::Shape`] if the elements would not fit in memory.
     pub fn zeros(shape: impl Into<Shape>) -> Result<Tensor> {
         let shape = shape.into();
-        let data = storage::take_zeroed(elements(&shape)?);
+        let data = storage::take_zeroed(room(&shape)?);
         Tensor::new(data, shape)
     }
 
     /// Every element is `value`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the elements would not fit in the address space.
+    /// [`Error::Shape`] if the elements would not fit in memory.
     pub fn full(shape: impl Into<Shape>, value: f32) -> Result<Tensor> {
         let shape = shape.into();
-        let mut data = storage::take(elements(&shape)?);
+        let mut data = storage::take(room(&shape)?);
         data.fill(value);
         Tensor::new(data, shape)
     }
@@ -63,10 +63,10 @@ impl Tensor {
     /// Independent draws from N(0, std²).
     ///
     /// # Errors
-    /// [`Error::Shape`] if the elements would not fit in the address space.
+    /// [`Error::Shape`] if the elements would not fit in memory.
     pub fn randn(shape: impl Into<Shape>, std: f32, rng: &mut impl Rng) -> Result<Tensor> {
         let shape = shape.into();
-        let mut data = storage::take(elements(&shape)?);
+        let mut data = storage::take(room(&shape)?);
         for x in &mut data {
             let draw: f32 = StandardNormal.sample(rng);
             *x = std * draw;
@@ -77,7 +77,7 @@ impl Tensor {
     /// Copies an array of any layout.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the elements would not fit in the address space.
+    /// [`Error::Shape`] if the elements would not fit in memory.
     pub fn from_ndarray(array: &ArrayViewD<'_, f32>) -> Result<Tensor> {
         Tensor::new(array.iter().copied().collect(), array.shape())
     }
@@ -253,6 +253,19 @@ pub(crate) fn elements(shape: &Shape) -> Result<usize> {
     })
 }
 
+/// [`elements`], for which there is memory: an allocation that fails would end the process.
+fn room(shape: &Shape) -> Result<usize> {
+    /// From here on it is looked at: a GiB of f32.
+    const LARGE: usize = 1 << 28;
+    let elements = elements(shape)?;
+    let mut memory: Vec<f32> = Vec::new();
+    if elements >= LARGE && memory.try_reserve_exact(elements).is_err() {
+        let (rule, got) = ("the elements must fit in memory", shape.to_string());
+        return Err(Error::Shape { op: "tensor", rule, got });
+    }
+    Ok(elements)
+}
+
 #[derive(Debug)]
 struct Reshape(Shape);
 
@@ -278,6 +291,11 @@ mod tests {
         let error = Tensor::new(vec![0.0; 5], [2, 3]).expect_err("5 is not 6").to_string();
         assert!(error.contains("5 elements for shape (2, 3)"), "{error}");
         assert!(Tensor::zeros([usize::MAX, 2]).is_err());
+        // 512 TB are a number of bytes, but no memory.
+        for huge in [Tensor::zeros([1 << 47]), Tensor::full([1 << 47], 1.0)] {
+            let error = huge.expect_err("no memory").to_string();
+            assert!(error.contains("must fit in memory, got (140737488355328,)"), "{error}");
+        }
     }
 
     #[test]

@@ -198,7 +198,7 @@ impl BackboneConfig {
     /// [`Error::Config`] if the configuration is out of range, or would have to be for so many.
     pub fn wider(&self, parameters: usize) -> Result<BackboneConfig> {
         let count = |width: f64| -> Result<usize> {
-            Ok(PlainNet::new(BackboneConfig { width, ..*self }, 0)?.parameter_count())
+            Ok(PlainNet::unset(BackboneConfig { width, ..*self })?.parameter_count())
         };
         let (mut below, mut above) = (self.width, self.width);
         while count(above)? < parameters {

@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use gaternet_core::checkpoint::Checkpoint;
+use gaternet_core::checkpoint::{Checkpoint, Outline};
 use gaternet_core::gate::LatencyCosts;
 use gaternet_core::gate::{Estimator, GateDraw, GateLossInput, GateTerm, Gates, MacCosts};
 use gaternet_core::nn::{CrossEntropyLoss, Module, State, Targets, scoped};
 use gaternet_core::{Ctx, Error, Result, Tensor, ops};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 
 use crate::conv_spec::ConvRole;
 use crate::gate_plan::{GatePlacement, GatePlan};
@@ -19,9 +17,9 @@ use crate::gated_config::{GatedConfig, GaterConfig};
 use crate::gater::Gater;
 use crate::model;
 use crate::network::gating::Gating;
-use crate::network::{ConvLayer, Layer, Network};
+use crate::network::{ConvLayer, Layer, Network, Weights};
 use crate::plain_net::PlainNet;
-use crate::weights::{self, Head};
+use crate::weights::{self, GATED, Head};
 
 /// GaterNet (Chen et al., CVPR 2019) on a ResNet, as in the paper, or on another backbone.
 pub type GatedResNet = GatedNet;
@@ -79,10 +77,18 @@ impl GatedNet {
     /// # Errors
     /// [`Error::Config`] if a field of the configuration is out of range.
     pub fn new(config: GatedConfig, seed: u64) -> Result<GatedNet> {
+        GatedNet::with_weights(config, Weights::drawn(seed))
+    }
+
+    fn with_weights(config: GatedConfig, weights: Weights) -> Result<GatedNet> {
         config.validate()?;
-        let rng = ChaCha8Rng::seed_from_u64(seed);
-        let (backbone, rng) = PlainNet::from_rng(config.backbone, None, rng)?;
-        GatedNet::with_gater(backbone, config, rng)
+        let (backbone, weights) = PlainNet::with_weights(config.backbone, None, weights)?;
+        GatedNet::with_gater(backbone, config, weights)
+    }
+
+    /// With the architecture that a file describes, and without weights.
+    pub(crate) fn like(config: GatedConfig, _file: &Outline) -> Result<GatedNet> {
+        GatedNet::with_weights(config, Weights::Unset)
     }
 
     /// Gates a network that a program has written itself: convolutions whose
@@ -110,13 +116,12 @@ impl GatedNet {
     /// [`Error::Config`] if another field is out of range, or no filter has a gate.
     pub fn gate_as(network: Network, config: GatedConfig, seed: u64) -> Result<GatedNet> {
         config.validate_gates()?;
-        let rng = ChaCha8Rng::seed_from_u64(seed);
         let backbone = PlainNet::custom(network);
         let config = GatedConfig { backbone: *backbone.config(), ..config };
-        GatedNet::with_gater(backbone, config, rng)
+        GatedNet::with_gater(backbone, config, Weights::drawn(seed))
     }
 
-    fn with_gater(backbone: PlainNet, config: GatedConfig, rng: ChaCha8Rng) -> Result<GatedNet> {
+    fn with_gater(backbone: PlainNet, config: GatedConfig, weights: Weights) -> Result<GatedNet> {
         let convs = backbone.network().sizeless_convs();
         let plan = GatePlan::new(&convs, config.placement, &config.gate_overrides, config.group)?;
         if plan.gates() == 0 {
@@ -128,9 +133,9 @@ impl GatedNet {
             return Err(Error::Config { field: "placement", value, rule });
         }
         if config.zero_init {
-            zero_units(backbone.network(), &plan)?;
+            zero_units(backbone.network(), &plan, weights.are_drawn())?;
         }
-        let gater = Gater::new(&config.gater, plan.outputs(), rng)?;
+        let gater = Gater::new(&config.gater, plan.outputs(), weights)?;
         Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default(), latency: None })
     }
 
@@ -324,7 +329,7 @@ impl GatedNet {
     /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.
     ///
     /// # Errors
-    /// If the file cannot be read, is of another number of gates, or holds other tensors (missing, unexpected
+    /// [`Error::OtherKind`] if the file is of a plain model. If it cannot be read, is of another number of gates, or holds other tensors (missing, unexpected
     /// and misshapen ones listed together) or a NaN; the weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         self.load_weights_with(path, Head::Same)
@@ -336,10 +341,11 @@ impl GatedNet {
     /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`] if the backbone
     /// does not end in a linear layer.
     pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
-        let checkpoint = Checkpoint::load(path)?;
-        self.gater.check_gates(&checkpoint.part("gater."))?;
+        let file = Checkpoint::open(path)?;
+        weights::of_kind(file.outline(), GATED)?;
+        self.gater.check_gates(&file.outline().part("gater."))?;
         let name = self.backbone.network().head().map(|name| scoped(BACKBONE, name));
-        weights::load(checkpoint, self, head, name)
+        weights::load(file, self, head, name)
     }
 
     /// Writes weights, configuration and `metadata` (safetensors, atomically).
@@ -347,7 +353,7 @@ impl GatedNet {
     /// # Errors
     /// [`Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
-        model::save(path.as_ref(), "gated", &self.config, &self.state(), metadata)
+        model::save(path.as_ref(), GATED, &self.config, &self.state(), metadata)
     }
 
     /// The model stored by [`save`](Self::save).
@@ -355,7 +361,7 @@ impl GatedNet {
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<GatedNet> {
-        model::load(path.as_ref(), "gated", |config, _| GatedNet::new(config, 0))
+        model::load(path.as_ref(), GATED, GatedNet::like)
     }
 }
 
@@ -366,8 +372,8 @@ impl Module for GatedNet {
     }
 }
 
-/// Sets the weights of the last batch norm of every unit with gates to 0.
-fn zero_units(network: &Network, plan: &GatePlan) -> Result<()> {
+/// Sets the weights of the last batch norm of every unit with gates to 0, if they are drawn.
+fn zero_units(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     let mut found = false;
     for step in network.steps() {
         let Layer::Conv(ConvLayer { bn: Some((_, bn)), role, number, .. }) = &step.layer else {
@@ -375,7 +381,9 @@ fn zero_units(network: &Network, plan: &GatePlan) -> Result<()> {
         };
         let slots = plan.convs()[*number];
         if *role == ConvRole::ResidualOutput && slots.filters.or(slots.channels).is_some() {
-            bn.weight().update(|weight| weight.fill(0.0));
+            if drawn {
+                bn.weight().update(|weight| weight.fill(0.0));
+            }
             found = true;
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gaternet_core::checkpoint::{Checkpoint, TensorValue};
+use gaternet_core::checkpoint::{Checkpoint, Outline};
 use gaternet_core::nn::{Module, State};
 use gaternet_core::ops::Pool2dOptions;
 use gaternet_core::{Ctx, Error, Parameter, Result, Tensor};
@@ -11,8 +11,9 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::{self, IMAGE_CHANNELS};
 use crate::gated_config::GaterConfig;
-use crate::network::{Layer, Network, NetworkBuilder, Value};
+use crate::network::{Layer, Network, NetworkBuilder, Value, Weights};
 use crate::plain_net::PlainNet;
+use crate::weights::GATED;
 
 /// State-dict prefix of E and of the layer FC1, which stands where E had its output layer.
 const EXTRACTOR: &str = "resnet.";
@@ -37,8 +38,9 @@ pub struct Gater {
 }
 
 impl Gater {
-    pub(crate) fn new(config: &GaterConfig, gates: usize, rng: ChaCha8Rng) -> Result<Gater> {
-        let (mut net, mut images) = NetworkBuilder::from_rng(IMAGE_CHANNELS, rng);
+    pub(crate) fn new(config: &GaterConfig, gates: usize, weights: Weights) -> Result<Gater> {
+        let drawn = weights.are_drawn();
+        let (mut net, mut images) = NetworkBuilder::with_weights(IMAGE_CHANNELS, weights);
         if config.pool > 1 {
             images = net.avg_pool(images, Pool2dOptions::square(config.pool, config.pool, 0));
         }
@@ -51,7 +53,7 @@ impl Gater {
         net.linear(FC2, bottleneck, gates)?;
         let network = net.finish();
         for (name, parameter) in network.parameters() {
-            if name.strip_suffix(".bias") == Some(FC2) {
+            if drawn && name.strip_suffix(".bias") == Some(FC2) {
                 parameter.update(|bias| bias.fill(config.gate_bias));
             }
         }
@@ -98,7 +100,8 @@ impl Gater {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // The stream 0 has drawn the weights of the model, if the seed is the same.
         rng.set_stream(u64::MAX);
-        let mut net = NetworkBuilder::extend(&self.network, self.features, rng);
+        let mut net =
+            NetworkBuilder::extend(&self.network, self.features, Weights::Drawn(Box::new(rng)));
         net.linear("resnet.fc", self.features, classes)?;
         Ok(PlainNet::custom(net.finish()))
     }
@@ -111,19 +114,21 @@ impl Gater {
     /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
     /// together) or a NaN; the gater is unchanged then.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<()> {
-        let checkpoint = Checkpoint::load(path)?;
-        if checkpoint.metadata.get("model").is_some_and(|model| model == "gated") {
-            let gater = checkpoint.part("gater.");
+        let file = Checkpoint::open(path)?;
+        let outline = file.outline();
+        if outline.metadata.get("model").is_some_and(|model| model == GATED) {
+            let (state, gater) = (self.state(), outline.part("gater."));
             self.check_gates(&gater)?;
-            return gater.load_into(&self.state());
+            gater.check(&state)?;
+            return file.read()?.part("gater.").load_into(&state);
         }
-        let scoped = checkpoint.tensors.keys().any(|name| name.starts_with(EXTRACTOR));
-        let mut extractor = checkpoint.part(if scoped { EXTRACTOR } else { "" });
-        extractor.tensors.retain(|name, _| !name.starts_with("fc.") && !name.starts_with("newfc."));
+        let scoped = outline.tensors.keys().any(|name| name.starts_with(EXTRACTOR));
+        let prefix = if scoped { EXTRACTOR } else { "" };
         let mut state = self.state();
         state.retain(|(name, _)| is_extractor(name));
         state.iter_mut().for_each(|(name, _)| *name = name.split_off(EXTRACTOR.len()));
-        extractor.load_into(&state)
+        extractor(outline, prefix).check(&state)?;
+        extractor(&file.read()?, prefix).load_into(&state)
     }
 
     /// What is added to each pre-activation, (outputs): the bias of its last layer. Taking t from all of them
@@ -137,14 +142,15 @@ impl Gater {
     }
 
     /// `Err` if the file of a gater is of another number of gates.
-    pub(crate) fn check_gates(&self, file: &Checkpoint) -> Result<()> {
+    pub(crate) fn check_gates(&self, file: &Outline) -> Result<()> {
         let gates = self.network.features();
-        match file.tensors.get(&format!("{FC2}.weight")) {
-            Some(TensorValue::F32(weight)) if weight.dims()[0] != gates => Err(Error::Data {
+        let weight = file.tensors.get(&format!("{FC2}.weight"));
+        match weight.and_then(|weight| weight.shape.dims().first()) {
+            Some(&of_file) if of_file != gates => Err(Error::Data {
                 path: file.path.clone(),
                 rule: "the file must have the gates of the model: build it with the placement, the groups and the \
                        backbone that the file's metadata `config` names",
-                got: format!("{} gates for a model of {gates}", weight.dims()[0]),
+                got: format!("{of_file} gates for a model of {gates}"),
             }),
             _ => Ok(()),
         }
@@ -163,6 +169,13 @@ impl Gater {
     pub fn macs(&self, size: [usize; 2]) -> Result<u64> {
         self.network.macs(size)
     }
+}
+
+/// The tensors of a file whose names start with `prefix`, without it and without those of output layers.
+fn extractor<T: Clone>(file: &Checkpoint<T>, prefix: &str) -> Checkpoint<T> {
+    let mut part = file.part(prefix);
+    part.tensors.retain(|name, _| !name.starts_with("fc.") && !name.starts_with("newfc."));
+    part
 }
 
 impl Module for Gater {

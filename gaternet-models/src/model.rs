@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gaternet_core::checkpoint::{self, Checkpoint, TensorValue};
+use gaternet_core::checkpoint::{self, Checkpoint, CheckpointFile, Outline, TensorValue};
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::{Module, State};
 use gaternet_core::{Ctx, Error, Result, Tensor};
@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use crate::cost::Cost;
 use crate::gated_net::GatedNet;
 use crate::plain_net::PlainNet;
-use crate::weights::Head;
+use crate::weights::{self, GATED, Head, PLAIN};
 
 /// A model of any kind this crate can train, as a checkpoint names it.
 #[derive(Debug, Clone)]
@@ -31,18 +31,11 @@ impl Model {
     /// If the file cannot be read or is no checkpoint, names no known model, or holds other tensors than
     /// that model has (missing, unexpected and misshapen ones listed together) or a NaN.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
-        let path = path.as_ref();
-        let checkpoint = Checkpoint::load(path)?;
-        match checkpoint.metadata.get("model").map(String::as_str) {
-            Some("plain") => {
-                let model = restore(&checkpoint, PlainNet::like)?;
-                Ok(Model::Plain(Box::new(model)))
-            }
-            Some("gated") => {
-                let model = restore(&checkpoint, |config, _| GatedNet::new(config, 0))?;
-                Ok(Model::Gated(Box::new(model)))
-            }
-            other => Err(wrong_kind(path, "plain or gated", other)),
+        let file = Checkpoint::open(path)?;
+        match file.outline().metadata.get("model").map(String::as_str) {
+            Some(PLAIN) => Ok(Model::Plain(Box::new(restore(file, PlainNet::like)?))),
+            Some(GATED) => Ok(Model::Gated(Box::new(restore(file, GatedNet::like)?))),
+            other => Err(unknown_kind(file.outline(), "plain or gated", other)),
         }
     }
 
@@ -159,34 +152,39 @@ pub(crate) fn save(
 pub(crate) fn load<C: DeserializeOwned, M: Module>(
     path: &Path,
     kind: &'static str,
-    build: impl FnOnce(C, &Checkpoint) -> Result<M>,
+    build: impl FnOnce(C, &Outline) -> Result<M>,
 ) -> Result<M> {
-    let checkpoint = Checkpoint::load(path)?;
-    match checkpoint.metadata.get("model") {
-        Some(model) if model == kind => restore(&checkpoint, build),
-        other => Err(wrong_kind(path, kind, other.map(String::as_str))),
+    let file = Checkpoint::open(path)?;
+    weights::of_kind(file.outline(), kind)?;
+    match file.outline().metadata.get("model") {
+        Some(model) if model == kind => restore(file, build),
+        other => Err(unknown_kind(file.outline(), kind, other.map(String::as_str))),
     }
 }
 
+/// Memory is taken for weights only once their names and shapes are known to be those of the model.
 fn restore<C: DeserializeOwned, M: Module>(
-    checkpoint: &Checkpoint,
-    build: impl FnOnce(C, &Checkpoint) -> Result<M>,
+    file: CheckpointFile,
+    build: impl FnOnce(C, &Outline) -> Result<M>,
 ) -> Result<M> {
-    let text = checkpoint.metadata.get("config").map_or("", String::as_str);
+    let outline = file.outline();
+    let text = outline.metadata.get("config").map_or("", String::as_str);
     let config = serde_json::from_str(text).map_err(|error| Error::Field {
-        path: checkpoint.path.clone(),
+        path: outline.path.clone(),
         field: "metadata config".to_owned(),
         expected: "the configuration of the model".to_owned(),
         got: format!("{text:?}: {error}"),
     })?;
-    let model = build(config, checkpoint)?;
-    checkpoint.load_into(&model.state())?;
+    let model = build(config, outline)?;
+    let state = model.state();
+    outline.check(&state)?;
+    file.read()?.load_into(&state)?;
     Ok(model)
 }
 
-fn wrong_kind(path: &Path, expected: &str, got: Option<&str>) -> Error {
+fn unknown_kind(file: &Outline, expected: &str, got: Option<&str>) -> Error {
     Error::Field {
-        path: path.to_path_buf(),
+        path: file.path.clone(),
         field: "metadata model".to_owned(),
         expected: expected.to_owned(),
         got: got.map_or_else(|| "none".to_owned(), |kind| format!("{kind:?}")),

@@ -3,19 +3,17 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gaternet_core::checkpoint::Checkpoint;
+use gaternet_core::checkpoint::{Checkpoint, Outline};
 use gaternet_core::nn::{Module, State};
 use gaternet_core::{Ctx, Error, Result, Tensor};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::{self, IMAGE_CHANNELS};
 use crate::config::{BackboneConfig, Family};
 use crate::conv_spec::ConvSpec;
 use crate::cost::Cost;
 use crate::model;
-use crate::network::{Network, NetworkBuilder};
-use crate::weights::{self, Head};
+use crate::network::{Network, NetworkBuilder, Weights};
+use crate::weights::{self, Head, PLAIN};
 
 /// A plain classifier of any [`Family`](crate::Family).
 #[derive(Debug, Clone)]
@@ -36,7 +34,7 @@ impl PlainNet {
     /// # Errors
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
     pub fn new(config: BackboneConfig, seed: u64) -> Result<PlainNet> {
-        Ok(PlainNet::from_rng(config, None, ChaCha8Rng::seed_from_u64(seed))?.0)
+        Ok(PlainNet::with_weights(config, None, Weights::drawn(seed))?.0)
     }
 
     /// [`new`](Self::new) with fewer filters in its hidden convolutions
@@ -51,8 +49,8 @@ impl PlainNet {
         hidden_filters: &[usize],
         seed: u64,
     ) -> Result<PlainNet> {
-        let rng = ChaCha8Rng::seed_from_u64(seed);
-        Ok(PlainNet::from_rng(config, Some(hidden_filters.to_vec()), rng)?.0)
+        let filters = Some(hidden_filters.to_vec());
+        Ok(PlainNet::with_weights(config, filters, Weights::drawn(seed))?.0)
     }
 
     /// A classifier that a program has written itself; its output are the logits.
@@ -71,22 +69,27 @@ impl PlainNet {
         PlainNet { config, hidden_filters: Some(hidden_filters), network }
     }
 
-    /// Also returns the randomness where the weights ended.
-    pub(crate) fn from_rng(
+    /// Without weights, which will be set.
+    pub(crate) fn unset(config: BackboneConfig) -> Result<PlainNet> {
+        Ok(PlainNet::with_weights(config, None, Weights::Unset)?.0)
+    }
+
+    /// Also returns the source of the weights, for those that follow.
+    pub(crate) fn with_weights(
         config: BackboneConfig,
         hidden_filters: Option<Vec<usize>>,
-        rng: ChaCha8Rng,
-    ) -> Result<(PlainNet, ChaCha8Rng)> {
+        weights: Weights,
+    ) -> Result<(PlainNet, Weights)> {
         config.validate()?;
-        let (mut net, images) = NetworkBuilder::from_rng(IMAGE_CHANNELS, rng);
+        let (mut net, images) = NetworkBuilder::with_weights(IMAGE_CHANNELS, weights);
         if let Some(filters) = &hidden_filters {
             net.narrow_hidden(filters);
         }
         let features = backbone::features(&mut net, images, "", &config)?;
         net.linear(backbone::output_name(&config.family), features, config.classes)?;
         net.check_hidden()?;
-        let (network, rng) = net.finish_with_rng();
-        Ok((PlainNet { config, hidden_filters, network }, rng))
+        let (network, weights) = net.finish_with_weights();
+        Ok((PlainNet { config, hidden_filters, network }, weights))
     }
 
     /// Logits (N, classes) of `images` (N, 3, H, W).
@@ -150,7 +153,7 @@ impl PlainNet {
         if let Some(filters) = &self.hidden_filters {
             metadata.insert(HIDDEN_FILTERS.to_owned(), format!("{filters:?}"));
         }
-        model::save(path.as_ref(), "plain", &self.config, &self.state(), &metadata)
+        model::save(path.as_ref(), PLAIN, &self.config, &self.state(), &metadata)
     }
 
     /// The model stored by [`save`](Self::save).
@@ -158,30 +161,29 @@ impl PlainNet {
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<PlainNet> {
-        model::load(path.as_ref(), "plain", PlainNet::like)
+        model::load(path.as_ref(), PLAIN, PlainNet::like)
     }
 
-    /// With the architecture that a file describes, and fresh weights.
-    pub(crate) fn like(config: BackboneConfig, checkpoint: &Checkpoint) -> Result<PlainNet> {
-        let Some(text) = checkpoint.metadata.get(HIDDEN_FILTERS) else {
-            return PlainNet::new(config, 0);
+    /// With the architecture that a file describes, and without weights.
+    pub(crate) fn like(config: BackboneConfig, file: &Outline) -> Result<PlainNet> {
+        let Some(text) = file.metadata.get(HIDDEN_FILTERS) else {
+            return PlainNet::unset(config);
         };
         let filters: Vec<usize> = serde_json::from_str(text).map_err(|error| Error::Field {
-            path: checkpoint.path.clone(),
+            path: file.path.clone(),
             field: format!("metadata {HIDDEN_FILTERS}"),
             expected: "a list of numbers".to_owned(),
             got: format!("{text:?}: {error}"),
         })?;
-        PlainNet::narrowed(config, &filters, 0)
+        Ok(PlainNet::with_weights(config, Some(filters), Weights::Unset)?.0)
     }
-}
 
-impl PlainNet {
     /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.
     ///
     /// # Errors
-    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
-    /// together) or a NaN; the weights are unchanged then.
+    /// [`Error::OtherKind`] if the file is of a gated model: take [`GatedNet::load`](crate::GatedNet::load) and
+    /// its [`backbone`](crate::GatedNet::backbone). If it cannot be read or holds other tensors (missing,
+    /// unexpected and misshapen ones listed together) or a NaN. The weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         self.load_weights_with(path, Head::Same)
     }
@@ -192,8 +194,9 @@ impl PlainNet {
     /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`] if the network
     /// does not end in a linear layer.
     pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
-        let checkpoint = Checkpoint::load(path)?;
-        weights::load(checkpoint, self, head, self.network.head().map(str::to_owned))
+        let file = Checkpoint::open(path)?;
+        weights::of_kind(file.outline(), PLAIN)?;
+        weights::load(file, self, head, self.network.head().map(str::to_owned))
     }
 }
 

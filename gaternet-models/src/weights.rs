@@ -1,6 +1,6 @@
 //! The weights of a file, into a model that is there.
 
-use gaternet_core::checkpoint::{Checkpoint, TensorValue};
+use gaternet_core::checkpoint::{Checkpoint, CheckpointFile, Number, Outline, TensorKind};
 use gaternet_core::nn::Module;
 use gaternet_core::{Error, Result};
 
@@ -15,38 +15,65 @@ pub enum Head {
     Fresh,
 }
 
+/// What the metadata entry `model` of a file says.
+pub(crate) const PLAIN: &str = "plain";
+pub(crate) const GATED: &str = "gated";
+
+/// `Err` if the file is of the other kind of model. One that does not say, of another program, is judged by the
+/// names of its tensors: a gated one has two parts.
+pub(crate) fn of_kind(file: &Outline, wanted: &'static str) -> Result<()> {
+    let part = |prefix: &str| file.tensors.keys().any(|name| name.starts_with(prefix));
+    let got = match file.metadata.get("model").map(String::as_str) {
+        Some(kind @ (PLAIN | GATED)) => kind,
+        Some(_) => return Ok(()),
+        None if part("backbone.") && part("gater.") => GATED,
+        None => return Ok(()),
+    };
+    if got == wanted {
+        return Ok(());
+    }
+    Err(Error::OtherKind { path: file.path.clone(), wanted, got: got.to_owned() })
+}
+
 /// Sets all of `model`, whose head has the state-dict name `name`, or all but that.
 pub(crate) fn load(
-    mut file: Checkpoint,
+    file: CheckpointFile,
     model: &impl Module,
     head: Head,
     name: Option<String>,
 ) -> Result<()> {
     let mut state = model.state();
+    let mut head_names = None;
     if head == Head::Fresh {
         let name = name.ok_or_else(|| Error::Config {
             field: "head",
             value: format!("{head:?}"),
             rule: "the model's last layer must be a linear layer",
         })?;
-        let [weight, bias] = ["weight", "bias"].map(|part| format!("{name}.{part}"));
-        let width = state.iter().find(|(name, _)| *name == weight).and_then(|(_, state)| {
-            let value = TensorValue::from(state);
-            value.shape().dims().get(1).copied()
-        });
+        let names = ["weight", "bias"].map(|part| format!("{name}.{part}"));
+        let weight = state.iter().find(|(name, _)| *name == names[0]);
+        let width =
+            weight.and_then(|(_, state)| TensorKind::from(state).shape.dims().get(1).copied());
         // Anything else is left to be listed with all that does not fit.
-        if is_head(file.tensors.get(&weight), file.tensors.get(&bias), width) {
-            file.tensors.retain(|name, _| ![&weight, &bias].contains(&name));
-            state.retain(|(name, _)| ![&weight, &bias].contains(&name));
+        if is_head(file.outline(), &names, width) {
+            state.retain(|(name, _)| !names.contains(name));
+            head_names = Some(names);
         }
     }
-    file.load_into(&state)
+    without(file.outline().clone(), head_names.as_ref()).check(&state)?;
+    without(file.read()?, head_names.as_ref()).load_into(&state)
+}
+
+fn without<T>(mut file: Checkpoint<T>, names: Option<&[String; 2]>) -> Checkpoint<T> {
+    file.tensors.retain(|name, _| names.is_none_or(|names| !names.contains(name)));
+    file
 }
 
 /// Whether these are weight and bias of a linear layer that reads `width` features.
-fn is_head(weight: Option<&TensorValue>, bias: Option<&TensorValue>, width: Option<usize>) -> bool {
-    let (Some(TensorValue::F32(weight)), Some(TensorValue::F32(bias))) = (weight, bias) else {
-        return false;
-    };
-    matches!(weight.dims(), [classes, features] if bias.dims() == [*classes] && Some(*features) == width)
+fn is_head(file: &Outline, names: &[String; 2], width: Option<usize>) -> bool {
+    let [weight, bias] = names.each_ref().map(|name| file.tensors.get(name));
+    let (Some(weight), Some(bias)) = (weight, bias) else { return false };
+    let floats = [weight, bias].iter().all(|kind| kind.number == Number::F32);
+    let [classes, features] = *weight.shape.dims() else { return false };
+    floats && bias.shape.dims() == [classes] && Some(features) == width
 }

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::PathBuf;
 
 use gaternet_core::checkpoint::{self, Checkpoint};
-use gaternet_core::{Ctx, Tensor};
+use gaternet_core::nn::Module;
+use gaternet_core::{Ctx, Error, Tensor};
 use gaternet_models::{
     BackboneConfig, ConvRole, GatePlacement, GatedConfig, GatedResNet, GaterConfig, Model,
     NetworkBuilder, PlainNet,
@@ -17,6 +18,12 @@ fn gated(depth: usize) -> GatedResNet {
 
 fn images() -> Tensor {
     Tensor::randn([2, 3, 32, 32], 1.0, Ctx::train(1).rng()).expect("small")
+}
+
+/// The parameters, one after the other.
+fn numbers(model: &impl Module) -> Vec<f32> {
+    let parameters = model.parameters().into_iter();
+    parameters.flat_map(|(_, parameter)| parameter.tensor().data().to_vec()).collect()
 }
 
 struct Folder(tempfile::TempDir);
@@ -92,8 +99,26 @@ fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
 fn a_checkpoint_of_another_kind_says_so() {
     let folder = Folder::new();
     gated(20).save(folder.file("gated"), &BTreeMap::new()).expect("a writable folder");
-    let error = PlainNet::load(folder.file("gated")).expect_err("not a plain one").to_string();
-    assert!(error.contains("metadata model") && error.contains("\"gated\""), "{error}");
+    let plain = PlainNet::new(BackboneConfig::resnet(20, 10), 1).expect("valid");
+    plain.save(folder.file("plain"), &BTreeMap::new()).expect("a writable folder");
+    let same = |error: &Error, got: &str, wanted: &str| {
+        let text = error.to_string();
+        let sentence = format!("is a {got} model, and a {wanted} one is wanted here");
+        assert!(matches!(error, Error::OtherKind { .. }) && text.contains(&sentence), "{text}");
+    };
+    let before = numbers(&plain);
+    same(&PlainNet::load(folder.file("gated")).expect_err("gated"), "gated", "plain");
+    same(&plain.load_weights(folder.file("gated")).expect_err("gated"), "gated", "plain");
+    assert_eq!(numbers(&plain), before);
+    same(&GatedResNet::load(folder.file("plain")).expect_err("plain"), "plain", "gated");
+    same(&gated(20).load_weights(folder.file("plain")).expect_err("plain"), "plain", "gated");
+
+    // A gated one of another program, which has no metadata.
+    let stored = Checkpoint::load(folder.file("gated")).expect("just saved");
+    let tensors: Vec<_> = stored.tensors.into_iter().collect();
+    checkpoint::save(folder.file("gated"), &tensors, &BTreeMap::new()).expect("a writable folder");
+    same(&plain.load_weights(folder.file("gated")).expect_err("gated"), "gated", "plain");
+    gated(20).load_weights(folder.file("gated")).expect("the same tensors");
 }
 
 #[test]
@@ -123,6 +148,41 @@ fn a_checkpoint_of_another_architecture_lists_everything_that_differs() {
 }
 
 #[test]
+fn lists_in_errors_end_after_ten_names() {
+    let folder = Folder::new();
+    let small = PlainNet::new(BackboneConfig::resnet(8, 10), 1).expect("valid");
+    small.save(folder.file("small"), &BTreeMap::new()).expect("a writable folder");
+    let deep = BackboneConfig { width: 0.5, ..BackboneConfig::resnet(110, 10) };
+    let deep = PlainNet::new(deep, 1).expect("valid");
+    let error = deep.load_weights(folder.file("small")).expect_err("another depth");
+    let text = error.to_string();
+    let Error::Checkpoint { missing, misshapen, .. } = error else { panic!("{text}") };
+    assert!(missing.len() > 100 && misshapen.len() > 10, "{text}");
+    assert!(text.len() < 2000, "{} characters: {text}", text.len());
+    for hidden in [missing.len() - 10, misshapen.len() - 10] {
+        assert!(text.contains(&format!(" and {hidden} more;")), "{text}");
+    }
+    assert!(text.contains(&missing[9]) && !text.contains(&missing[10]), "{text}");
+}
+
+#[test]
+fn a_model_of_a_thousand_layers_is_refused_by_names_and_shapes() {
+    // 6 GB of weights, in a file of none.
+    let folder = Folder::new();
+    let file = folder.file("model");
+    let backbone = BackboneConfig { width: 16.0, ..BackboneConfig::resnet(1202, 10) };
+    let config = GatedConfig { backbone, ..GatedConfig::cifar(20, 10) };
+    let config = serde_json::to_string(&config).expect("plain fields");
+    let metadata = [("model".to_owned(), "gated".to_owned()), ("config".to_owned(), config)];
+    checkpoint::save(&file, &[], &BTreeMap::from(metadata)).expect("a writable folder");
+    let before = gaternet_core::storage::peak_bytes();
+    let error = Model::load(&file).expect_err("no weights");
+    assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
+    let taken = gaternet_core::storage::peak_bytes() - before;
+    assert!(taken < 1 << 26, "{taken} bytes of tensors");
+}
+
+#[test]
 fn a_broken_configuration_is_shown() {
     let folder = Folder::new();
     let file = folder.file("model");
@@ -145,7 +205,6 @@ fn a_failed_save_leaves_the_old_file() {
     let model = gated(20);
     model.save(&file, &BTreeMap::new()).expect("a writable folder");
     let before = fs::read(&file).expect("just saved");
-    use gaternet_core::nn::Module;
     model.parameters()[0].1.update(|weights| weights[0] = f32::NAN);
     let error = model.save(&file, &BTreeMap::new()).expect_err("a NaN is not saved").to_string();
     assert!(error.contains("backbone.conv.weight"), "{error}");

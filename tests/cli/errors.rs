@@ -253,4 +253,34 @@ fn checkpoints() {
     assert!(message.contains("--batch-size 0"), "{message}");
     let (cifar, _) = cifar(1);
     stdout(evaluate().arg("--data").arg(cifar.path()));
+
+    // The folder of a run stands for its model.
+    let of_folder = stdout(example("evaluate").arg("--checkpoint").arg(dir.path()));
+    let accuracy =
+        |table: &str| table.lines().find(|line| line.contains("accuracy")).map(str::to_owned);
+    assert_eq!(accuracy(&of_folder), accuracy(&stdout(&mut evaluate())));
+    assert!(accuracy(&of_folder).is_some(), "{of_folder}");
+}
+
+#[test]
+fn files_that_are_no_checkpoints() {
+    let dir = tempdir().expect("a folder");
+    for (name, start, part) in [
+        ("notes.txt", &b"The model is in the other folder.\n"[..], "it is text"),
+        ("model.pth", b"PK\x03\x04\x00\x00", "tools/convert_checkpoint.py"),
+        ("old.pth", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "tools/convert_checkpoint.py"),
+        ("model.onnx", b"\x08\x08\x12\x08gaternet", "an ONNX model"),
+        ("page.safetensors", b"<!DOCTYPE html><html></html>", "a web page"),
+        ("none.safetensors", b"", "it is empty"),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, start).expect("written");
+        for (program, more) in [("evaluate", None), ("export", Some(["--out", "model.onnx"]))] {
+            let mut program = example(program);
+            program.current_dir(dir.path()).arg("--checkpoint").arg(&path);
+            let message = failure(program.args(more.into_iter().flatten()), 1);
+            let sentence = format!("{} is not a safetensors file: ", path.display());
+            assert!(message.contains(&sentence) && message.contains(part), "{message}");
+        }
+    }
 }

@@ -43,6 +43,10 @@ fn file(dtype: &str, shape: &str, data: &[u8]) -> Vec<u8> {
     let end = data.len();
     let header =
         format!(r#"{{"x":{{"dtype":"{dtype}","shape":{shape},"data_offsets":[0,{end}]}}}}"#);
+    file_of(&header, data)
+}
+
+fn file_of(header: &str, data: &[u8]) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes(), header.as_bytes(), data].concat()
 }
 
@@ -197,18 +201,163 @@ fn files_that_are_no_checkpoint_say_why() {
     for length in 0..good.len() {
         assert!(load_bytes(&good[..length]).is_err(), "cut to {length} of {} bytes", good.len());
     }
-    assert_error(&good[..4], &["length", "at least 8 bytes", "got 4"]);
+    assert_error(&good[..4], &["not a safetensors file"]);
     assert_error(&good[..20], &["header length", "at most 12 bytes, in a file of 20"]);
     assert_error(&good[..good.len() - 1], &["tensors", "8 bytes by the header", "got 7"]);
     assert_error(&[good, vec![0]].concat(), &["8 bytes by the header", "got 9"]);
-    assert_error(b"\x89PNG\r\n\x1a\n and so on", &["header length", "at most 10 bytes"]);
     assert_error(&[&[5, 0, 0, 0, 0, 0, 0, 0], &b"{]\xff]["[..]].concat(), &["header", "JSON"]);
     assert_error(
-        &[u64::MAX.to_le_bytes(), [0; 8]].concat(),
+        &[u64::MAX.to_le_bytes(), *b"{\"x\":{}}"].concat(),
         &["header length", "18446744073709551615"],
     );
-    assert_error(&file("F32", "[3]", &[0; 8]), &["header", "invalid shape"]);
-    assert_error(&file("F32", "[4611686018427387904, 4]", &[0; 8]), &["header", "overflow"]);
+    assert_error(
+        &file("F32", "[3]", &[0; 8]),
+        &["tensor `x` has 8 bytes, expected 12 for F32 [3]"],
+    );
+    for shape in ["[4611686018427387904, 4]", "[0, 18446744073709551615, 2]"] {
+        assert_error(&file("F32", shape, &[0; 8]), &["tensor `x`", "has no size"]);
+    }
+    let at = |name: &str, from: usize, to: usize| {
+        format!(r#""{name}":{{"dtype":"U8","shape":[{}],"data_offsets":[{from},{to}]}}"#, to - from)
+    };
+    // Between, beneath and before each other.
+    for (second, wrong) in [((5, 9), "5..9, expected from 4"), ((3, 7), "3..7, expected from 4")] {
+        let both = format!("{{{},{}}}", at("a", 0, 4), at("b", second.0, second.1));
+        assert_error(&file_of(&both, &vec![0; second.1]), &["tensor `b`", wrong]);
+    }
+    let late = format!("{{{}}}", at("a", 1, 2));
+    assert_error(&file_of(&late, &[0; 2]), &["tensor `a`", "1..2, expected from 0"]);
+}
+
+#[test]
+fn a_name_that_is_there_twice_is_refused() {
+    let info = r#"{"dtype":"F32","shape":[1],"data_offsets":[0,4]}"#;
+    for (header, name) in [
+        (format!(r#"{{"x":{info},"x":{info}}}"#), "`x` is there twice"),
+        (format!(r#"{{"x":{info},"\u0078":{info}}}"#), "`x` is there twice"),
+        (
+            format!(r#"{{"__metadata__":{{"model":"a","model":"b"}},"x":{info}}}"#),
+            "`model` is there twice",
+        ),
+        (
+            format!(r#"{{"__metadata__":{{}},"x":{info},"__metadata__":{{}}}}"#),
+            "`__metadata__` is there twice",
+        ),
+        (
+            r#"{"x":{"dtype":"F32","shape":[1],"shape":[1],"data_offsets":[0,4]}}"#.to_owned(),
+            "duplicate field `shape`",
+        ),
+    ] {
+        assert_error(&file_of(&header, &[0; 4]), &["header", name]);
+    }
+}
+
+#[test]
+fn a_file_of_another_format_is_named() {
+    let long = |start: &[u8]| [start, &[7; 100]].concat();
+    let cases: [(Vec<u8>, &str); 13] = [
+        (Vec::new(), "it is empty"),
+        (long(b"PK\x03\x04"), "tools/convert_checkpoint.py"),
+        (long(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P"), "a Python pickle"),
+        (long(b"\x08\x08\x12\x07pytorch"), "an ONNX model"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n".to_vec(), "git lfs pull"),
+        (b"\n<!DOCTYPE html><html></html>".to_vec(), "a web page"),
+        (b"accuracy 0.9".to_vec(), "it is text"),
+        ("Gr\u{fc}n, \u{fc}".as_bytes()[..9].to_vec(), "it is text"),
+        (b"{\"model\": 1, \"config\": 2}".to_vec(), "it is text"),
+        (long(b"\x89PNG\r\n\x1a\n"), "an image"),
+        (long(b"\x1f\x8b\x08"), "unpack it"),
+        (vec![0; 100], "it begins with zeros"),
+        (vec![0xee; 100], "the length of a header"),
+    ];
+    for (bytes, what) in cases {
+        let error = load_bytes(&bytes).expect_err(what);
+        assert!(matches!(error, Error::NotSafetensors { .. }), "{what}: {error}");
+        assert_error(&bytes, &["is not a safetensors file: ", what]);
+    }
+}
+
+#[test]
+fn a_folder_stands_for_the_model_in_it() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let error = Checkpoint::load(dir.path()).expect_err("no model in it");
+    let Error::Io { path, .. } = &error else { panic!("{error}") };
+    assert_eq!(path, &dir.path().join("model.safetensors"));
+    save(path, &values(&state(2.0)), &BTreeMap::new()).expect("save");
+    let target = state(7.0);
+    Checkpoint::load(dir.path()).expect("a model in it").load_into(&target).expect("it fits");
+    assert_eq!(numbers(&target), numbers(&state(2.0)));
+}
+
+#[test]
+fn odd_but_valid_files_are_read() {
+    // A scalar, an empty tensor and bytes, so that what follows them is not aligned; in any order, padded.
+    let header = concat!(
+        r#" {"c":{"data_offsets":[3,7],"shape":[1,1],"dtype":"F32","later":[{"field":0}]},"#,
+        r#""":{"dtype":"F16","shape":[2,0,3],"data_offsets":[3,3]},"a":{"dtype":"U8","shape":[],"#,
+        r#""data_offsets":[0,1]},"b":{"dtype":"I8","shape":[2],"data_offsets":[1,3]}}"#,
+        "\n\t \r\n   "
+    );
+    // The format wants the object first.
+    assert_error(&file_of(header, &[0; 7]), &["not a safetensors file"]);
+    let data = [&[5, 255, 254][..], &1.5f32.to_le_bytes()].concat();
+    let checkpoint = load_bytes(&file_of(header.trim_start(), &data)).expect("valid");
+    let integers = |name: &str| match &checkpoint.tensors[name] {
+        TensorValue::I64 { shape, values } => (shape.dims().to_vec(), values.clone()),
+        TensorValue::F32(_) => panic!("{name}"),
+    };
+    assert_eq!(integers("a"), (vec![], vec![5]));
+    assert_eq!(integers("b"), (vec![2], vec![-1, -2]));
+    let floats = |name: &str| match &checkpoint.tensors[name] {
+        TensorValue::F32(tensor) => (tensor.dims().to_vec(), tensor.data().to_vec()),
+        TensorValue::I64 { .. } => panic!("{name}"),
+    };
+    assert_eq!(floats(""), (vec![2, 0, 3], vec![]));
+    assert_eq!(floats("c"), (vec![1, 1], vec![1.5]));
+    assert!(checkpoint.metadata.is_empty());
+    assert!(load_bytes(&file_of("{}", &[])).expect("valid").tensors.is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn an_endless_file_ends_with_its_header() {
+    let error = Checkpoint::load("/dev/zero").expect_err("no header");
+    assert!(matches!(error, Error::NotSafetensors { .. }), "{error}");
+    // A terabyte of which nothing is written.
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("sparse");
+    fs::write(&path, file("F32", "[2]", &[0; 8])).expect("write");
+    fs::File::options().write(true).open(&path).expect("open").set_len(1 << 40).expect("sparse");
+    let error = Checkpoint::load(&path).expect_err("too long").to_string();
+    assert!(error.contains("8 bytes by the header"), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pipe_is_read_to_its_end_and_no_longer() {
+    let through_a_pipe = |bytes: &[u8]| {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        writer.write_all(bytes).expect("it is small");
+        drop(writer);
+        Checkpoint::load(format!("/dev/fd/{}", reader.as_raw_fd()))
+    };
+    let good = file("F32", "[2]", &[0; 8]);
+    let TensorValue::F32(x) = &through_a_pipe(&good).expect("valid").tensors["x"] else {
+        panic!("f32")
+    };
+    assert_eq!(x.data(), [0.0; 2]);
+    for length in 0..good.len() {
+        assert!(through_a_pipe(&good[..length]).is_err(), "cut to {length} of {}", good.len());
+    }
+    let error = through_a_pipe(&[&good[..], &[0]].concat()).expect_err("too long").to_string();
+    assert!(error.contains("expected the bytes that the header tells of, got more"), "{error}");
+    // The tensor would be 72 PB.
+    let huge =
+        r#"{"x":{"dtype":"U8","shape":[72057594037927936],"data_offsets":[0,72057594037927936]}}"#;
+    let error = through_a_pipe(&file_of(huge, &[0; 8])).expect_err("cut");
+    assert!(matches!(error, Error::Io { action: "read", .. }), "{error}");
 }
 
 #[test]

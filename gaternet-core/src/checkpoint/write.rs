@@ -1,26 +1,32 @@
 //! Writing a checkpoint, all of it or nothing.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde_json::{Map, Value, json};
 
+use super::digest::{self, TensorDigest};
+use super::header::METADATA;
 use super::{TensorValue, replace_file};
 use crate::{Error, Result};
 
 /// Writes `tensors` and `metadata` to the safetensors file `path`. The same contents make the same
 /// bytes.
 ///
+/// One metadata entry more holds a digest of every tensor and entry, by which [`Checkpoint::load`] knows
+/// whether the file is as it was written.
+///
 /// They go to a temporary file in the same folder that then takes the place of `path`; on disk
 /// before and after that, so that even a power failure leaves the old or the new file.
 ///
 /// # Errors
 /// [`Error::NonFinite`] if a tensor holds a NaN or an infinity (a diverged run must not replace its
-/// last good checkpoint), [`Error::Config`] if a name occurs twice, [`Error::Io`] if the file cannot be
-/// written. Then `path` is as it was before and the temporary file is gone.
+/// last good checkpoint), [`Error::Config`] if a name occurs twice or a metadata entry holds digests,
+/// [`Error::Io`] if the file cannot be written. Then `path` is as it was before and the temporary file is gone.
 pub fn save(
     path: impl AsRef<Path>,
     tensors: &[(String, TensorValue)],
@@ -46,7 +52,9 @@ fn header(
     tensors: &[(&String, &TensorValue)],
     metadata: &BTreeMap<String, String>,
 ) -> Result<Vec<u8>> {
-    let mut header = Map::from_iter([("__metadata__".to_owned(), json!(metadata))]);
+    // First, so that no tensor has its name.
+    let mut header = Map::from_iter([(METADATA.to_owned(), Value::Null)]);
+    let mut digests = BTreeMap::new();
     let mut end = 0;
     for (name, value) in tensors {
         let (dtype, bytes) = match value {
@@ -54,6 +62,7 @@ fn header(
             TensorValue::I64 { values, .. } => (Dtype::I64, values.len() * size_of::<i64>()),
         };
         let shape = value.shape().dims().to_vec();
+        digests.insert(name.as_str(), digest(name, dtype, value));
         let info = TensorInfo { dtype, shape, data_offsets: (end, end + bytes) };
         end += bytes;
         if header.insert((*name).clone(), json!(info)).is_some() {
@@ -64,28 +73,59 @@ fn header(
             });
         }
     }
+    let mut metadata = metadata.clone();
+    metadata.remove(digest::KEY);
+    if let Some((name, _)) = metadata.iter().find(|(_, text)| digest::is_marked(text)) {
+        let rule = "must not hold digests of a checkpoint";
+        return Err(Error::Config { field: "metadata", value: name.clone(), rule });
+    }
+    metadata.insert(digest::KEY.to_owned(), digest::entry(&metadata, &digests));
+    header.insert(METADATA.to_owned(), json!(metadata));
     let mut header = Value::Object(header).to_string().into_bytes();
     header.resize(header.len().next_multiple_of(8), b' ');
     Ok(header)
 }
 
+fn digest(name: &str, dtype: Dtype, value: &TensorValue) -> String {
+    let mut digest = TensorDigest::new(name, dtype, value.shape().dims());
+    let Ok(()) = for_bytes(value, |bytes| {
+        digest.add(bytes);
+        Ok::<_, Infallible>(())
+    });
+    digest.finish()
+}
+
 fn write_contents(
-    file: &File,
+    mut file: &File,
     header: &[u8],
     tensors: &[(&String, &TensorValue)],
 ) -> io::Result<()> {
-    let mut out = BufWriter::with_capacity(1 << 20, file);
-    out.write_all(&(header.len() as u64).to_le_bytes())?;
-    out.write_all(header)?;
-    for (_, value) in tensors {
-        match value {
-            TensorValue::F32(tensor) => {
-                tensor.data().iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))?;
-            }
-            TensorValue::I64 { values, .. } => {
-                values.iter().try_for_each(|x| out.write_all(&x.to_le_bytes()))?;
-            }
-        }
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header)?;
+    tensors.iter().try_for_each(|(_, value)| for_bytes(value, |bytes| file.write_all(bytes)))
+}
+
+/// Calls `each` with the bytes of the elements as they lie in a file, a piece at a time.
+fn for_bytes<E>(
+    value: &TensorValue,
+    mut each: impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    match value {
+        TensorValue::F32(tensor) => convert(tensor.data(), |x| x.to_le_bytes(), &mut each),
+        TensorValue::I64 { values, .. } => convert(values, |x| x.to_le_bytes(), &mut each),
     }
-    out.flush()
+}
+
+fn convert<const WIDTH: usize, T: Copy, E>(
+    values: &[T],
+    bytes_of: impl Fn(T) -> [u8; WIDTH],
+    each: &mut impl FnMut(&[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    const PIECE: usize = 1 << 15;
+    let mut bytes = vec![[0; WIDTH]; values.len().min(PIECE)];
+    values.chunks(PIECE).try_for_each(|values| {
+        let bytes = &mut bytes[..values.len()];
+        bytes.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = bytes_of(*value));
+        each(bytes.as_flattened())
+    })
 }

@@ -38,15 +38,28 @@ impl BatchNorm2d {
     /// # Errors
     /// [`Error::Config`] if there is no channel.
     pub fn new(channels: usize) -> Result<BatchNorm2d> {
-        if channels == 0 {
-            let value = channels.to_string();
-            return Err(Error::Config { field: "channels", value, rule: "must not be 0" });
-        }
+        check(channels)?;
         Ok(BatchNorm2d {
             weight: Parameter::new(Tensor::full([channels], 1.0)?),
             bias: Parameter::new(Tensor::zeros([channels])?),
             running_mean: Buffer::new(Tensor::zeros([channels])?),
             running_var: Buffer::new(Tensor::full([channels], 1.0)?),
+            num_batches_tracked: Counter::default(),
+        })
+    }
+
+    /// Without weights and statistics, which will be set: 0 and without memory until they are read.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if there is no channel, [`Error::Shape`] if the weights would not fit in the address
+    /// space.
+    pub fn unset(channels: usize) -> Result<BatchNorm2d> {
+        check(channels)?;
+        Ok(BatchNorm2d {
+            weight: Parameter::zeros([channels])?,
+            bias: Parameter::zeros([channels])?,
+            running_mean: Buffer::zeros([channels])?,
+            running_var: Buffer::zeros([channels])?,
             num_batches_tracked: Counter::default(),
         })
     }
@@ -135,6 +148,14 @@ impl BatchNorm2d {
     pub fn num_batches_tracked(&self) -> &Counter {
         &self.num_batches_tracked
     }
+}
+
+fn check(channels: usize) -> Result<()> {
+    if channels > 0 {
+        return Ok(());
+    }
+    let value = channels.to_string();
+    Err(Error::Config { field: "channels", value, rule: "must not be 0" })
 }
 
 impl Module for BatchNorm2d {

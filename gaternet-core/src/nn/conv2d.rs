@@ -37,6 +37,22 @@ impl Conv2d {
         Ok(Conv2d { weight: Parameter::new(weight), shape, options })
     }
 
+    /// Without weights, which will be set: 0 and without memory until they are read.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a size or stride is 0, [`Error::Shape`] if the weight would not fit in the address
+    /// space.
+    pub fn unset(
+        in_channels: usize,
+        out_channels: usize,
+        [kh, kw]: [usize; 2],
+        options: Conv2dOptions,
+    ) -> Result<Conv2d> {
+        let shape = [out_channels, in_channels, kh, kw];
+        check(shape, options)?;
+        Ok(Conv2d { weight: Parameter::zeros(shape)?, shape, options })
+    }
+
     /// With this weight (F, C, KH, KW).
     ///
     /// # Errors

@@ -26,17 +26,23 @@ impl Linear {
         let bound = 1.0 / (in_features as f32).sqrt();
         // An infinite bound, so no input features, is refused here.
         let uniform = Uniform::new(-bound, bound).ok().filter(|_| out_features > 0);
-        let Some(uniform) = uniform else {
-            return Err(Error::Config {
-                field: "(in_features, out_features)",
-                value: format!("({in_features}, {out_features})"),
-                rule: "must not hold a 0",
-            });
-        };
+        let uniform = uniform.ok_or_else(|| no_features(in_features, out_features))?;
         let mut weight = Tensor::zeros([out_features, in_features])?;
         weight.data_mut().iter_mut().for_each(|w| *w = uniform.sample(rng));
         let bias = Parameter::new(Tensor::zeros([out_features])?);
         Ok(Linear { weight: Parameter::new(weight), bias })
+    }
+
+    /// Without weights, which will be set: 0 and without memory until they are read.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a size is 0, [`Error::Shape`] if the weight would not fit in the address space.
+    pub fn unset(in_features: usize, out_features: usize) -> Result<Linear> {
+        if in_features == 0 || out_features == 0 {
+            return Err(no_features(in_features, out_features));
+        }
+        let weight = Parameter::zeros([out_features, in_features])?;
+        Ok(Linear { weight, bias: Parameter::zeros([out_features])? })
     }
 
     /// With this weight (O, I) and bias (O).
@@ -72,6 +78,12 @@ impl Linear {
     pub fn bias(&self) -> &Parameter {
         &self.bias
     }
+}
+
+fn no_features(in_features: usize, out_features: usize) -> Error {
+    let value = format!("({in_features}, {out_features})");
+    let rule = "must not hold a 0";
+    Error::Config { field: "(in_features, out_features)", value, rule }
 }
 
 impl Module for Linear {

@@ -37,7 +37,9 @@ pub trait Module {
 
     /// Number of trained values.
     fn parameter_count(&self) -> usize {
-        self.parameters().iter().map(|(_, parameter)| parameter.tensor().len()).sum()
+        let count =
+            |(_, parameter): &(_, Parameter)| parameter.shape().dims().iter().product::<usize>();
+        self.parameters().iter().map(count).sum()
     }
 }
 

@@ -35,19 +35,65 @@ pub struct NetworkBuilder {
     convs: usize,
     /// Filters of the hidden convolutions still to come, the next last, if they are given.
     hidden_filters: Option<Vec<usize>>,
-    rng: ChaCha8Rng,
+    weights: Weights,
+}
+
+/// Where weights come from.
+#[derive(Debug)]
+pub(crate) enum Weights {
+    Drawn(Box<ChaCha8Rng>),
+    /// They will be set: until then they take no memory.
+    Unset,
+}
+
+impl Weights {
+    pub(crate) fn drawn(seed: u64) -> Weights {
+        Weights::Drawn(Box::new(ChaCha8Rng::seed_from_u64(seed)))
+    }
+
+    /// Whether a start of its own may be written over some; those that will be set take no memory for it.
+    pub(crate) fn are_drawn(&self) -> bool {
+        matches!(self, Weights::Drawn(_))
+    }
+
+    fn conv(
+        &mut self,
+        channels: usize,
+        filters: usize,
+        kernel: usize,
+        options: Conv2dOptions,
+    ) -> Result<Conv2d> {
+        match self {
+            Weights::Drawn(rng) => Conv2d::new(channels, filters, [kernel; 2], options, &mut **rng),
+            Weights::Unset => Conv2d::unset(channels, filters, [kernel; 2], options),
+        }
+    }
+
+    fn batch_norm(&self, channels: usize) -> Result<BatchNorm2d> {
+        match self {
+            Weights::Drawn(_) => BatchNorm2d::new(channels),
+            Weights::Unset => BatchNorm2d::unset(channels),
+        }
+    }
+
+    fn linear(&mut self, inputs: usize, features: usize) -> Result<Linear> {
+        match self {
+            Weights::Drawn(rng) => Linear::new(inputs, features, &mut **rng),
+            Weights::Unset => Linear::unset(inputs, features),
+        }
+    }
 }
 
 impl NetworkBuilder {
     /// For images of `channels` channels, which are the value returned; weights are drawn from `seed`.
     #[must_use]
     pub fn new(channels: usize, seed: u64) -> (NetworkBuilder, Value) {
-        NetworkBuilder::from_rng(channels, ChaCha8Rng::seed_from_u64(seed))
+        NetworkBuilder::with_weights(channels, Weights::drawn(seed))
     }
 
-    pub(crate) fn from_rng(channels: usize, rng: ChaCha8Rng) -> (NetworkBuilder, Value) {
+    pub(crate) fn with_weights(channels: usize, weights: Weights) -> (NetworkBuilder, Value) {
         let steps = Vec::new();
-        (NetworkBuilder { channels, steps, convs: 0, hidden_filters: None, rng }, Value(0))
+        (NetworkBuilder { channels, steps, convs: 0, hidden_filters: None, weights }, Value(0))
     }
 
     /// From here on, hidden convolutions have these numbers of filters instead of what they are told.
@@ -65,10 +111,10 @@ impl NetworkBuilder {
     }
 
     /// Goes on after the step of `network` that computes `value`; layers up to there are shared with it.
-    pub(crate) fn extend(network: &Network, value: Value, rng: ChaCha8Rng) -> NetworkBuilder {
+    pub(crate) fn extend(network: &Network, value: Value, weights: Weights) -> NetworkBuilder {
         let steps = network.steps[..value.0].to_vec();
         let convs = steps.iter().filter(|step| matches!(step.layer, Layer::Conv(_))).count();
-        NetworkBuilder { channels: network.channels, steps, convs, hidden_filters: None, rng }
+        NetworkBuilder { channels: network.channels, steps, convs, hidden_filters: None, weights }
     }
 
     /// C of a value.
@@ -127,7 +173,7 @@ impl NetworkBuilder {
         input: Value,
         features: usize,
     ) -> Result<Value> {
-        let linear = Linear::new(self.channels(input), features, &mut self.rng)?;
+        let linear = self.weights.linear(self.channels(input), features)?;
         Ok(self.push(Layer::Linear(name.into(), linear), vec![input], None, false, features))
     }
 
@@ -216,14 +262,14 @@ impl NetworkBuilder {
         Network::new(self.channels, self.steps)
     }
 
-    /// The network, and the randomness where its weights ended.
-    pub(crate) fn finish_with_rng(self) -> (Network, ChaCha8Rng) {
-        (Network::new(self.channels, self.steps), self.rng)
+    /// The network, and the source of its weights, for those that follow.
+    pub(crate) fn finish_with_weights(self) -> (Network, Weights) {
+        (Network::new(self.channels, self.steps), self.weights)
     }
 
     fn push_batch_norm(&mut self, name: String, input: Value, relu: bool) -> Result<Value> {
         let channels = self.channels(input);
-        let bn = BatchNorm2d::new(channels)?;
+        let bn = self.weights.batch_norm(channels)?;
         Ok(self.push(Layer::BatchNorm(name, bn), vec![input], None, relu, channels))
     }
 
@@ -309,9 +355,11 @@ impl ConvBuilder<'_> {
         }
         let options = Conv2dOptions { stride: [stride; 2], padding: [padding; 2] };
         let channels = net.channels(input);
-        let conv = Conv2d::new(channels, filters, [kernel; 2], options, &mut net.rng)?;
-        let bn =
-            self.bn.map(|name| Ok::<_, Error>((name, BatchNorm2d::new(filters)?))).transpose()?;
+        let conv = net.weights.conv(channels, filters, kernel, options)?;
+        let bn = match self.bn {
+            Some(name) => Some((name, net.weights.batch_norm(filters)?)),
+            None => None,
+        };
         let number = net.convs;
         net.convs += 1;
         let layer = Layer::Conv(ConvLayer { name, conv, bn, role: self.role, number });

@@ -9,6 +9,7 @@ mod step;
 use gaternet_core::nn::{Module, State, scoped};
 use gaternet_core::{Ctx, Result, Tensor};
 
+pub(crate) use builder::Weights;
 pub use builder::{ConvBuilder, NetworkBuilder};
 use gating::Gating;
 pub use step::Value;
@@ -140,7 +141,9 @@ impl Network {
             let input: usize = shapes[step.inputs[0].0].iter().product();
             match &step.layer {
                 Layer::GlobalAvgPool => input as u64,
-                Layer::Linear(_, linear) => linear.weight().tensor().len() as u64,
+                Layer::Linear(_, linear) => {
+                    linear.weight().shape().dims().iter().product::<usize>() as u64
+                }
                 _ => 0,
             }
         };

@@ -7,13 +7,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use gaternet_core::Result;
+use gaternet_core::{Error, Result};
 use gaternet_kernels::{ActiveFilters, Isa};
 use rayon::prelude::*;
 
-use super::PlanOptions;
 use super::layout::Layout;
 use super::op::{Op, Operands};
+use super::{OP, PlanOptions};
 use crate::kept::Kept;
 use crate::network::{Layer, Network, Step};
 
@@ -118,6 +118,35 @@ fn by_list(network: &Network, kept: &Kept<'_>, at: usize) -> bool {
         && steps.iter().filter(reads).all(|step| lists(step) && !adds(step))
 }
 
+/// `Err` if there is no memory for the values of one image and for where the convolutions read them, a few bytes
+/// for each pixel: an allocation that fails would end the process.
+fn check_memory(
+    size: [usize; 2],
+    buffers: &[usize],
+    network: &Network,
+    shapes: &[[usize; 3]],
+) -> Result<()> {
+    const BYTES_A_PIXEL: usize = 8;
+    // Some systems promise memory that they do not have; none has a TiB for one image.
+    const MOST: usize = 1 << 40;
+    let convs = network.steps().iter().zip(&shapes[1..]);
+    let pixels = convs.filter_map(|(step, [_, h, w])| match step.layer {
+        Layer::Conv(_) => Some((h * w).saturating_mul(BYTES_A_PIXEL)),
+        _ => None,
+    });
+    let values = buffers.iter().map(|len| len.saturating_mul(size_of::<f32>()));
+    let bytes = values.chain(pixels).fold(0, usize::saturating_add);
+    let mut memory: Vec<u8> = Vec::new();
+    match bytes <= MOST && memory.try_reserve_exact(bytes).is_ok() {
+        true => Ok(()),
+        false => Err(no_memory(format!("{bytes} bytes for one image of {size:?}"))),
+    }
+}
+
+fn no_memory(got: String) -> Error {
+    Error::Shape { op: OP, rule: "the values of the images must fit in memory", got }
+}
+
 impl Program {
     /// Without `kept` no filter has a gate.
     pub(super) fn new(
@@ -153,6 +182,7 @@ impl Program {
         let reads = |step: &Step| step.reads().map(|value| value.0).collect();
         let read: Vec<Vec<usize>> = network.steps().iter().map(reads).collect();
         let Layout { buffers, of_value } = Layout::new(&lens, &read);
+        check_memory(options.size, &buffers, network, &shapes)?;
         let place = |value: usize| Place { buffer: of_value[value], len: lens[value] };
         let mut steps = Vec::with_capacity(read.len());
         for (at, step) in network.steps().iter().enumerate() {
@@ -240,9 +270,9 @@ impl Program {
         let taken = self.idle().pop();
         let mut arena = taken.unwrap_or_else(|| vec![Vec::new(); self.buffers.len()]);
         for (buffer, len) in arena.iter_mut().zip(&self.buffers) {
-            if buffer.len() < len * count {
-                buffer.resize(len * count, 0.0);
-            }
+            let Some(missing) = (len * count).checked_sub(buffer.len()) else { continue };
+            buffer.try_reserve_exact(missing).map_err(|_| no_memory(format!("{count} images")))?;
+            buffer.resize(len * count, 0.0);
         }
         arena[self.input.buffer][..input.len()].copy_from_slice(input);
         for (number, step) in self.steps.iter().enumerate() {
