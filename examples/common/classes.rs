@@ -12,10 +12,6 @@ pub(crate) const METADATA: &str = "class_names";
 /// Names in a message, at most.
 const LISTED: usize = 10;
 
-pub(crate) fn to_metadata(names: &[String]) -> Result<String> {
-    Ok(serde_json::to_string(names)?)
-}
-
 /// The names that the model in `file` was trained on; `None` in files that say nothing.
 pub(crate) fn of_checkpoint(file: &Checkpoint) -> Result<Option<Vec<String>>> {
     let Some(text) = file.metadata.get(METADATA) else { return Ok(None) };

@@ -38,10 +38,7 @@ pub(crate) fn checked<const SETS: usize>(
     if !bad.is_empty() {
         let (count, list) = (bad.len(), list(&bad));
         let files = if count == 1 { "image file" } else { "image files" };
-        ensure!(
-            skip_bad,
-            "{count} {files} cannot be read, which --skip-bad leaves out:{list}"
-        );
+        ensure!(skip_bad, "{count} {files} cannot be read, which --skip-bad leaves out:{list}");
         note(format_args!("{count} {files} left out that cannot be read:{list}"));
     }
     Ok((sets, bad))

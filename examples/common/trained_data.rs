@@ -7,13 +7,25 @@ use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::data::{Augment, ImageFolder, ImageSource, Loader, LoaderConfig};
 
+use crate::classes;
 use crate::data::{BUILT_IN, Data};
 use crate::sets::{IMAGE_FOLDER, Sets, say_left_out};
 
 /// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was trained
 /// with, of whose training images the first `train` are drawn. With 0 of them, image files for tests are enough, and
-/// both sets of files are those.
-pub(crate) fn trained_data(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
+/// both sets of files are those. Classes are the model's, in its order; where that is not the data's, only if
+/// `by_name`.
+pub(crate) fn trained_data(
+    checkpoint: &Path,
+    dir: Option<&Path>,
+    train: usize,
+    by_name: bool,
+) -> Result<Sets> {
+    let sets = sets(checkpoint, dir, train)?;
+    classes::fitted(sets, &Checkpoint::load(checkpoint)?, by_name)
+}
+
+fn sets(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
     match dir {
         Some(dir) if train == 0 && !dir.join("train").is_dir() && ImageFolder::is_in(dir) => {
             let test = ImageFolder::test(dir)?;

@@ -9,10 +9,10 @@ use crate::table::{millions, percent};
 
 /// An image of the test set, evaluated.
 pub(crate) struct Image {
-    class: usize,
-    correct: bool,
+    pub(crate) class: usize,
+    pub(crate) predicted: usize,
     /// Executed, gater included.
-    macs: f64,
+    pub(crate) macs: f64,
 }
 
 /// Of some images.
@@ -37,11 +37,7 @@ impl Image {
         macs: &'a [f64],
     ) -> impl Iterator<Item = Image> + 'a {
         let results = predictions(logits, labels.len()).zip(labels).zip(macs);
-        results.map(|((predicted, &class), &macs)| Image {
-            class,
-            correct: predicted == class,
-            macs,
-        })
+        results.map(|((predicted, &class), &macs)| Image { class, predicted, macs })
     }
 }
 
@@ -58,7 +54,7 @@ impl Distribution {
         let macs = images.clone().map(|image| image.macs);
         Distribution {
             images: count,
-            accuracy: mean_of(&|image| f64::from(u8::from(image.correct))),
+            accuracy: mean_of(&|image| f64::from(u8::from(image.predicted == image.class))),
             mean,
             sd: mean_of(&|image| (image.macs - mean).powi(2)).sqrt(),
             min: macs.clone().reduce(f64::min).unwrap_or(0.0),

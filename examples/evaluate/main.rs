@@ -1,5 +1,7 @@
 //! Measures a trained model: accuracy, open gates, MACs and speed on a test set.
 
+#[path = "../common/classes.rs"]
+mod classes;
 #[path = "../common/data.rs"]
 mod data;
 #[path = "../common/device.rs"]
@@ -15,6 +17,7 @@ mod image_check;
 mod note;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
+mod predictions;
 #[path = "../common/report.rs"]
 mod report;
 #[path = "../common/sets.rs"]
@@ -43,6 +46,7 @@ use crate::dtype::DTypeName;
 use crate::evaluation::{Evaluation, TestSet, dead_warning, evaluate};
 use crate::image_check::{Skipped, checked};
 use crate::note::note;
+use crate::predictions::write_predictions;
 use crate::report::{exit_code, say};
 use crate::sets::Sets;
 use crate::sweep::{Speed, sweep};
@@ -71,6 +75,10 @@ struct Args {
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     data: Option<PathBuf>,
 
+    /// Of data that has the classes of the model in another order, go by their names
+    #[arg(long)]
+    classes_by_name: bool,
+
     /// Leave out image files that cannot be read, and list them
     #[arg(long, requires = "data")]
     skip_bad: bool,
@@ -91,6 +99,11 @@ struct Args {
     /// Also accuracy and MACs of the images of each class
     #[arg(long, conflicts_with = "sweep")]
     per_class: bool,
+
+    /// Also what the model says of each image, a JSON object a line: its file or number, the names of its class
+    /// and of the predicted one, and the MACs that ran
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with = "sweep", verbatim_doc_comment)]
+    predictions: Option<PathBuf>,
 
     /// Gates as open as a budget allows: MACs of an image over those of the plain backbone, gater included
     #[arg(long, value_name = "SHARE")]
@@ -147,7 +160,8 @@ fn run() -> Result<()> {
     };
     let train_images = if moves_thresholds { args.calibration } else { 0 };
     let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
-    let data = trained_data(&args.checkpoint, args.data.as_deref(), train_images)?;
+    let data =
+        trained_data(&args.checkpoint, args.data.as_deref(), train_images, args.classes_by_name)?;
     let Sets { name, images: [train, images] } = data;
     let ([train, images], skipped) = match moves_thresholds {
         true => checked([train, images], args.skip_bad)?,
@@ -184,6 +198,9 @@ fn run() -> Result<()> {
     })?;
     if let Some(path) = &args.save {
         model.save(path, &Checkpoint::load(&args.checkpoint)?.metadata)?;
+    }
+    if let Some(path) = &args.predictions {
+        write_predictions(path, &images, &test.images)?;
     }
     evaluation.dead_layers.iter().for_each(|layer| note(dead_warning(layer)));
     let result = Results {

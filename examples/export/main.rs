@@ -1,5 +1,7 @@
 //! Writes a trained model for other programs: as ONNX, or without its gates.
 
+#[path = "../common/classes.rs"]
+mod classes;
 #[path = "../common/data.rs"]
 mod data;
 #[path = "../common/image_check.rs"]
@@ -68,6 +70,10 @@ struct Args {
     #[arg(long, value_name = "DIR", requires = "calibration", verbatim_doc_comment)]
     data: Option<PathBuf>,
 
+    /// Of data that has the classes of the model in another order, go by their names
+    #[arg(long, requires = "data")]
+    classes_by_name: bool,
+
     /// Leave out image files that cannot be read, and list them
     #[arg(long, requires = "data")]
     skip_bad: bool,
@@ -121,7 +127,7 @@ fn run() -> Result<()> {
 }
 
 fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
-    let data = trained_data(&args.checkpoint, args.data.as_deref(), images)?;
+    let data = trained_data(&args.checkpoint, args.data.as_deref(), images, args.classes_by_name)?;
     let Sets { name, images: [train, _] } = data;
     let ([train], _) = checked([train], args.skip_bad)?;
     let augment = pipeline::of(&args.checkpoint, None, None)?;

@@ -16,6 +16,9 @@ use crate::sets::Sets;
 /// Metadata key of the number of epochs, which may grow.
 const EPOCHS: &str = "epochs";
 
+/// Metadata key of the model's configuration.
+const CONFIG: &str = "config";
+
 /// Settings by name, as the files of a run store them. Two runs with the same are one run.
 pub(crate) struct Identity {
     metadata: BTreeMap<String, String>,
@@ -42,11 +45,11 @@ impl Identity {
         }
         for (name, value) in [
             ("model", kind.to_owned()),
-            ("config", config),
+            (CONFIG, config),
             ("data", sets.name.to_owned()),
             ("test_images", test.len().to_string()),
             ("train_images", train.len().to_string()),
-            (classes::METADATA, classes::to_metadata(train.classes())?),
+            (classes::METADATA, serde_json::to_string(train.classes())?),
         ] {
             metadata.insert(name.to_owned(), value);
         }
@@ -78,8 +81,10 @@ impl Identity {
         let device = ("device".to_owned(), "cpu".to_owned());
         let moved = !self.metadata.contains_key(&device.0) && of_file(&device.0) != "none";
         let entries = self.metadata.iter().map(|(key, value)| (key.as_str(), value.as_str()));
+        // Last: what an option has set is named better by an entry of its own.
+        let (config, others): (Vec<_>, Vec<_>) = entries.partition(|(key, _)| *key == CONFIG);
         let moved = moved.then_some((device.0.as_str(), device.1.as_str()));
-        for (key, here) in entries.chain(moved) {
+        for (key, here) in others.into_iter().chain(moved).chain(config) {
             let there = of_file(key);
             // Classes have been compared with the images.
             let free = [Options::METADATA, classes::METADATA].contains(&key);

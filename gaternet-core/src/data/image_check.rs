@@ -128,7 +128,9 @@ fn write_cache(path: &Path, keys: &[u64]) {
         && fs::create_dir_all(folder).is_ok()
     {
         // It only saves time, so a full or read-only disk is no error.
-        let write = |mut file: &fs::File| file.write_all(MAGIC.as_bytes()).and_then(|()| file.write_all(&bytes));
+        let write = |mut file: &fs::File| {
+            file.write_all(MAGIC.as_bytes()).and_then(|()| file.write_all(&bytes))
+        };
         checkpoint::replace_file(path, write).ok();
     }
 }
@@ -157,7 +159,8 @@ mod tests {
         let folder = ImageFolder::open(dir.path()).expect("a good folder");
         let most = AtomicUsize::new(0);
         let bad = folder.check(None, |done| drop(most.fetch_max(done, Ordering::Relaxed)));
-        let names: Vec<_> = bad.iter().map(|image| image.path.file_name().expect("a name")).collect();
+        let names: Vec<_> =
+            bad.iter().map(|image| image.path.file_name().expect("a name")).collect();
         assert_eq!(names, ["10.pgm", "24.pgm", "38.pgm", "03.pgm", "17.pgm", "31.pgm"]);
         assert!(bad.iter().all(|image| folder.path(image.index).as_ref() == Some(&image.path)));
         assert_eq!(bad[0].reason, "a file cut off after 12 bytes");
@@ -200,7 +203,8 @@ mod tests {
         assert_eq!(bad(), 0);
         write(&path, &broken);
         at(1000);
-        let file = fs::read_dir(&cache).expect("written").next().expect("one").expect("readable").path();
+        let file =
+            fs::read_dir(&cache).expect("written").next().expect("one").expect("readable").path();
         let mut bytes = fs::read(&file).expect("readable");
         *bytes.last_mut().expect("a digest") ^= 1;
         fs::write(&file, &bytes).expect("writable");

@@ -9,8 +9,7 @@ use rayon::prelude::*;
 use crate::{Error, Result};
 
 /// Ends of the names of images, in any case: those of torchvision.
-const EXTENSIONS: [&str; 9] =
-    ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
+const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
 /// Labelled image files of any size, `root/<class>/**/*` with the ends jpg, jpeg, png, ppm, bmp, pgm, tif, tiff and
 /// webp, in the order of `torchvision.datasets.ImageFolder`: classes by name, of a class the files of a folder by
@@ -51,7 +50,8 @@ impl ImageFolder {
         for (label, list) in lists.into_iter().enumerate() {
             let List { files: list, left_out: others } = list?;
             if list.is_empty() {
-                let expected = format!("at least one file that ends with .{}", EXTENSIONS.join(", ."));
+                let expected =
+                    format!("at least one file that ends with .{}", EXTENSIONS.join(", ."));
                 return Err(field(&root.join(&classes[label]), "images", &expected, "none"));
             }
             files.extend(list);
@@ -311,7 +311,14 @@ mod tests {
         assert_eq!(train.labels(), [0, 0, 0, 0, 1, 1]);
         let paths: Vec<_> = (0..train.len()).map(|i| train.path(i).expect("in range")).collect();
         // torchvision 0.29: ImageFolder("train").samples
-        let names = ["cat/b.Jpeg", "cat/a/deep.jpg", "cat/a-b/x.webp", "cat/a/x/y.tif", "dog/10.jpg", "dog/2.PNG"];
+        let names = [
+            "cat/b.Jpeg",
+            "cat/a/deep.jpg",
+            "cat/a-b/x.webp",
+            "cat/a/x/y.tif",
+            "dog/10.jpg",
+            "dog/2.PNG",
+        ];
         assert_eq!(paths, names.map(|name| dir.path().join("train").join(name)));
         assert_eq!((train.path(6), test.len()), (None, 2));
         let left_out = [(".gif", 1), (".jpg", 1), (".txt", 2), ("hidden", 1), ("no ending", 1)];
@@ -339,7 +346,10 @@ mod tests {
         assert_eq!((rest.labels(), rest.classes()), (&[0, 1][..], folder.classes()));
         assert_eq!([rest.path(0), rest.path(1)], [folder.path(1), folder.path(3)]);
         let message = folder.without(&[2, 3]).expect_err("no dog").to_string();
-        assert!(message.contains("dog: images: expected at least one that can be read"), "{message}");
+        assert!(
+            message.contains("dog: images: expected at least one that can be read"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -357,7 +367,11 @@ mod tests {
         touch(&dir.path().join("train/1.jpg"));
         refused(&["train: classes", "a folder for each class", "no folder"]);
         touch(&dir.path().join("train/cat/notes.txt"));
-        refused(&["cat: images", ".jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp", "none"]);
+        refused(&[
+            "cat: images",
+            ".jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp",
+            "none",
+        ]);
         touch(&dir.path().join("train/cat/1.jpg"));
         touch(&dir.path().join("val/dog/1.jpg"));
         refused(&["the same in both sets", "dog in one only"]);

@@ -146,7 +146,9 @@ fn unusable_fields_are_errors() {
 /// An image file; its name says nothing of its format.
 fn write(path: &Path, [width, height]: [u32; 2], pixel: impl Fn(u32, u32) -> [u8; 3]) {
     let mut bytes = format!("P6 {width} {height} 255\n").into_bytes();
-    bytes.extend((0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)));
+    bytes.extend(
+        (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)),
+    );
     std::fs::write(path, bytes).expect("a writable folder");
 }
 

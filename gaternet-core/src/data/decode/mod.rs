@@ -121,9 +121,7 @@ impl Header {
         let header = match bytes {
             [0xFF, 0xD8, ..] => jpeg::header(bytes),
             [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => png::header(bytes),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
-                webp::header(bytes)
-            }
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::header(bytes),
             [b'B', b'M', ..] => bmp::header(bytes),
             [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
                 tiff::header(bytes, limit)

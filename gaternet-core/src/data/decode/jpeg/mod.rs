@@ -73,12 +73,16 @@ fn check_sampling(frame: &Frame) -> Result<(), String> {
                 return refuse("not a whole ratio");
             }
             _ if ratio == [1, 1] => {}
-            _ if first.across == 3 || first.across.max(first.down) > 2 && component.across * component.down > 1 => {
+            _ if first.across == 3
+                || first.across.max(first.down) > 2 && component.across * component.down > 1 =>
+            {
                 return refuse("which zune-jpeg does not decode as libjpeg-turbo");
             }
             // Up to here libjpeg repeats samples.
             _ if ratio[0] == 2 && ratio[1] <= 2 && frame.width <= 4 => {
-                return refuse("at most 4 pixels wide, which zune-jpeg blends and libjpeg-turbo does not");
+                return refuse(
+                    "at most 4 pixels wide, which zune-jpeg blends and libjpeg-turbo does not",
+                );
             }
             _ => {}
         }
@@ -114,7 +118,12 @@ impl Jpeg {
 /// Makes the last column and row of a halved component what libjpeg makes of them: its last samples as they are. zune-jpeg
 /// blends them with what the encoder left beyond the edge. An upsampled pair `a = (3 c + d) / 4`,
 /// `b = (3 d + c) / 4` of neighbours c and d gives c = (3 a - b) / 2.
-fn edges(samples: &mut [u8], [width, height]: [usize; 2], [channel, channels]: [usize; 2], ratio: [usize; 2]) {
+fn edges(
+    samples: &mut [u8],
+    [width, height]: [usize; 2],
+    [channel, channels]: [usize; 2],
+    ratio: [usize; 2],
+) {
     if ![[2, 1], [1, 2], [2, 2]].contains(&ratio) {
         return;
     }
