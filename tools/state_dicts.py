@@ -145,9 +145,16 @@ def is_averaged(place: str) -> bool:
 
 
 def not_a_dict(path, kind: str) -> Refused:
-    return Refused(
-        f"{path}: expected a state dict, got a {kind}. Store the weights of a whole module alone first, where its code "
-        f"is at hand:\n    torch.save(model.state_dict(), 'weights.pth')"
+    return Refused(f"{path}: expected a state dict, got a {kind}{of_module(kind)}")
+
+
+def of_module(kind: str) -> str:
+    """What to do about an object of a class that is not Python's."""
+    if "." not in kind:
+        return ""
+    return (
+        "\nIf this is a whole module, store its weights alone first, where its code is at hand:"
+        "\n    torch.save(model.state_dict(), 'weights.pth')"
     )
 
 
@@ -156,12 +163,7 @@ def nothing(path, loaded: dict) -> Refused:
     optimisers = [key for key in loaded if isinstance(key, str) and "optim" in key.lower()]
     if "param_groups" in loaded or (optimisers and len(optimisers) == len(loaded)):
         return Refused(f"{path}: holds the state of an optimiser, and no weights")
-    kinds = [f"{key}: {class_of(value)}" for key, value in loaded.items()]
-    modules = any("." in class_of(value) for value in loaded.values())
-    hint = (
-        "\nStore the weights of a whole module alone first, where its code is at hand:"
-        "\n    torch.save(model.state_dict(), 'weights.pth')"
-        if modules
-        else ""
-    )
-    return Refused(f"{path}: holds no state dict with weights. It has{listed(kinds) or ' nothing'}{hint}")
+    kinds = {str(key): class_of(value) for key, value in loaded.items()}
+    hint = next((text for text in map(of_module, kinds.values()) if text), "")
+    found = listed(f"{key}: {kind}" for key, kind in kinds.items()) or " nothing"
+    return Refused(f"{path}: holds no state dict with weights. It has{found}{hint}")

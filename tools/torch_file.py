@@ -80,8 +80,6 @@ def load_pickle(path: pathlib.Path):
                 return torch.load(path, map_location="cpu", weights_only=True)
             with torch.serialization.safe_globals(list(inert.values())):
                 return torch.load(path, map_location="cpu", weights_only=True)
-        except OSError as error:
-            raise Refused(f"cannot read {path}: {error.strerror or error}") from error
         except pickle.UnpicklingError as error:
             # Of classes that are not PyTorch's, as argparse.Namespace or numpy.dtype, nothing is run.
             found = re.search(r"(?:GLOBAL|class) ([\w.]+)\.(\w+) was not", str(error))
@@ -90,7 +88,7 @@ def load_pickle(path: pathlib.Path):
             module, name = found.groups()
             inert[module, name] = type(name, (Inert,), {"__module__": module})
         except Exception as error:
-            # A damaged pickle raises whatever its instructions come to.
+            # A damaged file raises whatever its instructions come to; that it can be read is known.
             raise unreadable(path, error) from error
 
 
