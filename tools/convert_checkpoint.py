@@ -190,9 +190,9 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
     except (TypeError, IndexError, ArithmeticError, RuntimeError, StopIteration) as error:
         raise Refused(f"{source}: the shapes of its tensors are those of no network of the library") from error
     expected.check(tensors, wanted, f"{source}: {json.dumps(config)}")
-    classes = classes_of(kept.pop("class_names", None)) or classes
-    metadata = {"converted_from": source.name} | described(layout) | kept
-    metadata |= named(classes, config.get("backbone", config)["classes"])
+    of_classes = class_names(kept, classes, config.get("backbone", config)["classes"])
+    kept = {key: value for key, value in kept.items() if key != "class_names"}
+    metadata = {"converted_from": source.name} | described(layout) | kept | of_classes
     metadata |= {"model": "plain" if gater is None else "gated", "config": json.dumps(config)}
     return tensors, metadata
 
@@ -233,22 +233,20 @@ def described(layout) -> dict:
     return metadata
 
 
-def classes_of(stored: str | None) -> list | None:
+def class_names(kept: dict, found: list | None, count: int) -> dict:
+    """`class_names`, the library's own or those that other code stored, if they are as many as the network has."""
+    text = kept.get("class_names") or (json.dumps(found, ensure_ascii=False) if found else None)
+    if text is None:
+        return {}
     try:
-        names = json.loads(stored) if stored else None
+        names = json.loads(text)
     except ValueError:
-        return None
-    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
-
-
-def named(classes: list | None, count: int) -> dict:
-    """The names of classes, if they are as many as the network has."""
-    if not classes:
-        return {}
-    if len(classes) != count or len(set(classes)) != count:
-        note(f"{len(classes)} names of classes are left out: the network has {count} classes")
-        return {}
-    return {"class_names": json.dumps(classes, ensure_ascii=False)}
+        names = []
+    names = names if isinstance(names, list) else []
+    if len({str(name) for name in names}) == len(names) == count:
+        return {"class_names": text}
+    note(f"{len(names)} names of classes are left out: the network has {count} classes")
+    return {}
 
 
 def to_torch(source: pathlib.Path, args):
