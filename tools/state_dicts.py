@@ -15,6 +15,8 @@ WRAPPERS = {
     "_forward_module",
 }
 AVERAGED = {"ema", "swa", "averaged", "average", "averages", "avg", "shadow"}
+# The count of torch.optim.swa_utils.AveragedModel.
+AVERAGED_COUNT = "n_averaged"
 # How far dicts are in dicts.
 DEEPEST = 5
 
@@ -90,7 +92,7 @@ def parts(path, place: str, state: dict, rename, note):
         if (fitting(part) or is_averaged(root)) and any(value.dim() == 4 for value in part.values())
     }
     if fitting(tensors) or set(roots) == {"backbone", "gater"} or not inner or len(roots) == 1:
-        return [Candidate(place, tensors, averaged)]
+        return [Candidate(place, tensors, averaged or any(name.endswith(AVERAGED_COUNT) for name in state))]
     rest = {name: value for name, value in tensors.items() if name.partition(".")[0] not in inner}
     found = [
         Candidate(f"{place}.{root}" if place else root, part, averaged or is_averaged(root))
@@ -127,8 +129,7 @@ def bare(path, state: dict) -> dict:
     out, origin = {}, {}
     for name, value in state.items():
         short = ".".join(part for part in name.split(".") if part not in WRAPPERS)
-        # The count of torch.optim.swa_utils.AveragedModel.
-        if short.split(".")[-1] == "n_averaged" and value.numel() == 1:
+        if short.split(".")[-1] == AVERAGED_COUNT and value.numel() == 1:
             continue
         if short in out:
             raise Refused(f"{path}: {origin[short]} and {name} are both {short} without their wrappers")

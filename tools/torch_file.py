@@ -98,8 +98,10 @@ def unreadable(path: pathlib.Path, error: Exception) -> Refused:
             f"{path}: is a TorchScript program. Store its weights alone first:\n"
             f"    torch.save(torch.jit.load('{path}').state_dict(), 'weights.pth')"
         )
+    reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0][:200]
+    reason = ": ".join(part for part in (type(error).__name__, reason) if part)
     return Refused(
-        f"{path}: PyTorch finds no plain tensors in it ({type(error).__name__}). Is it a checkpoint, and whole?\n"
+        f"{path}: PyTorch finds no plain tensors in it ({reason}). Is it a checkpoint, and whole?\n"
         f"If it holds other objects too and you trust their code, store the weights alone first:\n"
         f"    state = torch.load('{path}', map_location='cpu', weights_only=False)['state_dict']\n"
         f"    torch.save(state, 'weights.pth')"

@@ -136,6 +136,7 @@ def wrappers(own, other):
 
     swa = torch.optim.swa_utils.AveragedModel(other)
     converts("swa", swa.state_dict(), other.state_dict())
+    converts("swa-ema", swa.state_dict(), other.state_dict(), "--ema")
     converts("swa-only", {"model_ema": prefixed(swa.state_dict(), "module.")}, other.state_dict())
     ours = other.state_dict()
     for name, saved in {
