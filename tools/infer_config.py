@@ -4,7 +4,8 @@ from expected import gates
 
 
 def backbone_config(state: dict) -> dict:
-    """The `BackboneConfig` of a state dict with this library's names. Raises ValueError where there is none."""
+    """The `BackboneConfig` of a state dict with this library's names; ValueError where there is
+    none."""
     shape = lambda name: tuple(state[name].shape) if name in state else None
     count = lambda name: next(n for n in range(1, 10**6) if name.format(n) not in state) - 1
     head = shape("classifier.weight") or shape("fc.weight")
@@ -59,13 +60,19 @@ def small_image_family(shape, count) -> dict:
     pre = shape("stage2.block1.shortcut.weight") is not None
     if convs == 3 and ratio in (1, 4):
         channels = "paper" if ratio == 1 else "textbook"
-        return {"kind": "bottleneck", "depth": 9 * units + 2, "pre_activation": pre, "channels": channels}
+        return {
+            "kind": "bottleneck",
+            "depth": 9 * units + 2,
+            "pre_activation": pre,
+            "channels": channels,
+        }
     if convs == 2 and pre and ratio != 1 and ratio == int(ratio):
         return {"kind": "wide-resnet", "depth": 6 * units + 4, "k": int(ratio)}
     if convs == 2 and ratio == 1:
         return {"kind": "resnet", "depth": 6 * units + 2, "pre_activation": pre}
     raise ValueError(
-        f"no ResNet for small images has units of {convs} convolutions that widen {stem} channels {ratio:g} times"
+        f"no ResNet for small images has units of {convs} convolutions that widen {stem} channels "
+        f"{ratio:g} times"
     )
 
 
@@ -75,11 +82,17 @@ def gater_config(state: dict) -> dict:
         if name not in state:
             raise ValueError(f"the gater has no tensor {name}")
     extractor = {
-        name.removeprefix("resnet."): value for name, value in state.items() if name.startswith("resnet.")
+        name.removeprefix("resnet."): value
+        for name, value in state.items()
+        if name.startswith("resnet.")
     }
     extractor["fc.weight"] = extractor["newfc.weight"]
     config = backbone_config(extractor)
-    if config["family"] != {"kind": "resnet", "depth": config["family"]["depth"], "pre_activation": False}:
+    if config["family"] != {
+        "kind": "resnet",
+        "depth": config["family"]["depth"],
+        "pre_activation": False,
+    }:
         raise ValueError(f"the gater's extractor must be a CIFAR ResNet, not {config['family']}")
     gater = {"depth": config["family"]["depth"], "bottleneck": config["classes"]}
     if "fnn.bn.weight" in state:
@@ -88,7 +101,7 @@ def gater_config(state: dict) -> dict:
 
 
 def placement(backbone: dict, number: int, wanted) -> str:
-    """Which filters of a network so many gates are of; `wanted` decides where their number leaves a choice."""
+    """Which filters of a network so many gates are of; `wanted` decides where there is a choice."""
     names = ("residual-output", "hidden", "all")
     counts = {name: gates({"backbone": backbone, "placement": name}) for name in names}
     fitting = [name for name, count in counts.items() if count == number]
@@ -96,5 +109,7 @@ def placement(backbone: dict, number: int, wanted) -> str:
         raise ValueError(f"the gater has {number} gates, placement {wanted} needs {counts[wanted]}")
     if not fitting:
         needs = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise ValueError(f"the gater has {number} gates, which is no placement of this backbone ({needs})")
+        raise ValueError(
+            f"the gater has {number} gates, which is no placement of this backbone ({needs})"
+        )
     return wanted or fitting[0]

@@ -1,4 +1,6 @@
-"""What is wrong with the input of a program, for its user."""
+"""What is wrong with the input of a program, or goes otherwise than its user may think."""
+
+import sys
 
 SHOWN = 10
 
@@ -12,3 +14,8 @@ def listed(lines) -> str:
     lines = list(lines)
     more = [f"and {len(lines) - SHOWN} more"] if len(lines) > SHOWN else []
     return "".join(f"\n    {line}" for line in lines[:SHOWN] + more)
+
+
+def note(text: str) -> None:
+    """Something that the user should know and that is no error."""
+    print(f"note: {text}", file=sys.stderr)

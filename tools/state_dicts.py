@@ -1,4 +1,4 @@
-"""The state dicts in what a checkpoint holds, which of them is wanted, and their names without wrappers."""
+"""The state dicts in a checkpoint, which of them is wanted, and their names without wrappers."""
 
 import re
 
@@ -6,7 +6,8 @@ from layouts import fitting
 from refused import Refused, listed
 from torch_file import class_of
 
-# Components that wrappers of PyTorch add, wherever they wrap: data parallelism, torch.compile, FSDP, Lightning.
+# Components that wrappers add, wherever they wrap: data parallelism, torch.compile, FSDP,
+# Lightning.
 WRAPPERS = {
     "module",
     "_orig_mod",
@@ -22,7 +23,8 @@ DEEPEST = 5
 
 
 class Candidate:
-    """A state dict of the file: where it is, its tensors, and whether they are averages over a training."""
+    """A state dict of the file: where it is, its tensors, whether they are averages over a
+    training."""
 
     def __init__(self, place: str, tensors: dict, averaged: bool):
         self.place = place or "(the file itself)"
@@ -38,8 +40,14 @@ def choose(path, loaded, rename, ema: bool, key: str | None, note) -> dict:
     """The tensors of the wanted state dict, renamed."""
     if not isinstance(loaded, dict):
         raise not_a_dict(path, class_of(loaded))
-    found = [part for place, inner in walk(loaded, "", 0) for part in parts(path, place, inner, rename, note)]
-    convolutions = [part for part in found if any(value.dim() == 4 for value in part.tensors.values())]
+    found = [
+        part
+        for place, inner in walk(loaded, "", 0)
+        for part in parts(path, place, inner, rename, note)
+    ]
+    convolutions = [
+        part for part in found if any(value.dim() == 4 for value in part.tensors.values())
+    ]
     found = convolutions or found
     if key is not None:
         pool = [part for part in found if part.place == key]
@@ -59,7 +67,11 @@ def choose(path, loaded, rename, ema: bool, key: str | None, note) -> dict:
     chosen = pool[0]
     if len(found) > 1:
         others = ", ".join(str(part) for part in found if part is not chosen)
-        averages = "; --ema takes the averages" if any(p.averaged for p in found) and not chosen.averaged else ""
+        averages = (
+            "; --ema takes the averages"
+            if any(p.averaged for p in found) and not chosen.averaged
+            else ""
+        )
         note(f"the weights are those of {chosen}, and not of {others}{averages}")
     return chosen.tensors
 
@@ -78,7 +90,8 @@ def walk(value: dict, place: str, depth: int):
 
 
 def parts(path, place: str, state: dict, rename, note):
-    """The networks of a state dict: itself or, where its names are of no layout, those under the first components."""
+    """The networks of a state dict: itself or, where its names are of no layout, those under the
+    first components."""
     tensors = rename(bare(path, only_tensors(path, state, note)))
     roots = {}
     for name, value in tensors.items():
@@ -92,7 +105,11 @@ def parts(path, place: str, state: dict, rename, note):
         if (fitting(part) or is_averaged(root)) and any(value.dim() == 4 for value in part.values())
     }
     if fitting(tensors) or set(roots) == {"backbone", "gater"} or not inner or len(roots) == 1:
-        return [Candidate(place, tensors, averaged or any(name.endswith(AVERAGED_COUNT) for name in state))]
+        return [
+            Candidate(
+                place, tensors, averaged or any(name.endswith(AVERAGED_COUNT) for name in state)
+            )
+        ]
     rest = {name: value for name, value in tensors.items() if name.partition(".")[0] not in inner}
     found = [
         Candidate(f"{place}.{root}" if place else root, part, averaged or is_averaged(root))
@@ -112,7 +129,9 @@ def only_tensors(path, state: dict, note) -> dict:
     tensors, others = {}, []
     for name, value in state.items():
         if not isinstance(name, str):
-            raise Refused(f"{path}: the key {name!r} of a state dict is a {type(name).__name__}, not a name")
+            raise Refused(
+                f"{path}: the key {name!r} of a state dict is a {type(name).__name__}, not a name"
+            )
         if isinstance(value, torch.Tensor):
             tensors[name] = value
         elif "." in name and not isinstance(value, dict):
@@ -132,9 +151,15 @@ def bare(path, state: dict) -> dict:
         if short.split(".")[-1] == AVERAGED_COUNT and value.numel() == 1:
             continue
         if short in out:
-            raise Refused(f"{path}: {origin[short]} and {name} are both {short} without their wrappers")
+            raise Refused(
+                f"{path}: {origin[short]} and {name} are both {short} without their wrappers"
+            )
         out[short], origin[short] = value, name
-    while out and len({name.partition(".")[0] for name in out}) == 1 and any(n.count(".") > 1 for n in out):
+    while (
+        out
+        and len({name.partition(".")[0] for name in out}) == 1
+        and any(n.count(".") > 1 for n in out)
+    ):
         out = {name.partition(".")[2] or name: value for name, value in out.items()}
     return out
 

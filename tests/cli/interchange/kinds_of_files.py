@@ -2,8 +2,9 @@
 
     python3 kinds_of_files.py TOOLS OUT
 
-OUT/kinds/NAME.safetensors for each kind that converts, whose values are compared here; OUT/back/NAME.safetensors for each
-OUT/library/NAME.safetensors, which went to PyTorch and back. What is refused is compared with what should be said.
+OUT/kinds/NAME.safetensors for each kind that converts, whose values are compared here;
+OUT/back/NAME.safetensors for each OUT/library/NAME.safetensors, which went to PyTorch and back.
+What is refused is compared with what should be said.
 """
 
 import argparse
@@ -108,11 +109,15 @@ def numbers(own):
         count = torch.tensor(1200).to(dtype).long()
         rounded = mapped(rounded, lambda n, v: count if counted(n) else v)
         short = str(dtype).removeprefix("torch.")
-        converts(short, mapped(own, lambda _n, v: v.to(dtype)), rounded, says=[f"{short} becomes f32"])
+        converts(
+            short, mapped(own, lambda _n, v: v.to(dtype)), rounded, says=[f"{short} becomes f32"]
+        )
     one = mapped(own, lambda n, v: v.reshape(1) if counted(n) else v)
     converts("one-element", one, own)
     converts("one-element-half", mapped(one, lambda _n, v: v.half() if counted(_n) else v), own)
-    past = mapped(own, lambda n, v: torch.tensor(70_000).half() if n == "bn.num_batches_tracked" else v)
+    past = mapped(
+        own, lambda n, v: torch.tensor(70_000).half() if n == "bn.num_batches_tracked" else v
+    )
     zero = mapped(own, lambda n, v: torch.tensor(0) if n == "bn.num_batches_tracked" else v)
     converts("past-half", past, zero, says=["bn.num_batches_tracked is inf"])
     parameters = mapped(own, lambda n, v: v if counted(n) else torch.nn.Parameter(v))
@@ -125,12 +130,33 @@ def numbers(own):
 def wrappers(own, other):
     for order in itertools.permutations(("module.", "_orig_mod.", "model.", "net.")):
         converts("prefixes", prefixed(own, "".join(order)), own)
-    inside = OrderedDict((name.replace("block1.", "block1._orig_mod.module."), v) for name, v in own.items())
+    inside = OrderedDict(
+        (name.replace("block1.", "block1._orig_mod.module."), v) for name, v in own.items()
+    )
     converts("inside", prefixed(inside, "lit.model."), own)
-    for key in ("net", "model", "network", "state_dict", "model_state_dict", "weights", "params", "anything"):
-        converts("key", {key: prefixed(own, "module."), "epoch": 3, "optimizer": {"state": {}, "param_groups": []}}, own)
+    for key in (
+        "net",
+        "model",
+        "network",
+        "state_dict",
+        "model_state_dict",
+        "weights",
+        "params",
+        "anything",
+    ):
+        converts(
+            "key",
+            {
+                key: prefixed(own, "module."),
+                "epoch": 3,
+                "optimizer": {"state": {}, "param_groups": []},
+            },
+            own,
+        )
     converts("deep", {"checkpoint": {"model": {"weights": own}}, "best": {"accuracy": 0.9}}, own)
-    flat = OrderedDict(own, epoch=3, best=91.5, optimizer={"state": {0: {"momentum_buffer": own["conv.weight"]}}})
+    flat = OrderedDict(
+        own, epoch=3, best=91.5, optimizer={"state": {0: {"momentum_buffer": own["conv.weight"]}}}
+    )
     converts("flat", flat, own, says=["left out", "epoch (int)", "best (float)"])
     converts("legacy", own, own, _use_new_zipfile_serialization=False)
 
@@ -140,8 +166,17 @@ def wrappers(own, other):
     converts("swa-only", {"model_ema": prefixed(swa.state_dict(), "module.")}, other.state_dict())
     ours = other.state_dict()
     for name, saved in {
-        "timm": {"state_dict": own, "state_dict_ema": ours, "args": argparse.Namespace(lr=0.1), "metric": 3.0},
-        "torchvision": {"model": own, "model_ema": swa.state_dict(), "args": argparse.Namespace(lr=[1])},
+        "timm": {
+            "state_dict": own,
+            "state_dict_ema": ours,
+            "args": argparse.Namespace(lr=0.1),
+            "metric": 3.0,
+        },
+        "torchvision": {
+            "model": own,
+            "model_ema": swa.state_dict(),
+            "args": argparse.Namespace(lr=[1]),
+        },
         "openmmlab": {"meta": {}, "state_dict": own, "ema_state_dict": ours},
         "callback": {
             "state_dict": prefixed(own, "model."),
@@ -151,7 +186,13 @@ def wrappers(own, other):
             "loops": {"fit_loop": {"state_dict": {}}},
             "optimizer_states": [{"state": {0: {"momentum_buffer": own["conv.weight"]}}}],
         },
-        "one-dict": {"state_dict": {**prefixed(own, "model."), **prefixed(ours, "ema_model.module."), "ema_model.n_averaged": torch.tensor(2)}},
+        "one-dict": {
+            "state_dict": {
+                **prefixed(own, "model."),
+                **prefixed(ours, "ema_model.module."),
+                "ema_model.n_averaged": torch.tensor(2),
+            }
+        },
     }.items():
         converts(f"{name}", saved, own, says=["--ema takes the averages"])
         converts(f"{name}-ema", saved, ours, "--ema")
@@ -161,10 +202,17 @@ def wrappers(own, other):
     both = {"state_dict": {**prefixed(own, "student."), **prefixed(ours, "teacher.")}}
     converts("chosen-inside", both, ours, "--key", "state_dict.teacher")
     refused(both, "several state dicts", "state_dict.student (56 tensors)")
-    refused({"state_dict": own}, "no averaged weights for --ema", "state_dict (56 tensors)", options=["--ema"])
+    refused(
+        {"state_dict": own},
+        "no averaged weights for --ema",
+        "state_dict (56 tensors)",
+        options=["--ema"],
+    )
     refused({"state_dict": own}, "no state dict model", options=["--key", "model"])
     extra = {**prefixed(own, "model."), "criterion.weight": torch.ones(4)}
-    converts("criterion", {"state_dict": extra}, own, says=["left out of state_dict", "criterion.weight"])
+    converts(
+        "criterion", {"state_dict": extra}, own, says=["left out of state_dict", "criterion.weight"]
+    )
 
 
 def metadata(own):
@@ -172,7 +220,12 @@ def metadata(own):
     converts("classes", {"model": own, "classes": names}, own, classes=names)
     numbered = {name: number for number, name in reversed(list(enumerate(names)))}
     converts("class-to-idx", {"model": own, "class_to_idx": numbered}, own, classes=names)
-    converts("other-classes", {"model": own, "classes": names[1:]}, own, says=["3 names of classes are left out"])
+    converts(
+        "other-classes",
+        {"model": own, "classes": names[1:]},
+        own,
+        says=["3 names of classes are left out"],
+    )
     save_file(dict(own), FILE, {"format": "pt", "class_names": json.dumps(names)})
     converts("safetensors", None, own, classes=names)
 
@@ -181,7 +234,11 @@ def own_names(own):
     theirs = OrderedDict()
     for name, value in own.items():
         name = name.replace("fc.", "head.out.").replace("stage", "blocks.").replace(".block", ".")
-        name = name.replace("blocks.1", "blocks.0").replace("blocks.2", "blocks.1").replace("blocks.3", "blocks.2")
+        name = (
+            name.replace("blocks.1", "blocks.0")
+            .replace("blocks.2", "blocks.1")
+            .replace("blocks.3", "blocks.2")
+        )
         theirs["trunk." + name.replace("bn1.weight", "bn1.gamma")] = value
     theirs["aux.weight"] = torch.ones(3, 3)
     table = {
@@ -224,34 +281,66 @@ def refusals(own, net):
     many = {f"unknown{i}.weight": torch.ones(2, 2) for i in range(30)}
     refused({**own, **many}, "and 20 more", "unknown0.weight (2, 2)")
     refused(net, "expected a state dict, got a networks.CifarResNet", "model.state_dict()")
-    refused({"model": net, "epoch": 3}, "no state dict with weights", "model: networks.CifarResNet", "model.state_dict()")
+    refused(
+        {"model": net, "epoch": 3},
+        "no state dict with weights",
+        "model: networks.CifarResNet",
+        "model.state_dict()",
+    )
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     net(torch.randn(2, 3, 32, 32)).sum().backward()
     optimizer.step()
     refused(optimizer.state_dict(), "state of an optimiser, and no weights")
-    refused({"optimizer_state_dict": optimizer.state_dict()}, "state of an optimiser, and no weights")
+    refused(
+        {"optimizer_state_dict": optimizer.state_dict()}, "state of an optimiser, and no weights"
+    )
     refused({}, "It has nothing")
     refused({"epoch": 3}, "epoch: int")
     refused([own], "expected a state dict, got a list")
     refused(torch.ones(3), "expected a state dict, got a Tensor")
     refused({**own, 3: torch.ones(2, 2)}, "the key 3 of a state dict is a int")
     refused({**own, "a.b": "text"}, "a.b is a str, not a tensor")
-    broken = {f"stage{s}.block1.{n}": torch.full_like(own[f"stage{s}.block1.{n}"], float("nan")) for s in (1, 2) for n in ("conv1.weight", "bn1.bias")}
-    refused({**own, **broken}, "a NaN or an infinity", "stage1.block1.conv1.weight", "stage2.block1.bn1.bias")
+    broken = {
+        f"stage{s}.block1.{n}": torch.full_like(own[f"stage{s}.block1.{n}"], float("nan"))
+        for s in (1, 2)
+        for n in ("conv1.weight", "bn1.bias")
+    }
+    refused(
+        {**own, **broken},
+        "a NaN or an infinity",
+        "stage1.block1.conv1.weight",
+        "stage2.block1.bn1.bias",
+    )
     large = own["fc.bias"].double() + 1e39
     refused({**own, "fc.bias": large}, "infinity, as f32", "fc.bias")
-    refused({**own, "fc.weight": own["fc.weight"].to(torch.int8)}, "fc.weight is int8 (4, 16)", "floating-point")
-    refused({**own, "fc.weight": own["fc.weight"].to_sparse()}, "fc.weight is float32, torch.sparse_coo")
+    refused(
+        {**own, "fc.weight": own["fc.weight"].to(torch.int8)},
+        "fc.weight is int8 (4, 16)",
+        "floating-point",
+    )
+    refused(
+        {**own, "fc.weight": own["fc.weight"].to_sparse()}, "fc.weight is float32, torch.sparse_coo"
+    )
     refused({**own, "fc.weight": own["fc.weight"].to(torch.complex64)}, "fc.weight is complex64")
     refused({**own, "fc.weight": own["fc.weight"].to("meta")}, "without values")
     refused({**own, "bn.num_batches_tracked": torch.ones(2)}, "shape (2,), a counter is one number")
-    refused({**own, "fc.weight": torch.ones(4, 17)}, "fc.weight is (4, 17) of float32, expected (4, 16)")
+    refused(
+        {**own, "fc.weight": torch.ones(4, 17)}, "fc.weight is (4, 17) of float32, expected (4, 16)"
+    )
     refused({**own, "fc.weight": torch.tensor(1.0)}, "no network of the library")
     refused({**own, "conv.weight": torch.ones(0, 3, 3, 3)}, "no network of the library")
-    refused({**own, "module.fc.bias": own["fc.bias"]}, "fc.bias and module.fc.bias are both fc.bias")
+    refused(
+        {**own, "module.fc.bias": own["fc.bias"]}, "fc.bias and module.fc.bias are both fc.bias"
+    )
     wide = network(1, width=17).state_dict()
     refused(wide, "width 17: the library takes 0.01 to 16")
-    cifar18 = OrderedDict({"conv1.weight": torch.ones(8, 3, 3, 3), "linear.weight": torch.ones(4, 8), "linear.bias": torch.ones(4)})
+    cifar18 = OrderedDict(
+        {
+            "conv1.weight": torch.ones(8, 3, 3, 3),
+            "linear.weight": torch.ones(4, 8),
+            "linear.bias": torch.ones(4),
+        }
+    )
     cifar18 |= {f"layer{s}.0.conv1.weight": torch.ones(8, 8, 3, 3) for s in range(1, 5)}
     refused(cifar18, "four stages", "layer4.0.conv1.weight")
 
@@ -272,7 +361,11 @@ def refusals(own, net):
     refused(None, "cannot read", "No such file", source=OUT / "nothing.pth")
     refused(None, "cannot read", "Is a directory", source=OUT)
     torch.save(own, FILE)
-    for target, text in [(OUT, "it is a folder"), (FILE, "it is the file to read"), (OUT / "no" / "x", "No such file")]:
+    for target, text in [
+        (OUT, "it is a folder"),
+        (FILE, "it is the file to read"),
+        (OUT / "no" / "x", "No such file"),
+    ]:
         said, done = call(FILE, target)
         assert not done and text in said, said
     for options in (["--ema", "--to-torch"], ["--ema", "--key", "a"], ["--layout", "none"]):
@@ -281,7 +374,8 @@ def refusals(own, net):
 
 
 def round_trips():
-    """What the library wrote, to PyTorch and back: values and metadata; digests are of bytes that have changed."""
+    """What the library wrote, to PyTorch and back: values and metadata. Digests are of other
+    bytes."""
     for path in sorted((OUT / "library").glob("*.safetensors")):
         there, back = OUT / "there.pth", OUT / "back" / path.name
         for source, target, options in [(path, there, ["--to-torch"]), (there, back, [])]:
@@ -291,7 +385,9 @@ def round_trips():
         assert sorted(want) == sorted(got), path
         assert all(torch.equal(got[name], value) for name, value in want.items()), path
         of_file = {key: value for key, value in of_file.items() if not key.startswith("digest")}
-        of_file["config"], metadata["config"] = (json.loads(m["config"]) for m in (of_file, metadata))
+        of_file["config"], metadata["config"] = (
+            json.loads(m["config"]) for m in (of_file, metadata)
+        )
         assert metadata == {"converted_from": "there.pth"} | of_file, (path, metadata, of_file)
         if path.stem == "plain":
             # PyTorch sees a state dict like any other.
@@ -301,7 +397,11 @@ def round_trips():
             state["fc.weight"], state["fc.bias"] = torch.ones(3, 16), torch.zeros(3)
             torch.save(state, there)
             said, done = call(there, OUT / "kinds" / "new-head.safetensors")
-            assert done and "not those of the configuration" in said and "4 names of classes are left out" in said, said
+            assert (
+                done
+                and "not those of the configuration" in said
+                and "4 names of classes are left out" in said
+            ), said
 
 
 def main():
