@@ -16,6 +16,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import tempfile
@@ -23,17 +24,22 @@ import tempfile
 from layouts import LAYOUTS, fitting, unnamed
 from names_file import HELP, check_used
 from names_file import load as load_names
-from refused import Refused, listed, note
+from refused import NoNetwork, Refused, listed, note
 
 GATED_KEYS = ("backbone_state_dict", "gater_state_dict")
+# What shapes and configurations that are of no network come to, wherever it is noticed.
+MISFITS = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, StopIteration)
 
 EPILOG = f"""\
 Depth, width, classes and the rest are read from the shapes and written beside the weights, with the
 size and normalisation of images that this code trains with, so that Model::load, load_weights and
 `evaluate` take the file. Before it is there, its names, shapes and types are compared with those
 that the library expects. Weights become f32, counters of batches int64. What a state dict does not
-say keeps its default: dropout is 0. With --to-torch the rest of the library's file, as names of
-classes, travels in an attribute of the dict, which load_state_dict does not see.
+say keeps its default: dropout is 0; nor does it say how layers are joined: timm's resnetblur18 and
+resnetaa50 have the names and shapes of ResNets without their averages, and convert to these. The
+shortcuts without weights of akamaster become convolutions that compute the same in evaluation. With
+--to-torch the rest of the library's file, as names of classes, travels in an attribute of the dict,
+which load_state_dict does not see.
 
 {HELP}"""
 
@@ -66,6 +72,11 @@ def read_parts(source: pathlib.Path, args) -> tuple[dict, dict | None, dict, lis
     loaded = torch_file.load(source)
     if not isinstance(loaded, dict):
         raise state_dicts.not_a_dict(source, torch_file.class_of(loaded))
+    if re.search(r"resnet(blur|aa)", str(loaded.get("arch"))):
+        raise Refused(
+            f"{source}: is of an anti-aliased network ({loaded['arch']}), whose tensors have the "
+            f"names and shapes of a plain ResNet's; it computes something else"
+        )
     metadata, classes = torch_file.metadata_of(loaded), torch_file.class_names(loaded)
     if all(isinstance(loaded.get(key), dict) for key in GATED_KEYS):
         if args.ema or args.key:
@@ -100,22 +111,10 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
     backbone, gater, kept, classes = read_parts(source, args)
     key = layout_of(backbone, source, args.layout)
     layout = LAYOUTS[key]
-    if key == "bearpaw" and any(".downsample.0." in n for n in backbone):
-        if "layer2.0.downsample.1.weight" not in backbone:
-            raise Refused(
-                f"{source}: a pre-activation ResNet whose shortcuts read the input of a unit before "
-                f"its batch norm; the ones of this library read it after (He et al. 2016b), so the "
-                f"weights mean another network"
-            )
-    four = next((name for name in backbone if name.startswith("layer4.")), None)
-    if key in ("akamaster", "bearpaw") and four:
-        raise Refused(
-            f"{source}: a ResNet of four stages without the names of torchvision's ({four}); "
-            f"those for small images have three in this library, and those of four begin with a 7x7 "
-            f"convolution and a max pool"
-        )
+    refuse_others(source, key, backbone)
     backbone = plain(backbone, str(source))
     backbone = {layout.to_ours(name): value for name, value in backbone.items()}
+    linear_squeezes(backbone)
     if key == "akamaster":
         shortcuts.add_identity(backbone)
     given = [
@@ -151,9 +150,9 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
                 config = {"backbone": config, "gater": of_gater}
                 config["placement"] = placement(config["backbone"], head.shape[0], args.placement)
         wanted = wanted_tensors(config, kept)
-    except (ValueError, KeyError) as error:
-        raise Refused(f"{source}: {error.args[0] if error.args else error}") from error
-    except (TypeError, IndexError, ArithmeticError, RuntimeError, StopIteration) as error:
+    except NoNetwork as error:
+        raise Refused(f"{source}: {error}") from error
+    except MISFITS as error:
         raise Refused(
             f"{source}: the shapes of its tensors are those of no network of the library"
         ) from error
@@ -163,6 +162,32 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
     metadata = {"converted_from": source.name} | described(layout) | kept | of_classes
     metadata |= {"model": "plain" if gater is None else "gated", "config": json.dumps(config)}
     return tensors, metadata
+
+
+def refuse_others(source: pathlib.Path, key: str, state: dict) -> None:
+    """Networks that this library does not have, although their names are those of a layout."""
+    projected = any(".downsample.0." in name for name in state)
+    if key == "bearpaw" and projected and "layer2.0.downsample.1.weight" not in state:
+        raise Refused(
+            f"{source}: a pre-activation ResNet whose shortcuts read the input of a unit before "
+            f"its batch norm; the ones of this library read it after (He et al. 2016b), so the "
+            f"weights mean another network"
+        )
+    four = next((name for name in state if name.startswith("layer4.")), None)
+    if key in ("akamaster", "bearpaw") and four:
+        raise Refused(
+            f"{source}: a ResNet of four stages without the names of torchvision's ({four}); those "
+            f"for small images have three in this library, and those of four begin with a 7x7 "
+            f"convolution and a max pool"
+        )
+
+
+def linear_squeezes(state: dict) -> None:
+    """Squeeze-and-excitation by 1x1 convolutions, as timm and torchvision write it, by linear
+    layers."""
+    for name, value in state.items():
+        if re.search(r"\.se\.fc\d\.weight$", name) and value.shape[2:] == (1, 1):
+            state[name] = value.flatten(1)
 
 
 def stored_config(metadata: dict, tensors: dict, gated: bool) -> dict | None:
@@ -177,7 +202,7 @@ def stored_config(metadata: dict, tensors: dict, gated: bool) -> dict | None:
         if ("gater" in config) == gated:
             expected.check(tensors, wanted_tensors(config, metadata), "")
             return config
-    except (Refused, ValueError, KeyError, TypeError, ArithmeticError, RuntimeError):
+    except (Refused, *MISFITS):
         pass
     note("the tensors are not those of the configuration in the file, which is left out")
     return None

@@ -5,7 +5,7 @@ import fnmatch
 
 import networks
 import torch
-from refused import Refused, listed
+from refused import NoNetwork, Refused, listed
 
 # Limits of the library, which also bound what a file can make it allocate.
 MOST, DEEPEST, WIDTHS = 1 << 16, 1202, (0.01, 16)
@@ -56,7 +56,7 @@ def bounds(config: dict, whose: str) -> None:
     found += [("classes", config["classes"], 1, MOST)]
     for what, value, least, most in found:
         if not least <= value <= most:
-            raise ValueError(f"{whose}{what} {value:g}: the library takes {least} to {most}")
+            raise NoNetwork(f"{whose}{what} {value:g}: the library takes {least} to {most}")
 
 
 def slots(backbone) -> list:
@@ -87,7 +87,7 @@ def narrow(state: dict, config: dict, hidden_filters: list) -> None:
     """Gives hidden convolutions, their batch norms and their readers these numbers of filters."""
     hidden = [conv for conv, _, is_hidden in slots(on_meta(config)) if is_hidden]
     if len(hidden) != len(hidden_filters):
-        raise ValueError(
+        raise NoNetwork(
             f"hidden_filters has {len(hidden_filters)} numbers for {len(hidden)} convolutions"
         )
     norm = "norm" if config["family"]["kind"] == "densenet" else "bn"

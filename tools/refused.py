@@ -9,6 +9,10 @@ class Refused(Exception):
     """A sentence or more, to be printed instead of a traceback."""
 
 
+class NoNetwork(ValueError):
+    """Why tensors or a configuration are those of no network of the library."""
+
+
 def listed(lines) -> str:
     """A line for each, indented; beyond ten their number."""
     lines = list(lines)

@@ -37,9 +37,11 @@ class Setting:
         self.layers = [1, 2]
 
 
-def network(seed, family="resnet", depth=8, width=0.25):
+def network(seed, family="resnet", depth=8, width=0.25, **more):
     torch.manual_seed(seed)
-    net = networks.build({"family": {"kind": family, "depth": depth}, "classes": 4, "width": width})
+    net = networks.build(
+        {"family": {"kind": family, "depth": depth}, "classes": 4, "width": width} | more
+    )
     write_parity_fixtures.randomise(net)
     for name, buffer in net.named_buffers():
         if name.endswith("num_batches_tracked"):
@@ -343,6 +345,9 @@ def refusals(own, net):
     )
     cifar18 |= {f"layer{s}.0.conv1.weight": torch.ones(8, 8, 3, 3) for s in range(1, 5)}
     refused(cifar18, "four stages", "layer4.0.conv1.weight")
+    refused({"arch": "resnetblur18", "state_dict": own}, "anti-aliased network (resnetblur18)")
+    no_table = {**own, "stage1.block1.conv1.weight": torch.ones(3)}
+    refused(no_table, "stage1.block1.conv1.weight is (3,) of float32, expected (4, 4, 3, 3)")
 
     torch.save(own, FILE)
     whole = FILE.read_bytes()
@@ -418,6 +423,11 @@ def main():
     save_file(dict(large), FILE)
     converts("large-safetensors", None, large)
     converts("large-lightning", {"state_dict": prefixed(large, "model.")}, large)
+    squeezed = network(4, "imagenet-resnet", 18, 1 / 32, squeeze_excitation=2).state_dict()
+    by_convolution = mapped(
+        squeezed, lambda n, v: v[..., None, None] if ".se." in n and v.dim() == 2 else v
+    )
+    converts("squeeze", by_convolution, squeezed)
     refusals(own, net)
     round_trips()
 
