@@ -115,7 +115,7 @@ def parts(path, place: str, state: dict, rename, note):
         Candidate(f"{place}.{root}" if place else root, part, averaged or is_averaged(root))
         for root, part in inner.items()
     ]
-    if any(value.dim() == 4 for value in rest.values()):
+    if rest and fitting(bare(path, rest)):
         found.append(Candidate(place, bare(path, rest), averaged))
     elif rest:
         note(f"left out of {place or 'the file'}, as they are of no network:{listed(rest)}")

@@ -215,6 +215,12 @@ def wrappers(own, other):
     converts(
         "criterion", {"state_dict": extra}, own, says=["left out of state_dict", "criterion.weight"]
     )
+    extra["normalize.mean"] = torch.ones(1, 3, 1, 1)
+    says = ["left out of state_dict", "normalize.mean"]
+    converts("normalize", {"state_dict": extra}, own, says=says)
+    itself = {"state_dict": {**own, **prefixed(ours, "ema.module.")}}
+    converts("beside-itself", itself, own, says=["--ema takes the averages"])
+    converts("beside-itself-ema", itself, ours, "--ema")
 
 
 def metadata(own):
