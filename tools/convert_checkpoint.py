@@ -89,7 +89,9 @@ def read_parts(source: pathlib.Path, args) -> tuple[dict, dict | None, dict, lis
             tensors |= {f"{key.split('_')[0]}.{name}": value for name, value in part.items()}
         tensors = rename(tensors)
     else:
-        tensors = state_dicts.choose(source, loaded, rename, args.ema, args.key, note)
+        choice = (args.ema, args.key, note)
+        tensors, inner = state_dicts.choose(source, loaded, rename, *choice)
+        metadata = metadata or torch_file.metadata_of(inner)
     if args.names:
         check_used(args.names, rename.rules, tensors)
     part = lambda prefix: {

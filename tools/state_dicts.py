@@ -36,15 +36,13 @@ class Candidate:
         return f"{self.place} ({len(self.tensors)} tensors{averaged})"
 
 
-def choose(path, loaded, rename, ema: bool, key: str | None, note) -> dict:
-    """The tensors of the wanted state dict, renamed."""
-    if not isinstance(loaded, dict):
-        raise not_a_dict(path, class_of(loaded))
-    found = [
-        part
-        for place, inner in walk(loaded, "", 0)
-        for part in parts(path, place, inner, rename, note)
-    ]
+def choose(path, loaded: dict, rename, ema: bool, key: str | None, note) -> tuple[dict, dict]:
+    """The tensors of the wanted state dict, renamed, and the dict of the file that has them."""
+    found, origin = [], {}
+    for place, inner in walk(loaded, "", 0):
+        for part in parts(path, place, inner, rename, note):
+            found.append(part)
+            origin[part] = inner
     convolutions = [
         part for part in found if any(value.dim() == 4 for value in part.tensors.values())
     ]
@@ -73,7 +71,7 @@ def choose(path, loaded, rename, ema: bool, key: str | None, note) -> dict:
             else ""
         )
         note(f"the weights are those of {chosen}, and not of {others}{averages}")
-    return chosen.tensors
+    return chosen.tensors, origin[chosen]
 
 
 def walk(value: dict, place: str, depth: int):
@@ -82,7 +80,8 @@ def walk(value: dict, place: str, depth: int):
 
     if depth > DEEPEST or "param_groups" in value:
         return
-    if any(isinstance(inner, torch.Tensor) and inner.dim() > 1 for inner in value.values()):
+    named = [inner for key, inner in value.items() if isinstance(key, str)]
+    if any(isinstance(inner, torch.Tensor) and inner.dim() > 1 for inner in named):
         yield place, value
     for key, inner in value.items():
         if isinstance(key, str) and isinstance(inner, dict) and "optim" not in key.lower():

@@ -404,6 +404,11 @@ def round_trips():
             # PyTorch sees a state dict like any other.
             state = torch.load(there, weights_only=True)
             network(1, depth=14).load_state_dict(state)
+            torch.save({"model": state, "confusion": {0: torch.ones(2, 2)}}, there)
+            said, done = call(there, OUT / "kinds" / "wrapped-again.safetensors")
+            assert done, said
+            again = contents(OUT / "kinds" / "wrapped-again.safetensors")[1]
+            assert again["class_names"] == metadata["class_names"]
             # With another output layer, the names of the old classes and its configuration go.
             state["fc.weight"], state["fc.bias"] = torch.ones(3, 16), torch.zeros(3)
             torch.save(state, there)
