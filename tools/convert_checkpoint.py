@@ -162,7 +162,8 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
     of_classes = class_names(kept, classes, config.get("backbone", config)["classes"])
     kept = {key: value for key, value in kept.items() if key != "class_names"}
     metadata = {"converted_from": source.name} | described(layout) | kept | of_classes
-    metadata |= {"model": "plain" if gater is None else "gated", "config": json.dumps(config)}
+    text = json.dumps(config) if stored is None else kept["config"]
+    metadata |= {"model": "plain" if gater is None else "gated", "config": text}
     return tensors, metadata
 
 
