@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Turns a PyTorch checkpoint into a safetensors file that this library loads, and one of those back.
+"""Turns a PyTorch checkpoint into a safetensors file that this library loads, and back.
 
     pip install torch safetensors
     python3 tools/convert_checkpoint.py resnet56.th resnet56.safetensors
     python3 tools/convert_checkpoint.py --to-torch model.safetensors model.pth
 
-Reads a state dict, alone or inside of other dicts, as trainers store it, in a file of torch.save or of safetensors; or
-the GaterNet authors' {'backbone_state_dict', 'gater_state_dict'}. The prefixes of wrappers go (`module.`, `_orig_mod.`,
-`model.`, ...), whatever their order. No code of the file is run. The names of these are known:
+Reads a state dict, alone or inside of other dicts, as trainers store it, in a file of torch.save or
+of safetensors; or the GaterNet authors' {'backbone_state_dict', 'gater_state_dict'}. The prefixes
+of wrappers go (`module.`, `_orig_mod.`, `model.`, ...), whatever their order. No code of the file
+is run. The names of these are known:
 
 """
 
@@ -15,6 +16,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import signal
 import sys
 import tempfile
@@ -22,70 +24,24 @@ import tempfile
 from layouts import LAYOUTS, fitting, unnamed
 from names_file import HELP, check_used
 from names_file import load as load_names
-from refused import Refused, listed
+from refused import NoNetwork, Refused, listed, note
 
 GATED_KEYS = ("backbone_state_dict", "gater_state_dict")
-COUNTER = "num_batches_tracked"
+# What shapes and configurations that are of no network come to, wherever it is noticed.
+MISFITS = (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError, StopIteration)
 
 EPILOG = f"""\
-Depth, width, classes and the rest are read from the shapes and written beside the weights, with the size and
-normalisation of images that this code trains with, so that Model::load, load_weights and `evaluate` take the file.
-Before it is there, its names, shapes and types are compared with those that the library expects. Weights become f32,
-counters of batches int64. What a state dict does not say keeps its default: dropout is 0. With --to-torch the rest of
-the library's file, as names of classes, travels in an attribute of the dict, which load_state_dict does not see.
+Depth, width, classes and the rest are read from the shapes and written beside the weights, with the
+size and normalisation of images that this code trains with, so that Model::load, load_weights and
+`evaluate` take the file. Before it is there, its names, shapes and types are compared with those
+that the library expects. Weights become f32, counters of batches int64. What a state dict does not
+say keeps its default: dropout is 0; nor does it say how layers are joined: timm's resnetblur18 and
+resnetaa50 have the names and shapes of ResNets without their averages, and convert to these. The
+shortcuts without weights of akamaster become convolutions that compute the same in evaluation. With
+--to-torch the rest of the library's file, as names of classes, travels in an attribute of the dict,
+which load_state_dict does not see.
 
 {HELP}"""
-
-
-def note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr)
-
-
-def plain(state: dict, what: str) -> dict:
-    """The tensors of a state dict in f32 and int64, and with a counter for each batch norm."""
-    import torch
-
-    out, cast = {}, {}
-    for name, value in state.items():
-        value = value.detach()
-        if value.is_quantized or value.layout != torch.strided or value.is_complex() or value.is_meta:
-            kind = "a tensor without values" if value.is_meta else str(value.dtype).removeprefix("torch.")
-            kind = kind if value.layout == torch.strided else f"{kind}, {value.layout}"
-            raise Refused(f"{what}: {name} is {kind}, which is no plain tensor of numbers")
-        if name.endswith(COUNTER):
-            out[name] = counter(value, name, what)
-            continue
-        if not value.is_floating_point():
-            kind = str(value.dtype).removeprefix("torch.")
-            raise Refused(f"{what}: {name} is {kind} {tuple(value.shape)}; weights must be floating-point numbers")
-        if value.dtype != torch.float32:
-            cast.setdefault(str(value.dtype).removeprefix("torch."), []).append(name)
-        out[name] = value.to(torch.float32).contiguous().clone()
-    broken = [name for name, value in out.items() if not value.isfinite().all()]
-    if broken:
-        raise Refused(f"{what}: a NaN or an infinity, as f32, is in{listed(broken)}")
-    for dtype, names in cast.items():
-        note(f"{dtype} becomes f32 in {len(names)} tensors")
-    for name in list(out):
-        # PyTorch before 0.4.1 did not count.
-        counted = name.replace("running_var", COUNTER)
-        if counted not in out:
-            out[counted] = torch.tensor(0)
-    return out
-
-
-def counter(value, name: str, what: str):
-    """An int64 scalar of what may have been halved, averaged, or a tensor of one element."""
-    import torch
-
-    if value.numel() != 1:
-        raise Refused(f"{what}: {name} has the shape {tuple(value.shape)}, a counter is one number")
-    number = value.reshape(()).to(torch.float64)
-    if not number.isfinite() or number < 0:
-        # Past 65504 a half is infinite. No pass of this library reads the number.
-        note(f"{name} is {number.item():g}, which is no count: 0 is written")
-        number = torch.zeros(())
-    return number.round().to(torch.int64)
 
 
 def layout_of(state: dict, path: pathlib.Path, wanted: str | None) -> str:
@@ -100,14 +56,15 @@ def layout_of(state: dict, path: pathlib.Path, wanted: str | None) -> str:
     lines = [f"(no {LAYOUTS[nearest].requires})"] if names is None else names
     shown = [f"{name} {tuple(state[name].shape)}" if name in state else name for name in lines]
     raise Refused(
-        f"{path}: unknown layout. The nearest is {nearest} ({LAYOUTS[nearest].source}), which has no name for"
-        f"{listed(shown)}\nKnown layouts: {', '.join(LAYOUTS)}. --names maps names of your own (--help says how)."
+        f"{path}: unknown layout. The nearest is {nearest} ({LAYOUTS[nearest].source}), "
+        f"which has no name for{listed(shown)}\nKnown layouts: {', '.join(LAYOUTS)}. "
+        f"--names maps names of your own (--help says how)."
     )
 
 
 def read_parts(source: pathlib.Path, args) -> tuple[dict, dict | None, dict, list | None]:
-    """The state dicts of the network and, if it is gated, of its gater; the library's metadata, if it went through
-    PyTorch, and the names of classes that other code stored."""
+    """The state dicts of the network and, if it is gated, of its gater; the library's metadata, if
+    it went through PyTorch, and the names of classes that other code stored."""
     import state_dicts
     import torch_file
 
@@ -115,20 +72,31 @@ def read_parts(source: pathlib.Path, args) -> tuple[dict, dict | None, dict, lis
     loaded = torch_file.load(source)
     if not isinstance(loaded, dict):
         raise state_dicts.not_a_dict(source, torch_file.class_of(loaded))
+    if re.search(r"resnet(blur|aa)", str(loaded.get("arch"))):
+        raise Refused(
+            f"{source}: is of an anti-aliased network ({loaded['arch']}), whose tensors have the "
+            f"names and shapes of a plain ResNet's; it computes something else"
+        )
     metadata, classes = torch_file.metadata_of(loaded), torch_file.class_names(loaded)
     if all(isinstance(loaded.get(key), dict) for key in GATED_KEYS):
         if args.ema or args.key:
-            raise Refused(f"{source}: holds {' and '.join(GATED_KEYS)} for --ema and --key to choose from")
+            raise Refused(
+                f"{source}: holds {' and '.join(GATED_KEYS)} for --ema and --key to choose from"
+            )
         tensors = {}
         for key in GATED_KEYS:
             part = state_dicts.bare(source, state_dicts.only_tensors(source, loaded[key], note))
             tensors |= {f"{key.split('_')[0]}.{name}": value for name, value in part.items()}
         tensors = rename(tensors)
     else:
-        tensors = state_dicts.choose(source, loaded, rename, args.ema, args.key, note)
+        choice = (args.ema, args.key, note)
+        tensors, inner = state_dicts.choose(source, loaded, rename, *choice)
+        metadata = metadata or torch_file.metadata_of(inner)
     if args.names:
         check_used(args.names, rename.rules, tensors)
-    part = lambda prefix: {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+    part = lambda prefix: {
+        n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)
+    }
     backbone, gater = part("backbone."), part("gater.")
     if gater and len(backbone) + len(gater) == len(tensors):
         return backbone, gater, metadata, classes
@@ -140,27 +108,22 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
     import expected
     import shortcuts
     from infer_config import backbone_config, gater_config, placement
+    from values import plain
 
     backbone, gater, kept, classes = read_parts(source, args)
     key = layout_of(backbone, source, args.layout)
     layout = LAYOUTS[key]
-    if key == "bearpaw" and any(".downsample.0." in n for n in backbone):
-        if "layer2.0.downsample.1.weight" not in backbone:
-            raise Refused(
-                f"{source}: a pre-activation ResNet whose shortcuts read the input of a unit before its batch norm; the "
-                f"ones of this library read it after (He et al. 2016b), so the weights mean another network"
-            )
-    four = next((name for name in backbone if name.startswith("layer4.")), None)
-    if key in ("akamaster", "bearpaw") and four:
-        raise Refused(
-            f"{source}: a ResNet of four stages without the names of torchvision's ({four}); those for small images "
-            f"have three in this library, and those of four begin with a 7x7 convolution and a max pool"
-        )
+    refuse_others(source, key, backbone)
     backbone = plain(backbone, str(source))
     backbone = {layout.to_ours(name): value for name, value in backbone.items()}
+    linear_squeezes(backbone)
     if key == "akamaster":
         shortcuts.add_identity(backbone)
-    given = [option for option, value in (("--placement", args.placement), ("--gater-pool", args.gater_pool)) if value]
+    given = [
+        option
+        for option, value in (("--placement", args.placement), ("--gater-pool", args.gater_pool))
+        if value
+    ]
     if gater is None and given:
         raise Refused(f"{source}: holds no gater for --placement and --gater-pool")
     tensors = backbone
@@ -170,12 +133,16 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
         tensors |= {f"gater.{name}": value for name, value in gater.items()}
     stored = stored_config(kept, tensors, gater is not None)
     if stored is not None and given:
-        raise Refused(f"{source}: says itself what --placement and --gater-pool would: {kept['config']}")
+        raise Refused(
+            f"{source}: says itself what --placement and --gater-pool would: {kept['config']}"
+        )
     try:
         if stored is not None:
             config = stored
         else:
-            kept = {key: value for key, value in kept.items() if key not in ("config", "hidden_filters")}
+            kept = {
+                key: value for key, value in kept.items() if key not in ("config", "hidden_filters")
+            }
             config = backbone_config(backbone)
             if gater is not None:
                 head = gater.get("fnn.fc.0.weight")
@@ -185,20 +152,50 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
                 config = {"backbone": config, "gater": of_gater}
                 config["placement"] = placement(config["backbone"], head.shape[0], args.placement)
         wanted = wanted_tensors(config, kept)
-    except (ValueError, KeyError) as error:
-        raise Refused(f"{source}: {error.args[0] if error.args else error}") from error
-    except (TypeError, IndexError, ArithmeticError, RuntimeError, StopIteration) as error:
-        raise Refused(f"{source}: the shapes of its tensors are those of no network of the library") from error
+    except NoNetwork as error:
+        raise Refused(f"{source}: {error}") from error
+    except MISFITS as error:
+        raise Refused(
+            f"{source}: the shapes of its tensors are those of no network of the library"
+        ) from error
     expected.check(tensors, wanted, f"{source}: {json.dumps(config)}")
-    classes = classes_of(kept.pop("class_names", None)) or classes
-    metadata = {"converted_from": source.name} | described(layout) | kept
-    metadata |= named(classes, config.get("backbone", config)["classes"])
-    metadata |= {"model": "plain" if gater is None else "gated", "config": json.dumps(config)}
+    of_classes = class_names(kept, classes, config.get("backbone", config)["classes"])
+    kept = {key: value for key, value in kept.items() if key != "class_names"}
+    metadata = {"converted_from": source.name} | described(layout) | kept | of_classes
+    text = json.dumps(config) if stored is None else kept["config"]
+    metadata |= {"model": "plain" if gater is None else "gated", "config": text}
     return tensors, metadata
 
 
+def refuse_others(source: pathlib.Path, key: str, state: dict) -> None:
+    """Networks that this library does not have, although their names are those of a layout."""
+    projected = any(".downsample.0." in name for name in state)
+    if key == "bearpaw" and projected and "layer2.0.downsample.1.weight" not in state:
+        raise Refused(
+            f"{source}: a pre-activation ResNet whose shortcuts read the input of a unit before "
+            f"its batch norm; the ones of this library read it after (He et al. 2016b), so the "
+            f"weights mean another network"
+        )
+    four = next((name for name in state if name.startswith("layer4.")), None)
+    if key in ("akamaster", "bearpaw") and four:
+        raise Refused(
+            f"{source}: a ResNet of four stages without the names of torchvision's ({four}); those "
+            f"for small images have three in this library, and those of four begin with a 7x7 "
+            f"convolution and a max pool"
+        )
+
+
+def linear_squeezes(state: dict) -> None:
+    """Squeeze-and-excitation by 1x1 convolutions, as timm and torchvision write it, by linear
+    layers."""
+    for name, value in state.items():
+        if re.search(r"\.se\.fc\d\.weight$", name) and value.shape[2:] == (1, 1):
+            state[name] = value.flatten(1)
+
+
 def stored_config(metadata: dict, tensors: dict, gated: bool) -> dict | None:
-    """What the library itself wrote of these tensors; None if they have changed since, or are of other code."""
+    """What the library itself wrote of these tensors; None if they have changed, or are of other
+    code."""
     import expected
 
     if "config" not in metadata:
@@ -208,7 +205,7 @@ def stored_config(metadata: dict, tensors: dict, gated: bool) -> dict | None:
         if ("gater" in config) == gated:
             expected.check(tensors, wanted_tensors(config, metadata), "")
             return config
-    except (Refused, ValueError, KeyError, TypeError, ArithmeticError, RuntimeError):
+    except (Refused, *MISFITS):
         pass
     note("the tensors are not those of the configuration in the file, which is left out")
     return None
@@ -227,28 +224,29 @@ def described(layout) -> dict:
     """What other code does with images."""
     metadata = {}
     if layout.normalisation:
-        metadata |= {key: json.dumps(value) for key, value in zip(("mean", "std"), layout.normalisation)}
+        metadata |= {
+            key: json.dumps(value) for key, value in zip(("mean", "std"), layout.normalisation)
+        }
     if layout.size:
         metadata |= {key: str(value) for key, value in zip(("image_size", "resize"), layout.size)}
     return metadata
 
 
-def classes_of(stored: str | None) -> list | None:
+def class_names(kept: dict, found: list | None, count: int) -> dict:
+    """`class_names`, the library's own or those of other code, if the network has as many
+    classes."""
+    text = kept.get("class_names") or (json.dumps(found, ensure_ascii=False) if found else None)
+    if text is None:
+        return {}
     try:
-        names = json.loads(stored) if stored else None
+        names = json.loads(text)
     except ValueError:
-        return None
-    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else None
-
-
-def named(classes: list | None, count: int) -> dict:
-    """The names of classes, if they are as many as the network has."""
-    if not classes:
-        return {}
-    if len(classes) != count or len(set(classes)) != count:
-        note(f"{len(classes)} names of classes are left out: the network has {count} classes")
-        return {}
-    return {"class_names": json.dumps(classes, ensure_ascii=False)}
+        names = []
+    names = names if isinstance(names, list) else []
+    if len({str(name) for name in names}) == len(names) == count:
+        return {"class_names": text}
+    note(f"{len(names)} names of classes are left out: the network has {count} classes")
+    return {}
 
 
 def to_torch(source: pathlib.Path, args):
@@ -261,11 +259,15 @@ def to_torch(source: pathlib.Path, args):
     tensors, metadata = read_safetensors(source)
     # Of the file's bytes, which are no longer there.
     metadata = {key: value for key, value in metadata.items() if not key.startswith("digest")}
-    part = lambda prefix: {n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)}
+    part = lambda prefix: {
+        n.removeprefix(prefix): v for n, v in tensors.items() if n.startswith(prefix)
+    }
     backbone, gater = part("backbone."), part("gater.")
     if gater:
         if args.layout not in (None, "gaternet"):
-            raise Refused(f"{source}: a gated model has the names of its authors, not of {args.layout}")
+            raise Refused(
+                f"{source}: a gated model has the names of its authors, not of {args.layout}"
+            )
         wrapped = lambda state: {f"module.{name}": value for name, value in state.items()}
         return dict(zip(GATED_KEYS, (wrapped(backbone), wrapped(gater)))) | {METADATA_KEY: metadata}
     key = args.layout or ("torchvision" if "layer4.0.conv1.weight" in tensors else "gaternet")
@@ -290,7 +292,9 @@ def check_written(path: pathlib.Path, tensors: dict, metadata: dict) -> None:
     check(written, tensors, f"{path} as it was written")
     changed = [name for name, value in tensors.items() if not torch.equal(written[name], value)]
     if changed or of_file != metadata:
-        raise Refused(f"{path} does not hold what was written to it:{listed(changed or ['its metadata'])}")
+        raise Refused(
+            f"{path} does not hold what was written to it:{listed(changed or ['its metadata'])}"
+        )
 
 
 def write(path: pathlib.Path, save) -> None:
@@ -309,7 +313,9 @@ def write(path: pathlib.Path, save) -> None:
             raise
     except (OSError, RuntimeError) as error:
         # PyTorch and safetensors report a full disk by errors of their own.
-        raise Refused(f"cannot write {path}: {getattr(error, 'strerror', None) or error}") from error
+        raise Refused(
+            f"cannot write {path}: {getattr(error, 'strerror', None) or error}"
+        ) from error
 
 
 def parse(argv):
@@ -320,22 +326,43 @@ def parse(argv):
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     option = ap.add_argument
-    option("source", type=pathlib.Path, metavar="IN", help="a PyTorch file; with --to-torch a safetensors file")
-    option("target", type=pathlib.Path, metavar="OUT", help="the file to write; replaced if it is there")
+    option(
+        "source",
+        type=pathlib.Path,
+        metavar="IN",
+        help="a PyTorch file; with --to-torch a safetensors file",
+    )
+    option(
+        "target",
+        type=pathlib.Path,
+        metavar="OUT",
+        help="the file to write; replaced if it is there",
+    )
     option("--to-torch", action="store_true", help="the other way: a state dict for torch.load")
     option(
         "--layout",
         metavar="NAME",
-        help="whose names the PyTorch side has [default: found by the names; with --to-torch gaternet, or torchvision of "
-        "a ResNet for large images]",
+        help="whose names the PyTorch side has [default: found by the names; with --to-torch "
+        "gaternet, or torchvision of a ResNet for large images]",
     )
-    option("--ema", action="store_true", help="take the averaged weights (model_ema, state_dict_ema, ...)")
-    option("--key", metavar="PLACE", help="take the state dict at this place, as errors and notes name it: a.b")
-    option("--names", type=pathlib.Path, metavar="FILE", help="a table of names of your own; see below")
+    option(
+        "--ema",
+        action="store_true",
+        help="take the averaged weights (model_ema, state_dict_ema, ...)",
+    )
+    option(
+        "--key",
+        metavar="PLACE",
+        help="take the state dict at this place, as errors and notes name it: a.b",
+    )
+    option(
+        "--names", type=pathlib.Path, metavar="FILE", help="a table of names of your own; see below"
+    )
     option(
         "--placement",
         choices=("residual-output", "hidden", "all"),
-        help="which filters the gates are of [default: by their number; the paper's residual-output where it fits]",
+        help="which filters the gates are of [default: by their number; the paper's "
+        "residual-output where it fits]",
     )
     option(
         "--gater-pool",

@@ -1,10 +1,11 @@
-"""The tensors that the library expects of a configuration: names, shapes and types, without any memory for them."""
+"""The tensors that the library expects of a configuration: names, shapes and types, without
+memory."""
 
 import fnmatch
 
 import networks
 import torch
-from refused import Refused, listed
+from refused import NoNetwork, Refused, listed
 
 # Limits of the library, which also bound what a file can make it allocate.
 MOST, DEEPEST, WIDTHS = 1 << 16, 1202, (0.01, 16)
@@ -55,11 +56,11 @@ def bounds(config: dict, whose: str) -> None:
     found += [("classes", config["classes"], 1, MOST)]
     for what, value, least, most in found:
         if not least <= value <= most:
-            raise ValueError(f"{whose}{what} {value:g}: the library takes {least} to {most}")
+            raise NoNetwork(f"{whose}{what} {value:g}: the library takes {least} to {most}")
 
 
 def slots(backbone) -> list:
-    """Name, filters and role (hidden, or the last of its unit) of every convolution that can be gated."""
+    """Name, filters and whether it is hidden, of every convolution that can be gated."""
     modules = dict(backbone.named_modules())
     found = []
     for name, module in modules.items():
@@ -83,17 +84,25 @@ def gates(config: dict) -> int:
 
 
 def narrow(state: dict, config: dict, hidden_filters: list) -> None:
-    """Gives the hidden convolutions, their batch norms and their readers these numbers of filters."""
+    """Gives hidden convolutions, their batch norms and their readers these numbers of filters."""
     hidden = [conv for conv, _, is_hidden in slots(on_meta(config)) if is_hidden]
     if len(hidden) != len(hidden_filters):
-        raise ValueError(f"hidden_filters has {len(hidden_filters)} numbers for {len(hidden)} convolutions")
+        raise NoNetwork(
+            f"hidden_filters has {len(hidden_filters)} numbers for {len(hidden)} convolutions"
+        )
     norm = "norm" if config["family"]["kind"] == "densenet" else "bn"
-    before = norm == "norm" or config["family"]["kind"] == "wide-resnet" or config["family"].get("pre_activation")
+    before = (
+        norm == "norm"
+        or config["family"]["kind"] == "wide-resnet"
+        or config["family"].get("pre_activation")
+    )
     for conv, filters in zip(hidden, hidden_filters):
         stem, number = conv[: -len("conv1")], int(conv[-1])
         own, reader = f"{conv}.weight", f"{stem}conv{number + 1}.weight"
         state[own] = state[own].new_empty(filters, *state[own].shape[1:])
-        state[reader] = state[reader].new_empty(state[reader].shape[0], filters, *state[reader].shape[2:])
+        state[reader] = state[reader].new_empty(
+            state[reader].shape[0], filters, *state[reader].shape[2:]
+        )
         for leaf in ("weight", "bias", "running_mean", "running_var"):
             name = f"{stem}{norm}{number + bool(before)}.{leaf}"
             state[name] = state[name].new_empty(filters)

@@ -1,7 +1,8 @@
 """Names of tensors in public PyTorch code, and in this library.
 
-A layout is a table of pairs (their name, ours) of layers. In both, {s} is the number of a stage, {n} a
-number that is the same on both sides, {i} a block counted from 0 and {b} the same block counted from 1.
+A layout is a table of pairs (their name, ours) of layers. In both, {s} is the number of a stage,
+{n} a number that is the same on both sides, {i} a block counted from 0 and {b} the same block
+counted from 1.
 """
 
 import re
@@ -54,7 +55,8 @@ def translate(name: str, pairs):
 
 
 def unnamed(key: str, names) -> list | None:
-    """Those that a layout has no name for; None where the tensor is missing that tells it from others."""
+    """Those that a layout has no name for; None where the tensor that tells it from others is
+    missing."""
     layout = LAYOUTS[key]
     if layout.requires not in (None, *names):
         return None
@@ -106,7 +108,10 @@ LAYOUTS = {
                 for path in (1, 2)
                 for layer in ("conv", "bn")
             ),
-            *(f"features.denseblock{{s}}.denselayer{{b}}.{layer}{{n}}" for layer in ("conv", "norm")),
+            *(
+                f"features.denseblock{{s}}.denselayer{{b}}.{layer}{{n}}"
+                for layer in ("conv", "norm")
+            ),
             "features.transition{s}.conv",
             "features.transition{s}.norm",
         ),
@@ -130,7 +135,9 @@ LAYOUTS = {
         "akamaster/pytorch_resnet_cifar10",
         STEM
         + [("linear", "fc")]
-        + units("layer{s}.{i}", CONVS + [("shortcut.0", "shortcut.conv"), ("shortcut.1", "shortcut.bn")]),
+        + units(
+            "layer{s}.{i}", CONVS + [("shortcut.0", "shortcut.conv"), ("shortcut.1", "shortcut.bn")]
+        ),
         requires="linear.weight",
         normalisation=IMAGENET,
     ),
@@ -138,7 +145,10 @@ LAYOUTS = {
         "bearpaw/pytorch-classification, CIFAR ResNets",
         STEM
         + [("fc", "fc")]
-        + units("layer{s}.{i}", CONVS + [("downsample.0", "shortcut.conv"), ("downsample.1", "shortcut.bn")]),
+        + units(
+            "layer{s}.{i}",
+            CONVS + [("downsample.0", "shortcut.conv"), ("downsample.1", "shortcut.bn")],
+        ),
         normalisation=((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     ),
     "bearpaw-densenet": Layout(

@@ -8,15 +8,15 @@ from layouts import LEAVES
 from refused import Refused, listed
 
 HELP = """\
-names of your own (--names FILE, TOML or JSON): a table `theirs = "ours"` of layers or of tensors, tried in its order.
+names of your own (--names FILE, TOML or JSON): a table of layers or tensors, tried in its order.
   "trunk.*" = "*"                                      * is any text, the same on both sides
   "blocks.{s}.{b}.c{n}" = "stage{s+1}.block{b+1}.conv{n}"    {s} is a number, here counted from 0
   "head" = "fc"                                        a layer: its weight, bias and statistics
   "*.gamma" = "*.weight"                               a tensor
   "criterion" = ""                                     is left out
-The names on the left are those that errors show: without module., _orig_mod. and what all names begin with. What no
-line is for keeps its name. All then must be of one of the layouts, as torchvision's or this library's, which
-`describe` shows. A line that is for no tensor is an error."""
+The names on the left are those that errors show: without module., _orig_mod. and what all names
+begin with. What no line is for keeps its name. All then must be of one of the layouts. A line that
+is for no tensor is an error."""
 
 
 def load(path: pathlib.Path):
@@ -56,7 +56,9 @@ def parse(path: pathlib.Path, text: str):
     try:
         import tomllib
     except ImportError as error:
-        raise Refused(f"{path}: reading TOML needs Python 3.11; write the same table as JSON, in a .json file") from error
+        raise Refused(
+            f"{path}: reading TOML needs Python 3.11; write the same table as JSON, in a .json file"
+        ) from error
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -74,13 +76,20 @@ class Rule:
             name, sign, _ = hole.groups()
             if sign:
                 raise Refused(f"{path}: {theirs}: sums such as {hole[0]} belong on the right")
-            self.pattern += r"(.+)" if name is None else rf"(?P=n_{name})" if name in known else rf"(?P<n_{name}>\d+)"
+            self.pattern += (
+                r"(.+)"
+                if name is None
+                else rf"(?P=n_{name})" if name in known else rf"(?P<n_{name}>\d+)"
+            )
             known |= {name} - {None}
             at = hole.end()
         self.pattern += re.escape(theirs[at:])
         unknown = [hole[0] for hole in self.HOLE.finditer(ours) if hole[1] and hole[1] not in known]
         if unknown or (ours and ours.count("*") != theirs.count("*")):
-            raise Refused(f'{path}: "{theirs}" = "{ours}": {unknown[0] if unknown else "*"} is not on both sides')
+            raise Refused(
+                f'{path}: "{theirs}" = "{ours}": '
+                f'{unknown[0] if unknown else "*"} is not on both sides'
+            )
 
     def apply(self, name: str):
         """The new name; empty for one that is left out, None for one that is of no concern."""

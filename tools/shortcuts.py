@@ -1,5 +1,5 @@
-"""He et al.'s option A, a shortcut without weights that takes every second pixel and adds zeros for the new channels,
-as the convolution and batch norm that compute the same in evaluation."""
+"""He et al.'s option A, a shortcut without weights that takes every second pixel and adds zeros for
+the new channels, as the convolution and batch norm that compute the same in evaluation."""
 
 import torch
 
@@ -20,16 +20,21 @@ def drop_identity(state: dict) -> None:
     """Undoes `add_identity`, unless a shortcut was trained."""
     for name in [name for name in state if name.endswith("shortcut.conv.weight")]:
         outer, inner = state[name].shape[:2]
-        norm = {leaf: state[name.replace("conv.weight", f"bn.{leaf}")] for leaf in identity_batch_norm(1)}
+        norm = {
+            leaf: state[name.replace("conv.weight", f"bn.{leaf}")]
+            for leaf in identity_batch_norm(1)
+        }
         same = inner <= outer // 2 and torch.equal(state[name], selection(outer, inner))
-        if not same or any(not torch.equal(norm[k], v) for k, v in identity_batch_norm(outer).items()):
+        if not same or any(
+            not torch.equal(norm[k], v) for k, v in identity_batch_norm(outer).items()
+        ):
             return
     for name in [name for name in state if ".shortcut." in name]:
         del state[name]
 
 
 def selection(outer: int, inner: int) -> torch.Tensor:
-    """(outer, inner, 1, 1): the channels in the middle, a quarter of the outputs being 0 on each side."""
+    """(outer, inner, 1, 1): the channels in the middle, a quarter of the outputs 0 on each side."""
     weight = torch.zeros(outer, inner, 1, 1)
     weight[outer // 4 + torch.arange(inner), torch.arange(inner)] = 1
     return weight

@@ -1,4 +1,4 @@
-"""The state dicts in what a checkpoint holds, which of them is wanted, and their names without wrappers."""
+"""The state dicts in a checkpoint, which of them is wanted, and their names without wrappers."""
 
 import re
 
@@ -6,7 +6,8 @@ from layouts import fitting
 from refused import Refused, listed
 from torch_file import class_of
 
-# Components that wrappers of PyTorch add, wherever they wrap: data parallelism, torch.compile, FSDP, Lightning.
+# Components that wrappers add, wherever they wrap: data parallelism, torch.compile, FSDP,
+# Lightning.
 WRAPPERS = {
     "module",
     "_orig_mod",
@@ -15,12 +16,15 @@ WRAPPERS = {
     "_forward_module",
 }
 AVERAGED = {"ema", "swa", "averaged", "average", "averages", "avg", "shadow"}
+# The count of torch.optim.swa_utils.AveragedModel.
+AVERAGED_COUNT = "n_averaged"
 # How far dicts are in dicts.
 DEEPEST = 5
 
 
 class Candidate:
-    """A state dict of the file: where it is, its tensors, and whether they are averages over a training."""
+    """A state dict of the file: where it is, its tensors, whether they are averages over a
+    training."""
 
     def __init__(self, place: str, tensors: dict, averaged: bool):
         self.place = place or "(the file itself)"
@@ -32,12 +36,16 @@ class Candidate:
         return f"{self.place} ({len(self.tensors)} tensors{averaged})"
 
 
-def choose(path, loaded, rename, ema: bool, key: str | None, note) -> dict:
-    """The tensors of the wanted state dict, renamed."""
-    if not isinstance(loaded, dict):
-        raise not_a_dict(path, class_of(loaded))
-    found = [part for place, inner in walk(loaded, "", 0) for part in parts(path, place, inner, rename, note)]
-    convolutions = [part for part in found if any(value.dim() == 4 for value in part.tensors.values())]
+def choose(path, loaded: dict, rename, ema: bool, key: str | None, note) -> tuple[dict, dict]:
+    """The tensors of the wanted state dict, renamed, and the dict of the file that has them."""
+    found, origin = [], {}
+    for place, inner in walk(loaded, "", 0):
+        for part in parts(path, place, inner, rename, note):
+            found.append(part)
+            origin[part] = inner
+    convolutions = [
+        part for part in found if any(value.dim() == 4 for value in part.tensors.values())
+    ]
     found = convolutions or found
     if key is not None:
         pool = [part for part in found if part.place == key]
@@ -57,9 +65,13 @@ def choose(path, loaded, rename, ema: bool, key: str | None, note) -> dict:
     chosen = pool[0]
     if len(found) > 1:
         others = ", ".join(str(part) for part in found if part is not chosen)
-        averages = "; --ema takes the averages" if any(p.averaged for p in found) and not chosen.averaged else ""
+        averages = (
+            "; --ema takes the averages"
+            if any(p.averaged for p in found) and not chosen.averaged
+            else ""
+        )
         note(f"the weights are those of {chosen}, and not of {others}{averages}")
-    return chosen.tensors
+    return chosen.tensors, origin[chosen]
 
 
 def walk(value: dict, place: str, depth: int):
@@ -68,7 +80,8 @@ def walk(value: dict, place: str, depth: int):
 
     if depth > DEEPEST or "param_groups" in value:
         return
-    if any(isinstance(inner, torch.Tensor) and inner.dim() > 1 for inner in value.values()):
+    named = [inner for key, inner in value.items() if isinstance(key, str)]
+    if any(isinstance(inner, torch.Tensor) and inner.dim() > 1 for inner in named):
         yield place, value
     for key, inner in value.items():
         if isinstance(key, str) and isinstance(inner, dict) and "optim" not in key.lower():
@@ -76,7 +89,8 @@ def walk(value: dict, place: str, depth: int):
 
 
 def parts(path, place: str, state: dict, rename, note):
-    """The networks of a state dict: itself or, where its names are of no layout, those under the first components."""
+    """The networks of a state dict: itself or, where its names are of no layout, those under the
+    first components."""
     tensors = rename(bare(path, only_tensors(path, state, note)))
     roots = {}
     for name, value in tensors.items():
@@ -90,13 +104,17 @@ def parts(path, place: str, state: dict, rename, note):
         if (fitting(part) or is_averaged(root)) and any(value.dim() == 4 for value in part.values())
     }
     if fitting(tensors) or set(roots) == {"backbone", "gater"} or not inner or len(roots) == 1:
-        return [Candidate(place, tensors, averaged)]
+        return [
+            Candidate(
+                place, tensors, averaged or any(name.endswith(AVERAGED_COUNT) for name in state)
+            )
+        ]
     rest = {name: value for name, value in tensors.items() if name.partition(".")[0] not in inner}
     found = [
         Candidate(f"{place}.{root}" if place else root, part, averaged or is_averaged(root))
         for root, part in inner.items()
     ]
-    if any(value.dim() == 4 for value in rest.values()):
+    if rest and fitting(bare(path, rest)):
         found.append(Candidate(place, bare(path, rest), averaged))
     elif rest:
         note(f"left out of {place or 'the file'}, as they are of no network:{listed(rest)}")
@@ -110,7 +128,9 @@ def only_tensors(path, state: dict, note) -> dict:
     tensors, others = {}, []
     for name, value in state.items():
         if not isinstance(name, str):
-            raise Refused(f"{path}: the key {name!r} of a state dict is a {type(name).__name__}, not a name")
+            raise Refused(
+                f"{path}: the key {name!r} of a state dict is a {type(name).__name__}, not a name"
+            )
         if isinstance(value, torch.Tensor):
             tensors[name] = value
         elif "." in name and not isinstance(value, dict):
@@ -127,13 +147,18 @@ def bare(path, state: dict) -> dict:
     out, origin = {}, {}
     for name, value in state.items():
         short = ".".join(part for part in name.split(".") if part not in WRAPPERS)
-        # The count of torch.optim.swa_utils.AveragedModel.
-        if short.split(".")[-1] == "n_averaged" and value.numel() == 1:
+        if short.split(".")[-1] == AVERAGED_COUNT and value.numel() == 1:
             continue
         if short in out:
-            raise Refused(f"{path}: {origin[short]} and {name} are both {short} without their wrappers")
+            raise Refused(
+                f"{path}: {origin[short]} and {name} are both {short} without their wrappers"
+            )
         out[short], origin[short] = value, name
-    while out and len({name.partition(".")[0] for name in out}) == 1 and any(n.count(".") > 1 for n in out):
+    while (
+        out
+        and len({name.partition(".")[0] for name in out}) == 1
+        and any(n.count(".") > 1 for n in out)
+    ):
         out = {name.partition(".")[2] or name: value for name, value in out.items()}
     return out
 
@@ -145,9 +170,16 @@ def is_averaged(place: str) -> bool:
 
 
 def not_a_dict(path, kind: str) -> Refused:
-    return Refused(
-        f"{path}: expected a state dict, got a {kind}. Store the weights of a whole module alone first, where its code "
-        f"is at hand:\n    torch.save(model.state_dict(), 'weights.pth')"
+    return Refused(f"{path}: expected a state dict, got a {kind}{of_module(kind)}")
+
+
+def of_module(kind: str) -> str:
+    """What to do about an object of a class that is not Python's."""
+    if "." not in kind:
+        return ""
+    return (
+        "\nIf this is a whole module, store its weights alone first, where its code is at hand:"
+        "\n    torch.save(model.state_dict(), 'weights.pth')"
     )
 
 
@@ -156,12 +188,7 @@ def nothing(path, loaded: dict) -> Refused:
     optimisers = [key for key in loaded if isinstance(key, str) and "optim" in key.lower()]
     if "param_groups" in loaded or (optimisers and len(optimisers) == len(loaded)):
         return Refused(f"{path}: holds the state of an optimiser, and no weights")
-    kinds = [f"{key}: {class_of(value)}" for key, value in loaded.items()]
-    modules = any("." in class_of(value) for value in loaded.values())
-    hint = (
-        "\nStore the weights of a whole module alone first, where its code is at hand:"
-        "\n    torch.save(model.state_dict(), 'weights.pth')"
-        if modules
-        else ""
-    )
-    return Refused(f"{path}: holds no state dict with weights. It has{listed(kinds) or ' nothing'}{hint}")
+    kinds = {str(key): class_of(value) for key, value in loaded.items()}
+    hint = next((text for text in map(of_module, kinds.values()) if text), "")
+    found = listed(f"{key}: {kind}" for key, kind in kinds.items()) or " nothing"
+    return Refused(f"{path}: holds no state dict with weights. It has{found}{hint}")

@@ -6,14 +6,16 @@ import re
 
 from refused import Refused
 
-# In an OrderedDict's own dict, as PyTorch's `_metadata`: torch.save keeps it, and load_state_dict does not see it.
+# In an OrderedDict's own dict, as PyTorch's `_metadata`: torch.save keeps it, load_state_dict does
+# not see it.
 ATTRIBUTE = "gaternet_metadata"
 # Of a gated model's file; earlier versions wrote its configuration alone.
 METADATA_KEY, CONFIG_KEY = "gaternet_metadata", "gaternet_config"
 
 
 class Inert:
-    """Stands for an object of a class that is not PyTorch's: takes what a pickle does to it, and does nothing."""
+    """Stands for an object of a class that is not PyTorch's: takes what a pickle does, and does
+    nothing."""
 
     def __new__(cls, *_args, **_kwargs):
         return object.__new__(cls)
@@ -32,7 +34,8 @@ class Inert:
 
 
 def load(path: pathlib.Path):
-    """What `torch.load` reads, with an `Inert` for every object that holds no plain data; or a dict of tensors."""
+    """What `torch.load` reads, with an `Inert` for every object without plain data; a dict of
+    tensors of a safetensors file."""
     try:
         with open(path, "rb") as file:
             start = file.read(64)
@@ -42,7 +45,9 @@ def load(path: pathlib.Path):
     if start.startswith(b"version https://git-lfs"):
         raise Refused(f"{path}: is a pointer of Git LFS, not the file itself: git lfs pull")
     if start.lstrip()[:1] == b"<":
-        raise Refused(f"{path}: is a web page or XML, not a checkpoint; was it downloaded from a preview?")
+        raise Refused(
+            f"{path}: is a web page or XML, not a checkpoint; was it downloaded from a preview?"
+        )
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") + 8 <= size:
         return load_safetensors(path)
     return load_pickle(path)
@@ -80,17 +85,20 @@ def load_pickle(path: pathlib.Path):
                 return torch.load(path, map_location="cpu", weights_only=True)
             with torch.serialization.safe_globals(list(inert.values())):
                 return torch.load(path, map_location="cpu", weights_only=True)
-        except OSError as error:
-            raise Refused(f"cannot read {path}: {error.strerror or error}") from error
         except pickle.UnpicklingError as error:
-            # Of classes that are not PyTorch's, as argparse.Namespace or numpy.dtype, nothing is run.
+            # Of classes that are not PyTorch's, as argparse.Namespace or numpy.dtype, nothing is
+            # run.
             found = re.search(r"(?:GLOBAL|class) ([\w.]+)\.(\w+) was not", str(error))
-            if not found or found.groups() in inert or not hasattr(torch.serialization, "safe_globals"):
+            if (
+                not found
+                or found.groups() in inert
+                or not hasattr(torch.serialization, "safe_globals")
+            ):
                 raise unreadable(path, error) from error
             module, name = found.groups()
             inert[module, name] = type(name, (Inert,), {"__module__": module})
         except Exception as error:
-            # A damaged pickle raises whatever its instructions come to.
+            # A damaged file raises whatever its instructions come to; that it can be read is known.
             raise unreadable(path, error) from error
 
 
@@ -100,8 +108,10 @@ def unreadable(path: pathlib.Path, error: Exception) -> Refused:
             f"{path}: is a TorchScript program. Store its weights alone first:\n"
             f"    torch.save(torch.jit.load('{path}').state_dict(), 'weights.pth')"
         )
+    reason = str(error).rpartition("WeightsUnpickler error:")[2].strip().split("\n")[0][:200]
+    reason = ": ".join(part for part in (type(error).__name__, reason) if part)
     return Refused(
-        f"{path}: PyTorch finds no plain tensors in it ({type(error).__name__}). Is it a checkpoint, and whole?\n"
+        f"{path}: PyTorch finds no plain tensors in it ({reason}). Is it a checkpoint, and whole?\n"
         f"If it holds other objects too and you trust their code, store the weights alone first:\n"
         f"    state = torch.load('{path}', map_location='cpu', weights_only=False)['state_dict']\n"
         f"    torch.save(state, 'weights.pth')"
@@ -121,7 +131,11 @@ def metadata_of(loaded: dict) -> dict:
         stored = {"config": loaded[CONFIG_KEY]}
     if not isinstance(stored, dict):
         return {}
-    pairs = [(key, value) for key, value in stored.items() if isinstance(key, str) and isinstance(value, str)]
+    pairs = [
+        (key, value)
+        for key, value in stored.items()
+        if isinstance(key, str) and isinstance(value, str)
+    ]
     # A digest is of the bytes of the file that it was in.
     return {key: value for key, value in pairs if not key.startswith("digest")}
 
@@ -133,8 +147,14 @@ def class_names(loaded: dict) -> list | None:
         if isinstance(value, dict):
             if all(type(number) is int for number in value.values()):
                 value = {number: name for name, number in value.items()}
-            if all(type(number) is int for number in value) and sorted(value) == list(range(len(value))):
+            if all(type(number) is int for number in value) and sorted(value) == list(
+                range(len(value))
+            ):
                 value = [value[number] for number in range(len(value))]
-        if isinstance(value, (list, tuple)) and value and all(isinstance(name, str) for name in value):
+        if (
+            isinstance(value, (list, tuple))
+            and value
+            and all(isinstance(name, str) for name in value)
+        ):
             return list(value)
     return None
