@@ -1,5 +1,7 @@
 //! The examples as a user meets them: help, a run, bad input, agreement with the authors' values.
 
+mod checks;
+mod classes;
 mod describe;
 mod device;
 #[cfg(feature = "cuda")]
@@ -20,6 +22,7 @@ mod procedures;
 mod programs;
 mod recipes;
 mod reference;
+mod runs;
 mod throughput;
 mod train;
 
