@@ -1,5 +1,7 @@
 //! Measures a trained model: accuracy, open gates, MACs and speed on a test set.
 
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/data.rs"]
 mod data;
 #[path = "../common/device.rs"]
@@ -35,6 +37,7 @@ use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::{DType, Model};
 use serde_json::{Value, json};
 
+use crate::command_line::parse;
 use crate::device::DeviceName;
 use crate::distribution::{Distribution, Image, print_classes};
 use crate::dtype::DTypeName;
@@ -124,7 +127,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse();
+    let args: Args = parse();
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
     ensure!(args.calibration > 0, "--calibration 0: must be at least 1");
     let device = args.device.open()?;

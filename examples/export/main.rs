@@ -1,5 +1,7 @@
 //! Writes a trained model for other programs: as ONNX, or without its gates.
 
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/data.rs"]
 mod data;
 #[path = "../common/note.rs"]
@@ -27,6 +29,7 @@ use gaternet::core::data::{Augment, CHANNELS, ImageSource};
 use gaternet::core::nn::Module;
 use gaternet::models::{Calibration, GatedNet, InferencePlan, Model, PlanOptions};
 
+use crate::command_line::parse;
 use crate::report::{exit_code, say};
 use crate::sets::Sets;
 use crate::table::{millions, percent, print_table};
@@ -78,7 +81,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse();
+    let args: Args = parse();
     let out = args.out.display();
     let onnx = match args.out.extension().and_then(|extension| extension.to_str()) {
         Some("onnx") => true,
