@@ -96,8 +96,12 @@ fn what_a_dead_process_left_is_removed_and_what_a_living_one_fills_is_not() {
         fs::write(folder.join("archive"), "half of it").expect("a file");
         folder
     };
-    let (dead, older, alive, other) =
-        (folder(".download-dead"), folder(".download-older"), folder(".download-alive"), folder("mine"));
+    let (dead, older, alive, other) = (
+        folder(".download-dead"),
+        folder(".download-older"),
+        folder(".download-alive"),
+        folder("mine"),
+    );
     // A lock whose process has ended is there and free; older versions had none.
     fs::write(dead.join("lock"), "").expect("a file");
     let lock = File::create(alive.join("lock")).expect("a file");

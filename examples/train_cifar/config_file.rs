@@ -146,8 +146,12 @@ fn expected(arg: &Arg, value: &DeValue<'_>, several: bool) -> String {
                 meant_value(text, names()).or_else(nearest)
             });
             let nearest = nearest.map(|name| format!("; the nearest is \"{name}\""));
-            let names: Vec<_> = names().map(|name| format!("\"{name}\"")).collect();
-            format!("one of {}{}", names.join(", "), nearest.unwrap_or_default())
+            let shown: Vec<_> = names().take(10).map(|name| format!("\"{name}\"")).collect();
+            let more = match values.len() - shown.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            format!("one of {}{more}{}", shown.join(", "), nearest.unwrap_or_default())
         }
     };
     if several { format!("{one}, or a list of them") } else { one }

@@ -219,7 +219,7 @@ fn a_value_of_another_type_is_told_what_is_expected() {
         ("schedule = \"one_cycle\"", "expected one of \"step\", \"cosine\", \"one-cycle\""),
         ("schedule = \"one_cycle\"", "the nearest is \"one-cycle\""),
         ("schedule = 1", "expected one of \"step\""),
-        ("model = \"resnet18\"", "the nearest is \"imagenet-resnet18\""),
+        ("model = \"resnet18\"", "and 9 more; the nearest is \"imagenet-resnet18\""),
         ("lr = ", "TOML parse error at line 1"),
     ] {
         let message = refused(dir.path(), config);

@@ -93,8 +93,7 @@ impl Region {
         const VALID: &str = "the region lies within the image";
         let side = |side: usize| u32::try_from(side).expect(VALID);
         let [width, height] = [image.width, image.height].map(side);
-        let source =
-            TypedImageRef::<U8x3>::from_buffer(width, height, &image.pixels).expect(VALID);
+        let source = TypedImageRef::<U8x3>::from_buffer(width, height, &image.pixels).expect(VALID);
         let [left, top, width, height] = self.view.map(side);
         let view = TypedCroppedImage::from_ref(&source, left, top, width, height).expect(VALID);
         let mut pixels = vec![0; 3 * size * size];
@@ -103,7 +102,7 @@ impl Region {
         let [left, top, width, height] = self.part;
         let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
         let options = ResizeOptions::new().resize_alg(bilinear).crop(left, top, width, height);
-        // Of one type: the routine for all of them takes a minute to compile.
+        // Of one type: the routine that takes any would be compiled for all of them.
         Resizer::new().resize_typed(&view, &mut target, &options).expect(VALID);
         pixels
     }
