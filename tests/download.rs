@@ -2,8 +2,10 @@
 
 #[path = "../examples/train_cifar/download.rs"]
 mod download;
+#[path = "../examples/common/note.rs"]
+mod note;
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
@@ -83,4 +85,36 @@ fn nobody_there_is_a_message_with_the_way_by_hand() {
         assert!(message.contains(part), "no {part:?} in {message:?}");
     }
     assert!(!target.exists());
+}
+
+#[test]
+fn what_a_dead_process_left_is_removed_and_what_a_living_one_fills_is_not() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = |name: &str| {
+        let folder = dir.path().join(name);
+        fs::create_dir(&folder).expect("a folder");
+        fs::write(folder.join("archive"), "half of it").expect("a file");
+        folder
+    };
+    let (dead, older, alive, other) = (
+        folder(".download-dead"),
+        folder(".download-older"),
+        folder(".download-alive"),
+        folder("mine"),
+    );
+    // A lock whose process has ended is there and free; older versions had none.
+    fs::write(dead.join("lock"), "").expect("a file");
+    let lock = File::create(alive.join("lock")).expect("a file");
+    lock.try_lock().expect("nobody has it");
+    let (bytes, md5) = archive();
+    let set = Archive { url: "http://127.0.0.1:9/set.tar.gz", md5: &md5, folder: "set" };
+    set.fetch(dir.path()).expect_err("nobody there");
+    let there = |folder: &Path| folder.exists();
+    assert!(!there(&dead) && !there(&older) && there(&alive) && there(&other));
+    set.install(dir.path(), None, &bytes[..]).expect("installed");
+    assert!(there(&alive));
+    drop(lock);
+    // Also where there is nothing to download.
+    set.fetch(dir.path()).expect("it is there");
+    assert!(!there(&alive) && there(&other));
 }

@@ -1,5 +1,7 @@
 //! Repeats a computation of the authors' implementation and compares every number of it.
 
+#[path = "../common/command_line.rs"]
+mod command_line;
 mod group;
 mod kinks;
 #[path = "../common/note.rs"]
@@ -14,6 +16,7 @@ use std::process::ExitCode;
 use anyhow::{Result, ensure};
 use clap::Parser;
 
+use crate::command_line::parse;
 use crate::reference::{Comparison, Reference};
 use crate::report::{exit_code, say};
 
@@ -36,7 +39,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse();
+    let args: Args = parse();
     let reference = Reference::load(&args.file)?;
     say!("{}", reference.describe())?;
     let Comparison { groups, nudges } = reference.compare()?;

@@ -43,6 +43,8 @@ pub(crate) enum ModelName {
     ImagenetResnet50,
     #[value(name = "imagenet-resnet101")]
     ImagenetResnet101,
+    #[value(name = "imagenet-resnet152")]
+    ImagenetResnet152,
 }
 
 impl ModelName {
@@ -78,6 +80,7 @@ impl ModelName {
             ModelName::ImagenetResnet34 => imagenet(34, classes),
             ModelName::ImagenetResnet50 => imagenet(50, classes),
             ModelName::ImagenetResnet101 => imagenet(101, classes),
+            ModelName::ImagenetResnet152 => imagenet(152, classes),
         }
     }
 }

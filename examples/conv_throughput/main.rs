@@ -1,5 +1,7 @@
 //! Measures single convolutions: the time that gates save, layer by layer.
 
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/conv_layers.rs"]
 mod conv_layers;
 #[path = "../common/dtype.rs"]
@@ -21,6 +23,7 @@ use gaternet::core::Ctx;
 use gaternet::kernels::cpu::conv2d::DType;
 use serde::Serialize;
 
+use crate::command_line::parse;
 use crate::conv_layers::{Gates, LAYERS, Layer, cases};
 use crate::dtype::DTypeName;
 use crate::measure::{Convolution, Op};
@@ -109,7 +112,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse();
+    let args: Args = parse();
     ensure!(!args.batch.contains(&0), "--batch 0: must be at least 1");
     ensure!(args.rotate <= 1 << 20, "--rotate {}: must be at most {}", args.rotate, 1 << 20);
     let named = |layer: &Layer| args.filter.iter().any(|part| layer.to_string().contains(part));

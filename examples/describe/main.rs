@@ -1,5 +1,7 @@
 //! Counts of a network: parameters, MACs and gates, unit by unit.
 
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/dtype.rs"]
 mod dtype;
 #[path = "../common/gate_override.rs"]
@@ -26,6 +28,7 @@ use gaternet::models::{
 };
 use serde::Serialize;
 
+use crate::command_line::parse;
 use crate::dtype::DTypeName;
 use crate::latency::{Latency, latencies};
 use crate::names::{ModelName, PlacementName};
@@ -137,7 +140,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse();
+    let args: Args = parse();
     ensure!(args.classes != Some(0), "--classes 0: must be at least 1");
     for density in &args.density {
         ensure!((0.0..=1.0).contains(density), "--density {density}: must be between 0 and 1");

@@ -2,6 +2,8 @@
 
 #[path = "../common/classes.rs"]
 mod classes;
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/data.rs"]
 mod data;
 #[path = "../common/device.rs"]
@@ -40,6 +42,7 @@ use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::{DType, Model};
 use serde_json::{Value, json};
 
+use crate::command_line::parse;
 use crate::device::DeviceName;
 use crate::distribution::{Distribution, Image, print_classes};
 use crate::dtype::DTypeName;
@@ -145,7 +148,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse();
+    let args: Args = parse();
     ensure!(args.batch_size > 0, "--batch-size 0: must be at least 1");
     ensure!(args.calibration > 0, "--calibration 0: must be at least 1");
     let device = args.device.open()?;

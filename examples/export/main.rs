@@ -2,6 +2,8 @@
 
 #[path = "../common/classes.rs"]
 mod classes;
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/data.rs"]
 mod data;
 #[path = "../common/image_check.rs"]
@@ -31,6 +33,7 @@ use gaternet::core::data::{Augment, CHANNELS, ImageSource};
 use gaternet::core::nn::Module;
 use gaternet::models::{Calibration, GatedNet, InferencePlan, Model, PlanOptions};
 
+use crate::command_line::parse;
 use crate::image_check::checked;
 use crate::report::{exit_code, say};
 use crate::sets::Sets;
@@ -91,7 +94,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse();
+    let args: Args = parse();
     let out = args.out.display();
     let onnx = match args.out.extension().and_then(|extension| extension.to_str()) {
         Some("onnx") => true,

@@ -1,5 +1,7 @@
 //! Measures whole networks: images a second of the plain backbone, masked, and with closed filters skipped.
 
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/dtype.rs"]
 mod dtype;
 #[path = "../common/names.rs"]
@@ -22,6 +24,7 @@ use clap::Parser;
 use gaternet::models::{DType, GatedConfig, GaterConfig};
 use serde::Serialize;
 
+use crate::command_line::parse;
 use crate::dtype::DTypeName;
 use crate::names::{ModelName, PlacementName};
 use crate::network::{Gating, Network};
@@ -118,7 +121,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let args = Args::parse();
+    let args: Args = parse();
     for &batch in &args.batch {
         ensure!((1..=4096).contains(&batch), "--batch {batch}: must be between 1 and 4096");
     }

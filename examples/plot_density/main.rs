@@ -2,6 +2,8 @@
 
 #[path = "../common/chart.rs"]
 mod chart;
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/note.rs"]
 mod note;
 #[path = "../common/report.rs"]
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use crate::command_line::parse;
 use crate::report::{exit_code, say};
 
 /// Draws the lines of `conv_throughput --json` as an SVG: for each layer and batch the time at a
@@ -39,7 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let Args { input, out } = Args::parse();
+    let Args { input, out } = parse();
     let (name, text) = match &input {
         Some(path) => (path.display().to_string(), fs::read_to_string(path)),
         None => {

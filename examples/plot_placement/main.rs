@@ -1,5 +1,7 @@
 //! Draws where the gates of each placement sit in a residual unit, and what they save.
 
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/note.rs"]
 mod note;
 #[path = "../common/report.rs"]
@@ -14,6 +16,7 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use gaternet::models::{GatePlacement, GatedConfig, GatedNet, GaterConfig};
 
+use crate::command_line::parse;
 use crate::report::{exit_code, say};
 use crate::svg::{Stage, Unit};
 
@@ -35,7 +38,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let Args { out } = Args::parse();
+    let Args { out } = parse();
     let units = [
         unit("residual-output", GatePlacement::ResidualOutput)?,
         unit("hidden", GatePlacement::Hidden)?,

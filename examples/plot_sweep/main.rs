@@ -2,6 +2,8 @@
 
 #[path = "../common/chart.rs"]
 mod chart;
+#[path = "../common/command_line.rs"]
+mod command_line;
 #[path = "../common/note.rs"]
 mod note;
 #[path = "../common/report.rs"]
@@ -16,6 +18,7 @@ use clap::Parser;
 use serde::Deserialize;
 
 use crate::chart::{Axis, Line, Panel};
+use crate::command_line::parse;
 use crate::report::{exit_code, say};
 
 /// Draws files of evaluate --sweep as an SVG: accuracy against executed MACs and against images a second. Each
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<()> {
-    let Args { inputs, out, from } = Args::parse();
+    let Args { inputs, out, from } = parse();
     let sweeps = inputs.iter().map(|path| read(path, from)).collect::<Result<Vec<_>>>()?;
     let panels = [
         panel("by work", "million MACs of an image, gater included", &sweeps, |row| row.macs / 1e6),

@@ -12,7 +12,8 @@ pub(crate) struct DataArgs {
     pub(crate) dir: Option<PathBuf>,
 
     /// Download CIFAR-10 (162 MiB) into the folder of --data [default folder: data] unless it is
-    /// there, and train on it
+    /// there, and train on it. Only in a program that is built with it:
+    /// cargo run --release --features download --example train_cifar -- --download
     #[arg(long, verbatim_doc_comment)]
     pub(crate) download: bool,
 

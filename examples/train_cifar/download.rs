@@ -1,14 +1,23 @@
 //! Downloading a data set: a checked archive becomes a whole folder, or nothing is left behind.
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use flate2::read::GzDecoder;
 use indicatif::{ProgressBar, ProgressStyle};
 use md5::{Digest, Md5};
+use tempfile::TempDir;
+
+use super::note::note;
+
+/// How the folders of downloads begin that are not complete.
+const SCRATCH: &str = ".download-";
+
+/// In such a folder, locked by the process that fills it: the system unlocks it when that process ends, however it does.
+const LOCK: &str = "lock";
 
 /// A `.tar.gz` with one folder in it.
 pub(crate) struct Archive<'a> {
@@ -20,12 +29,13 @@ pub(crate) struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    /// Makes `dir/folder` unless it is there or is `dir` itself.
+    /// Makes `dir/folder` unless it is there or is `dir` itself. What downloads of dead processes left in `dir` is removed.
     pub(crate) fn fetch(&self, dir: &Path) -> Result<()> {
+        remove_leftovers(dir);
         if dir.join(self.folder).exists() || dir.ends_with(self.folder) && dir.exists() {
             return Ok(());
         }
-        eprintln!("downloading {}", self.url);
+        note(format_args!("downloading {}", self.url));
         let (length, body) = self.open().with_context(|| self.by_hand(dir))?;
         self.install(dir, length, body)
     }
@@ -33,9 +43,8 @@ impl Archive<'_> {
     /// Makes `dir/folder` of the archive that `body` reads.
     pub(crate) fn install(&self, dir: &Path, length: Option<u64>, body: impl Read) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
-        // Removed with everything in it when it goes out of scope.
-        let scratch = tempfile::Builder::new().prefix(".download-").tempdir_in(dir);
-        let scratch = scratch.with_context(|| format!("cannot write in {}", dir.display()))?;
+        let (scratch, _lock) =
+            scratch(dir).with_context(|| format!("cannot write in {}", dir.display()))?;
         let archive =
             receive(self.md5, length, body, scratch.path()).with_context(|| self.by_hand(dir))?;
         tar::Archive::new(GzDecoder::new(archive))
@@ -61,6 +70,36 @@ impl Archive<'_> {
             .into();
         let body = agent.get(self.url).call()?.into_body();
         Ok((body.content_length(), body.into_reader()))
+    }
+}
+
+/// A folder in `dir` that is removed, with everything in it, when it goes out of scope, and its lock.
+fn scratch(dir: &Path) -> Result<(TempDir, File)> {
+    for _ in 0..10 {
+        let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(dir)?;
+        let path = scratch.path().join(LOCK);
+        let Ok(lock) = lock_file(&path) else { continue };
+        // Whoever looked for leftovers before the lock was held may have removed the folder.
+        if lock.try_lock().is_ok() && path.exists() {
+            return Ok((scratch, lock));
+        }
+    }
+    bail!("other processes remove what is made there");
+}
+
+fn lock_file(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).truncate(false).write(true).open(path)
+}
+
+/// Removes the folders of downloads whose process has ended. One that cannot be removed is in nobody's way.
+fn remove_leftovers(dir: &Path) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    let named = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(SCRATCH);
+    for entry in entries.flatten().filter(|entry| named(&entry.file_name())) {
+        let path = entry.path();
+        if lock_file(&path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok()) {
+            let _ = fs::remove_dir_all(path);
+        }
     }
 }
 

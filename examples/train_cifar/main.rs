@@ -11,12 +11,15 @@ mod args_optim;
 mod args_run;
 #[path = "../common/classes.rs"]
 mod classes;
+#[path = "../common/command_line.rs"]
+mod command_line;
 mod comparison;
 mod config_file;
 #[path = "../common/data.rs"]
 mod data;
 #[path = "../common/device.rs"]
 mod device;
+#[cfg(feature = "download")]
 mod download;
 #[path = "../common/dtype.rs"]
 mod dtype;
@@ -59,7 +62,10 @@ mod training;
 use std::process::ExitCode;
 
 use anyhow::Result;
+#[cfg(not(feature = "download"))]
+use anyhow::ensure;
 
+#[cfg(feature = "download")]
 use crate::download::Archive;
 use crate::interrupt::Interrupted;
 use crate::recipe::Recipe;
@@ -67,6 +73,7 @@ use crate::report::exit_code;
 use crate::threads::use_threads;
 
 /// The official archive; its page states the checksum.
+#[cfg(feature = "download")]
 const CIFAR_10: Archive<'static> = Archive {
     url: "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
     md5: "c32a1d4ab5d03f1284b67883e8d87530",
@@ -86,11 +93,18 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let (args, options) = options::parse()?;
+    #[cfg(not(feature = "download"))]
+    ensure!(
+        !args.data.download,
+        "--download: this program was built without it; with it: \
+         cargo run --release --features download --example train_cifar -- --download"
+    );
     // Before a download.
     Recipe::new(&args, &options)?;
     let device = args.run.device.open()?;
     gpu::check_options(&args, &device)?;
     use_threads(args.run.threads)?;
+    #[cfg(feature = "download")]
     if args.data.download {
         CIFAR_10.fetch(args.data.dir())?;
     }

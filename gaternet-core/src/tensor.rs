@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "ndarray")]
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -74,18 +75,20 @@ impl Tensor {
         Tensor::new(data, shape)
     }
 
-    /// Copies an array of any layout.
+    /// Copies an array of any layout. Feature `ndarray`.
     ///
     /// # Errors
     /// [`Error::Shape`] if the elements would not fit in memory.
+    #[cfg(feature = "ndarray")]
     pub fn from_ndarray(array: &ArrayViewD<'_, f32>) -> Result<Tensor> {
         Tensor::new(array.iter().copied().collect(), array.shape())
     }
 
-    /// A copy as an array.
+    /// A copy as an array. Feature `ndarray`.
     ///
     /// # Errors
     /// [`Error::Shape`] if `ndarray` refuses the shape.
+    #[cfg(feature = "ndarray")]
     pub fn to_ndarray(&self) -> Result<ArrayD<f32>> {
         ArrayD::from_shape_vec(IxDyn(self.dims()), self.data().to_vec()).map_err(|error| {
             Error::Shape {
@@ -317,6 +320,7 @@ mod tests {
         assert!(mean.abs() < 0.03 && (var.sqrt() - 2.0).abs() < 0.03, "{mean} {var}");
     }
 
+    #[cfg(feature = "ndarray")]
     #[test]
     fn ndarray_round_trip_keeps_logical_order() {
         let x = Tensor::new((0..6).map(|i| i as f32).collect(), [2, 3]).expect("6 elements");

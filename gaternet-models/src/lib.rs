@@ -43,6 +43,7 @@ mod kept;
 mod latency;
 mod model;
 mod network;
+#[cfg(feature = "onnx")]
 mod onnx;
 mod parts;
 mod plain_net;

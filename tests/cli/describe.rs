@@ -106,3 +106,39 @@ fn latency_is_predicted_at_each_density_and_batch() {
     assert!(text.contains("--density 2: must be between 0 and 1"), "{text}");
     failure(example("describe").args(["--density", "0.5"]), 2);
 }
+
+#[test]
+fn a_network_of_another_spelling_is_told_its_name() {
+    for (text, name) in [
+        ("resnet18", "imagenet-resnet18"),
+        ("resnet50", "imagenet-resnet50"),
+        ("resnet152", "imagenet-resnet152"),
+        ("ResNet-101", "imagenet-resnet101"),
+        ("ResNet20", "resnet20"),
+        ("resnet_56", "resnet56"),
+        ("cifar_resnet56", "resnet56"),
+        ("resnet110-cifar100", "resnet110"),
+        ("wide_resnet28_10", "wrn28-10"),
+        ("WRN-28-10", "wrn28-10"),
+        ("preact_resnet110", "preact-resnet110"),
+        ("PreResNet164", "preact-resnet164"),
+        ("densenet", "densenet100-12"),
+        ("DenseNet-BC-100-12", "densenet100-12"),
+        ("shake_shake_26_2x96d", "shake-shake26-96"),
+    ] {
+        for program in ["describe", "model_throughput", "train_cifar"] {
+            let message = failure(example(program).args(["--model", text]), 2);
+            let tip = format!("a similar value exists: '{name}'");
+            assert!(message.contains(&tip), "{program}, {text}: no {tip:?} in {message}");
+        }
+    }
+    let message = failure(example("evaluate").args(["--model", "resnet20"]), 2);
+    assert!(message.contains("'--checkpoint'"), "{message}");
+}
+
+#[test]
+fn the_deepest_network_has_torchvisions_parameters() {
+    let object = json(&["--model", "imagenet-resnet152"]);
+    assert_eq!((&object["parameters"], &object["gates"]), (&60_192_808.into(), &0.into()));
+    assert_eq!(object["size"], serde_json::json!([224, 224]));
+}

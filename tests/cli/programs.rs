@@ -12,7 +12,11 @@ pub(crate) fn example(name: &str) -> Command {
     let test = std::env::current_exe().expect("the path of this test");
     let profile = test.ancestors().nth(2).expect("target/PROFILE/deps/TEST");
     let program = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
-    assert!(program.exists(), "{}: run `cargo build --examples`", program.display());
+    assert!(
+        program.exists(),
+        "{}: run `cargo build --examples --features onnx`",
+        program.display()
+    );
     Command::new(program)
 }
 

@@ -44,7 +44,10 @@ fn every_recipe_names_its_source_and_makes_a_model() {
             ("target-weight", "target_weight"),
         ] {
             if let Some(value) = table.get(key) {
-                let want: f64 = value.to_string().parse().expect("a number");
+                let want = match value {
+                    toml::Value::Float(want) => *want,
+                    value => value.as_integer().expect("a number") as f64,
+                };
                 let got = stored(name).and_then(|text| text.parse().ok());
                 assert_eq!(got, Some(want), "{}: {key}", recipe.display());
             }
@@ -147,4 +150,100 @@ fn a_table_of_names_says_what_is_gated() {
     error("expected a string");
     write("\"stage1.*\" = \"off\"\n");
     error("expected PATTERN=on or PATTERN=none");
+}
+
+/// What `train_cifar --dry-run` says of a configuration that it refuses.
+fn refused(dir: &Path, config: &str) -> String {
+    let recipe = dir.join("refused.toml");
+    fs::write(&recipe, config).expect("a writable folder");
+    let mut train = example("train_cifar");
+    train.arg("--config").arg(&recipe).arg("--out").arg(dir.join("out")).arg("--dry-run");
+    failure(&mut train, 1)
+}
+
+#[test]
+fn a_key_of_another_program_is_told_what_it_is_called_here() {
+    let dir = tempdir().expect("a folder");
+    for (key, name) in [
+        ("learning_rate", "lr"),
+        ("learning-rate", "lr"),
+        ("batch_size", "batch-size"),
+        ("Batch_Size", "batch-size"),
+        ("wd", "weight-decay"),
+        ("weight_decay", "weight-decay"),
+        ("num_epochs", "epochs"),
+        ("epoch", "epochs"),
+        ("arch", "model"),
+        ("dataset", "data"),
+        ("output_dir", "out"),
+        ("num_workers", "threads"),
+        ("lr_scheduler", "schedule"),
+        ("grad_clip", "clip-grad-norm"),
+        ("smoothing", "label-smoothing"),
+        ("pretrained", "backbone-checkpoint"),
+        ("targt-rate", "target-rate"),
+    ] {
+        let message = refused(dir.path(), &format!("{key} = 1\n"));
+        let part = format!("unknown key `{key}`; the nearest is `{name}`");
+        assert!(message.contains(&part), "no {part:?} in {message}");
+    }
+    let message = refused(dir.path(), "momentum = 0.9");
+    assert!(message.contains("unknown key `momentum`: SGD has Nesterov's momentum"), "{message}");
+    let message = refused(dir.path(), "quantum = 1");
+    assert!(message.contains("`quantum`") && !message.contains("nearest"), "{message}");
+    // On the command line as well.
+    for (option, tip) in [("--learning-rate", "'--lr'"), ("--batch_size", "'--batch-size'")] {
+        let message = failure(example("train_cifar").args([option, "1"]), 2);
+        assert!(message.contains(option) && message.contains(tip), "{message}");
+    }
+    let message = failure(example("train_cifar").args(["--momentum", "0.9"]), 2);
+    assert!(message.contains("Nesterov's momentum of 0.9"), "{message}");
+}
+
+#[test]
+fn a_value_of_another_type_is_told_what_is_expected() {
+    let dir = tempdir().expect("a folder");
+    for (config, part) in [
+        ("epochs = 3.0", "`epochs = 3.0`: expected a whole number"),
+        ("epochs = true", "`epochs = true`: expected a whole number"),
+        ("epochs = \"three\"", "`epochs = \"three\"`: expected a whole number"),
+        ("epochs = -3", "expected a whole number, 0 or more"),
+        ("seed = 1.5", "`seed = 1.5`: expected a whole number"),
+        ("lr = \"high\"", "`lr = \"high\"`: expected a number"),
+        ("lr = [0.1]", "`lr = [0.1]`: expected a number"),
+        ("dense = 1", "`dense = 1`: expected true or false"),
+        ("dense = \"yes\"", "`dense = \"yes\"`: expected true or false"),
+        ("milestones = [\"half\"]", "expected a number, or a list of them"),
+        ("milestones = true", "expected a number, or a list of them"),
+        ("out = 3", "`out = 3`: expected a string"),
+        ("schedule = \"one_cycle\"", "expected one of \"step\", \"cosine\", \"one-cycle\""),
+        ("schedule = \"one_cycle\"", "the nearest is \"one-cycle\""),
+        ("schedule = 1", "expected one of \"step\""),
+        ("model = \"resnet18\"", "and 9 more; the nearest is \"imagenet-resnet18\""),
+        ("lr = ", "TOML parse error at line 1"),
+    ] {
+        let message = refused(dir.path(), config);
+        assert!(message.contains(part), "{config}: no {part:?} in {message}");
+    }
+    for (args, part) in [
+        (["--epochs", "3.0"], "expected a whole number, written 3"),
+        (["--epochs", "three"], "expected a whole number"),
+        (["--epochs=-3", "--dense"], "expected a whole number, 0 or more"),
+        (["--lr", "high"], "expected a number"),
+        (["--seed", "99999999999999999999"], "too large"),
+    ] {
+        let message = failure(example("train_cifar").args(args), 2);
+        assert!(message.contains(part), "{args:?}: no {part:?} in {message}");
+    }
+    // A whole number is a number, and a list may have one entry.
+    let recipe = dir.path().join("good.toml");
+    let text = "lr = 1\nschedule = \"step\"\nmilestones = 0.5\nepochs = 1_0\nseed = 0x10\n";
+    fs::write(&recipe, text).expect("a writable folder");
+    let plan = plan(&recipe, dir.path(), &[]);
+    let fields = ["learning_rate 1", "epochs 10", "seed 16", "milestones: [0.5]"];
+    let lines = plan.lines().map(|l| l.split_whitespace().collect::<Vec<_>>().join(" "));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    for field in fields {
+        assert!(lines.contains(field), "no {field:?} in {lines}");
+    }
 }

@@ -1,7 +1,8 @@
 //! Crops of images of any size, resized to one.
 
-use fast_image_resize::images::{CroppedImage, Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::pixels::U8x3;
+use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -92,15 +93,18 @@ impl Region {
         const VALID: &str = "the region lies within the image";
         let side = |side: usize| u32::try_from(side).expect(VALID);
         let [width, height] = [image.width, image.height].map(side);
-        let source = ImageRef::new(width, height, &image.pixels, PixelType::U8x3).expect(VALID);
+        let source = TypedImageRef::<U8x3>::from_buffer(width, height, &image.pixels).expect(VALID);
         let [left, top, width, height] = self.view.map(side);
-        let view = CroppedImage::new(&source, left, top, width, height).expect(VALID);
-        let mut target = Image::new(side(size), side(size), PixelType::U8x3);
+        let view = TypedCroppedImage::from_ref(&source, left, top, width, height).expect(VALID);
+        let mut pixels = vec![0; 3 * size * size];
+        let mut target =
+            TypedImage::<U8x3>::from_buffer(side(size), side(size), &mut pixels).expect(VALID);
         let [left, top, width, height] = self.part;
         let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
         let options = ResizeOptions::new().resize_alg(bilinear).crop(left, top, width, height);
-        Resizer::new().resize(&view, &mut target, &options).expect(VALID);
-        target.into_vec()
+        // Of one type: the routine that takes any would be compiled for all of them.
+        Resizer::new().resize_typed(&view, &mut target, &options).expect(VALID);
+        pixels
     }
 }
 

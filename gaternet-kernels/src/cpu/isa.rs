@@ -44,6 +44,7 @@ impl Isa {
                     Ok(name) => Isa::named(&name)?,
                     Err(_) => *Isa::available().last().expect("portable code runs everywhere"),
                 };
+                #[cfg(feature = "tracing")]
                 tracing::debug!(%isa, "instruction set of the CPU kernels");
                 Ok(isa)
             })

@@ -1,6 +1,9 @@
 //! `y = x·weightᵀ + bias`: x (N, I), weight (O, I), bias (O), y (N, O).
 //!
-//! The products are those of the `gemm` crate, which detects the instruction set by itself.
+//! The products are those of the `gemm` crates, which detect the instruction set by themselves.
+
+use gemm_common::Parallelism;
+use gemm_f32::gemm::f32::get_gemm_fn;
 
 use crate::dims::{LinearDims, checked_len};
 use crate::error::{Result, check_len};
@@ -128,6 +131,10 @@ impl Matrix<'_> {
     fn columns(data: &[f32], height: usize) -> Matrix<'_> {
         Matrix { data, row_stride: 1, column_stride: height }
     }
+
+    fn transposed(self) -> Self {
+        Matrix { row_stride: self.column_stride, column_stride: self.row_stride, ..self }
+    }
 }
 
 struct Size {
@@ -144,22 +151,26 @@ fn product(left: Matrix, right: Matrix, out: &mut [f32], size: Size) {
     let Size { rows, inner, columns } = size;
     assert!(left.data.len() == rows * inner && right.data.len() == inner * columns);
     assert!(out.len() == rows * columns);
-    let parallelism = if rows * inner * columns <= SERIAL {
-        gemm::Parallelism::None
-    } else {
-        gemm::Parallelism::Rayon(0)
+    let parallelism = match rows * inner * columns <= SERIAL {
+        true => Parallelism::None,
+        false => Parallelism::Rayon(0),
+    };
+    // The routine prefers columns that lie one after the other: outᵀ = rightᵀ·leftᵀ has them.
+    let (left, right, rows, columns, strides) = match columns {
+        0 | 1 => (left, right, rows, columns, [1, columns]),
+        _ => (right.transposed(), left.transposed(), columns, rows, [columns, 1]),
     };
     let signed = usize::cast_signed;
     // SAFETY: the lengths asserted above are those of the matrices, whose strides are 1 and one of
     // their sides, so every element lies within its slice; `out` is borrowed exclusively.
     unsafe {
-        gemm::gemm(
+        get_gemm_fn()(
             rows,
             columns,
             inner,
             out.as_mut_ptr(),
-            1,
-            signed(columns),
+            signed(strides[0]),
+            signed(strides[1]),
             false,
             left.data.as_ptr(),
             signed(left.column_stride),

@@ -17,6 +17,7 @@ use crate::gated_net::GatedNet;
 use crate::kept::Kept;
 use crate::model::Model;
 use crate::plain_net::PlainNet;
+#[cfg(feature = "onnx")]
 pub(crate) use conv::fold;
 use live::LiveLists;
 use program::Program;
