@@ -75,8 +75,8 @@ pub(crate) fn print([gated, plain]: [&RunFolder; 2], sets: &Sets) -> Result<()> 
     say!("")?;
     say!("next:")?;
     say!("  {program} evaluate -- --checkpoint {out} --per-class")?;
-    say!("  {program} export -- --checkpoint {out} --out {out}/model.onnx")?;
-    say!("  {program} train_cifar -- --config recipes/budget-resnet56.toml --data DIR-OF-CIFAR")?;
+    say!("  {program} evaluate -- --checkpoint {out} --sweep {out}/sweep.jsonl")?;
+    say!("  {program} train_cifar -- --config recipes/budget-resnet56.toml --data CIFAR_FOLDER")?;
     Ok(())
 }
 

@@ -35,7 +35,7 @@ mod on_cuda {
     use gaternet::core::Ctx;
     use gaternet::core::data::{Augment, CHANNELS, ImageSource, MixupDraw};
     use gaternet::core::nn::Module;
-    use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd};
+    use gaternet::core::optim::{Ema, Schedule, Sgd};
     use gaternet::kernels::cuda::{Activation, CudaDevice, bf16};
     use gaternet::models::cuda::{
         CudaTrainer, TrainImages, TrainOptions, augment, images as upload,

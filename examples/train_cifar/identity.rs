@@ -143,24 +143,3 @@ fn descend(path: String, there: &Value, here: &Value) -> (String, String, String
         _ => (path, text(there), text(here)),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_difference_is_named_by_its_path() {
-        let [there, here] = [
-            r#"{"a":1,"losses":[{"loss":"L1","weight":0.1}],"b":{"c":null}}"#,
-            r#"{"a":1,"losses":[{"loss":"L1","weight":0.2}],"b":{"c":3}}"#,
-        ];
-        let named = innermost("config", there, here);
-        assert_eq!(named, ("config.b.c".to_owned(), "none".to_owned(), "3".to_owned()));
-        let here = here.replace("3", "null");
-        let named = innermost("config", there, &here);
-        let weight = "config.losses[0].weight".to_owned();
-        assert_eq!(named, (weight, "0.1".to_owned(), "0.2".to_owned()));
-        let named = innermost("seed", "1", "none");
-        assert_eq!(named, ("seed".to_owned(), "1".to_owned(), "none".to_owned()));
-    }
-}
