@@ -6,12 +6,11 @@ use std::process::Command;
 
 use crate::programs::{example, failure, stdout};
 use gaternet::core::checkpoint::{self, Checkpoint};
-use image::{Rgb, RgbImage};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-/// Red and blue pictures of many sizes, `train` and `test` of them, in `train/` and `name/`. Among them a JPEG
-/// that is called PNG.
+/// Red and blue pictures of many sizes, `train` and `test` of them, in `train/` and `name/`: PNG files, and among them
+/// PPM files that are called JPEG and PNG.
 pub(crate) fn folder(train: u32, name: &str, test: u32) -> TempDir {
     let dir = tempdir().expect("a folder");
     for (set, count) in [("train", train), (name, test)] {
@@ -20,18 +19,35 @@ pub(crate) fn folder(train: u32, name: &str, test: u32) -> TempDir {
             fs::create_dir_all(&class).expect("a folder");
             let shade = |x: u32, y: u32| ((x * 3 + y * 5 + i * 11) % 90) as u8;
             let pixel = |x, y| match i % 2 {
-                0 => Rgb([shade(x, y), 90, 200 + shade(y, x) / 2]),
-                _ => Rgb([200 + shade(x, y) / 2, 90, shade(y, x)]),
+                0 => [shade(x, y), 90, 200 + shade(y, x) / 2],
+                _ => [200 + shade(x, y) / 2, 90, shade(y, x)],
             };
-            let image = RgbImage::from_fn(40 + i % 7, 36 + i % 5, pixel);
-            let path = class.join(format!("{i}.{}", if i % 3 == 0 { "jpg" } else { "png" }));
-            image.save(&path).expect("a writable folder");
-            if i == 3 {
-                fs::rename(&path, path.with_extension("PNG")).expect("a writable folder");
-            }
+            let (width, height) = (40 + i % 7, 36 + i % 5);
+            let pixels = (0..height).flat_map(|y| (0..width).flat_map(move |x| pixel(x, y)));
+            let pixels: Vec<u8> = pixels.collect();
+            let name = match i {
+                3 => "3.PNG".to_owned(),
+                _ if i % 3 == 0 => format!("{i}.jpg"),
+                _ => format!("{i}.png"),
+            };
+            let bytes = match i % 3 {
+                0 => [format!("P6 {width} {height} 255\n").as_bytes(), &pixels].concat(),
+                _ => png(width, height, &pixels),
+            };
+            fs::write(class.join(name), bytes).expect("a writable folder");
         }
     }
     dir
+}
+
+fn png(width: u32, height: u32, pixels: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    let mut writer = encoder.write_header().expect("a header");
+    writer.write_image_data(pixels).expect("all pixels");
+    drop(writer);
+    bytes
 }
 
 fn train(data: &Path, out: &Path, args: &[&str]) -> Command {
@@ -145,7 +161,7 @@ fn what_is_wrong_with_a_folder_is_named() {
     let broken = data.path().join("train/red/3.PNG");
     let good = fs::read(&broken).expect("a file");
     fs::write(&broken, &good[..good.len() / 2]).expect("a writable folder");
-    refuses(&size, 1, &["train/red/3.PNG", "a JPEG cut off after"]);
+    refuses(&size, 1, &["train/red/3.PNG", "cut off after"]);
     fs::remove_dir_all(&out).expect("begun");
     fs::write(&broken, good).expect("a writable folder");
 
@@ -155,7 +171,7 @@ fn what_is_wrong_with_a_folder_is_named() {
     fs::create_dir(data.path().join("val/green")).expect("a folder");
     refuses(&size, 1, &["val/green: images", "none"]);
     fs::remove_dir_all(data.path().join("val")).expect("a folder");
-    refuses(&size, 1, &["val/ or test/ beside train/", "neither"]);
+    refuses(&size, 1, &["val/ or test/", "neither"]);
     fs::remove_dir_all(data.path().join("train")).expect("a folder");
     refuses(
         &size,

@@ -14,6 +14,7 @@ mod emulator;
 mod errors;
 mod evaluate;
 mod export;
+mod image_files;
 mod image_folder;
 mod interchange;
 mod model_throughput;

@@ -252,9 +252,8 @@ fn a_gated_network_and_the_plain_one_are_compared() {
     // The plain run is the one that a user gets alone.
     let alone = dir.path().join("alone");
     stdout(&mut crate::programs::tiny_plain_training(&alone));
-    let [a, b] = [out.join("plain"), alone].map(|out| {
-        Checkpoint::load(out.join("model.safetensors")).expect("a model").tensors
-    });
+    let [a, b] = [out.join("plain"), alone]
+        .map(|out| Checkpoint::load(out.join("model.safetensors")).expect("a model").tensors);
     let text = |tensors| format!("{tensors:?}");
     assert_eq!(text(a), text(b));
     let again = stdout(&mut resume(&out, &[]));

@@ -6,31 +6,62 @@ use crate::{Error, Result};
 
 /// Channels of an image: red, green, blue.
 pub const CHANNELS: usize = 3;
-/// Height and width of an image.
+/// Height and width of an image of CIFAR.
 pub const SIDE: usize = 32;
-/// Bytes of an image: three planes, each row by row.
+/// Bytes of an image of CIFAR: three planes, each row by row.
 pub const IMAGE_LEN: usize = CHANNELS * SIDE * SIDE;
 
-/// Labelled 32x32 RGB images: bytes (N, 3, 32, 32), one label each, and the names of the classes.
+/// Largest side of an image, in pixels.
+const MAX_SIDE: usize = 4096;
+
+/// Labelled RGB images of one size: bytes (N, 3, H, W), one label each, and the names of the classes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     pub(super) images: Vec<u8>,
     pub(super) labels: Vec<usize>,
     pub(super) classes: Vec<String>,
+    /// H, W.
+    pub(super) size: [usize; 2],
 }
 
 impl Dataset {
     /// `images` is (N, 3, 32, 32), `labels` (N).
     ///
     /// # Errors
-    /// [`Error::Config`] if `images` is not 3,072 bytes per label or a label is not below the number
-    /// of classes.
+    /// Those of [`with_size`](Self::with_size).
     pub fn new(images: Vec<u8>, labels: Vec<usize>, classes: Vec<String>) -> Result<Dataset> {
-        if images.len() != labels.len() * IMAGE_LEN {
+        Dataset::with_size(images, [SIDE; 2], labels, classes)
+    }
+
+    /// `images` is (N, 3, H, W) with `size` [H, W], `labels` (N).
+    ///
+    /// # Errors
+    /// [`Error::Config`] if a side is 0 or above 4096, `images` is not 3 H W bytes per label or a label is not below
+    /// the number of classes.
+    pub fn with_size(
+        images: Vec<u8>,
+        size: [usize; 2],
+        labels: Vec<usize>,
+        classes: Vec<String>,
+    ) -> Result<Dataset> {
+        let [height, width] = size;
+        if size.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
+            return Err(Error::Config {
+                field: "size",
+                value: format!("{height}x{width}"),
+                rule: "must be between 1 and 4096 each",
+            });
+        }
+        let len = CHANNELS * height * width;
+        if labels.len().checked_mul(len) != Some(images.len()) {
             return Err(Error::Config {
                 field: "images",
-                value: format!("{} bytes for {} labels", images.len(), labels.len()),
-                rule: "every label needs an image of 3072 bytes",
+                value: format!(
+                    "{} bytes for {} labels of {height}x{width} pixels",
+                    images.len(),
+                    labels.len()
+                ),
+                rule: "every label needs an image of 3 H W bytes",
             });
         }
         if let Some(i) = labels.iter().position(|&label| label >= classes.len()) {
@@ -40,7 +71,7 @@ impl Dataset {
                 rule: "a label must be below the number of classes",
             });
         }
-        Ok(Dataset { images, labels, classes })
+        Ok(Dataset { images, labels, classes, size })
     }
 
     /// N.
@@ -55,13 +86,23 @@ impl Dataset {
         self.labels.is_empty()
     }
 
-    /// The bytes of image `index`, (3, 32, 32); `None` from N on.
+    /// [H, W] in pixels.
     #[must_use]
-    pub fn image(&self, index: usize) -> Option<&[u8]> {
-        self.images.chunks_exact(IMAGE_LEN).nth(index)
+    pub fn size(&self) -> [usize; 2] {
+        self.size
     }
 
-    /// The bytes of all images, (M, 3, 32, 32).
+    fn image_len(&self) -> usize {
+        CHANNELS * self.size[0] * self.size[1]
+    }
+
+    /// The bytes of image `index`, (3, H, W); `None` from N on.
+    #[must_use]
+    pub fn image(&self, index: usize) -> Option<&[u8]> {
+        self.images.chunks_exact(self.image_len()).nth(index)
+    }
+
+    /// The bytes of all images, (N, 3, H, W).
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.images
@@ -92,9 +133,11 @@ impl Dataset {
             });
         };
         Ok(Dataset {
-            images: self.images[range.start * IMAGE_LEN..range.end * IMAGE_LEN].to_vec(),
+            images: self.images[range.start * self.image_len()..range.end * self.image_len()]
+                .to_vec(),
             labels: labels.to_vec(),
             classes: self.classes.clone(),
+            size: self.size,
         })
     }
 }
@@ -117,7 +160,15 @@ mod tests {
     #[test]
     fn images_and_labels_must_match() {
         let error = Dataset::new(vec![0; IMAGE_LEN], vec![0, 1], names(2)).expect_err("lengths");
-        assert!(error.to_string().contains("3072 bytes for 2 labels"), "{error}");
+        assert!(error.to_string().contains("3072 bytes for 2 labels of 32x32"), "{error}");
+        let wide = |size| Dataset::with_size(vec![7; 2 * 3 * 48 * 40], size, vec![0, 1], names(2));
+        let data = wide([48, 40]).expect("two images");
+        assert_eq!((data.len(), data.size()), (2, [48, 40]));
+        assert_eq!(data.image(1).map(<[u8]>::len), Some(5760));
+        assert_eq!(data.slice(1..2).expect("in range").bytes().len(), 5760);
+        for size in [[48, 41], [0, 40], [48, usize::MAX]] {
+            assert!(wide(size).is_err(), "{size:?}");
+        }
         let error = Dataset::new(vec![0; 2 * IMAGE_LEN], vec![0, 2], names(2)).expect_err("label");
         assert!(error.to_string().contains("2 of image 1, with 2 classes"), "{error}");
     }

@@ -8,7 +8,7 @@ use crate::{Error, Result, Tensor};
 /// Labelled images: in memory, or in files that are read when they are needed. Clones share them.
 #[derive(Debug, Clone)]
 pub enum ImageSource {
-    /// 32x32 images.
+    /// Images of one size.
     Memory(Arc<Dataset>),
     /// Images of any size.
     Files(Arc<ImageFolder>),

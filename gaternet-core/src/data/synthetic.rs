@@ -30,6 +30,7 @@ fn draw_set(seed: u64, set: u64, len: usize) -> Dataset {
         images,
         labels: (0..len).map(|i| i % SHAPES.len()).collect(),
         classes: SHAPES.iter().map(|shape| shape.name.into()).collect(),
+        size: [SIDE; 2],
     }
 }
 

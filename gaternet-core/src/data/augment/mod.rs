@@ -21,9 +21,12 @@ use crate::{Error, Result, Tensor, storage};
 /// Images of one task of the thread pool: enough work to be worth handing over.
 const IMAGES_PER_TASK: usize = 16;
 
+/// Pixels of padding, below.
+const MAX_PADDING: usize = 32;
+
 /// What is done to an image on its way to the model:
 ///
-/// 1. pad by `crop_padding` pixels of `padding_mode` on each side and crop 32x32 at a random place; or with
+/// 1. pad by `crop_padding` pixels of `padding_mode` on each side and crop as much as the image had at a random place; or with
 ///    `resized`, cut out a part and resize it,
 /// 2. with `flip`, mirror left and right with probability 1/2,
 /// 3. normalise: `(x / 255 - mean) / std` per channel,
@@ -35,9 +38,9 @@ const IMAGES_PER_TASK: usize = 16;
 /// `Cutout(n_holes=1, length=cutout)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Augment {
-    /// Images of any size to one; without, they have to be 32x32.
+    /// Images of any size to one; without, they stay as large as they are, and files have to be 32x32.
     pub resized: Option<ResizedCrop>,
-    /// Pixels of padding before the crop, below 32; 0 for no crop. With `resized`, 0.
+    /// Pixels of padding before the crop, below 32 and the sides of the images; 0 for no crop. With `resized`, 0.
     pub crop_padding: usize,
     /// What the padding shows.
     pub padding_mode: PaddingMode,
@@ -94,19 +97,25 @@ impl Augment {
         }
     }
 
-    /// Side of the images that come out, in pixels.
+    /// Side of the images that come out, in pixels: without [`resized`](Self::resized) that of CIFAR.
     #[must_use]
     pub fn side(&self) -> usize {
         self.resized.map_or(SIDE, ResizedCrop::size)
     }
 
-    /// The images `indices` of `data`, augmented on all cores: (`indices.len()`, 3, S, S) with S =
-    /// [`side`](Self::side).
+    /// [H, W] of what comes out of images that are in memory with this size, in pixels.
+    #[must_use]
+    pub fn size_of(&self, size: [usize; 2]) -> [usize; 2] {
+        self.resized.map_or(size, |crop| [crop.size(); 2])
+    }
+
+    /// The images `indices` of `data`, augmented on all cores: (`indices.len()`, 3, H, W), as large as those of `data`
+    /// or with `resized` of its size.
     ///
     /// What happens to image `i` depends on `seed`, `epoch` and `i` only.
     ///
     /// # Errors
-    /// [`Error::Config`] if an index is not below N, the padding is 32 or more, a mean is not finite, a
+    /// [`Error::Config`] if an index is not below N, the padding is 32 or more or as large as an image, a mean is not finite, a
     /// standard deviation is not a positive finite number or `resized` is out of range.
     pub fn batch(
         &self,
@@ -116,10 +125,13 @@ impl Augment {
         epoch: u64,
     ) -> Result<Tensor> {
         let images = self.each(indices, data.len(), |index| data.image(index))?;
-        self.tensor(indices, &images, IMAGES_PER_TASK, [seed, epoch], |image, rng, out| {
+        let size = data.size();
+        self.check_padding(size)?;
+        let tasks = (IMAGES_PER_TASK, self.size_of(size));
+        self.tensor(indices, &images, tasks, [seed, epoch], |image, rng, out| {
             match self.resized {
-                Some(crop) => self.resize(crop, &Rgb::from_planes(image), rng, out),
-                None => self.shift(image, rng, out),
+                Some(crop) => self.resize(crop, &Rgb::from_planes(image, size), rng, out),
+                None => self.shift(image, size, rng, out),
             }
             Ok(())
         })
@@ -138,12 +150,14 @@ impl Augment {
         epoch: u64,
     ) -> Result<Tensor> {
         let paths = self.each(indices, data.len(), |index| data.path(index))?;
-        self.tensor(indices, &paths, 1, [seed, epoch], |path, rng, out| {
+        let size = [SIDE; 2];
+        self.check_padding(size)?;
+        self.tensor(indices, &paths, (1, self.size_of(size)), [seed, epoch], |path, rng, out| {
             let image = Rgb::decode(path)?;
             match self.resized {
                 Some(crop) => self.resize(crop, &image, rng, out),
-                None if [image.width, image.height] == [SIDE, SIDE] => {
-                    self.shift(&image.planes(), rng, out);
+                None if [image.height, image.width] == size => {
+                    self.shift(&image.planes(), size, rng, out);
                 }
                 None => {
                     return Err(Error::Field {
@@ -174,18 +188,18 @@ impl Augment {
         })
     }
 
-    /// Fills (N, 3, S, S) on all cores, `at_least` images a task; `fill` gets an image and its random stream
+    /// Fills (N, 3, H, W) on all cores, `at_least` images a task; `fill` gets an image and its random stream
     /// under [seed, epoch].
     fn tensor<I: Sync>(
         &self,
         indices: &[usize],
         images: &[I],
-        at_least: usize,
+        (at_least, size): (usize, [usize; 2]),
         [seed, epoch]: [u64; 2],
         fill: impl Fn(&I, &mut ChaCha8Rng, &mut [f32]) -> Result<()> + Sync,
     ) -> Result<Tensor> {
-        let side = self.side();
-        let len = CHANNELS * side * side;
+        let [height, width] = size;
+        let len = CHANNELS * height * width;
         let mut out = storage::take(images.len() * len);
         let results =
             out.par_chunks_exact_mut(len).zip(images).zip(indices).with_min_len(at_least).map(
@@ -193,15 +207,15 @@ impl Augment {
                     let rng = &mut stream(seed, epoch, index as u64);
                     fill(image, rng, out)?;
                     if self.cutout > 0 {
-                        let centre = [0, 1].map(|_| rng.random_range(0..side));
-                        cut_out(self.cutout, centre, side, out);
+                        let centre = size.map(|side| rng.random_range(0..side));
+                        cut_out(self.cutout, centre, size, out);
                     }
                     Ok(())
                 },
             );
         // The first error in the order of the images, whichever thread was first.
         results.collect::<Vec<Result<()>>>().into_iter().collect::<Result<()>>()?;
-        Tensor::new(out, [indices.len(), CHANNELS, side, side])
+        Tensor::new(out, [indices.len(), CHANNELS, height, width])
     }
 
     /// `Err` unless every field is usable.
@@ -211,7 +225,7 @@ impl Augment {
     /// not a positive finite number, or `resized` is out of range or beside a padding.
     pub fn check(&self) -> Result<()> {
         let fail = |field, value, rule| Err(Error::Config { field, value, rule });
-        if self.crop_padding >= SIDE {
+        if self.crop_padding >= MAX_PADDING {
             return fail("crop_padding", self.crop_padding.to_string(), "must be below 32");
         }
         if !self.mean.iter().all(|mean| mean.is_finite()) {
@@ -227,9 +241,22 @@ impl Augment {
         self.resized.map_or(Ok(()), ResizedCrop::check)
     }
 
-    /// `image` (3, 32, 32).
-    fn shift(&self, image: &[u8], rng: &mut ChaCha8Rng, out: &mut [f32]) {
-        self.apply(Crop::sample(self, rng), image, out);
+    /// Images of `size` have to be larger than the padding.
+    fn check_padding(&self, size: [usize; 2]) -> Result<()> {
+        if size.iter().any(|side| self.crop_padding >= *side) {
+            let [height, width] = size;
+            return Err(Error::Config {
+                field: "crop_padding",
+                value: format!("{} with images of {height}x{width}", self.crop_padding),
+                rule: "must be below the sides of the images",
+            });
+        }
+        Ok(())
+    }
+
+    /// `image` (3, H, W) of `size`.
+    fn shift(&self, image: &[u8], size: [usize; 2], rng: &mut ChaCha8Rng, out: &mut [f32]) {
+        self.apply(Crop::sample(self, rng), image, size, out);
     }
 
     fn resize(&self, crop: ResizedCrop, image: &Rgb, rng: &mut ChaCha8Rng, out: &mut [f32]) {
@@ -251,15 +278,14 @@ impl Augment {
         }
     }
 
-    fn apply(&self, crop: Crop, image: &[u8], out: &mut [f32]) {
+    fn apply(&self, crop: Crop, image: &[u8], [height, width]: [usize; 2], out: &mut [f32]) {
         let normalisation = self.mean.iter().zip(&self.std);
-        let planes = image.chunks_exact(SIDE * SIDE).zip(out.chunks_exact_mut(SIDE * SIDE));
+        let len = height * width;
+        let planes = image.chunks_exact(len).zip(out.chunks_exact_mut(len));
         for ((plane, out), (&mean, &std)) in planes.zip(normalisation) {
-            for (y, out) in out.chunks_exact_mut(SIDE).enumerate() {
-                let row = crop.row(self.padding_mode, plane, y);
-                for (out, pixel) in out.iter_mut().zip(row) {
-                    *out = (f32::from(pixel) / 255.0 - mean) / std;
-                }
+            for (y, row) in out.chunks_exact_mut(width).enumerate() {
+                let normalised = |pixel| (f32::from(pixel) / 255.0 - mean) / std;
+                crop.row(self.padding_mode, plane, y, row, normalised);
             }
         }
     }

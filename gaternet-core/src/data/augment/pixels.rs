@@ -3,7 +3,6 @@
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::super::dataset::SIDE;
 use super::Augment;
 
 /// What lies beyond the border of an image.
@@ -18,26 +17,28 @@ pub enum PaddingMode {
 }
 
 impl PaddingMode {
-    /// Where the pixel at `position` of a row or column of the padded image comes from.
-    fn source(self, position: isize) -> Option<usize> {
-        let last = SIDE as isize - 1;
+    /// Where the pixel at `position` of a row or column of `side` pixels of the padded image comes from.
+    fn source(self, position: isize, side: usize) -> Option<usize> {
+        let last = side as isize - 1;
         let inside = match self {
             PaddingMode::Constant => position,
             PaddingMode::Reflect => last - (last - position.abs()).abs(),
         };
-        usize::try_from(inside).ok().filter(|&inside| inside < SIDE)
+        usize::try_from(inside).ok().filter(|&inside| inside < side)
     }
 }
 
-/// Zeros a square with a side of `hole` around `centre` (y, x) in every plane of `side` x `side`, as far as
+/// Zeros a square with a side of `hole` around `centre` (y, x) in every plane of `size` (height, width), as far as
 /// it lies inside. One with an even side reaches one pixel further up and left.
-pub(super) fn cut_out(hole: usize, centre: [usize; 2], side: usize, out: &mut [f32]) {
-    let [rows, columns] = centre.map(|centre| {
+pub(super) fn cut_out(hole: usize, centre: [usize; 2], size: [usize; 2], out: &mut [f32]) {
+    let [rows, columns] = [0, 1].map(|axis| {
+        let (centre, side) = (centre[axis], size[axis]);
         let end = centre + hole.min(2 * side).div_ceil(2);
         centre.saturating_sub(hole / 2)..end.min(side)
     });
-    for plane in out.chunks_exact_mut(side * side) {
-        for row in plane.chunks_exact_mut(side).take(rows.end).skip(rows.start) {
+    let [height, width] = size;
+    for plane in out.chunks_exact_mut(height * width) {
+        for row in plane.chunks_exact_mut(width).take(rows.end).skip(rows.start) {
             row[columns.clone()].fill(0.0);
         }
     }
@@ -53,24 +54,31 @@ pub(super) struct Crop {
 
 impl Crop {
     pub(super) fn sample(augment: &Augment, rng: &mut ChaCha8Rng) -> Crop {
-        // `check` keeps the padding below 32.
+        // It is below the sides of the image.
         let padding = augment.crop_padding as i32;
         let mut shift = || rng.random_range(-padding..=padding) as isize;
         Crop { down: shift(), right: shift(), flip: augment.flip && rng.random() }
     }
 
-    /// Row `y` of the cropped (and mirrored) plane.
-    pub(super) fn row(self, mode: PaddingMode, plane: &[u8], y: usize) -> [u8; SIDE] {
-        let mut row = [0; SIDE];
-        if let Some(source) = mode.source(y as isize + self.down) {
-            let source = &plane[source * SIDE..][..SIDE];
-            for (x, pixel) in row.iter_mut().enumerate() {
-                *pixel = mode.source(x as isize + self.right).map_or(0, |x| source[x]);
-            }
+    /// Fills row `y` of the cropped (and mirrored) plane with what `put` makes of its pixels; `plane` has rows of
+    /// `row.len()`.
+    pub(super) fn row(
+        self,
+        mode: PaddingMode,
+        plane: &[u8],
+        y: usize,
+        row: &mut [f32],
+        put: impl Fn(u8) -> f32,
+    ) {
+        let width = row.len();
+        let source = mode.source(y as isize + self.down, plane.len() / width);
+        let source = source.map(|source| &plane[source * width..][..width]);
+        for (x, out) in row.iter_mut().enumerate() {
+            let at = mode.source(x as isize + self.right, width);
+            *out = put(source.zip(at).map_or(0, |(source, x)| source[x]));
         }
         if self.flip {
             row.reverse();
         }
-        row
     }
 }

@@ -81,7 +81,7 @@ fn shows(
 fn cutout_clears_a_clipped_square() {
     let cleared = |side, centre| {
         let mut out = vec![1.0; IMAGE_LEN];
-        cut_out(side, centre, 32, &mut out);
+        cut_out(side, centre, [32; 2], &mut out);
         let (first, rest) = out.split_at(1024);
         assert!(rest.chunks(1024).all(|plane| plane == first), "channels differ");
         let hole = |&at: &usize| first[at] == 0.0;
@@ -279,4 +279,55 @@ fn a_bad_file_ends_the_epoch_with_its_name() {
     let both = Augment { crop_padding: 4, ..Augment::eval_resized(16) };
     let message = both.batch_of_files(&data, &[0], 0, 0).expect_err("both crops").to_string();
     assert!(message.contains("crop_padding = 4: must be 0 where images are resized"), "{message}");
+}
+
+#[test]
+fn images_of_any_size_in_memory_are_shifted_mirrored_and_resized() {
+    let size @ [height, width] = [48, 40];
+    let pixels = |i: usize| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
+    let images: Vec<u8> = (0..100 * 3 * height * width).map(pixels).collect();
+    let classes = vec!["any".into()];
+    let data = Dataset::with_size(images, size, vec![0; 100], classes).expect("valid");
+    let all: Vec<_> = (0..100).collect();
+    let augment = Augment { crop_padding: 3, flip: true, cutout: 10, ..raw() };
+    let batch = augment.batch(&data, &all, 1, 0).expect("batch");
+    assert_eq!(batch.dims(), [100, 3, 48, 40]);
+    let mut shifts = std::collections::BTreeSet::new();
+    for (i, out) in batch.data().chunks(3 * height * width).enumerate() {
+        let image = data.image(i).expect("image");
+        let shown = |down: isize, right: isize, flip: bool| {
+            out.iter().enumerate().all(|(at, &got)| {
+                let (plane, y, x) = (at / (height * width), at / width % height, at % width);
+                let x = if flip { width - 1 - x } else { x };
+                let y = (y as isize + down) as usize;
+                let x = (x as isize + right) as usize;
+                let inside = y < height && x < width;
+                let want = if inside { image[(plane * height + y) * width + x] } else { 0 };
+                // 0 is what cutout leaves.
+                got == 0.0 || (got - f32::from(want)).abs() < 1e-3
+            })
+        };
+        let draws = (-3..=3).flat_map(|down| (-3..=3).map(move |right| (down, right)));
+        let draws = draws.flat_map(|(down, right)| [(down, right, false), (down, right, true)]);
+        let found: Vec<_> = draws.filter(|&(down, right, flip)| shown(down, right, flip)).collect();
+        assert_eq!(found.len(), 1, "image {i}: {found:?}");
+        shifts.extend(found);
+    }
+    assert!(shifts.len() > 40, "{shifts:?}");
+
+    let whole = resized(ResizedCrop::Center { size: 40, resize: 40 });
+    let batch = whole.batch(&data, &[5], 0, 0).expect("batch");
+    assert_eq!(batch.dims(), [1, 3, 40, 40]);
+    let image = data.image(5).expect("image");
+    for (at, &got) in batch.data().iter().enumerate() {
+        // The middle 40 of 48 rows.
+        let (plane, y, x) = (at / 1600, at / 40 % 40 + 4, at % 40);
+        assert!((got - f32::from(image[(plane * height + y) * width + x])).abs() < 1e-3);
+    }
+
+    let small = Dataset::with_size(vec![0; 3 * 20 * 8], [20, 8], vec![0], vec!["any".into()]);
+    let padded = Augment { crop_padding: 8, ..raw() };
+    let message =
+        padded.batch(&small.expect("valid"), &[0], 0, 0).expect_err("padding").to_string();
+    assert!(message.contains("crop_padding = 8 with images of 20x8"), "{message}");
 }

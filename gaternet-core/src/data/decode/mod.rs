@@ -15,7 +15,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::dataset::{CHANNELS, SIDE};
+use super::dataset::CHANNELS;
 use crate::{Error, Result};
 
 /// Bytes that reading, decoding and converting one image may hold at once.
@@ -103,10 +103,10 @@ impl Rgb {
         Header::of(&bytes, LIMIT).map(drop).map_err(|got| refused(path, got))
     }
 
-    /// Of planes (3, side, side).
-    pub(super) fn from_planes(planes: &[u8]) -> Rgb {
-        let at = |i: usize| planes[i % CHANNELS * SIDE * SIDE + i / CHANNELS];
-        Rgb { width: SIDE, height: SIDE, pixels: (0..planes.len()).map(at).collect() }
+    /// Of planes (3, height, width).
+    pub(super) fn from_planes(planes: &[u8], [height, width]: [usize; 2]) -> Rgb {
+        let at = |i: usize| planes[i % CHANNELS * height * width + i / CHANNELS];
+        Rgb { width, height, pixels: (0..planes.len()).map(at).collect() }
     }
 
     /// (3, height, width).

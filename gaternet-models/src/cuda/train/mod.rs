@@ -346,7 +346,7 @@ pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images>
     let labels: Vec<i32> = data.labels().iter().map(|&label| label as i32).collect();
     let bytes = CudaBuffer::from_slice(device, data.bytes())?;
     let labels = CudaBuffer::from_slice(device, &labels)?;
-    Ok(Images::new(bytes, labels, data::CHANNELS, [data::SIDE; 2])?)
+    Ok(Images::new(bytes, labels, data::CHANNELS, data.size())?)
 }
 
 /// What a GPU can do of this augmentation.
