@@ -66,7 +66,7 @@ fn a_model_and_data_with_other_classes_do_not_meet() {
         train.arg(&model);
         train
     });
-    let [mut backbone, mut whole] = starts;
+    let [mut backbone, whole] = starts;
     backbone.arg("--dense");
     for mut command in [
         evaluate(&other, &[]),

@@ -21,7 +21,7 @@ use zune_jpeg::zune_core::options::DecoderOptions;
 
 use super::{Header, Kind, area};
 use colour::Colour;
-use markers::Frame;
+use markers::{Component, Frame};
 
 /// Largest width and height of the format.
 const MAX_SIDE: usize = 65_535;
