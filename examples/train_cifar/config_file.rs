@@ -3,7 +3,6 @@
 use std::any::TypeId;
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::parser::ValueSource;
@@ -17,10 +16,21 @@ use crate::command_line::{self, meant, meant_value, parse_from};
 pub(crate) fn arguments() -> Result<Vec<OsString>> {
     let args: Args = command_line::parse();
     let Some(path) = &args.run.config else { return Ok(std::env::args_os().collect()) };
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).with_context(|| cannot_use(&name))?;
+    with_configuration(&name, &text)
+}
+
+fn cannot_use(name: &str) -> String {
+    format!("cannot use the configuration {name}")
+}
+
+/// The command line; options that it lacks come from `text`, the file `name`, unless they contradict it.
+pub(crate) fn with_configuration(name: &str, text: &str) -> Result<Vec<OsString>> {
     let command = Args::command();
     let matches = command.clone().get_matches();
-    let context = || format!("cannot use the configuration {}", path.display());
-    let mut from_file = options_of_file(&command, path).with_context(context)?;
+    let context = || cannot_use(name);
+    let mut from_file = options_of_file(&command, text).with_context(context)?;
     let program = || std::env::args_os().take(1);
     let options = |from_file: &[(&Arg, OsString)]| -> Vec<OsString> {
         from_file.iter().map(|(_, option)| option.clone()).collect()
@@ -59,9 +69,8 @@ fn number_of(arg: &Arg) -> Option<Number> {
 }
 
 /// The keys of a TOML file as options of the command line, in the order of the file.
-fn options_of_file<'a>(command: &'a Command, path: &Path) -> Result<Vec<(&'a Arg, OsString)>> {
-    let text = fs::read_to_string(path)?;
-    let table = DeTable::parse(&text)?.into_inner();
+fn options_of_file<'a>(command: &'a Command, text: &str) -> Result<Vec<(&'a Arg, OsString)>> {
+    let table = DeTable::parse(text)?.into_inner();
     let mut options = Vec::new();
     for (key, value) in in_order(&table) {
         let mut known = command.get_arguments().filter(|arg| arg.get_id() != "config");

@@ -70,6 +70,11 @@ impl Options {
         Options(options)
     }
 
+    /// Whether they say more than a seed about what is trained.
+    fn asks_for_something(&self) -> bool {
+        self.0.iter().any(|option| !option.starts_with("--seed="))
+    }
+
     pub(crate) fn to_metadata(&self) -> Result<String> {
         Ok(serde_json::to_string(&self.0)?)
     }
@@ -105,16 +110,22 @@ impl Options {
     }
 }
 
+/// What is trained if nothing is asked for.
+const FIRST_RUN: &str = include_str!("../../recipes/first-run.toml");
+
 /// What the user asks for.
 pub(crate) fn parse() -> Result<(Args, Options)> {
     let arguments = config_file::arguments()?;
     let given = Args::command().get_matches_from(&arguments);
     let args = Args::from_arg_matches(&given)?;
-    if !args.run.resume {
-        return Ok((args, Options::of(&given)));
-    }
     let out = args.existing_out_dir();
-    let Some((file, begun)) = begun_with(&out)? else {
+    let begun = if args.run.resume { begun_with(&out)? } else { None };
+    let Some((file, begun)) = begun else {
+        if !Options::of(&given).asks_for_something() {
+            let arguments = config_file::with_configuration("recipes/first-run.toml", FIRST_RUN)?;
+            let first = Args::command().get_matches_from(&arguments);
+            return Ok((Args::from_arg_matches(&first)?, Options::of(&first)));
+        }
         return Ok((args, Options::of(&given)));
     };
     let matches = Args::command().try_get_matches_from(with_program(&begun, &[]));

@@ -1,5 +1,6 @@
 //! Where a run stands: all that its next step depends on.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ const AVERAGE: &str = "average.";
 
 /// Metadata key: updates that the averages have had.
 const UPDATES: &str = "averaged_steps";
+
+/// Metadata key: a list of the parameters that have no velocity, because they have rested so far.
+const RESTED: &str = "without_velocity";
 
 /// Where a phase stands.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -72,11 +76,14 @@ pub(crate) fn save(path: &Path, model: &Model, phase: &Phase, identity: &Identit
     };
     let mut metadata = identity.metadata().clone();
     let position = phase.position();
+    let rested = phase.optimizer().parameters().filter(|parameter| parameter.velocity.is_none());
+    let rested: Vec<_> = rested.map(|parameter| parameter.name).collect();
     for (key, value) in [
         ("phase", position.phase.to_string()),
         ("epoch", position.epoch.to_string()),
         ("step", position.step.to_string()),
         ("sums", serde_json::to_string(&sums)?),
+        (RESTED, serde_json::to_string(&rested)?),
         ("instruction_set", Isa::current()?.to_string()),
     ] {
         metadata.insert(key.to_owned(), value);
@@ -176,7 +183,21 @@ impl Saved {
             Some(updates) => updates.parse().with_context(context)?,
             None => 0,
         };
-        let state = OptimizerState { velocities: velocities?, averages: averages?, updates };
+        let rested = self.checkpoint.metadata.get(RESTED).map_or("", String::as_str);
+        let rested: Vec<String> = serde_json::from_str(rested).with_context(context)?;
+        let velocities = velocities?;
+        let there: HashSet<&str> = velocities.iter().map(|(name, _)| name.as_str()).collect();
+        for parameter in phase.optimizer().parameters() {
+            let name = parameter.name;
+            let wanted = !rested.iter().any(|rested| rested == name);
+            ensure!(
+                there.contains(name) == wanted,
+                "{}: {VELOCITY}{name} is {}",
+                self.checkpoint.path.display(),
+                if wanted { "missing" } else { "there, of a parameter that had none" }
+            );
+        }
+        let state = OptimizerState { velocities, averages: averages?, updates };
         phase.resume(self.position, sums, Some(state)).with_context(context)
     }
 }

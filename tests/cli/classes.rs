@@ -26,7 +26,10 @@ fn renamed(data: &Path, to: &Path, names: [&str; 2]) -> PathBuf {
 
 fn train(data: &Path, out: &Path, args: &[&str]) -> std::process::Command {
     let mut train = example("train_cifar");
-    train.args(["--image-size", "16", "--gater-depth", "8", "--epochs", "3", "--batch-size", "8"]);
+    train.args(["--image-size", "16", "--epochs", "3", "--batch-size", "8"]);
+    if !args.contains(&"--dense") {
+        train.args(["--gater-depth", "8"]);
+    }
     train.args(["--width", "0.25", "--threads", "2", "--data"]).arg(data);
     train.arg("--out").arg(out).args(args);
     train
@@ -60,14 +63,12 @@ fn a_model_and_data_with_other_classes_do_not_meet() {
     for name in ["model.safetensors", "state.safetensors", "metrics.jsonl"] {
         fs::copy(out.join(name), resumed.join(name)).expect("copied");
     }
-    let start = ["--backbone-checkpoint", "--checkpoint"];
-    let starts = start.map(|option| {
-        let mut train = train(&other, &dir.path().join("new"), &[option]);
+    let start = [&["--dense", "--backbone-checkpoint"][..], &["--checkpoint"]];
+    let [backbone, whole] = start.map(|options| {
+        let mut train = train(&other, &dir.path().join("new"), options);
         train.arg(&model);
         train
     });
-    let [mut backbone, whole] = starts;
-    backbone.arg("--dense");
     for mut command in [
         evaluate(&other, &[]),
         evaluate(&other, &["--classes-by-name"]),
@@ -184,6 +185,6 @@ fn a_model_is_fine_tuned_on_other_classes_with_a_new_head() {
             false => assert_eq!(value.data(), start.data(), "{name}"),
         }
     }
-    let message = failure(train(&three, &plain, &["--new-head"]).arg("--dense"), 1);
+    let message = failure(&mut train(&three, &plain, &["--new-head", "--dense"]), 1);
     assert!(message.contains("--new-head: there is no --checkpoint"), "{message}");
 }

@@ -94,11 +94,11 @@ fn values_out_of_range() {
         (&["--batch-shaping", "1", "--beta", "1"], &["--beta", "two numbers"]),
         (
             &["--gater-batch-norm", "--train-images", "101", "--batch-size", "100"],
-            &["--batch-size 100 makes a step of 1 image, of 101", "--gater-batch-norm"],
+            &["--batch-size 100 makes a step of 1 image, of 101", "choose --batch-size 99 or 101"],
         ),
         (
             &["--gater-batch-norm", "--train-images", "4", "--batch-size", "1"],
-            &["--batch-size 1 makes a step of 1 image", "--gater-batch-norm"],
+            &["--batch-size 1 makes a step of 1 image", "choose --batch-size 2"],
         ),
         (&["--target-weight", "1"], &["--target-weight", "no --target-rate, -macs or -latency"]),
         (&["--target-rate", "0.5", "--target-weight=-1"], &["--target-weight -1", "not negative"]),
@@ -197,7 +197,7 @@ fn configuration_files() {
         ("config = \"other.toml\"", "unknown key `config`"),
         ("[model]\ndepth = 20", "model"),
         ("dense = 1", "`dense = 1`: expected true or false"),
-        ("epochs = [3]", "`epochs = [3]`: expected a number or a string"),
+        ("epochs = [3]", "`epochs = [3]`: expected a whole number"),
         ("epochs = \"many\"", "'many'"),
         ("placement = \"inner\"", "'inner'"),
         ("epochs = ", "line 1"),
@@ -252,7 +252,8 @@ fn checkpoints() {
     let message = failure(evaluate().args(["--batch-size", "0"]), 1);
     assert!(message.contains("--batch-size 0"), "{message}");
     let (cifar, _) = cifar(1);
-    stdout(evaluate().arg("--data").arg(cifar.path()));
+    let message = failure(evaluate().arg("--data").arg(cifar.path()), 1);
+    assert!(message.contains("\"disc\"") && message.contains("the model's only"), "{message}");
 
     // The folder of a run stands for its model.
     let of_folder = stdout(example("evaluate").arg("--checkpoint").arg(dir.path()));

@@ -180,7 +180,7 @@ fn a_key_of_another_program_is_told_what_it_is_called_here() {
         ("lr_scheduler", "schedule"),
         ("grad_clip", "clip-grad-norm"),
         ("smoothing", "label-smoothing"),
-        ("pretrained", "backbone-checkpoint"),
+        ("pretrained", "checkpoint"),
         ("targt-rate", "target-rate"),
     ] {
         let message = refused(dir.path(), &format!("{key} = 1\n"));

@@ -5,6 +5,7 @@ use std::fs;
 use crate::programs::{
     example, failure, metrics, stdout, tiny_plain_training, tiny_training, tree,
 };
+use gaternet::core::checkpoint::{Checkpoint, save};
 use gaternet::core::gate::{Estimator, GateLoss, GateTerm, TauSchedule};
 use gaternet::models::{GatePlacement, GatedResNet};
 use serde_json::Value;
@@ -201,15 +202,29 @@ fn results_are_replaced_only_when_asked() {
 fn a_diverged_run_keeps_the_last_good_model() {
     let dir = tempdir().expect("a folder");
     let out = dir.path().join("out");
-    // One step per epoch: the first one goes too far, the second one notices.
-    let mut train = tiny_training(&out);
-    train.args(["--epochs", "9", "--batch-size", "40", "--lr", "1e30", "--schedule", "step"]);
-    let message = failure(&mut train, 1);
+    // A step of one epoch, then one that goes too far.
+    let train = |lr: &str, epochs: &str| {
+        let mut train = tiny_training(&out);
+        train.args(["--epochs", epochs, "--batch-size", "40", "--lr", lr, "--schedule", "step"]);
+        train
+    };
+    stdout(&mut train("0.1", "1"));
     let model = out.join("model.safetensors");
+    let good = fs::read(&model).expect("a model");
+    // The model of the first epoch, with a learning rate that its file does not know.
+    let mut file = Checkpoint::load(&model).expect("a model");
+    let options = file.metadata["options"].replace("--lr=0.1", "--lr=1e30");
+    file.metadata.insert("options".to_owned(), options);
+    file.metadata.insert("learning_rate".to_owned(), 1e30_f64.to_string());
+    let tensors: Vec<_> = file.tensors.into_iter().collect();
+    save(&model, &tensors, &file.metadata).expect("saved");
+    let before = fs::read(&model).expect("a model");
+    let message = failure(train("1e30", "9").arg("--resume"), 1);
     let kept = format!("{} is of epoch 1", model.display());
-    for part in ["the loss became NaN in epoch 2", "--lr", &kept] {
+    for part in ["epoch 2", "--lr", &kept] {
         assert!(message.contains(part), "no {part:?} in {message:?}");
     }
     assert_eq!(metrics(&out).len(), 1);
+    assert!(fs::read(&model).expect("a model") == before && before != good);
     stdout(example("evaluate").args(["--threads", "1", "--checkpoint"]).arg(model));
 }
