@@ -17,8 +17,9 @@ pub(crate) struct Skipped {
     pub(crate) reason: String,
 }
 
-/// Looks at every image file of these sets. With `skip_bad` those that cannot be read are left out, said on stderr and
-/// returned; without it they are one error that names them. Sets in memory stay as they are.
+/// Looks at every image file of these sets. With `skip_bad` those that cannot be read are left out,
+/// said on stderr and returned; without it they are one error that names them. Sets in memory stay
+/// as they are.
 pub(crate) fn checked<const SETS: usize>(
     mut sets: [ImageSource; SETS],
     skip_bad: bool,
@@ -36,10 +37,7 @@ pub(crate) fn checked<const SETS: usize>(
     if !bad.is_empty() {
         let (count, list) = (bad.len(), list(&bad));
         let files = if count == 1 { "image file" } else { "image files" };
-        ensure!(
-            skip_bad,
-            "{count} {files} cannot be read, which --skip-bad leaves out:{list}"
-        );
+        ensure!(skip_bad, "{count} {files} cannot be read, which --skip-bad leaves out:{list}");
         eprintln!("{count} {files} left out that cannot be read:{list}");
     }
     Ok((sets, bad))

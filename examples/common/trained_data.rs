@@ -10,9 +10,9 @@ use gaternet::core::data::{Augment, ImageFolder, ImageSource, Loader, LoaderConf
 use crate::data::{BUILT_IN, Data};
 use crate::sets::{IMAGE_FOLDER, Sets, say_left_out};
 
-/// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was trained
-/// with, of whose training images the first `train` are drawn. With 0 of them, image files for tests are enough, and
-/// both sets of files are those.
+/// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was
+/// trained with, of whose training images the first `train` are drawn. With 0 of them, image files
+/// for tests are enough, and both sets of files are those.
 pub(crate) fn trained_data(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
     match dir {
         Some(dir) if train == 0 && !dir.join("train").is_dir() && ImageFolder::is_in(dir) => {
@@ -43,7 +43,8 @@ fn built_in(checkpoint: &Path, train: usize) -> Result<Data> {
     Data::built_in(seed, train, images).with_context(|| format!("metadata of {path}"))
 }
 
-/// Calls `each` with the first `count` images of a set, (N, 3, H, W), at most `batch_size` at a time.
+/// Calls `each` with the first `count` images of a set, (N, 3, H, W), at most `batch_size` at a
+/// time.
 pub(crate) fn for_first_images(
     images: &ImageSource,
     augment: &Augment,

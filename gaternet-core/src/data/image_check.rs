@@ -26,13 +26,15 @@ pub struct BadImage {
 }
 
 impl ImageFolder {
-    /// Looks at every file without decoding its pixels, on all cores, and returns those that cannot be read, in
-    /// order: cut off, of a kind or size that decoding refuses, damaged in their structure. Damage within compressed
-    /// data that leaves the structure whole is found by decoding only.
+    /// Looks at every file without decoding its pixels, on all cores, and returns those that cannot
+    /// be read, in order: cut off, of a kind or size that decoding refuses, damaged in their
+    /// structure. Damage within compressed data that leaves the structure whole is found by
+    /// decoding only.
     ///
-    /// Files that were good are remembered in the folder `cache` by path, size and time of change, for this
-    /// version of the library: they are not read again. A cache that is missing or damaged, or cannot be
-    /// written, only costs time. `progress` is called after each file with the number of files that are done.
+    /// Files that were good are remembered in the folder `cache` by path, size and time of change,
+    /// for this version of the library: they are not read again. A cache that is missing or
+    /// damaged, or cannot be written, only costs time. `progress` is called after each file with
+    /// the number of files that are done.
     pub fn check(&self, cache: Option<&Path>, progress: impl Fn(usize) + Sync) -> Vec<BadImage> {
         let cache = cache.map(|folder| folder.join(cache_name(self.root())));
         let known = cache.as_deref().and_then(read_cache).unwrap_or_default();
@@ -60,8 +62,8 @@ impl ImageFolder {
         bad
     }
 
-    /// Where [`check`](Self::check) may remember files: `gaternet/images` in `GATERNET_CACHE`'s place or the user's cache
-    /// folder; `None` if the environment names none.
+    /// Where [`check`](Self::check) may remember files: `gaternet/images` in `GATERNET_CACHE`'s
+    /// place or the user's cache folder; `None` if the environment names none.
     #[must_use]
     pub fn user_cache() -> Option<PathBuf> {
         let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -91,7 +93,8 @@ fn look(path: &Path, known: &HashSet<u64>) -> Result<u64, String> {
 }
 
 fn hash(value: impl Hash) -> u64 {
-    // Its keys are fixed. Were another release of Rust to hash otherwise, files would be looked at again.
+    // Its keys are fixed. Were another release of Rust to hash otherwise, files would be looked at
+    // again.
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()
@@ -128,7 +131,9 @@ fn write_cache(path: &Path, keys: &[u64]) {
         && fs::create_dir_all(folder).is_ok()
     {
         // It only saves time, so a full or read-only disk is no error.
-        let write = |mut file: &fs::File| file.write_all(MAGIC.as_bytes()).and_then(|()| file.write_all(&bytes));
+        let write = |mut file: &fs::File| {
+            file.write_all(MAGIC.as_bytes()).and_then(|()| file.write_all(&bytes))
+        };
         checkpoint::replace_file(path, write).ok();
     }
 }
@@ -159,7 +164,8 @@ mod tests {
         let bad = folder.check(None, |done| {
             most.fetch_max(done, Ordering::Relaxed);
         });
-        let names: Vec<_> = bad.iter().map(|image| image.path.file_name().expect("a name")).collect();
+        let names: Vec<_> =
+            bad.iter().map(|image| image.path.file_name().expect("a name")).collect();
         assert_eq!(names, ["10.pgm", "24.pgm", "38.pgm", "03.pgm", "17.pgm", "31.pgm"]);
         assert!(bad.iter().all(|image| folder.path(image.index).as_ref() == Some(&image.path)));
         assert_eq!(bad[0].reason, "a file cut off after 12 bytes");
@@ -202,7 +208,8 @@ mod tests {
         assert_eq!(bad(), 0);
         write(&path, &broken);
         at(1000);
-        let file = fs::read_dir(&cache).expect("written").next().expect("one").expect("readable").path();
+        let file =
+            fs::read_dir(&cache).expect("written").next().expect("one").expect("readable").path();
         let mut bytes = fs::read(&file).expect("readable");
         *bytes.last_mut().expect("a digest") ^= 1;
         fs::write(&file, &bytes).expect("writable");

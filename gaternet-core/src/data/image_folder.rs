@@ -9,13 +9,13 @@ use rayon::prelude::*;
 use crate::{Error, Result};
 
 /// Ends of the names of images, in any case: those of torchvision.
-const EXTENSIONS: [&str; 9] =
-    ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
+const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
-/// Labelled image files of any size, `root/<class>/**/*` with the ends jpg, jpeg, png, ppm, bmp, pgm, tif, tiff and
-/// webp, in the order of `torchvision.datasets.ImageFolder`: classes by name, of a class the files of a folder by
-/// name, then those of the folders in it, whose whole paths are sorted. Only the list is in memory; a
-/// [`Loader`](super::Loader) decodes the files as it goes, by what is in them and not by their names.
+/// Labelled image files of any size, `root/<class>/**/*` with the ends jpg, jpeg, png, ppm, bmp,
+/// pgm, tif, tiff and webp, in the order of `torchvision.datasets.ImageFolder`: classes by name, of
+/// a class the files of a folder by name, then those of the folders in it, whose whole paths are
+/// sorted. Only the list is in memory; a [`Loader`](super::Loader) decodes the files as it goes, by
+/// what is in them and not by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFolder {
     root: PathBuf,
@@ -28,12 +28,12 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists `root`. Names that begin with a dot are left out, and so is what has another end; both are counted
-    /// in [`left_out`](Self::left_out).
+    /// Lists `root`. Names that begin with a dot are left out, and so is what has another end; both
+    /// are counted in [`left_out`](Self::left_out).
     ///
     /// # Errors
-    /// [`Error::Field`] if there is no folder of a class, or a class has no image; [`Error::Io`] if a folder
-    /// cannot be read.
+    /// [`Error::Field`] if there is no folder of a class, or a class has no image; [`Error::Io`] if
+    /// a folder cannot be read.
     pub fn open(root: impl Into<PathBuf>) -> Result<ImageFolder> {
         let root = root.into();
         let Entries { folders: classes, files, hidden } = entries(&root)?;
@@ -51,7 +51,8 @@ impl ImageFolder {
         for (label, list) in lists.into_iter().enumerate() {
             let List { files: list, left_out: others } = list?;
             if list.is_empty() {
-                let expected = format!("at least one file that ends with .{}", EXTENSIONS.join(", ."));
+                let expected =
+                    format!("at least one file that ends with .{}", EXTENSIONS.join(", ."));
                 return Err(field(&root.join(&classes[label]), "images", &expected, "none"));
             }
             files.extend(list);
@@ -126,14 +127,15 @@ impl ImageFolder {
         &self.root
     }
 
-    /// How many files were not taken for images, by the end of their names in lower case: `.txt`, `no ending`,
-    /// or `hidden` for names that begin with a dot.
+    /// How many files were not taken for images, by the end of their names in lower case: `.txt`,
+    /// `no ending`, or `hidden` for names that begin with a dot.
     #[must_use]
     pub fn left_out(&self) -> &BTreeMap<String, usize> {
         &self.left_out
     }
 
-    /// The same without the images at `indices`; the others keep their order and all classes their numbers.
+    /// The same without the images at `indices`; the others keep their order and all classes their
+    /// numbers.
     ///
     /// # Errors
     /// [`Error::Field`] naming a class that would lose all its images.
@@ -183,8 +185,8 @@ struct List {
     left_out: BTreeMap<String, usize>,
 }
 
-/// The images in `root/class` and below. torchvision walks the folders and sorts what it got by the path of the folder,
-/// as text.
+/// The images in `root/class` and below. torchvision walks the folders and sorts what it got by the
+/// path of the folder, as text.
 fn list(root: &Path, class: &str) -> Result<List> {
     let mut folders = BTreeMap::new();
     let mut open = vec![class.to_owned()];
@@ -304,7 +306,14 @@ mod tests {
         assert_eq!(train.labels(), [0, 0, 0, 0, 1, 1]);
         let paths: Vec<_> = (0..train.len()).map(|i| train.path(i).expect("in range")).collect();
         // torchvision 0.29: ImageFolder("train").samples
-        let names = ["cat/b.Jpeg", "cat/a/deep.jpg", "cat/a-b/x.webp", "cat/a/x/y.tif", "dog/10.jpg", "dog/2.PNG"];
+        let names = [
+            "cat/b.Jpeg",
+            "cat/a/deep.jpg",
+            "cat/a-b/x.webp",
+            "cat/a/x/y.tif",
+            "dog/10.jpg",
+            "dog/2.PNG",
+        ];
         assert_eq!(paths, names.map(|name| dir.path().join("train").join(name)));
         assert_eq!((train.path(6), test.len()), (None, 2));
         let left_out = [(".gif", 1), (".jpg", 1), (".txt", 2), ("hidden", 1), ("no ending", 1)];
@@ -332,7 +341,10 @@ mod tests {
         assert_eq!((rest.labels(), rest.classes()), (&[0, 1][..], folder.classes()));
         assert_eq!([rest.path(0), rest.path(1)], [folder.path(1), folder.path(3)]);
         let message = folder.without(&[2, 3]).expect_err("no dog").to_string();
-        assert!(message.contains("dog: images: expected at least one that can be read"), "{message}");
+        assert!(
+            message.contains("dog: images: expected at least one that can be read"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -350,7 +362,11 @@ mod tests {
         touch(&dir.path().join("train/1.jpg"));
         refused(&["train: classes", "a folder for each class", "no folder"]);
         touch(&dir.path().join("train/cat/notes.txt"));
-        refused(&["cat: images", ".jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp", "none"]);
+        refused(&[
+            "cat: images",
+            ".jpg, .jpeg, .png, .ppm, .bmp, .pgm, .tif, .tiff, .webp",
+            "none",
+        ]);
         touch(&dir.path().join("train/cat/1.jpg"));
         touch(&dir.path().join("val/dog/1.jpg"));
         refused(&["the same in both sets", "dog in one only"]);

@@ -146,7 +146,9 @@ fn unusable_fields_are_errors() {
 /// An image file; its name says nothing of its format.
 fn write(path: &Path, [width, height]: [u32; 2], pixel: impl Fn(u32, u32) -> [u8; 3]) {
     let mut bytes = format!("P6 {width} {height} 255\n").into_bytes();
-    bytes.extend((0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)));
+    bytes.extend(
+        (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)),
+    );
     std::fs::write(path, bytes).expect("a writable folder");
 }
 
@@ -325,6 +327,7 @@ fn images_of_any_size_in_memory_are_shifted_mirrored_and_resized() {
 
     let small = Dataset::with_size(vec![0; 3 * 20 * 8], [20, 8], vec![0], vec!["any".into()]);
     let padded = Augment { crop_padding: 8, ..raw() };
-    let message = padded.batch(&small.expect("valid"), &[0], 0, 0).expect_err("padding").to_string();
+    let message =
+        padded.batch(&small.expect("valid"), &[0], 0, 0).expect_err("padding").to_string();
     assert!(message.contains("crop_padding = 8 with images of 20x8"), "{message}");
 }

@@ -58,8 +58,12 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
         (32, 0) => Format::Bytes(4),
         (32, 3) if masks()? == [0xFF_0000, 0xFF00, 0xFF] => Format::Bytes(4),
         (16, 0) => Format::Bits16([(10, 31), (5, 31), (0, 31)]),
-        (16, 3) if masks()? == [0x7C00, 0x3E0, 0x1F] => Format::Bits16([(10, 31), (5, 31), (0, 31)]),
-        (16, 3) if masks()? == [0xF800, 0x7E0, 0x1F] => Format::Bits16([(11, 31), (5, 63), (0, 31)]),
+        (16, 3) if masks()? == [0x7C00, 0x3E0, 0x1F] => {
+            Format::Bits16([(10, 31), (5, 31), (0, 31)])
+        }
+        (16, 3) if masks()? == [0xF800, 0x7E0, 0x1F] => {
+            Format::Bits16([(11, 31), (5, 63), (0, 31)])
+        }
         (_, 1 | 2) => return Err("a BMP with run lengths".to_owned()),
         (_, 3) => return Err(format!("a BMP with colour masks {:x?}", masks()?)),
         _ => return Err(format!("a BMP of {bits} bits a pixel, compression {compression}")),
@@ -77,7 +81,11 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
 }
 
 impl Bmp {
-    pub(super) fn pixels(&self, bytes: &[u8], [width, height]: [usize; 2]) -> Result<Vec<u8>, String> {
+    pub(super) fn pixels(
+        &self,
+        bytes: &[u8],
+        [width, height]: [usize; 2],
+    ) -> Result<Vec<u8>, String> {
         let mut pixels = Vec::with_capacity(width * height * CHANNELS);
         for y in 0..height {
             let row = if self.top_down { y } else { height - 1 - y };
@@ -100,7 +108,8 @@ impl Bmp {
                 Format::Bits16(channels) => {
                     for pixel in row.as_chunks::<2>().0.iter().take(width) {
                         let bits = u32::from(u16::from_le_bytes(*pixel));
-                        let channel = |(shift, most): (u32, u32)| ((bits >> shift & most) * 255 / most) as u8;
+                        let channel =
+                            |(shift, most): (u32, u32)| ((bits >> shift & most) * 255 / most) as u8;
                         pixels.extend(channels.map(channel));
                     }
                 }

@@ -66,7 +66,9 @@ pub(super) fn pixels(bytes: &[u8]) -> Result<Vec<u8>, String> {
         ColorType::Rgb => samples,
         ColorType::Grayscale => grey(samples.into_iter(), pixels),
         ColorType::GrayscaleAlpha => grey(samples.into_iter().step_by(2), pixels),
-        ColorType::Rgba => samples.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect(),
+        ColorType::Rgba => {
+            samples.as_chunks::<4>().0.iter().flat_map(|&[r, g, b, _]| [r, g, b]).collect()
+        }
         ColorType::Indexed => return Err("a PNG whose palette was not applied".to_owned()),
     })
 }

@@ -60,7 +60,8 @@ fn token(bytes: &[u8], at: &mut usize) -> Result<u32, String> {
             b'#' => comment = true,
             b'0'..=b'9' => {
                 let digit = u32::from(byte - b'0');
-                let longer = value.unwrap_or(0).checked_mul(10).and_then(|value| value.checked_add(digit));
+                let longer =
+                    value.unwrap_or(0).checked_mul(10).and_then(|value| value.checked_add(digit));
                 value = Some(longer.ok_or("a PNM with a number of over 32 bits in its header")?);
             }
             _ if byte.is_ascii_whitespace() => {
@@ -86,7 +87,9 @@ impl Pnm {
         match (self.text, self.most) {
             (false, None) => {
                 for row in data.chunks_exact(width.div_ceil(8)).take(height) {
-                    (0..width).for_each(|x| push(if row[x / 8] << (x % 8) & 0x80 == 0 { 255 } else { 0 }));
+                    (0..width).for_each(|x| {
+                        push(if row[x / 8] << (x % 8) & 0x80 == 0 { 255 } else { 0 })
+                    });
                 }
             }
             (false, Some(most @ ..=255)) => {

@@ -1,4 +1,5 @@
-//! Files of tools/write_image_fixtures.py, against the pixels of Pillow; and a grid of JPEGs against `djpeg`.
+//! Files of tools/write_image_fixtures.py, against the pixels of Pillow; and a grid of JPEGs
+//! against `djpeg`.
 
 use std::process::{Command, Stdio};
 
@@ -83,11 +84,17 @@ fn what_would_come_out_otherwise_is_refused_by_name_before_and_while_decoding() 
         ("unfinished.jpg", "ends before its last scan"),
     ];
     let files = files("refused");
-    assert_eq!(files.iter().map(|path| name(path)).collect::<Vec<_>>(), reasons.map(|(name, _)| name));
+    assert_eq!(
+        files.iter().map(|path| name(path)).collect::<Vec<_>>(),
+        reasons.map(|(name, _)| name)
+    );
     for (path, (name, reason)) in files.iter().zip(reasons) {
         for result in [Rgb::check(path), Rgb::decode(path).map(drop)] {
             let message = result.expect_err(name).to_string();
-            assert!(message.contains(name) && message.contains(reason), "no {reason:?} in {message:?}");
+            assert!(
+                message.contains(name) && message.contains(reason),
+                "no {reason:?} in {message:?}"
+            );
             assert!(message.contains("expected a whole JPEG, PNG, WebP"), "{message}");
         }
     }
@@ -111,7 +118,8 @@ fn samples_of_sixteen_bits_keep_their_upper_eight() {
 #[test]
 fn the_limit_counts_decoding_and_conversion_together() {
     for (file, least) in [
-        // 18x14 pixels: result, samples before it, coefficients of a progressive JPEG; and the file itself.
+        // 18x14 pixels: result, samples before it, coefficients of a progressive JPEG; and the file
+        // itself.
         ("1.png", 3 * 252 + 252),
         ("LA.png", 3 * 252 + 2 * 252),
         ("1x1-progressive.jpg", 3 * 252 + 3 * 6 * 128),
@@ -173,7 +181,12 @@ fn damaged_files_are_errors_or_images() {
             }
         }
         if let Ok(header) = Header::of(&bytes, LIMIT) {
-            assert!(header.memory < 64 << 20, "{} bytes for a file of {}", header.memory, bytes.len());
+            assert!(
+                header.memory < 64 << 20,
+                "{} bytes for a file of {}",
+                header.memory,
+                bytes.len()
+            );
         }
         refused += usize::from(Rgb::of_bytes(bytes, LIMIT).is_err());
     }
@@ -218,7 +231,13 @@ fn a_grid_of_jpegs_is_decoded_as_by_djpeg_or_refused() {
         for luma in ["1x1", "2x1", "1x2", "2x2", "4x1", "1x4", "2x4", "3x1", "1x3"] {
             for chroma in ["1x1,1x1", "2x1,2x1", "1x2,1x2", "2x2,2x2", "2x1,1x1"] {
                 let sampling = format!("{luma},{chroma}");
-                for mode in [&["-baseline"][..], &["-progressive"], &["-scans", scans], &["-rgb"], &["-grayscale"]] {
+                for mode in [
+                    &["-baseline"][..],
+                    &["-progressive"],
+                    &["-scans", scans],
+                    &["-rgb"],
+                    &["-grayscale"],
+                ] {
                     let command = ["cjpeg", "-quality", "80", "-sample", &sampling];
                     // Not all samplings can be written.
                     let Some(jpeg) = tool(&[&command, mode].concat(), &ppm) else { continue };

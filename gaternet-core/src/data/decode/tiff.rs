@@ -22,7 +22,8 @@ pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header, String> {
     look(bytes, limit).map_err(|error| error.to_string())?
 }
 
-/// `Err` if a list of the first directory is longer than the file: the `tiff` crate makes room for it first.
+/// `Err` if a list of the first directory is longer than the file: the `tiff` crate makes room for
+/// it first.
 fn check_directory(bytes: &[u8]) -> Result<(), String> {
     let big = bytes[0] == b'M';
     let short = |at| number::<2>(bytes, at, big);
@@ -123,7 +124,10 @@ fn refusal(tiff: &mut Tiff<'_>, colours: ColorType) -> tiff::TiffResult<Option<S
     let samples = colours.num_samples();
     let known = matches!(
         colours,
-        ColorType::Gray(1 | 8 | 16) | ColorType::RGB(8 | 16) | ColorType::RGBA(8) | ColorType::CMYK(8)
+        ColorType::Gray(1 | 8 | 16)
+            | ColorType::RGB(8 | 16)
+            | ColorType::RGBA(8)
+            | ColorType::CMYK(8)
             | GREY_ALPHA
     );
     if !known {
@@ -176,7 +180,9 @@ fn decode(
     let colours = tiff.colortype()?;
     let samples = match tiff.read_image()? {
         DecodingResult::U8(samples) => samples,
-        DecodingResult::U16(samples) => samples.into_iter().map(|sample| (sample >> 8) as u8).collect(),
+        DecodingResult::U16(samples) => {
+            samples.into_iter().map(|sample| (sample >> 8) as u8).collect()
+        }
         _ => return Ok(Err(format!("a TIFF of {colours:?}"))),
     };
     let count = width * height;
@@ -192,7 +198,9 @@ fn decode(
             let pixels = samples.as_chunks::<4>().0.iter();
             Ok(pixels.flat_map(|&[r, g, b, _]| [r, g, b]).collect())
         }
-        ColorType::CMYK(_) => Ok(samples.as_chunks::<4>().0.iter().flat_map(|&inks| from_cmyk(inks)).collect()),
+        ColorType::CMYK(_) => {
+            Ok(samples.as_chunks::<4>().0.iter().flat_map(|&inks| from_cmyk(inks)).collect())
+        }
         GREY_ALPHA => Ok(grey(samples.into_iter().step_by(2), count)),
         _ => Err(format!("a TIFF of {colours:?}")),
     })

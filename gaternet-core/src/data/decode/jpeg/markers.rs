@@ -117,7 +117,8 @@ fn cut_off(bytes: &[u8]) -> String {
     format!("a JPEG cut off after {} bytes", bytes.len())
 }
 
-/// The marker at or after `at`, which then lies behind it. As libjpeg, over bytes that belong to no segment.
+/// The marker at or after `at`, which then lies behind it. As libjpeg, over bytes that belong to no
+/// segment.
 fn next_marker(bytes: &[u8], at: &mut usize) -> Result<u8, String> {
     loop {
         match bytes.get(*at..*at + 2) {
@@ -178,7 +179,8 @@ impl Frame {
             return Err(format!("a JPEG of {precision} bits a sample"));
         }
         self.progressive = marker == 0xC2;
-        [self.width, self.height] = [[w1, w0], [h1, h0]].map(|side| u16::from_be_bytes(side).into());
+        [self.width, self.height] =
+            [[w1, w0], [h1, h0]].map(|side| u16::from_be_bytes(side).into());
         if self.width == 0 || self.height == 0 {
             return Err(format!("a JPEG of {}x{} pixels", self.width, self.height));
         }
@@ -211,9 +213,11 @@ impl Frame {
         let &[first, last, bits] = rest else { return Err(broken()) };
         if !self.progressive {
             if self.scans() > 0 || usize::from(count) != self.components.len() {
-                return Err("a sequential JPEG with several scans, which zune-jpeg decodes to another \
+                return Err(
+                    "a sequential JPEG with several scans, which zune-jpeg decodes to another \
                      picture"
-                    .to_owned());
+                        .to_owned(),
+                );
             }
             return Ok(());
         }
@@ -230,7 +234,8 @@ impl Frame {
         Ok(())
     }
 
-    /// Every coefficient has to have come to its last bit: libjpeg smooths what is left of an unfinished picture.
+    /// Every coefficient has to have come to its last bit: libjpeg smooths what is left of an
+    /// unfinished picture.
     fn check_complete(&self) -> Result<(), String> {
         let whole = |component: &Component| component.bits.iter().all(|bits| *bits == Some(0));
         if self.progressive && !self.components.iter().all(whole) {
@@ -254,7 +259,8 @@ impl Frame {
     /// Blocks of 8x8 samples of a component.
     pub(super) fn blocks(&self, component: &Component) -> u64 {
         let [across, down] = self.factors();
-        let side = |side: usize, factor: usize, most: usize| (side * factor).div_ceil(8 * most) as u64;
+        let side =
+            |side: usize, factor: usize, most: usize| (side * factor).div_ceil(8 * most) as u64;
         side(self.width, component.across, across) * side(self.height, component.down, down)
     }
 
