@@ -19,8 +19,9 @@ pub(crate) struct Skipped {
     pub(crate) reason: String,
 }
 
-/// Looks at every image file of these sets. With `skip_bad` those that cannot be read are left out, said on stderr and
-/// returned; without it they are one error that names them. Sets in memory stay as they are.
+/// Looks at every image file of these sets. With `skip_bad` those that cannot be read are left out,
+/// said on stderr and returned; without it they are one error that names them. Sets in memory stay
+/// as they are.
 pub(crate) fn checked<const SETS: usize>(
     mut sets: [ImageSource; SETS],
     skip_bad: bool,

@@ -55,7 +55,8 @@ fn built_in(checkpoint: &Path, train: usize) -> Result<Data> {
     Data::built_in(seed, train, images).with_context(|| format!("metadata of {path}"))
 }
 
-/// Calls `each` with the first `count` images of a set, (N, 3, H, W), at most `batch_size` at a time.
+/// Calls `each` with the first `count` images of a set, (N, 3, H, W), at most `batch_size` at a
+/// time.
 pub(crate) fn for_first_images(
     images: &ImageSource,
     augment: &Augment,

@@ -198,7 +198,7 @@ fn configuration_files() {
         ("[model]\ndepth = 20", "model"),
         ("dense = 1", "`dense = 1`: expected true or false"),
         ("epochs = [3]", "`epochs = [3]`: expected a whole number"),
-        ("epochs = \"many\"", "'many'"),
+        ("epochs = \"many\"", "`epochs = \"many\"`: expected a whole number"),
         ("placement = \"inner\"", "'inner'"),
         ("epochs = ", "line 1"),
     ] {

@@ -208,7 +208,9 @@ fn files_that_are_not_as_they_were_written_are_named() {
     renamed(velocity, None);
     refused(&["velocity.backbone.conv.weight is missing"]);
     renamed(velocity, Some("velocity.backbone.nowhere"));
-    refused(&["backbone.nowhere"]);
+    refused(&["velocity.backbone.conv.weight is missing"]);
+    renamed("velocity.gater.fnn.fc.0.bias", Some("velocity.nowhere"));
+    refused(&["velocity.gater.fnn.fc.0.bias is missing"]);
     renamed(velocity, Some("veloсity"));
     refused(&["not a tensor of a run's state"]);
     renamed("model.backbone.conv.weight", Some("model.backbone.konv.weight"));

@@ -14,7 +14,8 @@ pub const IMAGE_LEN: usize = CHANNELS * SIDE * SIDE;
 /// Largest side of an image, in pixels.
 const MAX_SIDE: usize = 4096;
 
-/// Labelled RGB images of one size: bytes (N, 3, H, W), one label each, and the names of the classes.
+/// Labelled RGB images of one size: bytes (N, 3, H, W), one label each, and the names of the
+/// classes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dataset {
     pub(super) images: Vec<u8>,
@@ -36,8 +37,8 @@ impl Dataset {
     /// `images` is (N, 3, H, W) with `size` [H, W], `labels` (N).
     ///
     /// # Errors
-    /// [`Error::Config`] if a side is 0 or above 4096, `images` is not 3 H W bytes per label or a label is not below
-    /// the number of classes.
+    /// [`Error::Config`] if a side is 0 or above 4096, `images` is not 3 H W bytes per label or a
+    /// label is not below the number of classes.
     pub fn with_size(
         images: Vec<u8>,
         size: [usize; 2],

@@ -26,13 +26,15 @@ pub struct BadImage {
 }
 
 impl ImageFolder {
-    /// Looks at every file without decoding its pixels, on all cores, and returns those that cannot be read, in
-    /// order: cut off, of a kind or size that decoding refuses, damaged in their structure. Damage within compressed
-    /// data that leaves the structure whole is found by decoding only.
+    /// Looks at every file without decoding its pixels, on all cores, and returns those that cannot
+    /// be read, in order: cut off, of a kind or size that decoding refuses, damaged in their
+    /// structure. Damage within compressed data that leaves the structure whole is found by
+    /// decoding only.
     ///
-    /// Files that were good are remembered in the folder `cache` by path, size and time of change, for this
-    /// version of the library: they are not read again. A cache that is missing or damaged, or cannot be
-    /// written, only costs time. `progress` is called after each file with the number of files that are done.
+    /// Files that were good are remembered in the folder `cache` by path, size and time of change,
+    /// for this version of the library: they are not read again. A cache that is missing or
+    /// damaged, or cannot be written, only costs time. `progress` is called after each file with
+    /// the number of files that are done.
     pub fn check(&self, cache: Option<&Path>, progress: impl Fn(usize) + Sync) -> Vec<BadImage> {
         let cache = cache.map(|folder| folder.join(cache_name(self.root())));
         let known = cache.as_deref().and_then(read_cache).unwrap_or_default();
@@ -60,8 +62,8 @@ impl ImageFolder {
         bad
     }
 
-    /// Where [`check`](Self::check) may remember files: `gaternet/images` in `GATERNET_CACHE`'s place or the user's cache
-    /// folder; `None` if the environment names none.
+    /// Where [`check`](Self::check) may remember files: `gaternet/images` in `GATERNET_CACHE`'s
+    /// place or the user's cache folder; `None` if the environment names none.
     #[must_use]
     pub fn user_cache() -> Option<PathBuf> {
         let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
@@ -91,7 +93,8 @@ fn look(path: &Path, known: &HashSet<u64>) -> Result<u64, String> {
 }
 
 fn hash(value: impl Hash) -> u64 {
-    // Its keys are fixed. Were another release of Rust to hash otherwise, files would be looked at again.
+    // Its keys are fixed. Were another release of Rust to hash otherwise, files would be looked at
+    // again.
     let mut hasher = DefaultHasher::new();
     value.hash(&mut hasher);
     hasher.finish()

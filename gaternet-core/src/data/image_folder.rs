@@ -11,10 +11,11 @@ use crate::{Error, Result};
 /// Ends of the names of images, in any case: those of torchvision.
 const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif", "tiff", "webp"];
 
-/// Labelled image files of any size, `root/<class>/**/*` with the ends jpg, jpeg, png, ppm, bmp, pgm, tif, tiff and
-/// webp, in the order of `torchvision.datasets.ImageFolder`: classes by name, of a class the files of a folder by
-/// name, then those of the folders in it, whose whole paths are sorted. Only the list is in memory; a
-/// [`Loader`](super::Loader) decodes the files as it goes, by what is in them and not by their names.
+/// Labelled image files of any size, `root/<class>/**/*` with the ends jpg, jpeg, png, ppm, bmp,
+/// pgm, tif, tiff and webp, in the order of `torchvision.datasets.ImageFolder`: classes by name, of
+/// a class the files of a folder by name, then those of the folders in it, whose whole paths are
+/// sorted. Only the list is in memory; a [`Loader`](super::Loader) decodes the files as it goes, by
+/// what is in them and not by their names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFolder {
     root: PathBuf,
@@ -27,12 +28,12 @@ pub struct ImageFolder {
 }
 
 impl ImageFolder {
-    /// Lists `root`. Names that begin with a dot are left out, and so is what has another end; both are counted
-    /// in [`left_out`](Self::left_out).
+    /// Lists `root`. Names that begin with a dot are left out, and so is what has another end; both
+    /// are counted in [`left_out`](Self::left_out).
     ///
     /// # Errors
-    /// [`Error::Field`] if there is no folder of a class, or a class has no image; [`Error::Io`] if a folder
-    /// cannot be read.
+    /// [`Error::Field`] if there is no folder of a class, or a class has no image; [`Error::Io`] if
+    /// a folder cannot be read.
     pub fn open(root: impl Into<PathBuf>) -> Result<ImageFolder> {
         let root = root.into();
         let Entries { folders: classes, files, hidden } = entries(&root)?;
@@ -126,14 +127,15 @@ impl ImageFolder {
         &self.root
     }
 
-    /// How many files were not taken for images, by the end of their names in lower case: `.txt`, `no ending`,
-    /// or `hidden` for names that begin with a dot.
+    /// How many files were not taken for images, by the end of their names in lower case: `.txt`,
+    /// `no ending`, or `hidden` for names that begin with a dot.
     #[must_use]
     pub fn left_out(&self) -> &BTreeMap<String, usize> {
         &self.left_out
     }
 
-    /// The same without the images at `indices`; the others keep their order and all classes their numbers.
+    /// The same without the images at `indices`; the others keep their order and all classes their
+    /// numbers.
     ///
     /// # Errors
     /// [`Error::Field`] naming a class that would lose all its images.
@@ -190,8 +192,8 @@ struct List {
     left_out: BTreeMap<String, usize>,
 }
 
-/// The images in `root/class` and below. torchvision walks the folders and sorts what it got by the path of the folder,
-/// as text.
+/// The images in `root/class` and below. torchvision walks the folders and sorts what it got by the
+/// path of the folder, as text.
 fn list(root: &Path, class: &str) -> Result<List> {
     let mut folders = BTreeMap::new();
     let mut open = vec![class.to_owned()];

@@ -26,28 +26,30 @@ const MAX_PADDING: usize = 32;
 
 /// What is done to an image on its way to the model:
 ///
-/// 1. pad by `crop_padding` pixels of `padding_mode` on each side and crop as much as the image had at a random place; or with
-///    `resized`, cut out a part and resize it,
+/// 1. pad by `crop_padding` pixels of `padding_mode` on each side and crop as much as the image had
+/// at a random place; or with `resized`, cut out a part and resize it,
 /// 2. with `flip`, mirror left and right with probability 1/2,
 /// 3. normalise: `(x / 255 - mean) / std` per channel,
-/// 4. cutout (DeVries & Taylor 2017, arXiv 1708.04552): set a square with a side of `cutout` pixels to 0,
-///    the mean colour; its centre is anywhere in the image, so part of it may lie outside.
+/// 4. cutout (DeVries & Taylor 2017, arXiv 1708.04552): set a square with a side of `cutout` pixels
+/// to 0, the mean colour; its centre is anywhere in the image, so part of it may lie outside.
 ///
 /// The same order as torchvision's `RandomCrop(32, padding, padding_mode)` or `RandomResizedCrop`,
 /// `RandomHorizontalFlip()`, `ToTensor()`, `Normalize(mean, std)` and the paper's
 /// `Cutout(n_holes=1, length=cutout)`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Augment {
-    /// Images of any size to one; without, they stay as large as they are, and files have to be 32x32.
+    /// Images of any size to one; without, they stay as large as they are, and files have to be
+    /// 32x32.
     pub resized: Option<ResizedCrop>,
-    /// Pixels of padding before the crop, below 32 and the sides of the images; 0 for no crop. With `resized`, 0.
+    /// Pixels of padding before the crop, below 32 and the sides of the images; 0 for no crop. With
+    /// `resized`, 0.
     pub crop_padding: usize,
     /// What the padding shows.
     pub padding_mode: PaddingMode,
     /// Whether to mirror half of the images.
     pub flip: bool,
-    /// Side of the square that is cut out, in pixels (16 is usual on CIFAR-10, 8 on CIFAR-100); 0 for
-    /// none.
+    /// Side of the square that is cut out, in pixels (16 is usual on CIFAR-10, 8 on CIFAR-100); 0
+    /// for none.
     pub cutout: usize,
     /// Mean of each channel, on a scale of 0 to 1.
     pub mean: [f32; CHANNELS],
@@ -76,16 +78,16 @@ impl Augment {
         }
     }
 
-    /// The usual training augmentation of ImageNet, for models that see `size` x `size` pixels: random parts of
-    /// at least 8 % of an image, flips.
+    /// The usual training augmentation of ImageNet, for models that see `size` x `size` pixels:
+    /// random parts of at least 8 % of an image, flips.
     #[must_use]
     pub fn train_resized(size: usize) -> Augment {
         let resized = Some(ResizedCrop::Random { size, scale: [0.08, 1.0] });
         Augment { resized, flip: true, ..Augment::eval_resized(size) }
     }
 
-    /// The middle `size` x `size` pixels of images whose shorter side is resized to 8/7 of that (256 for 224), and
-    /// the normalisation with the statistics of ImageNet.
+    /// The middle `size` x `size` pixels of images whose shorter side is resized to 8/7 of that
+    /// (256 for 224), and the normalisation with the statistics of ImageNet.
     #[must_use]
     pub fn eval_resized(size: usize) -> Augment {
         let resize = (size as f64 * 8.0 / 7.0).round() as usize;
@@ -97,7 +99,8 @@ impl Augment {
         }
     }
 
-    /// Side of the images that come out, in pixels: without [`resized`](Self::resized) that of CIFAR.
+    /// Side of the images that come out, in pixels: without [`resized`](Self::resized) that of
+    /// CIFAR.
     #[must_use]
     pub fn side(&self) -> usize {
         self.resized.map_or(SIDE, ResizedCrop::size)
@@ -109,14 +112,15 @@ impl Augment {
         self.resized.map_or(size, |crop| [crop.size(); 2])
     }
 
-    /// The images `indices` of `data`, augmented on all cores: (`indices.len()`, 3, H, W), as large as those of `data`
-    /// or with `resized` of its size.
+    /// The images `indices` of `data`, augmented on all cores: (`indices.len()`, 3, H, W), as large
+    /// as those of `data` or with `resized` of its size.
     ///
     /// What happens to image `i` depends on `seed`, `epoch` and `i` only.
     ///
     /// # Errors
-    /// [`Error::Config`] if an index is not below N, the padding is 32 or more or as large as an image, a mean is not finite, a
-    /// standard deviation is not a positive finite number or `resized` is out of range.
+    /// [`Error::Config`] if an index is not below N, the padding is 32 or more or as large as an
+    /// image, a mean is not finite, a standard deviation is not a positive finite number or
+    /// `resized` is out of range.
     pub fn batch(
         &self,
         data: &Dataset,
@@ -140,8 +144,9 @@ impl Augment {
     /// The same of files, which are decoded on all cores.
     ///
     /// # Errors
-    /// Those of [`batch`](Self::batch); and of the first of these files that cannot be read, is no whole image of
-    /// a kind that [`ImageFolder`] lists, or without `resized` is not 32x32: [`Error::Io`] or [`Error::Field`], naming it.
+    /// Those of [`batch`](Self::batch); and of the first of these files that cannot be read, is no
+    /// whole image of a kind that [`ImageFolder`] lists, or without `resized` is not 32x32:
+    /// [`Error::Io`] or [`Error::Field`], naming it.
     pub fn batch_of_files(
         &self,
         data: &ImageFolder,
@@ -188,8 +193,8 @@ impl Augment {
         })
     }
 
-    /// Fills (N, 3, H, W) on all cores, `at_least` images a task; `fill` gets an image and its random stream
-    /// under [seed, epoch].
+    /// Fills (N, 3, H, W) on all cores, `at_least` images a task; `fill` gets an image and its
+    /// random stream under [seed, epoch].
     fn tensor<I: Sync>(
         &self,
         indices: &[usize],
@@ -221,8 +226,9 @@ impl Augment {
     /// `Err` unless every field is usable.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field: the padding is 32 or more, a mean is not finite, a standard deviation is
-    /// not a positive finite number, or `resized` is out of range or beside a padding.
+    /// [`Error::Config`] naming the field: the padding is 32 or more, a mean is not finite, a
+    /// standard deviation is not a positive finite number, or `resized` is out of range or beside a
+    /// padding.
     pub fn check(&self) -> Result<()> {
         let fail = |field, value, rule| Err(Error::Config { field, value, rule });
         if self.crop_padding >= MAX_PADDING {

@@ -11,13 +11,14 @@ pub enum PaddingMode {
     /// Black (0), as is usual on CIFAR.
     #[default]
     Constant,
-    /// The image mirrored at its outermost pixels, which are not repeated: no edge that is not in the
-    /// picture.
+    /// The image mirrored at its outermost pixels, which are not repeated: no edge that is not in
+    /// the picture.
     Reflect,
 }
 
 impl PaddingMode {
-    /// Where the pixel at `position` of a row or column of `side` pixels of the padded image comes from.
+    /// Where the pixel at `position` of a row or column of `side` pixels of the padded image comes
+    /// from.
     fn source(self, position: isize, side: usize) -> Option<usize> {
         let last = side as isize - 1;
         let inside = match self {
@@ -28,8 +29,8 @@ impl PaddingMode {
     }
 }
 
-/// Zeros a square with a side of `hole` around `centre` (y, x) in every plane of `size` (height, width), as far as
-/// it lies inside. One with an even side reaches one pixel further up and left.
+/// Zeros a square with a side of `hole` around `centre` (y, x) in every plane of `size` (height,
+/// width), as far as it lies inside. One with an even side reaches one pixel further up and left.
 pub(super) fn cut_out(hole: usize, centre: [usize; 2], size: [usize; 2], out: &mut [f32]) {
     let [rows, columns] = [0, 1].map(|axis| {
         let (centre, side) = (centre[axis], size[axis]);
@@ -60,8 +61,8 @@ impl Crop {
         Crop { down: shift(), right: shift(), flip: augment.flip && rng.random() }
     }
 
-    /// Fills row `y` of the cropped (and mirrored) plane with what `put` makes of its pixels; `plane` has rows of
-    /// `row.len()`.
+    /// Fills row `y` of the cropped (and mirrored) plane with what `put` makes of its pixels;
+    /// `plane` has rows of `row.len()`.
     pub(super) fn row(
         self,
         mode: PaddingMode,

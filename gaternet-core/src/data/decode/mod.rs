@@ -1,7 +1,8 @@
 //! Image files to pixels, as `PIL.Image.open(path).convert("RGB")` gives them, or an error.
 //!
-//! Every format has a module with two halves: `header` looks at the whole file without decoding a pixel, so that a
-//! set of images can be checked before a run, and `pixels` decodes what `header` let pass.
+//! Every format has a module with two halves: `header` looks at the whole file without decoding a
+//! pixel, so that a set of images can be checked before a run, and `pixels` decodes what `header`
+//! let pass.
 
 mod bmp;
 mod jpeg;
@@ -20,7 +21,8 @@ use crate::{Error, Result};
 
 /// Bytes that reading, decoding and converting one image may hold at once.
 const LIMIT: u64 = 512 << 20;
-/// Images that need more are decoded one at a time, so that N threads hold at most `LIMIT` and N times this.
+/// Images that need more are decoded one at a time, so that N threads hold at most `LIMIT` and N
+/// times this.
 const LARGE: u64 = 64 << 20;
 static ONE_LARGE: Mutex<()> = Mutex::new(());
 
@@ -51,17 +53,18 @@ enum Kind {
 }
 
 impl Rgb {
-    /// Decodes an image file, whatever its name says: JPEG, PNG, WebP, BMP, TIFF or PNM (`.ppm`, `.pgm`). Grey
-    /// becomes three equal channels, transparency is left out, of several pictures the first is read. Samples of
-    /// 16 bits keep their upper eight: as Pillow does for colours, while it clips grey at 255. Orientation in
-    /// the metadata of a JPEG is not applied, and colour profiles are not.
+    /// Decodes an image file, whatever its name says: JPEG, PNG, WebP, BMP, TIFF or PNM (`.ppm`,
+    /// `.pgm`). Grey becomes three equal channels, transparency is left out, of several pictures
+    /// the first is read. Samples of 16 bits keep their upper eight: as Pillow does for colours,
+    /// while it clips grey at 255. Orientation in the metadata of a JPEG is not applied, and colour
+    /// profiles are not.
     ///
-    /// Decoding and conversion together hold at most 512 MiB, known from the header before anything is
-    /// allocated; of the images that need more than 64 MiB, one is decoded at a time.
+    /// Decoding and conversion together hold at most 512 MiB, known from the header before anything
+    /// is allocated; of the images that need more than 64 MiB, one is decoded at a time.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::Field`] naming it if it is no such image, broken, cut
-    /// off, too large, or of a kind that would not come out with the pixels of Pillow.
+    /// [`Error::Io`] if the file cannot be read, [`Error::Field`] naming it if it is no such image,
+    /// broken, cut off, too large, or of a kind that would not come out with the pixels of Pillow.
     pub(super) fn decode(path: &Path) -> Result<Rgb> {
         Rgb::decode_within(path, LIMIT)
     }
@@ -96,8 +99,8 @@ impl Rgb {
     /// Looks at a whole file without decoding it.
     ///
     /// # Errors
-    /// Those of [`decode`](Self::decode), except what only decoding can find: damage within the compressed data
-    /// that leaves the structure of the file whole.
+    /// Those of [`decode`](Self::decode), except what only decoding can find: damage within the
+    /// compressed data that leaves the structure of the file whole.
     pub(super) fn check(path: &Path) -> Result<()> {
         let bytes = read(path, LIMIT)?;
         Header::of(&bytes, LIMIT).map(drop).map_err(|got| refused(path, got))
@@ -183,7 +186,8 @@ fn area(width: usize, height: usize, bytes: u64) -> u64 {
     (width as u64).saturating_mul(height as u64).saturating_mul(bytes)
 }
 
-/// `Err` if so many bytes of pixels cannot come out of `held` compressed ones, of which each gives at most `most`.
+/// `Err` if so many bytes of pixels cannot come out of `held` compressed ones, of which each gives
+/// at most `most`.
 fn check_claim(size: [usize; 2], pixels: u64, held: u64, most: u64) -> Result<(), String> {
     // What a stream needs before its first pixel is less than this.
     if pixels / most > held + 64 {

@@ -1,4 +1,5 @@
-//! Files of tools/write_image_fixtures.py, against the pixels of Pillow; and a grid of JPEGs against `djpeg`.
+//! Files of tools/write_image_fixtures.py, against the pixels of Pillow; and a grid of JPEGs
+//! against `djpeg`.
 
 use std::process::{Command, Stdio};
 
@@ -117,7 +118,8 @@ fn samples_of_sixteen_bits_keep_their_upper_eight() {
 #[test]
 fn the_limit_counts_decoding_and_conversion_together() {
     for (file, least) in [
-        // 18x14 pixels: result, samples before it, coefficients of a progressive JPEG; and the file itself.
+        // 18x14 pixels: result, samples before it, coefficients of a progressive JPEG; and the file
+        // itself.
         ("1.png", 3 * 252 + 252),
         ("LA.png", 3 * 252 + 2 * 252),
         ("1x1-progressive.jpg", 3 * 252 + 3 * 6 * 128),

@@ -22,7 +22,8 @@ pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header, String> {
     look(bytes, limit).map_err(|error| error.to_string())?
 }
 
-/// `Err` if a list of the first directory is longer than the file: the `tiff` crate makes room for it first.
+/// `Err` if a list of the first directory is longer than the file: the `tiff` crate makes room for
+/// it first.
 fn check_directory(bytes: &[u8]) -> Result<(), String> {
     let big = bytes[0] == b'M';
     let short = |at| number::<2>(bytes, at, big);

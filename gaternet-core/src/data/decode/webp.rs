@@ -10,7 +10,8 @@ use super::{CHANNELS, Header, Kind, area, cut_off, number};
 const BYTES: u64 = 14;
 /// Up to so many bytes a header is believed.
 const SMALL: u64 = 16 << 20;
-/// Pixels that a byte of a larger picture can stand for: more than of any picture that is not of one colour.
+/// Pixels that a byte of a larger picture can stand for: more than of any picture that is not of
+/// one colour.
 const PIXELS: u64 = 1024;
 
 pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {

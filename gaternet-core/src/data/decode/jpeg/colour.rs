@@ -1,4 +1,5 @@
-//! What the components of a JPEG mean, as libjpeg decides it, and how they become red, green and blue.
+//! What the components of a JPEG mean, as libjpeg decides it, and how they become red, green and
+//! blue.
 
 use super::super::from_cmyk;
 use super::markers::Frame;
@@ -69,8 +70,8 @@ fn four(mut samples: Vec<u8>, inks: impl Fn([u8; 4]) -> [u8; 4]) -> Vec<u8> {
 /// Pixels that are converted together.
 const GROUP: usize = 32;
 
-/// [`from_ycbcr`] in numbers of 16 bits, which vectors of every processor multiply: what is left of a factor beside whole
-/// ones is below a half.
+/// [`from_ycbcr`] in numbers of 16 bits, which vectors of every processor multiply: what is left of
+/// a factor beside whole ones is below a half.
 fn group_from_ycbcr(samples: &mut [u8; 3 * GROUP]) {
     let mut planes = [[0_i16; GROUP]; 3];
     for (i, pixel) in samples.as_chunks::<3>().0.iter().enumerate() {

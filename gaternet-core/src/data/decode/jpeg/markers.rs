@@ -117,7 +117,8 @@ fn cut_off(bytes: &[u8]) -> String {
     format!("a JPEG cut off after {} bytes", bytes.len())
 }
 
-/// The marker at or after `at`, which then lies behind it. As libjpeg, over bytes that belong to no segment.
+/// The marker at or after `at`, which then lies behind it. As libjpeg, over bytes that belong to no
+/// segment.
 fn next_marker(bytes: &[u8], at: &mut usize) -> Result<u8, String> {
     loop {
         match bytes.get(*at..*at + 2) {
@@ -233,7 +234,8 @@ impl Frame {
         Ok(())
     }
 
-    /// Every coefficient has to have come to its last bit: libjpeg smooths what is left of an unfinished picture.
+    /// Every coefficient has to have come to its last bit: libjpeg smooths what is left of an
+    /// unfinished picture.
     fn check_complete(&self) -> Result<(), String> {
         let whole = |component: &Component| component.bits.iter().all(|bits| *bits == Some(0));
         if self.progressive && !self.components.iter().all(whole) {

@@ -1,15 +1,18 @@
-//! JPEG: which files zune-jpeg decodes to the pixels of libjpeg-turbo, and the steps where it does not.
+//! JPEG: which files zune-jpeg decodes to the pixels of libjpeg-turbo, and the steps where it does
+//! not.
 //!
-//! zune-jpeg decodes some valid files to other pictures: sequential ones with several scans, those whose first component is
-//! sampled below another, and the last column and row of subsampled ones, where it blends with samples beyond the
-//! edge. So it is given only what decides the samples (no metadata, no names of components, nothing after the end), only
-//! kinds for which a grid of files came out as from `djpeg`, and its samples are made colours here.
+//! zune-jpeg decodes some valid files to other pictures: sequential ones with several scans, those
+//! whose first component is sampled below another, and the last column and row of subsampled ones,
+//! where it blends with samples beyond the edge. So it is given only what decides the samples (no
+//! metadata, no names of components, nothing after the end), only kinds for which a grid of files
+//! came out as from `djpeg`, and its samples are made colours here.
 //!
-//! The alternative is libjpeg-turbo or mozjpeg themselves, through a binding. Guarded like this, zune-jpeg takes as long as
-//! Pillow with libjpeg-turbo 3.2.0: 4.5 to 5.0 ms for a picture of 500x375 pixels and 79 KB, where Pillow took 4.5 to
-//! 5.0 ms (three rounds over 200 files each, on a busy Xeon with AVX-512). It
-//! builds in 2.1 s of processor time, without more than Rust; `mozjpeg-sys` 2.2.3 in 19.2 s and with a C compiler
-//! (`cargo build --release -j1` of a crate with nothing else).
+//! The alternative is libjpeg-turbo or mozjpeg themselves, through a binding. Guarded like this,
+//! zune-jpeg takes as long as Pillow with libjpeg-turbo 3.2.0: 4.5 to 5.0 ms for a picture of
+//! 500x375 pixels and 79 KB, where Pillow took 4.5 to 5.0 ms (three rounds over 200 files each, on
+//! a busy Xeon with AVX-512). It builds in 2.1 s of processor time, without more than Rust;
+//! `mozjpeg-sys` 2.2.3 in 19.2 s and with a C compiler (`cargo build --release -j1` of a crate with
+//! nothing else).
 
 mod colour;
 mod markers;
@@ -42,7 +45,8 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
     check_sampling(&frame)?;
     let Frame { width, height, progressive, ref components, scan_bytes, .. } = frame;
     let blocks: u64 = components.iter().map(|component| frame.blocks(component)).sum();
-    // Of each block its first code, and but for progressive scans, the one that ends it: a bit each at least.
+    // Of each block its first code, and but for progressive scans, the one that ends it: a bit each
+    // at least.
     let least = if progressive { 1 } else { 2 };
     if blocks * least > scan_bytes * 8 {
         return Err(format!(
@@ -120,9 +124,9 @@ impl Jpeg {
     }
 }
 
-/// Makes the last column and row of a halved component what libjpeg makes of them: its last samples as they are. zune-jpeg
-/// blends them with what the encoder left beyond the edge. An upsampled pair `a = (3 c + d) / 4`,
-/// `b = (3 d + c) / 4` of neighbours c and d gives c = (3 a - b) / 2.
+/// Makes the last column and row of a halved component what libjpeg makes of them: its last samples
+/// as they are. zune-jpeg blends them with what the encoder left beyond the edge. An upsampled pair
+/// `a = (3 c + d) / 4`, `b = (3 d + c) / 4` of neighbours c and d gives c = (3 a - b) / 2.
 fn edges(
     samples: &mut [u8],
     [width, height]: [usize; 2],
