@@ -9,9 +9,12 @@ use std::str::FromStr;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command, Error, Parser};
 
-/// Names that other training programs have for an option, and its names here: the first that a program has. Without one, why
+/// What an option is called here: the first of these names that a program has. Without one, why
 /// there is none.
-const SYNONYMS: [(&[&str], Result<&[&str], &str>); 27] = [
+type Meaning = Result<&'static [&'static str], &'static str>;
+
+/// Names that other training programs have for an option.
+const SYNONYMS: [(&[&str], Meaning); 27] = [
     (&["learning-rate", "base-lr", "init-lr", "initial-lr", "max-lr", "eta"], Ok(&["lr"])),
     (&["wd", "decay", "l2", "weight-decay-rate"], Ok(&["weight-decay"])),
     (
