@@ -166,12 +166,15 @@ fn expected(arg: &Arg, value: &DeValue<'_>, several: bool) -> String {
 }
 
 fn unknown(command: &Command, key: &str) -> anyhow::Error {
+    if key == "config" {
+        return anyhow!("unknown key `config`: a file takes no options from another");
+    }
     let nearest = match meant(key, command) {
         Some(Err(why)) => return anyhow!("unknown key `{key}`: {why}"),
         Some(Ok(name)) => Some(name),
         None => {
             let names = command.get_arguments().filter_map(Arg::get_long);
-            let names = names.filter(|name| *name != "config" && likeness(name, key) > 0.5);
+            let names = names.filter(|name| likeness(name, key) > 0.5);
             let nearest = names.max_by(|a, b| likeness(a, key).total_cmp(&likeness(b, key)));
             nearest.map(str::to_owned)
         }

@@ -51,7 +51,8 @@ pub(crate) fn run(args: &Args, options: &Options, device: &Device) -> Result<()>
         }
         let recipe = Recipe::new(&job.args, &job.options)?;
         let dry_run = args.run.dry_run;
-        let place = Place { folder: job.folder.clone(), existing, device, dry_run };
+        let folder = job.folder.clone();
+        let place = Place { folder, out: &out, existing, device, dry_run };
         let mut training = Training::new(recipe, &sets, skipped.clone(), place)?;
         if dry_run {
             return training.describe();

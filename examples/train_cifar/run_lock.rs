@@ -1,11 +1,13 @@
 //! One process at a time in the folder of a run.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, Write};
+use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
 use anyhow::{Context, Result, bail};
+
+use crate::note::note;
 
 /// Where the process that has the folder leaves its number.
 const NAME: &str = "run.lock";
@@ -44,6 +46,14 @@ impl RunLock {
                     };
                     let dir = dir.display();
                     bail!("{dir} is in use by {owner}: wait for its end, or choose another --out");
+                }
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                    note(format_args!(
+                        "warning: {} is on a file system without locks: nothing keeps a second run \
+                         out of it",
+                        dir.display()
+                    ));
+                    return Ok(RunLock { file, path });
                 }
                 Err(TryLockError::Error(error)) => return Err(error).with_context(context),
             }

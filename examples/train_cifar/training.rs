@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::{self, Checkpoint};
@@ -35,6 +36,8 @@ pub(crate) struct Training {
     device: Device,
     model: Model,
     folder: RunFolder,
+    /// The folder of --out: this one, or that of several runs.
+    out: PathBuf,
     existing: Existing,
     /// Everything that the results depend on; a run can go on only with the same.
     identity: Identity,
@@ -68,6 +71,8 @@ impl Budget {
 /// What a run works in.
 pub(crate) struct Place<'a> {
     pub(crate) folder: RunFolder,
+    /// The folder of --out: this one, or that of several runs.
+    pub(crate) out: &'a Path,
     pub(crate) existing: Existing,
     pub(crate) device: &'a Device,
     /// Nothing is written.
@@ -82,7 +87,7 @@ impl Training {
         skipped: Vec<Skipped>,
         place: Place<'_>,
     ) -> Result<Training> {
-        let Place { folder, existing, device, dry_run } = place;
+        let Place { folder, out, existing, device, dry_run } = place;
         let lock = match folder.dir().is_dir() && !dry_run {
             true => Some(folder.lock()?),
             false => None,
@@ -117,6 +122,7 @@ impl Training {
             device,
             model,
             folder,
+            out: out.to_path_buf(),
             existing,
             identity,
             stand,
@@ -258,7 +264,7 @@ impl Training {
              --out {} --resume",
             self.images.steps(),
             epoch + 1,
-            self.folder.dir().display()
+            self.out.display()
         )
     }
 

@@ -194,12 +194,12 @@ fn configuration_files() {
         ("gater_lr = 0.1", "unknown key `gater_lr`; the nearest is `gater-lr`"),
         ("milestones = [\"half\"]", "half"),
         ("dense = true\nlambda = 0.1", "cannot be used with"),
-        ("config = \"other.toml\"", "unknown key `config`"),
+        ("config = \"other.toml\"", "unknown key `config`: a file takes no options from another"),
         ("[model]\ndepth = 20", "model"),
         ("dense = 1", "`dense = 1`: expected true or false"),
         ("epochs = [3]", "`epochs = [3]`: expected a whole number"),
         ("epochs = \"many\"", "`epochs = \"many\"`: expected a whole number"),
-        ("placement = \"inner\"", "'inner'"),
+        ("placement = \"inner\"", "`placement = \"inner\"`: expected one of"),
         ("epochs = ", "line 1"),
     ] {
         fs::write(&path, contents).expect("written");

@@ -3,7 +3,7 @@
 //! `cargo bench --bench backward`; throughput counts the multiply-accumulates of the dense layer.
 
 mod common;
-#[path = "../../examples/common/conv_layers.rs"]
+#[path = "../examples/common/conv_layers.rs"]
 mod conv_layers;
 
 use std::time::Duration;

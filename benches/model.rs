@@ -5,9 +5,9 @@
 //! `cargo bench --bench model`; throughput counts images. Also prints the MACs of an image.
 
 mod common;
-#[path = "../../examples/common/names.rs"]
+#[path = "../examples/common/names.rs"]
 mod names;
-#[path = "../../examples/model_throughput/network.rs"]
+#[path = "../examples/model_throughput/network.rs"]
 mod network;
 
 use std::time::Duration;

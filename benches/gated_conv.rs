@@ -4,7 +4,7 @@
 //! skip shows as a higher rate.
 
 mod common;
-#[path = "../../examples/common/conv_layers.rs"]
+#[path = "../examples/common/conv_layers.rs"]
 mod conv_layers;
 
 use std::time::Duration;

@@ -1,8 +1,8 @@
 //! How a benchmark runs.
 
-#[path = "../../../examples/common/note.rs"]
+#[path = "../../examples/common/note.rs"]
 mod note;
-#[path = "../../../examples/common/threads.rs"]
+#[path = "../../examples/common/threads.rs"]
 mod threads;
 
 use criterion::Criterion;
