@@ -102,6 +102,38 @@ fn ten_steps_of_a_plain_network_are_those_of_the_cpu() {
 }
 
 #[test]
+fn an_epoch_that_was_interrupted_goes_on_as_it_would_have() {
+    let Some(device) = emulator::device() else { return };
+    let data = Data::new(IMAGES);
+    let new = || gated(resnet(), GatePlacement::Hidden);
+    let (whole, parts) = (new(), new());
+    let mut sgd_of_whole = sgd(&whole);
+    let options = || options(BATCH, STEPS);
+    let mut trainer = self::trainer::<f32>(&device, &whole, &sgd_of_whole, &data, options());
+    let said = run(&mut trainer, [0, 6]);
+    trainer.store(&mut sgd_of_whole).expect("a copy");
+
+    let mut sgd = sgd(&parts);
+    let mut trainer = self::trainer::<f32>(&device, &parts, &sgd, &data, options());
+    run(&mut trainer, [0, 4]);
+    trainer.store(&mut sgd).expect("a copy");
+    // Another process, after the first of three steps of the second epoch.
+    let mut trainer = self::trainer::<f32>(&device, &parts, &sgd, &data, options());
+    trainer.begin(3, &order(1)).expect("an epoch");
+    trainer.skip(1).expect("three steps");
+    for _ in 4..6 {
+        trainer.step().expect("a step");
+    }
+    assert_eq!(trainer.images(), IMAGES - BATCH);
+    let correct: f64 = said[4..].iter().map(|said| said[1]).sum();
+    assert_eq!(trainer.sums().expect("no fault").correct, correct);
+    assert!(trainer.step().is_err(), "the epoch is over");
+    trainer.store(&mut sgd).expect("a copy");
+    assert_eq!(state(&parts), state(&whole));
+    assert!(trainer.skip(4).is_err(), "an epoch has three steps");
+}
+
+#[test]
 fn ten_steps_of_a_gated_network_are_those_of_the_cpu() {
     for placement in [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All] {
         agrees_in_f32(&format!("{placement:?}"), || gated(resnet(), placement));
