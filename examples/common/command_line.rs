@@ -132,7 +132,8 @@ fn number<T: FromStr>(text: &str) -> Result<T, String> {
     text.parse().map_err(|_| "expected a number".to_owned())
 }
 
-/// The option that `name`, without dashes, stands for elsewhere, or why there is none; nothing if it is not known.
+/// The option that `name`, without dashes, stands for elsewhere, or why there is none; nothing if
+/// it is not known.
 pub(crate) fn meant(name: &str, command: &Command) -> Option<Result<String, &'static str>> {
     let name = name.to_lowercase().replace('_', "-");
     let has = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));

@@ -72,10 +72,10 @@ pub(crate) struct Evaluation {
     pub(crate) dead_layers: Vec<String>,
 }
 
-/// Runs a plan of `model` on `device`, so many images at a time and with convolutions of this type, on every image of
-/// `test`: closed filters are not computed.
-/// The batch size changes the speed, never the numbers beyond rounding. `each` gets, for each batch, its
-/// labels (N), logits (N, classes), MACs image by image (N) and the time of the pass; its `Err` ends it.
+/// Runs a plan of `model` on `device`, so many images at a time and with convolutions of this type,
+/// on every image of `test`: closed filters are not computed. The batch size changes the speed,
+/// never the numbers beyond rounding. `each` gets, for each batch, its labels (N), logits (N,
+/// classes), MACs image by image (N) and the time of the pass; its `Err` ends it.
 pub(crate) fn evaluate(
     model: &Model,
     test: &TestSet,

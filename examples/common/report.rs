@@ -28,8 +28,8 @@ pub(crate) fn write_line(line: fmt::Arguments<'_>) -> Result<(), OutputError> {
     Ok(writeln!(stdout(), "{line}")?)
 }
 
-/// 0, also if the reader of stdout left before the end, as `head` does; or, with the error and its causes on one line
-/// of stderr, 2 if the device is not there and 1 otherwise.
+/// 0, also if the reader of stdout left before the end, as `head` does; or, with the error and its
+/// causes on one line of stderr, 2 if the device is not there and 1 otherwise.
 pub(crate) fn exit_code(result: Result<()>) -> ExitCode {
     let Err(error) = result else { return ExitCode::SUCCESS };
     match error.downcast_ref() {

@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 
 use super::note::note;
 
-/// Threads that are never too many. More than this and more than four times the cores are a slip of the keyboard, and
-/// would take minutes to start.
+/// Threads that are never too many. More than this and more than four times the cores are a slip of
+/// the keyboard, and would take minutes to start.
 const MANY: usize = 256;
 
 /// Of how many threads rayon makes its own pool.
@@ -17,7 +17,8 @@ const VARIABLE: &str = "RAYON_NUM_THREADS";
 /// What this process may use.
 #[derive(Debug, Clone)]
 pub(crate) struct Cores {
-    /// Numbers of the cores that it is allowed to run on (`taskset`, a container's cpuset), as far as the system says.
+    /// Numbers of the cores that it is allowed to run on (`taskset`, a container's cpuset), as far
+    /// as the system says.
     pub(crate) allowed: Vec<usize>,
     /// How many of them it gets: fewer where a cgroup has a quota of time.
     pub(crate) usable: usize,
@@ -33,12 +34,13 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// Of `threads` threads (`--threads`), or else of as many as `variable` says (`RAYON_NUM_THREADS`; 0 is none), or else
-    /// of one for each usable core.
+    /// Of `threads` threads (`--threads`), or else of as many as `variable` says
+    /// (`RAYON_NUM_THREADS`; 0 is none), or else of one for each usable core.
     ///
-    /// Threads are bound only where they are as many as the allowed cores and no quota is below these: some schedulers
-    /// otherwise leave two busy threads on one core for minutes, which halves the speed. A smaller pool shares the cores
-    /// with other processes, whose pools would sit on the same first cores.
+    /// Threads are bound only where they are as many as the allowed cores and no quota is below
+    /// these: some schedulers otherwise leave two busy threads on one core for minutes, which
+    /// halves the speed. A smaller pool shares the cores with other processes, whose pools would
+    /// sit on the same first cores.
     pub(crate) fn choose(
         threads: Option<usize>,
         variable: Option<&str>,

@@ -11,10 +11,10 @@ use crate::classes;
 use crate::data::{BUILT_IN, Data};
 use crate::sets::{IMAGE_FOLDER, Sets, say_left_out};
 
-/// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was trained
-/// with, of whose training images the first `train` are drawn. With 0 of them, image files for tests are enough, and
-/// both sets of files are those. Classes are the model's, in its order; where that is not the data's, only if
-/// `by_name`.
+/// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was
+/// trained with, of whose training images the first `train` are drawn. With 0 of them, image files
+/// for tests are enough, and both sets of files are those. Classes are the model's, in its order;
+/// where that is not the data's, only if `by_name`.
 pub(crate) fn trained_data(
     checkpoint: &Path,
     dir: Option<&Path>,

@@ -71,9 +71,9 @@ struct Args {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
 
-    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that holds image
-    /// files (.jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp) as train/CLASS/* and val/CLASS/* (or
-    /// test/CLASS/*), of which train/ is needed for --budget and --sweep only
+    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that
+    /// holds image files (.jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp) as train/CLASS/* and
+    /// val/CLASS/* (or test/CLASS/*), of which train/ is needed for --budget and --sweep only
     /// [default: none, the built-in test set that the model was trained with]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     data: Option<PathBuf>,
@@ -103,8 +103,8 @@ struct Args {
     #[arg(long, conflicts_with = "sweep")]
     per_class: bool,
 
-    /// Also what the model says of each image, a JSON object a line: its file or number, the names of its class
-    /// and of the predicted one, and the MACs that ran
+    /// Also what the model says of each image, a JSON object a line: its file or number, the names
+    /// of its class and of the predicted one, and the MACs that ran
     #[arg(long, value_name = "FILE.jsonl", conflicts_with = "sweep", verbatim_doc_comment)]
     predictions: Option<PathBuf>,
 

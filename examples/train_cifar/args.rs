@@ -19,16 +19,16 @@ use crate::run_folder::RunFolder;
 /// Trains a gated network, or the plain one with the same recipe (--dense), on CIFAR-10, CIFAR-100,
 /// image files or a built-in set of drawn shapes that needs no download.
 ///
-/// Without options it trains, on the built-in set, a network whose gates leave out most of its work, and
-/// the plain network beside it, and compares them (recipes/first-run.toml).
+/// Without options it trains, on the built-in set, a network whose gates leave out most of its
+/// work, and the plain network beside it, and compares them (recipes/first-run.toml).
 ///
-/// Writes OUT/metrics.jsonl (one object per epoch) and OUT/model.safetensors (after every epoch), and
-/// while it runs OUT/state.safetensors, from which --resume goes on. Ctrl-C and SIGTERM save the state after
-/// the step that runs. Pre-training the gater writes OUT/pretraining.jsonl and OUT/gater.safetensors.
-/// In metrics.jsonl, accuracies and densities are shares of 1; train_loss includes the gate terms;
-/// gate_density and macs_ratio (executed MACs, gater included, over those of the plain model) are of
-/// the test set; images_per_second counts training only, seconds the whole epoch with its
-/// evaluation; learning_rate is that of the epoch's last step.
+/// Writes OUT/metrics.jsonl (one object per epoch) and OUT/model.safetensors (after every epoch),
+/// and while it runs OUT/state.safetensors, from which --resume goes on. Ctrl-C and SIGTERM save
+/// the state after the step that runs. Pre-training the gater writes OUT/pretraining.jsonl and
+/// OUT/gater.safetensors. In metrics.jsonl, accuracies and densities are shares of 1; train_loss
+/// includes the gate terms; gate_density and macs_ratio (executed MACs, gater included, over those
+/// of the plain model) are of the test set; images_per_second counts training only, seconds the
+/// whole epoch with its evaluation; learning_rate is that of the epoch's last step.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "train_cifar", args_override_self = true, verbatim_doc_comment)]
 pub(crate) struct Args {

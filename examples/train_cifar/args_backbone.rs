@@ -30,14 +30,14 @@ pub(crate) struct BackboneArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) backbone_checkpoint: Option<PathBuf>,
 
-    /// Start from the whole model in this file, OUT/model.safetensors of a run with the same network and
-    /// gates
+    /// Start from the whole model in this file, OUT/model.safetensors of a run with the same
+    /// network and gates
     #[arg(long, value_name = "FILE", verbatim_doc_comment)]
     #[arg(conflicts_with_all = ["backbone_checkpoint", "gater_checkpoint", "pretrain_gater"])]
     pub(crate) checkpoint: Option<PathBuf>,
 
-    /// With --checkpoint or --backbone-checkpoint: all but the output layer, which is drawn anew for the
-    /// classes of the data
+    /// With --checkpoint or --backbone-checkpoint: all but the output layer, which is drawn anew
+    /// for the classes of the data
     #[arg(long, verbatim_doc_comment)]
     pub(crate) new_head: bool,
 }

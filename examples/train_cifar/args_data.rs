@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Data")]
 pub(crate) struct DataArgs {
-    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that holds JPEG
-    /// and PNG files as train/CLASS/* and val/CLASS/* (or test/CLASS/*)
+    /// Folder that holds cifar-10-batches-bin/ or cifar-100-binary/, or is one of them; or that
+    /// holds image files (.jpg .jpeg .png .ppm .bmp .pgm .tif .tiff .webp) as train/CLASS/* and
+    /// val/CLASS/* (or test/CLASS/*)
     /// [default: none, train on the built-in set]
     #[arg(long = "data", value_name = "DIR", verbatim_doc_comment)]
     pub(crate) dir: Option<PathBuf>,
@@ -17,13 +18,13 @@ pub(crate) struct DataArgs {
     #[arg(long, verbatim_doc_comment)]
     pub(crate) download: bool,
 
-    /// Leave out image files that cannot be read, and list them in OUT/skipped.jsonl; without it they are an
-    /// error before the first step
+    /// Leave out image files that cannot be read, and list them in OUT/skipped.jsonl; without it
+    /// they are an error before the first step
     #[arg(long, verbatim_doc_comment)]
     pub(crate) skip_bad: bool,
 
-    /// With --resume, --checkpoint or --backbone-checkpoint, on data whose classes are those of the model in
-    /// another order: go by their names
+    /// With --resume, --checkpoint or --backbone-checkpoint, on data whose classes are those of the
+    /// model in another order: go by their names
     #[arg(long, verbatim_doc_comment)]
     pub(crate) classes_by_name: bool,
 

@@ -9,9 +9,9 @@ use crate::names::PlacementName;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Gates and gater")]
 pub(crate) struct GaterArgs {
-    /// The paper's gates: one for each filter of the last convolution of every residual unit, decided by a ResNet-20
-    /// with Improved SemHash, few of them open. It is the default of all options that it excludes, but for a run
-    /// without any option
+    /// The paper's gates: one for each filter of the last convolution of every residual unit,
+    /// decided by a ResNet-20 with Improved SemHash, few of them open. It is the default of all
+    /// options that it excludes, but for a run without any option
     #[arg(long, verbatim_doc_comment)]
     #[arg(conflicts_with_all = [
         "dense", "placement", "gate", "gate_group", "min_open", "min_open_share", "zero_init", "gater_depth",

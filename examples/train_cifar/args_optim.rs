@@ -52,8 +52,9 @@ pub(crate) struct OptimArgs {
     #[arg(long, value_name = "NORM")]
     pub(crate) clip_grad_norm: Option<f32>,
 
-    /// Evaluate and save an exponential moving average of weights and batch norm statistics, with this decay:
-    /// about 1 / (1 - DECAY) steps enter it; it warms up, min(DECAY, (1 + n) / (10 + n)) after n steps
+    /// Evaluate and save an exponential moving average of weights and batch norm statistics, with
+    /// this decay: about 1 / (1 - DECAY) steps enter it; it warms up, min(DECAY, (1 + n) / (10 +
+    /// n)) after n steps
     #[arg(long, value_name = "DECAY", verbatim_doc_comment)]
     pub(crate) ema: Option<f32>,
 }

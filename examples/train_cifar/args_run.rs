@@ -35,8 +35,9 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
 
-    /// Folder for the results [default: runs/MODEL-seedSEED; after MODEL, -dense or a placement other
-    /// than the default; with --repeat without the seed; if it holds results, with -2, -3, ... behind]
+    /// Folder for the results [default: runs/MODEL-seedSEED; after MODEL, -dense or a placement
+    /// other than the default; with --repeat without the seed; if it holds results, with -2, -3,
+    /// ... behind]
     #[arg(long, value_name = "DIR", verbatim_doc_comment)]
     pub(crate) out: Option<PathBuf>,
 
@@ -44,9 +45,10 @@ pub(crate) struct RunArgs {
     #[arg(long, conflicts_with = "resume")]
     pub(crate) overwrite: bool,
 
-    /// Go on where the run in the folder of --out stands, or begin there; the options that it was begun with
-    /// need not be given again. The results are those of a run that was not interrupted, bit by bit. With a
-    /// larger --epochs a run goes on beyond its end, by the schedule of that many epochs from there on
+    /// Go on where the run in the folder of --out stands, or begin there; the options that it was
+    /// begun with need not be given again. The results are those of a run that was not interrupted,
+    /// bit by bit. With a larger --epochs a run goes on beyond its end, by the schedule of that
+    /// many epochs from there on
     #[arg(long, verbatim_doc_comment)]
     pub(crate) resume: bool,
 
@@ -54,8 +56,8 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "EPOCHS")]
     pub(crate) stop_after: Option<usize>,
 
-    /// Train the plain network with the same recipe too, in OUT/plain, and compare both in the end: accuracy,
-    /// MACs, and the speed of their inference plans
+    /// Train the plain network with the same recipe too, in OUT/plain, and compare both in the end:
+    /// accuracy, MACs, and the speed of their inference plans
     #[arg(long, verbatim_doc_comment)]
     #[arg(conflicts_with_all = ["dense", "repeat", "stop_after"])]
     pub(crate) compare: bool,

@@ -25,7 +25,8 @@ fn cannot_use(name: &str) -> String {
     format!("cannot use the configuration {name}")
 }
 
-/// The command line; options that it lacks come from `text`, the file `name`, unless they contradict it.
+/// The command line; options that it lacks come from `text`, the file `name`, unless they
+/// contradict it.
 pub(crate) fn with_configuration(name: &str, text: &str) -> Result<Vec<OsString>> {
     let command = Args::command();
     let matches = command.clone().get_matches();

@@ -16,7 +16,8 @@ use super::note::note;
 /// How the folders of downloads begin that are not complete.
 const SCRATCH: &str = ".download-";
 
-/// In such a folder, locked by the process that fills it: the system unlocks it when that process ends, however it does.
+/// In such a folder, locked by the process that fills it: the system unlocks it when that process
+/// ends, however it does.
 const LOCK: &str = "lock";
 
 /// A `.tar.gz` with one folder in it.
@@ -29,7 +30,8 @@ pub(crate) struct Archive<'a> {
 }
 
 impl Archive<'_> {
-    /// Makes `dir/folder` unless it is there or is `dir` itself. What downloads of dead processes left in `dir` is removed.
+    /// Makes `dir/folder` unless it is there or is `dir` itself. What downloads of dead processes
+    /// left in `dir` is removed.
     pub(crate) fn fetch(&self, dir: &Path) -> Result<()> {
         remove_leftovers(dir);
         if dir.join(self.folder).exists() || dir.ends_with(self.folder) && dir.exists() {
@@ -73,7 +75,8 @@ impl Archive<'_> {
     }
 }
 
-/// A folder in `dir` that is removed, with everything in it, when it goes out of scope, and its lock.
+/// A folder in `dir` that is removed, with everything in it, when it goes out of scope, and its
+/// lock.
 fn scratch(dir: &Path) -> Result<(TempDir, File)> {
     for _ in 0..10 {
         let scratch = tempfile::Builder::new().prefix(SCRATCH).tempdir_in(dir)?;
@@ -91,7 +94,8 @@ fn lock_file(path: &Path) -> io::Result<File> {
     OpenOptions::new().create(true).truncate(false).write(true).open(path)
 }
 
-/// Removes the folders of downloads whose process has ended. One that cannot be removed is in nobody's way.
+/// Removes the folders of downloads whose process has ended. One that cannot be removed is in
+/// nobody's way.
 fn remove_leftovers(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     let named = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with(SCRATCH);

@@ -323,6 +323,11 @@ impl Phase {
         matches!(self.model, Model::Gated(_)) && self.warm_up.gates_open(epoch)
     }
 
+    /// Whether the gates are no longer those that the gater began with.
+    pub(crate) fn gater_has_learnt(&self) -> bool {
+        self.epoch > self.warm_up.open.max(self.warm_up.frozen_gater)
+    }
+
     /// The network that is gated, or the plain one.
     fn backbone(&self) -> &PlainNet {
         match &self.model {

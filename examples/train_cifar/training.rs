@@ -233,7 +233,9 @@ impl Training {
             let (metrics, evaluation) = ended?;
             progress.epoch(&metrics);
             let before = last.as_ref().map_or(&[][..], |last: &Evaluation| &last.dead_layers);
-            progress.warn_of(&evaluation.dead_layers, before);
+            if phase.gater_has_learnt() {
+                progress.warn_of(&evaluation.dead_layers, before);
+            }
             if phase.name() == PhaseName::Training {
                 let metadata = self.metadata(std::slice::from_ref(&metrics));
                 phase.with_averages(|| self.folder.save_model(&self.model, &metadata))?;

@@ -326,11 +326,13 @@ impl GatedNet {
         &self.gater
     }
 
-    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.
+    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same
+    /// tensors.
     ///
     /// # Errors
-    /// [`Error::OtherKind`] if the file is of a plain model. If it cannot be read, is of another number of gates, or holds other tensors (missing, unexpected
-    /// and misshapen ones listed together) or a NaN; the weights are unchanged then.
+    /// [`Error::OtherKind`] if the file is of a plain model. If it cannot be read, is of another
+    /// number of gates, or holds other tensors (missing, unexpected and misshapen ones listed
+    /// together) or a NaN; the weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         self.load_weights_with(path, Head::Same)
     }
@@ -338,8 +340,8 @@ impl GatedNet {
     /// [`load_weights`](Self::load_weights), or all but those of the backbone's head.
     ///
     /// # Errors
-    /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`] if the backbone
-    /// does not end in a linear layer.
+    /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`]
+    /// if the backbone does not end in a linear layer.
     pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
         let file = Checkpoint::open(path)?;
         weights::of_kind(file.outline(), GATED)?;

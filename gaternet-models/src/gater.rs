@@ -171,7 +171,8 @@ impl Gater {
     }
 }
 
-/// The tensors of a file whose names start with `prefix`, without it and without those of output layers.
+/// The tensors of a file whose names start with `prefix`, without it and without those of output
+/// layers.
 fn extractor<T: Clone>(file: &Checkpoint<T>, prefix: &str) -> Checkpoint<T> {
     let mut part = file.part(prefix);
     part.tensors.retain(|name, _| !name.starts_with("fc.") && !name.starts_with("newfc."));

@@ -39,13 +39,13 @@ impl Model {
         }
     }
 
-    /// Takes the weights of a file written by `save`, whose model must be of the same kind and have the same
-    /// tensors; with [`Head::Fresh`] all but the layer that computes the logits, so that the number of classes
-    /// may differ.
+    /// Takes the weights of a file written by `save`, whose model must be of the same kind and have
+    /// the same tensors; with [`Head::Fresh`] all but the layer that computes the logits, so that
+    /// the number of classes may differ.
     ///
     /// # Errors
-    /// Those of [`PlainNet::load_weights_with`] and [`GatedNet::load_weights_with`]; the weights are unchanged
-    /// then.
+    /// Those of [`PlainNet::load_weights_with`] and [`GatedNet::load_weights_with`]; the weights
+    /// are unchanged then.
     pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
         match self {
             Model::Plain(model) => model.load_weights_with(path, head),

@@ -178,12 +178,14 @@ impl PlainNet {
         Ok(PlainNet::with_weights(config, Some(filters), Weights::Unset)?.0)
     }
 
-    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same tensors.
+    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same
+    /// tensors.
     ///
     /// # Errors
-    /// [`Error::OtherKind`] if the file is of a gated model: take [`GatedNet::load`](crate::GatedNet::load) and
-    /// its [`backbone`](crate::GatedNet::backbone). If it cannot be read or holds other tensors (missing,
-    /// unexpected and misshapen ones listed together) or a NaN. The weights are unchanged then.
+    /// [`Error::OtherKind`] if the file is of a gated model: take
+    /// [`GatedNet::load`](crate::GatedNet::load) and its [`backbone`](crate::GatedNet::backbone).
+    /// If it cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
+    /// together) or a NaN. The weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         self.load_weights_with(path, Head::Same)
     }
@@ -191,8 +193,8 @@ impl PlainNet {
     /// [`load_weights`](Self::load_weights), or all but those of the head.
     ///
     /// # Errors
-    /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`] if the network
-    /// does not end in a linear layer.
+    /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`]
+    /// if the network does not end in a linear layer.
     pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
         let file = Checkpoint::open(path)?;
         weights::of_kind(file.outline(), PLAIN)?;

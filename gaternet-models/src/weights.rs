@@ -4,14 +4,15 @@ use gaternet_core::checkpoint::{Checkpoint, CheckpointFile, Number, Outline, Ten
 use gaternet_core::nn::Module;
 use gaternet_core::{Error, Result};
 
-/// What becomes of the head, the linear layer that computes the logits, when a model takes the weights of a file.
+/// What becomes of the head, the linear layer that computes the logits, when a model takes the
+/// weights of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Head {
     /// It takes its weights too, so the file must be of as many classes.
     #[default]
     Same,
-    /// It stays as it is, for fine-tuning on other classes: the file may be of any number of them. Its head must
-    /// have the same name and read as many features.
+    /// It stays as it is, for fine-tuning on other classes: the file may be of any number of them.
+    /// Its head must have the same name and read as many features.
     Fresh,
 }
 
@@ -19,8 +20,8 @@ pub enum Head {
 pub(crate) const PLAIN: &str = "plain";
 pub(crate) const GATED: &str = "gated";
 
-/// `Err` if the file is of the other kind of model. One that does not say, of another program, is judged by the
-/// names of its tensors: a gated one has two parts.
+/// `Err` if the file is of the other kind of model. One that does not say, of another program, is
+/// judged by the names of its tensors: a gated one has two parts.
 pub(crate) fn of_kind(file: &Outline, wanted: &'static str) -> Result<()> {
     let part = |prefix: &str| file.tensors.keys().any(|name| name.starts_with(prefix));
     let got = match file.metadata.get("model").map(String::as_str) {

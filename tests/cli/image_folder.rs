@@ -9,8 +9,8 @@ use gaternet::core::checkpoint::{self, Checkpoint};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
-/// Red and blue pictures of many sizes, `train` and `test` of them, in `train/` and `name/`: PNG files, and among them
-/// PPM files that are called JPEG and PNG.
+/// Red and blue pictures of many sizes, `train` and `test` of them, in `train/` and `name/`: PNG
+/// files, and among them PPM files that are called JPEG and PNG.
 pub(crate) fn folder(train: u32, name: &str, test: u32) -> TempDir {
     let dir = tempdir().expect("a folder");
     for (set, count) in [("train", train), (name, test)] {

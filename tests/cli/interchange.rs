@@ -117,7 +117,8 @@ fn checkpoints_of_other_code_load_and_compute_the_same() {
     assert!(help.contains("--to-torch") && help.contains("akamaster"), "{help}");
 }
 
-/// What the library writes that is more than weights: names of classes, numbers of filters, groups and overrides of gates.
+/// What the library writes that is more than weights: names of classes, numbers of filters, groups
+/// and overrides of gates.
 fn write_models(folder: &Path) {
     let names = r#"["cat", "dog", "\u00e9", "x y"]"#.to_owned();
     let entries =

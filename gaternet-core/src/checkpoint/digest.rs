@@ -1,5 +1,5 @@
-//! Digests by which a file says whether it is as it was written: XXH3, 128 bits, of every tensor and every
-//! metadata entry, in one more metadata entry. They find damage, not malice.
+//! Digests by which a file says whether it is as it was written: XXH3, 128 bits, of every tensor
+//! and every metadata entry, in one more metadata entry. They find damage, not malice.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +12,8 @@ use super::header::Unique;
 
 /// The metadata entry.
 pub(super) const KEY: &str = "gaternet_digest";
-/// Before each digest. An entry with these is the digests even if its name was damaged, which must not pass
-/// for a file without any.
+/// Before each digest. An entry with these is the digests even if its name was damaged, which must
+/// not pass for a file without any.
 const MARK: &str = "xxh3-128:";
 
 /// Digests by name.
@@ -25,8 +25,8 @@ pub(super) struct Digests {
 }
 
 impl Digests {
-    /// Takes them out of the metadata of a file, which has to be as they say and is of tensors of these names;
-    /// `None` if another program wrote it. `Err` names what is damaged.
+    /// Takes them out of the metadata of a file, which has to be as they say and is of tensors of
+    /// these names; `None` if another program wrote it. `Err` names what is damaged.
     pub(super) fn take<'a>(
         metadata: &mut BTreeMap<String, String>,
         names: impl Iterator<Item = &'a String>,

@@ -40,7 +40,8 @@ pub(super) fn describe(start: &[u8]) -> &'static str {
     }
 }
 
-/// A protobuf message whose first field is `ir_version`, a small number, and whose second is text or a graph.
+/// A protobuf message whose first field is `ir_version`, a small number, and whose second is text
+/// or a graph.
 fn is_onnx(start: &[u8]) -> bool {
     matches!(start, [0x08, 1..=32, 0x12 | 0x1a | 0x22 | 0x32 | 0x3a | 0x42, ..])
 }

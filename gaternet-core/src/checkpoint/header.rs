@@ -1,4 +1,5 @@
-//! The header of a safetensors file: a JSON object of tensors by name, with text under `__metadata__`.
+//! The header of a safetensors file: a JSON object of tensors by name, with text under
+//! `__metadata__`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,7 +12,8 @@ use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 /// What is no tensor.
 pub(super) const METADATA: &str = "__metadata__";
 
-/// What a header says, checked: the tensors lie side by side from 0 on, each as long as its shape and type say.
+/// What a header says, checked: the tensors lie side by side from 0 on, each as long as its shape
+/// and type say.
 pub(super) struct Header {
     pub(super) metadata: BTreeMap<String, String>,
     /// By their place in the file.

@@ -26,7 +26,8 @@ pub use write::save;
 use crate::nn::State;
 use crate::{Error, Misshapen, Result, Shape, Tensor};
 
-/// Name of the model in the folder of a training run. Where a checkpoint is read, such a folder stands for it.
+/// Name of the model in the folder of a training run. Where a checkpoint is read, such a folder
+/// stands for it.
 pub const MODEL_FILE: &str = "model.safetensors";
 
 /// What a checkpoint stores under one name.
@@ -137,7 +138,8 @@ pub struct Checkpoint<T = TensorValue> {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// A checkpoint whose numbers are not read: whether it fits a model is known before memory is taken for it.
+/// A checkpoint whose numbers are not read: whether it fits a model is known before memory is taken
+/// for it.
 pub type Outline = Checkpoint<TensorKind>;
 
 impl<T: Clone> Checkpoint<T> {
@@ -160,8 +162,8 @@ impl<T> Checkpoint<T>
 where
     for<'a> TensorKind: From<&'a T>,
 {
-    /// Whether there is a tensor for every parameter, buffer and counter of `state`, of its shape, and no
-    /// other one. Parameters without memory stay so.
+    /// Whether there is a tensor for every parameter, buffer and counter of `state`, of its shape,
+    /// and no other one. Parameters without memory stay so.
     ///
     /// # Errors
     /// [`Error::Checkpoint`] listing every name that only one of the two has, and every tensor of

@@ -22,7 +22,8 @@ const GLANCE: u64 = 64;
 /// Bytes of a tensor that are read together; a multiple of every element's.
 const CHUNK: usize = 1 << 18;
 
-/// A file of which the header was read: names, types and shapes are known and memory is taken for none of them.
+/// A file of which the header was read: names, types and shapes are known and memory is taken for
+/// none of them.
 #[derive(Debug)]
 pub struct CheckpointFile {
     outline: Outline,
@@ -43,14 +44,14 @@ impl Checkpoint {
         Checkpoint::open(path)?.read()
     }
 
-    /// Reads the header of a safetensors file, or of the `model.safetensors` of a folder. However large the
-    /// file is, no more than its header is read.
+    /// Reads the header of a safetensors file, or of the `model.safetensors` of a folder. However
+    /// large the file is, no more than its header is read.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read, [`Error::NotSafetensors`] if it is of another format, which is
-    /// named, [`Error::Field`] if it was cut, its header breaks a rule of the format or a tensor is of a type
-    /// that is none of f16, bf16, f32, f64, u8 to u32 and i8 to i64, [`Error::Damaged`] if the header is not
-    /// what this library wrote.
+    /// [`Error::Io`] if the file cannot be read, [`Error::NotSafetensors`] if it is of another
+    /// format, which is named, [`Error::Field`] if it was cut, its header breaks a rule of the
+    /// format or a tensor is of a type that is none of f16, bf16, f32, f64, u8 to u32 and i8 to
+    /// i64, [`Error::Damaged`] if the header is not what this library wrote.
     pub fn open(path: impl AsRef<Path>) -> Result<CheckpointFile> {
         let mut path = path.as_ref().to_path_buf();
         if path.is_dir() {
@@ -109,9 +110,9 @@ impl CheckpointFile {
     /// Reads the tensors, in one pass.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read or memory does not suffice, [`Error::Field`] if it does not end
-    /// where its header says, [`Error::Damaged`] if a tensor is not what this library wrote,
-    /// [`Error::NonFinite`] if a tensor holds a NaN or an infinity.
+    /// [`Error::Io`] if the file cannot be read or memory does not suffice, [`Error::Field`] if it
+    /// does not end where its header says, [`Error::Damaged`] if a tensor is not what this library
+    /// wrote, [`Error::NonFinite`] if a tensor holds a NaN or an infinity.
     pub fn read(mut self) -> Result<Checkpoint> {
         let Outline { path, metadata, .. } = self.outline;
         let mut tensors = BTreeMap::new();

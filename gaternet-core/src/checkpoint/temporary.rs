@@ -12,11 +12,12 @@ use crate::{Error, Result};
 const PREFIX: &str = ".checkpoint-";
 const SUFFIX: &str = ".tmp";
 
-/// Writes the file `path`, all of it or nothing: `write` fills a temporary file in the same folder, which then
-/// takes the place of `path`; on disk before and after that.
+/// Writes the file `path`, all of it or nothing: `write` fills a temporary file in the same folder,
+/// which then takes the place of `path`; on disk before and after that.
 ///
 /// # Errors
-/// [`Error::Io`] if that fails or `write` does. Then `path` is as it was before and the temporary file is gone.
+/// [`Error::Io`] if that fails or `write` does. Then `path` is as it was before and the temporary
+/// file is gone.
 pub fn replace_file(
     path: impl AsRef<Path>,
     write: impl FnOnce(&File) -> io::Result<()>,
@@ -33,10 +34,10 @@ pub fn replace_file(
     sync_folder(folder).map_err(fail("synchronise the folder of"))
 }
 
-/// Removes the temporary files in `folder` that a process left when it was killed while it wrote a file:
-/// those of [`save`](super::save()), [`replace_file`] and all that is written with them. How many there
-/// were; 0 if there is no such folder. One that is being written is locked by its process and stays, and so
-/// does one that this process may not open.
+/// Removes the temporary files in `folder` that a process left when it was killed while it wrote a
+/// file: those of [`save`](super::save()), [`replace_file`] and all that is written with them. How
+/// many there were; 0 if there is no such folder. One that is being written is locked by its
+/// process and stays, and so does one that this process may not open.
 ///
 /// # Errors
 /// [`Error::Io`] if the folder cannot be read or a file cannot be removed.

@@ -291,7 +291,8 @@ fn a_folder_stands_for_the_model_in_it() {
 
 #[test]
 fn odd_but_valid_files_are_read() {
-    // A scalar, an empty tensor and bytes, so that what follows them is not aligned; in any order, padded.
+    // A scalar, an empty tensor and bytes, so that what follows them is not aligned; in any order,
+    // padded.
     let header = concat!(
         r#" {"c":{"data_offsets":[3,7],"shape":[1,1],"dtype":"F32","later":[{"field":0}]},"#,
         r#""":{"dtype":"F16","shape":[2,0,3],"data_offsets":[3,3]},"a":{"dtype":"U8","shape":[],"#,

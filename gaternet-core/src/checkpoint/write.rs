@@ -17,16 +17,17 @@ use crate::{Error, Result};
 /// Writes `tensors` and `metadata` to the safetensors file `path`. The same contents make the same
 /// bytes.
 ///
-/// One metadata entry more holds a digest of every tensor and entry, by which [`Checkpoint::load`] knows
-/// whether the file is as it was written.
+/// One metadata entry more holds a digest of every tensor and entry, by which [`Checkpoint::load`]
+/// knows whether the file is as it was written.
 ///
 /// They go to a temporary file in the same folder that then takes the place of `path`; on disk
 /// before and after that, so that even a power failure leaves the old or the new file.
 ///
 /// # Errors
 /// [`Error::NonFinite`] if a tensor holds a NaN or an infinity (a diverged run must not replace its
-/// last good checkpoint), [`Error::Config`] if a name occurs twice or a metadata entry holds digests,
-/// [`Error::Io`] if the file cannot be written. Then `path` is as it was before and the temporary file is gone.
+/// last good checkpoint), [`Error::Config`] if a name occurs twice or a metadata entry holds
+/// digests, [`Error::Io`] if the file cannot be written. Then `path` is as it was before and the
+/// temporary file is gone.
 pub fn save(
     path: impl AsRef<Path>,
     tensors: &[(String, TensorValue)],

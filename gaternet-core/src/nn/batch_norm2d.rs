@@ -51,8 +51,8 @@ impl BatchNorm2d {
     /// Without weights and statistics, which will be set: 0 and without memory until they are read.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no channel, [`Error::Shape`] if the weights would not fit in the address
-    /// space.
+    /// [`Error::Config`] if there is no channel, [`Error::Shape`] if the weights would not fit in
+    /// the address space.
     pub fn unset(channels: usize) -> Result<BatchNorm2d> {
         check(channels)?;
         Ok(BatchNorm2d {

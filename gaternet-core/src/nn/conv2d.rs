@@ -40,8 +40,8 @@ impl Conv2d {
     /// Without weights, which will be set: 0 and without memory until they are read.
     ///
     /// # Errors
-    /// [`Error::Config`] if a size or stride is 0, [`Error::Shape`] if the weight would not fit in the address
-    /// space.
+    /// [`Error::Config`] if a size or stride is 0, [`Error::Shape`] if the weight would not fit in
+    /// the address space.
     pub fn unset(
         in_channels: usize,
         out_channels: usize,

@@ -36,7 +36,8 @@ impl Linear {
     /// Without weights, which will be set: 0 and without memory until they are read.
     ///
     /// # Errors
-    /// [`Error::Config`] if a size is 0, [`Error::Shape`] if the weight would not fit in the address space.
+    /// [`Error::Config`] if a size is 0, [`Error::Shape`] if the weight would not fit in the
+    /// address space.
     pub fn unset(in_features: usize, out_features: usize) -> Result<Linear> {
         if in_features == 0 || out_features == 0 {
             return Err(no_features(in_features, out_features));

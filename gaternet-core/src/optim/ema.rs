@@ -9,17 +9,17 @@ use crate::error::{Error, Result};
 use crate::nn::State;
 use crate::tensor::Tensor;
 
-/// Exponential moving averages of a model's parameters and buffers, which are updated after each step:
-/// `average = d(n) · average + (1 - d(n)) · value`. Counters are not averaged.
+/// Exponential moving averages of a model's parameters and buffers, which are updated after each
+/// step: `average = d(n) · average + (1 - d(n)) · value`. Counters are not averaged.
 ///
-/// The decay warms up: `d(n) = min(decay, (1 + n) / (10 + n))` after `n` updates, as that of TensorFlow's
-/// `ExponentialMovingAverage` with `num_updates`; the first update (n = 0) copies. So most of an average is
-/// of the last fifth of the steps so far, however close to 1 the decay is, and not of the weights that
-/// the training began with.
+/// The decay warms up: `d(n) = min(decay, (1 + n) / (10 + n))` after `n` updates, as that of
+/// TensorFlow's `ExponentialMovingAverage` with `num_updates`; the first update (n = 0) copies. So
+/// most of an average is of the last fifth of the steps so far, however close to 1 the decay is,
+/// and not of the weights that the training began with.
 ///
-/// The averages often generalise better than the last weights, above all with a high learning rate or
-/// noisy gates. Usual decays are 0.99 to 0.9999: `1 / (1 - decay)` steps enter once it has warmed up, which
-/// takes `9 / (1 - decay)` steps.
+/// The averages often generalise better than the last weights, above all with a high learning rate
+/// or noisy gates. Usual decays are 0.99 to 0.9999: `1 / (1 - decay)` steps enter once it has
+/// warmed up, which takes `9 / (1 - decay)` steps.
 #[derive(Debug)]
 pub struct Ema {
     decay: f32,
@@ -137,8 +137,8 @@ impl Ema {
         Ok(body())
     }
 
-    /// The averages by name, for a checkpoint, beside which [`updates`](Self::updates) belongs; none before
-    /// the first update.
+    /// The averages by name, for a checkpoint, beside which [`updates`](Self::updates) belongs;
+    /// none before the first update.
     #[must_use]
     pub fn state(&self) -> Vec<(String, Tensor)> {
         let entries = self.entries.iter();
@@ -148,9 +148,9 @@ impl Ema {
     /// Continues from what [`state`](Self::state) and [`updates`](Self::updates) returned.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `state` holds some of the averages and not others, a name that is unknown or a
-    /// shape that is not the value's, or there are averages without updates or updates without averages; then
-    /// nothing has changed.
+    /// [`Error::Shape`] if `state` holds some of the averages and not others, a name that is
+    /// unknown or a shape that is not the value's, or there are averages without updates or updates
+    /// without averages; then nothing has changed.
     pub fn load_state(&mut self, state: Vec<(String, Tensor)>, updates: usize) -> Result<()> {
         let fail = |rule, got| Err(Error::Shape { op: "ema", rule, got });
         if state.is_empty() != (updates == 0) && !self.entries.is_empty() {
@@ -315,7 +315,8 @@ mod tests {
         }
     }
 
-    /// Six epochs of eight steps that come close to their end: so do the averages, whatever the decay.
+    /// Six epochs of eight steps that come close to their end: so do the averages, whatever the
+    /// decay.
     #[test]
     fn averages_of_a_short_training_are_near_its_weights() {
         for decay in [0.99, 0.999, 0.9999] {

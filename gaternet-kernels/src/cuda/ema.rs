@@ -37,8 +37,9 @@ impl Averages {
         Ok(Averages { table: rows.upload(device)? })
     }
 
-    /// `average += share·(value - average)` for all of them, as [`lerp`](crate::cpu::elementwise::lerp), with the share of
-    /// the clock's step; may be part of a graph.
+    /// `average += share·(value - average)` for all of them, as
+    /// [`lerp`](crate::cpu::elementwise::lerp), with the share of the clock's step; may be part of
+    /// a graph.
     ///
     /// # Errors
     /// [`KernelError`](crate::KernelError) if there is no share; the driver's errors.
@@ -53,7 +54,8 @@ impl Averages {
             .read(share.values)
             .value(&steps)
             .uses_all(memories);
-        // SAFETY: the parameters of ema_update; the parts are inside the arrays of the rows, and there are as many shares.
+        // SAFETY: the parameters of ema_update; the parts are inside the arrays of the rows, and
+        // there are as many shares.
         unsafe { launch.run([self.table.blocks(), 1, 1], THREADS, 0) }
     }
 }

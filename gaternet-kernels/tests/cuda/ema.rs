@@ -4,8 +4,8 @@ use gaternet_kernels::cuda::{Clock, CudaBuffer, CudaDevice, CudaGraph, PerStep};
 use crate::check::{close, download, upload, values, widen};
 use crate::emulator;
 
-/// Four updates of arrays of all lengths, of which the second is recorded and played three times: each has its own share,
-/// and beyond the shares the last counts.
+/// Four updates of arrays of all lengths, of which the second is recorded and played three times:
+/// each has its own share, and beyond the shares the last counts.
 pub(crate) fn updates(device: &CudaDevice) -> Result<(), String> {
     const LENGTHS: [usize; 6] = [3, 2048, 0, 1, 2049, 4500];
     let list = |seed: usize| LENGTHS.map(|len| values((seed + len) as u64, len));

@@ -51,7 +51,8 @@ impl Weights {
         Weights::Drawn(Box::new(ChaCha8Rng::seed_from_u64(seed)))
     }
 
-    /// Whether a start of its own may be written over some; those that will be set take no memory for it.
+    /// Whether a start of its own may be written over some; those that will be set take no memory
+    /// for it.
     pub(crate) fn are_drawn(&self) -> bool {
         matches!(self, Weights::Drawn(_))
     }

@@ -8,8 +8,8 @@ use gaternet_kernels::dims::PoolDims;
 use super::{Layer, Network, Step};
 
 const OP: &str = "network";
-/// Most multiply-accumulates of a layer for one image: sums of them are exact in f64, and those of all layers of
-/// a network do not overflow.
+/// Most multiply-accumulates of a layer for one image: sums of them are exact in f64, and those of
+/// all layers of a network do not overflow.
 const MAX_MACS: usize = 1 << 53;
 
 /// (C, H, W) of the images and of each step's output.

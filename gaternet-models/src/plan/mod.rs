@@ -79,8 +79,8 @@ struct Decider {
 impl InferencePlan {
     /// # Errors
     /// [`Error::Kernel`] if images of this size do not fit the network, or `GATERNET_ISA` names an
-    /// instruction set that the machine does not have; [`Error::Shape`] if one image takes more memory than there
-    /// is.
+    /// instruction set that the machine does not have; [`Error::Shape`] if one image takes more
+    /// memory than there is.
     pub fn new(model: &Model, options: PlanOptions) -> Result<InferencePlan> {
         match model {
             Model::Plain(model) => InferencePlan::plain(model, options),

@@ -118,8 +118,8 @@ fn by_list(network: &Network, kept: &Kept<'_>, at: usize) -> bool {
         && steps.iter().filter(reads).all(|step| lists(step) && !adds(step))
 }
 
-/// `Err` if there is no memory for the values of one image and for where the convolutions read them, a few bytes
-/// for each pixel: an allocation that fails would end the process.
+/// `Err` if there is no memory for the values of one image and for where the convolutions read
+/// them, a few bytes for each pixel: an allocation that fails would end the process.
 fn check_memory(
     size: [usize; 2],
     buffers: &[usize],

@@ -72,7 +72,8 @@ impl Averages {
     }
 }
 
-/// The share of each update, of those made and `steps` more; ends with the first that all after it have.
+/// The share of each update, of those made and `steps` more; ends with the first that all after it
+/// have.
 fn shares(ema: &Ema, steps: usize) -> Vec<f32> {
     let all = (0..(ema.updates() + steps).max(1)).map(|update| ema.share(update));
     let (mut shares, last) = (Vec::new(), 1.0 - ema.decay());
