@@ -29,11 +29,11 @@ const MAX_PADDING: usize = 32;
 /// What is done to an image on its way to the model:
 ///
 /// 1. pad by `crop_padding` pixels of `padding_mode` on each side and crop as much as the image had
-/// at a random place; or with `resized`, cut out a part and resize it,
+///    at a random place; or with `resized`, cut out a part and resize it,
 /// 2. with `flip`, mirror left and right with probability 1/2,
 /// 3. normalise: `(x / 255 - mean) / std` per channel,
 /// 4. cutout (DeVries & Taylor 2017, arXiv 1708.04552): set a square with a side of `cutout` pixels
-/// to 0, the mean colour; its centre is anywhere in the image, so part of it may lie outside.
+///    to 0, the mean colour; its centre is anywhere in the image, so part of it may lie outside.
 ///
 /// The same order as torchvision's `RandomCrop(32, padding, padding_mode)` or `RandomResizedCrop`,
 /// `RandomHorizontalFlip()`, `ToTensor()`, `Normalize(mean, std)` and the paper's

@@ -155,7 +155,9 @@ fn edges(
         ((3 * i32::from(one) - i32::from(before) + 1) >> 1).clamp(0, 255) as u8
     };
     // Where whole blocks end at the edge, there is nothing beyond it.
-    let blends = |side: usize, ratio: usize| ratio == 2 && side % 2 == 0 && side % 16 != 0;
+    let blends = |side: usize, ratio: usize| {
+        ratio == 2 && side.is_multiple_of(2) && !side.is_multiple_of(16)
+    };
     let row = width * channels;
     if blends(width, ratio[0]) {
         for row in samples.chunks_exact_mut(row) {
