@@ -1,5 +1,6 @@
 //! Batches, prepared in the background.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
@@ -8,8 +9,11 @@ use rand::seq::SliceRandom;
 use super::{Augment, ImageSource, stream};
 use crate::{Error, Result, Tensor};
 
-/// Batches that wait ready while the model computes.
-const PREFETCH: usize = 2;
+/// Batches that are prepared at once: the thread pool has work while the last image of one is not
+/// ready.
+const LANES: usize = 2;
+/// Batches of each lane that wait ready while the model computes.
+const PREFETCH: usize = 1;
 
 /// How a [`Loader`] goes through its images.
 #[derive(Debug, Clone)]
@@ -47,10 +51,13 @@ impl Loader {
     ///
     /// # Errors
     /// [`Error::Config`] if the batch size is 0 or larger than the data set, or a field of the
-    /// augmentation is unusable (see [`Augment::batch`]).
+    /// augmentation is unusable, by itself or with these images (see [`Augment::batch`]).
     pub fn new(data: impl Into<ImageSource>, config: LoaderConfig) -> Result<Loader> {
         let data = data.into();
         config.augment.check()?;
+        if let ImageSource::Memory(data) = &data {
+            config.augment.check_padding(data.size())?;
+        }
         if config.batch_size == 0 || config.batch_size > data.len() {
             return Err(Error::Config {
                 field: "batch_size",
@@ -83,8 +90,8 @@ impl Loader {
         self.data.len().min(self.batches() * self.config.batch_size)
     }
 
-    /// The batches of epoch `epoch`, prepared by a thread of their own that is at most a few batches
-    /// ahead and ends when the iterator is dropped.
+    /// The batches of epoch `epoch`, prepared by two threads of their own that are at most a few
+    /// batches ahead and end when the iterator is dropped.
     #[must_use]
     pub fn epoch(&self, epoch: u64) -> Batches {
         self.epoch_from(epoch, 0)
@@ -94,19 +101,24 @@ impl Loader {
     /// an epoch that was interrupted. Each batch is the one that the whole epoch has there.
     #[must_use]
     pub fn epoch_from(&self, epoch: u64, skipped: usize) -> Batches {
-        let (sender, receiver) = sync_channel(PREFETCH);
-        let worker = thread::Builder::new().name("gaternet-loader".into()).spawn({
-            let (loader, sender) = (self.clone(), sender.clone());
-            move || loader.produce(epoch, skipped, &sender)
+        let order = Arc::new(self.order(epoch));
+        let lanes = (0..LANES).map(|lane| {
+            let (sender, receiver) = sync_channel(PREFETCH);
+            let worker = thread::Builder::new().name("gaternet-loader".into()).spawn({
+                let (loader, order, sender) = (self.clone(), order.clone(), sender.clone());
+                move || loader.produce(epoch, &order, skipped + lane, &sender)
+            });
+            let worker = worker
+                .map_err(|source| {
+                    let error = Error::Thread { name: "gaternet-loader", source };
+                    // The channel is empty and its receiver is here: neither blocks nor fails.
+                    sender.send(Err(error)).ok();
+                })
+                .ok();
+            (receiver, worker)
         });
-        let worker = worker
-            .map_err(|source| {
-                let error = Error::Thread { name: "gaternet-loader", source };
-                // The channel is empty and its receiver is here: neither blocks nor fails.
-                sender.send(Err(error)).ok();
-            })
-            .ok();
-        Batches { receiver: Some(receiver), worker }
+        let (receivers, workers) = lanes.collect();
+        Batches { receivers, workers, next: 0 }
     }
 
     /// The numbers of all images in the order in which `epoch` goes through them.
@@ -120,11 +132,18 @@ impl Loader {
         order
     }
 
-    /// Sends every batch from number `skipped` on, or up to the first one that nobody waits for.
-    fn produce(&self, epoch: u64, skipped: usize, sender: &SyncSender<Result<Batch>>) {
+    /// Sends the batches of a lane, whose first has the number `first`, or up to one that nobody
+    /// waits for.
+    fn produce(
+        &self,
+        epoch: u64,
+        order: &[usize],
+        first: usize,
+        sender: &SyncSender<Result<Batch>>,
+    ) {
         let LoaderConfig { batch_size, seed, ref augment, .. } = self.config;
-        let order = self.order(epoch);
-        for indices in order.chunks(batch_size).take(self.batches()).skip(skipped) {
+        let batches = order.chunks(batch_size).take(self.batches());
+        for indices in batches.skip(first).step_by(LANES) {
             let batch = self.data.batch(augment, indices, seed, epoch).map(|images| Batch {
                 images,
                 labels: indices.iter().map(|&i| self.data.labels()[i]).collect(),
@@ -139,15 +158,18 @@ impl Loader {
 /// The batches of one epoch; see [`Loader::epoch`].
 #[derive(Debug)]
 pub struct Batches {
-    receiver: Option<Receiver<Result<Batch>>>,
-    worker: Option<JoinHandle<()>>,
+    receivers: Vec<Receiver<Result<Batch>>>,
+    workers: Vec<Option<JoinHandle<()>>>,
+    /// The lane of the next batch.
+    next: usize,
 }
 
 impl Iterator for Batches {
     type Item = Result<Batch>;
 
     fn next(&mut self) -> Option<Result<Batch>> {
-        let batch = self.receiver.as_ref()?.recv().ok();
+        let batch = self.receivers.get(self.next)?.recv().ok();
+        self.next = (self.next + 1) % LANES;
         if batch.is_none() {
             self.join();
         }
@@ -156,10 +178,13 @@ impl Iterator for Batches {
 }
 
 impl Batches {
-    /// Waits for the worker, and carries on its panic: an epoch must not look shorter than it is.
+    /// Waits for the workers, and carries on the panic of one: an epoch must not look shorter than
+    /// it is.
     fn join(&mut self) {
-        self.receiver = None;
-        if let Some(Err(panic)) = self.worker.take().map(JoinHandle::join)
+        self.receivers.clear();
+        let workers = self.workers.drain(..).flatten();
+        let ends: Vec<_> = workers.map(JoinHandle::join).collect();
+        if let Some(panic) = ends.into_iter().find_map(thread::Result::err)
             && !thread::panicking()
         {
             std::panic::resume_unwind(panic);
@@ -175,8 +200,6 @@ impl Drop for Batches {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::super::{Dataset, IMAGE_LEN};
     use super::*;
 
@@ -259,6 +282,24 @@ mod tests {
         drop(batches);
         let ImageSource::Memory(data) = &loader.data else { panic!("a data set in memory") };
         assert_eq!(Arc::strong_count(data), 1, "the thread still holds the data");
+    }
+
+    #[test]
+    fn a_padding_as_large_as_the_images_is_refused_at_once() {
+        let config = loader(5, 5, false).config;
+        let new = |size: [usize; 2], crop_padding| {
+            let images = vec![0; 5 * 3 * size[0] * size[1]];
+            let data = Dataset::with_size(images, size, vec![0; 5], vec!["all".to_owned()]);
+            let augment = Augment { crop_padding, ..config.augment.clone() };
+            let config = LoaderConfig { augment, ..config.clone() };
+            Loader::new(data.expect("valid"), config).map(|loader| loader.batches())
+        };
+        for size in [[4, 9], [9, 4]] {
+            assert_eq!(new(size, 3).expect("smaller"), 1);
+            let message = new(size, 4).expect_err("as large").to_string();
+            let part = format!("crop_padding = 4 with images of {}x{}", size[0], size[1]);
+            assert!(message.contains(&part), "no {part:?} in {message:?}");
+        }
     }
 
     #[test]

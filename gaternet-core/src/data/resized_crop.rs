@@ -1,12 +1,12 @@
 //! Crops of images of any size, resized to one.
 
-use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
+use fast_image_resize::images::{TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::decode::Rgb;
+use super::decode::{Rgb, View};
 use crate::{Error, Result};
 
 /// Width over height of a random crop.
@@ -38,11 +38,11 @@ pub enum ResizedCrop {
     },
 }
 
-/// What is read of an image: the pixels within `view` (left, top, width, height), of which `part` (the same,
+/// What is read of an image: the pixels within `view`, of which `part` (left, top, width, height,
 /// relative to the view) is spread over the output.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Region {
-    view: [usize; 4],
+    view: View,
     part: [f64; 4],
 }
 
@@ -77,25 +77,29 @@ impl ResizedCrop {
         Ok(())
     }
 
-    /// (size, size, 3).
-    pub(super) fn apply(self, image: &Rgb, rng: &mut ChaCha8Rng) -> Vec<u8> {
+    /// (size, size, 3) of an image with `sides` [width, height], of which `read` gives a part.
+    pub(super) fn apply(
+        self,
+        sides: [usize; 2],
+        rng: &mut ChaCha8Rng,
+        read: impl FnOnce(View) -> Result<Rgb>,
+    ) -> Result<Vec<u8>> {
         let region = match self {
-            ResizedCrop::Random { scale, .. } => random(scale, image, rng),
-            ResizedCrop::Center { size, resize } => center(size, resize, image),
+            ResizedCrop::Random { scale, .. } => random(scale, sides, rng),
+            ResizedCrop::Center { size, resize } => center(size, resize, sides),
         };
-        region.resize(image, self.size())
+        Ok(region.resize(&read(region.view)?, self.size()))
     }
 }
 
 impl Region {
+    /// `image` is what lies in the view.
     fn resize(self, image: &Rgb, size: usize) -> Vec<u8> {
         // Sides of images and of crops are checked before: a failure here would be our own mistake.
         const VALID: &str = "the region lies within the image";
         let side = |side: usize| u32::try_from(side).expect(VALID);
         let [width, height] = [image.width, image.height].map(side);
         let source = TypedImageRef::<U8x3>::from_buffer(width, height, &image.pixels).expect(VALID);
-        let [left, top, width, height] = self.view.map(side);
-        let view = TypedCroppedImage::from_ref(&source, left, top, width, height).expect(VALID);
         let mut pixels = vec![0; 3 * size * size];
         let mut target =
             TypedImage::<U8x3>::from_buffer(side(size), side(size), &mut pixels).expect(VALID);
@@ -103,14 +107,14 @@ impl Region {
         let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
         let options = ResizeOptions::new().resize_alg(bilinear).crop(left, top, width, height);
         // Of one type: the routine that takes any would be compiled for all of them.
-        Resizer::new().resize_typed(&view, &mut target, &options).expect(VALID);
+        Resizer::new().resize_typed(&source, &mut target, &options).expect(VALID);
         pixels
     }
 }
 
-fn center(size: usize, resize: usize, image: &Rgb) -> Region {
-    let sides = [image.width, image.height];
-    let shorter = image.width.min(image.height);
+fn center(size: usize, resize: usize, sides: [usize; 2]) -> Region {
+    let [width, height] = sides;
+    let shorter = width.min(height);
     // The longer side is rounded down, so the two scales differ a little.
     let resized = sides.map(|side| resize * side / shorter);
     let mut part = [0.0; 4];
@@ -120,11 +124,10 @@ fn center(size: usize, resize: usize, image: &Rgb) -> Region {
         part[axis] = start;
         part[axis + 2] = (size as f64 * scale).min(sides[axis] as f64 - start);
     }
-    Region { view: [0, 0, image.width, image.height], part }
+    Region { view: [0, 0, width, height], part }
 }
 
-fn random(scale: [f64; 2], image: &Rgb, rng: &mut ChaCha8Rng) -> Region {
-    let [width, height] = [image.width, image.height];
+fn random(scale: [f64; 2], [width, height]: [usize; 2], rng: &mut ChaCha8Rng) -> Region {
     let whole = |[left, top, w, h]: [usize; 4]| {
         let part = [0.0, 0.0, w as f64, h as f64];
         Region { view: [left, top, w, h], part }
@@ -166,6 +169,11 @@ mod tests {
         ChaCha8Rng::seed_from_u64(3)
     }
 
+    fn applied(crop: ResizedCrop, image: &Rgb) -> Vec<u8> {
+        let sides = [image.width, image.height];
+        crop.apply(sides, &mut rng(), |view| Ok(image.part(view))).expect("no file to read")
+    }
+
     fn same(got: &[u8], channel: usize, want: &[&[u8]]) {
         let got: Vec<_> = got.iter().skip(channel).step_by(3).copied().collect();
         let close = |(got, want): (&u8, &u8)| got.abs_diff(*want) <= 1;
@@ -191,7 +199,7 @@ mod tests {
         let image = image(23, 17);
         let down = ResizedCrop::Center { size: 7, resize: 9 };
         #[rustfmt::skip]
-        same(&down.apply(&image, &mut rng()), 0, &[
+        same(&applied(down, &image), 0, &[
             &[122, 151, 150, 148, 135, 131, 162], &[121, 127, 151, 111, 136, 124, 140],
             &[126, 134, 133, 115, 100, 154, 131], &[133, 144, 96, 122, 131, 112, 153],
             &[92, 124, 134, 111, 151, 110, 113], &[93, 83, 140, 149, 137, 122, 121],
@@ -199,14 +207,14 @@ mod tests {
         ]);
         let up = ResizedCrop::Center { size: 6, resize: 20 };
         #[rustfmt::skip]
-        same(&up.apply(&image, &mut rng()), 1, &[
+        same(&applied(up, &image), 1, &[
             &[64, 121, 166, 232, 107, 141], &[85, 54, 126, 197, 51, 85],
             &[108, 81, 55, 131, 115, 72], &[136, 114, 76, 65, 146, 124],
             &[168, 131, 140, 69, 96, 172], &[169, 185, 97, 188, 89, 125],
         ]);
         let crop = |view: [usize; 4], size| {
             let part = [0.0, 0.0, view[2] as f64, view[3] as f64];
-            Region { view, part }.resize(&image, size)
+            Region { view, part }.resize(&image.part(view), size)
         };
         #[rustfmt::skip]
         same(&crop([5, 3, 13, 11], 8), 2, &[
@@ -227,14 +235,13 @@ mod tests {
     fn an_image_of_the_right_size_is_itself() {
         let image = image(32, 32);
         let crop = ResizedCrop::Center { size: 32, resize: 32 };
-        assert_eq!(crop.apply(&image, &mut rng()), image.pixels);
+        assert_eq!(applied(crop, &image), image.pixels);
     }
 
     #[test]
     fn random_crops_have_areas_and_ratios_of_the_range_all_over_the_image() {
-        let image = Rgb { width: 500, height: 375, pixels: Vec::new() };
         let (mut rng, scale) = (rng(), [0.08, 1.0]);
-        let crops: Vec<_> = (0..4000).map(|_| random(scale, &image, &mut rng).view).collect();
+        let crops: Vec<_> = (0..4000).map(|_| random(scale, [500, 375], &mut rng).view).collect();
         let shares = crops.iter().map(|[_, _, w, h]| (w * h) as f64 / (500.0 * 375.0));
         assert!(shares.clone().all(|share| (0.078..=1.0).contains(&share)));
         // torchvision: the mean of 4000 draws of its get_params is 0.435 +- 0.004.
@@ -254,9 +261,7 @@ mod tests {
     #[test]
     fn an_image_that_no_draw_fits_gives_its_middle() {
         let scale = [0.9, 1.0];
-        let view = |width, height| {
-            random(scale, &Rgb { width, height, pixels: Vec::new() }, &mut rng()).view
-        };
+        let view = |width, height| random(scale, [width, height], &mut rng()).view;
         assert_eq!(view(1000, 30), [480, 0, 40, 30]);
         assert_eq!(view(30, 1000), [0, 480, 30, 40]);
         assert_eq!(view(1, 1), [0, 0, 1, 1]);
@@ -264,7 +269,7 @@ mod tests {
         for crop in
             [ResizedCrop::Random { size: 4, scale }, ResizedCrop::Center { size: 4, resize: 4096 }]
         {
-            assert_eq!(crop.apply(&thin, &mut rng()).len(), 48);
+            assert_eq!(applied(crop, &thin).len(), 48);
         }
     }
 

@@ -4,6 +4,8 @@ mod pixels;
 #[cfg(test)]
 mod tests;
 
+use std::array;
+
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -12,7 +14,7 @@ pub use pixels::PaddingMode;
 use pixels::{Crop, cut_out};
 
 use super::dataset::{CHANNELS, Dataset, SIDE};
-use super::decode::Rgb;
+use super::decode::{Encoded, Rgb};
 use super::image_folder::ImageFolder;
 use super::resized_crop::ResizedCrop;
 use super::stream;
@@ -134,14 +136,20 @@ impl Augment {
         let tasks = (IMAGES_PER_TASK, self.size_of(size));
         self.tensor(indices, &images, tasks, [seed, epoch], |image, rng, out| {
             match self.resized {
-                Some(crop) => self.resize(crop, &Rgb::from_planes(image, size), rng, out),
+                Some(crop) => {
+                    let [height, width] = size;
+                    let view = |view| Ok(Rgb::from_planes(image, size, view));
+                    let pixels = crop.apply([width, height], rng, view)?;
+                    self.put(&pixels, crop.size(), rng, out);
+                }
                 None => self.shift(image, size, rng, out),
             }
             Ok(())
         })
     }
 
-    /// The same of files, which are decoded on all cores.
+    /// The same of files, which are decoded on all cores; of a JPEG only the rows down to the end
+    /// of the part that `resized` takes, so damage to the data below is not found.
     ///
     /// # Errors
     /// Those of [`batch`](Self::batch); and of the first of these files that cannot be read, is no
@@ -158,21 +166,22 @@ impl Augment {
         let size = [SIDE; 2];
         self.check_padding(size)?;
         self.tensor(indices, &paths, (1, self.size_of(size)), [seed, epoch], |path, rng, out| {
-            let image = Rgb::decode(path)?;
-            match self.resized {
-                Some(crop) => self.resize(crop, &image, rng, out),
-                None if [image.height, image.width] == size => {
-                    self.shift(&image.planes(), size, rng, out);
-                }
-                None => {
-                    return Err(Error::Field {
-                        path: path.clone(),
-                        field: "size".to_owned(),
-                        expected: "32x32 pixels, or a size to resize images to".to_owned(),
-                        got: format!("{}x{}", image.width, image.height),
-                    });
-                }
+            if let Some(crop) = self.resized {
+                let file = Encoded::open(path)?;
+                let pixels = crop.apply(file.size(), rng, |view| file.decode(view))?;
+                self.put(&pixels, crop.size(), rng, out);
+                return Ok(());
             }
+            let image = Rgb::decode(path)?;
+            if [image.height, image.width] != size {
+                return Err(Error::Field {
+                    path: path.clone(),
+                    field: "size".to_owned(),
+                    expected: "32x32 pixels, or a size to resize images to".to_owned(),
+                    got: format!("{}x{}", image.width, image.height),
+                });
+            }
+            self.shift(&image.planes(), size, rng, out);
             Ok(())
         })
     }
@@ -248,7 +257,7 @@ impl Augment {
     }
 
     /// Images of `size` have to be larger than the padding.
-    fn check_padding(&self, size: [usize; 2]) -> Result<()> {
+    pub(super) fn check_padding(&self, size: [usize; 2]) -> Result<()> {
         if size.iter().any(|side| self.crop_padding >= *side) {
             let [height, width] = size;
             return Err(Error::Config {
@@ -265,17 +274,15 @@ impl Augment {
         self.apply(Crop::sample(self, rng), image, size, out);
     }
 
-    fn resize(&self, crop: ResizedCrop, image: &Rgb, rng: &mut ChaCha8Rng, out: &mut [f32]) {
-        let pixels = crop.apply(image, rng);
+    /// `pixels` (side, side, 3).
+    fn put(&self, pixels: &[u8], side: usize, rng: &mut ChaCha8Rng, out: &mut [f32]) {
         let flip = self.flip && rng.random();
-        let side = crop.size();
         for (channel, plane) in out.chunks_exact_mut(side * side).enumerate() {
-            let (mean, std) = (self.mean[channel], self.std[channel]);
+            let levels = self.levels(channel);
             let rows = pixels.chunks_exact(CHANNELS * side).zip(plane.chunks_exact_mut(side));
             for (pixels, row) in rows {
-                let pixels = pixels.iter().skip(channel).step_by(CHANNELS);
-                for (out, &pixel) in row.iter_mut().zip(pixels) {
-                    *out = (f32::from(pixel) / 255.0 - mean) / std;
+                for (out, pixel) in row.iter_mut().zip(pixels.as_chunks::<CHANNELS>().0) {
+                    *out = levels[usize::from(pixel[channel])];
                 }
                 if flip {
                     row.reverse();
@@ -284,13 +291,19 @@ impl Augment {
         }
     }
 
+    /// What becomes of each byte of a channel.
+    fn levels(&self, channel: usize) -> [f32; 256] {
+        let (mean, std) = (self.mean[channel], self.std[channel]);
+        array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std)
+    }
+
     fn apply(&self, crop: Crop, image: &[u8], [height, width]: [usize; 2], out: &mut [f32]) {
-        let normalisation = self.mean.iter().zip(&self.std);
         let len = height * width;
         let planes = image.chunks_exact(len).zip(out.chunks_exact_mut(len));
-        for ((plane, out), (&mean, &std)) in planes.zip(normalisation) {
+        for (channel, (plane, out)) in planes.enumerate() {
+            let levels = self.levels(channel);
             for (y, row) in out.chunks_exact_mut(width).enumerate() {
-                let normalised = |pixel| (f32::from(pixel) / 255.0 - mean) / std;
+                let normalised = |pixel| levels[usize::from(pixel)];
                 crop.row(self.padding_mode, plane, y, row, normalised);
             }
         }

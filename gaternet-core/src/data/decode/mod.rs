@@ -26,6 +26,16 @@ const LIMIT: u64 = 512 << 20;
 const LARGE: u64 = 64 << 20;
 static ONE_LARGE: Mutex<()> = Mutex::new(());
 
+/// A part of an image: left, top, width, height, in pixels.
+pub(super) type View = [usize; 4];
+
+/// An image file that has been looked at and not been decoded.
+pub(super) struct Encoded<'a> {
+    path: &'a Path,
+    bytes: Vec<u8>,
+    header: Header,
+}
+
 /// An image of any size: bytes (height, width, 3), red, green, blue.
 #[derive(Debug)]
 pub(super) struct Rgb {
@@ -52,6 +62,30 @@ enum Kind {
     Pnm(pnm::Pnm),
 }
 
+impl Encoded<'_> {
+    /// Reads and looks at an image file.
+    ///
+    /// # Errors
+    /// Those of [`Rgb::check`].
+    pub(super) fn open(path: &Path) -> Result<Encoded<'_>> {
+        let bytes = read(path, LIMIT)?;
+        let header = Header::of(&bytes, LIMIT).map_err(|got| refused(path, got))?;
+        Ok(Encoded { path, bytes, header })
+    }
+
+    /// Width and height, in pixels.
+    pub(super) fn size(&self) -> [usize; 2] {
+        [self.header.width, self.header.height]
+    }
+
+    /// [`Rgb::decode`] of what lies in `view`, which lies in the image. The rows below may not be
+    /// decoded, and then damage to them is not found.
+    pub(super) fn decode(self, view: View) -> Result<Rgb> {
+        let Encoded { path, bytes, header } = self;
+        header.decode(bytes, LIMIT, view).map_err(|got| refused(path, got))
+    }
+}
+
 impl Rgb {
     /// Decodes an image file, whatever its name says: JPEG, PNG, WebP, BMP, TIFF or PNM (`.ppm`,
     /// `.pgm`). Grey becomes three equal channels, transparency is left out, of several pictures
@@ -66,34 +100,22 @@ impl Rgb {
     /// [`Error::Io`] if the file cannot be read, [`Error::Field`] naming it if it is no such image,
     /// broken, cut off, too large, or of a kind that would not come out with the pixels of Pillow.
     pub(super) fn decode(path: &Path) -> Result<Rgb> {
-        Rgb::decode_within(path, LIMIT)
+        let file = Encoded::open(path)?;
+        let [width, height] = file.size();
+        file.decode([0, 0, width, height])
     }
 
-    fn decode_within(path: &Path, limit: u64) -> Result<Rgb> {
-        let bytes = read(path, limit)?;
-        Rgb::of_bytes(bytes, limit).map_err(|got| refused(path, got))
+    #[cfg(test)]
+    pub(super) fn part(&self, view: View) -> Rgb {
+        let pixels = cut(self.pixels.clone(), [self.width, CHANNELS], view);
+        Rgb { width: view[2], height: view[3], pixels }
     }
 
+    #[cfg(test)]
     fn of_bytes(bytes: Vec<u8>, limit: u64) -> Result<Rgb, String> {
         let header = Header::of(&bytes, limit)?;
-        // A poisoned lock is as good: it guards nothing but the number of its holders.
-        let large = (header.memory > LARGE)
-            .then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
-        let Header { width, height, kind, .. } = header;
-        let size = [width, height];
-        let pixels = match kind {
-            Kind::Jpeg(jpeg) => jpeg.pixels(bytes),
-            Kind::Png => png::pixels(&bytes),
-            Kind::WebP => webp::pixels(&bytes, limit),
-            Kind::Bmp(bmp) => bmp.pixels(&bytes, size),
-            Kind::Tiff => tiff::pixels(&bytes, size, limit),
-            Kind::Pnm(pnm) => pnm.pixels(&bytes, size),
-        }?;
-        drop(large);
-        if pixels.len() != width * height * CHANNELS {
-            return Err(format!("{} bytes of pixels for {width}x{height}", pixels.len()));
-        }
-        Ok(Rgb { width, height, pixels })
+        let whole = [0, 0, header.width, header.height];
+        header.decode(bytes, limit, whole)
     }
 
     /// Looks at a whole file without decoding it.
@@ -106,10 +128,11 @@ impl Rgb {
         Header::of(&bytes, LIMIT).map(drop).map_err(|got| refused(path, got))
     }
 
-    /// Of planes (3, height, width).
-    pub(super) fn from_planes(planes: &[u8], [height, width]: [usize; 2]) -> Rgb {
+    /// What lies in `view` of planes (3, height, width).
+    pub(super) fn from_planes(planes: &[u8], [height, width]: [usize; 2], view: View) -> Rgb {
         let at = |i: usize| planes[i % CHANNELS * height * width + i / CHANNELS];
-        Rgb { width, height, pixels: (0..planes.len()).map(at).collect() }
+        let pixels = (0..planes.len()).map(at).collect();
+        Rgb { width: view[2], height: view[3], pixels: cut(pixels, [width, CHANNELS], view) }
     }
 
     /// (3, height, width).
@@ -149,6 +172,52 @@ impl Header {
         }
         Ok(Header { memory, ..header })
     }
+
+    /// What lies in `view` of the image in `bytes`, which this is the header of.
+    fn decode(self, bytes: Vec<u8>, limit: u64, view: View) -> Result<Rgb, String> {
+        // A poisoned lock is as good: it guards nothing but the number of its holders.
+        let large =
+            (self.memory > LARGE).then(|| ONE_LARGE.lock().unwrap_or_else(PoisonError::into_inner));
+        let size = [self.width, self.height];
+        let whole = match self.kind {
+            Kind::Jpeg(jpeg) => {
+                let pixels = jpeg.pixels(bytes, view)?;
+                return Ok(Rgb { width: view[2], height: view[3], pixels });
+            }
+            Kind::Png => png::pixels(&bytes),
+            Kind::WebP => webp::pixels(&bytes, limit),
+            Kind::Bmp(bmp) => bmp.pixels(&bytes, size),
+            Kind::Tiff => tiff::pixels(&bytes, size, limit),
+            Kind::Pnm(pnm) => pnm.pixels(&bytes, size),
+        }?;
+        drop(large);
+        check_len(&whole, size, CHANNELS)?;
+        let [width, _] = size;
+        Ok(Rgb { width: view[2], height: view[3], pixels: cut(whole, [width, CHANNELS], view) })
+    }
+}
+
+/// `Err` unless there are so many `channels` of an image.
+fn check_len(samples: &[u8], [width, height]: [usize; 2], channels: usize) -> Result<(), String> {
+    if samples.len() != width * height * channels {
+        return Err(format!("{} bytes of pixels for {width}x{height}", samples.len()));
+    }
+    Ok(())
+}
+
+/// What lies in `view` of samples (rows, columns, channels). In place: there may be no memory for
+/// both.
+fn cut(mut samples: Vec<u8>, [columns, channels]: [usize; 2], view: View) -> Vec<u8> {
+    let [left, top, width, height] = view;
+    let kept = width * channels;
+    if kept < columns * channels || top > 0 {
+        for y in 0..height {
+            let start = ((top + y) * columns + left) * channels;
+            samples.copy_within(start..start + kept, y * kept);
+        }
+    }
+    samples.truncate(height * kept);
+    samples
 }
 
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {

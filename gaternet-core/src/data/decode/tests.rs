@@ -48,6 +48,32 @@ fn pixels_are_those_of_pillow() {
     assert_eq!((exact, close), (31, 22), "files of other formats and JPEGs");
 }
 
+/// The parts of an image that differ in where decoding may end, and its edges.
+fn views([width, height]: [usize; 2]) -> Vec<View> {
+    let ends = (1..=height).map(|bottom| [0, bottom - 1, width, 1]);
+    let tops = (1..=height).map(|bottom| [width / 3, 0, width.div_ceil(3), bottom]);
+    ends.chain(tops).chain([[width - 1, height / 2, 1, height.div_ceil(2)]]).collect()
+}
+
+#[test]
+fn parts_are_those_of_the_whole() {
+    for path in files("good") {
+        let whole = Rgb::decode(&path).unwrap_or_else(|error| panic!("{error}"));
+        for view in views([whole.width, whole.height]) {
+            let file = Encoded::open(&path).expect("decoded above");
+            assert_eq!(file.size(), [whole.width, whole.height], "{}", name(&path));
+            let part = file.decode(view).expect("decoded above");
+            assert_eq!([part.width, part.height], [view[2], view[3]], "{}", name(&path));
+            let row = |y: usize| {
+                let start = 3 * ((view[1] + y) * whole.width + view[0]);
+                &whole.pixels[start..start + 3 * view[2]]
+            };
+            let want: Vec<_> = (0..view[3]).flat_map(row).copied().collect();
+            assert_eq!(part.pixels, want, "{view:?} of {}", name(&path));
+        }
+    }
+}
+
 #[test]
 fn what_would_come_out_otherwise_is_refused_by_name_before_and_while_decoding() {
     let reasons = [
@@ -243,8 +269,14 @@ fn a_grid_of_jpegs_is_decoded_as_by_djpeg_or_refused() {
                     let Some(jpeg) = tool(&[&command, mode].concat(), &ppm) else { continue };
                     let want = tool(&["djpeg", "-ppm"], &jpeg).expect("a valid file");
                     let want = Rgb::of_bytes(want, LIMIT).expect("a PPM");
-                    match Rgb::of_bytes(jpeg, LIMIT) {
+                    match Rgb::of_bytes(jpeg.clone(), LIMIT) {
                         Ok(got) => {
+                            for view in views([width, height]) {
+                                let header = Header::of(&jpeg, LIMIT).expect("decoded above");
+                                let part = header.decode(jpeg.clone(), LIMIT, view);
+                                let part = part.expect("decoded above").pixels;
+                                assert_eq!(part, got.part(view).pixels, "{view:?}");
+                            }
                             let worst = worst(&got.pixels, &want.pixels);
                             let at = format!("{width}x{height} {sampling} {mode:?}");
                             assert!(worst <= 4, "{at}: {worst} levels");

@@ -271,19 +271,28 @@ impl Frame {
         (units * component.across * component.down) as u64
     }
 
-    /// A file of nothing but what decides the samples, with components that are numbered.
-    pub(super) fn bare(&self, bytes: &[u8]) -> Vec<u8> {
+    /// Rows of pixels whose blocks are coded together.
+    pub(super) fn unit_rows(&self) -> usize {
+        let [_, down] = self.factors();
+        8 * down
+    }
+
+    /// A file of nothing but what decides the samples of the upper `height` rows, with components
+    /// that are numbered.
+    pub(super) fn bare(&self, bytes: &[u8], height: usize) -> Vec<u8> {
         let number = |name: u8| {
             let same = |component: &Component| component.name == name;
             self.components.iter().position(same).map_or(0, |number| number as u8 + 1)
         };
-        let mut bare = vec![0xFF, SOI];
+        let mut bare = Vec::with_capacity(bytes.len());
+        bare.extend([0xFF, SOI]);
         for Segment { marker, range } in &self.segments {
             let start = bare.len();
             bare.extend_from_slice(&bytes[range.clone()]);
             let segment = &mut bare[start..];
             match *marker {
                 0xC0..=0xC2 => {
+                    segment[5..7].copy_from_slice(&(height as u16).to_be_bytes());
                     for component in segment[10..].as_chunks_mut::<3>().0 {
                         component[0] = number(component[0]);
                         if self.components.len() == 1 {

@@ -22,7 +22,8 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::{Header, Kind, area};
+use super::super::dataset::CHANNELS;
+use super::{Header, Kind, View, area, check_len, cut};
 use colour::Colour;
 use markers::{Component, Frame};
 
@@ -100,9 +101,11 @@ fn check_sampling(frame: &Frame) -> Result<(), String> {
 }
 
 impl Jpeg {
-    pub(super) fn pixels(self, bytes: Vec<u8>) -> Result<Vec<u8>, String> {
-        let Frame { width, height, .. } = self.frame;
-        let bare = self.frame.bare(&bytes);
+    /// What lies in `view`.
+    pub(super) fn pixels(self, bytes: Vec<u8>, view: View) -> Result<Vec<u8>, String> {
+        let Frame { width, .. } = self.frame;
+        let height = self.rows(view);
+        let bare = self.frame.bare(&bytes, height);
         drop(bytes);
         let raw = match self.frame.components.len() {
             1 => ColorSpace::RGB,
@@ -120,7 +123,19 @@ impl Jpeg {
         for (channel, component) in self.frame.components.iter().enumerate() {
             edges(&mut samples, [width, height], [channel, channels], self.frame.ratio(component));
         }
-        Ok(self.colour.convert(samples))
+        let channels = channels.max(CHANNELS);
+        check_len(&samples, [width, height], channels)?;
+        Ok(self.colour.convert(cut(samples, [width, channels], view)))
+    }
+
+    /// Rows that have to be decoded for those in `view` to come out right: the first scan of a
+    /// sequential image has all of a row.
+    fn rows(&self, [_, top, _, height]: View) -> usize {
+        if self.frame.progressive {
+            return self.frame.height;
+        }
+        // A halved component is blended with its next row, the last one of an image is not.
+        (top + height + 2).next_multiple_of(self.frame.unit_rows()).min(self.frame.height)
     }
 }
 
