@@ -46,11 +46,14 @@ impl Device {
     /// The first GPU if it can be used, else the processor; the log says why.
     #[must_use]
     pub fn best() -> Device {
-        Device::cuda(0).unwrap_or_else(|_error| {
-            #[cfg(feature = "tracing")]
-            tracing::info!("using the CPU: {_error}");
-            Device::Cpu
-        })
+        match Device::cuda(0) {
+            Ok(device) => device,
+            Err(_error) => {
+                #[cfg(feature = "tracing")]
+                tracing::info!("using the CPU: {_error}");
+                Device::Cpu
+            }
+        }
     }
 }
 
