@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
+use gaternet::core::Error;
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
 use gaternet::core::gate::GateLoss;
@@ -195,6 +196,7 @@ impl Recipe {
             (Some(begun), _) => classes::fitted(sets.clone(), begun, self.classes_by_name),
             (None, Some(start)) if !self.new_head => {
                 classes::fitted(sets.clone(), &Checkpoint::load(start)?, self.classes_by_name)
+                    .context("a model of other classes needs --new-head")
             }
             (None, _) => {
                 let rule =
@@ -213,10 +215,10 @@ impl Recipe {
             Model::Gated(model) => model.backbone(),
         };
         if let Some(path) = &self.checkpoint {
-            model.load_weights_with(path, head)?;
+            model.load_weights_with(path, head).map_err(|error| hinted(error, model))?;
         }
         if let Some(path) = &self.backbone_checkpoint {
-            backbone.load_weights_with(path, head)?;
+            backbone.load_weights_with(path, head).map_err(|error| hinted(error, model))?;
         }
         let gater = self.gated.as_ref().and_then(|gated| gated.gater_checkpoint.as_ref());
         if let (Model::Gated(model), Some(path)) = (model, gater) {
@@ -347,4 +349,21 @@ impl Recipe {
         let given = |(name, value): (&str, Option<String>)| Some((name.to_owned(), value?));
         entries.into_iter().chain(gated).filter_map(given).collect()
     }
+}
+
+/// `error` of a file that `model` should begin with, and what to do about another kind of model.
+fn hinted(error: Error, model: &Model) -> anyhow::Error {
+    let hint = match (&error, model) {
+        (Error::OtherKind { wanted: "plain", .. }, Model::Gated(_)) => {
+            "--backbone-checkpoint takes a plain model; --checkpoint begins with a gated one"
+        }
+        (Error::OtherKind { wanted: "plain", .. }, Model::Plain(_)) => {
+            "a run with --dense begins with a plain model, one without it with a gated one"
+        }
+        (Error::OtherKind { .. }, _) => {
+            "--checkpoint takes a gated model here; --backbone-checkpoint begins with a plain one"
+        }
+        _ => return error.into(),
+    };
+    anyhow!("{error}: {hint}")
 }

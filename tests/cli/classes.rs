@@ -170,7 +170,9 @@ fn a_model_is_fine_tuned_on_other_classes_with_a_new_head() {
         tune
     };
     let message = failure(&mut tune(&tuned, &[]), 1);
-    assert!(message.contains("\"three\"") && message.contains("\"blue\""), "{message}");
+    for part in ["\"three\"", "\"blue\"", "--new-head"] {
+        assert!(message.contains(part), "no {part:?} in {message:?}");
+    }
     stdout(&mut tune(&tuned, &["--new-head"]));
     let [before, after] = [&out, &tuned]
         .map(|out| Checkpoint::load(out.join("model.safetensors")).expect("a model").tensors);
@@ -185,6 +187,10 @@ fn a_model_is_fine_tuned_on_other_classes_with_a_new_head() {
             false => assert_eq!(value.data(), start.data(), "{name}"),
         }
     }
+    let mut backbone = train(data.path(), &plain, &["--backbone-checkpoint"]);
+    let message = failure(backbone.arg(&model), 1);
+    assert!(message.contains("is a gated model") && message.len() < 400, "{message}");
+    assert!(message.contains("--checkpoint begins with a gated one"), "{message}");
     let message = failure(&mut train(&three, &plain, &["--new-head", "--dense"]), 1);
     assert!(message.contains("--new-head: there is no --checkpoint"), "{message}");
 }

@@ -17,8 +17,8 @@ use crate::{Error, Result};
 /// Writes `tensors` and `metadata` to the safetensors file `path`. The same contents make the same
 /// bytes.
 ///
-/// One metadata entry more holds a digest of every tensor and entry, by which [`Checkpoint::load`]
-/// knows whether the file is as it was written.
+/// One metadata entry more holds a digest of every tensor and entry, by which
+/// [`Checkpoint::load`](super::Checkpoint::load) knows whether the file is as it was written.
 ///
 /// They go to a temporary file in the same folder that then takes the place of `path`; on disk
 /// before and after that, so that even a power failure leaves the old or the new file.
