@@ -122,6 +122,15 @@ pub enum Error {
         /// What was found.
         got: String,
     },
+    /// Something about one layer of a network.
+    #[error("layer {layer}: {error}")]
+    Layer {
+        /// Its state-dict name.
+        layer: String,
+        /// What it was.
+        #[source]
+        error: Box<Error>,
+    },
     /// The operating system refused a thread.
     #[error("cannot start the thread {name}")]
     Thread {
@@ -130,6 +139,26 @@ pub enum Error {
         /// Why.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// The error itself, without the layer that it is of.
+    #[must_use]
+    pub fn root(&self) -> &Error {
+        match self {
+            Error::Layer { error, .. } => error.root(),
+            error => error,
+        }
+    }
+
+    /// The same, of this layer of a network. What a layer inside it has said keeps that name.
+    #[must_use]
+    pub fn at(self, layer: &str) -> Error {
+        match self {
+            Error::Layer { .. } => self,
+            error => Error::Layer { layer: layer.to_owned(), error: Box::new(error) },
+        }
+    }
 }
 
 /// Result of everything fallible in this crate.

@@ -3,7 +3,7 @@
 use gaternet_core::{Error, Result};
 
 use crate::gate_plan::GatePlan;
-use crate::kept::Fate;
+use crate::pruning::Fate;
 
 const OP: &str = "calibration";
 

@@ -5,8 +5,8 @@
 
 use gaternet_core::gate::{ConvMacs, Gates, MacCosts};
 
-use crate::conv_spec::ConvSpec;
 use crate::gate_plan::{ConvSlots, GatePlan};
+use crate::network::ConvSpec;
 
 /// MACs for one image.
 #[derive(Debug, Clone, Copy, PartialEq)]

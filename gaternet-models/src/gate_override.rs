@@ -4,7 +4,7 @@ use gaternet_core::{Error, Result};
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
-use crate::conv_spec::{ConvRole, ConvSpec};
+use crate::network::{ConvRole, ConvSpec};
 
 /// Whether the convolutions of some names are gated. Of several that a name matches, the last counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

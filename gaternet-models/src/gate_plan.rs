@@ -7,8 +7,8 @@ use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::bounded;
-use crate::conv_spec::{ConvRole, ConvSpec};
 use crate::gate_override::{self, GateOverride};
+use crate::network::{ConvRole, ConvSpec};
 
 /// Which filters of a residual network have gates, one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -55,8 +55,8 @@ pub struct ConvSlots {
     pub filters: Option<usize>,
     /// Index of the slot of its input channels: that of the convolution it reads.
     pub channels: Option<usize>,
-    /// Index of the slot of the only convolution that reads it, if one gate switches all of that one and its own
-    /// filters have none: where it is closed nothing reads this convolution, and it need not run either.
+    /// Index of the slot of the only convolution that reads it, if one gate switches all of that one, or that one is
+    /// depthwise, and its own filters have none: where a gate is closed nothing reads them, and they need not run either.
     pub reader: Option<usize>,
 }
 
@@ -106,17 +106,18 @@ impl GatePlan {
         });
         let slots: Vec<_> = gated.collect();
         let slot_of = |conv: &str| slots.iter().position(|slot| slot.conv == conv);
-        // As wide, so that the reader's live filters are those of this one too: all or none.
+        // As wide, so that the reader's live filters are those of this one too: all or none, or
+        // those that read one each.
         let reader_of = |conv: &ConvSpec| {
             let reader = convs.iter().find(|reader| reader.reads.as_ref() == Some(&conv.name))?;
             let slot = slot_of(&reader.name)?;
             let [one_gate, as_wide] =
                 [slots[slot].outputs.len() == 1, reader.out_channels == conv.out_channels];
-            (one_gate && as_wide).then_some(slot)
+            ((one_gate || reader.depthwise) && as_wide).then_some(slot)
         };
         let slots_of = |conv: &ConvSpec| {
             let filters = slot_of(&conv.name);
-            let channels = conv.reads.as_deref().and_then(slot_of);
+            let channels = conv.reads.as_deref().filter(|_| !conv.depthwise).and_then(slot_of);
             let reader = if filters.is_none() { reader_of(conv) } else { None };
             ConvSlots { filters, channels, reader }
         };
@@ -218,6 +219,7 @@ mod tests {
             out_size: [1, 1],
             role,
             reads: reads.map(str::to_owned),
+            depthwise: false,
         };
         table.map(spec).to_vec()
     }

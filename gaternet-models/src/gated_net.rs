@@ -10,15 +10,15 @@ use gaternet_core::gate::{Estimator, GateDraw, GateLossInput, GateTerm, Gates, M
 use gaternet_core::nn::{CrossEntropyLoss, Module, State, Targets, scoped};
 use gaternet_core::{Ctx, Error, Result, Tensor, ops};
 
-use crate::conv_spec::ConvRole;
 use crate::gate_plan::{GatePlacement, GatePlan};
 use crate::gate_rule::GateRule;
 use crate::gated_config::{GatedConfig, GaterConfig};
 use crate::gater::Gater;
 use crate::model;
-use crate::network::gating::Gating;
-use crate::network::{ConvLayer, Layer, Network, Weights};
+use crate::network::{ConvRole, Network, Weights};
 use crate::plain_net::PlainNet;
+use crate::program::{Gating, Mode, Program};
+use crate::pruning::Kept;
 use crate::weights::{self, GATED, Head};
 
 /// GaterNet (Chen et al., CVPR 2019) on a ResNet, as in the paper, or on another backbone.
@@ -215,8 +215,7 @@ impl GatedNet {
         };
         let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
-        let gating = Gating { plan: &self.plan, gates: &gates, skip };
-        let logits = self.backbone.network().run(images, Some(gating), ctx)?;
+        let logits = self.run_backbone(images, Gating { gates: &gates, skip }, ctx)?;
         let [_, _, h, w] = *images.dims() else { unreachable!("the network has run on them") };
         Ok(GatedOutput { logits, preact, gates, evaluated, size: [h, w], progress: ctx.progress() })
     }
@@ -299,7 +298,17 @@ impl GatedNet {
             });
         }
         self.plan.check(gates)?;
-        self.backbone.network().run(images, Some(Gating { plan: &self.plan, gates, skip }), ctx)
+        self.run_backbone(images, Gating { gates, skip }, ctx)
+    }
+
+    fn run_backbone(&self, images: &Tensor, gating: Gating<'_>, ctx: &mut Ctx) -> Result<Tensor> {
+        let mode = if ctx.training() { Mode::Train } else { Mode::Infer };
+        self.program(mode).run(images, Some(gating), ctx)
+    }
+
+    /// The backbone as it runs with its gates.
+    pub(crate) fn program(&self, mode: Mode) -> Program {
+        Program::new(self.backbone.network(), Some(&Kept::new(&self.plan, None)), mode)
     }
 
     /// The configuration.
@@ -378,11 +387,9 @@ impl Module for GatedNet {
 fn zero_units(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     let mut found = false;
     for step in network.steps() {
-        let Layer::Conv(ConvLayer { bn: Some((_, bn)), role, number, .. }) = &step.layer else {
-            continue;
-        };
-        let slots = plan.convs()[*number];
-        if *role == ConvRole::ResidualOutput && slots.filters.or(slots.channels).is_some() {
+        let (Some((_, bn)), Some(number)) = (&step.norm, step.number) else { continue };
+        let slots = plan.convs()[number];
+        if step.role == ConvRole::ResidualOutput && slots.filters.or(slots.channels).is_some() {
             if drawn {
                 bn.weight().update(|weight| weight.fill(0.0));
             }

@@ -11,7 +11,7 @@ use rand_chacha::rand_core::SeedableRng;
 
 use crate::backbone::{self, IMAGE_CHANNELS};
 use crate::gated_config::GaterConfig;
-use crate::network::{Layer, Network, NetworkBuilder, Value, Weights};
+use crate::network::{Network, NetworkBuilder, Weights};
 use crate::plain_net::PlainNet;
 use crate::weights::GATED;
 
@@ -31,8 +31,10 @@ pub(crate) fn is_extractor(name: &str) -> bool {
 #[derive(Debug, Clone)]
 pub struct Gater {
     network: Network,
-    /// E(x).
-    features: Value,
+    /// The steps of E.
+    extractor: usize,
+    /// Of FC2.
+    gate_bias: Parameter,
     /// Between FC1 and FC2.
     batch_norm: bool,
 }
@@ -45,19 +47,20 @@ impl Gater {
             images = net.avg_pool(images, Pool2dOptions::square(config.pool, config.pool, 0));
         }
         let features = backbone::features(&mut net, images, "resnet", &config.extractor())?;
+        let extractor = features.number;
         let bottleneck = net.linear(FC1, features, config.bottleneck)?;
         let bottleneck = match config.batch_norm {
             true => net.batch_norm_relu("fnn.bn", bottleneck)?,
             false => net.relu(bottleneck),
         };
         net.linear(FC2, bottleneck, gates)?;
-        let network = net.finish();
-        for (name, parameter) in network.parameters() {
-            if drawn && name.strip_suffix(".bias") == Some(FC2) {
-                parameter.update(|bias| bias.fill(config.gate_bias));
-            }
+        let network = net.finish()?;
+        let bias = network.parameters().into_iter().next_back();
+        let (_, gate_bias) = bias.expect("a gater ends with a linear layer");
+        if drawn {
+            gate_bias.update(|bias| bias.fill(config.gate_bias));
         }
-        Ok(Gater { network, features, batch_norm: config.batch_norm })
+        Ok(Gater { network, extractor, gate_bias, batch_norm: config.batch_norm })
     }
 
     /// Gate pre-activations g' (N, outputs) of `images` (N, 3, H, W).
@@ -100,10 +103,10 @@ impl Gater {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         // The stream 0 has drawn the weights of the model, if the seed is the same.
         rng.set_stream(u64::MAX);
-        let mut net =
-            NetworkBuilder::extend(&self.network, self.features, Weights::Drawn(Box::new(rng)));
-        net.linear("resnet.fc", self.features, classes)?;
-        Ok(PlainNet::custom(net.finish()))
+        let weights = Weights::Drawn(Box::new(rng));
+        let (mut net, features) = NetworkBuilder::extend(&self.network, self.extractor, weights)?;
+        net.linear("resnet.fc", features, classes)?;
+        Ok(PlainNet::custom(net.finish()?))
     }
 
     /// Takes over what was trained before. From the file of a [`GatedNet`](crate::GatedNet): its whole gater.
@@ -135,10 +138,7 @@ impl Gater {
     /// opens the gates whose pre-activation was above t.
     #[must_use]
     pub fn gate_bias(&self) -> &Parameter {
-        match self.network.steps().last().map(|step| &step.layer) {
-            Some(Layer::Linear(_, linear)) => linear.bias(),
-            _ => unreachable!("a gater ends with a linear layer"),
-        }
+        &self.gate_bias
     }
 
     /// `Err` if the file of a gater is of another number of gates.

@@ -9,10 +9,9 @@ use gaternet_core::{Ctx, Error, Result, Tensor};
 
 use crate::backbone::{self, IMAGE_CHANNELS};
 use crate::config::{BackboneConfig, Family};
-use crate::conv_spec::ConvSpec;
 use crate::cost::Cost;
 use crate::model;
-use crate::network::{Network, NetworkBuilder, Weights};
+use crate::network::{ConvSpec, Network, NetworkBuilder, Weights};
 use crate::weights::{self, Head, PLAIN};
 
 /// A plain classifier of any [`Family`](crate::Family).
@@ -88,7 +87,7 @@ impl PlainNet {
         let features = backbone::features(&mut net, images, "", &config)?;
         net.linear(backbone::output_name(&config.family), features, config.classes)?;
         net.check_hidden()?;
-        let (network, weights) = net.finish_with_weights();
+        let (network, weights) = net.finish_with_weights()?;
         Ok((PlainNet { config, hidden_filters, network }, weights))
     }
 

@@ -1,15 +1,14 @@
 //! What is left of a gated network when its gates are settled: a plain network.
 
-use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear, Module, State};
+use gaternet_core::nn::{BatchNorm2d, Module, State};
 use gaternet_core::{Result, Tensor};
 
 use crate::calibration::Calibration;
 use crate::config::Family;
-use crate::conv_spec::ConvRole;
 use crate::gated_net::GatedNet;
-use crate::kept::{Kept, KeptConv};
-use crate::network::{ConvLayer, Layer, Network, Step};
+use crate::network::{ConvRole, Network, Step};
 use crate::plain_net::PlainNet;
+use crate::pruning::Kept;
 
 impl GatedNet {
     /// The network without gater and gates, in which the filters that more than `share` of the images of the
@@ -42,58 +41,32 @@ impl GatedNet {
 
 /// A copy with what is kept.
 fn cut(network: &Network, kept: &Kept<'_>) -> Result<Network> {
+    // Of the channels of each value.
+    let mut channels = vec![network.channels()];
     let mut steps: Vec<Step> = Vec::with_capacity(network.steps().len());
     for step in network.steps() {
-        let mut channels = step.channels;
-        let layer = match &step.layer {
-            Layer::Conv(layer) => {
-                let layer = cut_conv(layer, kept.unlisted_conv(layer.number))?;
-                channels = layer.conv.shape()[0];
-                Layer::Conv(layer)
-            }
-            Layer::BatchNorm(name, bn) => {
-                Layer::BatchNorm(name.clone(), copy(bn, channels, |values| values.to_vec())?)
-            }
-            Layer::Linear(name, linear) => {
-                let (weight, bias) = (linear.weight().tensor(), linear.bias().tensor());
-                Layer::Linear(name.clone(), Linear::from_tensors(weight, bias)?)
-            }
-            other => {
-                // A dropout may follow a hidden convolution.
-                if let (Layer::Dropout(_), Some(before)) = (other, step.inputs[0].0.checked_sub(1))
-                {
-                    channels = steps[before].channels;
+        let pruning = step.number.map(|number| kept.unlisted_conv(number)).unwrap_or_default();
+        let op = step.op.pruned(pruning).map_err(|error| error.at(&step.name))?;
+        let width = match step.op.keeps_zeros() {
+            true => channels[step.inputs[0]],
+            false => pruning.sizes([step.channels, 0])[0],
+        };
+        let norm = match &step.norm {
+            None => None,
+            Some((name, norm)) => {
+                let norm = copy(norm, width, |values| pruning.per_filter(values, 1))?;
+                for filter in pruning.zero_filters() {
+                    norm.weight().update(|weight| weight[filter] = 0.0);
+                    norm.bias().update(|bias| bias[filter] = 0.0);
                 }
-                other.clone()
+                Some((name.clone(), norm))
             }
         };
-        steps.push(Step { layer, channels, ..step.clone() });
+        channels.push(width);
+        let op = op.unwrap_or_else(|| step.op.clone());
+        steps.push(Step { op, norm, channels: width, ..step.clone() });
     }
     Ok(network.with_steps(steps))
-}
-
-fn cut_conv(layer: &ConvLayer, kept: KeptConv<'_>) -> Result<ConvLayer> {
-    let [filters, channels, kh, kw] = layer.conv.shape();
-    let mut weight = kept.weight(layer.conv.weight().tensor().data(), channels, kh * kw);
-    let [filters, channels] = kept.sizes([filters, channels]);
-    let bn = match &layer.bn {
-        None => None,
-        Some((name, bn)) => {
-            let bn = copy(bn, filters, |values| kept.per_filter(values, 1))?;
-            Some((name.clone(), bn))
-        }
-    };
-    let filter_len = channels * kh * kw;
-    for filter in kept.zero_filters() {
-        weight[filter * filter_len..(filter + 1) * filter_len].fill(0.0);
-        if let Some((_, bn)) = &bn {
-            bn.weight().update(|weight| weight[filter] = 0.0);
-            bn.bias().update(|bias| bias[filter] = 0.0);
-        }
-    }
-    let weight = Tensor::new(weight, [filters, channels, kh, kw])?;
-    let conv = Conv2d::from_weight(weight, layer.conv.options())?;
-    Ok(ConvLayer { conv, bn, ..layer.clone() })
 }
 
 /// Of `channels` channels, which `pick` takes out of (C) values.

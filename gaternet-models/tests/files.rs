@@ -226,7 +226,8 @@ fn a_network_of_a_programs_own_comes_back_through_that_program() {
         let features = net.global_avg_pool(maps);
         net.linear("fc", features, 2).expect("valid");
         let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
-        GatedResNet::gate(net.finish(), GatePlacement::Hidden, gater, seed).expect("valid")
+        GatedResNet::gate(net.finish().expect("valid"), GatePlacement::Hidden, gater, seed)
+            .expect("valid")
     };
     let folder = Folder::new();
     let file = folder.file("own");
@@ -244,7 +245,7 @@ fn a_network_of_a_programs_own_comes_back_through_that_program() {
     let (mut net, images) = NetworkBuilder::new(3, 0);
     net.conv("conv", images, 8, 3).done().expect("valid");
     let gater = GaterConfig::default();
-    let error = GatedResNet::gate(net.finish(), GatePlacement::All, gater, 0);
+    let error = GatedResNet::gate(net.finish().expect("valid"), GatePlacement::All, gater, 0);
     let error = error.expect_err("no role").to_string();
     assert!(error.contains("placement = All"), "{error}");
 }

@@ -98,7 +98,7 @@ fn a_network_without_a_linear_layer_at_its_end_has_no_head() {
         let (mut net, images) = NetworkBuilder::new(3, seed);
         let maps = net.conv("conv", images, 4, 3).done().expect("valid");
         net.global_avg_pool(maps);
-        PlainNet::custom(net.finish())
+        PlainNet::custom(net.finish().expect("valid"))
     };
     let (_folder, path) = save(&Model::Plain(Box::new(build(1))));
     build(2).load_weights(&path).expect("the same tensors");

@@ -5,8 +5,7 @@ use gaternet_core::nn::scoped;
 use gaternet_core::ops::Pool2dOptions;
 
 use crate::config::BackboneConfig;
-use crate::conv_spec::ConvRole;
-use crate::network::{NetworkBuilder, Value};
+use crate::network::{ConvRole, NetworkBuilder, Value};
 
 /// Channels of a layer's 1x1 convolution over those it adds.
 const BOTTLENECK: usize = 4;

@@ -6,8 +6,7 @@ use gaternet_core::ops::Pool2dOptions;
 
 use super::squeeze_excitation;
 use crate::config::BackboneConfig;
-use crate::conv_spec::ConvRole;
-use crate::network::{NetworkBuilder, Value};
+use crate::network::{ConvRole, NetworkBuilder, Value};
 
 pub(super) fn features(
     net: &mut NetworkBuilder,

@@ -6,8 +6,7 @@ use gaternet_core::nn::scoped;
 
 use super::squeeze_excitation;
 use crate::config::{BackboneConfig, BottleneckChannels, Family};
-use crate::conv_spec::ConvRole;
-use crate::network::{NetworkBuilder, Value};
+use crate::network::{ConvRole, NetworkBuilder, Value};
 
 /// What the units of a network have in common.
 struct Units {

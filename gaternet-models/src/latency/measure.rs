@@ -12,8 +12,9 @@ use super::{Conv, LatencyModel, Total};
 use crate::backbone::IMAGE_CHANNELS;
 use crate::gate_plan::{ConvSlots, GatePlan};
 use crate::model::Model;
-use crate::network::{Layer, Network, Step};
-use crate::plan::{InferencePlan, PlanOptions};
+use crate::plan::{InferencePlan, Lists, PlanOptions};
+use crate::program::{Mode, Program, Step};
+use crate::pruning::Kept;
 
 /// The densities that are measured: none of those that people ask for most often, which would be
 /// measurements instead of predictions, but all.
@@ -78,9 +79,8 @@ fn measure_in_turns(models: &mut [&mut Runs]) -> Result<()> {
 }
 
 /// Passes with gates at two densities.
-struct Runs<'a> {
-    network: &'a Network,
-    gate_plan: Option<&'a GatePlan>,
+struct Runs {
+    program: Program,
     options: PlanOptions,
     plan: InferencePlan,
     /// (IMAGES or more, 3, H, W), and the floats of a batch.
@@ -97,14 +97,15 @@ struct Runs<'a> {
     samples: Vec<Sample>,
 }
 
-impl<'a> Runs<'a> {
-    fn new(model: &'a Model, options: PlanOptions) -> Result<Runs<'a>> {
-        let mut plan = InferencePlan::new(model, options)?;
+impl Runs {
+    fn new(model: &Model, options: PlanOptions) -> Result<Runs> {
+        let plan = InferencePlan::new(model, options)?;
         plan.time_steps();
         let (network, gate_plan) = match model {
             Model::Plain(model) => (model.network(), None),
             Model::Gated(model) => (model.backbone().network(), Some(model.plan())),
         };
+        let kept = gate_plan.map(|plan| Kept::new(plan, None));
         let options = PlanOptions { batch: options.batch.max(1), ..options };
         let PlanOptions { size: [h, w], batch, .. } = options;
         let shape = [IMAGES.next_multiple_of(batch), IMAGE_CHANNELS, h, w];
@@ -113,8 +114,7 @@ impl<'a> Runs<'a> {
         let slots = gate_plan.iter().flat_map(|plan| plan.slots()).zip(&colours);
         let output_colours = slots.flat_map(|(slot, colour)| vec![*colour; slot.outputs.len()]);
         Ok(Runs {
-            network,
-            gate_plan,
+            program: Program::new(network, kept.as_ref(), Mode::Infer),
             options,
             plan,
             images,
@@ -137,8 +137,8 @@ impl<'a> Runs<'a> {
     }
 
     fn model(&self) -> Result<LatencyModel> {
-        let Runs { network, gate_plan, colours, samples, options, .. } = self;
-        model_of(network, *gate_plan, colours, samples, *options)
+        let Runs { program, colours, samples, options, .. } = self;
+        model_of(program, colours, samples, *options)
     }
 
     /// Gater and backbone in turns, as in use: each finds the caches as the other leaves them.
@@ -195,13 +195,12 @@ fn colours(plan: &GatePlan) -> Vec<usize> {
 }
 
 fn model_of(
-    network: &Network,
-    gate_plan: Option<&GatePlan>,
+    program: &Program,
     colours: &[usize],
     samples: &[Sample],
     options: PlanOptions,
 ) -> Result<LatencyModel> {
-    let inputs = network.shapes(options.size)?;
+    let values = program.shapes(options.size)?;
     let total = Total::fit(
         &samples
             .iter()
@@ -211,16 +210,14 @@ fn model_of(
     let mut fixed = 0.0;
     let mut shapes: Vec<Shape> = Vec::new();
     let mut convs: Vec<Conv> = Vec::new();
-    for (number, step) in network.steps().iter().enumerate() {
-        let gated = match (&step.layer, gate_plan) {
-            (Layer::Conv(layer), Some(plan)) => plan.convs()[layer.number].computed(),
-            _ => ConvSlots::default(),
-        };
-        if gated == ConvSlots::default() {
+    for (number, step) in program.steps().iter().enumerate() {
+        if step.lists == Lists::default() {
             fixed += median(samples.iter().map(|sample| sample.steps[number]).collect());
             continue;
         }
-        let key = key(inputs[step.inputs[0].0], step, gated);
+        let gated =
+            ConvSlots { filters: step.lists.filters, channels: step.lists.channels, reader: None };
+        let key = key(values[step.inputs[0]], values[number + 1], step);
         let table = shapes.iter().position(|shape| shape.key == key).unwrap_or_else(|| {
             shapes.push(Shape { key, steps: Vec::new() });
             shapes.len() - 1
@@ -260,11 +257,11 @@ impl Shape {
 }
 
 /// All that the time of a gated convolution depends on, but its densities.
-fn key(input: [usize; 3], step: &Step, gated: ConvSlots) -> String {
-    let Layer::Conv(layer) = &step.layer else { return String::new() };
-    let sides = (gated.filters.is_some(), gated.channels.is_some());
-    let (shape, options) = (layer.conv.shape(), layer.conv.options());
-    format!("{input:?} {shape:?} {options:?} {sides:?} {} {}", step.residual.is_some(), step.relu)
+fn key(input: [usize; 3], output: [usize; 3], step: &Step) -> String {
+    let sides = (step.lists.filters.is_some(), step.lists.channels.is_some());
+    let (name, filters) = (step.op.name(), step.op.filters());
+    let rest = (step.norm.is_some(), step.residual.is_some(), step.relu);
+    format!("{name} {input:?} {output:?} {filters:?} {sides:?} {rest:?}")
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -278,13 +275,13 @@ mod tests {
     use crate::{BackboneConfig, GatePlacement, GatedConfig, GatedNet};
 
     /// Seconds of step `number`, linear in each density; the same for convolutions of a shape.
-    fn seconds(network: &Network, number: usize, filters: f64, channels: f64) -> f64 {
-        match &network.steps()[number].layer {
-            Layer::Conv(layer) => {
-                let [f, c, _, _] = layer.conv.shape().map(|size| size as f64);
+    fn seconds(program: &Program, number: usize, filters: f64, channels: f64) -> f64 {
+        match program.steps()[number].op.filters() {
+            Some(shape) => {
+                let [f, c] = [shape.count, shape.channels].map(|size| size as f64);
                 5.0 + f * filters + 2.0 * c * channels + f * c * filters * channels / 9.0
             }
-            _ => 1.0,
+            None => 1.0,
         }
     }
 
@@ -298,19 +295,13 @@ mod tests {
                 let config = GatedConfig { placement, ..GatedConfig::new(backbone) };
                 let model = GatedNet::new(config, 0).expect("valid");
                 let (network, plan) = (model.backbone().network(), model.plan());
+                let program = Program::new(network, Some(&Kept::new(plan, None)), Mode::Infer);
                 let colours = colours(plan);
-                let convs: Vec<_> = network
-                    .steps()
-                    .iter()
-                    .map(|step| match &step.layer {
-                        Layer::Conv(layer) => plan.convs()[layer.number].computed(),
-                        _ => ConvSlots::default(),
-                    })
-                    .collect();
+                let convs: Vec<_> = program.steps().iter().map(|step| step.lists).collect();
                 let steps = |density: &dyn Fn(usize) -> f64| -> Vec<f64> {
                     let of = |slot: Option<usize>| slot.map_or(1.0, density);
-                    let step = |(number, slots): (usize, &ConvSlots)| {
-                        seconds(network, number, of(slots.filters), of(slots.channels))
+                    let step = |(number, slots): (usize, &Lists)| {
+                        seconds(&program, number, of(slots.filters), of(slots.channels))
                     };
                     convs.iter().enumerate().map(step).collect()
                 };
@@ -322,8 +313,7 @@ mod tests {
                 };
                 let samples: Vec<_> = (0..DENSITIES.len().pow(2)).map(sample).collect();
                 let options = PlanOptions::default();
-                let latency =
-                    model_of(network, Some(plan), &colours, &samples, options).expect("32x32 fits");
+                let latency = model_of(&program, &colours, &samples, options).expect("32x32 fits");
                 let density = |slot: usize| 0.15 + 0.8 * ((slot * 7) % 11) as f64 / 11.0;
                 let densities: Vec<_> = (0..plan.slots().len()).map(density).collect();
                 let got = latency.seconds(&densities).expect("one each");

@@ -3,7 +3,6 @@
 use gaternet_core::gate::{Estimator, hard_gate};
 
 use super::graph::{Attribute, Graph, int_list};
-use super::network::{Masks, add_planes};
 use super::proto;
 use crate::gate_plan::GatePlan;
 use crate::gated_config::GatedConfig;
@@ -16,13 +15,14 @@ enum Rule {
     Largest(String),
 }
 
-/// The gates of evaluation (N, c) of pre-activations (N, c), and the masks they are.
-pub(super) fn add<'a>(
+/// The gates of evaluation (N, c) of pre-activations (N, c), and the masks (N, F, 1, 1) that they are
+/// of each slot.
+pub(super) fn add(
     graph: &mut Graph,
     preact: String,
-    plan: &'a GatePlan,
+    plan: &GatePlan,
     config: &GatedConfig,
-) -> (String, Masks<'a>) {
+) -> (String, Vec<String>) {
     let name = |conv: &str, part: &str| format!("gate.{conv}.{part}");
     let convs = || plan.slots().iter().map(|slot| slot.conv.as_str());
     let GatedConfig { estimator, floor, .. } = *config;
@@ -63,11 +63,11 @@ pub(super) fn add<'a>(
             let groups = graph.ints(&name("groups"), &groups);
             values = graph.node("Gather", &name("filters"), [values, groups], [axis()]);
         }
-        masks.push(add_planes(graph, &name("planes"), values.clone()));
+        masks.push(graph.planes(&name("planes"), values.clone()));
         gates.push(values);
     }
     let gates = graph.node("Concat", "gate.values", gates, [axis()]);
-    (gates, Masks { plan, slots: masks })
+    (gates, masks)
 }
 
 /// `values` with ones at the indices of the `count` largest, the first of equals.

@@ -9,6 +9,7 @@ mod gates;
 mod graph;
 mod network;
 mod proto;
+mod step;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,12 +18,15 @@ use std::path::Path;
 use gaternet_core::checkpoint::replace_file;
 use gaternet_core::nn::{Module, State};
 use gaternet_core::{Error, Result};
+pub(crate) use graph::{Attribute, int_list};
 use graph::{Graph, Size};
+pub use step::OnnxStep;
 
 use crate::backbone::IMAGE_CHANNELS;
 use crate::gated_net::GatedNet;
 use crate::model::Model;
 use crate::plain_net::PlainNet;
+use crate::program::{Mode, Program};
 
 const IMAGES: [Size<'static>; 4] = [
     Size::Named("batch"),
@@ -62,7 +66,8 @@ impl PlainNet {
     ) -> Result<()> {
         let mut graph = Graph::new(&self.config().to_string());
         let images = graph.input("images", &IMAGES);
-        let logits = network::add(&mut graph, "", self.network(), images, None);
+        let program = Program::new(self.network(), None, Mode::Infer);
+        let logits = network::add(&mut graph, "", &program, images, &[])?;
         add_logits(&mut graph, logits, self);
         save(graph, path.as_ref(), self, metadata)
     }
@@ -80,13 +85,13 @@ impl GatedNet {
     ) -> Result<()> {
         let mut graph = Graph::new(&format!("gated {}", self.backbone().config()));
         let images = graph.input("images", &IMAGES);
-        let gater = self.gater().network();
-        let preact = network::add(&mut graph, "gater", gater, images.clone(), None);
+        let gater = Program::new(self.gater().network(), None, Mode::Infer);
+        let preact = network::add(&mut graph, "gater", &gater, images.clone(), &[])?;
         let (gates, masks) = gates::add(&mut graph, preact, self.plan(), self.config());
         let shape = [Size::Named("batch"), Size::Fixed(self.plan().gates())];
         graph.output(gates, "gates", &shape);
-        let backbone = self.backbone().network();
-        let logits = network::add(&mut graph, "backbone", backbone, images, Some(&masks));
+        let backbone = self.program(Mode::Infer);
+        let logits = network::add(&mut graph, "backbone", &backbone, images, &masks)?;
         add_logits(&mut graph, logits, self.backbone());
         save(graph, path.as_ref(), self, metadata)
     }

@@ -23,7 +23,7 @@ fn custom(rest: impl FnOnce(&mut NetworkBuilder, [Value; 2]) -> Value) -> Model 
     let means = net.global_avg_pool(images);
     let features = rest(&mut net, [images, means]);
     net.linear("fc", features, CLASSES).expect("valid");
-    Model::Plain(PlainNet::custom(net.finish()).into())
+    Model::Plain(PlainNet::custom(net.finish().expect("valid")).into())
 }
 
 #[test]

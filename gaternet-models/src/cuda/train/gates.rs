@@ -5,7 +5,7 @@ use gaternet_kernels::cuda::Activation;
 use super::node::Step;
 use super::rows::RowGrads;
 use crate::cuda::Result;
-use crate::cuda::buffers::Row;
+use crate::cuda::value::Row;
 
 /// The estimator, the floor, groups, and the losses of the gates.
 #[derive(Debug)]

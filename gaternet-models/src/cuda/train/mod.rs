@@ -7,15 +7,14 @@ mod conv;
 mod gates;
 mod gating;
 mod input;
-mod layers;
 mod map;
 mod metrics;
 mod node;
 mod norm;
-mod program;
 mod row_norm;
 mod rows;
 mod sum;
+mod train_step;
 mod weights;
 
 use std::fmt;
@@ -32,7 +31,7 @@ use self::input::Setup;
 pub use self::input::TrainImages;
 use self::metrics::Metrics;
 pub use self::metrics::TrainSums;
-use self::program::{Program, Shared};
+use self::train_step::{Shared, TrainStep};
 use self::weights::Weights;
 use super::error::{Result, unsupported};
 use crate::model::Model;
@@ -70,7 +69,7 @@ pub struct TrainOptions {
 pub struct CudaTrainer<T> {
     shared: Shared<T>,
     /// Steps with a whole batch, and the one after them.
-    programs: Vec<Program<T>>,
+    programs: Vec<TrainStep<T>>,
     options: TrainOptions,
     /// Images of an epoch.
     count: usize,
@@ -119,7 +118,13 @@ impl<T: Activation> CudaTrainer<T> {
         for (batch, batches) in [(options.batch, count / options.batch), (count % options.batch, 1)]
         {
             if batch > 0 && batches > 0 {
-                programs.push(Program::new(&mut weights, device, model, &setup, [batch, batches])?);
+                programs.push(TrainStep::new(
+                    &mut weights,
+                    device,
+                    model,
+                    &setup,
+                    [batch, batches],
+                )?);
             }
         }
         let shared = Shared {
@@ -154,7 +159,7 @@ impl<T: Activation> CudaTrainer<T> {
         let steps = self.options.learning_rates.len();
         self.shared.averages = Some(Averages::new(device, weights, ema, steps)?);
         self.unaveraged = 0;
-        self.programs.iter_mut().for_each(Program::forget_graph);
+        self.programs.iter_mut().for_each(TrainStep::forget_graph);
         Ok(())
     }
 
@@ -260,7 +265,7 @@ impl<T: Activation> CudaTrainer<T> {
     /// device, or there is a draw and none is wanted, or the other way round; the GPU's errors.
     pub fn step_on(&mut self, batch: &Batch, draw: Option<&MixupDraw>) -> Result<()> {
         let at = self.next()?;
-        let Program { input, classes, .. } = &mut self.programs[at];
+        let TrainStep { input, classes, .. } = &mut self.programs[at];
         input.copy(batch, draw, *classes)?;
         self.run(at)
     }

@@ -16,7 +16,8 @@ use super::rows::{LinearNode, PoolNode, RowGrads, SigmoidNode};
 use super::sum::Grads;
 use super::weights::Weights;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
+use crate::cuda::value::{Map, Row};
 
 /// Something that a step computes.
 #[derive(Debug)]

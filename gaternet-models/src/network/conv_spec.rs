@@ -16,8 +16,13 @@ pub struct ConvSpec {
     /// Its place in the network.
     pub role: ConvRole,
     /// Name of the [`Hidden`](ConvRole::Hidden) convolution whose filters are its input channels;
-    /// `None` if it reads the images or the input of its unit.
+    /// `None` if it reads the images or the input of its unit. Of a depthwise convolution that of any
+    /// other that only it reads.
     pub reads: Option<String>,
+    /// Whether each filter reads the one input channel of its number ([`Reads::Same`]).
+    ///
+    /// [`Reads::Same`]: crate::Reads::Same
+    pub depthwise: bool,
 }
 
 /// The place of a convolution in a network: what a [`GatePlacement`](crate::GatePlacement) goes by.

@@ -7,15 +7,19 @@ use gaternet_kernels::cuda::sgd::Sgd;
 use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, CudaGraph};
 
 use super::averages::Averages;
-use super::builder::{Builder, Value};
+use super::builder::Builder;
 use super::input::{Input, Setup};
 use super::metrics::Metrics;
 use super::node::{Node, Step, plan_backward};
 use super::weights::Weights;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Row};
+use crate::cuda::buffers::Buffers;
 use crate::cuda::error::unsupported;
+use crate::cuda::lower::lower;
+use crate::cuda::value::{Map, Row, Value};
 use crate::model::Model;
+use crate::program::{Mode, Program};
+use crate::pruning::Kept;
 
 /// What the steps of all batch sizes share.
 pub(super) struct Shared<T> {
@@ -29,7 +33,7 @@ pub(super) struct Shared<T> {
 }
 
 /// The step of one batch size.
-pub(super) struct Program<T> {
+pub(super) struct TrainStep<T> {
     buffers: Buffers<T>,
     nodes: Vec<Node>,
     images: Map,
@@ -43,7 +47,7 @@ pub(super) struct Program<T> {
     graph: Option<CudaGraph>,
 }
 
-impl<T: Activation> Program<T> {
+impl<T: Activation> TrainStep<T> {
     /// For `batches` batches of `batch` images.
     pub(super) fn new(
         weights: &mut Weights<T>,
@@ -51,21 +55,23 @@ impl<T: Activation> Program<T> {
         model: &Model,
         setup: &Setup,
         [batch, batches]: [usize; 2],
-    ) -> Result<Program<T>> {
+    ) -> Result<TrainStep<T>> {
         let size = [setup.shape[1], setup.shape[2]];
         let mut builder = Builder::new(weights, batch);
         let images = builder.images(setup.shape);
         let (backbone, gated) = match model {
             Model::Plain(model) => (model.network(), None),
             Model::Gated(model) => {
-                let gater = builder.network(model.gater().network(), images, size, None)?;
+                let gater = Program::new(model.gater().network(), None, Mode::Train);
+                let gater = lower(&gater, images, size, &mut builder)?;
                 let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
                 builder.gates(preact, model);
                 (model.backbone().network(), Some(&**model))
             }
         };
-        let plan = gated.map(|model| model.plan());
-        let Value::Row(logits) = builder.network(backbone, images, size, plan)? else {
+        let kept = gated.map(|model| Kept::new(model.plan(), None));
+        let lowered = Program::new(backbone, kept.as_ref(), Mode::Train);
+        let Value::Row(logits) = lower(&lowered, images, size, &mut builder)? else {
             return unsupported("a loss of maps");
         };
         let Builder { mut sizes, mut nodes, constant, computed_by, .. } = builder;
@@ -73,7 +79,7 @@ impl<T: Activation> Program<T> {
         sizes.need_scratch(2 * batch);
         let ends = [logits, grad_logits];
         plan_backward(&mut nodes, device, &mut sizes, &constant, &computed_by, ends)?;
-        Ok(Program {
+        Ok(TrainStep {
             buffers: Buffers::new(device, batch, &sizes, gated)?,
             nodes,
             images,

@@ -1,9 +1,8 @@
-//! A network, compiled: batch norm folded into weights, weights laid out, buffers shared.
+//! A program, compiled: batch norm folded into weights, weights laid out, buffers shared.
 
 use std::mem;
-use std::ops::Range;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -11,11 +10,14 @@ use gaternet_core::{Error, Result};
 use gaternet_kernels::{ActiveFilters, Isa};
 use rayon::prelude::*;
 
+use super::OP;
+use super::each_sample::EachSample;
+use super::kernel::{BatchKernel, Inputs, Operands, PlanContext, PlannedKind, Samples};
 use super::layout::Layout;
-use super::op::{Op, Operands};
-use super::{OP, PlanOptions};
-use crate::kept::Kept;
-use crate::network::{Layer, Network, Step};
+use super::options::PlanOptions;
+use crate::network::gather;
+use crate::program::{Program, Step};
+use crate::pruning::Kept;
 
 /// Most bytes of weights of a network that threads go through on their own. More, up to four times as many as they
 /// are laid out, do not stay in a shared cache of usual size, so every group of images would fetch them from memory.
@@ -25,9 +27,11 @@ const CACHED_WEIGHTS: usize = 4 << 20;
 const TOGETHER: usize = 8;
 
 /// A network ready to run on images of one size.
-pub(super) struct Program {
+pub(super) struct Executor {
     isa: Isa,
     steps: Vec<Compiled>,
+    /// (C, H, W).
+    image: [usize; 3],
     /// Floats of each buffer for one sample.
     buffers: Vec<usize>,
     input: Place,
@@ -37,8 +41,9 @@ pub(super) struct Program {
     /// Run each op over the whole batch before the next: weights are fetched once a batch, activations
     /// leave the cores' caches.
     pub(super) by_layer: bool,
-    /// Nanoseconds of each step since they were last asked for, all threads together; none unless they are
-    /// measured.
+    timed: AtomicBool,
+    /// Nanoseconds of each step since they were last asked for, all threads together, while they are
+    /// timed.
     spent: Vec<AtomicU64>,
     /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
     idle: Mutex<Vec<Arena>>,
@@ -57,65 +62,13 @@ struct Place {
 
 /// A step: `relu(op(inputs) + residual)`.
 struct Compiled {
-    op: Op,
+    kernel: Box<dyn BatchKernel>,
     inputs: Vec<Place>,
     residual: Option<Place>,
     relu: bool,
-    /// Whether all that read the output list its live channels.
+    /// Whether all that read the output list its active channels.
     leave_dead: bool,
     output: Place,
-}
-
-/// The samples of a pass over the steps.
-#[derive(Clone)]
-pub(super) enum Samples {
-    /// Some of the batch, on this thread.
-    Some(Range<usize>),
-    /// This many, each op on all threads: a sample on each, or if there are too few, each on all.
-    All(usize),
-}
-
-impl Samples {
-    pub(super) fn count(&self) -> usize {
-        match self {
-            Samples::Some(range) => range.len(),
-            Samples::All(count) => *count,
-        }
-    }
-
-    /// `op(n, output)` for the `len` floats of `output` that are each sample's, n its number among these.
-    pub(super) fn try_for_each(
-        &self,
-        len: usize,
-        output: &mut [f32],
-        op: impl Fn(usize, &mut [f32]) -> Result<()> + Sync,
-    ) -> Result<()> {
-        let op = |(n, output): (usize, &mut [f32])| op(n, output);
-        match self {
-            Samples::Some(_) => output.chunks_exact_mut(len).enumerate().try_for_each(op),
-            Samples::All(_) => output.par_chunks_exact_mut(len).enumerate().try_for_each(op),
-        }
-    }
-}
-
-/// Whether the output of step `at` is hidden: read by convolutions alone, by its live channels or, where the same gate
-/// switches both, not at all.
-fn by_list(network: &Network, kept: &Kept<'_>, at: usize) -> bool {
-    let steps = network.steps();
-    let Layer::Conv(layer) = &steps[at].layer else { return false };
-    let slots = kept.listed(layer.number);
-    let lists = |step: &Step| match &step.layer {
-        Layer::Conv(reader) if slots.reader.is_some() => {
-            kept.listed(reader.number).filters == slots.filters
-        }
-        Layer::Conv(reader) => kept.listed(reader.number).channels == slots.filters,
-        _ => false,
-    };
-    let reads = |step: &&Step| step.reads().any(|value| value.0 == at + 1);
-    let adds = |step: &Step| step.residual.is_some_and(|value| value.0 == at + 1);
-    slots.filters.is_some()
-        && at + 1 < steps.len()
-        && steps.iter().filter(reads).all(|step| lists(step) && !adds(step))
 }
 
 /// `Err` if there is no memory for the values of one image and for where the convolutions read
@@ -123,17 +76,16 @@ fn by_list(network: &Network, kept: &Kept<'_>, at: usize) -> bool {
 fn check_memory(
     size: [usize; 2],
     buffers: &[usize],
-    network: &Network,
+    program: &Program,
     shapes: &[[usize; 3]],
 ) -> Result<()> {
     const BYTES_A_PIXEL: usize = 8;
     // Some systems promise memory that they do not have; none has a TiB for one image.
     const MOST: usize = 1 << 40;
-    let convs = network.steps().iter().zip(&shapes[1..]);
-    let pixels = convs.filter_map(|(step, [_, h, w])| match step.layer {
-        Layer::Conv(_) => Some((h * w).saturating_mul(BYTES_A_PIXEL)),
-        _ => None,
-    });
+    let steps = program.steps().iter().zip(&shapes[1..]);
+    let pixels = steps
+        .filter(|(step, _)| step.number.is_some())
+        .map(|(_, [_, h, w])| (h * w).saturating_mul(BYTES_A_PIXEL));
     let values = buffers.iter().map(|len| len.saturating_mul(size_of::<f32>()));
     let bytes = values.chain(pixels).fold(0, usize::saturating_add);
     let mut memory: Vec<u8> = Vec::new();
@@ -147,63 +99,70 @@ fn no_memory(got: String) -> Error {
     Error::Shape { op: OP, rule: "the values of the images must fit in memory", got }
 }
 
-impl Program {
-    /// Without `kept` no filter has a gate.
+impl Executor {
+    /// Of the steps of `program`, which was made with `kept`.
     pub(super) fn new(
-        network: &Network,
+        program: &Program,
         options: PlanOptions,
         kept: Option<&Kept<'_>>,
-    ) -> Result<Program> {
+    ) -> Result<Executor> {
         let isa = Isa::current()?;
-        let shapes = network.shapes(options.size)?;
-        let weights: usize = network
-            .steps()
-            .iter()
-            .map(|step| match &step.layer {
-                Layer::Conv(layer) => layer.conv.weight().tensor().len(),
-                _ => 0,
+        let shapes = program.shapes(options.size)?;
+        let kept_shapes = program.kept_shapes(&shapes, kept);
+        let filters = program.steps().iter().filter_map(|step| step.op.filters());
+        let weights: usize = filters
+            .map(|filters| {
+                filters.count * filters.channels * filters.kernel.iter().product::<usize>()
             })
             .sum();
         let by_layer = weights * options.dtype.itemsize() > CACHED_WEIGHTS;
-        let mut lens: Vec<usize> = shapes.iter().map(|shape| shape.iter().product()).collect();
-        for (at, step) in network.steps().iter().enumerate() {
-            match &step.layer {
-                Layer::Conv(conv) => {
-                    let kept = kept.map(|kept| kept.conv(conv.number)).unwrap_or_default();
-                    let [filters, h, w] = shapes[at + 1];
-                    let [filters, _] = kept.sizes([filters, 0]);
-                    lens[at + 1] = filters * h * w;
-                }
-                // Of what a hidden convolution kept.
-                Layer::Dropout(_) => lens[at + 1] = lens[step.inputs[0].0],
-                _ => {}
-            }
-        }
-        let reads = |step: &Step| step.reads().map(|value| value.0).collect();
-        let read: Vec<Vec<usize>> = network.steps().iter().map(reads).collect();
-        let Layout { buffers, of_value } = Layout::new(&lens, &read);
-        check_memory(options.size, &buffers, network, &shapes)?;
+        let lens: Vec<usize> = kept_shapes.iter().map(|shape| shape.iter().product()).collect();
+        let done = program.steps().iter().map(|step| &step.done[..]);
+        let Layout { buffers, of_value } = Layout::new(&lens, done);
+        check_memory(options.size, &buffers, program, &shapes)?;
         let place = |value: usize| Place { buffer: of_value[value], len: lens[value] };
-        let mut steps = Vec::with_capacity(read.len());
-        for (at, step) in network.steps().iter().enumerate() {
+        let mut steps = Vec::with_capacity(lens.len());
+        for (at, step) in program.steps().iter().enumerate() {
+            let context = PlanContext {
+                isa,
+                options,
+                whole: gather(&step.inputs, &shapes),
+                inputs: gather(&step.inputs, &kept_shapes),
+                pruning: Some(step.pruning(kept)),
+                norm: step.norm.as_ref(),
+                lists: step.lists,
+            };
             steps.push(Compiled {
-                op: Op::new(isa, options, step, &shapes, kept)?,
-                inputs: step.inputs.iter().map(|value| place(value.0)).collect(),
-                residual: step.residual.map(|value| place(value.0)),
+                kernel: compile(step, context).map_err(|error| error.at(&step.name))?,
+                inputs: step.inputs.iter().map(|value| place(*value)).collect(),
+                residual: step.residual.map(place),
                 relu: step.relu,
-                leave_dead: options.skip && kept.is_some_and(|kept| by_list(network, kept, at)),
+                leave_dead: options.skip && step.listed,
                 output: place(at + 1),
             });
         }
-        let (input, output) = (place(0), place(steps.len()));
-        let (masks, idle) = (!options.skip, Mutex::default());
-        let spent = Vec::new();
-        Ok(Program { isa, steps, buffers, input, output, masks, by_layer, spent, idle })
+        let (input, output) = (place(0), place(program.output()));
+        let (masks, idle, timed) = (!options.skip, Mutex::default(), AtomicBool::new(false));
+        let spent = steps.iter().map(|_| AtomicU64::new(0)).collect();
+        let image = shapes[0];
+        Ok(Executor {
+            isa,
+            steps,
+            image,
+            buffers,
+            input,
+            output,
+            masks,
+            by_layer,
+            timed,
+            spent,
+            idle,
+        })
     }
 
     /// From here on, the time of each step is measured.
-    pub(super) fn time_steps(&mut self) {
-        self.spent = self.steps.iter().map(|_| AtomicU64::new(0)).collect();
+    pub(super) fn time_steps(&self) {
+        self.timed.store(true, Relaxed);
     }
 
     /// Seconds of each step since the last call, all threads together.
@@ -214,12 +173,17 @@ impl Program {
 
     /// Bytes of the weights as they are laid out, without biases.
     pub(super) fn weight_bytes(&self) -> usize {
-        self.steps.iter().map(|step| step.op.weight_bytes()).sum()
+        self.steps.iter().map(|step| step.kernel.weight_bytes()).sum()
     }
 
     /// Floats of one sample, going in.
     pub(super) fn input_len(&self) -> usize {
         self.input.len
+    }
+
+    /// (C, H, W) of an image.
+    pub(super) fn input_shape(&self) -> [usize; 3] {
+        self.image
     }
 
     /// Floats of one sample, coming out.
@@ -275,25 +239,28 @@ impl Program {
             buffer.resize(len * count, 0.0);
         }
         arena[self.input.buffer][..input.len()].copy_from_slice(input);
+        let timed = self.timed.load(Relaxed);
         for (number, step) in self.steps.iter().enumerate() {
-            let timed = self.spent.get(number).map(|spent| (spent, Instant::now()));
+            let start = timed.then(Instant::now);
             // Taken out, so that it can be written while its neighbours are read.
             let mut target = mem::take(&mut arena[step.output.buffer]);
             let read = |place: Place| &arena[place.buffer][..place.len * count];
+            let inputs = |i: usize| read(step.inputs[i]);
             let operands = Operands {
+                isa: self.isa,
                 samples: &samples,
                 live,
-                inputs: |i: usize| read(step.inputs[i]),
+                inputs: Inputs::new(step.inputs.len(), &inputs),
                 residual: step.residual.map(read),
                 relu: step.relu,
                 leave_dead: step.leave_dead,
                 masks: self.masks,
             };
-            let result = step.op.run(self.isa, &operands, &mut target[..step.output.len * count]);
+            let result = step.kernel.run(&operands, &mut target[..step.output.len * count]);
             arena[step.output.buffer] = target;
             result?;
-            if let Some((spent, start)) = timed {
-                spent.fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+            if let Some(start) = start {
+                self.spent[number].fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
             }
         }
         output.copy_from_slice(&arena[self.output.buffer][..output.len()]);
@@ -304,4 +271,22 @@ impl Program {
     fn idle(&self) -> MutexGuard<'_, Vec<Arena>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn compile(step: &Step, mut at: PlanContext<'_>) -> Result<Box<dyn BatchKernel>> {
+    let (norm, pruning, lists) = (at.norm, at.pruning.unwrap_or_default(), at.lists);
+    let left = pruning.filters().is_some() || pruning.channels().is_some();
+    let mut planned = step.op.plan(&mut at);
+    if left && at.pruning.is_some() {
+        // The op has prepared all of itself.
+        (at.norm, at.pruning) = (norm, None);
+        planned = match step.op.pruned(pruning)? {
+            Some(op) => op.plan(&mut at),
+            None => step.op.plan(&mut at),
+        };
+    }
+    Ok(match planned?.0 {
+        PlannedKind::Sample(op) => Box::new(EachSample::new(op, at.norm, pruning, lists)),
+        PlannedKind::Batch(kernel) => kernel,
+    })
 }

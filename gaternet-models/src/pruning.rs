@@ -101,15 +101,15 @@ impl<'a> Kept<'a> {
     }
 
     /// What is kept of the filters and of the channels of a convolution; `None` is all.
-    pub(crate) fn conv(&self, number: usize) -> KeptConv<'_> {
+    pub(crate) fn conv(&self, number: usize) -> Pruning<'_> {
         let ConvSlots { filters, channels, .. } = self.plan.convs()[number].computed();
         let slot = |slot: Option<usize>| slot.map(|slot| &self.slots[slot]);
-        KeptConv { filters: slot(filters), channels: slot(channels) }
+        Pruning { filters: slot(filters), channels: slot(channels) }
     }
 
     /// [`conv`](Self::conv) for a network without lists: the hidden convolution of a unit that one gate closed for good
     /// keeps a single filter, where a plan with lists computes none of them.
-    pub(crate) fn unlisted_conv(&self, number: usize) -> KeptConv<'_> {
+    pub(crate) fn unlisted_conv(&self, number: usize) -> Pruning<'_> {
         let slots = self.plan.convs()[number];
         let closed = |slot: usize| self.slots[slot].filters.is_empty();
         let read = |slot: usize| self.plan.convs().iter().any(|conv| conv.reader == Some(slot));
@@ -132,41 +132,59 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// What is kept of a convolution; `None` is all.
+/// What is kept of an op with gates, or of one that reads gated channels.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct KeptConv<'a> {
+pub struct Pruning<'a> {
     pub(crate) filters: Option<&'a KeptSlot>,
     pub(crate) channels: Option<&'a KeptSlot>,
 }
 
-impl KeptConv<'_> {
-    /// Numbers of filters and of channels, of `[F, C]`.
-    pub(crate) fn sizes(&self, [filters, channels]: [usize; 2]) -> [usize; 2] {
-        let compact = self.filters.filter(|slot| slot.compact);
-        let filters = compact.map_or(filters, |slot| slot.filters.len());
-        [filters, self.channels.map_or(channels, |slot| slot.filters.len())]
+impl<'a> Pruning<'a> {
+    /// Whether nothing is dropped.
+    #[must_use]
+    pub fn keeps_all(&self) -> bool {
+        self.filters.is_none() && self.channels.is_none()
     }
 
-    /// Numbers, among the filters that remain, of those whose output is 0: they keep their place in a residual
-    /// output, or stand for the one that a convolution must have.
-    pub(crate) fn zero_filters(&self) -> Vec<usize> {
+    /// Numbers of the filters that remain, ascending; `None` if all have their place.
+    #[must_use]
+    pub fn filters(&self) -> Option<&'a [u32]> {
+        self.filters.filter(|slot| slot.compact).map(|slot| &slot.filters[..])
+    }
+
+    /// Numbers of the input channels that remain, ascending; `None` is all.
+    #[must_use]
+    pub fn channels(&self) -> Option<&'a [u32]> {
+        self.channels.map(|slot| &slot.filters[..])
+    }
+
+    /// Numbers, among the filters that remain, of those whose output is 0: they keep their place
+    /// in the output of a block, or stand for the one that a layer must have.
+    #[must_use]
+    pub fn zero_filters(&self) -> Vec<usize> {
         let gates = self.filters.map_or(&[][..], |slot| &slot.gates);
         (0..gates.len()).filter(|filter| gates[*filter] == PlaneGate::Closed).collect()
     }
 
+    /// Numbers of filters and of channels, of `[F, C]`.
+    pub(crate) fn sizes(&self, [filters, channels]: [usize; 2]) -> [usize; 2] {
+        let kept = |kept: Option<&[u32]>, all| kept.map_or(all, <[u32]>::len);
+        [kept(self.filters(), filters), kept(self.channels(), channels)]
+    }
+
     /// What remains of `weight`, (F, `channels`, `taps`).
     pub(crate) fn weight(&self, weight: &[f32], channels: usize, taps: usize) -> Vec<f32> {
-        let Some(kept) = self.channels else { return self.per_filter(weight, channels * taps) };
+        let Some(kept) = self.channels() else { return self.per_filter(weight, channels * taps) };
         let filters = weight.chunks_exact(channels * taps);
-        let weight: Vec<f32> =
-            filters.flat_map(|filter| gather(filter, taps, &kept.filters)).collect();
-        self.per_filter(&weight, kept.filters.len() * taps)
+        let weight: Vec<f32> = filters.flat_map(|filter| gather(filter, taps, kept)).collect();
+        self.per_filter(&weight, kept.len() * taps)
     }
 
     /// What remains of `values`, (F, `len`).
-    pub(crate) fn per_filter(&self, values: &[f32], len: usize) -> Vec<f32> {
-        match self.filters.filter(|slot| slot.compact) {
-            Some(slot) => gather(values, len, &slot.filters),
+    #[must_use]
+    pub fn per_filter(&self, values: &[f32], len: usize) -> Vec<f32> {
+        match self.filters() {
+            Some(filters) => gather(values, len, filters),
             None => values.to_vec(),
         }
     }
