@@ -62,7 +62,7 @@ pub(crate) fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients>
     while let Some(Pending(node)) = pending.pop() {
         let Some(gradient) = sums.remove(&node.id()) else { continue };
         if node.is_leaf() {
-            gradients.insert(node.id(), gradient);
+            gradients.set(node.id(), gradient);
             continue;
         }
         // Taken, so that what it saved is freed as the walk goes on.
@@ -73,7 +73,7 @@ pub(crate) fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients>
             });
         };
         if retained.contains(&node.id()) {
-            gradients.insert(node.id(), gradient.clone());
+            gradients.set(node.id(), gradient.clone());
         }
         let needs: Vec<bool> = node.parents().iter().map(Option::is_some).collect();
         let inputs = op.backward(gradient, &needs)?;

@@ -49,10 +49,11 @@ pub fn clip_grad_norm(
     if factor < 1.0 || factor.is_nan() {
         let isa = Isa::current()?;
         for (_, parameter) in distinct {
-            let Some(gradient) = gradients.get_mut(parameter) else { continue };
+            let gradient = gradients.get(parameter)?;
             let mut clipped = storage::take(gradient.len());
             elementwise::scale(isa, gradient.data(), factor as f32, &mut clipped)?;
-            *gradient = Tensor::new(clipped, gradient.shape())?;
+            let clipped = Tensor::new(clipped, gradient.shape())?;
+            gradients.insert(parameter, &clipped)?;
         }
     }
     Ok(norm as f32)
