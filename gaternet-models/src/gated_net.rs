@@ -218,7 +218,7 @@ impl GatedNet {
         let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
         let gating = Gating { plan: &self.plan, gates: &gates, skip };
-        let logits = self.backbone.network().run(images, Some(gating), ctx)?;
+        let logits = self.backbone.network().run(&ctx.input(images), Some(gating), ctx)?;
         let [_, _, h, w] = *images.dims() else { unreachable!("the network has run on them") };
         Ok(GatedOutput { logits, preact, gates, evaluated, size: [h, w], progress: ctx.progress() })
     }
@@ -301,7 +301,8 @@ impl GatedNet {
             });
         }
         self.plan.check(gates)?;
-        self.backbone.network().run(images, Some(Gating { plan: &self.plan, gates, skip }), ctx)
+        let gating = Gating { plan: &self.plan, gates, skip };
+        self.backbone.network().run(&ctx.input(images), Some(gating), ctx)
     }
 
     /// The configuration.

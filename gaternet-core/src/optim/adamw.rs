@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::adamw as kernel;
 use serde::{Deserialize, Serialize};
 
@@ -125,7 +124,6 @@ impl AdamW {
 
 impl Optimizer for AdamW {
     fn step(&mut self, gradients: &Gradients) -> Result<()> {
-        let isa = Isa::current()?;
         let AdamWConfig { learning_rate, betas: [beta1, beta2], eps, weight_decay } = self.config;
         self.entries.step(gradients, |group, parameter, state, gradient| {
             let config = kernel::AdamWConfig {
@@ -146,7 +144,7 @@ impl Optimizer for AdamW {
             let number = state.steps + 1;
             let moments =
                 kernel::Moments { mean: state.mean.data_mut(), square: state.square.data_mut() };
-            let gradient = gradient.data();
+            let (isa, gradient) = (gradient.isa()?, gradient.data());
             parameter.update(|p| kernel::step(isa, config, number, p, moments, gradient))?;
             state.steps = number;
             Ok(())

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::sgd as kernel;
 use serde::{Deserialize, Serialize};
 
@@ -135,7 +134,6 @@ impl Sgd {
 
 impl Optimizer for Sgd {
     fn step(&mut self, gradients: &Gradients) -> Result<()> {
-        let isa = Isa::current()?;
         let SgdConfig { learning_rate: lr, momentum, dampening, weight_decay, nesterov } =
             self.config;
         self.entries.step(gradients, |group, parameter, state, gradient| {
@@ -152,7 +150,7 @@ impl Optimizer for Sgd {
                 *state = Some(Tensor::new(unset, gradient.shape())?);
             }
             let velocity = state.as_mut().map_or(&mut [][..], Tensor::data_mut);
-            let gradient = gradient.data();
+            let (isa, gradient) = (gradient.isa()?, gradient.data());
             parameter.update(|p| kernel::step(isa, config, first, p, velocity, gradient))?;
             Ok(())
         })
