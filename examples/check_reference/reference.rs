@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use gaternet::core::checkpoint::{Checkpoint, TensorValue};
-use gaternet::core::gate::{GateDraw, GateLoss, GateTerm, SemHashDraw, l1_loss, soft};
+use gaternet::core::gate::{GateDraw, SemHashDraw, l1_loss, soft};
 use gaternet::core::nn::{Module, State};
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet::core::{Ctx, Gradients, Parameter, Tensor, ops};
-use gaternet::models::{GatedConfig, GatedOutput, GatedResNet, GaterConfig, Loss};
+use gaternet::models::{
+    GateLoss, GateTerm, GatedConfig, GatedOutput, GatedResNet, GaterConfig, Loss,
+};
 
 use crate::group::{Group, Measure};
 use crate::kinks::{self, Nudge};

@@ -7,11 +7,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use gaternet::core::Error;
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
-use gaternet::core::gate::GateLoss;
 use gaternet::core::nn::{CrossEntropyLoss, Module};
 use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
 use gaternet::models::{
-    BackboneConfig, DType, GatedConfig, GatedResNet, Head, Model, PlainNet, WarmUp,
+    BackboneConfig, DType, GateLoss, GatedConfig, GatedResNet, Head, Model, PlainNet, WarmUp,
 };
 
 use crate::args::Args;

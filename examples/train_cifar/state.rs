@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::{self, Checkpoint, TensorValue};
 use gaternet::core::nn::{Module, State};
+use gaternet::core::optim::Optimizer;
 use gaternet::kernels::Isa;
 use gaternet::models::Model;
 use serde::{Deserialize, Serialize};

@@ -175,9 +175,10 @@ pub struct Misshapen {
     pub got: String,
 }
 
-/// `value` in the digits that were given: an f32 that was widened shows those of the f32, 0.3 and not
+/// The text of `value` for an [`Error::Config`], in the digits that were given: an f32 that was widened shows those of the f32, 0.3 and not
 /// 0.30000001192092896.
-pub(crate) fn digits(value: f64) -> String {
+#[must_use]
+pub fn digits(value: f64) -> String {
     let narrow = value as f32;
     if f64::from(narrow) == value { narrow.to_string() } else { value.to_string() }
 }

@@ -17,7 +17,8 @@ mod tensor;
 
 pub use autograd::{Backward, Gradients};
 pub use ctx::Ctx;
-pub use error::{Error, Misshapen, Result};
+pub use error::{Error, Misshapen, Result, digits};
+pub use gaternet_kernels::Isa;
 pub use parameter::{Buffer, Counter, Parameter};
 pub use shape::Shape;
 pub use tensor::Tensor;

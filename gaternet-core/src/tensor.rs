@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use gaternet_kernels::Isa;
 #[cfg(feature = "ndarray")]
 use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use rand::Rng;
@@ -9,6 +10,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::autograd::{self, Backward, Gradients, Node};
 use crate::error::{Error, Result};
+use crate::ops;
 use crate::shape::Shape;
 use crate::storage::{self, Storage};
 
@@ -18,6 +20,8 @@ pub struct Tensor {
     storage: Arc<Storage>,
     shape: Shape,
     node: Option<Arc<Node>>,
+    /// `None` for that of the process.
+    isa: Option<Isa>,
 }
 
 impl Tensor {
@@ -32,7 +36,7 @@ impl Tensor {
                 got: format!("{} elements for shape {shape}", data.len()),
             });
         }
-        Ok(Tensor { storage: Arc::new(Storage::new(data)), shape, node: None })
+        Ok(Tensor { storage: Arc::new(Storage::new(data)), shape, node: None, isa: None })
     }
 
     /// # Errors
@@ -58,7 +62,7 @@ impl Tensor {
     #[must_use]
     pub fn scalar(value: f32) -> Tensor {
         let storage = Arc::new(Storage::new(vec![value]));
-        Tensor { storage, shape: Shape::from([]), node: None }
+        Tensor { storage, shape: Shape::from([]), node: None, isa: None }
     }
 
     /// Independent draws from N(0, std²).
@@ -99,8 +103,9 @@ impl Tensor {
         })
     }
 
-    /// The result of an op: recorded in the graph if one of `inputs` is. Only then is `backward`
-    /// called, with the output for saving; every tensor it saves must be detached, as that one is.
+    /// The result of an op: recorded in the graph if one of `inputs` is, and with their [`isa`](Self::isa). Only
+    /// in a graph is `backward` called, with the output for saving; every tensor it saves must be detached, as
+    /// that one is.
     ///
     /// # Errors
     /// [`Error::Shape`] if `data` is not as long as `shape` says.
@@ -111,6 +116,7 @@ impl Tensor {
         backward: impl FnOnce(&Tensor) -> B,
     ) -> Result<Tensor> {
         let mut output = Tensor::new(data, shape)?;
+        output.isa = inputs.iter().find_map(|input| input.isa);
         if inputs.iter().any(|input| input.requires_grad()) {
             let parents = inputs.iter().map(|input| input.node.clone()).collect();
             let backward = Box::new(backward(&output));
@@ -128,7 +134,7 @@ impl Tensor {
     /// The same elements, outside every graph.
     #[must_use]
     pub fn detach(&self) -> Tensor {
-        Tensor { storage: self.storage.clone(), shape: self.shape.clone(), node: None }
+        Tensor { node: None, ..self.clone() }
     }
 
     /// The same elements in another shape; the gradient takes the way back.
@@ -144,7 +150,7 @@ impl Tensor {
                 got: format!("{} to {shape}", self.shape),
             });
         }
-        let mut output = Tensor { storage: self.storage.clone(), shape, node: None };
+        let mut output = Tensor { shape, ..self.detach() };
         if let Some(parent) = &self.node {
             let backward = Box::new(Reshape(self.shape.clone()));
             output.node = Some(Arc::new(Node::new(vec![Some(parent.clone())], backward)));
@@ -219,6 +225,32 @@ impl Tensor {
     /// As [`backward`](Self::backward).
     pub fn backward_retaining(&self, intermediates: &[&Tensor]) -> Result<Gradients> {
         autograd::backward(self, intermediates)
+    }
+
+    /// The instruction set of the ops on this tensor, forward and backward: that of [`with_isa`](Self::with_isa) or
+    /// of the pass, or the process's, [`Isa::current`]. What an op returns has that of its first input with one.
+    ///
+    /// # Errors
+    /// Those of [`Isa::current`].
+    pub fn isa(&self) -> Result<Isa> {
+        ops::isa(&[self])
+    }
+
+    /// The same elements, on which ops run with the instruction set `isa`. Parameters have that of the pass:
+    /// [`Ctx::with_isa`](crate::Ctx::with_isa).
+    #[must_use]
+    pub fn with_isa(&self, isa: Isa) -> Tensor {
+        Tensor { isa: Some(isa), ..self.clone() }
+    }
+
+    /// [`isa`](Self::isa), unless it is that of the process.
+    pub(crate) fn own_isa(&self) -> Option<Isa> {
+        self.isa
+    }
+
+    /// The same elements with this instruction set, if there is one.
+    pub(crate) fn on(self, isa: Option<Isa>) -> Tensor {
+        Tensor { isa: isa.or(self.isa), ..self }
     }
 
     pub(crate) fn node(&self) -> Option<&Arc<Node>> {

@@ -1,8 +1,9 @@
-//! Layers: names, initial values, running statistics.
+//! Layers: names, initial values, running statistics, and the instruction set of a pass.
 
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module};
 use gaternet_core::ops::Conv2dOptions;
-use gaternet_core::{Ctx, Error, Tensor};
+use gaternet_core::{Ctx, Error, Tensor, ops};
+use gaternet_kernels::Isa;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -101,4 +102,28 @@ fn one_value_per_channel_trains_no_statistics() {
     let x = Tensor::zeros([1, 2, 1, 1]).expect("small");
     assert!(bn.forward(&x, &Ctx::train(0), Epilogue::default()).is_err());
     assert!(bn.forward(&x, &Ctx::eval(), Epilogue::default()).is_ok());
+}
+
+#[test]
+fn a_pass_runs_with_the_instruction_set_of_its_context_forward_and_back() {
+    let conv = Conv2d::new(3, 8, [3, 3], Conv2dOptions::default(), &mut rng()).expect("not 0");
+    let bn = BatchNorm2d::new(8).expect("channels");
+    let images = Tensor::randn([2, 3, 9, 9], 1.0, &mut rng()).expect("small");
+    for isa in Isa::available() {
+        let ctx = Ctx::train(0).with_isa(isa);
+        let x = ctx.input(&images);
+        assert_eq!(x.isa().expect("given"), isa);
+        // Of the parameters, where the input has none.
+        let y = conv.forward(&images, &ctx);
+        let y = y.and_then(|y| bn.forward(&y, &ctx, Epilogue::default())).expect("fits");
+        assert_eq!(y.isa().expect("given"), isa);
+        let square = ops::mul(&y, &y).and_then(|y| ops::sum(&y)).expect("one shape");
+        let gradients = square.backward().expect("in a graph");
+        for parameter in [conv.weight(), bn.weight(), bn.bias()] {
+            let gradient = gradients.get(parameter).expect("used");
+            assert_eq!(gradient.isa().expect("given"), isa);
+        }
+    }
+    let of_process = images.isa().expect("the variable names one that is there");
+    assert_eq!(of_process, Isa::current().expect("as above"));
 }

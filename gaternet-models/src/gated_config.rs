@@ -1,12 +1,14 @@
 //! What a gated network is made of, and how its gates are trained. Stored with every checkpoint.
 
-use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm};
+use gaternet_core::gate::{Estimator, GateFloor};
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{BackboneConfig, bounded, is_one, one};
+use crate::gate_loss::GateLoss;
 use crate::gate_override::GateOverride;
 use crate::gate_plan::GatePlacement;
+use crate::gate_term::GateTerm;
 
 /// A gater: a CIFAR ResNet without its output layer, and two linear layers from its features to the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, PoisonError};
 
-use gaternet_core::gate::{GateFloor, GateLoss, Gates, LatencyCosts, MacCosts};
+use gaternet_core::gate::{GateFloor, Gates};
 use gaternet_core::{Error, Result, Tensor};
 
-use crate::cost::{self, Cost};
+use crate::cost::{self, Cost, LatencyCosts, MacCosts};
+use crate::gate_loss::GateLoss;
 use crate::gated_net::GatedNet;
 
 impl GatedNet {

@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use gaternet_core::checkpoint::{Checkpoint, Outline};
-use gaternet_core::gate::LatencyCosts;
-use gaternet_core::gate::{Estimator, GateDraw, GateLossInput, GateTerm, Gates, MacCosts};
+use gaternet_core::gate::{Estimator, GateDraw, Gates};
 use gaternet_core::nn::{CrossEntropyLoss, Module, State, Targets, scoped};
 use gaternet_core::{Ctx, Error, Result, Tensor, ops};
 
+use crate::cost::{LatencyCosts, MacCosts};
+use crate::gate_loss::GateLossInput;
 use crate::gate_plan::{GatePlacement, GatePlan};
 use crate::gate_rule::GateRule;
+use crate::gate_term::GateTerm;
 use crate::gated_config::{GatedConfig, GaterConfig};
 use crate::gater::Gater;
 use crate::model;

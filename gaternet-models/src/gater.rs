@@ -77,7 +77,7 @@ impl Gater {
                 got: images.shape().to_string(),
             });
         }
-        self.network.forward(images, ctx)
+        self.network.forward(&ctx.input(images), ctx)
     }
 
     /// A classifier of `classes` classes on the extractor E, for the paper's pre-training: train it, drop it,

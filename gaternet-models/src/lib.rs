@@ -32,9 +32,11 @@ mod cost;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod finite;
+mod gate_loss;
 mod gate_override;
 mod gate_plan;
 mod gate_rule;
+mod gate_term;
 mod gated_config;
 mod gated_cost;
 mod gated_net;
@@ -55,9 +57,11 @@ mod weights;
 
 pub use calibration::Calibration;
 pub use config::{BackboneConfig, BottleneckChannels, Family};
-pub use cost::Cost;
+pub use cost::{ConvMacs, ConvTime, Cost, LatencyCosts, MacCosts, Time, TimeTable};
+pub use gate_loss::{GateLoss, GateLossInput};
 pub use gate_override::GateOverride;
 pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
+pub use gate_term::GateTerm;
 pub use gated_config::{GatedConfig, GaterConfig};
 pub use gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;

@@ -96,7 +96,7 @@ impl PlainNet {
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
-        self.network.forward(images, ctx)
+        self.network.forward(&ctx.input(images), ctx)
     }
 
     /// The configuration.

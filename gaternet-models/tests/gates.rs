@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gaternet_core::gate::{
-    ConvTime, Estimator, GateLoss, GateTerm, Gates, LatencyCosts, TauSchedule, TimeTable,
-};
+use gaternet_core::gate::{Estimator, Gates, TauSchedule};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, Calibration, ConvSlots, Family, GatePlacement, GatedConfig, GatedNet,
-    GaterConfig, InferencePlan, PlanOptions,
+    BackboneConfig, Calibration, ConvSlots, ConvTime, Family, GateLoss, GatePlacement, GateTerm,
+    GatedConfig, GatedNet, GaterConfig, InferencePlan, LatencyCosts, PlanOptions, TimeTable,
 };
 
 #[path = "common/families.rs"]

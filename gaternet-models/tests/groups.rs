@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm, Gates};
+use gaternet_core::gate::{Estimator, GateFloor, Gates};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, Calibration, DType, Family, GateOverride, GatePlacement, GatedConfig, GatedNet,
-    GaterConfig, InferencePlan, PlanOptions,
+    BackboneConfig, Calibration, DType, Family, GateLoss, GateOverride, GatePlacement, GateTerm,
+    GatedConfig, GatedNet, GaterConfig, InferencePlan, PlanOptions,
 };
 
 const BATCH: usize = 4;

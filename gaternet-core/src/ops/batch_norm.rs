@@ -1,10 +1,9 @@
 //! Batch normalisation, fused with the gates, shortcut and ReLU that follow it.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::batch_norm as kernel;
 use gaternet_kernels::dims::PlaneDims;
 
-use super::{check_shape, plane_dims};
+use super::{check_shape, isa, plane_dims};
 use crate::autograd::Backward;
 use crate::error::{Error, Result};
 use crate::storage;
@@ -66,7 +65,7 @@ pub struct BatchStats {
 pub fn batch_norm(input: &BatchNormInput<'_>) -> Result<(Tensor, Option<BatchStats>)> {
     let dims = check(input)?;
     let BatchNormInput { x, weight, bias, stats, eps, gates, residual, relu } = *input;
-    let isa = Isa::current()?;
+    let isa = isa(&[x, weight])?;
     let affine = kernel::Affine { weight: weight.data(), bias: bias.data(), eps };
     let (gates_data, residual_data) = (gates.map(Tensor::data), residual.map(Tensor::data));
     let epilogue = kernel::Epilogue { gates: gates_data, residual: residual_data, relu };
@@ -189,7 +188,7 @@ impl Backward for BatchNorm {
         let mut grad_residual =
             (needs_residual && self.relu).then(|| storage::take(self.dims.len()));
         kernel::backward(
-            Isa::current()?,
+            grad.isa()?,
             self.dims,
             kernel::Affine { weight: self.weight.data(), bias: self.bias.data(), eps: self.eps },
             kernel::Epilogue { gates: gates.map(Tensor::data), residual: None, relu: self.relu },

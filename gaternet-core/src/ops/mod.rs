@@ -50,11 +50,17 @@ pub use sigmoid::sigmoid;
 pub use soft_cross_entropy::soft_cross_entropy;
 pub use sum::sum;
 
+use gaternet_kernels::Isa;
 use gaternet_kernels::dims::PlaneDims;
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+
+/// The instruction set of an op on `inputs`: that of the first with one, or the process's.
+pub(crate) fn isa(inputs: &[&Tensor]) -> Result<Isa> {
+    inputs.iter().find_map(|input| input.own_isa()).map_or_else(|| Ok(Isa::current()?), Ok)
+}
 
 /// The sizes of a tensor of rank `RANK`.
 pub(crate) fn dims<const RANK: usize>(

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::elementwise;
 
 use crate::autograd::Gradients;
@@ -47,12 +46,12 @@ pub fn clip_grad_norm(
     let factor = f64::from(max_norm) / (norm + EPS);
     // A factor that is NaN shows in the gradients.
     if factor < 1.0 || factor.is_nan() {
-        let isa = Isa::current()?;
         for (_, parameter) in distinct {
-            let Some(gradient) = gradients.get_mut(parameter) else { continue };
+            let gradient = gradients.get(parameter)?;
             let mut clipped = storage::take(gradient.len());
-            elementwise::scale(isa, gradient.data(), factor as f32, &mut clipped)?;
-            *gradient = Tensor::new(clipped, gradient.shape())?;
+            elementwise::scale(gradient.isa()?, gradient.data(), factor as f32, &mut clipped)?;
+            let clipped = Tensor::new(clipped, gradient.shape())?.on(gradient.own_isa());
+            gradients.insert(parameter, &clipped)?;
         }
     }
     Ok(norm as f32)

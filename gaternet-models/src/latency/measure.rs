@@ -3,13 +3,13 @@
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use gaternet_core::gate::TimeTable;
 use gaternet_core::{Ctx, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{Conv, LatencyModel, Total};
 use crate::backbone::IMAGE_CHANNELS;
+use crate::cost::TimeTable;
 use crate::gate_plan::{ConvSlots, GatePlan};
 use crate::model::Model;
 use crate::plan::{InferencePlan, Lists, PlanOptions};

@@ -2,9 +2,9 @@
 
 mod measure;
 
-use gaternet_core::gate::{ConvTime, LatencyCosts, TimeTable};
 use gaternet_core::{Error, Result};
 
+use crate::cost::{ConvTime, LatencyCosts, TimeTable};
 use crate::gate_plan::ConvSlots;
 use crate::gated_net::GatedNet;
 use crate::model::Model;
@@ -100,7 +100,7 @@ impl LatencyModel {
 }
 
 impl GatedNet {
-    /// What [`GateLoss::TargetLatency`](gaternet_core::gate::GateLoss::TargetLatency) needs to know, for
+    /// What [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency) needs to know, for
     /// [`with_latency`](Self::with_latency): measures plans made with `options` of this network and of its backbone
     /// without gates, on this machine. Takes some seconds; see [`LatencyModel::measure`].
     ///

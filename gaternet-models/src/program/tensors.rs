@@ -42,7 +42,7 @@ impl Program {
             return self.of_nothing([h, w]);
         }
         // (N, C, H, W) or (N, C), as long as a later step reads it.
-        let mut values = vec![Some(images.clone())];
+        let mut values = vec![Some(ctx.input(images))];
         for step in &self.steps {
             let output = forward(step, &values, gating, ctx);
             values.push(Some(output.map_err(|error| error.at(&step.name))?));

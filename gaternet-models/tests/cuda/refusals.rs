@@ -1,8 +1,7 @@
 use gaternet_core::data::MixupDraw;
-use gaternet_core::gate::{GateLoss, GateTerm};
 use gaternet_kernels::cuda::bf16;
 use gaternet_models::cuda::{CudaPlan, CudaTrainer, TrainImages, TrainOptions};
-use gaternet_models::{GatePlacement, Model, NetworkBuilder, PlainNet, Value};
+use gaternet_models::{GateLoss, GatePlacement, GateTerm, Model, NetworkBuilder, PlainNet, Value};
 
 use crate::emulator;
 use crate::setup::{CLASSES, Data, SIDE, gated_as, options, plain, resnet, sgd};

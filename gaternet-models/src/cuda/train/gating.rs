@@ -1,7 +1,7 @@
 //! What the gates of a model are trained with: its estimator, and the losses of the gates with their weights. What changes over
 //! the training is a value for every step in device memory.
 
-use gaternet_core::gate::{Estimator, GateLoss, MacCosts, block_bounds};
+use gaternet_core::gate::{Estimator, block_bounds};
 use gaternet_kernels::cuda::gate_loss::{self, Loss};
 use gaternet_kernels::cuda::gate_target::{self, ConvShare, GateTarget};
 use gaternet_kernels::cuda::gumbel_sigmoid::{self, Noise};
@@ -11,7 +11,9 @@ use gaternet_kernels::cuda::{batch_shaping, straight_through};
 
 use super::TrainOptions;
 use super::node::Step;
+use crate::cost::MacCosts;
 use crate::cuda::error::{Result, unsupported};
+use crate::gate_loss::GateLoss;
 use crate::gated_config::GatedConfig;
 use crate::gated_net::GatedNet;
 

@@ -3,8 +3,9 @@
 //! Convolutions, linear layers and global pooling (one for each pixel) count; normalisation,
 //! activations and additions do not.
 
-use gaternet_core::gate::{ConvMacs, Gates, MacCosts};
+use gaternet_core::gate::Gates;
 
+use super::mac_costs::{ConvMacs, MacCosts};
 use crate::gate_plan::{ConvSlots, GatePlan};
 use crate::network::ConvSpec;
 

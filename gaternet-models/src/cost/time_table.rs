@@ -1,8 +1,7 @@
 //! Time of a convolution over its densities, between the measured ones.
 
+use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
-
-use crate::error::{Error, Result};
 
 /// Seconds over the densities of a convolution's filters and of its channels: linear in each of the two between
 /// densities that were measured, and beyond the outer ones as between the nearest two; never negative.

@@ -1,12 +1,10 @@
-//! A time for the whole network.
+//! The seconds that a network takes, and how many of them the gates switch.
 
+use gaternet_core::gate::{GateCost, GateDensities, RunningCost};
+use gaternet_core::{Error, Result, digits};
 use serde::{Deserialize, Serialize};
 
-use super::target_macs::{block_bounds, pull_to};
 use super::time_table::TimeTable;
-use super::{open_shares, share, slot_dims, spread, with_gradient};
-use crate::error::{Error, Result, digits};
-use crate::tensor::Tensor;
 
 /// A convolution whose time gates change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,7 +18,9 @@ pub struct ConvTime {
     pub table: usize,
 }
 
-/// Seconds that a batch takes, as they were measured on some machine: the coefficients of [`target_latency`].
+/// Seconds that a batch takes, as they were measured on some machine: the [`GateCost`] of
+/// [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency). The densities are those of the batch, a slot's mean
+/// gate. The parts are the slots, of which the density is what runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyCosts {
@@ -61,6 +61,19 @@ impl LatencyCosts {
     /// [`Error::Config`] with the ratios of all gates closed and all open.
     pub fn check_target(&self, target: f64) -> Result<()> {
         self.density_for(target).map(|_| ())
+    }
+
+    /// The density of each slot over the batch.
+    fn means(&self, densities: &GateDensities) -> Result<Vec<f64>> {
+        self.check()?;
+        if densities.slots() != self.slots {
+            return Err(Error::Shape {
+                op: "target_latency",
+                rule: "the latency must be that of the gates' slots",
+                got: format!("{} slots for {}", self.slots, densities.slots()),
+            });
+        }
+        Ok(densities.means())
     }
 
     /// [`ratio`](Self::ratio); `each` gets slots and the change of the ratio with their densities.
@@ -126,55 +139,41 @@ impl LatencyCosts {
     }
 }
 
-/// A price for time above or below the target, shape `()`, of gates (N, C):
-///
-/// ```text
-/// d(ratio - target) + mean over slots of max(0, density - upper)² + max(0, lower - density)²
-/// d(x) = |x| - r/2 where |x| > r, else x² / 2r;    r = 0.02 · target
-/// ```
-///
-/// `ratio` is [`LatencyCosts::ratio`], of the densities of the batch: a slot's mean gate. The bounds are those of
-/// [`block_bounds`] at `progress`, around the density at which all slots together meet the target. It is
-/// [`target_macs`](super::target_macs()) with measured time in the place of MACs.
-///
-/// # Errors
-/// [`Error::Config`] if the gates cannot meet the target, progress is not 0 to 1 or the costs are not whole;
-/// [`Error::Shape`] if there is no gate, the widths do not add up to C or are not those of the costs' slots.
-pub fn target_latency(
-    gates: &Tensor,
-    widths: &[usize],
-    costs: &LatencyCosts,
-    target: f64,
-    progress: f64,
-) -> Result<Tensor> {
-    share("progress", progress)?;
-    let (lower, upper) = block_bounds(costs.density_for(target)?, progress);
-    let dims = slot_dims("target_latency", gates, widths)?;
-    if widths.len() != costs.slots {
-        return Err(Error::Shape {
-            op: "target_latency",
-            rule: "the latency must be that of the gates' slots",
-            got: format!("{} slots for {}", costs.slots, widths.len()),
-        });
+impl GateCost for LatencyCosts {
+    fn name(&self) -> &'static str {
+        "target_latency"
     }
-    let (batch, slots) = (dims[0] as f64, widths.len() as f64);
-    let shares = open_shares(gates, dims, widths);
-    let densities: Vec<f64> = shares.iter().map(|of| of.iter().sum::<f64>() / batch).collect();
-    let mut slopes = vec![0.0; widths.len()];
-    let ratio = costs.ratio_of(&densities, |slot, slope| slopes[slot] += slope);
-    let (mut loss, pull) = pull_to(target, ratio);
-    for (slope, density) in slopes.iter_mut().zip(&densities) {
-        // Positive above the upper bound, negative below the lower one.
-        let outside = (density - upper).max(0.0) - (lower - density).max(0.0);
-        loss += outside * outside / slots;
-        *slope = pull * *slope + 2.0 * outside / slots;
+
+    fn running(&self, densities: &GateDensities) -> Result<RunningCost> {
+        let parts = self.means(densities)?;
+        Ok(RunningCost { ratio: self.ratio_of(&parts, |_, _| ()), parts })
     }
-    let grads: Vec<_> = slopes.into_iter().map(|slope| vec![slope / batch; dims[0]]).collect();
-    with_gradient("target_latency", loss, gates, spread(&grads, dims, widths))
+
+    fn gradient(
+        &self,
+        densities: &GateDensities,
+        by_ratio: f64,
+        by_parts: &[f64],
+    ) -> Result<Vec<Vec<f64>>> {
+        let means = self.means(densities)?;
+        let mut slopes = vec![0.0; self.slots];
+        self.ratio_of(&means, |slot, slope| slopes[slot] += slope);
+        let (batch, slots) = (densities.batch(), self.slots as f64);
+        let grad = |(slope, by_part): (f64, &f64)| by_ratio * slope + by_part / slots;
+        let of_batch = slopes.into_iter().zip(by_parts).map(grad);
+        Ok(of_batch.map(|grad| vec![grad / batch as f64; batch]).collect())
+    }
+
+    fn part_fraction(&self, target: f64) -> Result<f64> {
+        self.density_for(target)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use gaternet_core::Tensor;
+    use gaternet_core::gate::target_cost;
+
     use super::*;
 
     const DENSITIES: [f64; 3] = [0.1, 0.5, 1.0];
@@ -220,7 +219,7 @@ mod tests {
         let values = [0.9, 0.2, 0.3, 0.8, 0.75, 0.1, 0.7, 0.95, 0.2, 0.35];
         let at = |values: &[f32], target, progress| {
             let gates = Tensor::new(values.to_vec(), [2, 5]).expect("10 values").leaf();
-            let loss = target_latency(&gates, &WIDTHS, &costs(), target, progress).expect("fits");
+            let loss = target_cost(&gates, &WIDTHS, &costs(), target, progress).expect("fits");
             let grads = loss.backward().expect("in a graph");
             let grads = grads.of(&gates).expect("a leaf").data().to_vec();
             (f64::from(loss.item().expect("a scalar")), grads)
@@ -246,14 +245,14 @@ mod tests {
         let with = |change: fn(&mut LatencyCosts)| {
             let mut costs = costs();
             change(&mut costs);
-            target_latency(&gates, &WIDTHS, &costs, 0.5, 0.5).expect_err("refused").to_string()
+            target_cost(&gates, &WIDTHS, &costs, 0.5, 0.5).expect_err("refused").to_string()
         };
         assert!(with(|costs| costs.plain = 0.0).contains("latency = 0.004 of 0"));
         assert!(with(|costs| costs.convs[1].table = 3).contains("table: 3"));
         assert!(with(|costs| costs.convs[0].filters = Some(2)).contains("filters: Some(2)"));
         assert!(with(|costs| costs.slots = 3).contains("3 slots for 2"));
-        assert!(target_latency(&gates, &[5], &costs(), 0.5, 0.5).is_err());
-        assert!(target_latency(&gates, &WIDTHS, &costs(), 0.5, 1.5).is_err());
+        assert!(target_cost(&gates, &[5], &costs(), 0.5, 0.5).is_err());
+        assert!(target_cost(&gates, &WIDTHS, &costs(), 0.5, 1.5).is_err());
     }
 
     #[test]

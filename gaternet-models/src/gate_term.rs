@@ -1,9 +1,9 @@
 //! A gate loss with its weight.
 
+use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use super::GateLoss;
-use crate::error::{Error, Result};
+use crate::gate_loss::GateLoss;
 
 /// `weight · loss`, as a training adds it to the loss of its task.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -1,8 +1,7 @@
-//! What a network costs, and how much of it the gates switch.
+//! The multiply-accumulates of a network, and how many of them the gates switch.
 
-use super::{open_shares, slot_dims};
-use crate::error::{Error, Result, digits};
-use crate::tensor::Tensor;
+use gaternet_core::gate::{GateCost, GateDensities, RunningCost};
+use gaternet_core::{Error, Result, Tensor, digits};
 
 /// Multiply-accumulates of one convolution, and the gates that save some.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -15,9 +14,8 @@ pub struct ConvMacs {
     pub channels: Option<usize>,
 }
 
-/// The multiply-accumulates of a network for one sample: the coefficients of [`target_macs`].
-///
-/// [`target_macs`]: super::target_macs()
+/// The multiply-accumulates of a network for one sample: the [`GateCost`] of
+/// [`GateLoss::TargetMacs`](crate::GateLoss::TargetMacs), whose parts are the blocks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MacCosts {
     /// The convolutions that gates change, block by block.
@@ -26,16 +24,6 @@ pub struct MacCosts {
     pub fixed: f64,
     /// Of what decides the gates. It runs, but is no part of the network without gates.
     pub gater: f64,
-}
-
-/// `MacCosts` at the gates of a batch.
-pub(super) struct Executed {
-    /// For each slot, the mean gate of each sample: (slots, N).
-    pub(super) shares: Vec<Vec<f64>>,
-    /// MACs of each block with everything open.
-    pub(super) dense: Vec<f64>,
-    /// MACs of each block for a sample, the mean over the batch.
-    pub(super) blocks: Vec<f64>,
 }
 
 impl MacCosts {
@@ -54,7 +42,7 @@ impl MacCosts {
     /// [`Error::Config`] if MACs are negative, not finite or 0 for a whole block, [`Error::Shape`] if there is
     /// no gate, the widths do not add up to C, or a convolution names a slot that is not there.
     pub fn ratio(&self, gates: &Tensor, widths: &[usize]) -> Result<f64> {
-        Ok(self.ratio_of(&self.executed(gates, widths)?))
+        Ok(self.running(&GateDensities::new(gates, widths)?)?.ratio)
     }
 
     /// `Err` unless some gates have this [`ratio`](Self::ratio).
@@ -65,28 +53,12 @@ impl MacCosts {
         self.block_share(target).map(|_| ())
     }
 
-    pub(super) fn executed(&self, gates: &Tensor, widths: &[usize]) -> Result<Executed> {
-        self.check(widths.len())?;
-        let dims = slot_dims("target_macs", gates, widths)?;
-        let shares = open_shares(gates, dims, widths);
-        let executed =
-            |block: &Vec<ConvMacs>| block.iter().map(|conv| conv.executed(&shares, dims[0])).sum();
-        let blocks = self.blocks.iter().map(executed).collect();
-        let dense = self.blocks.iter().map(|block| dense(block)).collect();
-        Ok(Executed { shares, dense, blocks })
-    }
-
-    pub(super) fn ratio_of(&self, Executed { dense, blocks, .. }: &Executed) -> f64 {
-        let always = self.gater + self.fixed;
-        (always + blocks.iter().sum::<f64>()) / (self.fixed + dense.iter().sum::<f64>())
-    }
-
     /// The share of its MACs that every block must execute so that the [`ratio`](Self::ratio) is `target`.
     ///
     /// # Errors
     /// [`Error::Config`] with the ratios of all gates closed and all open, if it is not between them.
     pub fn block_share(&self, target: f64) -> Result<f64> {
-        let dense: f64 = self.blocks.iter().map(|block| dense(block)).sum();
+        let dense = self.dense();
         let (always, whole) = (self.gater + self.fixed, self.fixed + dense);
         let share = (target * whole - always) / dense;
         if (0.0..=1.0).contains(&share) {
@@ -102,6 +74,11 @@ impl MacCosts {
             rule: "must be between what the network costs with all gates closed and with all open, gater \
                    included: with a cheaper gater or more gates it can be lower",
         })
+    }
+
+    /// MACs of all blocks with everything open.
+    fn dense(&self) -> f64 {
+        self.blocks.iter().map(|block| dense(block)).sum()
     }
 
     fn check(&self, slots: usize) -> Result<()> {
@@ -127,24 +104,64 @@ impl MacCosts {
     }
 }
 
+impl GateCost for MacCosts {
+    fn name(&self) -> &'static str {
+        "target_macs"
+    }
+
+    fn running(&self, densities: &GateDensities) -> Result<RunningCost> {
+        self.check(densities.slots())?;
+        let executed =
+            |block: &Vec<ConvMacs>| block.iter().map(|conv| conv.executed(densities)).sum();
+        let blocks: Vec<f64> = self.blocks.iter().map(executed).collect();
+        let ratio =
+            (self.gater + self.fixed + blocks.iter().sum::<f64>()) / (self.fixed + self.dense());
+        let parts = blocks.iter().zip(&self.blocks).map(|(ran, block)| ran / dense(block));
+        Ok(RunningCost { ratio, parts: parts.collect() })
+    }
+
+    fn gradient(
+        &self,
+        densities: &GateDensities,
+        by_ratio: f64,
+        by_parts: &[f64],
+    ) -> Result<Vec<Vec<f64>>> {
+        self.check(densities.slots())?;
+        let (whole, blocks) = (self.fixed + self.dense(), self.blocks.len() as f64);
+        let mut grads = vec![vec![0.0; densities.batch()]; densities.slots()];
+        for (block, by_part) in self.blocks.iter().zip(by_parts) {
+            // With respect to the MACs that the block executes.
+            let slope = by_ratio / whole + by_part / (blocks * dense(block));
+            for conv in block {
+                conv.add_gradient(densities, slope / densities.batch() as f64, &mut grads);
+            }
+        }
+        Ok(grads)
+    }
+
+    fn part_fraction(&self, target: f64) -> Result<f64> {
+        self.block_share(target)
+    }
+}
+
 fn dense(block: &[ConvMacs]) -> f64 {
     block.iter().map(|conv| conv.macs).sum()
 }
 
 impl ConvMacs {
     /// MACs of one sample, the mean over the batch.
-    fn executed(&self, shares: &[Vec<f64>], batch: usize) -> f64 {
-        let open = |slot: Option<usize>, n: usize| slot.map_or(1.0, |slot| shares[slot][n]);
-        let pairs = (0..batch).map(|n| open(self.filters, n) * open(self.channels, n));
-        self.macs * pairs.sum::<f64>() / batch as f64
+    fn executed(&self, densities: &GateDensities) -> f64 {
+        let open = |slot: Option<usize>, n: usize| slot.map_or(1.0, |slot| densities.slot(slot)[n]);
+        let pairs = (0..densities.batch()).map(|n| open(self.filters, n) * open(self.channels, n));
+        self.macs * pairs.sum::<f64>() / densities.batch() as f64
     }
 
-    /// Adds the gradient of `slope · sum over n of the executed MACs` to that of the shares.
-    pub(super) fn add_gradient(&self, shares: &[Vec<f64>], slope: f64, grads: &mut [Vec<f64>]) {
+    /// Adds the gradient of `slope · sum over n of the executed MACs` to that of the densities.
+    fn add_gradient(&self, densities: &GateDensities, slope: f64, grads: &mut [Vec<f64>]) {
         for (slot, other) in [(self.filters, self.channels), (self.channels, self.filters)] {
             let Some(slot) = slot else { continue };
             for (n, grad) in grads[slot].iter_mut().enumerate() {
-                *grad += slope * self.macs * other.map_or(1.0, |other| shares[other][n]);
+                *grad += slope * self.macs * other.map_or(1.0, |other| densities.slot(other)[n]);
             }
         }
     }
@@ -152,6 +169,8 @@ impl ConvMacs {
 
 #[cfg(test)]
 mod tests {
+    use gaternet_core::gate::target_cost;
+
     use super::*;
 
     fn conv(macs: f64, filters: Option<usize>, channels: Option<usize>) -> ConvMacs {
@@ -203,6 +222,63 @@ mod tests {
         ] {
             let text = try_with(blocks, fixed);
             assert!(text.contains("macs = "), "{text}");
+        }
+    }
+    #[test]
+    fn targets_that_cannot_be_met_are_refused() {
+        let gates = Tensor::full([2, 2], 0.5).expect("small");
+        let blocks = vec![vec![conv(4.0, Some(0), None)], vec![conv(4.0, Some(1), None)]];
+        let costs = MacCosts { blocks, ..MacCosts::default() };
+        let with_gater = MacCosts { gater: 4.0, ..costs.clone() };
+        for (costs, target, progress, part) in [
+            (&with_gater, 0.4, 0.5, "target_macs = 0.4 (all gates closed cost 0.500"),
+            (&costs, 1.1, 0.5, "target_macs = 1.1 (all gates closed cost 0.000"),
+            (&costs, f64::NAN, 0.5, "target_macs = NaN"),
+            (&costs, 0.5, 1.5, "progress = 1.5"),
+            (&MacCosts::default(), 0.5, 0.5, "there must be a block"),
+        ] {
+            let error = target_cost(&gates, &[1, 1], costs, target, progress);
+            let text = error.expect_err(part).to_string();
+            assert!(text.contains(part), "{text}");
+        }
+    }
+
+    /// In f64, as [`GateCost::running`] itself is: a central difference is exact to about 1e-9.
+    #[test]
+    fn gradients_are_those_of_central_differences() {
+        let widths = [1, 1, 1];
+        // A convolution may read the slot it writes.
+        let costs = MacCosts {
+            blocks: vec![
+                vec![conv(30.0, Some(0), None), conv(50.0, Some(1), Some(0))],
+                vec![conv(20.0, Some(2), Some(2)), conv(7.0, None, Some(1)), conv(3.0, None, None)],
+            ],
+            fixed: 12.0,
+            gater: 5.0,
+        };
+        let values = [0.5, 0.25, 0.75, 0.125, 1.0, 0.375];
+        let densities = |values: &[f32]| {
+            let gates = Tensor::new(values.to_vec(), [2, 3]).expect("6 values");
+            GateDensities::new(&gates, &widths).expect("3 slots")
+        };
+        let (by_ratio, by_parts) = (0.7, [-0.4, 1.3]);
+        let value = |values: &[f32]| {
+            let RunningCost { ratio, parts } = costs.running(&densities(values)).expect("fits");
+            by_ratio * ratio + (by_parts[0] * parts[0] + by_parts[1] * parts[1]) / 2.0
+        };
+        let grads = costs.gradient(&densities(&values), by_ratio, &by_parts).expect("fits");
+        // A power of two, which every one of these gates takes exactly.
+        let step = 1.0 / 1024.0;
+        for (slot, grads) in grads.iter().enumerate() {
+            for (n, grad) in grads.iter().enumerate() {
+                let moved = |by: f32| {
+                    let mut values = values;
+                    values[n * 3 + slot] += by;
+                    value(&values)
+                };
+                let want = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
+                assert!((grad - want).abs() < 1e-9, "slot {slot}, sample {n}: {grad}, not {want}");
+            }
         }
     }
 }
