@@ -1,9 +1,9 @@
 //! How what an image costs differs from image to image.
 
 use gaternet::core::Tensor;
+use gaternet::models::train::predictions;
 use serde::Serialize;
 
-use crate::evaluation::predictions;
 use crate::report::{OutputError, say};
 use crate::table::{millions, percent};
 

@@ -11,8 +11,6 @@ mod device;
 mod distribution;
 #[path = "../common/dtype.rs"]
 mod dtype;
-#[path = "../common/evaluation.rs"]
-mod evaluation;
 #[path = "../common/image_check.rs"]
 mod image_check;
 #[path = "../common/note.rs"]
@@ -39,6 +37,9 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use clap::{ArgGroup, Parser};
 use gaternet::core::checkpoint::Checkpoint;
+use gaternet::models::train::{
+    Evaluation, EvaluationOptions, TestSet, Warning, evaluate_with,
+};
 use gaternet::models::{DType, Model};
 use serde_json::{Value, json};
 
@@ -46,7 +47,6 @@ use crate::command_line::parse;
 use crate::device::DeviceName;
 use crate::distribution::{Distribution, Image, print_classes};
 use crate::dtype::DTypeName;
-use crate::evaluation::{Evaluation, TestSet, dead_warning, evaluate};
 use crate::image_check::{Skipped, checked};
 use crate::note::note;
 use crate::predictions::write_predictions;
@@ -174,15 +174,16 @@ fn run() -> Result<()> {
         }
     };
     let test = TestSet::new(images, augment);
-    let run = (args.batch_size, DType::from(args.dtype));
+    let (batch_size, dtype) = (args.batch_size, DType::from(args.dtype));
+    let run = EvaluationOptions { batch_size, dtype, device };
     let thresholds = match &model {
         Model::Gated(model) if moves_thresholds => {
-            Some(Thresholds::new(model, &train, &test.augment, train_images, run)?)
+            Some(Thresholds::new(model, &train, &test.augment, train_images, (batch_size, dtype))?)
         }
         _ => None,
     };
     if let Some(out) = &args.sweep {
-        return sweep(&model, thresholds.as_ref(), &test, run, &device, out);
+        return sweep(&model, thresholds.as_ref(), &test, &run, out);
     }
     let threshold = match (args.budget, &thresholds) {
         (Some(budget), Some(thresholds)) => {
@@ -193,10 +194,9 @@ fn run() -> Result<()> {
         _ => None,
     };
     let (mut images, mut speed) = (Vec::new(), Speed::default());
-    let dtype = run.1;
-    let evaluation = evaluate(&model, &test, run, &device, |labels, logits, macs, time| {
-        images.extend(Image::of_batch(labels, logits, macs));
-        speed.add(labels.len(), time);
+    let evaluation = evaluate_with(&model, &test, &run, |batch| -> Result<()> {
+        images.extend(Image::of_batch(batch.labels, batch.logits, batch.macs));
+        speed.add(batch.labels.len(), batch.time);
         Ok(())
     })?;
     if let Some(path) = &args.save {
@@ -205,7 +205,9 @@ fn run() -> Result<()> {
     if let Some(path) = &args.predictions {
         write_predictions(path, &images, &test.images)?;
     }
-    evaluation.dead_layers.iter().for_each(|layer| note(dead_warning(layer)));
+    for layer in &evaluation.dead_layers {
+        note(Warning::DeadLayer { layer: layer.clone() });
+    }
     let result = Results {
         data: name,
         skipped,

@@ -53,6 +53,7 @@ mod plan;
 mod program;
 mod pruning;
 mod static_part;
+pub mod train;
 mod weights;
 
 pub use calibration::Calibration;
