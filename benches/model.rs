@@ -5,17 +5,14 @@
 //! `cargo bench --bench model`; throughput counts images. Also prints the MACs of an image.
 
 mod common;
-#[path = "../examples/common/names.rs"]
-mod names;
 #[path = "../examples/model_throughput/network.rs"]
 mod network;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use gaternet::models::{DType, GatedConfig};
+use gaternet::models::{DType, GatePlacement, GatedConfig, ModelName};
 
-use crate::names::{ModelName, PlacementName};
 use crate::network::{Gating, Network};
 
 const MODELS: [ModelName; 4] =
@@ -26,7 +23,7 @@ fn main() {
     common::run(|criterion| {
         for model in MODELS {
             let config = GatedConfig {
-                placement: PlacementName::All.into(),
+                placement: GatePlacement::All,
                 ..GatedConfig::new(model.config(10))
             };
             let network = Network::new(config).expect("a valid configuration");

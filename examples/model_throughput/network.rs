@@ -10,8 +10,6 @@ use gaternet::core::{Ctx, Tensor};
 use gaternet::models::{Cost, DType, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
 use rand::RngExt;
 
-use crate::names::name_of;
-
 /// Images of a round, at least: batches of 1 too are measured over many images and gates.
 const IMAGES: usize = 64;
 
@@ -32,7 +30,11 @@ pub(crate) enum Gating {
 
 impl fmt::Display for Gating {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        name_of(self, f)
+        f.write_str(match self {
+            Gating::Dense => "dense",
+            Gating::Masked => "masked",
+            Gating::Skipped => "skipped",
+        })
     }
 }
 

@@ -43,6 +43,7 @@ mod gated_net;
 mod gater;
 mod latency;
 mod model;
+mod names;
 mod network;
 #[cfg(feature = "onnx")]
 mod onnx;
@@ -69,6 +70,7 @@ pub use gater::Gater;
 pub use gaternet_kernels::cpu::conv2d::DType;
 pub use latency::LatencyModel;
 pub use model::Model;
+pub use names::ModelName;
 pub use network::{ConvBuilder, ConvRole, ConvSpec, Network, NetworkBuilder, OpBuilder, Value};
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxStep;
