@@ -22,10 +22,8 @@ const DENSITY: f64 = 0.5;
 fn main() {
     common::run(|criterion| {
         for model in MODELS {
-            let config = GatedConfig {
-                placement: GatePlacement::All,
-                ..GatedConfig::new(model.config(10))
-            };
+            let config =
+                GatedConfig { placement: GatePlacement::All, ..GatedConfig::new(model.config(10)) };
             let network = Network::new(config).expect("a valid configuration");
             for batch in [1, 64] {
                 for dtype in DType::ALL {

@@ -19,9 +19,12 @@ use gaternet::models::{GatePlacement, GatedConfig, GaterConfig};
 fn stripes(first: usize, count: usize) -> gaternet::core::Result<Dataset> {
     let image = |i: usize| {
         let (x, y) = [(1, 0), (0, 1), (1, 1)][i % 3];
-        let (phase, width, colour) = (i * 7 % 5, 3 + i * 11 % 4, [90 + i * 37 % 160, i * 53 % 200, 160]);
+        let (phase, width, colour) =
+            (i * 7 % 5, 3 + i * 11 % 4, [90 + i * 37 % 160, i * 53 % 200, 160]);
         let lit = move |at: usize| (x * (at % 24) + y * (at / 24) + phase) / width % 2;
-        colour.into_iter().flat_map(move |level| (0..24 * 24).map(move |at| (level * lit(at)) as u8))
+        colour
+            .into_iter()
+            .flat_map(move |level| (0..24 * 24).map(move |at| (level * lit(at)) as u8))
     };
     let numbers = first..first + count;
     let labels = numbers.clone().map(|i| i % 3).collect();

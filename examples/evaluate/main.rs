@@ -37,9 +37,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use clap::{ArgGroup, Parser};
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::models::train::{
-    Evaluation, EvaluationOptions, TestSet, Warning, evaluate_with,
-};
+use gaternet::models::train::{Evaluation, EvaluationOptions, TestSet, Warning, evaluate_with};
 use gaternet::models::{DType, Model};
 use serde_json::{Value, json};
 

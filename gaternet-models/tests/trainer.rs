@@ -18,7 +18,8 @@ use tempfile::tempdir;
 
 /// `count` images of 16x16 pixels in two classes.
 fn images(count: usize) -> Dataset {
-    let image = |i: usize| (0..3 * 16 * 16).map(move |at| ((at + 31 * i) % 97 + 80 * (i % 2)) as u8);
+    let image =
+        |i: usize| (0..3 * 16 * 16).map(move |at| ((at + 31 * i) % 97 + 80 * (i % 2)) as u8);
     let classes = ["a", "b"].map(str::to_owned).to_vec();
     let labels = (0..count).map(|i| i % 2).collect();
     Dataset::with_size((0..count).flat_map(image).collect(), [16; 2], labels, classes)
@@ -150,7 +151,8 @@ fn results_are_lost_only_if_that_is_asked_for() {
     let dir = tempdir().expect("a folder");
     let out = dir.path().join("out");
     whole(&recipe(), &out);
-    let begin = |recipe: Recipe, data: &Data, place: Place| match Trainer::new(recipe, data, place) {
+    let begin = |recipe: Recipe, data: &Data, place: Place| match Trainer::new(recipe, data, place)
+    {
         Ok(_) => panic!("it would begin"),
         Err(error) => error,
     };
