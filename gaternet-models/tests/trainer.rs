@@ -151,10 +151,8 @@ fn results_are_lost_only_if_that_is_asked_for() {
     let dir = tempdir().expect("a folder");
     let out = dir.path().join("out");
     whole(&recipe(), &out);
-    let begin = |recipe: Recipe, data: &Data, place: Place| match Trainer::new(recipe, data, place)
-    {
-        Ok(_) => panic!("it would begin"),
-        Err(error) => error,
+    let begin = |recipe: Recipe, data: &Data, place: Place| {
+        Trainer::new(recipe, data, place).expect_err("it would begin")
     };
     let error = begin(recipe(), &data(), Place::new(&out));
     assert!(matches!(&error, Error::Exists { path } if path.ends_with("metrics.jsonl")), "{error}");
@@ -255,7 +253,7 @@ fn classes_are_those_of_the_model_that_a_run_begins_with() {
     let exchanged = Data::new("squares", train, test);
     let tuned = Recipe { checkpoint: Some(RunFolder::new(&first).model_path()), ..plain() };
     let new = |recipe| Trainer::new(recipe, &exchanged, Place::new(&second));
-    let Err(error) = new(tuned.clone()) else { panic!("in another order") };
+    let error = new(tuned.clone()).expect_err("in another order");
     assert!(error.to_string().contains("another order: class 0 is \"a\" there, \"b\" here"));
     let by_name = Recipe { classes_by_name: true, ..tuned };
     let trainer = new(by_name).expect("by their names");

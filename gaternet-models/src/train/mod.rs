@@ -61,9 +61,12 @@ mod evaluation;
 mod finite;
 #[cfg(feature = "cuda")]
 mod gpu;
+#[cfg(feature = "cuda")]
+mod gpu_state;
 mod identity;
 mod images;
 mod metrics;
+mod mismatch;
 mod observer;
 mod phase;
 mod position;
@@ -77,7 +80,7 @@ mod summary;
 mod sums;
 mod trainer;
 
-pub use classes::{METADATA as CLASS_NAMES, Mismatch, fitted, of_checkpoint as class_names};
+pub use classes::{METADATA as CLASS_NAMES, fitted, of_checkpoint as class_names};
 pub use data::{Data, Skipped};
 pub use error::{Error, Result};
 pub use evaluation::{
@@ -85,6 +88,7 @@ pub use evaluation::{
 };
 pub use identity::OPTIONS;
 pub use metrics::Metrics;
+pub use mismatch::Mismatch;
 pub use observer::{Observer, PhaseStart, Steps, Warning};
 pub use position::{PhaseName, Position};
 pub use recipe::{Architecture, GaterTraining, Recipe};
