@@ -23,6 +23,9 @@ pub struct BackboneConfig {
     /// added, with this reduction; 16 in the paper. `None` without, the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub squeeze_excitation: Option<usize>,
+    /// Channels of the images, C of (N, C, H, W): 3 by default, 1 for grey ones.
+    #[serde(default = "rgb", skip_serializing_if = "is_rgb")]
+    pub in_channels: usize,
 }
 
 /// An architecture. Those for small images (32x32) have three stages on maps of 32x32, 16x16 and 8x8.
@@ -155,7 +158,7 @@ impl BackboneConfig {
     /// A network of this family.
     #[must_use]
     pub fn new(family: Family, classes: usize) -> BackboneConfig {
-        BackboneConfig { family, classes, width: 1.0, squeeze_excitation: None }
+        BackboneConfig { family, classes, width: 1.0, squeeze_excitation: None, in_channels: rgb() }
     }
 
     /// The CIFAR ResNet-`depth` of basic blocks: depth 20, 32, 44, 56, 110, ...
@@ -245,6 +248,7 @@ impl BackboneConfig {
             let rule = "a DenseNet has no residual units to put it into";
             return fail("squeeze_excitation", format!("{:?}", self.squeeze_excitation), rule);
         }
+        bounded("in_channels", self.in_channels)?;
         bounded("classes", self.classes)
     }
 }
@@ -274,6 +278,15 @@ pub(crate) fn bounded(field: &'static str, value: usize) -> Result<()> {
         return Err(Error::Config { field, value: value.to_string(), rule });
     }
     Ok(())
+}
+
+fn rgb() -> usize {
+    3
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
+fn is_rgb(channels: &usize) -> bool {
+    *channels == rgb()
 }
 
 pub(crate) fn one() -> f64 {

@@ -127,7 +127,8 @@ impl GatedNet {
         let convs = backbone.network().sizeless_convs();
         let plan = GatePlan::new(&convs, config.placement, &config.gate_overrides, config.group)?;
         if plan.gates() == 0 {
-            let rule = "must gate a convolution: the roles say which can be";
+            let rule =
+                "must gate a convolution: ConvBuilder::role (or OpBuilder::role) says which can be";
             let value = match config.gate_overrides.len() {
                 0 => format!("{:?}", config.placement),
                 _ => format!("{:?} with {:?}", config.placement, config.gate_overrides),
@@ -137,7 +138,8 @@ impl GatedNet {
         if config.zero_init {
             zero_units(backbone.network(), &plan, weights.are_drawn())?;
         }
-        let gater = Gater::new(&config.gater, plan.outputs(), weights)?;
+        let channels = backbone.network().channels();
+        let gater = Gater::new(&config.gater, channels, plan.outputs(), weights)?;
         Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default(), latency: None })
     }
 

@@ -9,7 +9,7 @@ use gaternet_core::{Ctx, Error, Parameter, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backbone::{self, IMAGE_CHANNELS};
+use crate::backbone;
 use crate::gated_config::GaterConfig;
 use crate::network::{Network, NetworkBuilder, Weights};
 use crate::plain_net::PlainNet;
@@ -40,9 +40,15 @@ pub struct Gater {
 }
 
 impl Gater {
-    pub(crate) fn new(config: &GaterConfig, gates: usize, weights: Weights) -> Result<Gater> {
+    /// Of images with `channels` channels.
+    pub(crate) fn new(
+        config: &GaterConfig,
+        channels: usize,
+        gates: usize,
+        weights: Weights,
+    ) -> Result<Gater> {
         let drawn = weights.are_drawn();
-        let (mut net, mut images) = NetworkBuilder::with_weights(IMAGE_CHANNELS, weights);
+        let (mut net, mut images) = NetworkBuilder::with_weights(channels, weights);
         if config.pool > 1 {
             images = net.avg_pool(images, Pool2dOptions::square(config.pool, config.pool, 0));
         }

@@ -7,7 +7,7 @@ use gaternet_core::checkpoint::{Checkpoint, Outline};
 use gaternet_core::nn::{Module, State};
 use gaternet_core::{Ctx, Error, Result, Tensor};
 
-use crate::backbone::{self, IMAGE_CHANNELS};
+use crate::backbone;
 use crate::config::{BackboneConfig, Family};
 use crate::cost::Cost;
 use crate::model;
@@ -55,7 +55,9 @@ impl PlainNet {
     /// A classifier that a program has written itself; its output are the logits.
     #[must_use]
     pub fn custom(network: Network) -> PlainNet {
+        let in_channels = network.channels();
         let config = BackboneConfig::new(Family::Custom, network.features());
+        let config = BackboneConfig { in_channels, ..config };
         PlainNet { config, hidden_filters: None, network }
     }
 
@@ -80,7 +82,7 @@ impl PlainNet {
         weights: Weights,
     ) -> Result<(PlainNet, Weights)> {
         config.validate()?;
-        let (mut net, images) = NetworkBuilder::with_weights(IMAGE_CHANNELS, weights);
+        let (mut net, images) = NetworkBuilder::with_weights(config.in_channels, weights);
         if let Some(filters) = &hidden_filters {
             net.narrow_hidden(filters);
         }

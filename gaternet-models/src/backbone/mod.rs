@@ -11,9 +11,6 @@ use gaternet_core::Result;
 use crate::config::{BackboneConfig, Family};
 use crate::network::{NetworkBuilder, Value};
 
-/// Channels of an image.
-pub(crate) const IMAGE_CHANNELS: usize = 3;
-
 /// Images to globally pooled features; names start with `prefix`.
 pub(crate) fn features(
     net: &mut NetworkBuilder,

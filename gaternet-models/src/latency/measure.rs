@@ -8,7 +8,6 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{Conv, LatencyModel, Total};
-use crate::backbone::IMAGE_CHANNELS;
 use crate::cost::TimeTable;
 use crate::gate_plan::{ConvSlots, GatePlan};
 use crate::model::Model;
@@ -108,7 +107,8 @@ impl Runs {
         let kept = gate_plan.map(|plan| Kept::new(plan, None));
         let options = PlanOptions { batch: options.batch.max(1), ..options };
         let PlanOptions { size: [h, w], batch, .. } = options;
-        let shape = [IMAGES.next_multiple_of(batch), IMAGE_CHANNELS, h, w];
+        let channels = network.channels();
+        let shape = [IMAGES.next_multiple_of(batch), channels, h, w];
         let images = Tensor::randn(shape, 1.0, Ctx::train(0).rng())?.data().to_vec();
         let colours = gate_plan.map_or(Vec::new(), colours);
         let slots = gate_plan.iter().flat_map(|plan| plan.slots()).zip(&colours);
@@ -118,7 +118,7 @@ impl Runs {
             options,
             plan,
             images,
-            batch_len: batch * IMAGE_CHANNELS * h * w,
+            batch_len: batch * channels * h * w,
             output_colours: output_colours.collect(),
             repeats: gate_plan.map_or(Vec::new(), GatePlan::repeats),
             colours,

@@ -179,17 +179,27 @@ impl NetworkBuilder {
     /// The network; its output is the last value written.
     ///
     /// # Errors
-    /// What went wrong in a step before that could not say so.
+    /// What went wrong in a step before that could not say so, and [`Error::Layer`] if the last
+    /// layer computes maps.
     pub fn finish(self) -> Result<Network> {
         Ok(self.finish_with_weights()?.0)
     }
 
     /// The network, and the source of its weights, for those that follow.
     pub(crate) fn finish_with_weights(self) -> Result<(Network, Weights)> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => Ok((Network::new(self.shapes[0][0], self.steps), self.weights)),
+        if let Some(error) = self.failed {
+            return Err(error);
         }
+        if let [channels, h, w] = self.shapes[self.steps.len()]
+            && [h, w] != [1, 1]
+        {
+            let rule = "the last layer must compute vectors (N, features), those of a classifier its \
+                        logits: end with global_avg_pool and linear";
+            let got = format!("{channels} maps");
+            let last = self.steps.last().map_or("images", |step| &step.name);
+            return Err(Error::Shape { op: "network", rule, got }.at(last));
+        }
+        Ok((Network::new(self.shapes[0][0], self.steps), self.weights))
     }
 
     /// Adds a step of `op`, whose name stands for it in messages if it has none.

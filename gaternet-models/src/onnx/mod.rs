@@ -22,18 +22,16 @@ pub(crate) use graph::{Attribute, int_list};
 use graph::{Graph, Size};
 pub use step::OnnxStep;
 
-use crate::backbone::IMAGE_CHANNELS;
 use crate::gated_net::GatedNet;
 use crate::model::Model;
+use crate::network::Network;
 use crate::plain_net::PlainNet;
 use crate::program::{Mode, Program};
 
-const IMAGES: [Size<'static>; 4] = [
-    Size::Named("batch"),
-    Size::Fixed(IMAGE_CHANNELS),
-    Size::Named("height"),
-    Size::Named("width"),
-];
+fn images_of(network: &Network) -> [Size<'static>; 4] {
+    let channels = Size::Fixed(network.channels());
+    [Size::Named("batch"), channels, Size::Named("height"), Size::Named("width")]
+}
 
 impl Model {
     /// Writes the model as an ONNX file (opset 17), its evaluation pass with batch norm folded: `images`
@@ -65,7 +63,7 @@ impl PlainNet {
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let mut graph = Graph::new(&self.config().to_string());
-        let images = graph.input("images", &IMAGES);
+        let images = graph.input("images", &images_of(self.network()));
         let program = Program::new(self.network(), None, Mode::Infer);
         let logits = network::add(&mut graph, "", &program, images, &[])?;
         add_logits(&mut graph, logits, self);
@@ -84,7 +82,7 @@ impl GatedNet {
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let mut graph = Graph::new(&format!("gated {}", self.backbone().config()));
-        let images = graph.input("images", &IMAGES);
+        let images = graph.input("images", &images_of(self.backbone().network()));
         let gater = Program::new(self.gater().network(), None, Mode::Infer);
         let preact = network::add(&mut graph, "gater", &gater, images.clone(), &[])?;
         let (gates, masks) = gates::add(&mut graph, preact, self.plan(), self.config());
