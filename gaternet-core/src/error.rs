@@ -131,6 +131,9 @@ pub enum Error {
         #[source]
         error: Box<Error>,
     },
+    /// A device other than the processor refused.
+    #[error(transparent)]
+    Device(Box<dyn std::error::Error + Send + Sync>),
     /// The operating system refused a thread.
     #[error("cannot start the thread {name}")]
     Thread {

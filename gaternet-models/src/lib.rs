@@ -74,6 +74,6 @@ pub use onnx::OnnxStep;
 pub use ops::{Filters, Op, Reads};
 pub use parts::{Part, WarmUp};
 pub use plain_net::PlainNet;
-pub use plan::{InferencePlan, Inputs, PlanContext, PlanOptions, Planned, SampleKernel};
+pub use plan::{InferencePlan, Inputs, Plan, PlanContext, PlanOptions, Planned, SampleKernel};
 pub use pruning::Pruning;
 pub use weights::Head;

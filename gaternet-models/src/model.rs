@@ -98,6 +98,15 @@ impl Model {
         }
     }
 
+    /// Channels of the images, C of (N, C, H, W).
+    #[must_use]
+    pub fn in_channels(&self) -> usize {
+        match self {
+            Model::Plain(model) => model.network().channels(),
+            Model::Gated(model) => model.backbone().network().channels(),
+        }
+    }
+
     /// Width of the output layer.
     #[must_use]
     pub fn classes(&self) -> usize {

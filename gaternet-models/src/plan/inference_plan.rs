@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gaternet_core::{Error, Result, Tensor};
+use gaternet_core::{Error, Result};
 
 use super::OP;
 use super::executor::Executor;
@@ -138,21 +138,33 @@ impl InferencePlan {
         self.refuse(&bad, logits)
     }
 
-    /// [`run`](Self::run) of a tensor of images (N, C, H, W) of the plan's size: their logits
-    /// (N, classes), in no graph.
+    /// [`run`](Self::run), which also writes the gates (N, c), 0 or 1, that the gater decided on; of a
+    /// calibrated plan those that it decided on, whatever the calibration settled.
     ///
     /// # Errors
-    /// Those of [`run`](Self::run), also if the images are of another size.
-    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let [batch, sample @ ..] = images.dims() else {
-            return self.wrong_images(images.shape().to_string());
-        };
-        if sample != self.0.backbone.input_shape() {
-            return self.wrong_images(images.shape().to_string());
+    /// Those of [`run`](Self::run).
+    pub fn run_with_decisions(
+        &self,
+        images: &[f32],
+        logits: &mut [f32],
+        gates: &mut [f32],
+    ) -> Result<()> {
+        let batch = self.samples(images)?;
+        self.check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;
+        self.check("the gates must be (N, c)", gates.len(), batch, self.gate_count())?;
+        let bad = finite::bad_images(images, self.0.backbone.input_len());
+        match &self.0.gating {
+            None => self.0.backbone.run(&[], images, logits)?,
+            Some(gating) => {
+                gating.decide(images, gates)?;
+                let width = self.gate_count();
+                bad.iter().for_each(|n| gates[n * width..(n + 1) * width].fill(0.0));
+                gating.with_scratch(|_, lists| {
+                    self.0.backbone.run(lists.fill(gates)?, images, logits)
+                })?;
+            }
         }
-        let mut logits = vec![0.0; batch * self.classes()];
-        self.run(images.data(), &mut logits)?;
-        Tensor::new(logits, [*batch, self.classes()])
+        self.refuse(&bad, logits)
     }
 
     /// The gates (N, c), 0 or 1, that the gater decides on for `images` (N, C, H, W); c is 0 without a
@@ -197,6 +209,12 @@ impl InferencePlan {
     #[must_use]
     pub fn classes(&self) -> usize {
         self.0.backbone.output_len()
+    }
+
+    /// (C, H, W) of the images.
+    #[must_use]
+    pub fn image(&self) -> [usize; 3] {
+        self.0.backbone.input_shape()
     }
 
     /// Bytes of the weights as they are laid out for the kernels, gater included, without biases.

@@ -1,7 +1,10 @@
 //! Inference: a trained model as a fixed sequence of kernels.
 
+mod device_plan;
 mod each_sample;
 mod executor;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod inference_plan;
 mod kernel;
 mod layout;
@@ -11,6 +14,7 @@ mod options;
 #[cfg(test)]
 mod tests;
 
+pub use device_plan::Plan;
 pub use inference_plan::InferencePlan;
 pub(crate) use kernel::{BatchKernel, Lists, Operands, Samples};
 pub use kernel::{Inputs, PlanContext, Planned, SampleKernel};
