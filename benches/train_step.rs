@@ -25,7 +25,7 @@ struct Training {
 
 impl Training {
     fn new(model: Model) -> Result<Training> {
-        let config = SgdConfig { learning_rate: 0.01, ..SgdConfig::default() };
+        let config = SgdConfig::default().with_learning_rate(0.01);
         Ok(Training {
             sgd: Sgd::new(model.parameters(), config)?,
             model,

@@ -205,7 +205,7 @@ impl Reference {
     fn tensor(&self, name: &str) -> Result<&Tensor> {
         match self.value(name)? {
             TensorValue::F32(tensor) => Ok(tensor),
-            TensorValue::I64 { .. } => {
+            _ => {
                 bail!("{}: `{name}` is not of type f32", self.file.path.display())
             }
         }
@@ -214,7 +214,7 @@ impl Reference {
     fn integers(&self, name: &str) -> Result<&[i64]> {
         match self.value(name)? {
             TensorValue::I64 { values, .. } => Ok(values),
-            TensorValue::F32(_) => {
+            _ => {
                 bail!("{}: `{name}` is not of an integer type", self.file.path.display())
             }
         }
@@ -232,13 +232,12 @@ fn parse_optimizer(text: &str) -> Result<SgdConfig> {
     let context = || format!("metadata `optimizer` is {text:?}");
     let settings = text.strip_prefix("sgd ").with_context(context)?;
     let settings = settings.strip_suffix("on all parameters").unwrap_or(settings);
-    let mut config = SgdConfig {
-        learning_rate: f32::NAN,
-        momentum: 0.0,
-        dampening: 0.0,
-        weight_decay: 0.0,
-        nesterov: false,
-    };
+    let mut config = SgdConfig::default()
+        .with_learning_rate(f32::NAN)
+        .with_momentum(0.0)
+        .with_dampening(0.0)
+        .with_weight_decay(0.0)
+        .with_nesterov(false);
     for setting in settings.split_whitespace() {
         match setting.split_once('=') {
             Some(("lr", value)) => config.learning_rate = value.parse().with_context(context)?,

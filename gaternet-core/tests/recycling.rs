@@ -51,7 +51,7 @@ impl Module for Net {
 fn steps_after_the_first_use_its_buffers_and_the_loss_falls() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let net = Net::new(&mut rng).expect("sizes are not 0");
-    let config = SgdConfig { learning_rate: 0.05, ..SgdConfig::default() };
+    let config = SgdConfig::default().with_learning_rate(0.05);
     let mut sgd = Sgd::new(net.parameters(), config).expect("in range");
     let x = Tensor::randn([16, 3, 16, 16], 1.0, &mut rng).expect("small");
     let labels: Vec<usize> = (0..16).map(|n| n % 10).collect();
