@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use gaternet::core::checkpoint::{Checkpoint, TensorValue};
-use gaternet::core::gate::{GateDraw, SemHashDraw, l1_loss, soft};
+use gaternet::core::gate::{Estimator, GateDraw, SemHashDraw, l1_loss};
 use gaternet::core::nn::{Module, State};
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
-use gaternet::core::{Ctx, Gradients, Parameter, Tensor, ops};
+use gaternet::core::{Ctx, Gradients, Parameter, Tensor};
 use gaternet::models::{
     GateLoss, GateTerm, GatedConfig, GatedOutput, GatedResNet, GaterConfig, Loss,
 };
@@ -136,7 +136,10 @@ impl Reference {
 
     fn training(&self, pass: &Pass) -> Result<Vec<Group>> {
         let output = &pass.output;
-        let soft_gates = soft(&ops::add(&output.preact.detach(), &pass.draw.noise)?)?;
+        let (preact, noise) = (output.preact.detach(), pass.draw.noise.clone());
+        let soft = SemHashDraw { noise, discrete: vec![false; preact.dims()[0]] };
+        let (widths, soft) = ([preact.dims()[1]], GateDraw::SemHash(soft));
+        let soft_gates = Estimator::SemHash.apply(&preact, &widths, &soft, 0.0)?;
         let gate_l1 = l1_loss(&output.gates.values().detach())?;
         let mut losses = Group::new("training, losses (relative)", Measure::Relative(1e-5));
         for (name, value) in [
