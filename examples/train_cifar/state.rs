@@ -170,7 +170,7 @@ impl Saved {
             let part = self.checkpoint.part(prefix).tensors.into_iter();
             let tensor = |(name, value)| match value {
                 TensorValue::F32(tensor) => Ok((name, tensor)),
-                TensorValue::I64 { .. } => {
+                _ => {
                     bail!("{}: `{prefix}{name}` holds integers", self.checkpoint.path.display())
                 }
             };

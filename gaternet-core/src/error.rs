@@ -169,6 +169,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A tensor whose shape or type in a checkpoint differs from the model's.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Misshapen {
     /// Name in the state dict.
     pub name: String,

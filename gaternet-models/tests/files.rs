@@ -175,10 +175,10 @@ fn a_model_of_a_thousand_layers_is_refused_by_names_and_shapes() {
     let config = serde_json::to_string(&config).expect("plain fields");
     let metadata = [("model".to_owned(), "gated".to_owned()), ("config".to_owned(), config)];
     checkpoint::save(&file, &[], &BTreeMap::from(metadata)).expect("a writable folder");
-    let before = gaternet_core::storage::peak_bytes();
+    let before = gaternet_core::memory::peak_bytes();
     let error = Model::load(&file).expect_err("no weights");
     assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
-    let taken = gaternet_core::storage::peak_bytes() - before;
+    let taken = gaternet_core::memory::peak_bytes() - before;
     assert!(taken < 1 << 26, "{taken} bytes of tensors");
 }
 

@@ -53,7 +53,7 @@ impl Fixture {
     fn tensor(&self, name: &str) -> Tensor {
         match &self.file.tensors[name] {
             TensorValue::F32(tensor) => tensor.clone(),
-            TensorValue::I64 { .. } => panic!("{}: {name} holds integers", self.name),
+            _ => panic!("{}: {name} holds no f32", self.name),
         }
     }
 

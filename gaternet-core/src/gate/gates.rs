@@ -20,6 +20,7 @@ pub struct Gates {
 
 /// The gates of one convolution.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct GateSlice {
     /// (N, filters of the convolution), part of the graph of the gates.
     pub values: Tensor,

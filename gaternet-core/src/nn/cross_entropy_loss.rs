@@ -7,6 +7,7 @@ use crate::tensor::Tensor;
 
 /// What the logits (N, K) of a batch should say.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Targets<'a> {
     /// (N): the class of each sample.
     Labels(&'a [usize]),

@@ -23,6 +23,7 @@ const STEP: &str = "step";
 /// weight decay 0.01.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AdamWConfig {
     /// Step size.
     pub learning_rate: f32,
@@ -41,6 +42,30 @@ impl Default for AdamWConfig {
 }
 
 impl AdamWConfig {
+    /// The same settings with this step size.
+    #[must_use]
+    pub fn with_learning_rate(self, learning_rate: f32) -> AdamWConfig {
+        AdamWConfig { learning_rate, ..self }
+    }
+
+    /// The same settings with this pair of betas.
+    #[must_use]
+    pub fn with_betas(self, betas: [f64; 2]) -> AdamWConfig {
+        AdamWConfig { betas, ..self }
+    }
+
+    /// The same settings with this eps.
+    #[must_use]
+    pub fn with_eps(self, eps: f64) -> AdamWConfig {
+        AdamWConfig { eps, ..self }
+    }
+
+    /// The same settings with this weight decay.
+    #[must_use]
+    pub fn with_weight_decay(self, weight_decay: f32) -> AdamWConfig {
+        AdamWConfig { weight_decay, ..self }
+    }
+
     fn validate(&self) -> Result<()> {
         not_negative("learning_rate", self.learning_rate)?;
         not_negative("weight_decay", self.weight_decay)?;

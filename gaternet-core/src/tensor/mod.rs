@@ -1,5 +1,9 @@
 //! f32 tensors: contiguous, row-major, immutable once made.
 
+mod convert;
+mod display;
+mod operators;
+
 use std::sync::Arc;
 
 use gaternet_kernels::Isa;
@@ -15,6 +19,21 @@ use crate::shape::Shape;
 use crate::storage::{self, Storage};
 
 /// An f32 tensor. Cloning shares the elements.
+///
+/// Arrays and vectors become tensors by `From`, `==` compares shapes and elements, and `+`, `-`, `*` and `/` of
+/// tensors of one shape, or of a tensor and a number, are the functions of [`ops`](crate::ops): they are part of
+/// the graph, and an `Err` where the shapes differ.
+///
+/// ```
+/// # use gaternet_core::{Result, Tensor};
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::from([[2.0, 1.0, 0.5], [0.0, 3.0, 0.0]]);
+/// assert_eq!(logits.argmax(1)?, [0, 1]);
+/// let centred = (&logits - 1.0)?;
+/// assert_eq!((&centred + 1.0)?, logits);
+/// assert_eq!(centred.to_string(), "[[ 1.0000,  0.0000, -0.5000],\n [-1.0000,  2.0000, -1.0000]]");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone)]
 pub struct Tensor {
     storage: Arc<Storage>,
@@ -186,6 +205,42 @@ impl Tensor {
     #[must_use]
     pub fn data(&self) -> &[f32] {
         self.storage.data()
+    }
+
+    /// A copy of the elements, row-major.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<f32> {
+        self.data().to_vec()
+    }
+
+    /// Where the largest entry along the dimension `dim` (counted from 0) is, for every line, row-major: of logits
+    /// (N, K), `argmax(1)` has the class of each of the N samples. The first of equal ones; NaN is larger than all
+    /// numbers, as in PyTorch.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is no dimension of this number or it has the size 0.
+    pub fn argmax(&self, dim: usize) -> Result<Vec<usize>> {
+        let lanes = ops::Lanes::new("argmax", self, dim)?;
+        if lanes.len() == 0 {
+            let (rule, got) = ("the dimension must not be empty", self.shape.to_string());
+            return Err(Error::Shape { op: "argmax", rule, got });
+        }
+        let larger = |x: f32, best: f32| x > best || (x.is_nan() && !best.is_nan());
+        let data = self.data();
+        let step = |best: (usize, f32), (place, i): (usize, usize)| match larger(data[i], best.1) {
+            true => (place, data[i]),
+            false => best,
+        };
+        let largest = lanes.iter().map(|lane| lane.enumerate().fold((0, f32::NEG_INFINITY), step));
+        Ok(largest.map(|(place, _)| place).collect())
+    }
+
+    /// [`ops::softmax`] along the dimension `dim`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is no dimension of this number.
+    pub fn softmax(&self, dim: usize) -> Result<Tensor> {
+        ops::softmax(self, dim)
     }
 
     /// The only element.
@@ -360,6 +415,21 @@ mod tests {
         let y = Tensor::from_ndarray(&transposed.view()).expect("6 elements");
         assert_eq!(y.dims(), [3, 2]);
         assert_eq!(y.data(), [0.0, 3.0, 1.0, 4.0, 2.0, 5.0]);
+    }
+
+    #[test]
+    fn argmax_is_the_first_largest_of_each_line_and_nan_is_the_largest() {
+        let x = Tensor::from([[1.0, 5.0, 5.0], [f32::NEG_INFINITY, -3.0, f32::NAN]]);
+        assert_eq!(x.argmax(1).expect("there are two"), [1, 2]);
+        assert_eq!(x.argmax(0).expect("there are two"), [0, 0, 1]);
+        assert_eq!(x.reshape([1, 3, 2]).and_then(|x| x.argmax(1)).expect("three"), [1, 2]);
+        let text = x.argmax(2).expect_err("two dimensions").to_string();
+        assert!(text.contains("dimension 2 of (2, 3)"), "{text}");
+        assert!(Tensor::zeros([2, 0]).and_then(|x| x.argmax(1)).is_err(), "no largest of nothing");
+        let none = Tensor::zeros([0, 2]).and_then(|x| x.argmax(1));
+        assert_eq!(none.expect("no lines"), [0usize; 0]);
+        let least = Tensor::from([f32::NEG_INFINITY; 2]).argmax(0);
+        assert_eq!(least.expect("two"), [0]);
     }
 
     #[test]
