@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm512_storeu_si512,
 };
 
-use crate::cpu::simd::avx512::V;
+use super::vectors::V;
 
 pub(crate) type W = __m512i;
 

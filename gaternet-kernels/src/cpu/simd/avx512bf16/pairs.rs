@@ -6,8 +6,8 @@ use std::arch::x86_64::{
 };
 use std::mem::transmute;
 
-pub(crate) use super::avx512::{W, load, splat, store};
-use crate::cpu::simd::avx512::V;
+pub(crate) use crate::cpu::simd::avx512::pairs::{W, load, splat, store};
+use crate::cpu::simd::avx512::vectors::V;
 
 /// Pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to even.
 #[inline]

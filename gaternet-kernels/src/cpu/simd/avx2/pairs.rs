@@ -7,7 +7,7 @@ use std::arch::x86_64::{
     _mm256_storeu_si256,
 };
 
-use crate::cpu::simd::avx2::V;
+use super::vectors::V;
 
 pub(crate) type W = __m256i;
 

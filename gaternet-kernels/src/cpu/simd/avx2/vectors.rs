@@ -8,7 +8,7 @@ use std::arch::x86_64::{
     _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
 };
 
-use super::scalar;
+use crate::cpu::simd::scalar::vectors as scalar;
 
 pub(crate) type V = __m256;
 pub(crate) const LANES: usize = 8;

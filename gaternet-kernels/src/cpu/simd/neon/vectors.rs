@@ -1,7 +1,7 @@
 //! Eight floats in two 128-bit registers.
 //!
 //! On aarch64 the intrinsics are those of `std::arch`. Tests on other machines run the same code on
-//! [`neon_model`](super::neon_model), which stands for them.
+//! [`model`](super::model), which stands for them.
 
 #[cfg(target_arch = "aarch64")]
 use std::arch::aarch64::{
@@ -10,11 +10,11 @@ use std::arch::aarch64::{
 };
 
 #[cfg(not(target_arch = "aarch64"))]
-use super::neon_model::{
+use super::model::{
     float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vmaxq_f32, vmulq_f32, vst1q_f32,
     vsubq_f32, vuzp1q_f32, vuzp2q_f32, vzip1q_f32, vzip2q_f32,
 };
-use super::scalar;
+use crate::cpu::simd::scalar::vectors as scalar;
 
 pub(crate) type V = [float32x4_t; 2];
 pub(crate) const LANES: usize = 8;

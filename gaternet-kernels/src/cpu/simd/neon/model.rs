@@ -1,4 +1,4 @@
-//! The intrinsics that [`neon`](super::neon) uses, with the names, arguments and results of
+//! The intrinsics that [`vectors`](super::vectors) uses, with the names, arguments and results of
 //! `std::arch::aarch64`, in portable Rust: for tests on machines without NEON, never for speed.
 
 #![allow(non_camel_case_types)]

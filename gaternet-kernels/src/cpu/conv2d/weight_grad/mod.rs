@@ -9,19 +9,22 @@
 //! Samples are summed in a fixed number of chunks, each into a partial gradient of its own, added up
 //! in order at the end: no atomics, and bits that do not depend on the number of threads.
 
+mod kernels;
+
 use rayon::prelude::*;
 
-use super::Live;
-use super::channel_last::{Bordered, channel_last};
+use super::channel_last::channel_last;
+use super::image::Bordered;
+use super::live::Live;
 use super::tile::even_ranges;
 use crate::cpu::elementwise::sum_parts;
-use crate::cpu::isa::{Isa, Level};
+use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::dims::Conv2dDims;
+pub(crate) use kernels::{Kernels, MAX_FILTERS, Tile, TileFn, weight_grad_kernels};
 
 /// Partial gradients of a batch.
 pub(super) const CHUNKS: usize = 16;
-pub(super) const MAX_FILTERS: usize = 8;
 
 /// Checked slices, as in [`super::backward_weight`].
 pub(super) fn run(
@@ -35,7 +38,7 @@ pub(super) fn run(
     if grad_weight.is_empty() {
         return;
     }
-    let layout = Layout::new(dims, Kernels::of(isa).lanes);
+    let layout = Layout::new(dims, isa.kernels().weight_grad.lanes);
     let samples = dims.batch().div_ceil(CHUNKS).max(1);
     let chunks = dims.batch().div_ceil(samples);
     let len = layout.partial_len(dims);
@@ -133,7 +136,7 @@ fn add_sample(
         channel_last(isa, bordered, channels, input, pixels);
         let [oh, ow] = dims.out_size();
         let pixel = dims.in_channels();
-        let kernels = Kernels::of(isa);
+        let kernels = &isa.kernels().weight_grad;
         let partial = partial.as_mut_ptr();
         for range in even_ranges(filters.len(), MAX_FILTERS) {
             let filters = &filters[range];
@@ -167,128 +170,3 @@ fn add_sample(
         }
     });
 }
-
-/// Arguments of a tile kernel.
-pub(super) struct Tile {
-    /// First vector at the first output pixel.
-    pub(super) pixels: *const f32,
-    /// From one output row, and one output pixel, to the next.
-    pub(super) row_stride: usize,
-    pub(super) pixel_stride: usize,
-    /// (OH, OW).
-    pub(super) size: [usize; 2],
-    /// Output gradient plane of each filter, (OH, OW), its pixels `grad_stride` floats apart.
-    pub(super) grads: [*const f32; MAX_FILTERS],
-    pub(super) grad_stride: usize,
-    /// Where each filter's V vectors are added.
-    pub(super) sums: [*mut f32; MAX_FILTERS],
-}
-
-/// # Safety
-/// The instruction set is present; V vectors at `pixels` are readable at every output pixel, OH·OW
-/// floats at each of the F `grads`; V vectors at each of the F `sums` are writable, apart from each
-/// other, and nothing else accesses them meanwhile.
-pub(super) type TileFn = unsafe fn(&Tile);
-
-pub(super) struct Kernels {
-    pub(super) lanes: usize,
-    pub(super) max_vectors: usize,
-    /// `[V - 1][F - 1]`.
-    tiles: &'static [[TileFn; MAX_FILTERS]],
-}
-
-impl Kernels {
-    pub(super) fn of(isa: Isa) -> &'static Kernels {
-        match isa.level() {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &avx512::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => &avx2::KERNELS,
-            #[cfg(any(target_arch = "aarch64", test))]
-            Level::Neon => &neon::KERNELS,
-            _ => &scalar::KERNELS,
-        }
-    }
-
-    pub(super) fn kernel(&self, filters: usize, vectors: usize) -> TileFn {
-        self.tiles[vectors - 1][filters - 1]
-    }
-}
-
-macro_rules! tile_kernels {
-    ($(#[$feature:meta])? $isa:ident, [$($v:literal)+]) => {
-        mod $isa {
-            use super::{Kernels, Tile, TileFn};
-            use crate::cpu::simd::$isa::{LANES, V, fmadd, load, splat, store, zero};
-
-            /// # Safety
-            /// That of [`TileFn`].
-            $(#[$feature])?
-            unsafe fn tile<const F: usize, const N: usize>(args: &Tile) {
-                let mut sums: [[V; N]; F] = [[zero(); N]; F];
-                let [height, width] = args.size;
-                for y in 0..height {
-                    // SAFETY: pixels and gradients of every output row are readable.
-                    let (mut pixel, grads) = unsafe {
-                        let grads: [*const f32; F] =
-                            std::array::from_fn(|f| args.grads[f].add(y * width * args.grad_stride));
-                        (args.pixels.add(y * args.row_stride), grads)
-                    };
-                    for x in 0..width {
-                        // SAFETY: as above, for the pixels of the row.
-                        let (values, grads): ([V; N], [V; F]) = unsafe {
-                            (
-                                std::array::from_fn(|v| load(pixel.add(v * LANES))),
-                                std::array::from_fn(|f| splat(*grads[f].add(x * args.grad_stride))),
-                            )
-                        };
-                        for f in 0..F {
-                            for v in 0..N {
-                                sums[f][v] = fmadd(values[v], grads[f], sums[f][v]);
-                            }
-                        }
-                        pixel = pixel.wrapping_add(args.pixel_stride);
-                    }
-                }
-                let one = splat(1.0);
-                for f in 0..F {
-                    for v in 0..N {
-                        // SAFETY: V vectors of each filter are writable.
-                        unsafe {
-                            let target = args.sums[f].add(v * LANES);
-                            store(target, fmadd(sums[f][v], one, load(target)));
-                        }
-                    }
-                }
-            }
-
-            pub(super) static KERNELS: Kernels = Kernels {
-                lanes: LANES,
-                max_vectors: [$($v),+].len(),
-                tiles: &[$([
-                    tile::<1, $v> as TileFn, tile::<2, $v>, tile::<3, $v>, tile::<4, $v>,
-                    tile::<5, $v>, tile::<6, $v>, tile::<7, $v>, tile::<8, $v>,
-                ]),+],
-            };
-        }
-    };
-}
-
-// 32 registers: 8·3 sums, 3 vectors of pixels, one gradient.
-#[cfg(target_arch = "x86_64")]
-tile_kernels!(#[target_feature(enable = "avx512f")] avx512, [1 2 3]);
-// 16 registers: 8·1 sums.
-#[cfg(target_arch = "x86_64")]
-tile_kernels!(
-    #[target_feature(enable = "avx2,fma")]
-    avx2,
-    [1]
-);
-// 32 registers, two a vector: 2·8·1 sums.
-#[cfg(any(target_arch = "aarch64", test))]
-tile_kernels!(
-    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
-    neon,
-    [1]
-);
-tile_kernels!(scalar, [1]);

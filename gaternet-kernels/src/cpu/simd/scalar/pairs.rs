@@ -2,7 +2,7 @@
 
 use half::bf16;
 
-use crate::cpu::simd::scalar::{LANES, V};
+use super::vectors::{LANES, V};
 
 pub(crate) type W = [u32; LANES];
 
