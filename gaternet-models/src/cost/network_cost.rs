@@ -6,7 +6,7 @@
 use gaternet_core::gate::Gates;
 
 use super::mac_costs::{ConvMacs, MacCosts};
-use crate::gate_plan::{ConvSlots, GatePlan};
+use crate::gating::gate_plan::{ConvSlots, GatePlan};
 use crate::network::ConvSpec;
 
 /// MACs for one image.

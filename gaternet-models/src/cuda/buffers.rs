@@ -11,7 +11,7 @@ use gaternet_kernels::{LinearDims, PlaneDims};
 use super::error::{Error, Result};
 use super::gates::Gates;
 use super::value::{Map, Row};
-use crate::gated_net::GatedNet;
+use crate::gating::gated_net::GatedNet;
 
 /// Which buffers there are to be.
 #[derive(Debug, Default)]

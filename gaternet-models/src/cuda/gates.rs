@@ -1,4 +1,4 @@
-//! Gates on the device: from the gater's output to those of all filters, as [`GateRule`](crate::gate_rule::GateRule) has it.
+//! Gates on the device: from the gater's output to those of all filters, as [`GateRule`](crate::gating::gate_rule::GateRule) has it.
 
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use gaternet_kernels::cuda::{
 };
 
 use super::error::{Error, Result};
-use crate::gated_net::GatedNet;
+use crate::gating::gated_net::GatedNet;
 
 /// All gates of a batch; empty without a gater.
 #[derive(Debug)]

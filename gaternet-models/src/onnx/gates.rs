@@ -4,8 +4,8 @@ use gaternet_core::gate::{Estimator, hard_gate};
 
 use super::graph::{Attribute, Graph, int_list};
 use super::proto;
-use crate::gate_plan::GatePlan;
-use crate::gated_config::GatedConfig;
+use crate::gating::gate_plan::GatePlan;
+use crate::gating::gated_config::GatedConfig;
 
 /// How a slot's pre-activations become gates.
 enum Rule {

@@ -22,10 +22,10 @@ pub(crate) use graph::{Attribute, int_list};
 use graph::{Graph, Size};
 pub use step::OnnxStep;
 
-use crate::gated_net::GatedNet;
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::gated_net::GatedNet;
 use crate::network::Network;
-use crate::plain_net::PlainNet;
+use crate::networks::plain_net::PlainNet;
 use crate::program::{Mode, Program};
 
 fn images_of(network: &Network) -> [Size<'static>; 4] {

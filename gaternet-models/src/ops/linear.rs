@@ -10,11 +10,11 @@ use gaternet_kernels::cpu::linear;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep};
+use crate::gating::pruning::Pruning;
 #[cfg(feature = "onnx")]
 use crate::onnx::{Attribute, OnnxStep};
 use crate::ops::op::Op;
 use crate::plan::{Inputs, PlanContext, Planned, SampleKernel};
-use crate::pruning::Pruning;
 
 struct Kernel {
     dims: LinearDims,

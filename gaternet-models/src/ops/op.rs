@@ -9,10 +9,10 @@ use gaternet_core::{Ctx, Error, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep};
+use crate::gating::pruning::Pruning;
 #[cfg(feature = "onnx")]
 use crate::onnx::OnnxStep;
 use crate::plan::{PlanContext, Planned};
-use crate::pruning::Pruning;
 
 /// The work of one step of a [`Network`](crate::Network): a convolution, a pool, or an op of a
 /// program's own, which [`NetworkBuilder::op`](crate::NetworkBuilder::op) adds.

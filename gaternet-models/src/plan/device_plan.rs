@@ -16,7 +16,7 @@ use super::OP;
 use super::gpu::Gpu;
 use super::inference_plan::InferencePlan;
 use super::options::PlanOptions;
-use crate::model::Model;
+use crate::files::model::Model;
 
 /// A model's evaluation pass on a [`Device`]: an [`InferencePlan`] on the processor; on a GPU kernels
 /// that run one call after the other.

@@ -6,8 +6,8 @@ use gaternet_kernels::cpu::elementwise;
 
 use super::kernel::{BatchKernel, Inputs, Lists, Operands, SampleKernel};
 use super::mask::{close, rectify};
+use crate::gating::pruning::Pruning;
 use crate::ops::scale_shift;
-use crate::pruning::Pruning;
 
 /// `relu(gate · norm(op(inputs)) + residual)` of each sample.
 pub(super) struct EachSample {

@@ -15,9 +15,9 @@ use super::each_sample::EachSample;
 use super::kernel::{BatchKernel, Inputs, Operands, PlanContext, PlannedKind, Samples};
 use super::layout::Layout;
 use super::options::PlanOptions;
+use crate::gating::pruning::Kept;
 use crate::network::gather;
 use crate::program::{Program, Step};
-use crate::pruning::Kept;
 
 /// Most bytes of weights of a network that threads go through on their own. More, up to four times as many as they
 /// are laid out, do not stay in a shared cache of usual size, so every group of images would fetch them from memory.

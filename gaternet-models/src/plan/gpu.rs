@@ -11,8 +11,8 @@ use super::OP;
 use super::device_plan::Pass;
 use super::options::PlanOptions;
 use crate::cuda::{self, CudaPlan};
-use crate::finite;
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::program::finite;
 
 /// Runs one call after the other.
 pub(super) struct Gpu<T> {

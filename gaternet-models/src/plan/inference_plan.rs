@@ -9,15 +9,15 @@ use super::OP;
 use super::executor::Executor;
 use super::live::LiveLists;
 use super::options::PlanOptions;
-use crate::calibration::Calibration;
-use crate::finite;
-use crate::gate_rule::GateRule;
-use crate::gated_net::GatedNet;
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::calibration::Calibration;
+use crate::gating::gate_rule::GateRule;
+use crate::gating::gated_net::GatedNet;
+use crate::gating::pruning::Kept;
 use crate::network::Network;
-use crate::plain_net::PlainNet;
+use crate::networks::plain_net::PlainNet;
+use crate::program::finite;
 use crate::program::{Mode, Program};
-use crate::pruning::Kept;
 
 /// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
 /// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.

@@ -8,7 +8,7 @@ use gaternet_kernels::{ActiveFilters, Isa};
 use rayon::prelude::*;
 
 use super::options::PlanOptions;
-use crate::pruning::Pruning;
+use crate::gating::pruning::Pruning;
 
 /// What an op is prepared for.
 pub struct PlanContext<'a> {

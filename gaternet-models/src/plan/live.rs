@@ -4,7 +4,7 @@ use gaternet_core::{Error, Result};
 use gaternet_kernels::ActiveFilters;
 
 use super::OP;
-use crate::pruning::{Kept, PlaneGate};
+use crate::gating::pruning::{Kept, PlaneGate};
 
 /// One list for each slot of a gate plan, in memory that is kept from batch to batch.
 #[derive(Clone)]

@@ -1,6 +1,7 @@
 //! A network as it runs: what each step computes, which gates switch it, who reads it and how long
 //! it is needed. Tensors, plans, GPU, files and costs are made from this one list.
 
+pub(crate) mod finite;
 mod gate;
 mod tensors;
 
@@ -9,11 +10,11 @@ use std::sync::Arc;
 use gaternet_core::Result;
 use gaternet_core::nn::BatchNorm2d;
 
-use crate::gate_plan::ConvSlots;
+use crate::gating::gate_plan::ConvSlots;
+use crate::gating::pruning::{Kept, Pruning};
 use crate::network::{Network, Step as NetworkStep, output_shape};
 use crate::ops::Op;
 use crate::plan::Lists;
-use crate::pruning::{Kept, Pruning};
 
 pub(crate) use gate::{Gate, GatePosition};
 pub(crate) use tensors::Gating;

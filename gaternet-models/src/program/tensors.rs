@@ -6,8 +6,8 @@ use gaternet_core::ops::Live;
 use gaternet_core::{Ctx, Result, Tensor, ops};
 
 use super::{Gate, GatePosition, Mode, Program, Step};
-use crate::finite;
 use crate::network::Network;
+use crate::program::finite;
 
 /// The gates of a pass.
 #[derive(Debug, Clone, Copy)]

@@ -17,9 +17,9 @@ use super::buffers::Buffers;
 use super::error::{Result, unsupported};
 use super::lower::lower;
 use super::value::{Map, Row, Value};
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::pruning::Kept;
 use crate::program::{Mode, Program};
-use crate::pruning::Kept;
 
 /// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the convolutions, gates are made
 /// and the open filters listed on the device, and closed filters are not computed. Activations and products are in T

@@ -21,7 +21,7 @@ use crate::cuda::emit::{ConvStep, Emit, Rest};
 use crate::cuda::error::Result;
 use crate::cuda::maps::{MapLayer, PairLayer};
 use crate::cuda::value::{Factors, Map, Row, Value};
-use crate::gated_net::GatedNet;
+use crate::gating::gated_net::GatedNet;
 
 /// Collects the nodes of a step for one batch size.
 pub(super) struct Builder<'a, T> {

@@ -13,9 +13,9 @@ use super::TrainOptions;
 use super::node::Step;
 use crate::cost::MacCosts;
 use crate::cuda::error::{Result, unsupported};
-use crate::gate_loss::GateLoss;
-use crate::gated_config::GatedConfig;
-use crate::gated_net::GatedNet;
+use crate::gating::gate_loss::GateLoss;
+use crate::gating::gated_config::GatedConfig;
+use crate::gating::gated_net::GatedNet;
 
 #[derive(Debug)]
 pub(super) struct Gating {

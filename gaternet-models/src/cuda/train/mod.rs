@@ -34,7 +34,7 @@ pub use self::metrics::TrainSums;
 use self::train_step::{Shared, TrainStep};
 use self::weights::Weights;
 use super::error::{Result, unsupported};
-use crate::model::Model;
+use crate::files::model::Model;
 
 /// How a training goes through its images.
 #[derive(Debug, Clone)]

@@ -17,9 +17,9 @@ use crate::cuda::buffers::Buffers;
 use crate::cuda::error::unsupported;
 use crate::cuda::lower::lower;
 use crate::cuda::value::{Map, Row, Value};
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::pruning::Kept;
 use crate::program::{Mode, Program};
-use crate::pruning::Kept;
 
 /// What the steps of all batch sizes share.
 pub(super) struct Shared<T> {

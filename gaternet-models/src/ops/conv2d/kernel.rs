@@ -5,9 +5,9 @@ use gaternet_core::nn::Conv2d;
 use gaternet_kernels::cpu::conv2d::{Epilogue, Live, Method, PreparedConv2d};
 use gaternet_kernels::{Conv2dDims, Isa};
 
+use crate::gating::pruning::{KeptSlot, Pruning};
 use crate::ops::scale_shift::fold;
 use crate::plan::{BatchKernel, Lists, Operands, PlanContext, Planned, Samples, mask};
-use crate::pruning::{KeptSlot, Pruning};
 
 struct Kernel {
     conv: PreparedConv2d,

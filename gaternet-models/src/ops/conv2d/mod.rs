@@ -11,13 +11,13 @@ use gaternet_kernels::Conv2dDims;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep};
+use crate::gating::pruning::Pruning;
 #[cfg(feature = "onnx")]
 use crate::onnx::{Attribute, OnnxStep, int_list};
 use crate::ops::op::{Filters, Op, Reads};
 #[cfg(feature = "onnx")]
 use crate::ops::scale_shift::fold;
 use crate::plan::{PlanContext, Planned};
-use crate::pruning::Pruning;
 
 /// Most multiply-accumulates for one image: sums of them are exact in f64, and those of all layers
 /// of a network do not overflow.

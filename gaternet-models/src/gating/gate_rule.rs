@@ -4,8 +4,8 @@ use gaternet_core::gate::{Estimator, GateDraw, GateFloor};
 use gaternet_core::{Result, Tensor, ops};
 use rand_chacha::rand_core::Rng;
 
-use crate::gate_plan::GatePlan;
-use crate::gated_config::GatedConfig;
+use crate::gating::gate_plan::GatePlan;
+use crate::gating::gated_config::GatedConfig;
 
 /// Pre-activations (N, outputs) become gates by the estimator, those of the floor stay open, and every filter of a
 /// group gets the gate of its group: (N, c).

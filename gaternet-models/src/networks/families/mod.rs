@@ -8,8 +8,8 @@ mod squeeze_excitation;
 
 use gaternet_core::Result;
 
-use crate::config::{BackboneConfig, Family};
 use crate::network::{NetworkBuilder, Value};
+use crate::networks::config::{BackboneConfig, Family};
 
 /// Images to globally pooled features; names start with `prefix`.
 pub(crate) fn features(

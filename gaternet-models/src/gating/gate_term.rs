@@ -3,7 +3,7 @@
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::gate_loss::GateLoss;
+use crate::gating::gate_loss::GateLoss;
 
 /// `weight · loss`, as a training adds it to the loss of its task.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use gaternet_core::gate::Estimator;
 use gaternet_core::{Error, Result, Tensor};
 
-use crate::gated_net::GatedNet;
+use crate::gating::gated_net::GatedNet;
 
 /// Of a threshold: no two gates of interest are closer.
 const PRECISION: f32 = 1e-6;

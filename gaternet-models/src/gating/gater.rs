@@ -9,11 +9,11 @@ use gaternet_core::{Ctx, Error, Parameter, Result, Tensor};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use crate::backbone;
-use crate::gated_config::GaterConfig;
+use crate::files::weights::GATED;
+use crate::gating::gated_config::GaterConfig;
 use crate::network::{Network, NetworkBuilder, Weights};
-use crate::plain_net::PlainNet;
-use crate::weights::GATED;
+use crate::networks::families;
+use crate::networks::plain_net::PlainNet;
 
 /// State-dict prefix of E and of the layer FC1, which stands where E had its output layer.
 const EXTRACTOR: &str = "resnet.";
@@ -52,7 +52,7 @@ impl Gater {
         if config.pool > 1 {
             images = net.avg_pool(images, Pool2dOptions::square(config.pool, config.pool, 0));
         }
-        let features = backbone::features(&mut net, images, "resnet", &config.extractor())?;
+        let features = families::features(&mut net, images, "resnet", &config.extractor())?;
         let extractor = features.number;
         let bottleneck = net.linear(FC1, features, config.bottleneck)?;
         let bottleneck = match config.batch_norm {

@@ -5,8 +5,8 @@ use gaternet_core::nn::scoped;
 use gaternet_core::ops::Pool2dOptions;
 
 use super::squeeze_excitation;
-use crate::config::BackboneConfig;
 use crate::network::{ConvRole, NetworkBuilder, Value};
+use crate::networks::config::BackboneConfig;
 
 pub(super) fn features(
     net: &mut NetworkBuilder,

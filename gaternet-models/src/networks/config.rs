@@ -2,11 +2,8 @@
 
 use std::fmt;
 
-use gaternet_core::nn::Module;
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
-
-use crate::plain_net::PlainNet;
 
 /// A backbone with its output layer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -194,29 +191,6 @@ impl BackboneConfig {
         ((channels as f64 * self.width).round() as usize).max(1)
     }
 
-    /// The same architecture with the width whose number of parameters comes nearest to `parameters`: the
-    /// "Wider" baseline of a gated model with that many.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if the configuration is out of range, or would have to be for so many.
-    pub fn wider(&self, parameters: usize) -> Result<BackboneConfig> {
-        let count = |width: f64| -> Result<usize> {
-            Ok(PlainNet::unset(BackboneConfig { width, ..*self })?.parameter_count())
-        };
-        let (mut below, mut above) = (self.width, self.width);
-        while count(above)? < parameters {
-            (below, above) = (above, above * 1.5);
-        }
-        // Numbers of channels are whole: widths closer than this have the same.
-        while above - below > 1e-4 {
-            let middle = f64::midpoint(below, above);
-            if count(middle)? < parameters { below = middle } else { above = middle }
-        }
-        let distance = |width| Ok::<_, Error>(count(width)?.abs_diff(parameters));
-        let width = if distance(below)? < distance(above)? { below } else { above };
-        Ok(BackboneConfig { width, ..*self })
-    }
-
     /// # Errors
     /// [`Error::Config`] that names the field and its rule.
     pub fn validate(&self) -> Result<()> {
@@ -335,13 +309,5 @@ mod tests {
         assert!(error(BackboneConfig::new(family, 10)).contains("dropout = 1"));
         let wide = BackboneConfig { width: f64::NAN, ..BackboneConfig::resnet(20, 10) };
         assert!(error(wide).contains("width = NaN"));
-    }
-
-    #[test]
-    fn wider_matches_a_number_of_parameters() {
-        let narrow = BackboneConfig::resnet(20, 10);
-        let wide = narrow.wider(548_000).expect("in range");
-        let count = PlainNet::new(wide, 0).expect("valid").parameter_count();
-        assert!(count.abs_diff(548_000) < 15_000, "{count} at width {}", wide.width);
     }
 }

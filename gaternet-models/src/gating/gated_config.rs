@@ -4,11 +4,11 @@ use gaternet_core::gate::{Estimator, GateFloor};
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{BackboneConfig, bounded, is_one, one};
-use crate::gate_loss::GateLoss;
-use crate::gate_override::GateOverride;
-use crate::gate_plan::GatePlacement;
-use crate::gate_term::GateTerm;
+use crate::gating::gate_loss::GateLoss;
+use crate::gating::gate_override::GateOverride;
+use crate::gating::gate_plan::GatePlacement;
+use crate::gating::gate_term::GateTerm;
+use crate::networks::config::{BackboneConfig, bounded, is_one, one};
 
 /// A gater: a CIFAR ResNet without its output layer, and two linear layers from its features to the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

@@ -3,12 +3,12 @@
 use gaternet_core::nn::{BatchNorm2d, Module, State};
 use gaternet_core::{Result, Tensor};
 
-use crate::calibration::Calibration;
-use crate::config::Family;
-use crate::gated_net::GatedNet;
+use crate::gating::calibration::Calibration;
+use crate::gating::gated_net::GatedNet;
+use crate::gating::pruning::Kept;
 use crate::network::{ConvRole, Network, Step};
-use crate::plain_net::PlainNet;
-use crate::pruning::Kept;
+use crate::networks::config::Family;
+use crate::networks::plain_net::PlainNet;
 
 impl GatedNet {
     /// The network without gater and gates, in which the filters that more than `share` of the images of the

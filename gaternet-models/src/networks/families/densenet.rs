@@ -4,8 +4,8 @@ use gaternet_core::Result;
 use gaternet_core::nn::scoped;
 use gaternet_core::ops::Pool2dOptions;
 
-use crate::config::BackboneConfig;
 use crate::network::{ConvRole, NetworkBuilder, Value};
+use crate::networks::config::BackboneConfig;
 
 /// Channels of a layer's 1x1 convolution over those it adds.
 const BOTTLENECK: usize = 4;

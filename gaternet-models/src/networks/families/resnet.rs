@@ -5,8 +5,8 @@ use gaternet_core::Result;
 use gaternet_core::nn::scoped;
 
 use super::squeeze_excitation;
-use crate::config::{BackboneConfig, BottleneckChannels, Family};
 use crate::network::{ConvRole, NetworkBuilder, Value};
+use crate::networks::config::{BackboneConfig, BottleneckChannels, Family};
 
 /// What the units of a network have in common.
 struct Units {

@@ -1,6 +1,6 @@
 //! Which filters of a gated network are left once some gates are settled.
 
-use crate::gate_plan::{ConvSlots, GatePlan};
+use crate::gating::gate_plan::{ConvSlots, GatePlan};
 
 /// What becomes of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,11 +9,11 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use super::{Conv, LatencyModel, Total};
 use crate::cost::TimeTable;
-use crate::gate_plan::{ConvSlots, GatePlan};
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::gate_plan::{ConvSlots, GatePlan};
+use crate::gating::pruning::Kept;
 use crate::plan::{InferencePlan, Lists, PlanOptions};
 use crate::program::{Mode, Program, Step};
-use crate::pruning::Kept;
 
 /// The densities that are measured: none of those that people ask for most often, which would be
 /// measurements instead of predictions, but all.

@@ -6,9 +6,9 @@ use gaternet_core::gate::Gates;
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::config::bounded;
-use crate::gate_override::{self, GateOverride};
+use crate::gating::gate_override::{self, GateOverride};
 use crate::network::{ConvRole, ConvSpec};
+use crate::networks::config::bounded;
 
 /// Which filters of a residual network have gates, one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]

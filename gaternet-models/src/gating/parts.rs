@@ -4,8 +4,8 @@ use gaternet_core::nn::Module;
 use gaternet_core::optim::ParameterGroup;
 use gaternet_core::{Error, Parameter, Result};
 
-use crate::gated_net::GatedNet;
-use crate::gater;
+use crate::gating::gated_net::GatedNet;
+use crate::gating::gater;
 
 /// A part of a [`GatedNet`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use gaternet_core::{Error, Result};
 
-use crate::gate_plan::GatePlan;
-use crate::pruning::Fate;
+use crate::gating::gate_plan::GatePlan;
+use crate::gating::pruning::Fate;
 
 const OP: &str = "calibration";
 

@@ -7,12 +7,12 @@ use gaternet_core::checkpoint::{Checkpoint, Outline};
 use gaternet_core::nn::{Module, State};
 use gaternet_core::{Ctx, Error, Result, Tensor};
 
-use crate::backbone;
-use crate::config::{BackboneConfig, Family};
 use crate::cost::Cost;
-use crate::model;
+use crate::files::checkpoint;
+use crate::files::weights::{self, Head, PLAIN};
 use crate::network::{ConvSpec, Network, NetworkBuilder, Weights};
-use crate::weights::{self, Head, PLAIN};
+use crate::networks::config::{BackboneConfig, Family};
+use crate::networks::families;
 
 /// A plain classifier of any [`Family`](crate::Family).
 #[derive(Debug, Clone)]
@@ -86,8 +86,8 @@ impl PlainNet {
         if let Some(filters) = &hidden_filters {
             net.narrow_hidden(filters);
         }
-        let features = backbone::features(&mut net, images, "", &config)?;
-        net.linear(backbone::output_name(&config.family), features, config.classes)?;
+        let features = families::features(&mut net, images, "", &config)?;
+        net.linear(families::output_name(&config.family), features, config.classes)?;
         net.check_hidden()?;
         let (network, weights) = net.finish_with_weights()?;
         Ok((PlainNet { config, hidden_filters, network }, weights))
@@ -154,7 +154,7 @@ impl PlainNet {
         if let Some(filters) = &self.hidden_filters {
             metadata.insert(HIDDEN_FILTERS.to_owned(), format!("{filters:?}"));
         }
-        model::save(path.as_ref(), PLAIN, &self.config, &self.state(), &metadata)
+        checkpoint::save(path.as_ref(), PLAIN, &self.config, &self.state(), &metadata)
     }
 
     /// The model stored by [`save`](Self::save).
@@ -162,7 +162,7 @@ impl PlainNet {
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<PlainNet> {
-        model::load(path.as_ref(), PLAIN, PlainNet::like)
+        checkpoint::load(path.as_ref(), PLAIN, PlainNet::like)
     }
 
     /// With the architecture that a file describes, and without weights.

@@ -5,9 +5,9 @@ mod measure;
 use gaternet_core::{Error, Result};
 
 use crate::cost::{ConvTime, LatencyCosts, TimeTable};
-use crate::gate_plan::ConvSlots;
-use crate::gated_net::GatedNet;
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::gate_plan::ConvSlots;
+use crate::gating::gated_net::GatedNet;
 use crate::plan::PlanOptions;
 
 const OP: &str = "latency model";

@@ -6,8 +6,8 @@ use gaternet_core::gate::{GateFloor, Gates};
 use gaternet_core::{Error, Result, Tensor};
 
 use crate::cost::{self, Cost, LatencyCosts, MacCosts};
-use crate::gate_loss::GateLoss;
-use crate::gated_net::GatedNet;
+use crate::gating::gate_loss::GateLoss;
+use crate::gating::gated_net::GatedNet;
 
 impl GatedNet {
     /// The same model, which knows how long it takes: what [`measure_latency`](Self::measure_latency) has found.

@@ -10,18 +10,18 @@ use gaternet_core::nn::{CrossEntropyLoss, Module, State, Targets, scoped};
 use gaternet_core::{Ctx, Error, Result, Tensor, ops};
 
 use crate::cost::{LatencyCosts, MacCosts};
-use crate::gate_loss::GateLossInput;
-use crate::gate_plan::{GatePlacement, GatePlan};
-use crate::gate_rule::GateRule;
-use crate::gate_term::GateTerm;
-use crate::gated_config::{GatedConfig, GaterConfig};
-use crate::gater::Gater;
-use crate::model;
+use crate::files::checkpoint;
+use crate::files::weights::{self, GATED, Head};
+use crate::gating::gate_loss::GateLossInput;
+use crate::gating::gate_plan::{GatePlacement, GatePlan};
+use crate::gating::gate_rule::GateRule;
+use crate::gating::gate_term::GateTerm;
+use crate::gating::gated_config::{GatedConfig, GaterConfig};
+use crate::gating::gater::Gater;
+use crate::gating::pruning::Kept;
 use crate::network::{ConvRole, Network, Weights};
-use crate::plain_net::PlainNet;
+use crate::networks::plain_net::PlainNet;
 use crate::program::{Gating, Mode, Program};
-use crate::pruning::Kept;
-use crate::weights::{self, GATED, Head};
 
 /// GaterNet (Chen et al., CVPR 2019) on a ResNet, as in the paper, or on another backbone.
 pub type GatedResNet = GatedNet;
@@ -368,7 +368,7 @@ impl GatedNet {
     /// # Errors
     /// [`Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
-        model::save(path.as_ref(), GATED, &self.config, &self.state(), metadata)
+        checkpoint::save(path.as_ref(), GATED, &self.config, &self.state(), metadata)
     }
 
     /// The model stored by [`save`](Self::save).
@@ -376,7 +376,7 @@ impl GatedNet {
     /// # Errors
     /// If the file is not such a checkpoint; see [`crate::Model::load`].
     pub fn load(path: impl AsRef<Path>) -> Result<GatedNet> {
-        model::load(path.as_ref(), GATED, GatedNet::like)
+        checkpoint::load(path.as_ref(), GATED, GatedNet::like)
     }
 }
 
