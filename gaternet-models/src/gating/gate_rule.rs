@@ -7,6 +7,17 @@ use rand_chacha::rand_core::Rng;
 use crate::gating::gate_plan::GatePlan;
 use crate::gating::gated_config::GatedConfig;
 
+/// What decides in evaluation which outputs of the gater open their gates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
+pub(crate) enum Selection {
+    /// Each by its own value, as [`hard_gate`](gaternet_core::gate::hard_gate) does it, and those of
+    /// the floor.
+    Threshold,
+    /// The largest of a slot alone.
+    Largest,
+}
+
 /// Pre-activations (N, outputs) become gates by the estimator, those of the floor stay open, and every filter of a
 /// group gets the gate of its group: (N, c).
 #[derive(Debug, Clone)]
@@ -45,8 +56,42 @@ impl GateRule {
         self.expand(self.estimator.eval(&raised, &self.widths)?)
     }
 
+    /// What decides in evaluation.
+    #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
+    pub(crate) fn selection(&self) -> Selection {
+        match self.estimator.fixed_count(1) {
+            Some(_) => Selection::Largest,
+            None => Selection::Threshold,
+        }
+    }
+
+    /// How many outputs of a slot of `width` are open because no others are larger, the first of
+    /// equals; the floor's share of what a threshold opens.
+    #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
+    pub(crate) fn largest(&self, width: usize) -> usize {
+        self.estimator.fixed_count(width).unwrap_or_else(|| self.floor.count(width))
+    }
+
+    /// Whether a threshold is not all: some are open because they are the largest.
+    #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
+    pub(crate) fn ranks(&self) -> bool {
+        self.selection() == Selection::Largest || !self.floor.is_none()
+    }
+
+    /// Outputs of each slot.
+    #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
+    pub(crate) fn widths(&self) -> &[usize] {
+        &self.widths
+    }
+
+    /// Filters of each output.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    pub(crate) fn repeats(&self) -> &[usize] {
+        &self.repeats
+    }
+
     /// Whether filters have gates of their own.
-    fn is_single(&self) -> bool {
+    pub(crate) fn is_single(&self) -> bool {
         self.repeats.iter().all(|filters| *filters == 1)
     }
 

@@ -18,10 +18,9 @@ use crate::gating::gate_rule::GateRule;
 use crate::gating::gate_term::GateTerm;
 use crate::gating::gated_config::{GatedConfig, GaterConfig};
 use crate::gating::gater::Gater;
-use crate::gating::pruning::Kept;
 use crate::network::{ConvRole, Network, Weights};
 use crate::networks::plain_net::PlainNet;
-use crate::program::{Gating, Mode, Program};
+use crate::program::{Gating, Mode, Program, Programs};
 
 /// GaterNet (Chen et al., CVPR 2019) on a ResNet, as in the paper, or on another backbone.
 pub type GatedResNet = GatedNet;
@@ -37,6 +36,8 @@ pub struct GatedNet {
     backbone: PlainNet,
     gater: Gater,
     plan: GatePlan,
+    /// The backbone with its gates.
+    programs: Arc<Programs>,
     /// Those of the size of images that was asked for last.
     pub(crate) costs: Arc<Mutex<Option<SizedCosts>>>,
     pub(crate) latency: Option<Arc<LatencyCosts>>,
@@ -140,7 +141,9 @@ impl GatedNet {
         }
         let channels = backbone.network().channels();
         let gater = Gater::new(&config.gater, channels, plan.outputs(), weights)?;
-        Ok(GatedNet { config, backbone, gater, plan, costs: Arc::default(), latency: None })
+        let programs = Arc::new(Programs::new(backbone.network(), Some(&plan)));
+        let (costs, latency) = (Arc::default(), None);
+        Ok(GatedNet { config, backbone, gater, plan, programs, costs, latency })
     }
 
     /// The same model, with this way from the gater's output to the gates.
@@ -219,7 +222,7 @@ impl GatedNet {
         };
         let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
-        let logits = self.run_backbone(images, Gating { gates: &gates, skip }, ctx)?;
+        let logits = self.programs.run(images, Some(Gating { gates: &gates, skip }), ctx)?;
         let [_, _, h, w] = *images.dims() else { unreachable!("the network has run on them") };
         Ok(GatedOutput { logits, preact, gates, evaluated, size: [h, w], progress: ctx.progress() })
     }
@@ -302,17 +305,13 @@ impl GatedNet {
             });
         }
         self.plan.check(gates)?;
-        self.run_backbone(images, Gating { gates, skip }, ctx)
-    }
-
-    fn run_backbone(&self, images: &Tensor, gating: Gating<'_>, ctx: &mut Ctx) -> Result<Tensor> {
-        let mode = if ctx.training() { Mode::Train } else { Mode::Infer };
-        self.program(mode).run(images, Some(gating), ctx)
+        self.programs.run(images, Some(Gating { gates, skip }), ctx)
     }
 
     /// The backbone as it runs with its gates.
-    pub(crate) fn program(&self, mode: Mode) -> Program {
-        Program::new(self.backbone.network(), Some(&Kept::new(&self.plan, None)), mode)
+    #[cfg_attr(not(feature = "onnx"), allow(dead_code))]
+    pub(crate) fn program(&self, mode: Mode) -> &Program {
+        self.programs.of(mode)
     }
 
     /// The configuration.

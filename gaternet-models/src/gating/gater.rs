@@ -1,6 +1,7 @@
 //! The gater: a CNN that sees the input before the backbone does and decides every gate of it.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use gaternet_core::checkpoint::{Checkpoint, Outline};
 use gaternet_core::nn::{Module, State};
@@ -14,6 +15,7 @@ use crate::gating::gated_config::GaterConfig;
 use crate::network::{Network, NetworkBuilder, Weights};
 use crate::networks::families;
 use crate::networks::plain_net::PlainNet;
+use crate::program::Programs;
 
 /// State-dict prefix of E and of the layer FC1, which stands where E had its output layer.
 const EXTRACTOR: &str = "resnet.";
@@ -31,6 +33,7 @@ pub(crate) fn is_extractor(name: &str) -> bool {
 #[derive(Debug, Clone)]
 pub struct Gater {
     network: Network,
+    programs: Arc<Programs>,
     /// The steps of E.
     extractor: usize,
     /// Of FC2.
@@ -66,7 +69,8 @@ impl Gater {
         if drawn {
             gate_bias.update(|bias| bias.fill(config.gate_bias));
         }
-        Ok(Gater { network, extractor, gate_bias, batch_norm: config.batch_norm })
+        let programs = Arc::new(Programs::new(&network, None));
+        Ok(Gater { network, programs, extractor, gate_bias, batch_norm: config.batch_norm })
     }
 
     /// Gate pre-activations g' (N, outputs) of `images` (N, 3, H, W).
@@ -83,7 +87,7 @@ impl Gater {
                 got: images.shape().to_string(),
             });
         }
-        self.network.forward(&ctx.input(images), ctx)
+        self.programs.run(images, None, ctx)
     }
 
     /// A classifier of `classes` classes on the extractor E, for the paper's pre-training: train it, drop it,

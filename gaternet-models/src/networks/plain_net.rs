@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use gaternet_core::checkpoint::{Checkpoint, Outline};
 use gaternet_core::nn::{Module, State};
@@ -13,6 +14,7 @@ use crate::files::weights::{self, Head, PLAIN};
 use crate::network::{ConvSpec, Network, NetworkBuilder, Weights};
 use crate::networks::config::{BackboneConfig, Family};
 use crate::networks::families;
+use crate::program::Programs;
 
 /// A plain classifier of any [`Family`](crate::Family).
 #[derive(Debug, Clone)]
@@ -21,6 +23,7 @@ pub struct PlainNet {
     /// Filters of each hidden convolution, where they are not the architecture's.
     hidden_filters: Option<Vec<usize>>,
     network: Network,
+    programs: Arc<Programs>,
 }
 
 /// Metadata key of a file whose hidden convolutions have other numbers of filters than the architecture's.
@@ -58,7 +61,7 @@ impl PlainNet {
         let in_channels = network.channels();
         let config = BackboneConfig::new(Family::Custom, network.features());
         let config = BackboneConfig { in_channels, ..config };
-        PlainNet { config, hidden_filters: None, network }
+        PlainNet::made(config, None, network)
     }
 
     /// `network` must be of this architecture, with these numbers of filters.
@@ -67,7 +70,16 @@ impl PlainNet {
         hidden_filters: Vec<usize>,
         network: Network,
     ) -> PlainNet {
-        PlainNet { config, hidden_filters: Some(hidden_filters), network }
+        PlainNet::made(config, Some(hidden_filters), network)
+    }
+
+    fn made(
+        config: BackboneConfig,
+        hidden_filters: Option<Vec<usize>>,
+        network: Network,
+    ) -> PlainNet {
+        let programs = Arc::new(Programs::new(&network, None));
+        PlainNet { config, hidden_filters, network, programs }
     }
 
     /// Without weights, which will be set.
@@ -90,7 +102,7 @@ impl PlainNet {
         net.linear(families::output_name(&config.family), features, config.classes)?;
         net.check_hidden()?;
         let (network, weights) = net.finish_with_weights()?;
-        Ok((PlainNet { config, hidden_filters, network }, weights))
+        Ok((PlainNet::made(config, hidden_filters, network), weights))
     }
 
     /// Logits (N, classes) of `images` (N, 3, H, W).
@@ -98,7 +110,7 @@ impl PlainNet {
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
-        self.network.forward(&ctx.input(images), ctx)
+        self.programs.run(images, None, ctx)
     }
 
     /// The configuration.

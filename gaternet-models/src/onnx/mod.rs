@@ -85,11 +85,11 @@ impl GatedNet {
         let images = graph.input("images", &images_of(self.backbone().network()));
         let gater = Program::new(self.gater().network(), None, Mode::Infer);
         let preact = network::add(&mut graph, "gater", &gater, images.clone(), &[])?;
-        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), self.config());
+        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), &self.rule());
         let shape = [Size::Named("batch"), Size::Fixed(self.plan().gates())];
         graph.output(gates, "gates", &shape);
         let backbone = self.program(Mode::Infer);
-        let logits = network::add(&mut graph, "backbone", &backbone, images, &masks)?;
+        let logits = network::add(&mut graph, "backbone", backbone, images, &masks)?;
         add_logits(&mut graph, logits, self.backbone());
         save(graph, path.as_ref(), self, metadata)
     }

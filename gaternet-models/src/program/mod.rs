@@ -7,10 +7,10 @@ mod tensors;
 
 use std::sync::Arc;
 
-use gaternet_core::Result;
 use gaternet_core::nn::BatchNorm2d;
+use gaternet_core::{Ctx, Result, Tensor};
 
-use crate::gating::gate_plan::ConvSlots;
+use crate::gating::gate_plan::{ConvSlots, GatePlan};
 use crate::gating::pruning::{Kept, Pruning};
 use crate::network::{Network, Step as NetworkStep, output_shape};
 use crate::ops::Op;
@@ -63,6 +63,47 @@ pub(crate) struct Program {
     steps: Vec<Step>,
     /// Of the output.
     output: usize,
+}
+
+/// A network in both modes.
+#[derive(Debug, Clone)]
+pub(crate) struct Programs {
+    train: Program,
+    infer: Program,
+}
+
+impl Programs {
+    /// Without `plan` no filter has a gate.
+    pub(crate) fn new(network: &Network, plan: Option<&GatePlan>) -> Programs {
+        let kept = plan.map(|plan| Kept::new(plan, None));
+        let [train, infer] =
+            [Mode::Train, Mode::Infer].map(|mode| Program::new(network, kept.as_ref(), mode));
+        Programs { train, infer }
+    }
+
+    pub(crate) fn of(&self, mode: Mode) -> &Program {
+        match mode {
+            Mode::Train => &self.train,
+            Mode::Infer => &self.infer,
+        }
+    }
+
+    /// The output for `images` (N, C, H, W), in training or in evaluation as `ctx` says.
+    pub(crate) fn run(
+        &self,
+        images: &Tensor,
+        gating: Option<Gating<'_>>,
+        ctx: &mut Ctx,
+    ) -> Result<Tensor> {
+        self.of(Mode::of(ctx)).run(images, gating, ctx)
+    }
+}
+
+impl Mode {
+    /// That of a pass on tensors.
+    pub(crate) fn of(ctx: &Ctx) -> Mode {
+        if ctx.training() { Mode::Train } else { Mode::Infer }
+    }
 }
 
 impl Program {

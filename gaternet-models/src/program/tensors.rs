@@ -24,8 +24,7 @@ impl Network {
     /// # Errors
     /// If the images do not fit the network: the error names the layer, the op and the shapes.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
-        let mode = if ctx.training() { Mode::Train } else { Mode::Infer };
-        Program::new(self, None, mode).run(images, None, ctx)
+        Program::new(self, None, Mode::of(ctx)).run(images, None, ctx)
     }
 }
 
