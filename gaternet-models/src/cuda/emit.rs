@@ -8,7 +8,7 @@ use super::error::Result;
 use super::maps::{MapLayer, PairLayer};
 use super::value::{Factors, Map, Row, Value};
 use crate::plan::Lists;
-use crate::program::Gate;
+use crate::program::gate::Gate;
 
 /// A convolution of maps.
 pub(crate) struct ConvStep<'a> {

@@ -7,7 +7,8 @@ use super::error::{Result, unsupported};
 use super::step::CudaStep;
 use super::value::{Factors, Map, Row, Value};
 use crate::network::gather;
-use crate::program::{GatePosition, Program, Step};
+use crate::program::gate::GatePosition;
+use crate::program::{Program, Step};
 
 /// Emits the steps of `program` on images of `size` (H, W); its output.
 pub(super) fn lower(

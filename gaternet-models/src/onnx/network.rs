@@ -5,7 +5,8 @@ use gaternet_core::nn::{BatchNorm2d, scoped};
 
 use super::graph::{Attribute, Graph};
 use super::step::OnnxStep;
-use crate::program::{GatePosition, Program, Step};
+use crate::program::gate::GatePosition;
+use crate::program::{Program, Step};
 
 /// Adds the steps; the value of the last is returned. Names of nodes and weights start with `prefix`.
 /// `masks` are (N, F, 1, 1) of each gated layer, 0 or 1.

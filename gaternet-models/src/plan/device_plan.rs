@@ -16,6 +16,7 @@ use super::OP;
 use super::gpu::Gpu;
 use super::inference_plan::InferencePlan;
 use super::options::PlanOptions;
+use super::pass::Pass;
 use crate::files::model::Model;
 
 /// A model's evaluation pass on a [`Device`]: an [`InferencePlan`] on the processor; on a GPU kernels
@@ -32,37 +33,6 @@ use crate::files::model::Model;
 /// # Ok::<(), gaternet_core::Error>(())
 /// ```
 pub struct Plan(Box<dyn Pass>);
-
-/// What a plan of any device can do.
-pub(super) trait Pass: fmt::Debug + Send + Sync {
-    /// (C, H, W).
-    fn image(&self) -> [usize; 3];
-
-    fn classes(&self) -> usize;
-
-    fn gate_count(&self) -> usize;
-
-    fn run(&self, images: &[f32], logits: &mut [f32]) -> Result<()>;
-
-    fn run_with_decisions(
-        &self,
-        images: &[f32],
-        logits: &mut [f32],
-        gates: &mut [f32],
-    ) -> Result<()>;
-
-    #[cfg(feature = "cuda")]
-    fn run_on(
-        &self,
-        _: (&Images, &Augment),
-        _: &[usize],
-        _: &mut [f32],
-        _: &mut [f32],
-    ) -> Result<()> {
-        let rule = "must be on the GPU, as the images are";
-        Err(Error::Config { field: "plan", value: "CPU".to_owned(), rule })
-    }
-}
 
 impl Plan {
     /// For images of the size that the options say. On a GPU all filters that gates close are left

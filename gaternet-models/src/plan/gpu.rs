@@ -8,8 +8,8 @@ use gaternet_kernels::cuda::augment::{Augment, Images};
 use gaternet_kernels::cuda::{Activation, CudaDevice};
 
 use super::OP;
-use super::device_plan::Pass;
 use super::options::PlanOptions;
+use super::pass::Pass;
 use crate::cuda::{self, CudaPlan};
 use crate::files::model::Model;
 use crate::program::finite;

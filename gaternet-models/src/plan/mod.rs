@@ -11,6 +11,7 @@ mod layout;
 mod live;
 mod mask;
 mod options;
+mod pass;
 #[cfg(test)]
 mod tests;
 

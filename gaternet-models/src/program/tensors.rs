@@ -5,7 +5,8 @@ use gaternet_core::nn::Epilogue;
 use gaternet_core::ops::Live;
 use gaternet_core::{Ctx, Result, Tensor, ops};
 
-use super::{Gate, GatePosition, Mode, Program, Step};
+use super::gate::{Gate, GatePosition};
+use super::lowering::{Mode, Program, Step};
 use crate::network::Network;
 use crate::program::finite;
 

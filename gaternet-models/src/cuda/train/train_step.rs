@@ -8,9 +8,11 @@ use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, CudaGraph};
 
 use super::averages::Averages;
 use super::builder::Builder;
+use super::gating::Gating;
 use super::input::{Input, Setup};
 use super::metrics::Metrics;
-use super::node::{Node, Step, plan_backward};
+use super::node::{Node, plan_backward};
+use super::pass::Pass;
 use super::weights::Weights;
 use crate::cuda::Result;
 use crate::cuda::buffers::Buffers;
@@ -28,6 +30,8 @@ pub(super) struct Shared<T> {
     pub(super) optimizer: RefCell<Sgd>,
     pub(super) averages: Option<Averages>,
     pub(super) clock: RefCell<Clock>,
+    /// What the gates are trained with, if there are any.
+    pub(super) gating: Option<Gating>,
     pub(super) metrics: Metrics,
     pub(super) label_smoothing: f32,
 }
@@ -118,10 +122,11 @@ impl<T: Activation> TrainStep<T> {
         {
             let clock = shared.clock.borrow();
             self.input.load(&clock, &mut buffers.map_mut(self.images))?;
-            let step = Step { weights, buffers, metrics, clock: &clock };
-            self.nodes.iter().try_for_each(|node| node.forward(step))?;
+            let gating = shared.gating.as_ref();
+            let pass = Pass { weights, buffers, gating, metrics, clock: &clock };
+            self.nodes.iter().try_for_each(|node| node.forward(pass))?;
             self.loss(metrics, shared.label_smoothing)?;
-            self.nodes.iter().rev().try_for_each(|node| node.backward(step))?;
+            self.nodes.iter().rev().try_for_each(|node| node.backward(pass))?;
             shared.optimizer.borrow_mut().step(&clock)?;
         }
         shared.averages.as_ref().map_or(Ok(()), Averages::update)?;

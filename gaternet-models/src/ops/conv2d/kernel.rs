@@ -17,7 +17,7 @@ struct Kernel {
 pub(super) fn plan(conv: &Conv2d, at: &mut PlanContext<'_>) -> Result<Planned> {
     let weight = conv.weight().tensor().data().to_vec();
     let folded = fold(weight, conv.shape()[0], at.take_norm());
-    let dims = super::dims(conv, at.options.batch, at.whole[0])?;
+    let dims = dims(conv, at.options.batch, at.whole[0])?;
     // The choice for all, so that dropping some does not change a bit.
     let method = Method::choose(at.options.dtype, &dims);
     let conv = prepare(at.isa, method, &dims, folded, at.take_pruning())?;
@@ -87,4 +87,14 @@ impl Kernel {
         }
         Ok(())
     }
+}
+
+pub(super) fn dims(
+    conv: &Conv2d,
+    batch: usize,
+    [channels, h, w]: [usize; 3],
+) -> Result<Conv2dDims> {
+    let options = conv.options();
+    let input = [batch, channels, h, w];
+    Ok(Conv2dDims::new(input, conv.shape(), options.stride, options.padding)?)
 }

@@ -4,11 +4,7 @@ mod kernel;
 
 use std::sync::Arc;
 
-use gaternet_core::nn::{Conv2d, Module, State};
-use gaternet_core::ops::Live;
-use gaternet_core::{Ctx, Error, Result, Tensor};
-use gaternet_kernels::Conv2dDims;
-
+use self::kernel::dims;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep};
 use crate::gating::pruning::Pruning;
@@ -18,6 +14,9 @@ use crate::ops::op::{Filters, Op, Reads};
 #[cfg(feature = "onnx")]
 use crate::ops::scale_shift::fold;
 use crate::plan::{PlanContext, Planned};
+use gaternet_core::nn::{Conv2d, Module, State};
+use gaternet_core::ops::Live;
+use gaternet_core::{Ctx, Error, Result, Tensor};
 
 /// Most multiply-accumulates for one image: sums of them are exact in f64, and those of all layers
 /// of a network do not overflow.
@@ -104,10 +103,4 @@ impl Op for Conv2d {
         let x = step.input(0);
         Ok(step.node("Conv", [x, weight, bias], attributes))
     }
-}
-
-fn dims(conv: &Conv2d, batch: usize, [channels, h, w]: [usize; 3]) -> Result<Conv2dDims> {
-    let options = conv.options();
-    let input = [batch, channels, h, w];
-    Ok(Conv2dDims::new(input, conv.shape(), options.stride, options.padding)?)
 }
