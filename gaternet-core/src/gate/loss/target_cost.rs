@@ -80,6 +80,8 @@ pub fn block_bounds(target: f64, progress: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
     use crate::error::Error;
     use crate::gate::RunningCost;
@@ -133,15 +135,17 @@ mod tests {
     fn bounds_hold_early_and_then_only_the_sum_counts() {
         assert_eq!(block_bounds(0.25, 0.0), (0.25, 0.25));
         let (lower, upper) = block_bounds(0.25, 1.0 / 6.0);
-        assert!((lower - 0.125).abs() < 1e-12 && (upper - 0.625).abs() < 1e-12);
+        assert_abs_diff_eq!(lower, 0.125, epsilon = 1e-12);
+        assert_abs_diff_eq!(upper, 0.625, epsilon = 1e-12);
         for progress in [1.0 / 3.0, 0.5, 1.0] {
             let (lower, upper) = block_bounds(0.25, progress);
-            assert!(lower.abs() < 1e-12 && (upper - 1.0).abs() < 1e-12);
+            assert_abs_diff_eq!(lower, 0.0, epsilon = 1e-12);
+            assert_abs_diff_eq!(upper, 1.0, epsilon = 1e-12);
         }
         // One part is open, the other closed: half of the cost.
         let gates = [1.0, 0.0, 1.0, 0.0];
-        assert!((loss(gates, 0.5, 0.0).0 - 0.25).abs() < 1e-7);
-        assert!(loss(gates, 0.5, 0.5).0 < 1e-12);
+        assert_abs_diff_eq!(loss(gates, 0.5, 0.0).0, 0.25, epsilon = 1e-7);
+        assert_abs_diff_eq!(loss(gates, 0.5, 0.5).0, 0.0, epsilon = 1e-12);
     }
 
     #[test]
@@ -152,8 +156,8 @@ mod tests {
             let (_, grads) = loss([open; 4], 0.5, 1.0);
             assert!(grads.iter().all(|grad| (grad - want).abs() < 1e-5), "{open}: {grads:?}");
         }
-        assert!(loss([0.5; 4], 0.5, 1.0).0 < 1e-12);
-        assert!((loss([1.0; 4], 0.5, 1.0).0 - (0.5 - 0.005)).abs() < 1e-7);
+        assert_abs_diff_eq!(loss([0.5; 4], 0.5, 1.0).0, 0.0, epsilon = 1e-12);
+        assert_abs_diff_eq!(loss([1.0; 4], 0.5, 1.0).0, 0.5 - 0.005, epsilon = 1e-7);
     }
 
     #[test]
