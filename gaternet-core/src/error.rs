@@ -179,8 +179,8 @@ pub struct Misshapen {
     pub got: String,
 }
 
-/// The text of `value` for an [`Error::Config`], in the digits that were given: an f32 that was widened shows those of the f32, 0.3 and not
-/// 0.30000001192092896.
+/// The text of `value` for an [`Error::Config`], in the digits that were given: an f32 that was
+/// widened shows those of the f32, 0.3 and not 0.30000001192092896.
 #[must_use]
 pub fn digits(value: f64) -> String {
     let narrow = value as f32;

@@ -1,9 +1,10 @@
 //! Tensors, reverse-mode autograd, straight-through gates, data and optimisers.
 //!
-//! A [`Tensor`] holds f32 on the CPU. The functions of [`ops`] and the layers of [`nn`] compute with tensors; those of a
-//! pass whose [`Ctx`] tracks gradients are recorded, and [`Tensor::backward`] returns the [`Gradients`] of parameters
-//! and leaves. [`optim`] moves the parameters, [`checkpoint`] keeps them in files, [`data`] has images to train with.
-//! [`gate`] decides which filters of a convolution run.
+//! A [`Tensor`] holds f32 on the CPU. The functions of [`ops`] and the layers of [`nn`] compute
+//! with tensors; those of a pass whose [`Ctx`] tracks gradients are recorded, and
+//! [`Tensor::backward`] returns the [`Gradients`] of parameters and leaves. [`optim`] moves the
+//! parameters, [`checkpoint`] keeps them in files, [`data`] has images to train with. [`gate`]
+//! decides which filters of a convolution run.
 //!
 //! ```
 //! use gaternet_core::nn::{CrossEntropyLoss, Linear, Module};

@@ -38,9 +38,9 @@ impl Eq for Pending {}
 /// Gradients of the scalar `root` with respect to its leaves and to `retained`.
 ///
 /// Nodes are taken youngest first. Whatever used a node's value is younger, so a node's gradient is
-/// complete when it is taken, and the order of its sum is fixed. What a node saved is freed when it is
-/// done: the walk takes little memory beyond that of the forward pass, and happens once. All gradients have the
-/// instruction set of the root.
+/// complete when it is taken, and the order of its sum is fixed. What a node saved is freed when it
+/// is done: the walk takes little memory beyond that of the forward pass, and happens once. All
+/// gradients have the instruction set of the root.
 pub(crate) fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients> {
     if root.len() != 1 {
         return Err(Error::Shape {

@@ -67,8 +67,8 @@ pub(super) fn sem_hash(preactivation: &Tensor, draw: &SemHashDraw) -> Result<Ten
     Tensor::from_op(values, preactivation.shape(), &[preactivation], |_| SemHash { noisy })
 }
 
-/// A gate of evaluation: 1 where the soft gate `max(0, min(1, 1.2 · sigmoid(preactivation) - 0.1))` is above 0.49999 (so a pre-activation of exactly 0 is
-/// on), else 0; NaN of NaN.
+/// A gate of evaluation: 1 where the soft gate `max(0, min(1, 1.2 · sigmoid(preactivation) - 0.1))`
+/// is above 0.49999 (so a pre-activation of exactly 0 is on), else 0; NaN of NaN.
 #[must_use]
 pub fn hard_gate(preactivation: f32) -> f32 {
     step(saturated(preactivation), 0.49999)

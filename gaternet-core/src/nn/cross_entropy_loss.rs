@@ -107,6 +107,8 @@ pub fn one_hot(labels: &[usize], classes: usize) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn logits() -> Tensor {
@@ -141,7 +143,7 @@ mod tests {
         };
         let want = rows.map(of_row).iter().sum::<f64>() / 2.0;
         let got = f64::from(loss(0.1, Targets::Labels(&[2, 0])));
-        assert!((got - want).abs() < 1e-6, "{got}, expected {want}");
+        assert_abs_diff_eq!(got, want, epsilon = 1e-6);
     }
 
     #[test]

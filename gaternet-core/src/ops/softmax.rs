@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// `exp(x) / sum of exp(x) over the dimension dim`, of the shape of x. The largest entry is subtracted first, so that
-/// nothing overflows; the sum is in f64.
+/// `exp(x) / sum of exp(x) over the dimension dim`, of the shape of x. The largest entry is
+/// subtracted first, so that nothing overflows; the sum is in f64.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if there is no dimension of this number.

@@ -19,15 +19,16 @@ const MEAN: &str = "exp_avg";
 const SQUARE: &str = "exp_avg_sq";
 const STEP: &str = "step";
 
-/// The settings of [`AdamW`]; by default those of PyTorch: learning rate 0.001, betas 0.9 and 0.999, eps 1e-8,
-/// weight decay 0.01.
+/// The settings of [`AdamW`]; by default those of PyTorch: learning rate 0.001, betas 0.9 and
+/// 0.999, eps 1e-8, weight decay 0.01.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AdamWConfig {
     /// Step size.
     pub learning_rate: f32,
-    /// Fractions of the mean gradient and of the mean square that are kept in a step, each in [0, 1).
+    /// Fractions of the mean gradient and of the mean square that are kept in a step, each in [0,
+    /// 1).
     pub betas: [f64; 2],
     /// Added to the root of the mean square, so that a gradient of 0 divides by something.
     pub eps: f64,
@@ -93,8 +94,8 @@ impl AdamWConfig {
 /// p -= learning_rate · m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 /// ```
 ///
-/// with m and v that start as 0. A [frozen](Parameter::set_requires_grad) parameter stays as it is, and so do its
-/// m, v and t.
+/// with m and v that start as 0. A [frozen](Parameter::set_requires_grad) parameter stays as it is,
+/// and so do its m, v and t.
 ///
 /// ```
 /// use gaternet_core::optim::{AdamW, AdamWConfig, Optimizer};
@@ -191,8 +192,8 @@ impl Optimizer for AdamW {
         self.entries.groups()
     }
 
-    /// For a parameter `p` that has moved: `p.exp_avg`, `p.exp_avg_sq` and its number of steps `p.step`, shape `()`,
-    /// which is exact to 2^24.
+    /// For a parameter `p` that has moved: `p.exp_avg`, `p.exp_avg_sq` and its number of steps
+    /// `p.step`, shape `()`, which is exact to 2^24.
     fn state(&self) -> Vec<(String, Tensor)> {
         let mut all = Vec::new();
         for Entry { name, state, .. } in self.entries.iter() {

@@ -65,7 +65,8 @@ impl<const N: usize, const M: usize, const L: usize, const K: usize> From<[[[[f3
     }
 }
 
-/// Equal shapes and equal elements, by `==` of f32: NaN equals nothing, -0 equals 0. Graphs do not count.
+/// Equal shapes and equal elements, by `==` of f32: NaN equals nothing, -0 equals 0. Graphs do not
+/// count.
 impl PartialEq for Tensor {
     fn eq(&self, other: &Tensor) -> bool {
         self.shape == other.shape && self.data() == other.data()

@@ -12,10 +12,11 @@ const ENDS: usize = 3;
 const WIDTH: usize = 80;
 const PRECISION: usize = 4;
 
-/// The elements in nested rows, with the columns aligned, as PyTorch prints them: whole numbers with a point at the
-/// end, others with 4 digits after it or as many as the format's precision says, with exponents where the sizes
-/// differ by more than 1000 or leave the range of 0.0001 to 1e8. Of more than 1000 elements, the first and last 3 of
-/// each dimension are there. A tensor without elements shows its shape.
+/// The elements in nested rows, with the columns aligned, as PyTorch prints them: whole numbers
+/// with a point at the end, others with 4 digits after it or as many as the format's precision
+/// says, with exponents where the sizes differ by more than 1000 or leave the range of 0.0001 to
+/// 1e8. Of more than 1000 elements, the first and last 3 of each dimension are there. A tensor
+/// without elements shows its shape.
 ///
 /// ```
 /// # use gaternet_core::Tensor;

@@ -20,9 +20,9 @@ use crate::storage::{self, Storage};
 
 /// An f32 tensor. Cloning shares the elements.
 ///
-/// Arrays and vectors become tensors by `From`, `==` compares shapes and elements, and `+`, `-`, `*` and `/` of
-/// tensors of one shape, or of a tensor and a number, are the functions of [`ops`](crate::ops): they are part of
-/// the graph, and an `Err` where the shapes differ.
+/// Arrays and vectors become tensors by `From`, `==` compares shapes and elements, and `+`, `-`,
+/// `*` and `/` of tensors of one shape, or of a tensor and a number, are the functions of
+/// [`ops`](crate::ops): they are part of the graph, and an `Err` where the shapes differ.
 ///
 /// ```
 /// # use gaternet_core::{Result, Tensor};
@@ -122,9 +122,9 @@ impl Tensor {
         })
     }
 
-    /// The result of an op: recorded in the graph if one of `inputs` is, and with their [`isa`](Self::isa). Only
-    /// in a graph is `backward` called, with the output for saving; every tensor it saves must be detached, as
-    /// that one is.
+    /// The result of an op: recorded in the graph if one of `inputs` is, and with their
+    /// [`isa`](Self::isa). Only in a graph is `backward` called, with the output for saving; every
+    /// tensor it saves must be detached, as that one is.
     ///
     /// # Errors
     /// [`Error::Shape`] if `data` is not as long as `shape` says.
@@ -213,9 +213,9 @@ impl Tensor {
         self.data().to_vec()
     }
 
-    /// Where the largest entry along the dimension `dim` (counted from 0) is, for every line, row-major: of logits
-    /// (N, K), `argmax(1)` has the class of each of the N samples. The first of equal ones; NaN is larger than all
-    /// numbers, as in PyTorch.
+    /// Where the largest entry along the dimension `dim` (counted from 0) is, for every line,
+    /// row-major: of logits (N, K), `argmax(1)` has the class of each of the N samples. The first
+    /// of equal ones; NaN is larger than all numbers, as in PyTorch.
     ///
     /// # Errors
     /// [`Error::Shape`] if there is no dimension of this number or it has the size 0.
@@ -282,8 +282,9 @@ impl Tensor {
         autograd::backward(self, intermediates)
     }
 
-    /// The instruction set of the ops on this tensor, forward and backward: that of [`with_isa`](Self::with_isa) or
-    /// of the pass, or the process's, [`Isa::current`]. What an op returns has that of its first input with one.
+    /// The instruction set of the ops on this tensor, forward and backward: that of
+    /// [`with_isa`](Self::with_isa) or of the pass, or the process's, [`Isa::current`]. What an op
+    /// returns has that of its first input with one.
     ///
     /// # Errors
     /// Those of [`Isa::current`].
@@ -291,8 +292,8 @@ impl Tensor {
         ops::isa(&[self])
     }
 
-    /// The same elements, on which ops run with the instruction set `isa`. Parameters have that of the pass:
-    /// [`Ctx::with_isa`](crate::Ctx::with_isa).
+    /// The same elements, on which ops run with the instruction set `isa`. Parameters have that of
+    /// the pass: [`Ctx::with_isa`](crate::Ctx::with_isa).
     #[must_use]
     pub fn with_isa(&self, isa: Isa) -> Tensor {
         Tensor { isa: Some(isa), ..self.clone() }

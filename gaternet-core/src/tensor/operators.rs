@@ -12,14 +12,15 @@ fn all(x: &Tensor, value: f32) -> Result<Tensor> {
     Tensor::full(x.shape(), value)
 }
 
-/// An operator with a tensor on the left and a tensor, the result of an operator or a number on the right,
-/// and with a number on the left.
+/// An operator with a tensor on the left and a tensor, the result of an operator or a number on the
+/// right, and with a number on the left.
 macro_rules! operator {
     ($trait:ident, $method:ident, $op:path, $with:expr, $doc:literal) => {
         #[doc = $doc]
         ///
-        /// As of all that can fail here, a caller's mistake is an `Err`: [`Error::Shape`](crate::Error::Shape) if
-        /// the shapes differ. The right side may be such a result: `&a + (&b * 2.0)`.
+        /// It returns a `Result`, with [`Error::Shape`](crate::Error::Shape) if the shapes differ: as
+        /// everywhere in this crate, a caller's mistake is no panic. The right side may be such a
+        /// result: `&a + (&b * 2.0)`.
         impl<T: Borrow<Tensor>> $trait<T> for &Tensor {
             type Output = Result<Tensor>;
 

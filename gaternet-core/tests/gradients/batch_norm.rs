@@ -1,5 +1,6 @@
 //! Batch normalisation in both modes, with every epilogue and gate density.
 
+use approx::assert_abs_diff_eq;
 use gaternet_core::Tensor;
 use gaternet_core::ops::{self, BatchNormInput, Stats};
 use gaternet_kernels::dims::PlaneDims;
@@ -109,7 +110,7 @@ fn statistics_are_of_the_batch() {
     let (mean, var) = reference::stats(dims, &widen(x.data()));
     for (got, want) in [(&stats.mean, mean), (&stats.var, var)] {
         for (got, want) in widen(got.data()).into_iter().zip(want) {
-            assert!((got - want).abs() < 1e-6, "{got}, expected {want}");
+            assert_abs_diff_eq!(got, want, epsilon = 1e-6);
         }
     }
     let fixed = Stats::Fixed { mean: &zero, var: &one };

@@ -161,7 +161,8 @@ fn target_rate() {
 /// A convolution: MACs, and the slots whose densities multiply them.
 type Conv = (f64, Option<usize>, Option<usize>);
 
-/// Blocks of convolutions whose cost is that of the MACs that run, beside 12 that always do and a gater of 5.
+/// Blocks of convolutions whose cost is that of the MACs that run, beside 12 that always do and a
+/// gater of 5.
 struct Blocks(Vec<Vec<Conv>>);
 
 impl Blocks {

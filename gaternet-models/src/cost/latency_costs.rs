@@ -19,8 +19,8 @@ pub struct ConvTime {
 }
 
 /// Seconds that a batch takes, as they were measured on some machine: the [`GateCost`] of
-/// [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency). The densities are those of the batch, a slot's mean
-/// gate. The parts are the slots, of which the density is what runs.
+/// [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency). The densities are those of the
+/// batch, a slot's mean gate. The parts are the slots, of which the density is what runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyCosts {

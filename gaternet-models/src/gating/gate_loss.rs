@@ -6,17 +6,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::{LatencyCosts, MacCosts};
 
-/// A loss of the gates alone; a training adds one [`GateTerm`](crate::GateTerm) or several to that of its task.
+/// A loss of the gates alone; a training adds one [`GateTerm`](crate::GateTerm) or several to that
+/// of its task.
 ///
-/// The losses with a target look at the gates of evaluation (see [`counted`]): what is trained for is then what
-/// runs, whatever noise the training has.
+/// The losses with a target look at the gates of evaluation (see [`counted`]): what is trained for
+/// is then what runs, whatever noise the training has.
 ///
 /// Serialised as `"l1"`, `{ "target_rate": { "target": 0.5 } }` and so on.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum GateLoss {
-    /// GaterNet's: [`l1_loss`]. The weight decides how many gates stay open in the end, and only trying
-    /// tells.
+    /// GaterNet's: [`l1_loss`]. The weight decides how many gates stay open in the end, and only
+    /// trying tells.
     #[default]
     L1,
     /// [`target_rate`]: for a known share of open gates in every layer.
@@ -24,19 +25,21 @@ pub enum GateLoss {
         /// That share, 0 to 1.
         target: f32,
     },
-    /// [`target_cost`] of [`MacCosts`]: for a known cost of the network, which decides itself what each layer gets.
+    /// [`target_cost`] of [`MacCosts`]: for a known cost of the network, which decides itself what
+    /// each layer gets.
     TargetMacs {
         /// The cost, that of the gater included, over that of the network without gates; positive.
         target: f32,
     },
-    /// [`target_cost`] of [`LatencyCosts`]: for a known time of a batch, on the machine where it was measured.
+    /// [`target_cost`] of [`LatencyCosts`]: for a known time of a batch, on the machine where it
+    /// was measured.
     TargetLatency {
         /// The time, that of the gater included, over that of the network without gates; positive.
         target: f32,
     },
-    /// [`batch_shaping`] of the gates' probabilities `sigmoid(pre-activation)`: for gates that depend on
-    /// the input, rather than being always on or always off. Usual early in a training, with a weight that
-    /// fades and another loss for the cost.
+    /// [`batch_shaping`] of the gates' probabilities `sigmoid(pre-activation)`: for gates that
+    /// depend on the input, rather than being always on or always off. Usual early in a training,
+    /// with a weight that fades and another loss for the cost.
     BatchShaping {
         /// First parameter of the Beta distribution; the paper has 0.6.
         a: f32,
@@ -50,7 +53,8 @@ pub enum GateLoss {
 pub struct GateLossInput<'a> {
     /// The gates the backbone ran with.
     pub gates: &'a Gates,
-    /// Their pre-activations (N, C), before noise; one for each group, where groups of filters have equal gates.
+    /// Their pre-activations (N, C), before noise; one for each group, where groups of filters have
+    /// equal gates.
     pub preact: &'a Tensor,
     /// The gates (N, C) that evaluation makes of the pre-activations.
     pub evaluated: &'a Tensor,
@@ -100,8 +104,8 @@ impl GateLoss {
     /// The loss, shape `()`.
     ///
     /// # Errors
-    /// [`Error::Config`] if a parameter, a cost or the progress is out of range, [`Error::Shape`] if there
-    /// is no gate or pre-activations or costs are not of these gates.
+    /// [`Error::Config`] if a parameter, a cost or the progress is out of range, [`Error::Shape`]
+    /// if there is no gate or pre-activations or costs are not of these gates.
     pub fn loss(&self, input: &GateLossInput<'_>) -> Result<Tensor> {
         let GateLossInput { gates, preact, evaluated, costs, latency, progress } = *input;
         let values = gates.values();
@@ -199,7 +203,8 @@ mod tests {
             let got = loss.loss(&input).and_then(|loss| loss.item()).expect("fits");
             assert_eq!(got, want.and_then(|want| want.item()).expect("fits"), "{loss:?}");
             let grads = loss.loss(&input).and_then(|loss| loss.backward());
-            // Whatever it looks at, what is trained is the gates of the pass, or the pre-activations.
+            // Whatever it looks at, what is trained is the gates of the pass, or the
+            // pre-activations.
             let grads = grads.expect("in a graph");
             let trains = grads.of(values).is_ok() != grads.of(&preact).is_ok();
             assert!(trains, "{loss:?} has no gradient");

@@ -25,7 +25,8 @@ pub(super) fn logistic_noise(batch: usize, gates: usize, rng: &mut impl Rng) -> 
     Ok(noise)
 }
 
-/// The training gates (N, C) of [`Estimator::GumbelSigmoid`](super::Estimator::GumbelSigmoid), of logistic noise (N, C).
+/// The training gates (N, C) of [`Estimator::GumbelSigmoid`](super::Estimator::GumbelSigmoid), of
+/// logistic noise (N, C).
 ///
 /// # Errors
 /// [`Error::Shape`] if the noise is not for the pre-activations, [`Error::Config`] if tau is not positive

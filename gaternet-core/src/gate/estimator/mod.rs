@@ -29,19 +29,22 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Estimator {
-    /// Improved SemHash (Kaiser & Bengio 2018), the paper's. With `g = pre-activation + noise`, a training gate is
-    /// `1(g > 0)` in samples whose coin says discrete and `max(0, min(1, 1.2 · sigmoid(g) - 0.1))` in the others. The
-    /// gradient is that of the latter in both, so it is 0 where the latter is 0 or 1.
+    /// Improved SemHash (Kaiser & Bengio 2018), the paper's. With `g = pre-activation + noise`, a
+    /// training gate is `1(g > 0)` in samples whose coin says discrete and `max(0, min(1, 1.2 ·
+    /// sigmoid(g) - 0.1))` in the others. The gradient is that of the latter in both, so it is 0
+    /// where the latter is 0 or 1.
     #[default]
     SemHash,
-    /// The gate of evaluation, [`hard_gate`] of each pre-activation g, with the gradient of the identity, but 0 where
-    /// `|g| > 1` and a step against it would take g further out: straight through (Bengio et al. 2013, arXiv
-    /// 1308.3432), clipped so that no pre-activation runs away. Hubara et al. 2016 (arXiv 1602.02830) have 0 wherever
-    /// `|g| > 1`; a gate that starts there, as with a bias of 2, would stay for good.
+    /// The gate of evaluation, [`hard_gate`] of each pre-activation g, with the gradient of the
+    /// identity, but 0 where `|g| > 1` and a step against it would take g further out: straight
+    /// through (Bengio et al. 2013, arXiv 1308.3432), clipped so that no pre-activation runs away.
+    /// Hubara et al. 2016 (arXiv 1602.02830) have 0 wherever `|g| > 1`; a gate that starts there,
+    /// as with a bias of 2, would stay for good.
     StraightThrough,
-    /// Binary concrete gates (Maddison et al. 2017, arXiv 1611.00712; Jang et al. 2017, arXiv 1611.01144). With
-    /// `g = pre-activation + logistic noise`, a training gate is `sigmoid(g / tau)` or, if `hard`, `1(g > 0)` with the
-    /// gradient of the former. `1(g > 0)` is 1 with probability `sigmoid(pre-activation)`, whatever tau is.
+    /// Binary concrete gates (Maddison et al. 2017, arXiv 1611.00712; Jang et al. 2017, arXiv
+    /// 1611.01144). With `g = pre-activation + logistic noise`, a training gate is `sigmoid(g /
+    /// tau)` or, if `hard`, `1(g > 0)` with the gradient of the former. `1(g > 0)` is 1 with
+    /// probability `sigmoid(pre-activation)`, whatever tau is.
     GumbelSigmoid {
         /// Temperature, above 0: small ones are closer to 0 and 1, with gradients of more variance.
         #[serde(default = "default_tau")]
@@ -51,10 +54,11 @@ pub enum Estimator {
         #[serde(default = "default_hard")]
         hard: bool,
     },
-    /// A fixed number of filters of each slot, `max(1, round(density · width))`: those with the largest
-    /// pre-activations, the first of equals. Every sample has the same cost, and no loss on the gates is needed. The
-    /// gradient is that of the sigmoid for all of them, so that a closed filter can come back. As the k-winners of
-    /// Feature Boosting and Suppression (Gao et al. 2019, arXiv 1810.05331), without its boosting.
+    /// A fixed number of filters of each slot, `max(1, round(density · width))`: those with the
+    /// largest pre-activations, the first of equals. Every sample has the same cost, and no loss on
+    /// the gates is needed. The gradient is that of the sigmoid for all of them, so that a closed
+    /// filter can come back. As the k-winners of Feature Boosting and Suppression (Gao et al. 2019,
+    /// arXiv 1810.05331), without its boosting.
     TopK {
         /// Share of the filters of a slot that are open, above 0 and up to 1; at least one is.
         density: f32,

@@ -101,8 +101,9 @@ impl LatencyModel {
 
 impl GatedNet {
     /// What [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency) needs to know, for
-    /// [`with_latency`](Self::with_latency): measures plans made with `options` of this network and of its backbone
-    /// without gates, on this machine. Takes some seconds; see [`LatencyModel::measure`].
+    /// [`with_latency`](Self::with_latency): measures plans made with `options` of this network and
+    /// of its backbone without gates, on this machine. Takes some seconds; see
+    /// [`LatencyModel::measure`].
     ///
     /// # Errors
     /// Those of [`InferencePlan::new`](crate::InferencePlan::new).
