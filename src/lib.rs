@@ -4,3 +4,6 @@
 pub use gaternet_core as core;
 pub use gaternet_kernels as kernels;
 pub use gaternet_models as models;
+
+#[cfg(feature = "cli")]
+pub mod cli;
