@@ -4,17 +4,14 @@
 //! skip shows as a higher rate.
 
 mod common;
-#[path = "../examples/common/conv_layers.rs"]
-mod conv_layers;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use gaternet::cli::conv_layers::{Gates, LAYERS, Layer, cases};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::kernels::Isa;
 use gaternet::kernels::cpu::conv2d::{DType, Epilogue, Method, PreparedConv2d};
-
-use crate::conv_layers::{Gates, LAYERS, Layer, cases};
 
 fn main() {
     common::run(|criterion| {

@@ -1,11 +1,6 @@
 //! How many threads the examples compute with, and where these run.
 
-#[path = "../examples/common/note.rs"]
-mod note;
-#[path = "../examples/common/threads.rs"]
-mod threads;
-
-use threads::{Cores, Pool};
+use gaternet::cli::threads::{self, Cores, Pool};
 
 /// `cores` as a list that `taskset` takes.
 fn machine(allowed: &[usize], usable: usize) -> Cores {

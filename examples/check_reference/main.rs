@@ -1,24 +1,18 @@
 //! Repeats a computation of the authors' implementation and compares every number of it.
 
-#[path = "../common/command_line.rs"]
-mod command_line;
 mod group;
 mod kinks;
-#[path = "../common/note.rs"]
-mod note;
 mod reference;
-#[path = "../common/report.rs"]
-mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use gaternet::cli::command_line::parse;
+use gaternet::cli::report::{exit_code, say};
 
-use crate::command_line::parse;
 use crate::reference::{Comparison, Reference};
-use crate::report::{exit_code, say};
 
 /// Compare this library with values computed by the authors' implementation.
 ///

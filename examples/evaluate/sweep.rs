@@ -5,6 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use gaternet::cli::report::say;
+use gaternet::cli::table::percent;
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::replace_file;
 use gaternet::kernels::Device;
@@ -12,8 +14,6 @@ use gaternet::models::{DType, GatedNet, Model};
 use serde::Serialize;
 
 use crate::evaluation::{Evaluation, TestSet, evaluate};
-use crate::report::say;
-use crate::table::percent;
 use crate::threshold::Thresholds;
 
 /// Budgets between all gates closed and all open, both included.

@@ -9,34 +9,20 @@ mod args_gater_training;
 mod args_gates;
 mod args_optim;
 mod args_run;
-#[path = "../common/classes.rs"]
-mod classes;
-#[path = "../common/command_line.rs"]
-mod command_line;
 mod comparison;
 mod config_file;
 #[path = "../common/data.rs"]
 mod data;
-#[path = "../common/device.rs"]
-mod device;
 #[cfg(feature = "download")]
 mod download;
-#[path = "../common/dtype.rs"]
-mod dtype;
 #[path = "../common/evaluation.rs"]
 mod evaluation;
-#[path = "../common/gate_override.rs"]
-mod gate_override;
 mod gpu;
 mod identity;
-#[path = "../common/image_check.rs"]
-mod image_check;
 mod images;
 mod interrupt;
 #[path = "../common/names.rs"]
 mod names;
-#[path = "../common/note.rs"]
-mod note;
 mod options;
 mod phase;
 #[path = "../common/pipeline.rs"]
@@ -44,19 +30,11 @@ mod pipeline;
 mod progress;
 mod recipe;
 mod repeat;
-#[path = "../common/report.rs"]
-mod report;
 mod run_folder;
 mod run_lock;
 #[path = "../common/sets.rs"]
 mod sets;
 mod state;
-#[path = "../common/table.rs"]
-mod table;
-#[path = "../common/threads.rs"]
-mod threads;
-#[path = "../common/timing.rs"]
-mod timing;
 mod training;
 
 use std::process::ExitCode;
@@ -64,6 +42,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
+use gaternet::cli::{
+    classes, command_line, device, dtype, gate_override, image_check, note, report, table, threads,
+    timing,
+};
 
 #[cfg(feature = "download")]
 use crate::download::Archive;

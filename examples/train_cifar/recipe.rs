@@ -1,11 +1,11 @@
 //! What is trained and how: the command line with its defaults settled and its values checked.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use gaternet::core::Error;
-use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::checkpoint::{Checkpoint, Outline};
 use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
 use gaternet::core::nn::{CrossEntropyLoss, Module};
 use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
@@ -16,7 +16,7 @@ use gaternet::models::{
 use crate::args::Args;
 use crate::args_augment::PaddingName;
 use crate::args_optim::{ScheduleName, not_negative};
-use crate::classes;
+use crate::classes::Metadata;
 use crate::options::Options;
 use crate::sets::Sets;
 
@@ -191,11 +191,15 @@ impl Recipe {
     /// that this one begins as, in the order of its outputs.
     pub(crate) fn fitted(&self, sets: &Sets, begun: Option<&Checkpoint>) -> Result<Sets> {
         let start = self.checkpoint.as_ref().or(self.backbone_checkpoint.as_ref());
+        let fit = |path: &Path, metadata: &Metadata| {
+            sets.clone().fitted(path, metadata, self.classes_by_name)
+        };
         match (begun, start) {
-            (Some(begun), _) => classes::fitted(sets.clone(), begun, self.classes_by_name),
+            (Some(begun), _) => fit(&begun.path, &begun.metadata),
             (None, Some(start)) if !self.new_head => {
-                classes::fitted(sets.clone(), &Checkpoint::load(start)?, self.classes_by_name)
-                    .context("a model of other classes needs --new-head")
+                let file = Checkpoint::open(start)?;
+                let Outline { path, metadata, .. } = file.outline();
+                fit(path, metadata).context("a model of other classes needs --new-head")
             }
             (None, _) => {
                 let rule =

@@ -8,7 +8,8 @@ const COLUMNS: usize = 3;
 const PANEL: [f64; 2] = [360.0, 350.0];
 const PLOT: [f64; 2] = [272.0, 250.0];
 const PLOT_AT: [f64; 2] = [64.0, 40.0];
-/// Height of a row of the legend, and widths of its entries: beside the text, and of a character at most.
+/// Height of a row of the legend, and widths of its entries: beside the text, and of a character at
+/// most.
 const LEGEND_ROW: f64 = 24.0;
 const LEGEND_SPACE: f64 = 52.0;
 const CHARACTER: f64 = 8.0;
@@ -18,28 +19,42 @@ const COLOURS: [&str; 7] =
 const IDEAL: &str = r##"stroke="#888" stroke-width="1.5" stroke-dasharray="5 4" fill="none""##;
 
 /// One plot.
-pub(crate) struct Panel {
-    pub(crate) title: String,
-    pub(crate) x: Axis,
-    pub(crate) y: Axis,
-    pub(crate) lines: Vec<Line>,
+pub struct Panel {
+    /// Written above it.
+    pub title: String,
+    /// The horizontal axis.
+    pub x: Axis,
+    /// The vertical axis.
+    pub y: Axis,
+    /// Drawn in this order, later ones above earlier ones.
+    pub lines: Vec<Line>,
 }
 
 /// From its first tick to its last.
-pub(crate) struct Axis {
-    pub(crate) label: String,
+pub struct Axis {
+    /// What its values are, with their unit.
+    pub label: String,
     /// Two at least, ascending.
-    pub(crate) ticks: Vec<f64>,
+    pub ticks: Vec<f64>,
+}
+
+impl Axis {
+    /// With round ticks, two to nine, from at most the least to at least the largest of `values`.
+    pub fn over(label: &str, values: impl Iterator<Item = f64> + Clone) -> Axis {
+        Axis { label: label.to_owned(), ticks: ticks(values) }
+    }
 }
 
 /// Points (x, y), joined.
-pub(crate) struct Line {
-    pub(crate) points: Vec<[f64; 2]>,
-    pub(crate) style: Style,
+pub struct Line {
+    /// In the units of the axes.
+    pub points: Vec<[f64; 2]>,
+    /// How it looks; the legend has the same.
+    pub style: Style,
 }
 
 /// The number of a colour, for a line with a dot at each point; none for a dashed one: an ideal.
-pub(crate) type Style = Option<usize>;
+pub type Style = Option<usize>;
 
 fn colour(number: usize) -> &'static str {
     COLOURS[number % COLOURS.len()]
@@ -66,8 +81,9 @@ impl Axis {
     }
 }
 
-/// The SVG of all panels. The legend has the entries in one row if they fit there under several panels, else below each other.
-pub(crate) fn draw(panels: &[Panel], legend: &[(Style, String)]) -> String {
+/// The SVG of all panels. The legend has the entries in one row if they fit there under several
+/// panels, else below each other.
+pub fn draw(panels: &[Panel], legend: &[(Style, String)]) -> String {
     let columns = panels.len().clamp(1, COLUMNS);
     let width = PANEL[0] * columns as f64;
     let panels_height = PANEL[1] * panels.len().div_ceil(columns) as f64;
@@ -160,4 +176,31 @@ fn number(value: f64) -> f64 {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;")
+}
+
+/// Round numbers, four to nine, from at most the least to at least the largest value.
+fn ticks(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
+    let least = values.clone().fold(f64::INFINITY, f64::min);
+    let most = values.fold(f64::NEG_INFINITY, f64::max).max(least + 1e-9);
+    let decade = 10_f64.powf((most - least).log10().floor());
+    let step = [0.2, 0.25, 0.5, 1.0].map(|part| part * decade);
+    let step = step.into_iter().find(|step| (most - least) / step <= 6.0).unwrap_or(2.0 * decade);
+    let (first, last) = ((least / step).floor() as i64, (most / step).ceil() as i64);
+    (first..=last.max(first + 1)).map(|tick| tick as f64 * step).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_round_and_span_the_values() {
+        assert_eq!(ticks([12.0, 61.0].into_iter()), [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]);
+        assert_eq!(ticks([1.0, 3.0].into_iter()), [1.0, 1.5, 2.0, 2.5, 3.0]);
+        for values in [[3.0, 3.0], [0.0, 0.0], [84.1, 85.3], [999.0, 1001.0], [1.0, 9.9]] {
+            let ticks = ticks(values.into_iter());
+            assert!((2..=9).contains(&ticks.len()), "{values:?}: {ticks:?}");
+            assert!(ticks[0] <= values[0] && ticks[ticks.len() - 1] >= values[1], "{ticks:?}");
+        }
+    }
 }

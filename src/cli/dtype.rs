@@ -1,11 +1,11 @@
 //! `--dtype`.
 
 use clap::ValueEnum;
-use gaternet::models::DType;
+use gaternet_models::DType;
 
 /// A [`DType`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum DTypeName {
+pub enum DTypeName {
     /// Single precision
     F32,
     /// Products of bfloat16, summed in single precision

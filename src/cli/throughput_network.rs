@@ -5,23 +5,24 @@ use std::hint::black_box;
 
 use anyhow::Result;
 use clap::ValueEnum;
-use gaternet::core::gate::Gates;
-use gaternet::core::{Ctx, Tensor};
-use gaternet::models::{Cost, DType, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
+use gaternet_core::gate::Gates;
+use gaternet_core::{Ctx, Tensor};
+use gaternet_models::{Cost, DType, GatedConfig, GatedResNet, InferencePlan, PlanOptions};
 use rand::RngExt;
 
-use crate::names::name_of;
+use crate::cli::command_line::write_value;
 
 /// Images of a round, at least: batches of 1 too are measured over many images and gates.
 const IMAGES: usize = 64;
 
-/// Training passes that settle the statistics of batch norm, and their images. Each moves them by a tenth:
-/// with those of a fresh network, activations grow with every unit, at depth 110 by many orders of magnitude.
+/// Training passes that settle the statistics of batch norm, and their images. Each moves them by a
+/// tenth: with those of a fresh network, activations grow with every unit, at depth 110 by many
+/// orders of magnitude.
 const SETTLING: (usize, usize) = (24, 4);
 
 /// How the network is run.
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-pub(crate) enum Gating {
+pub enum Gating {
     /// The plain backbone, without gater and gates
     Dense,
     /// Gater and every filter; the outputs of closed ones are set to 0
@@ -32,19 +33,19 @@ pub(crate) enum Gating {
 
 impl fmt::Display for Gating {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        name_of(self, f)
+        write_value(self, f)
     }
 }
 
 /// A gated network with random weights.
-pub(crate) struct Network {
+pub struct Network {
     model: GatedResNet,
     /// (H, W) of an image.
     size: [usize; 2],
 }
 
 /// The input of a pass.
-pub(crate) struct Batch {
+pub struct Batch {
     /// (N, 3, H, W), normal noise.
     images: Tensor,
     /// (N, c), 0 or 1. They stand for the gater's: random weights would not give the density.
@@ -55,7 +56,11 @@ pub(crate) struct Batch {
 type Engine = Box<dyn FnMut(&Batch) -> Result<()>>;
 
 impl Network {
-    pub(crate) fn new(config: GatedConfig) -> Result<Network> {
+    /// With batch norm's statistics of noise.
+    ///
+    /// # Errors
+    /// If the configuration is not valid.
+    pub fn new(config: GatedConfig) -> Result<Network> {
         let size = config.backbone.image_size();
         let model = GatedResNet::new(config, 0)?;
         let (passes, images) = SETTLING;
@@ -71,7 +76,10 @@ impl Network {
 
     /// The batches of a round, the same for the same arguments. Each gate of each image is open with
     /// probability `density`.
-    pub(crate) fn draw(&self, batch: usize, density: f64) -> Result<Vec<Batch>> {
+    ///
+    /// # Errors
+    /// If the images do not fit in memory.
+    pub fn draw(&self, batch: usize, density: f64) -> Result<Vec<Batch>> {
         let mut ctx = Ctx::train(2);
         let (gates, repeats) = (self.model.plan().gates(), self.model.plan().repeats());
         let draw = |_| {
@@ -87,7 +95,10 @@ impl Network {
     }
 
     /// A pass over each of `batches`.
-    pub(crate) fn round<'a>(
+    ///
+    /// # Errors
+    /// If the batches, which must be of one size, do not fit the network.
+    pub fn round<'a>(
         &self,
         gating: Gating,
         dtype: DType,
@@ -119,7 +130,10 @@ impl Network {
     }
 
     /// MACs of an image over those of the plain backbone, the mean over `batches`, gater included.
-    pub(crate) fn macs_ratio(&self, gating: Gating, batches: &[Batch]) -> Result<f64> {
+    ///
+    /// # Errors
+    /// If the gates of the batches are not those of the network.
+    pub fn macs_ratio(&self, gating: Gating, batches: &[Batch]) -> Result<f64> {
         let plain = self.model.backbone().cost(self.size)?;
         let gater = self.model.gater().macs(self.size)? as f64;
         match gating {

@@ -3,11 +3,13 @@
 use std::any::TypeId;
 use std::env;
 use std::ffi::OsString;
+use std::fmt;
 use std::num::{IntErrorKind, ParseIntError};
 use std::str::FromStr;
 
+use clap::builder::PossibleValue;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, Command, Error, Parser};
+use clap::{Arg, Command, Error, Parser, ValueEnum};
 
 /// What an option is called here: the first of these names that a program has. Without one, why
 /// there is none.
@@ -83,13 +85,24 @@ const WORDS: [(&str, &str); 17] = [
     ("onecyclelr", "onecycle"),
 ];
 
+/// Writes a value as the command line takes it.
+///
+/// # Errors
+/// Those of `f`.
+pub fn write_value(value: &impl ValueEnum, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.pad(value.to_possible_value().as_ref().map_or("", PossibleValue::get_name))
+}
+
 /// The options of this process; exits where they are wrong, or ask for help.
-pub(crate) fn parse<A: Parser>() -> A {
+pub fn parse<A: Parser>() -> A {
     parse_from(env::args_os()).unwrap_or_else(|error| error.exit())
 }
 
 /// The options that `words` are, of which the first is the program.
-pub(crate) fn parse_from<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<A, Error> {
+///
+/// # Errors
+/// What is wrong with them, or the help that they ask for.
+pub fn parse_from<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<A, Error> {
     let mut command = A::command().mut_args(with_expectation);
     let matches = command.try_get_matches_from_mut(words);
     let matches = matches.map_err(|error| with_tip(error, &command))?;
@@ -134,7 +147,7 @@ fn number<T: FromStr>(text: &str) -> Result<T, String> {
 
 /// The option that `name`, without dashes, stands for elsewhere, or why there is none; nothing if
 /// it is not known.
-pub(crate) fn meant(name: &str, command: &Command) -> Option<Result<String, &'static str>> {
+pub fn meant(name: &str, command: &Command) -> Option<Result<String, &'static str>> {
     let name = name.to_lowercase().replace('_', "-");
     let has = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));
     if has(&name) {
@@ -148,10 +161,7 @@ pub(crate) fn meant(name: &str, command: &Command) -> Option<Result<String, &'st
 }
 
 /// The one of `valid` that `value` is elsewhere.
-pub(crate) fn meant_value<'a>(
-    value: &str,
-    mut valid: impl Iterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub fn meant_value<'a>(value: &str, mut valid: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let plain = |text: &str| text.to_lowercase().replace(['-', '_', ' ', '.'], "");
     let mut value = plain(value);
     for (word, here) in WORDS {

@@ -3,26 +3,30 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use gaternet::core::data::{BadImage, ImageFolder, ImageSource};
+use gaternet_core::data::{BadImage, ImageFolder, ImageSource};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::note::note;
+use crate::cli::note::note;
 
 /// Bad files that an error names; of the others it gives the number.
 const NAMED: usize = 10;
 
 /// An image file that was left out.
 #[derive(Debug, Clone)]
-pub(crate) struct Skipped {
-    pub(crate) path: PathBuf,
+pub struct Skipped {
+    /// The file.
+    pub path: PathBuf,
     /// What is wrong with it.
-    pub(crate) reason: String,
+    pub reason: String,
 }
 
 /// Looks at every image file of these sets. With `skip_bad` those that cannot be read are left out,
 /// said on stderr and returned; without it they are one error that names them. Sets in memory stay
 /// as they are.
-pub(crate) fn checked<const SETS: usize>(
+///
+/// # Errors
+/// If files cannot be read, without `skip_bad`; with it, if no others are left.
+pub fn checked<const SETS: usize>(
     mut sets: [ImageSource; SETS],
     skip_bad: bool,
 ) -> Result<([ImageSource; SETS], Vec<Skipped>)> {

@@ -2,54 +2,18 @@
 
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
-use gaternet_kernels::Conv2dDims;
-use gaternet_kernels::cuda::conv2d::{self, Backward, Forward};
-use gaternet_kernels::cuda::layout::{Rows, stride};
-use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaGraph, LiveFilters, Result, bf16};
-use rand::{RngExt, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use anyhow::Result;
+use gaternet::cli::conv_layers::{Gating, Op};
+use gaternet::cli::timing::medians_in_turns;
+use gaternet::core::Ctx;
+use gaternet::kernels::Conv2dDims;
+use gaternet::kernels::cuda::conv2d::{self, Backward, Forward};
+use gaternet::kernels::cuda::layout::{Rows, stride};
+use gaternet::kernels::cuda::{CudaBuffer, CudaDevice, CudaGraph, LiveFilters, bf16};
+use rand::RngExt;
 
-/// Runs of which the median is taken.
-const RUNS: usize = 9;
 /// Calls of a graph at most.
 const MOST_COPIES: usize = 8;
-
-/// What a layer computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Op {
-    /// The output
-    Forward,
-    /// The gradient of the input
-    BackwardInput,
-    /// The gradient of the weights
-    BackwardWeight,
-}
-
-/// Which side of a layer has gates.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Gating {
-    None,
-    Output,
-    Input,
-}
-
-impl Gating {
-    /// Everything live, then each gating with the share of its gates that are open.
-    pub(crate) fn cases() -> impl Iterator<Item = (Gating, f64)> {
-        let gated = [Gating::Output, Gating::Input]
-            .into_iter()
-            .flat_map(|gating| [0.75, 0.5, 0.25, 0.1].map(|density| (gating, density)));
-        [(Gating::None, 1.0)].into_iter().chain(gated)
-    }
-
-    fn rows(self) -> Rows {
-        match self {
-            Gating::None | Gating::Output => Rows::Filters,
-            Gating::Input => Rows::Channels,
-        }
-    }
-}
 
 /// Some calls of one op on different buffers, as a graph.
 pub(crate) struct Convolution {
@@ -74,14 +38,14 @@ impl Convolution {
         density: f64,
         rotate: usize,
     ) -> Result<Convolution> {
-        let rows = gating.rows();
+        let rows = if gating == Gating::Input { Rows::Channels } else { Rows::Filters };
         let input_len = dims.batch() * dims.in_plane() * stride(dims.in_channels());
         let output_len = dims.batch() * dims.out_plane() * stride(dims.out_channels());
         let bytes = (input_len + output_len) * size_of::<bf16>();
         let calls = rotate.div_ceil(bytes).clamp(1, MOST_COPIES);
-        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let mut random = Ctx::train(1);
         let mut noise = |len: usize, scale: f32| -> Vec<bf16> {
-            (0..len).map(|_| bf16::from_f32(scale * rng.random_range(-1.0..1.0))).collect()
+            (0..len).map(|_| bf16::from_f32(scale * random.rng().random_range(-1.0..1.0))).collect()
         };
         let weight_scale = 1.0 / ((dims.in_channels() * dims.taps()) as f32).sqrt();
         let (input, output) = (noise(input_len, 1.0), noise(output_len, 1.0));
@@ -141,16 +105,15 @@ fn live(
     filters: usize,
     density: f64,
 ) -> Result<LiveFilters> {
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let gates: Vec<f32> =
-        (0..batch * filters).map(|_| f32::from(u8::from(rng.random_bool(density)))).collect();
+    let mut random = Ctx::train(seed);
+    let gate = |_| f32::from(u8::from(random.rng().random_bool(density)));
+    let gates: Vec<f32> = (0..batch * filters).map(gate).collect();
     let mut live = LiveFilters::empty(device, batch, filters)?;
     live.refill(&CudaBuffer::from_slice(device, &gates)?, filters, 0)?;
     Ok(live)
 }
 
-/// Median seconds of a call of each case. The cases take turns, so that what disturbs the machine for a while disturbs
-/// their ratios little.
+/// Median seconds of a call of each case, in runs of about `run`.
 pub(crate) fn medians(
     device: &CudaDevice,
     cases: &[Convolution],
@@ -163,21 +126,11 @@ pub(crate) fn medians(
         Ok(start.elapsed().as_secs_f64() / (launches * case.calls) as f64)
     };
     device.synchronize()?;
-    let mut launches = Vec::with_capacity(cases.len());
+    let mut runs = Vec::with_capacity(cases.len());
     for case in cases {
         time(case, 1)?;
         let once = time(case, 1)? * case.calls as f64;
-        launches.push(((run.as_secs_f64() / once) as usize).clamp(1, 10_000));
+        runs.push((case, ((run.as_secs_f64() / once) as usize).clamp(1, 10_000)));
     }
-    let mut seconds = vec![[0.0; RUNS]; cases.len()];
-    for i in 0..RUNS {
-        for ((case, &launches), seconds) in cases.iter().zip(&launches).zip(&mut seconds) {
-            seconds[i] = time(case, launches)?;
-        }
-    }
-    let median = |mut seconds: [f64; RUNS]| {
-        seconds.sort_by(f64::total_cmp);
-        seconds[RUNS / 2]
-    };
-    Ok(seconds.into_iter().map(median).collect())
+    medians_in_turns(&mut runs, |(case, launches)| time(case, *launches))
 }

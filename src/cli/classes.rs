@@ -1,37 +1,52 @@
 //! Names of classes: those of a data set, and those that a saved model was trained on.
 
-use anyhow::{Context, Result, bail, ensure};
-use gaternet::core::checkpoint::Checkpoint;
-use gaternet::core::data::ImageSource;
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use crate::sets::Sets;
+use anyhow::{Context, Result, bail, ensure};
+use gaternet_core::data::ImageSource;
 
 /// Key of the names in the metadata of a checkpoint, a JSON list in the order of the outputs.
-pub(crate) const METADATA: &str = "class_names";
+pub const METADATA: &str = "class_names";
 
 /// Names in a message, at most.
 const LISTED: usize = 10;
 
-/// The names that the model in `file` was trained on; `None` in files that say nothing.
-pub(crate) fn of_checkpoint(file: &Checkpoint) -> Result<Option<Vec<String>>> {
-    let Some(text) = file.metadata.get(METADATA) else { return Ok(None) };
+/// What a checkpoint says beside its tensors.
+pub type Metadata = BTreeMap<String, String>;
+
+/// The names that the model in the file `path` was trained on; `None` in files that say nothing.
+///
+/// # Errors
+/// If the metadata of the file hold something else than a list of names.
+pub fn of_checkpoint(path: &Path, metadata: &Metadata) -> Result<Option<Vec<String>>> {
+    let Some(text) = metadata.get(METADATA) else { return Ok(None) };
     let names = serde_json::from_str(text);
-    names.with_context(|| format!("{}: metadata {METADATA} = {text:?}", file.path.display()))
+    names.with_context(|| format!("{}: metadata {METADATA} = {text:?}", path.display()))
 }
 
-/// `sets` with the classes of the model in `file`, in its order. If they have other names that is
-/// an error, and also if the names are in another order, unless `by_name`: then each image has the
-/// label that the model has for the name of its class.
-pub(crate) fn fitted(sets: Sets, file: &Checkpoint, by_name: bool) -> Result<Sets> {
-    let path = file.path.display();
-    let Some(names) = of_checkpoint(file)? else {
+/// The training and the test images of the data set `data` with the classes of the model in the
+/// file `path`, in its order. `by_name`, each image has the label that the model has for the name
+/// of its class.
+///
+/// # Errors
+/// If the classes have other names than the model's, or the same names in another order and not
+/// `by_name`.
+pub fn fitted(
+    data: &str,
+    [train, test]: [ImageSource; 2],
+    (path, metadata): (&Path, &Metadata),
+    by_name: bool,
+) -> Result<[ImageSource; 2]> {
+    let names = of_checkpoint(path, metadata)?;
+    let path = path.display();
+    let Some(names) = names else {
         ensure!(!by_name, "--classes-by-name: {path} does not name its classes");
-        return Ok(sets);
+        return Ok([train, test]);
     };
     // CIFAR without its file of names has none: then its labels say the same with any names.
-    let one_cifar = sets.name.starts_with("cifar")
-        && file.metadata.get("data").is_some_and(|data| data == sets.name);
-    let Sets { name, images } = sets;
+    let one_cifar =
+        data.starts_with("cifar") && metadata.get("data").is_some_and(|trained| trained == data);
     let fit = |set: ImageSource| -> Result<ImageSource> {
         let unnamed = one_cifar && (is_unnamed(&names) || is_unnamed(set.classes()));
         match difference(&names, set.classes()) {
@@ -48,8 +63,7 @@ pub(crate) fn fitted(sets: Sets, file: &Checkpoint, by_name: bool) -> Result<Set
         }
         Ok(set)
     };
-    let [train, test] = images;
-    Ok(Sets { name, images: [fit(train)?, fit(test)?] })
+    Ok([fit(train)?, fit(test)?])
 }
 
 enum Difference {

@@ -1,22 +1,32 @@
 //! The convolutions that speed is measured on, and what is live in them.
 
 use std::fmt;
+use std::str::FromStr;
 
-use gaternet::kernels::cpu::conv2d::Live;
-use gaternet::kernels::{ActiveFilters, Conv2dDims, Result};
+use clap::ValueEnum;
+use gaternet_kernels::cpu::conv2d::Live;
+use gaternet_kernels::{ActiveFilters, Conv2dDims, KernelError};
 use rand::{Rng, RngExt};
+use serde::Serialize;
+
+use crate::cli::command_line::write_value;
 
 /// Channels and filters, side of the map, side of the kernel. Stride 1, padded to keep the size.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Layer {
-    pub(crate) ci: usize,
-    pub(crate) co: usize,
-    pub(crate) side: usize,
-    pub(crate) k: usize,
+pub struct Layer {
+    /// Channels of the input.
+    pub ci: usize,
+    /// Filters.
+    pub co: usize,
+    /// Height and width of the input and of the output.
+    pub side: usize,
+    /// Height and width of the kernel, odd.
+    pub k: usize,
 }
 
+/// The convolutions that are measured where nothing else is asked for.
 #[rustfmt::skip]
-pub(crate) const LAYERS: [Layer; 14] = [
+pub const LAYERS: [Layer; 14] = [
     // CIFAR ResNets
     layer(16, 16, 32, 3), layer(32, 32, 16, 3), layer(64, 64, 8, 3),
     // WRN-28-10
@@ -32,13 +42,17 @@ const fn layer(ci: usize, co: usize, side: usize, k: usize) -> Layer {
 }
 
 impl Layer {
-    pub(crate) fn dims(&self, batch: usize) -> Result<Conv2dDims> {
+    /// The sizes of a call with `batch` samples.
+    ///
+    /// # Errors
+    /// If a size is 0, or too large.
+    pub fn dims(&self, batch: usize) -> Result<Conv2dDims, KernelError> {
         let Layer { ci, co, side, k } = *self;
         Conv2dDims::new([batch, ci, side, side], [co, ci, k, k], [1, 1], [k / 2, k / 2])
     }
 
     /// Standard deviation of weights that keep the size of the activations (He et al. 2015).
-    pub(crate) fn weight_std(&self) -> f32 {
+    pub fn weight_std(&self) -> f32 {
         (2.0 / (self.ci * self.k * self.k) as f32).sqrt()
     }
 }
@@ -51,14 +65,76 @@ impl fmt::Display for Layer {
     }
 }
 
+/// Reads what `Display` writes.
+impl FromStr for Layer {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Layer, String> {
+        let numbers: Option<Vec<usize>> =
+            text.split(['x', '@', 'k']).map(|part| part.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[ci, co, side, k])
+                if text == layer(ci, co, side, k).to_string()
+                    && ![ci, co, side].contains(&0)
+                    && k % 2 == 1 =>
+            {
+                Ok(layer(ci, co, side, k))
+            }
+            _ => Err("expected such as 64x64@56k3, the kernel's side being odd".to_owned()),
+        }
+    }
+}
+
+/// A layer as the lines of `--json` have it.
+#[derive(Debug, Serialize)]
+pub struct LayerRow {
+    /// Channels of the input.
+    pub ci: usize,
+    /// Filters.
+    pub co: usize,
+    /// Height of the input.
+    pub h: usize,
+    /// Its width.
+    pub w: usize,
+    /// Height and width of the kernel.
+    pub k: usize,
+    /// Rows and columns from one output to the next.
+    pub stride: usize,
+}
+
+impl From<Layer> for LayerRow {
+    fn from(Layer { ci, co, side, k }: Layer) -> LayerRow {
+        LayerRow { ci, co, h: side, w: side, k, stride: 1 }
+    }
+}
+
+/// What a layer computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Op {
+    /// The output
+    Forward,
+    /// The gradient of the input
+    BackwardInput,
+    /// The gradient of the weights
+    BackwardWeight,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_value(self, f)
+    }
+}
+
 /// Which side of a layer has gates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gating {
+pub enum Gating {
+    /// Neither.
     None,
     /// The filters of the layer.
     Output,
     /// Its channels, the filters of the layer before.
     Input,
+    /// Filters and channels.
     Both,
 }
 
@@ -74,7 +150,7 @@ impl fmt::Display for Gating {
 }
 
 /// Everything live, then each gating with the share of its gates that are open.
-pub(crate) fn cases() -> impl Iterator<Item = (Gating, f64)> {
+pub fn cases() -> impl Iterator<Item = (Gating, f64)> {
     let gated = [Gating::Output, Gating::Input, Gating::Both]
         .into_iter()
         .flat_map(|gating| [0.75, 0.5, 0.25, 0.1].map(|density| (gating, density)));
@@ -83,7 +159,7 @@ pub(crate) fn cases() -> impl Iterator<Item = (Gating, f64)> {
 
 /// The lists of one batch.
 #[derive(Debug)]
-pub(crate) struct Gates {
+pub struct Gates {
     filters: Option<ActiveFilters>,
     channels: Option<ActiveFilters>,
 }
@@ -95,7 +171,7 @@ const SAMPLES: usize = 64;
 impl Gates {
     /// For as many batches as [`SAMPLES`] take, each gate of each sample open with probability
     /// `density`.
-    pub(crate) fn draw(
+    pub fn draw(
         layer: Layer,
         batch: usize,
         gating: Gating,
@@ -115,7 +191,8 @@ impl Gates {
         (0..SAMPLES.div_ceil(batch)).map(|_| gates()).collect()
     }
 
-    pub(crate) fn live(&self) -> Live<'_> {
+    /// What a convolution computes of them.
+    pub fn live(&self) -> Live<'_> {
         Live { filters: self.filters.as_ref(), channels: self.channels.as_ref() }
     }
 }

@@ -3,21 +3,27 @@
 use std::fmt;
 use std::str::FromStr;
 
-use gaternet::kernels::{Device, DeviceError};
+use gaternet_kernels::{Device, DeviceError};
 
-use crate::note::note;
+use crate::cli::note::note;
 
 /// A [`Device`] before it is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DeviceName {
+pub enum DeviceName {
+    /// The processor.
     Cpu,
     /// NVIDIA GPU of this number.
     Cuda(usize),
+    /// The first GPU, or the processor where there is none.
     Best,
 }
 
 impl DeviceName {
-    pub(crate) fn open(self) -> Result<Device, DeviceError> {
+    /// Opens it; says on stderr which the best is.
+    ///
+    /// # Errors
+    /// If there is no such device.
+    pub fn open(self) -> Result<Device, DeviceError> {
         match self {
             DeviceName::Cpu => Ok(Device::Cpu),
             DeviceName::Cuda(ordinal) => Device::cuda(ordinal),

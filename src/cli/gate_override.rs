@@ -1,9 +1,12 @@
 //! Convolutions that are gated, or not, whatever the placement says, as options name them.
 
-use gaternet::models::GateOverride;
+use gaternet_models::GateOverride;
 
-/// `PATTERN=on` or `PATTERN=none`.
-pub(crate) fn parse(text: &str) -> Result<GateOverride, String> {
+/// Reads `PATTERN=on` or `PATTERN=none`.
+///
+/// # Errors
+/// If the text is neither, or the pattern is none.
+pub fn parse(text: &str) -> Result<GateOverride, String> {
     let fail = || "expected PATTERN=on or PATTERN=none".to_owned();
     let (convs, gated) = text.rsplit_once('=').ok_or_else(fail)?;
     let gated = match gated {

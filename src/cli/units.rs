@@ -1,28 +1,30 @@
 //! Counts unit by unit.
 
 use anyhow::Result;
-use gaternet::core::nn::Module;
-use gaternet::models::{GatePlan, PlainNet};
+use gaternet_core::nn::Module;
+use gaternet_models::{GatePlan, PlainNet};
 use serde::Serialize;
 
 /// A residual unit, a dense layer, or a layer outside of any.
 #[derive(Debug, Serialize)]
-pub(crate) struct Unit {
-    pub(crate) name: String,
+pub struct Unit {
+    /// As the names of its parameters begin.
+    pub name: String,
     /// (C, H, W) of its last convolution or linear layer; zeros without one.
-    pub(crate) output: [usize; 3],
-    pub(crate) parameters: usize,
+    pub output: [usize; 3],
+    /// Numbers in its parameters.
+    pub parameters: usize,
     /// Of convolutions and linear layers.
-    pub(crate) macs: u64,
-    pub(crate) gates: usize,
+    pub macs: u64,
+    /// Of its filters.
+    pub gates: usize,
 }
 
-/// The units of a network in the order they run.
-pub(crate) fn units(
-    model: &PlainNet,
-    plan: Option<&GatePlan>,
-    size: [usize; 2],
-) -> Result<Vec<Unit>> {
+/// The units of a network for images of `size` (H, W), in the order they run.
+///
+/// # Errors
+/// If the images are too small for the network.
+pub fn units(model: &PlainNet, plan: Option<&GatePlan>, size: [usize; 2]) -> Result<Vec<Unit>> {
     let convs = model.convs(size)?;
     let mut units: Vec<Unit> = Vec::new();
     for (name, parameter) in model.parameters() {
@@ -51,13 +53,14 @@ pub(crate) fn units(
     Ok(units)
 }
 
-/// `stage1.block2` of `stage1.block2.conv1.weight`: the first two parts of a name after `features`, or the
-/// first of a layer outside of units. A batch norm outside of any is shown by itself.
+/// `stage1.block2` of `stage1.block2.conv1.weight`: the first two parts of a name after `features`,
+/// or the first of a layer outside of units. A batch norm outside of any is shown by itself.
 fn unit_of(parameter: &str) -> &str {
     let start = if parameter.starts_with("features.") { "features.".len() } else { 0 };
     let dots: Vec<usize> =
         parameter[start..].match_indices('.').map(|(at, _)| start + at).collect();
-    // The last part is `weight` or `bias`; before it comes the layer, and before that the unit, if any.
+    // The last part is `weight` or `bias`; before it comes the layer, and before that the unit, if
+    // any.
     let end = match dots[..] {
         [_, second, _, ..] => second,
         [first, ..] => first,

@@ -5,6 +5,6 @@ use std::io::{Write, stderr};
 
 /// A line on stderr. Nothing happens if nobody can read it: a run does not end because its terminal
 /// did.
-pub(crate) fn note(line: impl Display) {
+pub fn note(line: impl Display) {
     let _ = writeln!(stderr(), "{line}");
 }

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::note::note;
+use crate::cli::note::note;
 
 /// Threads that are never too many. More than this and more than four times the cores are a slip of
 /// the keyboard, and would take minutes to start.
@@ -16,21 +16,23 @@ const VARIABLE: &str = "RAYON_NUM_THREADS";
 
 /// What this process may use.
 #[derive(Debug, Clone)]
-pub(crate) struct Cores {
+pub struct Cores {
     /// Numbers of the cores that it is allowed to run on (`taskset`, a container's cpuset), as far
     /// as the system says.
-    pub(crate) allowed: Vec<usize>,
+    pub allowed: Vec<usize>,
     /// How many of them it gets: fewer where a cgroup has a quota of time.
-    pub(crate) usable: usize,
+    pub usable: usize,
 }
 
 /// The threads that compute.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Pool {
-    pub(crate) threads: usize,
+pub struct Pool {
+    /// How many.
+    pub threads: usize,
     /// The core of each; without one they run where the system puts them.
-    pub(crate) bound: Option<Vec<usize>>,
-    pub(crate) warning: Option<String>,
+    pub bound: Option<Vec<usize>>,
+    /// What to say on stderr.
+    pub warning: Option<String>,
 }
 
 impl Pool {
@@ -41,11 +43,10 @@ impl Pool {
     /// these: some schedulers otherwise leave two busy threads on one core for minutes, which
     /// halves the speed. A smaller pool shares the cores with other processes, whose pools would
     /// sit on the same first cores.
-    pub(crate) fn choose(
-        threads: Option<usize>,
-        variable: Option<&str>,
-        cores: Cores,
-    ) -> Result<Pool> {
+    ///
+    /// # Errors
+    /// If the number is 0, none at all, or far beyond the cores.
+    pub fn choose(threads: Option<usize>, variable: Option<&str>, cores: Cores) -> Result<Pool> {
         let Cores { allowed, usable } = cores;
         let from_variable = match variable.map(str::trim) {
             None | Some("" | "0") => None,
@@ -76,7 +77,10 @@ impl Pool {
 }
 
 /// Computes with the threads that [`Pool::choose`] gives.
-pub(crate) fn use_threads(threads: Option<usize>) -> Result<()> {
+///
+/// # Errors
+/// Its errors, and if the process computes with other threads already.
+pub fn use_threads(threads: Option<usize>) -> Result<()> {
     let variable = match env::var(VARIABLE) {
         Ok(text) => Some(text),
         Err(VarError::NotPresent) => None,
