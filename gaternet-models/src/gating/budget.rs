@@ -33,6 +33,10 @@ impl GatedNet {
                 rule: "opens a fixed number of gates, so no threshold changes what runs",
             });
         }
+        if preact.is_empty() {
+            let (op, rule) = ("budget", "there must be an image");
+            return Err(Error::Shape { op, rule, got: preact.shape().to_string() });
+        }
         let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
         for &preact in preact.data() {
             if preact.is_nan() {
