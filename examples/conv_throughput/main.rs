@@ -20,7 +20,7 @@ use std::time::Duration;
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use gaternet::core::Ctx;
-use gaternet::kernels::cpu::conv2d::DType;
+use gaternet::kernels::DType;
 use serde::Serialize;
 
 use crate::command_line::parse;

@@ -7,9 +7,8 @@ use anyhow::Result;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use gaternet::core::{Ctx, Tensor};
-use gaternet::kernels::cpu::conv2d::{
-    self, Algorithm, DType, Epilogue, Live, Method, PreparedConv2d,
-};
+use gaternet::kernels::DType;
+use gaternet::kernels::cpu::conv2d::{self, Algorithm, Epilogue, Live, Method, PreparedConv2d};
 use gaternet::kernels::{Conv2dDims, Isa};
 
 use crate::conv_layers::{Gates, Gating, Layer};

@@ -60,7 +60,7 @@ pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
 pub use gated_config::{GatedConfig, GaterConfig};
 pub use gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};
 pub use gater::Gater;
-pub use gaternet_kernels::cpu::conv2d::DType;
+pub use gaternet_kernels::DType;
 pub use latency::LatencyModel;
 pub use model::Model;
 pub use network::{ConvBuilder, Network, NetworkBuilder, Value};

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use gaternet_kernels::Isa;
-use gaternet_kernels::cpu::elementwise;
+use gaternet_kernels::cpu::ema;
 
 use crate::error::{Error, Result};
 use crate::nn::State;
@@ -188,7 +188,7 @@ impl Entry {
         let Some(value) = value(&self.state) else { return Ok(()) };
         match &mut self.average {
             Some(average) => {
-                elementwise::lerp(Isa::current()?, average.data_mut(), value.data(), share)?;
+                ema::update(Isa::current()?, average.data_mut(), value.data(), share)?;
             }
             unset => *unset = Some(value),
         }

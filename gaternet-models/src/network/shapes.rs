@@ -2,7 +2,7 @@
 
 use gaternet_core::{Error, Result, Shape};
 use gaternet_kernels::Conv2dDims;
-use gaternet_kernels::cpu::pad::PadDims;
+use gaternet_kernels::PadDims;
 use gaternet_kernels::dims::PoolDims;
 
 use super::{Layer, Network, Step};

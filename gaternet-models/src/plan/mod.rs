@@ -9,7 +9,7 @@ mod program;
 mod tests;
 
 use gaternet_core::{Error, Result};
-use gaternet_kernels::cpu::conv2d::DType;
+use gaternet_kernels::DType;
 
 use crate::calibration::Calibration;
 use crate::gate_rule::GateRule;

@@ -2,9 +2,12 @@
 
 use gaternet_core::nn::BatchNorm2d;
 use gaternet_core::{Result, Tensor};
+use gaternet_kernels::PadDims;
 use gaternet_kernels::cpu::conv2d::{Epilogue, Live, PreparedConv2d};
-use gaternet_kernels::cpu::pad::{self, PadDims};
-use gaternet_kernels::cpu::{batch_norm, elementwise, gate, linear, max_pool, pool, sigmoid};
+use gaternet_kernels::cpu::pad;
+use gaternet_kernels::cpu::{
+    avg_pool2d, batch_norm, elementwise, gate, global_avg_pool, linear, max_pool2d, sigmoid,
+};
 use gaternet_kernels::dims::PoolDims;
 use gaternet_kernels::{ActiveFilters, Isa, LinearDims, PlaneDims};
 
@@ -178,9 +181,9 @@ impl Single {
         let input = inputs(0);
         match self {
             Single::Identity => output.copy_from_slice(input),
-            Single::MaxPool(dims) => max_pool::forward(isa, dims, input, output)?,
-            Single::AvgPool(dims) => pool::avg_forward(isa, dims, input, output)?,
-            Single::GlobalAvgPool(dims) => pool::global_avg_forward(isa, *dims, input, output)?,
+            Single::MaxPool(dims) => max_pool2d::forward(isa, dims, input, output)?,
+            Single::AvgPool(dims) => avg_pool2d::forward(isa, dims, input, output)?,
+            Single::GlobalAvgPool(dims) => global_avg_pool::forward(isa, *dims, input, output)?,
             Single::Pad(dims) => pad::forward(dims, input, output)?,
             Single::Concat => {
                 let (mut next, mut rest) = (0, output);
