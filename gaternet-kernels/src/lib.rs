@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod cuda;
 mod device;
 pub mod dims;
+mod dtype;
 mod error;
 pub mod reference;
 #[cfg(test)]
@@ -17,5 +18,6 @@ mod testing;
 pub use active::ActiveFilters;
 pub use cpu::isa::Isa;
 pub use device::{Device, DeviceError};
-pub use dims::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
+pub use dims::{Conv2dDims, LinearDims, PadDims, PlaneDims, PoolDims};
+pub use dtype::DType;
 pub use error::{KernelError, Result};

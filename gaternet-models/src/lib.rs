@@ -41,7 +41,7 @@ pub use cost::latency::LatencyModel;
 pub use cost::{ConvMacs, ConvTime, Cost, LatencyCosts, MacCosts, Time, TimeTable};
 pub use files::model::Model;
 pub use files::weights::Head;
-pub use gaternet_kernels::cpu::conv2d::DType;
+pub use gaternet_kernels::DType;
 pub use gating::calibration::Calibration;
 pub use gating::gate_loss::{GateLoss, GateLossInput};
 pub use gating::gate_override::GateOverride;

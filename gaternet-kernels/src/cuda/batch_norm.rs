@@ -7,8 +7,8 @@
 use super::buffer::CudaBuffer;
 use super::conv2d::GateColumns;
 use super::error::Result;
-use super::gate::check_gates;
 use super::launch::{Kernel, Launch, Value, int};
+use super::live_filters::check_gates;
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
 use super::source::{Source, source};
 use crate::dims::PlaneDims;

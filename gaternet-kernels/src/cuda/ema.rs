@@ -38,7 +38,7 @@ impl Averages {
     }
 
     /// `average += share·(value - average)` for all of them, as
-    /// [`lerp`](crate::cpu::elementwise::lerp), with the share of the clock's step; may be part of
+    /// [`ema::update`](crate::cpu::ema::update), with the share of the clock's step; may be part of
     /// a graph.
     ///
     /// # Errors

@@ -6,12 +6,12 @@ use super::launch::{Launch, Value, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, Planes, THREADS, for_both};
 use super::source::{Source, source};
-use crate::cpu::pad::PadDims;
+use crate::dims::PadDims;
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source = source!("pad.cu", ["plane.cuh", "dev.cuh"]);
-static PAD: ForBoth = for_both!(&SOURCE, "pad_planes");
+static PAD: ForBoth = for_both!(&SOURCE, "pad_forward");
 
 /// Mirrors `Borders` of pad.cu.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,6 @@ pub fn forward<T: Activation>(
     let device = &y.device().clone();
     let launch =
         Launch::new(device, PAD.of::<T>())?.read(x).write(y).value(&planes).value(&borders);
-    // SAFETY: the parameters of pad_planes; lengths and grid fit the dims, and the kernel stays inside the planes of x.
+    // SAFETY: the parameters of pad_forward; lengths and grid fit the dims, and the kernel stays inside the planes of x.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }

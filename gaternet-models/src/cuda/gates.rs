@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use gaternet_kernels::cuda::conv2d::GateColumns;
 use gaternet_kernels::cuda::{
-    CudaBuffer, CudaDevice, GateGroups, GateSlots, LiveFilters, gate_group, gate_largest, sem_hash,
+    CudaBuffer, CudaDevice, GateGroups, GateSlots, LiveFilters, gate_largest, repeat_interleave,
+    sem_hash,
 };
 
 use super::error::{Error, Result};
@@ -77,7 +78,7 @@ impl Rule {
             return of_gater(values);
         };
         of_gater(&mut of_groups.borrow_mut())?;
-        Ok(gate_group::expand(groups, &of_groups.borrow(), values)?)
+        Ok(repeat_interleave::forward(groups, &of_groups.borrow(), values)?)
     }
 }
 
@@ -156,7 +157,7 @@ impl Gates {
         let grad = self.grad.borrow();
         match self.rule.as_ref().and_then(|rule| rule.groups.as_ref()) {
             Some(Groups { groups, grad: of_groups, .. }) => {
-                gate_group::gradient(groups, &grad, &mut of_groups.borrow_mut())?;
+                repeat_interleave::backward(groups, &grad, &mut of_groups.borrow_mut())?;
                 estimator(&of_groups.borrow())
             }
             None => estimator(&grad),

@@ -2,7 +2,7 @@
 
 use gaternet_core::ops::{self, Live};
 use gaternet_core::{Ctx, Result, Tensor};
-use gaternet_kernels::cpu::pool;
+use gaternet_kernels::cpu::global_avg_pool;
 use gaternet_kernels::{Isa, PlaneDims};
 
 #[cfg(feature = "cuda")]
@@ -64,6 +64,6 @@ impl Op for GlobalAvgPool {
 
 impl SampleKernel for Kernel {
     fn run(&self, inputs: Inputs<'_>, _: Option<&[u32]>, output: &mut [f32]) -> Result<()> {
-        Ok(pool::global_avg_forward(self.isa, self.dims, inputs.get(0), output)?)
+        Ok(global_avg_pool::forward(self.isa, self.dims, inputs.get(0), output)?)
     }
 }

@@ -2,7 +2,8 @@
 
 use gaternet_core::ops::{self, Live};
 use gaternet_core::{Ctx, Result, Tensor};
-use gaternet_kernels::cpu::pad::{self, PadDims};
+use gaternet_kernels::PadDims;
+use gaternet_kernels::cpu::pad;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep, MapLayer};

@@ -2,7 +2,7 @@
 
 use gaternet_core::ops::{self, Live, Pool2dOptions};
 use gaternet_core::{Ctx, Result, Tensor};
-use gaternet_kernels::cpu::{max_pool, pool};
+use gaternet_kernels::cpu::{avg_pool2d, max_pool2d};
 use gaternet_kernels::dims::PoolDims;
 use gaternet_kernels::{Isa, KernelError};
 
@@ -43,7 +43,7 @@ impl Op for MaxPool2d {
     }
 
     fn plan(&self, at: &mut PlanContext<'_>) -> Result<Planned> {
-        plan(self.0, at, max_pool::forward)
+        plan(self.0, at, max_pool2d::forward)
     }
 
     #[cfg(feature = "cuda")]
@@ -73,7 +73,7 @@ impl Op for AvgPool2d {
     }
 
     fn plan(&self, at: &mut PlanContext<'_>) -> Result<Planned> {
-        plan(self.0, at, pool::avg_forward)
+        plan(self.0, at, avg_pool2d::forward)
     }
 
     #[cfg(feature = "cuda")]

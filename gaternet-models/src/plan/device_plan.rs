@@ -3,9 +3,9 @@
 use std::fmt;
 
 use gaternet_core::{Error, Result, Tensor};
-use gaternet_kernels::Device;
 #[cfg(feature = "cuda")]
-use gaternet_kernels::cpu::conv2d::DType;
+use gaternet_kernels::DType;
+use gaternet_kernels::Device;
 #[cfg(feature = "cuda")]
 use gaternet_kernels::cuda::augment::{Augment, Images};
 #[cfg(feature = "cuda")]

@@ -1,6 +1,6 @@
 //! How a plan is made.
 
-use gaternet_kernels::cpu::conv2d::DType;
+use gaternet_kernels::DType;
 
 /// How a plan is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! What an evaluation pass launches.
 
 use gaternet_kernels::cuda::conv2d::{self, Forward, GateColumns};
-use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
+use gaternet_kernels::cuda::gate::{self, Apply, Compact};
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{Activation, linear, pool, sigmoid};
+use gaternet_kernels::cuda::{Activation, global_avg_pool, linear, sigmoid};
 use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims};
 
 use super::weights::{ConvWeights, LinearWeights, NormWeights};
@@ -128,13 +128,13 @@ impl<T: Activation> Op<T> {
                 });
                 let apply = Apply { gates, residual: residual.as_deref(), relu };
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
-                Ok(gate_apply::forward(dims, compact, apply, &x, &mut y)?)
+                Ok(gate::forward(dims, compact, apply, &x, &mut y)?)
             }
             Op::Collect { dims, slot, x, y } => {
                 let live = buffers.gates.live(slot);
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
                 let compact = Compact::Target(&live);
-                Ok(gate_apply::forward(dims, compact, Apply::default(), &x, &mut y)?)
+                Ok(gate::forward(dims, compact, Apply::default(), &x, &mut y)?)
             }
             Op::Map { layer, x, y } => {
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
@@ -146,7 +146,7 @@ impl<T: Activation> Op<T> {
             }
             Op::GlobalPool { dims, x, y } => {
                 let (x, mut y) = (buffers.map(x), buffers.row_mut(y));
-                Ok(pool::global_avg_forward(dims, &x, &mut y)?)
+                Ok(global_avg_pool::forward(dims, &x, &mut y)?)
             }
             Op::Linear { dims, ref weights, x, relu, y } => {
                 let (x, mut y) = (buffers.row(x), buffers.row_mut(y));

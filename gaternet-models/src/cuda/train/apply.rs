@@ -4,7 +4,7 @@ use std::cell::Ref;
 
 use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::conv2d::GateColumns;
-use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact, Grads as ApplyGrads};
+use gaternet_kernels::cuda::gate::{self, Apply, Compact, Grads as ApplyGrads};
 use gaternet_kernels::cuda::{Activation, CudaBuffer};
 
 use super::rows::{RowGrads, new_grad};
@@ -96,7 +96,7 @@ impl ApplyNode {
             relu: self.relu,
         };
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
-        Ok(gate_apply::forward(self.dims, compact, apply, &x, &mut y)?)
+        Ok(gate::forward(self.dims, compact, apply, &x, &mut y)?)
     }
 
     pub(super) fn backward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
@@ -123,7 +123,7 @@ impl ApplyNode {
             };
             let (x, y) = (buffers.map(self.x), buffers.map(self.y));
             let grad_y = buffers.map(backward.grad_y);
-            gate_apply::backward(self.dims, compact, apply, [&x, &y, &grad_y], grads)?;
+            gate::backward(self.dims, compact, apply, [&x, &y, &grad_y], grads)?;
         }
         backward.sums.iter().try_for_each(|sum| sum.run(buffers))
     }

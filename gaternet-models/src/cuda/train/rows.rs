@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gaternet_kernels::cuda::{Activation, linear, pool, sigmoid};
+use gaternet_kernels::cuda::{Activation, global_avg_pool, linear, sigmoid};
 use gaternet_kernels::{LinearDims, PlaneDims};
 
 use super::sum::{Grads, Sum};
@@ -71,7 +71,7 @@ impl PoolNode {
 
     pub(super) fn forward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
         let (x, mut y) = (buffers.map(self.x), buffers.row_mut(self.y));
-        Ok(pool::global_avg_forward(self.dims, &x, &mut y)?)
+        Ok(global_avg_pool::forward(self.dims, &x, &mut y)?)
     }
 
     pub(super) fn backward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
@@ -79,7 +79,7 @@ impl PoolNode {
         {
             let grad_y = buffers.row(backward.grad_y);
             let mut grad_x = buffers.map_mut(backward.grad_x);
-            pool::global_avg_backward(self.dims, &grad_y, &mut grad_x)?;
+            global_avg_pool::backward(self.dims, &grad_y, &mut grad_x)?;
         }
         backward.sum.map_or(Ok(()), |sum| sum.run(buffers))
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::Activation;
-use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
+use gaternet_kernels::cuda::gate::{self, Apply, Compact};
 
 use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Sizes};
@@ -68,6 +68,6 @@ impl Sum {
         let more = buffers.map(self.more);
         let apply = Apply { residual: Some(&*more), ..Apply::default() };
         let (part, mut sum) = (buffers.map(self.part), buffers.map_mut(self.sum));
-        Ok(gate_apply::forward(self.dims, Compact::Nothing, apply, &part, &mut sum)?)
+        Ok(gate::forward(self.dims, Compact::Nothing, apply, &part, &mut sum)?)
     }
 }

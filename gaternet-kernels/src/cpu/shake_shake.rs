@@ -10,9 +10,9 @@ use crate::error::{KernelError, Result, check_len};
 /// # Errors
 /// [`KernelError`] if the lengths differ or a is not whole rows.
 pub fn forward(isa: Isa, weights: &[f32], a: &[f32], b: &[f32], y: &mut [f32]) -> Result<()> {
-    let row = row("mix::forward", weights, a.len())?;
-    check_len("mix::forward", "b", a.len(), b.len())?;
-    check_len("mix::forward", "y", a.len(), y.len())?;
+    let row = row("shake_shake::forward", weights, a.len())?;
+    check_len("shake_shake::forward", "b", a.len(), b.len())?;
+    check_len("shake_shake::forward", "y", a.len(), y.len())?;
     if row > 0 {
         for_runs(y, row, row, |rows, y| {
             let at = rows.start * row..rows.end * row;
@@ -28,8 +28,8 @@ pub fn forward(isa: Isa, weights: &[f32], a: &[f32], b: &[f32], y: &mut [f32]) -
 /// # Errors
 /// [`KernelError`] if the lengths differ or `grad_y` is not whole rows.
 pub fn backward(isa: Isa, weights: &[f32], grad_y: &[f32], grad: &mut [f32]) -> Result<()> {
-    let row = row("mix::backward", weights, grad_y.len())?;
-    check_len("mix::backward", "grad", grad_y.len(), grad.len())?;
+    let row = row("shake_shake::backward", weights, grad_y.len())?;
+    check_len("shake_shake::backward", "grad", grad_y.len(), grad.len())?;
     if row > 0 {
         for_runs(grad, row, row, |rows, grad| {
             let (grad_y, weights) = (&grad_y[rows.start * row..rows.end * row], &weights[rows]);
@@ -72,7 +72,7 @@ fn shares(weights: &[f32], row: usize, grad_y: &[f32], grad: &mut [f32]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::mix as reference;
+    use crate::reference::shake_shake as reference;
     use crate::testing::{assert_close, values, widen};
 
     #[test]

@@ -1,5 +1,5 @@
-use gaternet_kernels::cuda::{bf16, pool};
-use gaternet_kernels::{PlaneDims, reference::pool as reference};
+use gaternet_kernels::cuda::{bf16, global_avg_pool};
+use gaternet_kernels::{PlaneDims, reference::global_avg_pool as reference};
 
 use crate::check::{
     PLANES, Real, close, dense_len, download, download_dense, unwritten, upload, upload_dense,
@@ -12,14 +12,14 @@ fn grid<T: Real>() -> Result<(), String> {
     for dims in PLANES {
         let (x, grad) = (values(1, dims.len()), values(2, dims.batch * dims.channels));
         let mut y = upload(&device, &vec![f32::NAN; grad.len()]);
-        pool::global_avg_forward(dims, &upload_dense::<T>(&device, dims, &x), &mut y)
+        global_avg_pool::forward(dims, &upload_dense::<T>(&device, dims, &x), &mut y)
             .map_err(|error| error.to_string())?;
-        let want = reference::global_avg_forward(dims, &widen(&x));
+        let want = reference::forward(dims, &widen(&x));
         close(&format!("forward, {dims:?}"), &download(&y)?, &want, 1e-5)?;
         let mut grad_x = unwritten::<T>(&device, dense_len(dims));
-        pool::global_avg_backward(dims, &upload(&device, &grad), &mut grad_x)
+        global_avg_pool::backward(dims, &upload(&device, &grad), &mut grad_x)
             .map_err(|error| error.to_string())?;
-        let want = reference::global_avg_backward(dims, &widen(&grad));
+        let want = reference::backward(dims, &widen(&grad));
         close(&format!("backward, {dims:?}"), &download_dense(dims, &grad_x)?, &want, T::BOUND)?;
     }
     Ok(())
@@ -37,9 +37,9 @@ fn empty_planes_and_wrong_lengths_are_refused() {
     let dims = PlaneDims { batch: 1, channels: 2, plane: 0 };
     let x = unwritten::<bf16>(&device, 0);
     let mut y = upload(&device, &[0.0; 2]);
-    let error = pool::global_avg_forward(dims, &x, &mut y).expect_err("no pixel");
+    let error = global_avg_pool::forward(dims, &x, &mut y).expect_err("no pixel");
     assert!(error.to_string().contains("a plane must not be empty"), "{error}");
-    let error = pool::global_avg_forward(PlaneDims { plane: 1, ..dims }, &x, &mut y);
+    let error = global_avg_pool::forward(PlaneDims { plane: 1, ..dims }, &x, &mut y);
     let error = error.expect_err("x is too short").to_string();
     assert!(error.contains("`x` has 0 elements, its dims need 16"), "{error}");
 }

@@ -1,7 +1,7 @@
 use gaternet_kernels::PlaneDims;
-use gaternet_kernels::cuda::{Clock, CudaDevice, Stream, bf16, mix};
-use gaternet_kernels::reference::mix as reference;
+use gaternet_kernels::cuda::{Clock, CudaDevice, Stream, bf16, shake_shake};
 use gaternet_kernels::reference::philox::philox4x32_10;
+use gaternet_kernels::reference::shake_shake as reference;
 
 use crate::check::{
     PLANES, Real, close, dense_len, download_dense, unwritten, upload_dense, values, widen,
@@ -37,11 +37,12 @@ pub(crate) fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
             let [a, b, grad] = [1, 2, 3].map(|seed| values(seed, dims.len()));
             let dense = |values: &[f32]| upload_dense::<T>(device, dims, values);
             let mut y = unwritten::<T>(device, dense_len(dims));
-            mix::forward(dims, stream, [&dense(&a), &dense(&b)], &mut y).map_err(text)?;
+            shake_shake::forward(dims, stream, [&dense(&a), &dense(&b)], &mut y).map_err(text)?;
             let want = reference::forward(&alpha, &widen(&a), &widen(&b));
             close(&what("y"), &download_dense(dims, &y)?, &want, T::BOUND)?;
             let [mut of_a, mut of_b] = [0; 2].map(|_| unwritten::<T>(device, dense_len(dims)));
-            mix::backward(dims, stream, &dense(&grad), [&mut of_a, &mut of_b]).map_err(text)?;
+            shake_shake::backward(dims, stream, &dense(&grad), [&mut of_a, &mut of_b])
+                .map_err(text)?;
             let (want_a, want_b) = reference::backward(&beta, &widen(&grad));
             close(&what("a"), &download_dense(dims, &of_a)?, &want_a, T::BOUND)?;
             close(&what("b"), &download_dense(dims, &of_b)?, &want_b, T::BOUND)?;
@@ -67,8 +68,8 @@ fn the_weights_are_uniform_and_forward_and_backward_differ() {
     let zeros = upload_dense::<f32>(&device, dims, &vec![0.0; dims.batch]);
     let new = || unwritten::<f32>(&device, dense_len(dims));
     let (mut y, mut of_a, mut of_b) = (new(), new(), new());
-    mix::forward(dims, stream, [&ones, &zeros], &mut y).expect("a launch");
-    mix::backward(dims, stream, &ones, [&mut of_a, &mut of_b]).expect("a launch");
+    shake_shake::forward(dims, stream, [&ones, &zeros], &mut y).expect("a launch");
+    shake_shake::backward(dims, stream, &ones, [&mut of_a, &mut of_b]).expect("a launch");
     let [alpha, beta] = [&y, &of_a].map(|buffer| download_dense(dims, buffer).expect("no fault"));
     // Standard deviations of these averages of 4,000: 0.005, 0.005, 0.004.
     let mean = |of: &dyn Fn(usize) -> f32| {
@@ -88,9 +89,11 @@ fn what_does_not_fit_is_refused() {
     let clock = Clock::new(&device, 0, 0).expect("a clock");
     let (x, short) = (unwritten::<f32>(&device, 16), unwritten::<f32>(&device, 15));
     let mut y = unwritten::<f32>(&device, 16);
-    let error = mix::forward(dims, None, [&x, &short], &mut y).expect_err("too short").to_string();
+    let error =
+        shake_shake::forward(dims, None, [&x, &short], &mut y).expect_err("too short").to_string();
     assert!(error.contains("`b` has 15 elements, its dims need 16"), "{error}");
     let stream = Some(Stream { clock: &clock, number: 1 << 30 });
-    let error = mix::forward(dims, stream, [&x, &x], &mut y).expect_err("no stream").to_string();
+    let error =
+        shake_shake::forward(dims, stream, [&x, &x], &mut y).expect_err("no stream").to_string();
     assert!(error.contains("below 2^30"), "{error}");
 }

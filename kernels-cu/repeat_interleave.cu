@@ -11,7 +11,7 @@ constexpr int threads = 256;
 }  // namespace
 
 // Grid (N · G / 256, rounded up).
-KERNEL(gate_expand, threads, 4)(
+KERNEL(repeat_interleave_forward, threads, 4)(
     const float* groups,  // (N, G)
     const int* firsts,    // (G + 1): the first filter of each group, and C
     float* gates,         // (N, C)
@@ -25,7 +25,7 @@ KERNEL(gate_expand, threads, 4)(
 }
 
 // Grid (N · G / 256, rounded up).
-KERNEL(gate_group_gradient, threads, 4)(
+KERNEL(repeat_interleave_backward, threads, 4)(
     const float* grad_gates,  // (N, C)
     const int* firsts,        // (G + 1)
     float* grad_groups,       // (N, G)

@@ -1,6 +1,6 @@
 //! The largest value of each window; padding is never one.
 
-use super::pool::window;
+use super::windows::window;
 use crate::dims::PoolDims;
 
 /// Maxima of the windows: (N, C, OH, OW) of x (N, C, H, W); NaN where a window holds one.

@@ -44,12 +44,12 @@ DEVICE void global_avg_backward(
 
 }  // namespace
 
-KERNEL(pool_global_avg, threads, 4)(const bf16* x, float* y, Planes p) { global_avg(x, y, p); }
-KERNEL(pool_global_avg_f32, threads, 4)(const float* x, float* y, Planes p) { global_avg(x, y, p); }
+KERNEL(global_avg_pool_forward, threads, 4)(const bf16* x, float* y, Planes p) { global_avg(x, y, p); }
+KERNEL(global_avg_pool_forward_f32, threads, 4)(const float* x, float* y, Planes p) { global_avg(x, y, p); }
 
-KERNEL(pool_global_avg_backward, threads, 4)(const float* grad_y, bf16* grad_x, Planes p) {
+KERNEL(global_avg_pool_backward, threads, 4)(const float* grad_y, bf16* grad_x, Planes p) {
     global_avg_backward(grad_y, grad_x, p);
 }
-KERNEL(pool_global_avg_backward_f32, threads, 4)(const float* grad_y, float* grad_x, Planes p) {
+KERNEL(global_avg_pool_backward_f32, threads, 4)(const float* grad_y, float* grad_x, Planes p) {
     global_avg_backward(grad_y, grad_x, p);
 }

@@ -1,4 +1,4 @@
-use gaternet_kernels::cuda::{CudaDevice, GateGroups, gate_group};
+use gaternet_kernels::cuda::{CudaDevice, GateGroups, repeat_interleave};
 
 use crate::check::{close, download, upload, values, widen};
 use crate::emulator;
@@ -9,7 +9,7 @@ pub(crate) fn check(device: &CudaDevice, sizes: &[usize], batch: usize) -> Resul
     let filters: usize = sizes.iter().sum();
     let of_groups = values(1, batch * sizes.len());
     let mut gates = upload(device, &vec![f32::NAN; batch * filters]);
-    gate_group::expand(&groups, &upload(device, &of_groups), &mut gates)
+    repeat_interleave::forward(&groups, &upload(device, &of_groups), &mut gates)
         .map_err(|error| error.to_string())?;
     let expand = |(&gate, &size): (&f32, &usize)| std::iter::repeat_n(gate, size);
     let want: Vec<f32> = of_groups.iter().zip(sizes.iter().cycle()).flat_map(expand).collect();
@@ -18,7 +18,7 @@ pub(crate) fn check(device: &CudaDevice, sizes: &[usize], batch: usize) -> Resul
     }
     let grad = values(2, batch * filters);
     let mut of_groups = upload(device, &vec![f32::NAN; batch * sizes.len()]);
-    gate_group::gradient(&groups, &upload(device, &grad), &mut of_groups)
+    repeat_interleave::backward(&groups, &upload(device, &grad), &mut of_groups)
         .map_err(|error| error.to_string())?;
     let mut rest = &widen(&grad)[..];
     let mut want = Vec::new();
@@ -46,6 +46,6 @@ fn what_does_not_fit_is_refused() {
     let groups = GateGroups::new(&device, &[2, 1]).expect("few");
     let of_groups = upload(&device, &[0.0; 4]);
     let mut gates = upload(&device, &[0.0; 5]);
-    let error = gate_group::expand(&groups, &of_groups, &mut gates).expect_err("5 of 6");
+    let error = repeat_interleave::forward(&groups, &of_groups, &mut gates).expect_err("5 of 6");
     assert!(error.to_string().contains("`filters` has 5 elements, its dims need 6"), "{error}");
 }

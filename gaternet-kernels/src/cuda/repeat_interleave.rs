@@ -7,9 +7,9 @@ use super::launch::{Kernel, Launch, int};
 use super::source::{Source, source};
 use crate::error::{KernelError, check_len};
 
-pub(super) static SOURCE: Source = source!("gate_group.cu", ["dev.cuh"]);
-static EXPAND: Kernel = Kernel { source: &SOURCE, name: "gate_expand" };
-static GRADIENT: Kernel = Kernel { source: &SOURCE, name: "gate_group_gradient" };
+pub(super) static SOURCE: Source = source!("repeat_interleave.cu", ["dev.cuh"]);
+static FORWARD: Kernel = Kernel { source: &SOURCE, name: "repeat_interleave_forward" };
+static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "repeat_interleave_backward" };
 const THREADS: u32 = 256;
 
 /// Which filters share a gate: consecutive ones.
@@ -56,42 +56,43 @@ impl GateGroups {
 ///
 /// # Errors
 /// [`KernelError`] if the lengths are not those of the groups; the driver's errors.
-pub fn expand(
+pub fn forward(
     groups: &GateGroups,
     of_groups: &CudaBuffer<f32>,
     gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let [values, count, filters] = groups.dims("gate_expand", of_groups, gates)?;
+    let [values, count, filters] = groups.dims("repeat_interleave_forward", of_groups, gates)?;
     let device = &gates.device().clone();
-    let launch = Launch::new(device, &EXPAND)?
+    let launch = Launch::new(device, &FORWARD)?
         .read(of_groups)
         .read(&groups.firsts)
         .write(gates)
         .value(&values)
         .value(&count)
         .value(&filters);
-    // SAFETY: the parameters of gate_expand; the lengths are checked, and the firsts ascend to C.
+    // SAFETY: the parameters of repeat_interleave_forward; the lengths are checked, and the firsts ascend to C.
     unsafe { launch.run([values.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
 /// Gradient (N, G) of the groups' gates: the sum of those of their filters, `grad_gates` (N, C).
 ///
 /// # Errors
-/// As [`expand`].
-pub fn gradient(
+/// As [`forward`].
+pub fn backward(
     groups: &GateGroups,
     grad_gates: &CudaBuffer<f32>,
     grad_groups: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let [values, count, filters] = groups.dims("gate_group_gradient", grad_groups, grad_gates)?;
+    let [values, count, filters] =
+        groups.dims("repeat_interleave_backward", grad_groups, grad_gates)?;
     let device = &grad_groups.device().clone();
-    let launch = Launch::new(device, &GRADIENT)?
+    let launch = Launch::new(device, &BACKWARD)?
         .read(grad_gates)
         .read(&groups.firsts)
         .write(grad_groups)
         .value(&values)
         .value(&count)
         .value(&filters);
-    // SAFETY: the parameters of gate_group_gradient; the lengths are checked, and the firsts ascend to C.
+    // SAFETY: the parameters of repeat_interleave_backward; the lengths are checked, and the firsts ascend to C.
     unsafe { launch.run([values.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }

@@ -16,7 +16,7 @@ DEVICE float share(const Clock* clock, u32 stream, int n, int way) {
 
 // y = share · a + (1 - share) · b. Grid (ceil(P / (rows · 8)), S / 256 rounded up, N).
 template <class T>
-DEVICE void mix(
+DEVICE void forward(
     const T* a,          // (N, P, S)
     const T* b,          // (N, P, S)
     const Clock* clock,  // null: nothing is drawn
@@ -57,17 +57,17 @@ DEVICE void backward(
 
 }  // namespace
 
-KERNEL(mix_forward, threads, 4)(const bf16* a, const bf16* b, const Clock* clock, bf16* y, Planes p, u32 stream) {
-    mix(a, b, clock, y, p, stream);
+KERNEL(shake_shake_forward, threads, 4)(const bf16* a, const bf16* b, const Clock* clock, bf16* y, Planes p, u32 stream) {
+    forward(a, b, clock, y, p, stream);
 }
-KERNEL(mix_forward_f32, threads, 4)(const float* a, const float* b, const Clock* clock, float* y, Planes p, u32 stream) {
-    mix(a, b, clock, y, p, stream);
+KERNEL(shake_shake_forward_f32, threads, 4)(const float* a, const float* b, const Clock* clock, float* y, Planes p, u32 stream) {
+    forward(a, b, clock, y, p, stream);
 }
 
-KERNEL(mix_backward, threads, 4)(const bf16* grad_y, const Clock* clock, bf16* grad_a, bf16* grad_b, Planes p, u32 stream) {
+KERNEL(shake_shake_backward, threads, 4)(const bf16* grad_y, const Clock* clock, bf16* grad_a, bf16* grad_b, Planes p, u32 stream) {
     backward(grad_y, clock, grad_a, grad_b, p, stream);
 }
-KERNEL(mix_backward_f32, threads, 4)(
+KERNEL(shake_shake_backward_f32, threads, 4)(
     const float* grad_y, const Clock* clock, float* grad_a, float* grad_b, Planes p, u32 stream) {
     backward(grad_y, clock, grad_a, grad_b, p, stream);
 }

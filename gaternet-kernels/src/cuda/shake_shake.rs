@@ -9,9 +9,10 @@ use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::KernelError;
 
-pub(super) static SOURCE: Source = source!("mix.cu", ["plane.cuh", "random.cuh", "dev.cuh"]);
-static FORWARD: ForBoth = for_both!(&SOURCE, "mix_forward");
-static BACKWARD: ForBoth = for_both!(&SOURCE, "mix_backward");
+pub(super) static SOURCE: Source =
+    source!("shake_shake.cu", ["plane.cuh", "random.cuh", "dev.cuh"]);
+static FORWARD: ForBoth = for_both!(&SOURCE, "shake_shake_forward");
+static BACKWARD: ForBoth = for_both!(&SOURCE, "shake_shake_backward");
 
 /// `y[n] = alpha[n]·a[n] + (1 - alpha[n])·b[n]`, alpha from U(0, 1); a half without a stream.
 ///
@@ -23,7 +24,7 @@ pub fn forward<T: Activation>(
     [a, b]: [&CudaBuffer<T>; 2],
     y: &mut CudaBuffer<T>,
 ) -> Result<()> {
-    const OP: &str = "mix_forward";
+    const OP: &str = "shake_shake_forward";
     let (planes, number) = check(OP, dims, stream, [("a", a), ("b", b), ("y", y)])?;
     let device = &y.device().clone();
     let launch = Launch::new(device, FORWARD.of::<T>())?
@@ -33,7 +34,7 @@ pub fn forward<T: Activation>(
         .write(y)
         .value(&planes)
         .value(&number);
-    // SAFETY: the parameters of mix_forward; lengths and grid fit the dims.
+    // SAFETY: the parameters of shake_shake_forward; lengths and grid fit the dims.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
@@ -48,7 +49,7 @@ pub fn backward<T: Activation>(
     grad_y: &CudaBuffer<T>,
     [grad_a, grad_b]: [&mut CudaBuffer<T>; 2],
 ) -> Result<()> {
-    const OP: &str = "mix_backward";
+    const OP: &str = "shake_shake_backward";
     let buffers = [("grad_y", grad_y), ("grad_a", &*grad_a), ("grad_b", &*grad_b)];
     let (planes, number) = check(OP, dims, stream, buffers)?;
     let device = &grad_y.device().clone();
@@ -59,7 +60,7 @@ pub fn backward<T: Activation>(
         .write(grad_b)
         .value(&planes)
         .value(&number);
-    // SAFETY: the parameters of mix_backward; lengths and grid fit the dims.
+    // SAFETY: the parameters of shake_shake_backward; lengths and grid fit the dims.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 

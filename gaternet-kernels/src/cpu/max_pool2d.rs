@@ -3,7 +3,7 @@
 
 use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
-use super::pool::{for_window_rows, planes_of};
+use super::windows::{for_window_rows, planes_of};
 use crate::dims::PoolDims;
 use crate::error::{Result, check_len};
 
@@ -12,8 +12,8 @@ use crate::error::{Result, check_len};
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
 pub fn forward(isa: Isa, dims: &PoolDims, x: &[f32], y: &mut [f32]) -> Result<()> {
-    check_len("max_pool::forward", "x", dims.input_len(), x.len())?;
-    check_len("max_pool::forward", "y", dims.output_len(), y.len())?;
+    check_len("max_pool2d::forward", "x", dims.input_len(), x.len())?;
+    check_len("max_pool2d::forward", "y", dims.output_len(), y.len())?;
     let [in_plane, out_plane] = planes_of(dims);
     for_runs(y, out_plane, in_plane, |planes, y| {
         let x = &x[planes.start * in_plane..planes.end * in_plane];
@@ -28,9 +28,9 @@ pub fn forward(isa: Isa, dims: &PoolDims, x: &[f32], y: &mut [f32]) -> Result<()
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
 pub fn backward(dims: &PoolDims, x: &[f32], grad_y: &[f32], grad_x: &mut [f32]) -> Result<()> {
-    check_len("max_pool::backward", "x", dims.input_len(), x.len())?;
-    check_len("max_pool::backward", "grad_y", dims.output_len(), grad_y.len())?;
-    check_len("max_pool::backward", "grad_x", dims.input_len(), grad_x.len())?;
+    check_len("max_pool2d::backward", "x", dims.input_len(), x.len())?;
+    check_len("max_pool2d::backward", "grad_y", dims.output_len(), grad_y.len())?;
+    check_len("max_pool2d::backward", "grad_x", dims.input_len(), grad_x.len())?;
     let [in_plane, out_plane] = planes_of(dims);
     for_runs(grad_x, in_plane, in_plane, |planes, grad_x| {
         let x = &x[planes.start * in_plane..planes.end * in_plane];
@@ -81,7 +81,7 @@ fn wins(x: f32, best: f32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reference::max_pool as reference;
+    use crate::reference::max_pool2d as reference;
     use crate::testing::{assert_close, pool_grid, values, widen};
 
     #[test]
