@@ -45,3 +45,7 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../docs/extending.md")]
 struct Extending;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/serving.md")]
+struct Serving;
