@@ -11,6 +11,7 @@ mod device;
 pub mod dims;
 mod dtype;
 mod error;
+#[cfg(any(test, feature = "reference"))]
 pub mod reference;
 #[cfg(test)]
 mod testing;
