@@ -22,3 +22,7 @@ pub use device::{Device, DeviceError};
 pub use dims::{Conv2dDims, LinearDims, PadDims, PlaneDims, PoolDims};
 pub use dtype::DType;
 pub use error::{KernelError, Result};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -59,3 +59,7 @@ pub use networks::plain_net::PlainNet;
 pub use onnx::OnnxStep;
 pub use ops::{Filters, Op, Reads};
 pub use plan::{InferencePlan, Inputs, Plan, PlanContext, PlanOptions, Planned, SampleKernel};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
