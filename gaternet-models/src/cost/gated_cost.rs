@@ -10,11 +10,13 @@ use crate::gating::gate_loss::GateLoss;
 use crate::gating::gated_net::GatedNet;
 
 impl GatedNet {
-    /// The same model, which knows how long it takes: what [`measure_latency`](Self::measure_latency) has found.
-    /// No file of the model has it, since it belongs to a machine.
+    /// The same model, which knows how long it takes: what
+    /// [`measure_latency`](Self::measure_latency) has found. No file of the model has it, since it
+    /// belongs to a machine.
     ///
     /// # Errors
-    /// [`Error::Shape`] if it is of another number of gated convolutions, [`Error::Config`] if it is not whole.
+    /// [`Error::Shape`] if it is of another number of gated convolutions, [`Error::Config`] if it
+    /// is not whole.
     pub fn with_latency(mut self, latency: LatencyCosts) -> Result<GatedNet> {
         latency.ratio(&vec![1.0; self.plan().slots().len()])?;
         self.latency = Some(Arc::new(latency));
@@ -57,8 +59,8 @@ impl GatedNet {
         Ok(executed.into_iter().map(|convs| convs + other).collect())
     }
 
-    /// What the gates switch for one image of `size` (H, W), for a loss that counts it. Kept until another size
-    /// is asked for: every step of a training has the same.
+    /// What the gates switch for one image of `size` (H, W), for a loss that counts it. Kept until
+    /// another size is asked for: every step of a training has the same.
     ///
     /// # Errors
     /// If images of this size do not fit.
@@ -77,11 +79,12 @@ impl GatedNet {
         Ok(costs)
     }
 
-    /// `Err` unless the gates can meet the targets of the configured losses for images of `size` (H, W); that of a
-    /// latency is looked at once it is known.
+    /// `Err` unless the gates can meet the targets of the configured losses for images of `size`
+    /// (H, W); that of a latency is looked at once it is known.
     ///
     /// # Errors
-    /// [`Error::Config`] with the range of what they can meet; also if images of this size do not fit.
+    /// [`Error::Config`] with the range of what they can meet; also if images of this size do not
+    /// fit.
     pub fn check_targets(&self, size: [usize; 2]) -> Result<()> {
         let costs = self.mac_costs(size)?;
         // Only the floor is open.

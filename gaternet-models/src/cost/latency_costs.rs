@@ -37,11 +37,12 @@ pub struct LatencyCosts {
 }
 
 impl LatencyCosts {
-    /// The time with these shares of open gates in the slots, over that of the network without gates:
-    /// `(fixed + sum over convolutions of table(filters, channels)) / plain`.
+    /// The time with these shares of open gates in the slots, over that of the network without
+    /// gates: `(fixed + sum over convolutions of table(filters, channels)) / plain`.
     ///
     /// # Errors
-    /// [`Error::Config`] if the costs are not whole, [`Error::Shape`] if there is not a density for each slot.
+    /// [`Error::Config`] if the costs are not whole, [`Error::Shape`] if there is not a density for
+    /// each slot.
     pub fn ratio(&self, densities: &[f64]) -> Result<f64> {
         self.check()?;
         if densities.len() != self.slots {
@@ -107,8 +108,9 @@ impl LatencyCosts {
                     "{} (all gates closed take {least:.3}, all open {most:.3})",
                     digits(target)
                 ),
-                rule: "must be between what the network takes with all gates closed and with all open, gater \
-                       included, over the plain one: with a cheaper gater or more gates it can be lower",
+                rule: "must be between what the network takes with all gates closed and with all \
+                       open, gater included, over the plain one: with a cheaper gater or more \
+                       gates it can be lower",
             });
         }
         for _ in 0..50 {

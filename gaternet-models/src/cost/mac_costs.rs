@@ -34,13 +34,14 @@ impl MacCosts {
     ///   / (fixed + sum over convolutions of macs)
     /// ```
     ///
-    /// where `filters(n)` and `channels(n)` are the means of the gates of sample n in the convolution's slots, 1
-    /// without a slot: with gates of 0 and 1 this is live filters times live channels, sample by sample. The
-    /// slots have these widths, in order.
+    /// where `filters(n)` and `channels(n)` are the means of the gates of sample n in the
+    /// convolution's slots, 1 without a slot: with gates of 0 and 1 this is live filters times live
+    /// channels, sample by sample. The slots have these widths, in order.
     ///
     /// # Errors
-    /// [`Error::Config`] if MACs are negative, not finite or 0 for a whole block, [`Error::Shape`] if there is
-    /// no gate, the widths do not add up to C, or a convolution names a slot that is not there.
+    /// [`Error::Config`] if MACs are negative, not finite or 0 for a whole block, [`Error::Shape`]
+    /// if there is no gate, the widths do not add up to C, or a convolution names a slot that is
+    /// not there.
     pub fn ratio(&self, gates: &Tensor, widths: &[usize]) -> Result<f64> {
         Ok(self.running(&GateDensities::new(gates, widths)?)?.ratio)
     }
@@ -53,10 +54,12 @@ impl MacCosts {
         self.block_share(target).map(|_| ())
     }
 
-    /// The share of its MACs that every block must execute so that the [`ratio`](Self::ratio) is `target`.
+    /// The share of its MACs that every block must execute so that the [`ratio`](Self::ratio) is
+    /// `target`.
     ///
     /// # Errors
-    /// [`Error::Config`] with the ratios of all gates closed and all open, if it is not between them.
+    /// [`Error::Config`] with the ratios of all gates closed and all open, if it is not between
+    /// them.
     pub fn block_share(&self, target: f64) -> Result<f64> {
         let dense = self.dense();
         let (always, whole) = (self.gater + self.fixed, self.fixed + dense);
@@ -71,8 +74,8 @@ impl MacCosts {
                 "{} (all gates closed cost {least:.3}, all open {most:.3})",
                 digits(target)
             ),
-            rule: "must be between what the network costs with all gates closed and with all open, gater \
-                   included: with a cheaper gater or more gates it can be lower",
+            rule: "must be between what the network costs with all gates closed and with all \
+                   open, gater included: with a cheaper gater or more gates it can be lower",
         })
     }
 

@@ -14,7 +14,8 @@ use crate::network::ConvSpec;
 pub struct Cost {
     /// Backbone with every filter running.
     pub backbone: f64,
-    /// Backbone with the filters that ran, the mean over a batch; equal to `backbone` without gates.
+    /// Backbone with the filters that ran, the mean over a batch; equal to `backbone` without
+    /// gates.
     pub executed: f64,
     /// Gater; 0 without one.
     pub gater: f64,
@@ -39,8 +40,9 @@ pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> Ve
     macs
 }
 
-/// What a loss needs to know of a backbone of `macs` MACs for one image, and its gater. A block is what shares
-/// gates: convolutions with the same slot, of filters, of channels or of their reader, are in one.
+/// What a loss needs to know of a backbone of `macs` MACs for one image, and its gater. A block is
+/// what shares gates: convolutions with the same slot, of filters, of channels or of their reader,
+/// are in one.
 pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f64) -> MacCosts {
     let mut blocks: Vec<Vec<ConvMacs>> = Vec::new();
     for (conv, slots) in convs.iter().zip(plan.convs()) {
@@ -61,8 +63,9 @@ pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f6
     MacCosts { blocks, fixed: macs - gated, gater }
 }
 
-/// Share of (filter, channel) pairs that run for image `n`: `live filters(n) · live channels(n) / (F·C)`. The two
-/// need not be independent, so the mean over images is not the product of the means.
+/// Share of (filter, channel) pairs that run for image `n`: `live filters(n) · live channels(n) /
+/// (F·C)`. The two need not be independent, so the mean over images is not the product of the
+/// means.
 fn share(slots: ConvSlots, gates: &Gates, n: usize) -> f64 {
     let open = |slot: Option<usize>| {
         let live = slot.and_then(|slot| gates.live(slot));

@@ -3,8 +3,9 @@
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Seconds over the densities of a convolution's filters and of its channels: linear in each of the two between
-/// densities that were measured, and beyond the outer ones as between the nearest two; never negative.
+/// Seconds over the densities of a convolution's filters and of its channels: linear in each of the
+/// two between densities that were measured, and beyond the outer ones as between the nearest two;
+/// never negative.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Rows")]
 pub struct TimeTable {
@@ -45,7 +46,8 @@ impl TimeTable {
     /// `seconds(filters, channels)` at indices of `densities`.
     ///
     /// # Errors
-    /// [`Error::Config`] with the table unless the densities are two or more, ascending, and the times finite.
+    /// [`Error::Config`] with the table unless the densities are two or more, ascending, and the
+    /// times finite.
     pub fn new(densities: &[f64], seconds: impl Fn(usize, usize) -> f64) -> Result<TimeTable> {
         let row =
             |filters| (0..densities.len()).map(|channels| seconds(filters, channels)).collect();
@@ -91,7 +93,8 @@ impl TimeTable {
         Time { seconds, by_filters: (below - above) / height, by_channels }
     }
 
-    /// Number of the measured density before this one, the share of the way to the next, and the whole way.
+    /// Number of the measured density before this one, the share of the way to the next, and the
+    /// whole way.
     fn cell(&self, density: f64) -> (usize, f64, f64) {
         let next = self.densities.iter().position(|measured| density <= *measured);
         let next = next.unwrap_or(self.densities.len() - 1).max(1);

@@ -78,7 +78,8 @@ impl Sizes {
     }
 }
 
-/// Every buffer of a step. No node reads what it writes, so a borrow that fails is a bug of the builder.
+/// Every buffer of a step. No node reads what it writes, so a borrow that fails is a bug of the
+/// builder.
 #[derive(Debug)]
 pub(super) struct Buffers<T> {
     pub(super) batch: usize,

@@ -14,8 +14,8 @@ use crate::program::gate::Gate;
 pub(crate) struct ConvStep<'a> {
     pub(super) conv: &'a Conv2d,
     pub(super) dims: Conv2dDims,
-    /// The side of the weight that lies in rows. A weight has one such side: if channels and filters
-    /// are gated it is that of the channels, which save work in training too.
+    /// The side of the weight that lies in rows. A weight has one such side: if channels and
+    /// filters are gated it is that of the channels, which save work in training too.
     pub(super) rows: Rows,
     pub(super) x: Map,
     /// The slot by whose gates x is compact.
@@ -70,7 +70,8 @@ pub(crate) trait Emit {
         relu: bool,
     ) -> Result<Map>;
 
-    /// Whether the launch that writes x, if it was the last, has done this too: `relu(x + residual)`.
+    /// Whether the launch that writes x, if it was the last, has done this too:
+    /// `relu(x + residual)`.
     fn extend(&mut self, x: Map, residual: Option<Map>, relu: bool) -> bool;
 
     /// Whether the linear layer that writes x, if it was the last, has applied a ReLU too.

@@ -1,4 +1,5 @@
-//! Gates on the device: from the gater's output to those of all filters, as [`GateRule`](crate::gating::gate_rule::GateRule) has it.
+//! Gates on the device: from the gater's output to those of all filters, as
+//! [`GateRule`](crate::gating::gate_rule::GateRule) has it.
 
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
@@ -83,7 +84,8 @@ impl Rule {
 }
 
 impl Gates {
-    /// For the gates of `model`; `lists` are the slots whose open filters are listed, with their number of filters.
+    /// For the gates of `model`; `lists` are the slots whose open filters are listed, with their
+    /// number of filters.
     pub(super) fn new(
         device: &CudaDevice,
         batch: usize,

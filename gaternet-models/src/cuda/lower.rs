@@ -107,7 +107,8 @@ fn finish_row(
     }
 }
 
-/// `Err` if vectors of this length are not maps of one pixel, as the kernel of batch norm takes them.
+/// `Err` if vectors of this length are not maps of one pixel, as the kernel of batch norm takes
+/// them.
 fn check_row_norm(len: usize) -> Result<()> {
     if stride(len) == len {
         return Ok(());

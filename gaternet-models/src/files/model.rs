@@ -27,8 +27,8 @@ impl Model {
     /// The model in a file written by `save`, whichever kind it is.
     ///
     /// # Errors
-    /// If the file cannot be read or is no checkpoint, names no known model, or holds other tensors than
-    /// that model has (missing, unexpected and misshapen ones listed together) or a NaN.
+    /// If the file cannot be read or is no checkpoint, names no known model, or holds other tensors
+    /// than that model has (missing, unexpected and misshapen ones listed together) or a NaN.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         let file = Checkpoint::open(path)?;
         match file.outline().metadata.get("model").map(String::as_str) {

@@ -9,17 +9,18 @@ use crate::gating::gated_net::GatedNet;
 const PRECISION: f32 = 1e-6;
 
 impl GatedNet {
-    /// The least threshold t (to 1e-6) for which images with the pre-activations `preact` (N, outputs of the gater) run
-    /// at most `budget`, the mean over images of MACs over those of the plain backbone, gater included, if a gate is open where its
-    /// pre-activation is above t instead of 0. Take it from [`Gater::gate_bias`](crate::Gater::gate_bias), and the
-    /// network has the budget wherever it runs: on other images about, as far as these stand for them.
+    /// The least threshold t (to 1e-6) for which images with the pre-activations `preact` (N,
+    /// outputs of the gater) run at most `budget`, the mean over images of MACs over those of the
+    /// plain backbone, gater included, if a gate is open where its pre-activation is above t
+    /// instead of 0. Take it from [`Gater::gate_bias`](crate::Gater::gate_bias), and the network
+    /// has the budget wherever it runs: on other images about, as far as these stand for them.
     ///
     /// `size` (H, W) is that of the images. All gates are open if that is within the budget.
     ///
     /// # Errors
-    /// [`Error::Config`] if the budget is less than what runs with every gate closed, or the estimator is
-    /// [`Estimator::TopK`], which opens a number of gates and has no threshold; [`Error::Shape`] if the
-    /// pre-activations are not (N, outputs), hold a NaN, or N is 0.
+    /// [`Error::Config`] if the budget is less than what runs with every gate closed, or the
+    /// estimator is [`Estimator::TopK`], which opens a number of gates and has no threshold;
+    /// [`Error::Shape`] if the pre-activations are not (N, outputs), hold a NaN, or N is 0.
     pub fn threshold_for_budget(
         &self,
         size: [usize; 2],

@@ -7,9 +7,9 @@ use crate::gating::pruning::Fate;
 
 const OP: &str = "calibration";
 
-/// How many images of a calibration set open each gate. [`InferencePlan::calibrated`] drops the filters that
-/// none opens and runs those that all open whatever the gater says; [`GatedNet::static_part`] makes a
-/// network without gates.
+/// How many images of a calibration set open each gate. [`InferencePlan::calibrated`] drops the
+/// filters that none opens and runs those that all open whatever the gater says;
+/// [`GatedNet::static_part`] makes a network without gates.
 ///
 /// [`InferencePlan::calibrated`]: crate::InferencePlan::calibrated
 /// [`GatedNet::static_part`]: crate::GatedNet::static_part
@@ -70,7 +70,8 @@ impl Calibration {
         Ok(plan.slots().iter().map(density).collect())
     }
 
-    /// The gated convolutions of which no image opened a filter: nothing of an image passes through them.
+    /// The gated convolutions of which no image opened a filter: nothing of an image passes through
+    /// them.
     ///
     /// # Errors
     /// [`Error::Shape`] if the plan has another number of gates.

@@ -131,8 +131,8 @@ impl GateLoss {
             GateLoss::TargetLatency { target } => {
                 let Some(latency) = latency else {
                     let (field, value) = ("target_latency", target.to_string());
-                    let rule = "a model knows its latency only after it was measured on this machine, with \
-                                measure_latency and with_latency";
+                    let rule = "a model knows its latency only after it was measured on this \
+                                machine, with measure_latency and with_latency";
                     return Err(Error::Config { field, value, rule });
                 };
                 let values = counted(values, evaluated)?;

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::{ConvRole, ConvSpec};
 
-/// Whether the convolutions of some names are gated. Of several that a name matches, the last counts.
+/// Whether the convolutions of some names are gated. Of several that a name matches, the last
+/// counts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GateOverride {
-    /// State-dict names of the convolutions: `*` stands for any characters, `?` for one, `[ab]` for one of these.
-    /// `stage1.*` is a whole stage, `*.conv2` the second convolution of every unit.
+    /// State-dict names of the convolutions: `*` stands for any characters, `?` for one, `[ab]` for
+    /// one of these. `stage1.*` is a whole stage, `*.conv2` the second convolution of every unit.
     pub convs: String,
     /// Whether they are gated. Only a convolution with a [`ConvRole`] for it can be.
     pub gated: bool,

@@ -14,16 +14,18 @@ use crate::networks::config::bounded;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GatePlacement {
-    /// Those of the last convolution of every residual unit, after its batch norm and before the shortcut
-    /// is added: the paper's. A filter that is off saves its share of that convolution; one gate for all filters
-    /// of it saves the hidden convolution that only it reads too, if that is as wide.
+    /// Those of the last convolution of every residual unit, after its batch norm and before the
+    /// shortcut is added: the paper's. A filter that is off saves its share of that convolution;
+    /// one gate for all filters of it saves the hidden convolution that only it reads too, if that
+    /// is as wide.
     #[default]
     ResidualOutput,
-    /// Those of the other convolutions of every unit, after their batch norm and ReLU. A filter that is off
-    /// saves its share of its own convolution and of the one that reads it as an input channel.
+    /// Those of the other convolutions of every unit, after their batch norm and ReLU. A filter
+    /// that is off saves its share of its own convolution and of the one that reads it as an input
+    /// channel.
     Hidden,
-    /// Both: a convolution with gated filters that reads gated channels costs the product of the two
-    /// open shares.
+    /// Both: a convolution with gated filters that reads gated channels costs the product of the
+    /// two open shares.
     All,
 }
 
@@ -55,14 +57,15 @@ pub struct ConvSlots {
     pub filters: Option<usize>,
     /// Index of the slot of its input channels: that of the convolution it reads.
     pub channels: Option<usize>,
-    /// Index of the slot of the only convolution that reads it, if one gate switches all of that one, or that one is
-    /// depthwise, and its own filters have none: where a gate is closed nothing reads them, and they need not run either.
+    /// Index of the slot of the only convolution that reads it, if one gate switches all of that
+    /// one, or that one is depthwise, and its own filters have none: where a gate is closed nothing
+    /// reads them, and they need not run either.
     pub reader: Option<usize>,
 }
 
 impl ConvSlots {
-    /// The slots that decide what is computed, where unread filters need not be: the reader's stands for those of
-    /// the filters. What is multiplied by gates are `filters` alone.
+    /// The slots that decide what is computed, where unread filters need not be: the reader's
+    /// stands for those of the filters. What is multiplied by gates are `filters` alone.
     #[must_use]
     pub fn computed(self) -> ConvSlots {
         ConvSlots { filters: self.filters.or(self.reader), ..self }
@@ -71,8 +74,8 @@ impl ConvSlots {
 
 /// All gates of a network. Gater width, backbone and cost model read this one plan.
 ///
-/// Every filter of a gated convolution has a gate. The gates of a group of consecutive filters are equal: one output of
-/// the gater decides them.
+/// Every filter of a gated convolution has a gate. The gates of a group of consecutive filters are
+/// equal: one output of the gater decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatePlan {
     slots: Vec<GateSlot>,
@@ -82,11 +85,12 @@ pub struct GatePlan {
 }
 
 impl GatePlan {
-    /// The gates of a network of `convs`, in groups of `group` filters; columns are in the order of the
-    /// convolutions. The overrides change what the placement gates.
+    /// The gates of a network of `convs`, in groups of `group` filters; columns are in the order of
+    /// the convolutions. The overrides change what the placement gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if an override names no convolution that can be gated, or the group is not 1 to 65536.
+    /// [`Error::Config`] if an override names no convolution that can be gated, or the group is not
+    /// 1 to 65536.
     pub fn new(
         convs: &[ConvSpec],
         placement: GatePlacement,
@@ -161,7 +165,8 @@ impl GatePlan {
         self.slots.iter().map(|slot| slot.outputs.len()).collect()
     }
 
-    /// Filters of each output of the gater, the `repeats` of [`gaternet_core::ops::repeat_interleave`].
+    /// Filters of each output of the gater, the `repeats` of
+    /// [`gaternet_core::ops::repeat_interleave`].
     #[must_use]
     pub fn repeats(&self) -> Vec<usize> {
         let of = |slot: &GateSlot| {
@@ -172,7 +177,8 @@ impl GatePlan {
         self.slots.iter().flat_map(of).collect()
     }
 
-    /// `Err` unless the gates are those of this plan: a slot for each gated convolution, as wide as it.
+    /// `Err` unless the gates are those of this plan: a slot for each gated convolution, as wide as
+    /// it.
     ///
     /// # Errors
     /// [`Error::Shape`] with both lists of widths.

@@ -1,4 +1,5 @@
-//! From the gater's output to the gates of the filters: one rule for training, evaluation, plans and files.
+//! From the gater's output to the gates of the filters: one rule for training, evaluation, plans
+//! and files.
 
 use gaternet_core::gate::{Estimator, GateDraw, GateFloor};
 use gaternet_core::{Result, Tensor, ops};
@@ -11,15 +12,15 @@ use crate::gating::gated_config::GatedConfig;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
 pub(crate) enum Selection {
-    /// Each by its own value, as [`hard_gate`](gaternet_core::gate::hard_gate) does it, and those of
-    /// the floor.
+    /// Each by its own value, as [`hard_gate`](gaternet_core::gate::hard_gate) does it, and those
+    /// of the floor.
     Threshold,
     /// The largest of a slot alone.
     Largest,
 }
 
-/// Pre-activations (N, outputs) become gates by the estimator, those of the floor stay open, and every filter of a
-/// group gets the gate of its group: (N, c).
+/// Pre-activations (N, outputs) become gates by the estimator, those of the floor stay open, and
+/// every filter of a group gets the gate of its group: (N, c).
 #[derive(Debug, Clone)]
 pub(crate) struct GateRule {
     estimator: Estimator,

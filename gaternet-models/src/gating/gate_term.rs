@@ -13,8 +13,8 @@ pub struct GateTerm {
     pub loss: GateLoss,
     /// Its weight at the start of the training, not negative.
     pub weight: f32,
-    /// Share of the training in which the weight falls to 0 in a straight line, above 0 and up to 1; it stays
-    /// if `None`, the default.
+    /// Share of the training in which the weight falls to 0 in a straight line, above 0 and up to
+    /// 1; it stays if `None`, the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fades_over: Option<f32>,
 }

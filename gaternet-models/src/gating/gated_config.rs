@@ -10,7 +10,8 @@ use crate::gating::gate_plan::GatePlacement;
 use crate::gating::gate_term::GateTerm;
 use crate::networks::config::{BackboneConfig, bounded, is_one, one};
 
-/// A gater: a CIFAR ResNet without its output layer, and two linear layers from its features to the gates.
+/// A gater: a CIFAR ResNet without its output layer, and two linear layers from its features to the
+/// gates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GaterConfig {
@@ -19,18 +20,19 @@ pub struct GaterConfig {
     /// Its channels over those of a ResNet: below 1 for a cheaper gater.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub width: f64,
-    /// The images are averaged over squares of this side first: 2 makes the extractor four times cheaper.
+    /// The images are averaged over squares of this side first: 2 makes the extractor four times
+    /// cheaper.
     #[serde(default = "one_unit")]
     pub pool: usize,
     /// Units b between features and gates.
     pub bottleneck: usize,
-    /// Where the bias of every gate starts. At 0, as in the paper, half of the gates are open at first;
-    /// at 2, about 98 % are, and a short training loses less to the noise of gates that have not
-    /// learned anything yet.
+    /// Where the bias of every gate starts. At 0, as in the paper, half of the gates are open at
+    /// first; at 2, about 98 % are, and a short training loses less to the noise of gates that have
+    /// not learned anything yet.
     #[serde(default)]
     pub gate_bias: f32,
-    /// Batch norm between the two linear layers, as in the paper's text; the authors' code has none, and
-    /// neither has the default.
+    /// Batch norm between the two linear layers, as in the paper's text; the authors' code has
+    /// none, and neither has the default.
     #[serde(default, skip_serializing_if = "is_false")]
     pub batch_norm: bool,
 }
@@ -94,16 +96,17 @@ pub struct GatedConfig {
     /// Convolutions of which the placement is not to decide; none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gate_overrides: Vec<GateOverride>,
-    /// Filters that share a gate: consecutive ones, and fewer at the end of a convolution whose width is no
-    /// multiple. 1 by default, as in the paper.
+    /// Filters that share a gate: consecutive ones, and fewer at the end of a convolution whose
+    /// width is no multiple. 1 by default, as in the paper.
     #[serde(default = "one_unit", skip_serializing_if = "is_one_unit")]
     pub group: usize,
     /// Gates that stay open in every layer; none by default.
     #[serde(default, skip_serializing_if = "is_default")]
     pub floor: GateFloor,
-    /// The weights of the last batch norm of every unit with gates start at 0: until it has learnt something the unit
-    /// is its shortcut, open or closed, so that gates which open late disturb nothing. Goyal et al. 2017
-    /// (arXiv 1706.02677) start all units of a plain network so. Not by default.
+    /// The weights of the last batch norm of every unit with gates start at 0: until it has learnt
+    /// something the unit is its shortcut, open or closed, so that gates which open late disturb
+    /// nothing. Goyal et al. 2017 (arXiv 1706.02677) start all units of a plain network so. Not by
+    /// default.
     #[serde(default, skip_serializing_if = "is_false")]
     pub zero_init: bool,
     /// What decides them.
@@ -111,8 +114,8 @@ pub struct GatedConfig {
     /// How its output becomes gates; the paper's Improved SemHash by default.
     #[serde(default, skip_serializing_if = "is_default")]
     pub estimator: Estimator,
-    /// What training adds to the loss of the task; 0.1 times the paper's loss by default. Its formula has a
-    /// weight, of which it says no value.
+    /// What training adds to the loss of the task; 0.1 times the paper's loss by default. Its
+    /// formula has a weight, of which it says no value.
     #[serde(default = "paper_losses", skip_serializing_if = "is_paper_losses")]
     pub gate_losses: Vec<GateTerm>,
 }
@@ -141,8 +144,8 @@ impl GatedConfig {
     }
 
     /// # Errors
-    /// [`Error::Config`] that names the field and its rule: a value out of range, or a loss with a target beside an
-    /// estimator that opens a fixed number of gates.
+    /// [`Error::Config`] that names the field and its rule: a value out of range, or a loss with a
+    /// target beside an estimator that opens a fixed number of gates.
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate()?;
         self.validate_gates()
@@ -159,7 +162,8 @@ impl GatedConfig {
             return Err(Error::Config {
                 field: "floor",
                 value: format!("{:?} with the estimator {:?}", self.floor, self.estimator),
-                rule: "this estimator opens a fixed number of gates in every layer: set its density instead",
+                rule: "this estimator opens a fixed number of gates in every layer: set its \
+                       density instead",
             });
         }
         self.gate_losses.iter().try_for_each(GateTerm::validate)?;
@@ -169,7 +173,8 @@ impl GatedConfig {
             (Estimator::TopK { .. }, Some(term)) => Err(Error::Config {
                 field: "gate_losses",
                 value: format!("{:?} with the estimator {:?}", term.loss, self.estimator),
-                rule: "no loss changes how many gates this estimator opens: set its density, or take another",
+                rule: "no loss changes how many gates this estimator opens: set its density, or \
+                       take another",
             }),
             _ => Ok(()),
         }

@@ -51,7 +51,8 @@ pub(crate) type SizedCosts = ([usize; 2], Arc<MacCosts>);
 pub struct GatedOutput {
     /// (N, classes).
     pub logits: Tensor,
-    /// Gate pre-activations g' (N, outputs of the gater), before noise: one for each gate, or group of gates.
+    /// Gate pre-activations g' (N, outputs of the gater), before noise: one for each gate, or group
+    /// of gates.
     pub preact: Tensor,
     /// The gates the backbone ran with.
     pub gates: Gates,
@@ -95,9 +96,9 @@ impl GatedNet {
     }
 
     /// Gates a network that a program has written itself: convolutions whose
-    /// [`ConvRole`](crate::ConvRole) the placement gates. The gater's weights are drawn from `seed`; estimator and
-    /// losses of the gates are the paper's until [`with_estimator`](Self::with_estimator) and
-    /// [`with_gate_losses`](Self::with_gate_losses).
+    /// [`ConvRole`](crate::ConvRole) the placement gates. The gater's weights are drawn from
+    /// `seed`; estimator and losses of the gates are the paper's until
+    /// [`with_estimator`](Self::with_estimator) and [`with_gate_losses`](Self::with_gate_losses).
     ///
     /// # Errors
     /// [`Error::Config`] if a field of the gater is out of range, or the placement gates no
@@ -112,8 +113,8 @@ impl GatedNet {
         GatedNet::gate_as(network, config, seed)
     }
 
-    /// [`gate`](Self::gate) with all settings, groups, floor and overrides too. The backbone of the configuration is
-    /// not looked at.
+    /// [`gate`](Self::gate) with all settings, groups, floor and overrides too. The backbone of the
+    /// configuration is not looked at.
     ///
     /// # Errors
     /// [`Error::Config`] if another field is out of range, or no filter has a gate.
@@ -149,7 +150,8 @@ impl GatedNet {
     /// The same model, with this way from the gater's output to the gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if a parameter is out of range, or a loss has a target that it does not move towards.
+    /// [`Error::Config`] if a parameter is out of range, or a loss has a target that it does not
+    /// move towards.
     pub fn with_estimator(mut self, estimator: Estimator) -> Result<GatedNet> {
         self.config.estimator = estimator;
         self.config.validate_gates()?;
@@ -159,8 +161,8 @@ impl GatedNet {
     /// The same model, with these losses for its gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if a weight or a parameter is out of range, or the estimator opens a fixed number of
-    /// gates and a loss has a target.
+    /// [`Error::Config`] if a weight or a parameter is out of range, or the estimator opens a fixed
+    /// number of gates and a loss has a target.
     pub fn with_gate_losses(mut self, losses: Vec<GateTerm>) -> Result<GatedNet> {
         self.config.gate_losses = losses;
         self.config.validate_gates()?;
@@ -169,10 +171,10 @@ impl GatedNet {
 
     /// Gater, gates, backbone. `images` (N, 3, H, W).
     ///
-    /// A training pass takes noise and progress from `ctx`, makes gates as the estimator does and computes
-    /// every filter (batch statistics and straight-through gradients need them). An evaluation pass
-    /// has gates of 0 and 1 without noise and leaves out the filters they close; with gradients it computes
-    /// and discards them.
+    /// A training pass takes noise and progress from `ctx`, makes gates as the estimator does and
+    /// computes every filter (batch statistics and straight-through gradients need them). An
+    /// evaluation pass has gates of 0 and 1 without noise and leaves out the filters they close;
+    /// with gradients it computes and discards them.
     ///
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes.
@@ -227,8 +229,8 @@ impl GatedNet {
         Ok(GatedOutput { logits, preact, gates, evaluated, size: [h, w], progress: ctx.progress() })
     }
 
-    /// Cross-entropy of one label for each image, and the configured losses of the gates: by default the
-    /// paper's `-log P(y | x) + lambda · ‖G(x)‖₁ / c`, the mean over the batch.
+    /// Cross-entropy of one label for each image, and the configured losses of the gates: by
+    /// default the paper's `-log P(y | x) + lambda · ‖G(x)‖₁ / c`, the mean over the batch.
     ///
     /// # Errors
     /// If there are not N labels, one is not a class, or the gates cannot meet a configured target.
@@ -285,8 +287,8 @@ impl GatedNet {
         GateRule::new(&self.config, &self.plan)
     }
 
-    /// Logits (N, classes) of the backbone with the given gates. Filters that are off are left out if
-    /// `skip`, else computed and discarded; in evaluation the logits have the same bits.
+    /// Logits (N, classes) of the backbone with the given gates. Filters that are off are left out
+    /// if `skip`, else computed and discarded; in evaluation the logits have the same bits.
     ///
     /// # Errors
     /// If images or gates do not fit the network, or `skip` is asked of a training pass.

@@ -28,8 +28,9 @@ pub(crate) fn is_extractor(name: &str) -> bool {
     name.starts_with(EXTRACTOR) && !name.starts_with(FC1)
 }
 
-/// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
-/// FC2. The paper's text has a batch norm before the ReLU, the authors' code none: [`GaterConfig::batch_norm`].
+/// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1
+/// and FC2. The paper's text has a batch norm before the ReLU, the authors' code none:
+/// [`GaterConfig::batch_norm`].
 #[derive(Debug, Clone)]
 pub struct Gater {
     network: Network,
@@ -76,28 +77,33 @@ impl Gater {
     /// Gate pre-activations g' (N, outputs) of `images` (N, 3, H, W).
     ///
     /// # Errors
-    /// If the images do not fit the network, naming the op and the shapes; in training also if it is a single one
-    /// and there is a batch norm between FC1 and FC2 ([`GaterConfig::batch_norm`]), as in PyTorch.
+    /// If the images do not fit the network, naming the op and the shapes; in training also if it
+    /// is a single one and there is a batch norm between FC1 and FC2 ([`GaterConfig::batch_norm`]),
+    /// as in PyTorch.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
         if self.batch_norm && ctx.training() && images.dims().first() == Some(&1) {
             return Err(Error::Shape {
                 op: "gater",
-                rule: "batch norm over the bottleneck has statistics of 2 images or more in training: take larger \
-                       batches, leave out a last batch of 1 image, or build the gater without batch_norm",
+                rule: "batch norm over the bottleneck has statistics of 2 images or more in \
+                       training: take larger batches, leave out a last batch of 1 image, or build \
+                       the gater without batch_norm",
                 got: images.shape().to_string(),
             });
         }
         self.programs.run(images, None, ctx)
     }
 
-    /// A classifier of `classes` classes on the extractor E, for the paper's pre-training: train it, drop it,
-    /// train the gated network. It *shares* weights and statistics with the gater; only its output layer
-    /// `resnet.fc`, drawn from `seed`, is its own.
+    /// A classifier of `classes` classes on the extractor E, for the paper's pre-training: train
+    /// it, drop it, train the gated network. It *shares* weights and statistics with the gater;
+    /// only its output layer `resnet.fc`, drawn from `seed`, is its own.
     ///
     /// ```
-    /// # use gaternet_core::{Ctx, Tensor, nn::{CrossEntropyLoss, Module}, optim::{Optimizer, Sgd, SgdConfig}};
+    /// # use gaternet_core::nn::{CrossEntropyLoss, Module};
+    /// # use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
+    /// # use gaternet_core::{Ctx, Tensor};
     /// # use gaternet_models::{GatedConfig, GatedNet};
-    /// # let (images, labels) = (Tensor::randn([2, 3, 16, 16], 1.0, Ctx::train(1).rng())?, vec![3, 7]);
+    /// # let images = Tensor::randn([2, 3, 16, 16], 1.0, Ctx::train(1).rng())?;
+    /// # let labels = vec![3, 7];
     /// let model = GatedNet::new(GatedConfig::cifar(8, 10), 0)?;
     /// let classifier = model.gater().classifier(10, 0)?;
     /// let mut sgd = Sgd::new(classifier.parameters(), SgdConfig::default())?;
@@ -119,13 +125,14 @@ impl Gater {
         Ok(PlainNet::custom(net.finish()?))
     }
 
-    /// Takes over what was trained before. From the file of a [`GatedNet`](crate::GatedNet): its whole gater.
-    /// From the file of a [`classifier`](Self::classifier), of a [`PlainNet`] of E's architecture, or of
-    /// another program with one of these two ways to name the tensors: E, without its output layer.
+    /// Takes over what was trained before. From the file of a [`GatedNet`](crate::GatedNet): its
+    /// whole gater. From the file of a [`classifier`](Self::classifier), of a [`PlainNet`] of E's
+    /// architecture, or of another program with one of these two ways to name the tensors: E,
+    /// without its output layer.
     ///
     /// # Errors
-    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
-    /// together) or a NaN; the gater is unchanged then.
+    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones
+    /// listed together) or a NaN; the gater is unchanged then.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<()> {
         let file = Checkpoint::open(path)?;
         let outline = file.outline();
@@ -144,8 +151,8 @@ impl Gater {
         extractor(&file.read()?, prefix).load_into(&state)
     }
 
-    /// What is added to each pre-activation, (outputs): the bias of its last layer. Taking t from all of them
-    /// opens the gates whose pre-activation was above t.
+    /// What is added to each pre-activation, (outputs): the bias of its last layer. Taking t from
+    /// all of them opens the gates whose pre-activation was above t.
     #[must_use]
     pub fn gate_bias(&self) -> &Parameter {
         &self.gate_bias
@@ -158,8 +165,8 @@ impl Gater {
         match weight.and_then(|weight| weight.shape.dims().first()) {
             Some(&of_file) if of_file != gates => Err(Error::Data {
                 path: file.path.clone(),
-                rule: "the file must have the gates of the model: build it with the placement, the groups and the \
-                       backbone that the file's metadata `config` names",
+                rule: "the file must have the gates of the model: build it with the placement, \
+                       the groups and the backbone that the file's metadata `config` names",
                 got: format!("{of_file} gates for a model of {gates}"),
             }),
             _ => Ok(()),

@@ -1,4 +1,5 @@
-//! The parts of a gated network, each with its own training: learning rates, weight decay, epochs at rest.
+//! The parts of a gated network, each with its own training: learning rates, weight decay, epochs
+//! at rest.
 
 use gaternet_core::nn::Module;
 use gaternet_core::optim::ParameterGroup;
@@ -37,8 +38,9 @@ impl GatedNet {
         parameters
     }
 
-    /// Backbone and gater as groups for [`Sgd::with_groups`](gaternet_core::optim::Sgd::with_groups), with the
-    /// settings of the optimiser until they are given their own.
+    /// Backbone and gater as groups for
+    /// [`Sgd::with_groups`](gaternet_core::optim::Sgd::with_groups), with the settings of the
+    /// optimiser until they are given their own.
     #[must_use]
     pub fn parameter_groups(&self) -> [ParameterGroup; 2] {
         [Part::Backbone, Part::Gater].map(|part| ParameterGroup::new(self.part(part)))
@@ -50,7 +52,8 @@ impl GatedNet {
 /// ```
 /// # use gaternet_models::{GatedConfig, GatedNet, Part, WarmUp};
 /// # let model = GatedNet::new(GatedConfig::cifar(8, 10), 0)?;
-/// // The backbone learns alone for 2 epochs; the gater's extractor, which was pre-trained, joins in the sixth.
+/// // The backbone learns alone for 2 epochs; the gater's extractor, which was pre-trained, joins
+/// // in the sixth.
 /// let warm_up = WarmUp { open: 2, frozen_extractor: 5, ..WarmUp::default() };
 /// warm_up.validate(20)?;
 /// for epoch in 1..=20 {
@@ -65,7 +68,8 @@ impl GatedNet {
 /// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WarmUp {
-    /// Epochs with all gates open: the gater does not run, and the backbone trains as a plain network.
+    /// Epochs with all gates open: the gater does not run, and the backbone trains as a plain
+    /// network.
     pub open: usize,
     /// Epochs in which the backbone is frozen: usual for one that was trained before it got gates.
     pub frozen_backbone: usize,
@@ -79,8 +83,8 @@ impl WarmUp {
     /// `Err` unless a training of `epochs` epochs can begin like this.
     ///
     /// # Errors
-    /// [`Error::Config`] if the gates stay open to the end, an epoch number is beyond it, or in some epoch
-    /// nothing would be trained.
+    /// [`Error::Config`] if the gates stay open to the end, an epoch number is beyond it, or in
+    /// some epoch nothing would be trained.
     pub fn validate(&self, epochs: usize) -> Result<()> {
         let fail = |field, value: usize, rule| {
             let value = format!("{value}, of {epochs} epochs");
@@ -105,15 +109,17 @@ impl WarmUp {
         Ok(())
     }
 
-    /// Whether all gates are open in epoch `epoch`, from 1: then train [`GatedNet::backbone`] alone.
+    /// Whether all gates are open in epoch `epoch`, from 1: then train [`GatedNet::backbone`]
+    /// alone.
     #[must_use]
     pub fn gates_open(&self, epoch: usize) -> bool {
         epoch <= self.open
     }
 
-    /// (step, steps) of the part of a training in which gates run, for [`Ctx::with_progress`]: what changes in the
-    /// course of a training, as temperatures and bounds of gates do, begins with the first epoch that has
-    /// gates. `step` is from 0, and `steps_per_epoch` make up an epoch of `epochs`.
+    /// (step, steps) of the part of a training in which gates run, for [`Ctx::with_progress`]: what
+    /// changes in the course of a training, as temperatures and bounds of gates do, begins with the
+    /// first epoch that has gates. `step` is from 0, and `steps_per_epoch` make up an epoch of
+    /// `epochs`.
     ///
     /// [`Ctx::with_progress`]: gaternet_core::Ctx::with_progress
     #[must_use]
@@ -127,7 +133,8 @@ impl WarmUp {
         (step.saturating_sub(of(self.open)), of(epochs.saturating_sub(self.open)))
     }
 
-    /// Freezes what rests in epoch `epoch`, from 1, and trains the rest, whatever was frozen before.
+    /// Freezes what rests in epoch `epoch`, from 1, and trains the rest, whatever was frozen
+    /// before.
     pub fn begin(&self, model: &GatedNet, epoch: usize) {
         for (part, rest) in [
             (Part::Backbone, self.frozen_backbone),

@@ -25,8 +25,8 @@ pub(crate) struct Kept<'a> {
 pub(crate) struct KeptSlot {
     /// Their numbers, ascending.
     pub(crate) filters: Vec<u32>,
-    /// Whether the output has planes of these only. What only reads gated channels can do without the
-    /// others; a residual output cannot, its planes hold the shortcut too.
+    /// Whether the output has planes of these only. What only reads gated channels can do without
+    /// the others; a residual output cannot, its planes hold the shortcut too.
     pub(crate) compact: bool,
     /// What opens each plane of the output.
     pub(crate) gates: Vec<PlaneGate>,
@@ -107,8 +107,8 @@ impl<'a> Kept<'a> {
         Pruning { filters: slot(filters), channels: slot(channels) }
     }
 
-    /// [`conv`](Self::conv) for a network without lists: the hidden convolution of a unit that one gate closed for good
-    /// keeps a single filter, where a plan with lists computes none of them.
+    /// [`conv`](Self::conv) for a network without lists: the hidden convolution of a unit that one
+    /// gate closed for good keeps a single filter, where a plan with lists computes none of them.
     pub(crate) fn unlisted_conv(&self, number: usize) -> Pruning<'_> {
         let slots = self.plan.convs()[number];
         let closed = |slot: usize| self.slots[slot].filters.is_empty();

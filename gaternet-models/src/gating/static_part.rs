@@ -11,17 +11,18 @@ use crate::networks::config::Family;
 use crate::networks::plain_net::PlainNet;
 
 impl GatedNet {
-    /// The network without gater and gates, in which the filters that more than `share` of the images of the
-    /// calibration set open always run and all others are gone. With a `share` of 0 every filter that any
-    /// image opens is left, and with gates that no image disagrees about, the logits are those of this
-    /// network.
+    /// The network without gater and gates, in which the filters that more than `share` of the
+    /// images of the calibration set open always run and all others are gone. With a `share` of 0
+    /// every filter that any image opens is left, and with gates that no image disagrees about, the
+    /// logits are those of this network.
     ///
-    /// A hidden filter is gone from its convolution and from the channels of the next one. The planes of a
-    /// residual output hold the shortcut too, so a filter there keeps its place, with zeros for weights and batch
-    /// norm; of a unit whose outputs one gate closed for good, one hidden filter is left, of zeros. Weights are
-    /// copied. A file of the network lists the filters of hidden convolutions in its metadata (`hidden_filters`),
-    /// and its tensors have PyTorch's names; of a network that a program has written itself, only that program
-    /// can build the architecture again.
+    /// A hidden filter is gone from its convolution and from the channels of the next one. The
+    /// planes of a residual output hold the shortcut too, so a filter there keeps its place, with
+    /// zeros for weights and batch norm; of a unit whose outputs one gate closed for good, one
+    /// hidden filter is left, of zeros. Weights are copied. A file of the network lists the filters
+    /// of hidden convolutions in its metadata (`hidden_filters`), and its tensors have PyTorch's
+    /// names; of a network that a program has written itself, only that program can build the
+    /// architecture again.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Shape`] if the calibration is of another number of gates.

@@ -19,8 +19,8 @@ use crate::ops::Op;
 /// maps whose sizes differ here differ for most images; windows are smaller.
 const TRIAL: [usize; 2] = [1024, 1024];
 
-/// Collects the steps of a [`Network`], in the order they run, with fresh weights: convolutions Kaiming
-/// normal (fan-out), batch norm 1 and 0, linear bias 0. Names are those of the state dict.
+/// Collects the steps of a [`Network`], in the order they run, with fresh weights: convolutions
+/// Kaiming normal (fan-out), batch norm 1 and 0, linear bias 0. Names are those of the state dict.
 ///
 /// A step that cannot be is an error of the call that adds it or, where that returns a [`Value`]
 /// alone, of the next that can fail, at the latest of [`finish`](Self::finish); it names the layer.
@@ -116,7 +116,8 @@ pub(super) struct Rest {
 }
 
 impl NetworkBuilder {
-    /// For images of `channels` channels, which are the value returned; weights are drawn from `seed`.
+    /// For images of `channels` channels, which are the value returned; weights are drawn from
+    /// `seed`.
     #[must_use]
     pub fn new(channels: usize, seed: u64) -> (NetworkBuilder, Value) {
         NetworkBuilder::with_weights(channels, Weights::drawn(seed))
@@ -139,13 +140,15 @@ impl NetworkBuilder {
         (net, images)
     }
 
-    /// From here on, hidden convolutions have these numbers of filters instead of what they are told.
+    /// From here on, hidden convolutions have these numbers of filters instead of what they are
+    /// told.
     pub(crate) fn narrow_hidden(&mut self, filters: &[usize]) {
         self.hidden_filters = Some(filters.iter().rev().copied().collect());
     }
 
     /// # Errors
-    /// [`Error::Config`] if [`narrow_hidden`](Self::narrow_hidden) was told of more convolutions than came.
+    /// [`Error::Config`] if [`narrow_hidden`](Self::narrow_hidden) was told of more convolutions
+    /// than came.
     pub(crate) fn check_hidden(&self) -> Result<()> {
         match self.hidden_filters.as_ref().map(Vec::len) {
             None | Some(0) => Ok(()),
@@ -193,8 +196,8 @@ impl NetworkBuilder {
         if let [channels, h, w] = self.shapes[self.steps.len()]
             && [h, w] != [1, 1]
         {
-            let rule = "the last layer must compute vectors (N, features), those of a classifier its \
-                        logits: end with global_avg_pool and linear";
+            let rule = "the last layer must compute vectors (N, features), those of a classifier \
+                        its logits: end with global_avg_pool and linear";
             let got = format!("{channels} maps");
             let last = self.steps.last().map_or("images", |step| &step.name);
             return Err(Error::Shape { op: "network", rule, got }.at(last));
@@ -291,7 +294,7 @@ impl NetworkBuilder {
 }
 
 pub(super) fn hidden_error(value: String) -> Error {
-    let rule = "must be a number for each hidden convolution, in the order they run, at most what the \
-                architecture has";
+    let rule = "must be a number for each hidden convolution, in the order they run, at most what \
+                the architecture has";
     Error::Config { field: "hidden filters", value, rule }
 }

@@ -134,7 +134,8 @@ impl<'a> OpBuilder<'a> {
     ///
     /// # Errors
     /// [`gaternet_core::Error::Layer`] with the layer's name, if the op refuses the shapes of its
-    /// inputs, the name is taken, a value is not of this builder, or the residual has another shape.
+    /// inputs, the name is taken, a value is not of this builder, or the residual has another
+    /// shape.
     pub fn done(self) -> Result<Value> {
         let OpBuilder { net, name, op, inputs, rest } = self;
         net.push(Some(name), op, &inputs, rest)

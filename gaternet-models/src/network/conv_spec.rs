@@ -1,6 +1,7 @@
 //! A backbone's convolutions as data: what placement and cost need to know of them.
 
-/// One convolution of a backbone, as [`GatePlan`](crate::GatePlan) and [`Cost`](crate::Cost) see it.
+/// One convolution of a backbone, as [`GatePlan`](crate::GatePlan) and [`Cost`](crate::Cost) see
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvSpec {
     /// State-dict name of the layer.
@@ -16,8 +17,8 @@ pub struct ConvSpec {
     /// Its place in the network.
     pub role: ConvRole,
     /// Name of the [`Hidden`](ConvRole::Hidden) convolution whose filters are its input channels;
-    /// `None` if it reads the images or the input of its unit. Of a depthwise convolution that of any
-    /// other that only it reads.
+    /// `None` if it reads the images or the input of its unit. Of a depthwise convolution that of
+    /// any other that only it reads.
     pub reads: Option<String>,
     /// Whether each filter reads the one input channel of its number ([`Reads::Same`]).
     ///
@@ -31,7 +32,8 @@ pub enum ConvRole {
     /// Never gated: the stem, a shortcut, a transition.
     #[default]
     Ungated,
-    /// Inside a unit: after batch norm and ReLU its output goes to one other convolution and nowhere else.
+    /// Inside a unit: after batch norm and ReLU its output goes to one other convolution and
+    /// nowhere else.
     Hidden,
     /// The last of a unit: after batch norm the shortcut is added.
     ResidualOutput,

@@ -14,8 +14,8 @@ use crate::ops::{
 };
 
 impl NetworkBuilder {
-    /// A convolution with `filters` filters of `kernel` x `kernel`, stride 1, a border of half a kernel,
-    /// no gates and nothing after it, unless the builder it returns is told so.
+    /// A convolution with `filters` filters of `kernel` x `kernel`, stride 1, a border of half a
+    /// kernel, no gates and nothing after it, unless the builder it returns is told so.
     pub fn conv(
         &mut self,
         name: impl Into<String>,
@@ -26,8 +26,8 @@ impl NetworkBuilder {
         ConvBuilder::new(self, name.into(), input, filters, kernel)
     }
 
-    /// An [`Op`] of a program's own on these inputs; `name` is what its parameters' names begin with
-    /// in the state dict.
+    /// An [`Op`] of a program's own on these inputs; `name` is what its parameters' names begin
+    /// with in the state dict.
     pub fn op(
         &mut self,
         name: impl Into<String>,
@@ -138,7 +138,8 @@ impl NetworkBuilder {
         self.unnamed(Dropout(p), &[input])
     }
 
-    /// A mean of two branches, with random weights in training; see [`gaternet_core::ops::shake_shake`].
+    /// A mean of two branches, with random weights in training; see
+    /// [`gaternet_core::ops::shake_shake`].
     pub fn shake_shake(&mut self, a: Value, b: Value) -> Value {
         self.unnamed(ShakeShake, &[a, b])
     }

@@ -18,8 +18,8 @@ pub use step::Value;
 
 use crate::ops::{Op, Reads};
 
-/// A network of convolutions, written with a [`NetworkBuilder`]. Its convolutions say where gates may
-/// sit ([`ConvRole`]); what is gated is up to the [`GatePlan`](crate::GatePlan).
+/// A network of convolutions, written with a [`NetworkBuilder`]. Its convolutions say where gates
+/// may sit ([`ConvRole`]); what is gated is up to the [`GatePlan`](crate::GatePlan).
 #[derive(Debug, Clone)]
 pub struct Network {
     /// Of the images.
@@ -48,8 +48,8 @@ impl Network {
         self.channels
     }
 
-    /// (C, H, W) of each value for images of `size` (H, W): the images, then each step's output; vectors
-    /// are (C, 1, 1).
+    /// (C, H, W) of each value for images of `size` (H, W): the images, then each step's output;
+    /// vectors are (C, 1, 1).
     ///
     /// # Errors
     /// If images of this size do not fit; the error names the layer.
@@ -114,8 +114,8 @@ impl Network {
         if keeps_zeros { self.source(step.inputs[0]) } else { None }
     }
 
-    /// MACs for one image of `size` (H, W) with every filter running: convolutions, linear layers, and one
-    /// for each pixel of a global pool.
+    /// MACs for one image of `size` (H, W) with every filter running: convolutions, linear layers,
+    /// and one for each pixel of a global pool.
     ///
     /// # Errors
     /// If images of this size do not fit.

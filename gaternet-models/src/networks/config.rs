@@ -16,8 +16,8 @@ pub struct BackboneConfig {
     /// Every number of channels is multiplied by this and rounded; 1 by default.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub width: f64,
-    /// Squeeze-and-excitation (Hu et al. 2018) at the end of every residual unit, before the shortcut is
-    /// added, with this reduction; 16 in the paper. `None` without, the default.
+    /// Squeeze-and-excitation (Hu et al. 2018) at the end of every residual unit, before the
+    /// shortcut is added, with this reduction; 16 in the paper. `None` without, the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub squeeze_excitation: Option<usize>,
     /// Channels of the images, C of (N, C, H, W): 3 by default, 1 for grey ones.
@@ -25,11 +25,13 @@ pub struct BackboneConfig {
     pub in_channels: usize,
 }
 
-/// An architecture. Those for small images (32x32) have three stages on maps of 32x32, 16x16 and 8x8.
+/// An architecture. Those for small images (32x32) have three stages on maps of 32x32, 16x16 and
+/// 8x8.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Family {
-    /// For small images, units of two 3x3 convolutions, stages of 16, 32 and 64 channels (He et al. 2016).
+    /// For small images, units of two 3x3 convolutions, stages of 16, 32 and 64 channels (He et al.
+    /// 2016).
     Resnet {
         /// 6n + 2 for stages of n units.
         depth: usize,
@@ -48,8 +50,8 @@ pub enum Family {
         #[serde(default)]
         channels: BottleneckChannels,
     },
-    /// Wide ResNet-depth-k for small images (Zagoruyko and Komodakis 2016): pre-activation units of two
-    /// 3x3 convolutions, stages of 16k, 32k and 64k channels.
+    /// Wide ResNet-depth-k for small images (Zagoruyko and Komodakis 2016): pre-activation units of
+    /// two 3x3 convolutions, stages of 16k, 32k and 64k channels.
     WideResnet {
         /// 6n + 4 for stages of n units.
         depth: usize,
@@ -59,27 +61,28 @@ pub enum Family {
         #[serde(default)]
         dropout: f32,
     },
-    /// Shake-Shake-depth 2 x `base`d for small images (Gastaldi 2017): units of two branches, mixed at
-    /// random; stages of base, 2·base and 4·base channels.
+    /// Shake-Shake-depth 2 x `base`d for small images (Gastaldi 2017): units of two branches, mixed
+    /// at random; stages of base, 2·base and 4·base channels.
     ShakeShake {
         /// 6n + 2 for stages of n units; 26 in the paper.
         depth: usize,
         /// Channels of the first stage.
         base: usize,
     },
-    /// DenseNet-BC-depth-growth for small images (Huang et al. 2017): every convolution reads all maps
-    /// before it in its block, compressed to half between blocks.
+    /// DenseNet-BC-depth-growth for small images (Huang et al. 2017): every convolution reads all
+    /// maps before it in its block, compressed to half between blocks.
     Densenet {
         /// 6n + 4 for blocks of n layers.
         depth: usize,
         /// Channels that a layer adds.
         growth: usize,
     },
-    /// A [`Network`](crate::Network) that a program has written itself. No configuration can build it.
+    /// A [`Network`](crate::Network) that a program has written itself. No configuration can build
+    /// it.
     Custom,
-    /// For large images: a 7x7 convolution and a max pool with stride 2 each, then four stages (He et al.
-    /// 2016, with the stride of a bottleneck unit in its 3x3 convolution, as in torchvision, whose names
-    /// the weights have).
+    /// For large images: a 7x7 convolution and a max pool with stride 2 each, then four stages (He
+    /// et al. 2016, with the stride of a bottleneck unit in its 3x3 convolution, as in torchvision,
+    /// whose names the weights have).
     ImagenetResnet {
         /// 18, 34, 50, 101 or 152.
         depth: usize,
@@ -116,8 +119,8 @@ impl Family {
             }
             Family::Densenet { depth, .. } => units(depth, 6, 4, "a DenseNet-BC has depth 6n + 4"),
             Family::Custom => {
-                let rule = "a network of a program's own is built by that program: build it there, then \
-                            load_weights";
+                let rule = "a network of a program's own is built by that program: build it \
+                            there, then load_weights";
                 Err(Error::Config { field: "family", value: "custom".to_owned(), rule })
             }
             Family::ImagenetResnet { depth } if [18, 34, 50, 101, 152].contains(&depth) => Ok(0),
@@ -164,7 +167,8 @@ impl BackboneConfig {
         BackboneConfig::new(Family::Resnet { depth, pre_activation: false }, classes)
     }
 
-    /// The CIFAR ResNet-`depth` of bottleneck units with the GaterNet paper's channels: depth 164, ...
+    /// The CIFAR ResNet-`depth` of bottleneck units with the GaterNet paper's channels: depth 164,
+    /// ...
     #[must_use]
     pub fn bottleneck(depth: usize, classes: usize) -> BackboneConfig {
         let channels = BottleneckChannels::Paper;

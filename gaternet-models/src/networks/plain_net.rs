@@ -26,12 +26,13 @@ pub struct PlainNet {
     programs: Arc<Programs>,
 }
 
-/// Metadata key of a file whose hidden convolutions have other numbers of filters than the architecture's.
+/// Metadata key of a file whose hidden convolutions have other numbers of filters than the
+/// architecture's.
 const HIDDEN_FILTERS: &str = "hidden_filters";
 
 impl PlainNet {
-    /// With fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch norm 1 and 0,
-    /// linear bias 0.
+    /// With fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch norm 1
+    /// and 0, linear bias 0.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
@@ -44,8 +45,8 @@ impl PlainNet {
     /// [`GatedNet::static_part`](crate::GatedNet::static_part) is made of.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new), and if a number is 0 or more than the architecture has, or there is not
-    /// one for each.
+    /// Those of [`new`](Self::new), and if a number is 0 or more than the architecture has, or
+    /// there is not one for each.
     pub fn narrowed(
         config: BackboneConfig,
         hidden_filters: &[usize],
@@ -119,7 +120,8 @@ impl PlainNet {
         &self.config
     }
 
-    /// Filters of each hidden convolution in the order they run, if they are not the architecture's.
+    /// Filters of each hidden convolution in the order they run, if they are not the
+    /// architecture's.
     #[must_use]
     pub fn hidden_filters(&self) -> Option<&[usize]> {
         self.hidden_filters.as_deref()

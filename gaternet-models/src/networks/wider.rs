@@ -7,8 +7,8 @@ use super::config::BackboneConfig;
 use super::plain_net::PlainNet;
 
 impl BackboneConfig {
-    /// The same architecture with the width whose number of parameters comes nearest to `parameters`: the
-    /// "Wider" baseline of a gated model with that many.
+    /// The same architecture with the width whose number of parameters comes nearest to
+    /// `parameters`: the "Wider" baseline of a gated model with that many.
     ///
     /// # Errors
     /// [`Error::Config`] if the configuration is out of range, or would have to be for so many.

@@ -7,8 +7,8 @@ use super::proto;
 use crate::gating::gate_plan::GatePlan;
 use crate::gating::gate_rule::{GateRule, Selection};
 
-/// The gates of evaluation (N, c) of pre-activations (N, c), and the masks (N, F, 1, 1) that they are
-/// of each slot.
+/// The gates of evaluation (N, c) of pre-activations (N, c), and the masks (N, F, 1, 1) that they
+/// are of each slot.
 pub(super) fn add(
     graph: &mut Graph,
     preact: String,

@@ -8,8 +8,8 @@ use super::step::OnnxStep;
 use crate::program::gate::GatePosition;
 use crate::program::{Program, Step};
 
-/// Adds the steps; the value of the last is returned. Names of nodes and weights start with `prefix`.
-/// `masks` are (N, F, 1, 1) of each gated layer, 0 or 1.
+/// Adds the steps; the value of the last is returned. Names of nodes and weights start with
+/// `prefix`. `masks` are (N, F, 1, 1) of each gated layer, 0 or 1.
 pub(super) fn add(
     graph: &mut Graph,
     prefix: &str,

@@ -60,8 +60,8 @@ pub trait Op: fmt::Debug + Send + Sync {
         None
     }
 
-    /// Whether its plan reads only the input channels whose gates are open, so that what is before it
-    /// need not set the others to 0. `false` by default: they are 0.
+    /// Whether its plan reads only the input channels whose gates are open, so that what is before
+    /// it need not set the others to 0. `false` by default: they are 0.
     fn skips_channels(&self) -> bool {
         false
     }
@@ -144,7 +144,7 @@ pub struct Filters {
 pub enum Reads {
     /// All: its work falls with those whose gates are closed.
     All,
-    /// The one of its own number, as a depthwise convolution: where its gate is closed nothing reads
-    /// that channel, and what makes it need not run either.
+    /// The one of its own number, as a depthwise convolution: where its gate is closed nothing
+    /// reads that channel, and what makes it need not run either.
     Same,
 }

@@ -19,8 +19,8 @@ use super::options::PlanOptions;
 use super::pass::Pass;
 use crate::files::model::Model;
 
-/// A model's evaluation pass on a [`Device`]: an [`InferencePlan`] on the processor; on a GPU kernels
-/// that run one call after the other.
+/// A model's evaluation pass on a [`Device`]: an [`InferencePlan`] on the processor; on a GPU
+/// kernels that run one call after the other.
 ///
 /// ```
 /// # use gaternet_core::{Ctx, Tensor};
@@ -40,8 +40,8 @@ impl Plan {
     /// several passes.
     ///
     /// # Errors
-    /// Those of [`InferencePlan::new`]; [`Error::Device`] if a layer has no kernel on the GPU or that
-    /// refuses.
+    /// Those of [`InferencePlan::new`]; [`Error::Device`] if a layer has no kernel on the GPU or
+    /// that refuses.
     pub fn new(model: &Model, options: PlanOptions, device: &Device) -> Result<Plan> {
         #[cfg(feature = "cuda")]
         if let Device::Cuda(device) = device {
@@ -99,8 +99,8 @@ impl Plan {
     /// data set on the GPU, normalised by its augmentation.
     ///
     /// # Errors
-    /// Those of [`CudaPlan::run_on`](crate::cuda::CudaPlan::run_on); [`Error::Config`] if the plan is
-    /// on the processor.
+    /// Those of [`CudaPlan::run_on`](crate::cuda::CudaPlan::run_on); [`Error::Config`] if the plan
+    /// is on the processor.
     #[cfg(feature = "cuda")]
     pub fn run_on(
         &self,

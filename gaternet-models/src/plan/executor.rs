@@ -19,11 +19,12 @@ use crate::gating::pruning::Kept;
 use crate::network::gather;
 use crate::program::{Program, Step};
 
-/// Most bytes of weights of a network that threads go through on their own. More, up to four times as many as they
-/// are laid out, do not stay in a shared cache of usual size, so every group of images would fetch them from memory.
+/// Most bytes of weights of a network that threads go through on their own. More, up to four times
+/// as many as they are laid out, do not stay in a shared cache of usual size, so every group of
+/// images would fetch them from memory.
 const CACHED_WEIGHTS: usize = 4 << 20;
-/// Most images that a thread takes through the network together: each convolution's weights are fetched into its
-/// cache once for all of them.
+/// Most images that a thread takes through the network together: each convolution's weights are
+/// fetched into its cache once for all of them.
 const TOGETHER: usize = 8;
 
 /// A network ready to run on images of one size.
@@ -38,12 +39,12 @@ pub(super) struct Executor {
     output: Place,
     /// Compute closed filters and discard them.
     masks: bool,
-    /// Run each op over the whole batch before the next: weights are fetched once a batch, activations
-    /// leave the cores' caches.
+    /// Run each op over the whole batch before the next: weights are fetched once a batch,
+    /// activations leave the cores' caches.
     pub(super) by_layer: bool,
     timed: AtomicBool,
-    /// Nanoseconds of each step since they were last asked for, all threads together, while they are
-    /// timed.
+    /// Nanoseconds of each step since they were last asked for, all threads together, while they
+    /// are timed.
     spent: Vec<AtomicU64>,
     /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
     idle: Mutex<Vec<Arena>>,
@@ -191,12 +192,12 @@ impl Executor {
         self.output.len
     }
 
-    /// `input` and `output` hold the same number of samples, `live` the lists of every slot of the plan
-    /// for them.
+    /// `input` and `output` hold the same number of samples, `live` the lists of every slot of the
+    /// plan for them.
     ///
-    /// With a sample for every thread and weights that stay cached, each thread runs some through the whole
-    /// network: their activations stay in that core's cache. Otherwise each op uses all threads. The bits are
-    /// the same.
+    /// With a sample for every thread and weights that stay cached, each thread runs some through
+    /// the whole network: their activations stay in that core's cache. Otherwise each op uses all
+    /// threads. The bits are the same.
     pub(super) fn run(
         &self,
         live: &[ActiveFilters],

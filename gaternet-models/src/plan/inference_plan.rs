@@ -19,21 +19,24 @@ use crate::networks::plain_net::PlainNet;
 use crate::program::finite;
 use crate::program::{Mode, Program};
 
-/// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
-/// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
+/// A model's evaluation pass, prepared for images of one size: batch norm is folded into the
+/// convolutions' weights, weights and buffers are laid out, the live filters of the whole network
+/// are listed once a batch.
 ///
-/// In a batch with an image for every thread, each thread runs some images through the whole network; in a
-/// smaller one all threads share each convolution. Once every thread has done its share nothing is allocated, but
-/// for the lists by which [`Estimator::TopK`](gaternet_core::gate::Estimator::TopK) and a floor sort.
-/// A network of more than 2^20 weights, 2^21 in bf16, runs layer by layer over the batch, and needs memory for
-/// the activations of all its images.
+/// In a batch with an image for every thread, each thread runs some images through the whole
+/// network; in a smaller one all threads share each convolution. Once every thread has done its
+/// share nothing is allocated, but for the lists by which
+/// [`Estimator::TopK`](gaternet_core::gate::Estimator::TopK) and a floor sort. A network of more
+/// than 2^20 weights, 2^21 in bf16, runs layer by layer over the batch, and needs memory for the
+/// activations of all its images.
 ///
 /// One plan serves any number of threads at once: a pass takes memory from a pool inside, and all
 /// share the weights. A clone is the same plan.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
 /// [`Model::forward`]'s by rounding, to f32 or the type of the products, and so may a gate whose
-/// pre-activation is about 0; they depend neither on the number of threads nor on the other samples of a batch.
+/// pre-activation is about 0; they depend neither on the number of threads nor on the other samples
+/// of a batch.
 #[derive(Clone)]
 pub struct InferencePlan(Arc<Inner>);
 
@@ -88,14 +91,16 @@ impl InferencePlan {
         InferencePlan::keeping(model, options, &Kept::new(model.plan(), None))
     }
 
-    /// [`gated`](Self::gated) without the filters that no image of the calibration set opens: they have
-    /// no weights, nor have the channels that read them, and a gate that opens one counts as closed. Filters
-    /// that every image of the set opens always run: a gate that closes one counts as open. If that leaves
-    /// nothing to decide, [`run`](Self::run) leaves out the gater. An image that opens none of the
-    /// former and all of the latter has the logits of the whole plan, bit for bit.
+    /// [`gated`](Self::gated) without the filters that no image of the calibration set opens: they
+    /// have no weights, nor have the channels that read them, and a gate that opens one counts as
+    /// closed. Filters that every image of the set opens always run: a gate that closes one counts
+    /// as open. If that leaves nothing to decide, [`run`](Self::run) leaves out the gater. An image
+    /// that opens none of the former and all of the latter has the logits of the whole plan, bit
+    /// for bit.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
+    /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of
+    /// gates.
     pub fn calibrated(
         model: &GatedNet,
         options: PlanOptions,
@@ -116,9 +121,9 @@ impl InferencePlan {
     /// Logits (N, classes) of `images` (N, C, H, W): gater, gates, backbone.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a length is not that of N samples, or the gater's output is not a number.
-    /// An image with a pixel that is not finite has logits of NaN and is named by the error, which
-    /// comes when all others have theirs.
+    /// [`Error::Shape`] if a length is not that of N samples, or the gater's output is not a
+    /// number. An image with a pixel that is not finite has logits of NaN and is named by the
+    /// error, which comes when all others have theirs.
     pub fn run(&self, images: &[f32], logits: &mut [f32]) -> Result<()> {
         let batch = self.samples(images)?;
         self.check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;
@@ -138,8 +143,8 @@ impl InferencePlan {
         self.refuse(&bad, logits)
     }
 
-    /// [`run`](Self::run), which also writes the gates (N, c), 0 or 1, that the gater decided on; of a
-    /// calibrated plan those that it decided on, whatever the calibration settled.
+    /// [`run`](Self::run), which also writes the gates (N, c), 0 or 1, that the gater decided on;
+    /// of a calibrated plan those that it decided on, whatever the calibration settled.
     ///
     /// # Errors
     /// Those of [`run`](Self::run).
@@ -167,8 +172,8 @@ impl InferencePlan {
         self.refuse(&bad, logits)
     }
 
-    /// The gates (N, c), 0 or 1, that the gater decides on for `images` (N, C, H, W); c is 0 without a
-    /// gater.
+    /// The gates (N, c), 0 or 1, that the gater decides on for `images` (N, C, H, W); c is 0
+    /// without a gater.
     ///
     /// # Errors
     /// [`Error::Shape`] if a length is not that of N samples.
@@ -184,8 +189,8 @@ impl InferencePlan {
     /// Logits (N, classes) of `images` (N, C, H, W) with these gates (N, c), each 0 or 1.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a length is not that of N samples or a gate is neither 0 nor 1; of images
-    /// that are not finite as [`run`](Self::run).
+    /// [`Error::Shape`] if a length is not that of N samples or a gate is neither 0 nor 1; of
+    /// images that are not finite as [`run`](Self::run).
     pub fn run_with_gates(&self, images: &[f32], gates: &[f32], logits: &mut [f32]) -> Result<()> {
         let batch = self.samples(images)?;
         self.check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;

@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn residual_units_need_three_however_many_there_are() {
-        // Values: input, stem, then hidden and output of each unit, which reads its input again at its end.
+        // Values: input, stem, then hidden and output of each unit, which reads its input again at
+        // its end.
         let units = 50;
         let mut reads = vec![vec![0]];
         for unit in 0..units {

@@ -7,14 +7,14 @@ use gaternet_kernels::DType;
 pub struct PlanOptions {
     /// Height and width of the images; 32x32 by default.
     pub size: [usize; 2],
-    /// Leave out closed filters, the default. Otherwise they are computed and their output is set to 0, with
-    /// the same bits: what gates cost in an implementation that masks.
+    /// Leave out closed filters, the default. Otherwise they are computed and their output is set
+    /// to 0, with the same bits: what gates cost in an implementation that masks.
     pub skip: bool,
-    /// Images of a usual run, 64 by default. Any number can be run; with many weights, other algorithms are
-    /// the fastest for one image than for several that share them.
+    /// Images of a usual run, 64 by default. Any number can be run; with many weights, other
+    /// algorithms are the fastest for one image than for several that share them.
     pub batch: usize,
-    /// What all convolutions multiply, those of the gater included; f32 by default. Activations, sums and all
-    /// other layers are f32 with each.
+    /// What all convolutions multiply, those of the gater included; f32 by default. Activations,
+    /// sums and all other layers are f32 with each.
     pub dtype: DType,
 }
 

@@ -155,8 +155,8 @@ impl Program {
         self.steps.iter().any(|step| step.inputs[0] == at + 1 && reads_gated(step))
     }
 
-    /// Whether the output of step `at` is hidden: read by convolutions alone, by its active channels
-    /// or, where the same gate switches both, not at all.
+    /// Whether the output of step `at` is hidden: read by convolutions alone, by its active
+    /// channels or, where the same gate switches both, not at all.
     fn is_listed(&self, at: usize) -> bool {
         let step = &self.steps[at];
         let Some(filters) = step.lists.filters else { return false };

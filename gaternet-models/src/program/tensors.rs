@@ -14,8 +14,8 @@ use crate::program::finite;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gating<'a> {
     pub(crate) gates: &'a Gates,
-    /// Leave out filters whose gate is 0; otherwise compute and discard them, which batch statistics
-    /// and the straight-through gradient of their gates need.
+    /// Leave out filters whose gate is 0; otherwise compute and discard them, which batch
+    /// statistics and the straight-through gradient of their gates need.
     pub(crate) skip: bool,
 }
 

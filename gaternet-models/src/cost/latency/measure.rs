@@ -20,8 +20,8 @@ use crate::program::{Mode, Program, Step};
 pub(super) const DENSITIES: [f64; 4] = [0.1, 0.4, 0.7, 1.0];
 /// Images of a measurement, at least: those of one alone say little about a density.
 const IMAGES: usize = 64;
-/// Measurements of each pair of densities after a warm-up, of which the median is taken: as many as fit into the
-/// time, within these bounds.
+/// Measurements of each pair of densities after a warm-up, of which the median is taken: as many as
+/// fit into the time, within these bounds.
 const ROUNDS: std::ops::RangeInclusive<usize> = 3..=9;
 const TIME: Duration = Duration::from_secs(3);
 
@@ -37,8 +37,9 @@ struct Sample {
 }
 
 impl LatencyModel {
-    /// Measures plans of `model` made with `options`, whose batch is the number of images of a pass. Takes
-    /// some seconds, and should have the machine for itself. What counts of the model is its architecture.
+    /// Measures plans of `model` made with `options`, whose batch is the number of images of a
+    /// pass. Takes some seconds, and should have the machine for itself. What counts of the model
+    /// is its architecture.
     ///
     /// # Errors
     /// Those of [`InferencePlan::new`].
@@ -59,7 +60,8 @@ impl LatencyModel {
     }
 }
 
-/// Rounds over all pairs of densities, one model after the other: what slows the machine for a while slows all.
+/// Rounds over all pairs of densities, one model after the other: what slows the machine for a
+/// while slows all.
 fn measure_in_turns(models: &mut [&mut Runs]) -> Result<()> {
     for runs in &mut *models {
         runs.round()?;
@@ -85,8 +87,8 @@ struct Runs {
     /// (IMAGES or more, 3, H, W), and the floats of a batch.
     images: Vec<f32>,
     batch_len: usize,
-    /// Of each slot; the slots of a convolution's filters and of its channels differ, so that all pairs of
-    /// densities can be measured.
+    /// Of each slot; the slots of a convolution's filters and of its channels differ, so that all
+    /// pairs of densities can be measured.
     colours: Vec<usize>,
     /// Of each output of the gater.
     output_colours: Vec<usize>,

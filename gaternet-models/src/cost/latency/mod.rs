@@ -12,17 +12,18 @@ use crate::plan::PlanOptions;
 
 const OP: &str = "latency model";
 
-/// Predicts the time of a pass of an [`InferencePlan`](crate::InferencePlan) on this machine from how open the
-/// gates of each layer are.
+/// Predicts the time of a pass of an [`InferencePlan`](crate::InferencePlan) on this machine from
+/// how open the gates of each layer are.
 ///
-/// A calibration of some seconds runs the plan with gates drawn at random and times each step where it runs, so
-/// with the caches as they are there. Convolutions of one shape share their measurements: seconds at each pair of
-/// four densities of filters and channels, between which the model is linear in both. A pass is
+/// A calibration of some seconds runs the plan with gates drawn at random and times each step where
+/// it runs, so with the caches as they are there. Convolutions of one shape share their
+/// measurements: seconds at each pair of four densities of filters and channels, between which the
+/// model is linear in both. A pass is
 ///
 /// `gater + lists + rate · sum over the steps of their seconds`,
 ///
-/// where the rate, of about one over the number of threads that run images of their own, is measured too.
-/// It knows nothing of which gates are open, only how many.
+/// where the rate, of about one over the number of threads that run images of their own, is
+/// measured too. It knows nothing of which gates are open, only how many.
 #[derive(Debug, Clone)]
 pub struct LatencyModel {
     batch: usize,
@@ -59,8 +60,8 @@ impl LatencyModel {
         self.batch
     }
 
-    /// Seconds of a pass, gater included, if on average `densities[i]` of the gates of slot i of the
-    /// [`GatePlan`](crate::GatePlan) are open; of a plain network without densities.
+    /// Seconds of a pass, gater included, if on average `densities[i]` of the gates of slot i of
+    /// the [`GatePlan`](crate::GatePlan) are open; of a plain network without densities.
     ///
     /// # Errors
     /// [`Error::Shape`] if there is not a density from 0 to 1 for each slot.
@@ -116,7 +117,8 @@ impl GatedNet {
 }
 
 impl Total {
-    /// The least squares of pairs (sum, wall clock), by way of the origin if it would start below 0.
+    /// The least squares of pairs (sum, wall clock), by way of the origin if it would start below
+    /// 0.
     fn fit(pairs: &[(f64, f64)]) -> Total {
         let count = pairs.len().max(1) as f64;
         let mean = |of: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / count;

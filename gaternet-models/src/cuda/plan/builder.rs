@@ -1,4 +1,5 @@
-//! The launches of an evaluation pass: batch norm, gates, residual and ReLU go into a convolution's.
+//! The launches of an evaluation pass: batch norm, gates, residual and ReLU go into a
+//! convolution's.
 
 use gaternet_core::nn::{BatchNorm2d, Linear};
 use gaternet_kernels::LinearDims;

@@ -21,9 +21,9 @@ use crate::files::model::Model;
 use crate::gating::pruning::Kept;
 use crate::program::{Mode, Program};
 
-/// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the convolutions, gates are made
-/// and the open filters listed on the device, and closed filters are not computed. Activations and products are in T
-/// (bf16 or f32), vectors and gates in f32.
+/// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the
+/// convolutions, gates are made and the open filters listed on the device, and closed filters are
+/// not computed. Activations and products are in T (bf16 or f32), vectors and gates in f32.
 ///
 /// It keeps the layers of its model: what they learn later, [`refresh`](Self::refresh) copies.
 pub struct CudaPlan<T> {
@@ -56,7 +56,8 @@ impl<T: Activation> CudaPlan<T> {
     ///
     /// # Errors
     /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer;
-    /// [`Error::Model`](super::Error::Model) if the images do not fit, or `batch` is 0; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if the images do not fit, or `batch` is 0; the GPU's
+    /// errors.
     pub fn new(
         device: &CudaDevice,
         model: &Model,
@@ -126,11 +127,13 @@ impl<T: Activation> CudaPlan<T> {
         self.classes
     }
 
-    /// Logits (N, classes) and gates (N, c), 0 or 1, of `images` (N, 3, H, W), N up to the batch of the plan. A gate
-    /// whose pre-activation is not a number is neither, and its filter is computed.
+    /// Logits (N, classes) and gates (N, c), 0 or 1, of `images` (N, 3, H, W), N up to the batch of
+    /// the plan. A gate whose pre-activation is not a number is neither, and its filter is
+    /// computed.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples; the GPU's
+    /// errors.
     pub fn run(&mut self, images: &[f32], logits: &mut [f32], gates: &mut [f32]) -> Result<()> {
         let PlaneDims { channels, plane, .. } = self.planes;
         let sample = (channels * plane).max(1);
@@ -145,12 +148,12 @@ impl<T: Activation> CudaPlan<T> {
         self.read(logits, gates)
     }
 
-    /// The same of the images with these `numbers` (N) in a data set on the device, changed as `augment` says, which is to
-    /// normalise them: at step 0 of seed 0.
+    /// The same of the images with these `numbers` (N) in a data set on the device, changed as
+    /// `augment` says, which is to normalise them: at step 0 of seed 0.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples or a number is not one of the data set;
-    /// the GPU's errors, also if its images are of another size.
+    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples or a number is
+    /// not one of the data set; the GPU's errors, also if its images are of another size.
     pub fn run_on(
         &mut self,
         images: &Images,

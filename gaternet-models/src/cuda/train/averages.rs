@@ -1,4 +1,5 @@
-//! Exponential moving averages of parameters and statistics, which stay on the device from step to step.
+//! Exponential moving averages of parameters and statistics, which stay on the device from step to
+//! step.
 
 use std::cell::RefCell;
 

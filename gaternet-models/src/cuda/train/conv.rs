@@ -26,7 +26,8 @@ pub(super) struct ConvNode {
     pub(super) backward: Option<ConvBackward>,
 }
 
-/// `x = gate·h`, of which the open channels are there: what the gates of a hidden convolution leave for the next.
+/// `x = gate·h`, of which the active channels are there: what the gates of an inner convolution
+/// leave for the next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hidden {
     pub(super) h: Map,

@@ -15,7 +15,8 @@ pub(super) struct GatesNode {
     pub(super) grad_preact: Row,
     /// (N, outputs of the gater): pre-activations with the estimator's noise.
     pub(super) noisy: Row,
-    /// (N, c): the gates of evaluation; `None` if no loss looks at them, or those of the pass are the same.
+    /// (N, c): the gates of evaluation; `None` if no loss looks at them, or those of the pass are
+    /// the same.
     pub(super) evaluated: Option<Row>,
 }
 

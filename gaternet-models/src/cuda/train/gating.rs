@@ -1,5 +1,5 @@
-//! What the gates of a model are trained with: its estimator, and the losses of the gates with their weights. What changes over
-//! the training is a value for every step in device memory.
+//! What the gates of a model are trained with: its estimator, and the losses of the gates with
+//! their weights. What changes over the training is a value for every step in device memory.
 
 use gaternet_core::gate::{Estimator, block_bounds};
 use gaternet_kernels::cuda::gate_loss::{self, Loss};
@@ -168,8 +168,8 @@ impl Gating {
         PerStep { clock, values: &self.taus }
     }
 
-    /// Adds the gradients of the losses of gates to theirs. `evaluated` are the gates of evaluation, if they are others
-    /// than those of the pass.
+    /// Adds the gradients of the losses of gates to theirs. `evaluated` are the gates of
+    /// evaluation, if they are others than those of the pass.
     pub(super) fn add_losses<T: Activation>(
         &self,
         (buffers, metrics, clock): (&Buffers<T>, &Metrics, &Clock),

@@ -123,7 +123,8 @@ impl Input {
         matches!(self.source, Source::Copied { .. })
     }
 
-    /// The images of the batches to come, the one of step `step` (of the clock) first, and their partners.
+    /// The images of the batches to come, the one of step `step` (of the clock) first, and their
+    /// partners.
     pub(super) fn begin(&mut self, order: &[i32], draws: &[MixupDraw], step: u64) -> Result<()> {
         let batch = self.labels.borrow().len();
         let Source::Resident { order: on_device, mix, .. } = &mut self.source else {

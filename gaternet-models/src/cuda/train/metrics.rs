@@ -11,7 +11,8 @@ use crate::cuda::Result;
 pub struct TrainSums {
     /// The loss of each image's batch: cross-entropy, and the gate losses times their weights.
     pub loss: f64,
-    /// Images classified correctly by the passes that trained them; of blended ones the share of the class that is named.
+    /// Images classified correctly by the passes that trained them; of blended ones the share of
+    /// the class that is named.
     pub correct: f64,
     /// The share of open gates in each image's batch; 1 without gates.
     pub open: f64,

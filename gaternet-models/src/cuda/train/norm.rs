@@ -97,7 +97,8 @@ impl NormNode {
     }
 }
 
-/// The launches of a batch norm of maps, or of vectors as maps of one pixel, with the statistics of the batch.
+/// The launches of a batch norm of maps, or of vectors as maps of one pixel, with the statistics of
+/// the batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchNorm {
     /// Among those of the weights.

@@ -20,9 +20,10 @@ pub struct TrainOptions {
     pub seed: u64,
     /// The learning rate of every step of the training; beyond them the last.
     pub learning_rates: Vec<f32>,
-    /// Steps at the start in which the gates are not trained: what changes over their training, as bounds, weights of
-    /// their losses and temperatures do, begins after them.
+    /// Steps at the start in which the gates are not trained: what changes over their training, as
+    /// bounds, weights of their losses and temperatures do, begins after them.
     pub open_steps: usize,
-    /// Replay a step as a CUDA graph, the default; otherwise launch its kernels one by one, to the same bits.
+    /// Replay a step as a CUDA graph, the default; otherwise launch its kernels one by one, to the
+    /// same bits.
     pub graphs: bool,
 }

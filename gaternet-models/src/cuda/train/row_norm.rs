@@ -13,7 +13,8 @@ use crate::cuda::value::Row;
 /// `y = relu(norm(x))`.
 #[derive(Debug)]
 pub(super) struct RowNormNode {
-    /// Of maps of one pixel: the vectors' length is a multiple of what a map's channels are padded to.
+    /// Of maps of one pixel: the vectors' length is a multiple of what a map's channels are padded
+    /// to.
     pub(super) norm: BatchNorm,
     pub(super) x: Row,
     pub(super) relu: bool,

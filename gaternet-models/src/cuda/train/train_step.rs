@@ -97,8 +97,8 @@ impl<T: Activation> TrainStep<T> {
         })
     }
 
-    /// The next step. The first runs as it is, since kernels are loaded when they are first used; from then on it is a
-    /// graph if `graphs`.
+    /// The next step. The first runs as it is, since kernels are loaded when they are first used;
+    /// from then on it is a graph if `graphs`.
     pub(super) fn run(&mut self, shared: &Shared<T>, graphs: bool) -> Result<()> {
         if self.ran && graphs && self.graph.is_none() {
             self.graph = Some(crate::cuda::capture(&shared.device, || self.step(shared))?);

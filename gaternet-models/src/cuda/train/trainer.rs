@@ -17,11 +17,12 @@ use super::weights::Weights;
 use crate::cuda::error::Result;
 use crate::files::model::Model;
 
-/// A model on a GPU with its optimiser: activations and products in T (bf16, or f32 to compare with the CPU); parameters,
-/// gradients of parameters, statistics, gates and loss in f32.
+/// A model on a GPU with its optimiser: activations and products in T (bf16, or f32 to compare with
+/// the CPU); parameters, gradients of parameters, statistics, gates and loss in f32.
 ///
-/// A step is a fixed list of launches, forward, backward and update, on buffers that are made here. Nothing is copied but
-/// the images of [`step_on`](Self::step_on), and nobody waits from [`begin`](Self::begin) to [`sums`](Self::sums).
+/// A step is a fixed list of launches, forward, backward and update, on buffers that are made here.
+/// Nothing is copied but the images of [`step_on`](Self::step_on), and nobody waits from
+/// [`begin`](Self::begin) to [`sums`](Self::sums).
 pub struct CudaTrainer<T> {
     shared: Shared<T>,
     /// Steps with a whole batch, and the one after them.
@@ -42,13 +43,14 @@ pub struct CudaTrainer<T> {
 }
 
 impl<T: Activation> CudaTrainer<T> {
-    /// Copies `model` to `device`, to be trained with the settings of `sgd` on `images`, usually [those of a data
-    /// set](images); parameters that do not require a gradient rest. `shape` (C, H, W) is that of an image.
+    /// Copies `model` to `device`, to be trained with the settings of `sgd` on `images`, usually
+    /// [those of a data set](images); parameters that do not require a gradient rest. `shape`
+    /// (C, H, W) is that of an image.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or a gate loss;
-    /// [`Error::Model`](super::Error::Model) if the images do not fit, there is no batch, or the gates cannot meet a target;
-    /// the GPU's errors.
+    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or a
+    /// gate loss; [`Error::Model`](super::Error::Model) if the images do not fit, there is no
+    /// batch, or the gates cannot meet a target; the GPU's errors.
     pub fn new(
         device: &CudaDevice,
         model: &Model,
@@ -126,7 +128,8 @@ impl<T: Activation> CudaTrainer<T> {
         self.programs.iter().map(|program| program.batches).sum()
     }
 
-    /// Begins an epoch with step `step` of the training, through the images on the device in this order.
+    /// Begins an epoch with step `step` of the training, through the images on the device in this
+    /// order.
     ///
     /// # Errors
     /// As [`begin_mixed`](Self::begin_mixed).
@@ -134,11 +137,13 @@ impl<T: Activation> CudaTrainer<T> {
         self.begin_mixed(step, order, &[])
     }
 
-    /// The same, with images blended as `draws` say, one for each batch: after their augmentation, each with its partner.
+    /// The same, with images blended as `draws` say, one for each batch: after their augmentation,
+    /// each with its partner.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) unless `order` has every image's number once and there are draws for all
-    /// batches if images are to be blended, else none; or if the images are not on the device; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) unless `order` has every image's number once and there
+    /// are draws for all batches if images are to be blended, else none; or if the images are not
+    /// on the device; the GPU's errors.
     pub fn begin_mixed(&mut self, step: usize, order: &[usize], draws: &[MixupDraw]) -> Result<()> {
         let count = self.count;
         let mut seen = vec![false; count];
@@ -204,7 +209,8 @@ impl<T: Activation> CudaTrainer<T> {
     /// The next step of the epoch: tells the device and returns.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch is over, or the step needs images; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if the epoch is over, or the step needs images; the
+    /// GPU's errors.
     pub fn step(&mut self) -> Result<()> {
         let at = self.next()?;
         if self.programs[at].input.is_copied() {
@@ -214,12 +220,13 @@ impl<T: Activation> CudaTrainer<T> {
         self.run(at)
     }
 
-    /// The next step of the epoch, on these images, which are blended as `draw` says after all else: copies them, tells the
-    /// device and returns.
+    /// The next step of the epoch, on these images, which are blended as `draw` says after all
+    /// else: copies them, tells the device and returns.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch is over, the images are not as many as the step has, or are on the
-    /// device, or there is a draw and none is wanted, or the other way round; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if the epoch is over, the images are not as many as
+    /// the step has, or are on the device, or there is a draw and none is wanted, or the other way
+    /// round; the GPU's errors.
     pub fn step_on(&mut self, batch: &Batch, draw: Option<&MixupDraw>) -> Result<()> {
         let at = self.next()?;
         let TrainStep { input, classes, .. } = &mut self.programs[at];
@@ -265,7 +272,8 @@ impl<T: Activation> CudaTrainer<T> {
         self.shared.metrics.read(self.images())
     }
 
-    /// Copies parameters and statistics back into the model and velocities into `sgd`; waits for the device.
+    /// Copies parameters and statistics back into the model and velocities into `sgd`; waits for
+    /// the device.
     ///
     /// # Errors
     /// The GPU's; [`Error::Model`](super::Error::Model) if `sgd` is of another model.
@@ -275,8 +283,8 @@ impl<T: Activation> CudaTrainer<T> {
         Ok(())
     }
 
-    /// Brings `ema`, that of [`average`](Self::average), up to date; waits for the device. What else it averages has
-    /// rested.
+    /// Brings `ema`, that of [`average`](Self::average), up to date; waits for the device. What
+    /// else it averages has rested.
     ///
     /// # Errors
     /// The GPU's; [`Error::Model`](super::Error::Model) if `ema` is another.

@@ -1,4 +1,5 @@
-//! The parameters of a model on the device: with gradients and velocities, and the way there and back.
+//! The parameters of a model on the device: with gradients and velocities, and the way there and
+//! back.
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
@@ -271,8 +272,8 @@ impl<T: Activation> Weights<T> {
         Ok(Kernel::new(&self.device, constants, convs.chain(others))?)
     }
 
-    /// How a parameter or statistic of the model lies on the device, its shape on the host, and what it is now; `None` if
-    /// it is not here.
+    /// How a parameter or statistic of the model lies on the device, its shape on the host, and
+    /// what it is now; `None` if it is not here.
     pub(super) fn value(&self, state: &State) -> Option<(Layout, Shape, Ref<'_, CudaBuffer<f32>>)> {
         match state {
             State::Parameter(host) => {
@@ -292,8 +293,8 @@ impl<T: Activation> Weights<T> {
         }
     }
 
-    /// Copies parameters and statistics into the model and velocities into `sgd`; `batches` have been trained since the
-    /// last time.
+    /// Copies parameters and statistics into the model and velocities into `sgd`; `batches` have
+    /// been trained since the last time.
     pub(super) fn store(&self, sgd: &mut Sgd, batches: i64) -> Result<()> {
         let mut velocities = Vec::new();
         self.convs.iter().try_for_each(|param| param.store(&mut velocities))?;

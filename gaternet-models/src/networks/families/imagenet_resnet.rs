@@ -38,8 +38,8 @@ pub(super) fn features(
     Ok(net.global_avg_pool(x))
 }
 
-/// `relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))` with two or three convolutions; the stride is in the
-/// first 3x3.
+/// `relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))` with two or three convolutions; the stride is
+/// in the first 3x3.
 fn add_unit(
     net: &mut NetworkBuilder,
     x: Value,

@@ -1,5 +1,5 @@
-//! ResNets for small images: basic and bottleneck units, with batch norm and ReLU after or before the
-//! convolutions, and Wide ResNets.
+//! ResNets for small images: basic and bottleneck units, with batch norm and ReLU after or before
+//! the convolutions, and Wide ResNets.
 
 use gaternet_core::Result;
 use gaternet_core::nn::scoped;
@@ -68,9 +68,9 @@ pub(super) fn features(
 }
 
 impl Units {
-    /// After (He et al. 2016): `relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))`; before (He et al. 2016b):
-    /// `conv(relu(bn(conv(h)))) + shortcut` with `h = relu(bn1(x))`. Where the shape changes the shortcut
-    /// is a 1x1 convolution, of x with batch norm, or of h; elsewhere x.
+    /// After (He et al. 2016): `relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))`; before (He et al.
+    /// 2016b): `conv(relu(bn(conv(h)))) + shortcut` with `h = relu(bn1(x))`. Where the shape
+    /// changes the shortcut is a 1x1 convolution, of x with batch norm, or of h; elsewhere x.
     fn add(
         &self,
         net: &mut NetworkBuilder,

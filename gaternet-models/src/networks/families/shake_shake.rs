@@ -30,7 +30,8 @@ pub(super) fn features(
     Ok(net.global_avg_pool(x))
 }
 
-/// `shake_shake(path1(x), path2(x)) + shortcut(x)`, each path `bn2(conv2(relu(bn1(conv1(relu(x))))))`.
+/// `shake_shake(path1(x), path2(x)) + shortcut(x)`, each path
+/// `bn2(conv2(relu(bn1(conv1(relu(x))))))`.
 fn add_unit(
     net: &mut NetworkBuilder,
     x: Value,
@@ -60,8 +61,8 @@ fn add_unit(
     Ok(net.add(mixed, shortcut))
 }
 
-/// `bn(concat(conv1(every other pixel), conv2(the pixels one further down and right)))`, each with half
-/// the channels.
+/// `bn(concat(conv1(every other pixel), conv2(the pixels one further down and right)))`, each with
+/// half the channels.
 fn shortcut(
     net: &mut NetworkBuilder,
     h: Value,
