@@ -9,10 +9,9 @@
 //! one of [`NUDGES`], about the rounding of its layer's output, brings the gradients there closer, it was a
 //! kink; a wrong gradient stays wrong.
 
-use std::fmt;
-
 use anyhow::Result;
 
+use crate::nudge::Nudge;
 use crate::reference::{GRADIENT, Pass, Reference};
 
 /// How far a bias is moved, smallest first: up to a few units in the last place of activations of size
@@ -24,24 +23,6 @@ const MAX_NUDGES: usize = 64;
 
 /// Relative error above which a gradient is off by more than rounding.
 const ROUNDING: f64 = 3e-5;
-
-/// A bias that was moved to the reference's side of a kink.
-#[derive(Debug, Clone)]
-pub(crate) struct Nudge {
-    pub(crate) parameter: String,
-    pub(crate) channel: usize,
-    pub(crate) by: f32,
-}
-
-impl fmt::Display for Nudge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Nudge { parameter, channel, by } = self;
-        write!(
-            f,
-            "a ReLU input rounds to the other side of 0: moved {parameter}[{channel}] by {by:e}"
-        )
-    }
-}
 
 /// Layers tried for one kink: a flip that changes its own layer little may be hidden below others.
 const MAX_LAYERS: usize = 12;

@@ -2,6 +2,7 @@
 
 mod group;
 mod kinks;
+mod nudge;
 mod reference;
 
 use std::path::PathBuf;
@@ -36,7 +37,7 @@ fn run() -> Result<()> {
     let args: Args = parse();
     let reference = Reference::load(&args.file)?;
     say!("{}", reference.describe())?;
-    let Comparison { groups, nudges } = reference.compare()?;
+    let Comparison { groups, nudges } = reference.compare(kinks::resolve)?;
     say!("{:<44} {:>12} {:>10}  worst", "group", "error", "bound")?;
     for group in &groups {
         say!("{group}")?;

@@ -1,9 +1,9 @@
 //! Faults of layers without gates.
 
 use gaternet_kernels::cuda::{CudaDevice, bf16};
+use gaternet_testing::emulator::Patch;
 
 use super::Fault;
-use crate::emulator::Patch;
 use crate::{concat, dropout, mix, pad, pool2d};
 
 fn windows(device: &CudaDevice) -> Result<(), String> {
