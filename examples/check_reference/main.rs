@@ -17,10 +17,10 @@ use crate::reference::{Comparison, Reference};
 
 /// Compare this library with values computed by the authors' implementation.
 ///
-/// FILE holds a gated ResNet, a batch, the noise of its gates, and what the authors' modules made of
-/// them: outputs, losses, gradients, and the state after one optimiser step. Prints the largest error of
-/// each group; the exit status is 1 if one is over its bound. A ReLU input so close to 0 that rounding
-/// decides its sign is put on the reference's side of 0, and listed.
+/// FILE holds a gated ResNet, a batch, the noise of its gates, and what the authors' modules made
+/// of them: outputs, losses, gradients, and the state after one optimiser step. Prints the largest
+/// error of each group; the exit status is 1 if one is over its bound. A ReLU input so close to 0
+/// that rounding decides its sign is put on the reference's side of 0, and listed.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {

@@ -6,14 +6,14 @@ use clap::{Parser, ValueEnum};
 use gaternet::cli::command_line::write_value;
 use gaternet::cli::conv_layers::{Layer, Op};
 
-/// Measures single convolutions in bf16 on a GPU with all filters live, and with gates on their output
-/// or their input.
+/// Measures single convolutions in bf16 on a GPU with all filters live, and with gates on their
+/// output or their input.
 ///
-/// Times are medians of 9 runs of a CUDA graph, whose calls take their operands in turn from buffers
-/// that do not fit in the cache together. Every sample has its own gates, each open with the given
-/// probability (the density); making the lists of live filters is not measured. ratio is the time over
-/// that with all filters live; tflops counts what a layer computes with all filters live, so work that
-/// is skipped shows as a rate above the device's peak.
+/// Times are medians of 9 runs of a CUDA graph, whose calls take their operands in turn from
+/// buffers that do not fit in the cache together. Every sample has its own gates, each open with
+/// the given probability (the density); making the lists of live filters is not measured. ratio is
+/// the time over that with all filters live; tflops counts what a layer computes with all filters
+/// live, so work that is skipped shows as a rate above the device's peak.
 #[derive(Debug, Parser)]
 #[command(name = "conv2d_cuda", verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     pub(crate) probe: bool,
 
     /// Channels x filters @ side of the map, k and the kernel's side; stride 1, size is kept
-    #[arg(long, value_name = "LAYER", num_args = 1.., verbatim_doc_comment,
+    #[arg(long, value_name = "LAYER", num_args = 1..,
           default_values = ["160x160@32k3", "320x320@16k3", "64x64@56k3", "256x256@14k3"])]
     pub(crate) layer: Vec<Layer>,
 

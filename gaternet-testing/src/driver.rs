@@ -22,8 +22,8 @@ pub struct Driver {
 }
 
 impl Driver {
-    /// Builds the emulator in the folder that Cargo calls `CARGO_TARGET_TMPDIR`, with faults that can
-    /// be planted.
+    /// Builds the emulator in the folder that Cargo calls `CARGO_TARGET_TMPDIR`, with faults that
+    /// can be planted.
     #[must_use]
     pub const fn new(folder: &'static str, patches: fn() -> Vec<&'static Patch>) -> Driver {
         Driver { emulator: Emulator::new(folder, patches), installed: OnceLock::new() }

@@ -1,8 +1,8 @@
 //! The emulator of `emulator/`: a driver, a compiler and a GPU of our own, which run the CUDA
 //! kernels as C++.
 //!
-//! g++ builds it. Where it is opened, or found, under the driver's name, cudarc has it in place of a
-//! driver.
+//! g++ builds it. Where it is opened, or found, under the driver's name, cudarc has it in place of
+//! a driver.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs::{self, File};
@@ -158,7 +158,8 @@ fn plant_in_copy(fault: &Patch, kernels: &Path, copy: &Path) -> bool {
     found
 }
 
-/// A kernel source as host C++: in a namespace of its own, with its kernels made known under `module`.
+/// A kernel source as host C++: in a namespace of its own, with its kernels made known under
+/// `module`.
 fn wrap(name: &str, module: &str, path: &Path, text: &str) -> String {
     let mut wrapped =
         format!("#include \"device.h\"\nnamespace source_{name} {{\n#line 1 {path:?}\n{text}\n");

@@ -70,8 +70,8 @@ mod emulated {
 
     static EMULATOR: Emulator = Emulator::sound(env!("CARGO_TARGET_TMPDIR"));
 
-    /// `name` with the emulator in place of a driver; `None`, with the reason on stdout, if there is
-    /// none.
+    /// `name` with the emulator in place of a driver; `None`, with the reason on stdout, if there
+    /// is none.
     fn on_emulator(name: &str) -> Option<Command> {
         let libraries = EMULATOR.libraries()?;
         let folders = libraries.iter().map(|library| library.parent().expect("a folder"));
@@ -146,7 +146,8 @@ mod emulated {
         assert_eq!(got["accuracy"], metrics(dir.path())[0]["test_accuracy"], "{json}");
     }
 
-    /// Images that the host prepares, blended by the same draws, and no gates, whose noise would be another.
+    /// Images that the host prepares, blended by the same draws, and no gates, whose noise would be
+    /// another.
     #[test]
     fn a_dense_training_in_f32_is_that_of_the_processor() {
         let dir = tempdir().expect("a folder");

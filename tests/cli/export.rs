@@ -49,7 +49,8 @@ fn the_static_part_is_a_smaller_network_that_evaluates() {
     assert!(len(&onnx) < len(&out) && len(&out) < len(&whole_onnx));
 }
 
-/// Logits of a CIFAR ResNet of basic blocks, whatever the numbers of its filters, for 4 images of noise.
+/// Logits of a CIFAR ResNet of basic blocks, whatever the numbers of its filters, for 4 images of
+/// noise.
 const TORCH: &str = r#"
 import sys
 import numpy, torch, torch.nn.functional as F

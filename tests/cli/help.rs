@@ -17,7 +17,8 @@ fn programs() -> Vec<String> {
     let mut names = Vec::new();
     for entry in fs::read_dir(folder).expect("the examples") {
         let path = entry.expect("an example").path();
-        // `common` has no main file, custom_network no options, and conv2d_cuda is not always built.
+        // `common` has no main file, custom_network no options, and conv2d_cuda is not always
+        // built.
         let main = fs::read_to_string(path.join("main.rs")).unwrap_or_default();
         let name = path.file_name().expect("a name").to_string_lossy().into_owned();
         if name != "conv2d_cuda" && main.contains("parse()") {

@@ -1,4 +1,5 @@
-//! `tools/convert_checkpoint.py` on checkpoints of other people's code, where a Python with PyTorch is found.
+//! `tools/convert_checkpoint.py` on checkpoints of other people's code, where a Python with PyTorch
+//! is found.
 
 use std::collections::BTreeMap;
 use std::fs;
