@@ -1,7 +1,8 @@
-//! Forward convolution in f32 and bf16 over densities of live filters and channels: time must fall with them.
+//! Forward convolution in f32 and bf16 over densities of live filters and channels: time must fall
+//! with them.
 //!
-//! `cargo bench --bench gated_conv`; throughput counts the multiply-accumulates of the dense layer, so a
-//! skip shows as a higher rate.
+//! `cargo bench --bench gated_conv`; throughput counts the multiply-accumulates of the dense layer,
+//! so a skip shows as a higher rate.
 
 mod common;
 

@@ -2,6 +2,7 @@
 
 mod group;
 mod kinks;
+mod nudge;
 mod reference;
 
 use std::path::PathBuf;
@@ -16,10 +17,10 @@ use crate::reference::{Comparison, Reference};
 
 /// Compare this library with values computed by the authors' implementation.
 ///
-/// FILE holds a gated ResNet, a batch, the noise of its gates, and what the authors' modules made of
-/// them: outputs, losses, gradients, and the state after one optimiser step. Prints the largest error of
-/// each group; the exit status is 1 if one is over its bound. A ReLU input so close to 0 that rounding
-/// decides its sign is put on the reference's side of 0, and listed.
+/// FILE holds a gated ResNet, a batch, the noise of its gates, and what the authors' modules made
+/// of them: outputs, losses, gradients, and the state after one optimiser step. Prints the largest
+/// error of each group; the exit status is 1 if one is over its bound. A ReLU input so close to 0
+/// that rounding decides its sign is put on the reference's side of 0, and listed.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -36,7 +37,7 @@ fn run() -> Result<()> {
     let args: Args = parse();
     let reference = Reference::load(&args.file)?;
     say!("{}", reference.describe())?;
-    let Comparison { groups, nudges } = reference.compare()?;
+    let Comparison { groups, nudges } = reference.compare(kinks::resolve)?;
     say!("{:<44} {:>12} {:>10}  worst", "group", "error", "bound")?;
     for group in &groups {
         say!("{group}")?;

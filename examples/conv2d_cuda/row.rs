@@ -8,8 +8,8 @@ use gaternet::cli::report::{OutputError, say};
 use gaternet::kernels::cuda::CudaDevice;
 use serde::Serialize;
 
+use crate::args::{Args, Instructions};
 use crate::measure::{Convolution, medians};
-use crate::{Args, Instructions};
 
 /// A line of `--json`.
 #[derive(Debug, Serialize)]

@@ -27,7 +27,8 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// `rotate` is the size of all of `data` together, in bytes, rounded up to a whole number of it.
+    /// `rotate` is the size of all of `data` together, in bytes, rounded up to a whole number of
+    /// it.
     pub(crate) fn new(
         layer: Layer,
         batch: usize,

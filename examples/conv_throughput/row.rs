@@ -10,7 +10,7 @@ use gaternet::core::Ctx;
 use gaternet::kernels::DType;
 use serde::Serialize;
 
-use crate::Args;
+use crate::args::Args;
 use crate::measure::Convolution;
 
 /// A line of `--json`.

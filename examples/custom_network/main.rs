@@ -1,6 +1,6 @@
 //! Gates a network of one's own: a small one is written here, of blocks as MobileNetV2 has them
-//! (Sandler et al. 2018) with two ops that the library does not know, gated, trained for a minute on
-//! the built-in images, and run with its closed filters left out.
+//! (Sandler et al. 2018) with two ops that the library does not know, gated, trained for a minute
+//! on the built-in images, and run with its closed filters left out.
 //!
 //! `cargo run --release --example custom_network`
 

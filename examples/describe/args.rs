@@ -12,7 +12,8 @@ use gaternet::models::{
 
 use crate::names::{ModelName, PlacementName};
 
-/// Prints a network's parameters, multiply-accumulates (MACs) for one image and gates, unit by unit.
+/// Prints a network's parameters, multiply-accumulates (MACs) for one image and gates, unit by
+/// unit.
 ///
 /// MACs are those of convolutions, linear layers and global pooling with every filter running. With
 /// --gated the gater is counted too, on a line of its own.
@@ -47,7 +48,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "residual-output")]
     pub(crate) placement: PlacementName,
 
-    /// Gate the convolutions whose names match a pattern, or leave them alone, whatever --placement says
+    /// Gate the convolutions whose names match a pattern, or leave them alone, whatever --placement
+    /// says
     #[arg(long, value_name = "PATTERN=on|none", value_parser = gate_override::parse)]
     pub(crate) gate: Vec<GateOverride>,
 

@@ -6,11 +6,12 @@ use clap::{ArgGroup, Parser};
 use gaternet::cli::device::DeviceName;
 use gaternet::cli::dtype::DTypeName;
 
-/// Measures a model saved by train_cifar on a test set: accuracy, cross-entropy, open gates, MACs per
-/// image with and without gating, images per second.
+/// Measures a model saved by train_cifar on a test set: accuracy, cross-entropy, open gates, MACs
+/// per image with and without gating, images per second.
 ///
-/// --budget moves the threshold of all gates, without training, so that the images of a part of the training
-/// set keep to a budget. --sweep evaluates the model at budgets from all gates closed to all open.
+/// --budget moves the threshold of all gates, without training, so that the images of a part of the
+/// training set keep to a budget. --sweep evaluates the model at budgets from all gates closed to
+/// all open.
 #[derive(Debug, Parser)]
 #[command(name = "evaluate", verbatim_doc_comment)]
 #[command(group = ArgGroup::new("thresholds").args(["budget", "sweep"]))]
@@ -53,10 +54,11 @@ pub(crate) struct Args {
 
     /// Also what the model says of each image, a JSON object a line: its file or number, the names
     /// of its class and of the predicted one, and the MACs that ran
-    #[arg(long, value_name = "FILE.jsonl", conflicts_with = "sweep", verbatim_doc_comment)]
+    #[arg(long, value_name = "FILE.jsonl", conflicts_with = "sweep")]
     pub(crate) predictions: Option<PathBuf>,
 
-    /// Gates as open as a budget allows: MACs of an image over those of the plain backbone, gater included
+    /// Gates as open as a budget allows: MACs of an image over those of the plain backbone, gater
+    /// included
     #[arg(long, value_name = "SHARE")]
     pub(crate) budget: Option<f64>,
 
@@ -64,9 +66,9 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", requires = "budget")]
     pub(crate) save: Option<PathBuf>,
 
-    /// Accuracy, MACs and images/s at budgets from all gates closed to all open, a JSON object a line;
-    /// plot_sweep draws them
-    #[arg(long, value_name = "FILE.jsonl", verbatim_doc_comment)]
+    /// Accuracy, MACs and images/s at budgets from all gates closed to all open, a JSON object a
+    /// line; plot_sweep draws them
+    #[arg(long, value_name = "FILE.jsonl")]
     pub(crate) sweep: Option<PathBuf>,
 
     /// Training images by which thresholds are chosen, the first of the set
@@ -81,9 +83,9 @@ pub(crate) struct Args {
     #[arg(long, value_enum, default_value = "f32")]
     pub(crate) dtype: DTypeName,
 
-    /// Where the model runs: cpu; cuda or cuda:NUMBER, an NVIDIA GPU; or best, a GPU if there is one. On a GPU, bf16 has
-    /// tensor cores, and f32 is for comparisons
-    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu, verbatim_doc_comment)]
+    /// Where the model runs: cpu; cuda or cuda:NUMBER, an NVIDIA GPU; or best, a GPU if there is
+    /// one. On a GPU, bf16 has tensor cores, and f32 is for comparisons
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
 
     /// Worker threads [default: one for each core, bound to it]

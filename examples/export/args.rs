@@ -6,12 +6,12 @@ use clap::Parser;
 
 /// Writes a model saved by train_cifar for other programs.
 ///
-/// As ONNX: images (N, 3, H, W) to logits, the whole gated network with its gater included. Gates multiply by 0
-/// and 1 there, so nothing is skipped.
+/// As ONNX: images (N, 3, H, W) to logits, the whole gated network with its gater included. Gates
+/// multiply by 0 and 1 there, so nothing is skipped.
 ///
-/// With --calibration its static part, a smaller network without gater and gates: filters that no image of
-/// the calibration set opens are gone, the others always run. As safetensors its tensors have PyTorch's names,
-/// and evaluate reads the file.
+/// With --calibration its static part, a smaller network without gater and gates: filters that no
+/// image of the calibration set opens are gone, the others always run. As safetensors its tensors
+/// have PyTorch's names, and evaluate reads the file.
 #[derive(Debug, Parser)]
 #[command(name = "export", verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -14,10 +14,10 @@ mod trained_data;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
+use gaternet::cli::classes;
 use gaternet::cli::command_line::parse;
 use gaternet::cli::report::{exit_code, say};
 use gaternet::cli::threads::use_threads;
-use gaternet::cli::classes;
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::Model;
 

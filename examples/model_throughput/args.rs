@@ -7,13 +7,13 @@ use gaternet::models::{GatedConfig, GaterConfig};
 
 use crate::names::{ModelName, PlacementName};
 
-/// Measures whole networks (imagenet-* on 224x224 images, the others on 32x32): the plain backbone, and
-/// the gated network with its closed filters computed (masked) or not (skipped).
+/// Measures whole networks (imagenet-* on 224x224 images, the others on 32x32): the plain backbone,
+/// and the gated network with its closed filters computed (masked) or not (skipped).
 ///
-/// All run as inference plans; images are noise and weights random. The gater runs and its time counts,
-/// but the gates are drawn, each open with the given probability (the density), anew for every image.
-/// Times are medians of 9 runs. macs_ratio is the MACs of an image over those of the plain backbone,
-/// gater included; rows without gates have density 1 and placement none.
+/// All run as inference plans; images are noise and weights random. The gater runs and its time
+/// counts, but the gates are drawn, each open with the given probability (the density), anew for
+/// every image. Times are medians of 9 runs. macs_ratio is the MACs of an image over those of the
+/// plain backbone, gater included; rows without gates have density 1 and placement none.
 #[derive(Debug, Parser)]
 #[command(name = "model_throughput", verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -57,7 +57,8 @@ pub(crate) struct Args {
     #[arg(long, value_enum, num_args = 1.., default_value = "f32")]
     pub(crate) dtype: Vec<DTypeName>,
 
-    /// Worker threads [default: one for each core]; if there are as many as cores, each is bound to one
+    /// Worker threads [default: one for each core]; if there are as many as cores, each is bound to
+    /// one
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,
 

@@ -1,4 +1,5 @@
-//! Measures whole networks: images a second of the plain backbone, masked, and with closed filters skipped.
+//! Measures whole networks: images a second of the plain backbone, masked, and with closed filters
+//! skipped.
 
 mod args;
 #[path = "../common/names.rs"]

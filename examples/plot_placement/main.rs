@@ -14,8 +14,9 @@ use gaternet::models::{GatePlacement, GatedConfig, GatedNet, GaterConfig};
 
 use crate::svg::{Stage, Unit};
 
-/// Draws, as an SVG, a residual unit of two convolutions with the gates of each placement: where they sit, which
-/// filters and channels run, and what is left of the unit's MACs with half of the gates open.
+/// Draws, as an SVG, a residual unit of two convolutions with the gates of each placement: where
+/// they sit, which filters and channels run, and what is left of the unit's MACs with half of the
+/// gates open.
 #[derive(Debug, Parser)]
 #[command(name = "plot_placement", verbatim_doc_comment)]
 struct Args {

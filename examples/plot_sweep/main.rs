@@ -11,8 +11,8 @@ use gaternet::cli::command_line::parse;
 use gaternet::cli::report::{exit_code, say};
 use serde::Deserialize;
 
-/// Draws files of evaluate --sweep as an SVG: accuracy against executed MACs and against images a second. Each
-/// file is a line, named after it; that of a network without gates is a point.
+/// Draws files of evaluate --sweep as an SVG: accuracy against executed MACs and against images a
+/// second. Each file is a line, named after it; that of a network without gates is a point.
 #[derive(Debug, Parser)]
 #[command(name = "plot_sweep", verbatim_doc_comment)]
 struct Args {

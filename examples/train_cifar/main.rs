@@ -35,9 +35,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
-use gaternet::cli::{
-    classes, gate_override, note,
-};
+use gaternet::cli::{classes, gate_override, note};
 
 #[cfg(feature = "download")]
 use crate::download::Archive;

@@ -64,6 +64,9 @@ const SYNONYMS: [(&[&str], Meaning); 27] = [
     (&["optimizer", "optim", "opt"], Err("SGD with Nesterov's momentum is the only optimiser")),
 ];
 
+/// Width of help texts.
+const COLUMNS: usize = 100;
+
 /// What other names of networks and types are called here, in lower case and without separators.
 const WORDS: [(&str, &str); 17] = [
     ("wideresnet", "wrn"),
@@ -103,7 +106,7 @@ pub fn parse<A: Parser>() -> A {
 /// # Errors
 /// What is wrong with them, or the help that they ask for.
 pub fn parse_from<A: Parser>(words: impl IntoIterator<Item = OsString>) -> Result<A, Error> {
-    let mut command = A::command().mut_args(with_expectation);
+    let mut command = A::command().mut_args(with_expectation).term_width(COLUMNS);
     let matches = command.try_get_matches_from_mut(words);
     let matches = matches.map_err(|error| with_tip(error, &command))?;
     A::from_arg_matches(&matches).map_err(|error| error.format(&mut command))

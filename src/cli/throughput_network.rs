@@ -74,8 +74,8 @@ impl Network {
         Ok(Network { model, size })
     }
 
-    /// The batches of a round, the same for the same arguments. Each gate of each image is open with
-    /// probability `density`.
+    /// The batches of a round, the same for the same arguments. Each gate of each image is open
+    /// with probability `density`.
     ///
     /// # Errors
     /// If the images do not fit in memory.
