@@ -1,4 +1,4 @@
-//! The layers of this crate, as a builder adds them.
+//! The calls of a [`NetworkBuilder`] that add the layers of this crate.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::ops::{
 
 impl NetworkBuilder {
     /// A convolution with `filters` filters of `kernel` x `kernel`, stride 1, a border of half a
-    /// kernel, no gates and nothing after it, unless the builder it returns is told so.
+    /// kernel, no gates and nothing after it, unless the returned builder changes that.
     pub fn conv(
         &mut self,
         name: impl Into<String>,
@@ -26,8 +26,8 @@ impl NetworkBuilder {
         ConvBuilder::new(self, name.into(), input, filters, kernel)
     }
 
-    /// An [`Op`] of a program's own on these inputs; `name` is what its parameters' names begin
-    /// with in the state dict.
+    /// An [`Op`] of a program's own on these inputs; `name` begins the names of its parameters in
+    /// the state dict.
     pub fn op(
         &mut self,
         name: impl Into<String>,
@@ -58,10 +58,10 @@ impl NetworkBuilder {
         self.push(Some(name), Arc::new(Identity), &[input], rest)
     }
 
-    /// (N, C) -> (N, features).
+    /// A fully connected layer, (N, C) -> (N, features).
     ///
     /// # Errors
-    /// [`gaternet_core::Error::Layer`] if one of them is 0, or the input are maps.
+    /// [`gaternet_core::Error::Layer`] if a size is 0, or the input is feature maps.
     pub fn linear(
         &mut self,
         name: impl Into<String>,
@@ -95,27 +95,27 @@ impl NetworkBuilder {
         self.or_later(added)
     }
 
-    /// The largest value of each window.
+    /// Max pooling: the largest value of each window.
     pub fn max_pool(&mut self, input: Value, options: Pool2dOptions) -> Value {
         self.unnamed(MaxPool2d(options), &[input])
     }
 
-    /// The mean of each window.
+    /// Average pooling: the mean of each window, the zeros of its border included.
     pub fn avg_pool(&mut self, input: Value, options: Pool2dOptions) -> Value {
         self.unnamed(AvgPool2d(options), &[input])
     }
 
-    /// (N, C, H, W) -> (N, C), the mean of each map.
+    /// Global average pooling, (N, C, H, W) -> (N, C): the mean of each feature map.
     pub fn global_avg_pool(&mut self, input: Value) -> Value {
         self.unnamed(GlobalAvgPool, &[input])
     }
 
-    /// Zeros (left, right, top, bottom) around each map; negative numbers crop.
+    /// Zeros (left, right, top, bottom) around each feature map; negative numbers crop.
     pub fn pad(&mut self, input: Value, padding: [isize; 4]) -> Value {
         self.unnamed(Pad(padding), &[input])
     }
 
-    /// The channels of all inputs, in their order.
+    /// The channels of all inputs side by side, in the order of the inputs.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Layer`] if there is no input, or their sizes differ.
@@ -128,12 +128,12 @@ impl NetworkBuilder {
         self.unnamed(Sigmoid, &[input])
     }
 
-    /// Maps (N, C, H, W) times `factors` (N, C), as in squeeze-and-excitation.
+    /// Feature maps (N, C, H, W) times `factors` (N, C), as in squeeze-and-excitation.
     pub fn scale_channels(&mut self, maps: Value, factors: Value) -> Value {
         self.unnamed(ScaleChannels, &[maps, factors])
     }
 
-    /// In training, zeros with probability `p`; see [`gaternet_core::ops::dropout`].
+    /// Sets values to 0 with probability `p` in training; see [`gaternet_core::ops::dropout`].
     pub fn dropout(&mut self, input: Value, p: f32) -> Value {
         self.unnamed(Dropout(p), &[input])
     }
