@@ -1,4 +1,4 @@
-//! Convolutions of a plan: folded, without what is dropped, and masked where a plan does not skip.
+//! Convolutions of a plan: batch norm folded in, pruned, and masked where a plan does not skip.
 
 use gaternet_core::Result;
 use gaternet_core::nn::Conv2d;
@@ -18,13 +18,13 @@ pub(super) fn plan(conv: &Conv2d, at: &mut PlanContext<'_>) -> Result<Planned> {
     let weight = conv.weight().tensor().data().to_vec();
     let folded = fold(weight, conv.shape()[0], at.take_norm());
     let dims = dims(conv, at.options.batch, at.whole[0])?;
-    // The choice for all, so that dropping some does not change a bit.
+    // The algorithm is that of the whole convolution, so that pruning does not change a bit.
     let method = Method::choose(at.options.dtype, &dims);
     let conv = prepare(at.isa, method, &dims, folded, at.take_pruning())?;
     Ok(Planned::batch(Kernel { conv, lists: at.lists }))
 }
 
-/// The convolution with what is kept of its filters and its channels.
+/// Prepares the convolution with the filters and channels that pruning keeps.
 fn prepare(
     isa: Isa,
     method: Method,
