@@ -1,55 +1,57 @@
-//! Which filters of a gated network are left once some gates are settled.
+//! Pruning: which filters of a gated network are left once some gates are constant.
 
 use crate::gating::gate_plan::{ConvSlots, GatePlan};
 
-/// What becomes of a filter.
+/// What calibration decides of a filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Dropped: its gate counts as closed.
+    /// The filter is pruned: its gate counts as closed.
     Gone,
-    /// Its gate decides.
+    /// The filter is active where its gate is open, as without calibration.
     Gated,
-    /// It always runs: its gate counts as open.
+    /// The filter always runs: its gate counts as open.
     Open,
 }
 
-/// The filters of a gated network that are not dropped.
+/// The filters that are left of each layer of a gated network, and what opens them.
 pub(crate) struct Kept<'a> {
     plan: &'a GatePlan,
     slots: Vec<KeptSlot>,
-    /// The one filter, always closed, of a hidden convolution that nothing reads any more.
+    /// The one filter, never active, of an inner convolution that nothing reads any more.
     unread: KeptSlot,
 }
 
-/// The filters of a slot that are not dropped.
+/// The filters that are left of a gated layer.
 pub(crate) struct KeptSlot {
-    /// Their numbers, ascending.
+    /// Numbers of the filters, ascending.
     pub(crate) filters: Vec<u32>,
-    /// Whether the output has planes of these only. What only reads gated channels can do without
-    /// the others; a residual output cannot, its planes hold the shortcut too.
+    /// Whether the output has feature maps of these filters only. An inner convolution's has,
+    /// because whatever reads it reads gated channels; the last convolution of a block keeps all,
+    /// because its output holds the shortcut too.
     pub(crate) compact: bool,
-    /// What opens each plane of the output.
+    /// What opens each feature map of the output.
     pub(crate) gates: Vec<PlaneGate>,
 }
 
 impl KeptSlot {
-    /// Nothing: a convolution has at least one filter and one channel.
+    /// The layer of which no filter is left: a convolution must have at least one filter and one
+    /// channel.
     fn one_closed() -> KeptSlot {
         KeptSlot { filters: vec![0], compact: true, gates: vec![PlaneGate::Closed] }
     }
 }
 
-/// What opens a plane.
+/// What opens a feature map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlaneGate {
-    /// This column of the gates.
+    /// The gate in this column.
     Column(usize),
     Open,
     Closed,
 }
 
 impl<'a> Kept<'a> {
-    /// `fates` (c); without them every gate decides.
+    /// The map for the states `fates` (c) of all filters; without them every filter is dynamic.
     pub(crate) fn new(plan: &'a GatePlan, fates: Option<&[Fate]>) -> Kept<'a> {
         let fate = |column: usize| fates.map_or(Fate::Gated, |fates| fates[column]);
         let mut filters: Vec<Vec<u32>> = plan
@@ -60,7 +62,8 @@ impl<'a> Kept<'a> {
                 kept.filter(|(column, _)| fate(*column) != Fate::Gone).map(|(_, f)| f).collect()
             })
             .collect();
-        // What only convolutions without filters read is needed no more. Readers come later.
+        // A layer that only convolutions without filters read is not needed any more. Readers come
+        // later.
         for conv in plan.convs().iter().rev() {
             if let ConvSlots { filters: Some(output), channels: Some(input), .. } = conv.computed()
                 && filters[output].is_empty()
@@ -100,15 +103,15 @@ impl<'a> Kept<'a> {
         &self.slots
     }
 
-    /// What is kept of the filters and of the channels of a convolution; `None` is all.
+    /// What is kept of the filters and the channels of a convolution; `None` is all.
     pub(crate) fn conv(&self, number: usize) -> Pruning<'_> {
         let ConvSlots { filters, channels, .. } = self.plan.convs()[number].computed();
         let slot = |slot: Option<usize>| slot.map(|slot| &self.slots[slot]);
         Pruning { filters: slot(filters), channels: slot(channels) }
     }
 
-    /// [`conv`](Self::conv) for a network without lists: the hidden convolution of a unit that one
-    /// gate closed for good keeps a single filter, where a plan with lists computes none of them.
+    /// [`conv`](Self::conv) for a network without lists: the inner convolution of a block that one
+    /// gate closes for good keeps a single filter, where a plan with lists computes none of them.
     pub(crate) fn unlisted_conv(&self, number: usize) -> Pruning<'_> {
         let slots = self.plan.convs()[number];
         let closed = |slot: usize| self.slots[slot].filters.is_empty();
@@ -123,7 +126,7 @@ impl<'a> Kept<'a> {
         kept
     }
 
-    /// The slots whose lists a convolution needs: not those that are open throughout.
+    /// The gated layers whose lists a convolution needs: not those whose filters are always on.
     pub(crate) fn listed(&self, number: usize) -> ConvSlots {
         let slots = self.plan.convs()[number].computed();
         let open = |slot: &usize| self.slots[*slot].gates.iter().all(|g| *g == PlaneGate::Open);
@@ -132,7 +135,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// What is kept of an op with gates, or of one that reads gated channels.
+/// What pruning keeps of an op with gates, or of one that reads gated channels.
 #[derive(Clone, Copy, Default)]
 pub struct Pruning<'a> {
     pub(crate) filters: Option<&'a KeptSlot>,
@@ -140,39 +143,39 @@ pub struct Pruning<'a> {
 }
 
 impl<'a> Pruning<'a> {
-    /// Whether nothing is dropped.
+    /// Whether nothing is pruned.
     #[must_use]
     pub fn keeps_all(&self) -> bool {
         self.filters.is_none() && self.channels.is_none()
     }
 
-    /// Numbers of the filters that remain, ascending; `None` if all have their place.
+    /// Numbers of the filters that remain, ascending; `None` if all keep their place in the output.
     #[must_use]
     pub fn filters(&self) -> Option<&'a [u32]> {
         self.filters.filter(|slot| slot.compact).map(|slot| &slot.filters[..])
     }
 
-    /// Numbers of the input channels that remain, ascending; `None` is all.
+    /// Numbers of the input channels that remain, ascending; `None` if all do.
     #[must_use]
     pub fn channels(&self) -> Option<&'a [u32]> {
         self.channels.map(|slot| &slot.filters[..])
     }
 
-    /// Numbers, among the filters that remain, of those whose output is 0: they keep their place
-    /// in the output of a block, or stand for the one that a layer must have.
+    /// Numbers, among the filters that remain, of those whose output is 0: they keep their place in
+    /// the output of a block, or are the one that a layer must have.
     #[must_use]
     pub fn zero_filters(&self) -> Vec<usize> {
         let gates = self.filters.map_or(&[][..], |slot| &slot.gates);
         (0..gates.len()).filter(|filter| gates[*filter] == PlaneGate::Closed).collect()
     }
 
-    /// Numbers of filters and of channels, of `[F, C]`.
+    /// Numbers [F, C] of filters and channels that remain of `[filters, channels]`.
     pub(crate) fn sizes(&self, [filters, channels]: [usize; 2]) -> [usize; 2] {
         let kept = |kept: Option<&[u32]>, all| kept.map_or(all, <[u32]>::len);
         [kept(self.filters(), filters), kept(self.channels(), channels)]
     }
 
-    /// What remains of `weight`, (F, `channels`, `taps`).
+    /// The part that remains of `weight`, (F, `channels`, `taps`).
     pub(crate) fn weight(&self, weight: &[f32], channels: usize, taps: usize) -> Vec<f32> {
         let Some(kept) = self.channels() else { return self.per_filter(weight, channels * taps) };
         let filters = weight.chunks_exact(channels * taps);
@@ -180,7 +183,7 @@ impl<'a> Pruning<'a> {
         self.per_filter(&weight, kept.len() * taps)
     }
 
-    /// What remains of `values`, (F, `len`).
+    /// The part that remains of `values`, (F, `len`).
     #[must_use]
     pub fn per_filter(&self, values: &[f32], len: usize) -> Vec<f32> {
         match self.filters() {
@@ -190,7 +193,7 @@ impl<'a> Pruning<'a> {
     }
 }
 
-/// Numbers `kept` of the chunks of `len` values.
+/// The chunks with the numbers `kept` of `values` in chunks of `len`.
 fn gather(values: &[f32], len: usize, kept: &[u32]) -> Vec<f32> {
     let chunk = |at: &u32| &values[*at as usize * len..(*at as usize + 1) * len];
     kept.iter().flat_map(chunk).copied().collect()

@@ -120,7 +120,9 @@ impl Family {
             Family::ShakeShake { depth, .. } => {
                 blocks_of(depth, 6, 2, "a Shake-Shake network has depth 6n + 2")
             }
-            Family::Densenet { depth, .. } => blocks_of(depth, 6, 4, "a DenseNet-BC has depth 6n + 4"),
+            Family::Densenet { depth, .. } => {
+                blocks_of(depth, 6, 4, "a DenseNet-BC has depth 6n + 4")
+            }
             Family::Custom => {
                 let rule = "a network of a program's own is built by that program: build it \
                             there, then load_weights";
