@@ -1,4 +1,4 @@
-//! A network in both modes.
+//! A network lowered for training and for evaluation.
 
 use gaternet_core::{Ctx, Result, Tensor};
 
@@ -8,7 +8,7 @@ use crate::gating::gate_plan::GatePlan;
 use crate::gating::pruning::Kept;
 use crate::network::Network;
 
-/// A network in both modes.
+/// A network lowered in both modes.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     train: Program,
@@ -16,7 +16,7 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Without `plan` no filter has a gate.
+    /// Lowers `network`; without `plan` no filter has a gate.
     pub(crate) fn new(network: &Network, plan: Option<&GatePlan>) -> Programs {
         let kept = plan.map(|plan| Kept::new(plan, None));
         let [train, infer] =
