@@ -1,4 +1,4 @@
-//! Ops of one sample at a time, with what follows them in their step.
+//! Ops that compute one sample at a time, with what follows them in their step.
 
 use gaternet_core::Result;
 use gaternet_core::nn::BatchNorm2d;
@@ -9,10 +9,10 @@ use super::mask::{close, rectify};
 use crate::gating::pruning::Pruning;
 use crate::ops::scale_shift;
 
-/// `relu(gate · norm(op(inputs)) + residual)` of each sample.
+/// A kernel that computes `relu(gate · norm(op(inputs)) + residual)` sample by sample.
 pub(super) struct EachSample {
     op: Box<dyn SampleKernel>,
-    /// Scale and shift of each channel.
+    /// Scale and shift of each channel, from the batch norm.
     norm: Option<(Vec<f32>, Vec<f32>)>,
     lists: Lists,
 }

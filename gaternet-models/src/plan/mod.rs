@@ -1,4 +1,4 @@
-//! Inference: a trained model as a fixed sequence of kernels.
+//! Inference plans: a trained model as a fixed sequence of kernels.
 
 mod device_plan;
 mod each_sample;
