@@ -10,7 +10,7 @@ use crate::network::gather;
 use crate::program::gate::GatePosition;
 use crate::program::{Program, Step};
 
-/// Emits the steps of `program` on images of `size` (H, W); its output.
+/// Emits the steps of `program` on images of `size` (H, W) and returns the output.
 pub(super) fn lower(
     program: &Program,
     images: Map,
@@ -30,7 +30,7 @@ pub(super) fn lower(
     Ok(values[program.output()])
 }
 
-/// `alone`: no other step reads its first input.
+/// Emits a step; `alone` if no other step reads its first input.
 fn add(
     step: &Step,
     values: &[Value],
@@ -62,7 +62,7 @@ fn add(
     }
 }
 
-/// `alone`: nobody else reads x.
+/// Emits what follows an op of maps; `alone` if nobody else reads x.
 fn finish_map(
     x: Map,
     shape: [usize; 3],
@@ -107,8 +107,7 @@ fn finish_row(
     }
 }
 
-/// `Err` if vectors of this length are not maps of one pixel, as the kernel of batch norm takes
-/// them.
+/// Checks that the kernel of batch norm can take vectors of this length as maps of one pixel.
 fn check_row_norm(len: usize) -> Result<()> {
     if stride(len) == len {
         return Ok(());

@@ -10,10 +10,10 @@ use super::maps::MapLayer;
 use super::value::Value;
 use crate::plan::Lists;
 
-/// What an [`Op`](crate::Op) of this crate lowers itself to launches with.
+/// The access to launches with which an [`Op`](crate::Op) of this crate lowers itself.
 pub struct CudaStep<'a> {
     pub(crate) inputs: Vec<Value>,
-    /// (C, H, W) of each input.
+    /// Shape (C, H, W) of each input.
     pub(crate) shapes: Vec<[usize; 3]>,
     pub(crate) emit: &'a mut dyn Emit,
     pub(super) rest: Rest<'a>,
@@ -22,12 +22,12 @@ pub struct CudaStep<'a> {
 }
 
 impl CudaStep<'_> {
-    /// N.
+    /// Number of images N.
     pub(crate) fn batch(&self) -> usize {
         self.emit.batch()
     }
 
-    /// `Err` that there is no kernel for this.
+    /// Returns the error that there is no kernel for this.
     ///
     /// # Errors
     /// [`Error::Unsupported`](super::Error::Unsupported), always.
@@ -48,7 +48,7 @@ impl CudaStep<'_> {
         self.emit.conv(conv, &mut self.rest)
     }
 
-    /// A layer of maps, which is called `name`.
+    /// Emits a layer of maps, which messages call `name`.
     pub(crate) fn map(&mut self, layer: MapLayer, name: &str) -> Result<Value> {
         match self.inputs[0] {
             Value::Map(x) => Ok(Value::Map(self.emit.map(layer, x, self.shapes[0]))),

@@ -1,4 +1,4 @@
-//! The launches of an evaluation pass: batch norm, gates, residual and ReLU go into a
+//! Builder of the launches of an evaluation pass: batch norm, gates, residual and ReLU go into a
 //! convolution's.
 
 use gaternet_core::nn::{BatchNorm2d, Linear};
@@ -60,7 +60,7 @@ impl<T: Activation> Emit for Builder<'_, T> {
             self.ops.push(Op::Collect { dims: planes, slot, x: y, y: collected });
             return Ok(Value::Open(collected, slot));
         }
-        // Only open filters are computed, and stand side by side; those are 1 that the lists have.
+        // Only active filters are computed, and lie side by side: their gates are 1.
         self.sizes.lists.insert(slot, shape[0]);
         (op.live, op.gates) = (Some(slot), None);
         if gathered && residual.is_none() {

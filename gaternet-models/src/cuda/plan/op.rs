@@ -1,4 +1,4 @@
-//! What an evaluation pass launches.
+//! The launches of an evaluation pass.
 
 use gaternet_kernels::cuda::conv2d::{self, Forward, GateColumns};
 use gaternet_kernels::cuda::gate::{self, Apply, Compact};
@@ -12,11 +12,11 @@ use crate::cuda::buffers::Buffers;
 use crate::cuda::maps::{MapLayer, PairLayer};
 use crate::cuda::value::{Map, Row};
 
-/// One launch, or few.
+/// An op of the pass: one launch, or few.
 #[derive(Debug)]
 pub(super) enum Op<T> {
     Conv(Box<ConvOp<T>>),
-    /// `y = relu(scale·x + bias)`.
+    /// Batch norm, `y = relu(scale·x + bias)`.
     Norm {
         dims: PlaneDims,
         weights: NormWeights,
@@ -24,18 +24,19 @@ pub(super) enum Op<T> {
         relu: bool,
         y: Map,
     },
-    /// `y = relu(factor·x + residual)`, x compact by the gates of `live` if that is there.
+    /// The sum `y = relu(factor·x + residual)`, with x compact by the gates of `active` if there is
+    /// one.
     Add {
         dims: PlaneDims,
         live: Option<usize>,
-        /// (N, C); 1 without.
+        /// Factors (N, C); 1 without.
         factors: Option<Row>,
         x: Map,
         residual: Option<Map>,
         relu: bool,
         y: Map,
     },
-    /// The open channels of x, by the gates of a slot.
+    /// The active channels of x, by the gates of a gated layer.
     Collect {
         dims: PlaneDims,
         slot: usize,
@@ -65,7 +66,7 @@ pub(super) enum Op<T> {
         relu: bool,
         y: Row,
     },
-    /// [`Norm`](Op::Norm) of vectors as maps of one pixel.
+    /// Batch norm as [`Norm`](Op::Norm), of vectors as maps of one pixel.
     RowNorm {
         dims: PlaneDims,
         weights: NormWeights,
@@ -77,22 +78,22 @@ pub(super) enum Op<T> {
         x: Row,
         y: Row,
     },
-    /// Gates of pre-activations, 0 or 1, and their lists.
+    /// The gates of gate logits, 0 or 1, and their lists.
     Gates {
         preact: Row,
     },
 }
 
-/// `y = relu(gate·(scale·conv(x) + bias) + residual)`.
+/// A convolution with what follows it, `y = relu(gate·(scale·conv(x) + bias) + residual)`.
 #[derive(Debug)]
 pub(super) struct ConvOp<T> {
     pub(super) dims: Conv2dDims,
     pub(super) rows: Rows,
     pub(super) weights: ConvWeights<T>,
     pub(super) x: Map,
-    /// The slot by whose gates the side of the rows is compact.
+    /// The gated layer by whose gates the side of the rows is compact.
     pub(super) live: Option<usize>,
-    /// The slot that multiplies a dense output.
+    /// The gated layer whose gates multiply a dense output.
     pub(super) gates: Option<usize>,
     pub(super) residual: Option<Map>,
     pub(super) relu: bool,
@@ -100,7 +101,7 @@ pub(super) struct ConvOp<T> {
 }
 
 impl<T: Activation> Op<T> {
-    /// Takes what the model has now.
+    /// Copies the weights that the model has now.
     pub(super) fn refresh(&mut self) -> Result<()> {
         match self {
             Op::Conv(conv) => conv.weights.refresh(),

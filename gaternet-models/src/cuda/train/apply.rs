@@ -13,11 +13,11 @@ use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::value::{Factors, Map, Row};
 
-/// `y = relu(factor·x + residual)`.
+/// A node `y = relu(factor·x + residual)`.
 #[derive(Debug)]
 pub(super) struct ApplyNode {
     pub(super) dims: PlaneDims,
-    /// Dense.
+    /// The input, dense.
     pub(super) x: Map,
     pub(super) factors: Option<Factors>,
     pub(super) residual: Option<Map>,
@@ -28,17 +28,17 @@ pub(super) struct ApplyNode {
     pub(super) backward: Option<ApplyBackward>,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct ApplyBackward {
     grad_y: Map,
-    /// `None` if it is that of y.
+    /// Gradient of x; `None` if it is that of y.
     grad_x: Option<Map>,
-    /// The slot by whose gates `grad_x` is compact: closed channels have no gradient.
+    /// The gated layer by whose gates `grad_x` is compact: inactive channels have no gradient.
     collect: Option<usize>,
-    /// Of a row of factors.
+    /// Gradient of a row of factors.
     grad_factors: Option<Row>,
-    /// `None` without a residual, or if it is that of y.
+    /// Gradient of the residual; `None` without one, or if it is that of y.
     grad_residual: Option<Map>,
     sums: Vec<Sum>,
 }
@@ -49,7 +49,8 @@ impl ApplyNode {
         self.residual.is_none() && !self.relu && !self.collect
     }
 
-    /// `of_rows`: x is read here only, by a convolution whose weight has its filters in rows.
+    /// Gives the gradients their places. `of_rows`: x is read here only, and a convolution whose
+    /// weight has its filters in rows writes it.
     pub(super) fn plan_backward(
         &mut self,
         sizes: &mut Sizes,

@@ -30,11 +30,11 @@ pub(super) struct Builder<'a, T> {
     pub(super) nodes: Vec<Node>,
     /// Values that depend on no parameter.
     pub(super) constant: HashSet<Map>,
-    /// The rows of the weight that computes a value.
+    /// For each value, the rows of the weight that computes it.
     pub(super) computed_by: HashMap<Map, Rows>,
-    /// What compact maps were made of.
+    /// For each compact map, what it was made of.
     hidden: HashMap<Map, Hidden>,
-    /// How many layers draw random numbers.
+    /// Number of layers that draw random numbers.
     streams: u32,
 }
 
@@ -51,14 +51,14 @@ impl<'a, T: Activation> Builder<'a, T> {
         }
     }
 
-    /// The images, (C, H, W).
+    /// Adds the images, (C, H, W).
     pub(super) fn images(&mut self, shape: [usize; 3]) -> Map {
         let images = self.sizes.maps(shape);
         self.constant.insert(images);
         images
     }
 
-    /// The gates of `model`, of its gater's output.
+    /// Adds the gates of `model`, made of its gater's output.
     pub(super) fn gates(&mut self, preact: Row, model: &GatedNet) {
         let [grad_preact, noisy] = [(); 2].map(|()| self.sizes.row_like(preact));
         let gates = model.plan().gates();
@@ -90,7 +90,7 @@ impl<'a, T: Activation> Builder<'a, T> {
         y
     }
 
-    /// A number that no other layer of the step has.
+    /// A number that no other layer of the step has, for its random numbers.
     fn stream(&mut self) -> u32 {
         self.streams += 1;
         self.streams - 1

@@ -11,7 +11,7 @@ use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::value::Map;
 
-/// `y = conv(x)`.
+/// A node `y = conv(x)`.
 #[derive(Debug)]
 pub(super) struct ConvNode {
     /// Number of the weight.
@@ -19,33 +19,35 @@ pub(super) struct ConvNode {
     pub(super) dims: Conv2dDims,
     pub(super) rows: Rows,
     pub(super) x: Map,
-    /// What x was made of, if it is compact.
+    /// The map of which x is the active channels, if x is compact.
     pub(super) hidden: Option<Hidden>,
-    /// Dense.
+    /// The output, dense.
     pub(super) y: Map,
     pub(super) backward: Option<ConvBackward>,
 }
 
-/// `x = gate·h`, of which the active channels are there: what the gates of an inner convolution
-/// leave for the next.
+/// The dense map h of which `x = gate·h` holds the active channels: what the gates of an inner
+/// convolution leave for the next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hidden {
     pub(super) h: Map,
     pub(super) slot: usize,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct ConvBackward {
     grad_y: Map,
-    /// The slot by whose gates `grad_y` is compact.
+    /// The gated layer by whose gates `grad_y` is compact.
     live: Option<usize>,
-    /// Of x, or of the h it was made of; and what that has from elsewhere.
+    /// Gradient of x, or of the h it was made of, and the gradient that this value has from other
+    /// readers.
     grad_x: Option<(Map, Option<Map>)>,
 }
 
 impl ConvNode {
-    /// If x is `constant` it needs no gradient. What scratch is needed depends on the device.
+    /// Gives the gradients their places; if x is `constant` it needs none. The scratch that is
+    /// needed depends on the device.
     pub(super) fn plan_backward(
         &mut self,
         device: &CudaDevice,
@@ -106,7 +108,8 @@ impl ConvNode {
             conv2d::backward_input(dims, *rows, live, &grad_y, weight, epilogue, &mut grad_x)?;
             return Ok(());
         };
-        // All channels: a gate that is closed has a gradient too, the straight-through estimator's.
+        // A closed gate has a gradient too, the straight-through estimator's, so all channels are
+        // computed.
         let (values, h, mut scratch) = (gates.values.borrow(), buffers.map(h), buffers.scratch());
         let mut gradient = gates.grad.borrow_mut();
         let columns = gates.of(slot, &values);
