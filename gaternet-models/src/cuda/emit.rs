@@ -28,7 +28,7 @@ pub(crate) struct ConvStep<'a> {
     pub(super) shape: [usize; 3],
 }
 
-/// What follows the op of a step, as far as the op has not taken it: `relu(gate · norm(y) +
+/// The part of a step after its op, as far as the op has not taken it: `relu(gate · norm(y) +
 /// residual)`, with the gate where its position is.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Rest<'a> {

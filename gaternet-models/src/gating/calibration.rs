@@ -7,9 +7,10 @@ use crate::gating::pruning::Fate;
 
 const OP: &str = "calibration";
 
-/// How many images of a calibration set open each gate. [`InferencePlan::calibrated`] drops the
-/// filters that none opens and runs those that all open whatever the gater says;
-/// [`GatedNet::static_part`] makes the pruned subnetwork, which has no gates.
+/// Statistics of a calibration set: how many of its images open each gate.
+/// [`InferencePlan::calibrated`] drops the filters that none opens and runs those that all open
+/// whatever the gater says; [`GatedNet::static_part`] makes the pruned subnetwork, which has no
+/// gates.
 ///
 /// [`InferencePlan::calibrated`]: crate::InferencePlan::calibrated
 /// [`GatedNet::static_part`]: crate::GatedNet::static_part

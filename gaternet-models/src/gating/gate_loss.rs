@@ -20,7 +20,7 @@ pub enum GateLoss {
     /// trying tells.
     #[default]
     L1,
-    /// [`target_rate`]: for a known share of open gates in every layer.
+    /// The [`target_rate`]: reaches a known fraction of open gates in every layer.
     TargetRate {
         /// The target fraction of open gates, 0 to 1.
         target: f32,

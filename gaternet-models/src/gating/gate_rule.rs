@@ -8,7 +8,7 @@ use rand_chacha::rand_core::Rng;
 use crate::gating::gate_plan::GatePlan;
 use crate::gating::gated_config::GatedConfig;
 
-/// How evaluation selects the outputs of the gater whose gates are open.
+/// The way in which evaluation selects the outputs of the gater that open gates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
 pub(crate) enum Selection {
@@ -19,8 +19,9 @@ pub(crate) enum Selection {
     Largest,
 }
 
-/// How gate logits (N, outputs) become gates (N, c): the estimator makes gates of them, min-active
-/// keeps some open, and every filter of a group gets the gate that the group shares.
+/// The rule by which gate logits (N, outputs) become gates (N, c): the estimator makes gates of
+/// them, min-active keeps some open, and every filter of a group gets the gate that the group
+/// shares.
 #[derive(Debug, Clone)]
 pub(crate) struct GateRule {
     estimator: Estimator,
@@ -57,7 +58,7 @@ impl GateRule {
         self.expand(self.estimator.eval(&raised, &self.widths)?)
     }
 
-    /// How evaluation selects the outputs that open.
+    /// The way in which evaluation selects the outputs that open gates.
     #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
     pub(crate) fn selection(&self) -> Selection {
         match self.estimator.fixed_count(1) {

@@ -67,7 +67,7 @@ pub struct GatedOutput {
 /// The training loss and its parts, each a scalar.
 #[derive(Debug, Clone)]
 pub struct Loss {
-    /// `cross_entropy + gates`.
+    /// The sum `cross_entropy + gates`.
     pub total: Tensor,
     /// Mean over the batch of -log P(label | image).
     pub cross_entropy: Tensor,
@@ -113,8 +113,8 @@ impl GatedNet {
         GatedNet::gate_as(network, config, seed)
     }
 
-    /// [`gate`](Self::gate) with all settings, shared gates, min-active and overrides too. The
-    /// backbone of the configuration is not looked at.
+    /// Gates a network as [`gate`](Self::gate) does, with all settings, shared gates, min-active
+    /// and overrides too. The backbone of the configuration is not looked at.
     ///
     /// # Errors
     /// [`Error::Config`] if another field is out of range, or no filter has a gate.
@@ -240,7 +240,7 @@ impl GatedNet {
         self.loss_with(output, &CrossEntropyLoss::default(), labels)
     }
 
-    /// [`loss`](Self::loss) with another criterion, for labels or distributions.
+    /// Computes the [`loss`](Self::loss) with another criterion, for labels or distributions.
     ///
     /// # Errors
     /// The errors of [`loss`](Self::loss) and of [`CrossEntropyLoss::forward`].
@@ -353,7 +353,8 @@ impl GatedNet {
         self.load_weights_with(path, Head::Same)
     }
 
-    /// [`load_weights`](Self::load_weights) of all layers, or of all but the backbone's head.
+    /// Loads weights as [`load_weights`](Self::load_weights) does, of all layers or of all but the
+    /// backbone's head.
     ///
     /// # Errors
     /// The errors of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also

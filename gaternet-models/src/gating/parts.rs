@@ -117,9 +117,9 @@ impl WarmUp {
         epoch <= self.open
     }
 
-    /// (step, steps) of the part of a training in which gates run, for [`Ctx::with_progress`]: what
-    /// changes during training, as temperatures and bounds of gates do, begins with the first epoch
-    /// that has gates. `step` is from 0, and `steps_per_epoch` make up an epoch of `epochs`.
+    /// The (step, steps) of the part of a training in which gates run, for [`Ctx::with_progress`]:
+    /// what changes during training, as temperatures and bounds of gates do, begins with the first
+    /// epoch that has gates. `step` is from 0, and `steps_per_epoch` make up an epoch of `epochs`.
     ///
     /// [`Ctx::with_progress`]: gaternet_core::Ctx::with_progress
     #[must_use]

@@ -2,7 +2,7 @@
 
 use crate::gating::gate_plan::{ConvSlots, GatePlan};
 
-/// What calibration decides of a filter.
+/// The fate of a filter after calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The filter is pruned: its gate counts as closed.
@@ -29,7 +29,7 @@ pub(crate) struct KeptSlot {
     /// because whatever reads it reads gated channels; the last convolution of a block keeps all,
     /// because its output holds the shortcut too.
     pub(crate) compact: bool,
-    /// What opens each feature map of the output.
+    /// The gate of each feature map of the output.
     pub(crate) gates: Vec<PlaneGate>,
 }
 
@@ -41,7 +41,7 @@ impl KeptSlot {
     }
 }
 
-/// What opens a feature map.
+/// The gate of a feature map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlaneGate {
     /// The gate in this column.
@@ -103,7 +103,7 @@ impl<'a> Kept<'a> {
         &self.slots
     }
 
-    /// What is kept of the filters and the channels of a convolution; `None` is all.
+    /// The filters and channels that are kept of a convolution; `None` is all.
     pub(crate) fn conv(&self, number: usize) -> Pruning<'_> {
         let ConvSlots { filters, channels, .. } = self.plan.convs()[number].computed();
         let slot = |slot: Option<usize>| slot.map(|slot| &self.slots[slot]);
@@ -135,7 +135,7 @@ impl<'a> Kept<'a> {
     }
 }
 
-/// What pruning keeps of an op with gates, or of one that reads gated channels.
+/// The filters and channels that pruning keeps of an op.
 #[derive(Clone, Copy, Default)]
 pub struct Pruning<'a> {
     pub(crate) filters: Option<&'a KeptSlot>,

@@ -15,8 +15,8 @@ use super::step::{Step, Value};
 use super::{Network, output_shape};
 use crate::ops::Op;
 
-/// (H, W) of the images for which steps are checked when they are added. Sums and concatenations of
-/// maps whose sizes differ here differ for most images; windows are smaller.
+/// Size (H, W) of the images for which steps are checked when they are added. Sums and
+/// concatenations of maps whose sizes differ here differ for most images; windows are smaller.
 const TRIAL: [usize; 2] = [1024, 1024];
 
 /// Collects the steps of a [`Network`], in the order they run, with fresh weights: convolutions
@@ -45,7 +45,7 @@ const TRIAL: [usize; 2] = [1024, 1024];
 pub struct NetworkBuilder {
     id: u64,
     steps: Vec<Step>,
-    /// (C, H, W) of each value for images of [`TRIAL`] size.
+    /// Shape (C, H, W) of each value for images of [`TRIAL`] size.
     shapes: Vec<[usize; 3]>,
     /// State-dict names that are taken.
     names: HashSet<String>,
@@ -106,7 +106,7 @@ impl Weights {
     }
 }
 
-/// What a step applies after its op.
+/// The part of a step after its op: batch norm, residual, ReLU, and its role.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rest {
     /// Name of the batch norm, if there is one.

@@ -48,8 +48,8 @@ impl Network {
         self.channels
     }
 
-    /// (C, H, W) of each value for images of `size` (H, W): the images, then each step's output;
-    /// vectors are (C, 1, 1).
+    /// Shape (C, H, W) of each value for images of `size` (H, W): the images, then each step's
+    /// output; vectors are (C, 1, 1).
     ///
     /// # Errors
     /// If images of this size do not fit; the error names the layer.

@@ -40,7 +40,7 @@ impl PlainNet {
         Ok(PlainNet::with_weights(config, None, Weights::drawn(seed))?.0)
     }
 
-    /// [`new`](Self::new) with fewer filters in its inner convolutions
+    /// A [`new`](Self::new) network with fewer filters in its inner convolutions
     /// ([`ConvRole::Hidden`](crate::ConvRole::Hidden)), listed in the order they run: the
     /// architecture of what [`GatedNet::static_part`](crate::GatedNet::static_part) returns.
     ///
@@ -205,7 +205,8 @@ impl PlainNet {
         self.load_weights_with(path, Head::Same)
     }
 
-    /// [`load_weights`](Self::load_weights) of all layers, or of all but the head.
+    /// Loads weights as [`load_weights`](Self::load_weights) does, of all layers or of all but the
+    /// head.
     ///
     /// # Errors
     /// The errors of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also

@@ -41,7 +41,7 @@ pub trait Op: fmt::Debug + Send + Sync {
     /// them 0.
     ///
     /// # Errors
-    /// If the inputs do not fit the op, naming it and the shapes.
+    /// An error if the inputs do not fit the op, naming it and the shapes.
     fn forward(&self, inputs: &[&Tensor], active: &Live, ctx: &mut Ctx) -> Result<Tensor>;
 
     /// Compiles the op for evaluation on the processor, for inputs of one size.

@@ -11,7 +11,7 @@ use crate::gating::pruning::{Kept, PlaneGate};
 pub(super) struct LiveLists {
     /// Number of gates c.
     gates: usize,
-    /// What opens each plane, layer by layer.
+    /// The gate of each plane, layer by layer.
     planes: Vec<PlaneGate>,
     /// Number of planes of each gated layer.
     widths: Vec<usize>,

@@ -1,6 +1,6 @@
 //! The gates of a step: which, and where they multiply.
 
-/// Where the gates of a step's filters multiply.
+/// The place in a step at which the gates of its filters multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GatePosition {
     /// The gate multiplies after the batch norm, before the residual is added.

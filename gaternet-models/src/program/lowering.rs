@@ -15,9 +15,9 @@ use crate::plan::Lists;
 /// The purpose of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// For training: with all steps.
+    /// Training: the program has all steps.
     Train,
-    /// For evaluation: without steps that only training changes, as dropout.
+    /// Evaluation: steps that only training changes, as dropout, are left out.
     Infer,
 }
 
@@ -184,7 +184,7 @@ impl Step {
         slots.unwrap_or_default()
     }
 
-    /// What pruning keeps of its filters and channels.
+    /// The filters and channels that pruning keeps.
     pub(crate) fn pruning<'a>(&self, kept: Option<&'a Kept<'_>>) -> Pruning<'a> {
         let pruning = self.number.zip(kept).map(|(number, kept)| kept.conv(number));
         pruning.unwrap_or_default()

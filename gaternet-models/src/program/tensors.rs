@@ -108,7 +108,7 @@ fn gated(x: Tensor, gates: Option<&Tensor>) -> Result<Tensor> {
     gates.map_or(Ok(x.clone()), |gates| ops::gate(&x, gates))
 }
 
-/// `relu(y + residual)`.
+/// Computes `relu(y + residual)`.
 fn finish(mut y: Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
     if let Some(residual) = residual {
         y = ops::add(&y, residual)?;

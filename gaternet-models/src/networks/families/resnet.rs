@@ -8,7 +8,7 @@ use super::squeeze_excitation;
 use crate::network::{ConvRole, NetworkBuilder, Value};
 use crate::networks::config::{BackboneConfig, BottleneckChannels, Family};
 
-/// What the blocks of a network have in common.
+/// Settings that the blocks of a network have in common.
 struct Blocks {
     /// Kernel sizes of a block's convolutions.
     kernels: &'static [usize],
