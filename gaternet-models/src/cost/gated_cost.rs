@@ -103,7 +103,7 @@ impl GatedNet {
                 let density = |slot| {
                     least
                         .live(slot)
-                        .map_or(1.0, |live| live.row(0).len() as f64 / live.filters() as f64)
+                        .map_or(1.0, |list| list.row(0).len() as f64 / list.filters() as f64)
                 };
                 let least = latency.ratio(&slots.map(density).collect::<Vec<_>>())?;
                 above_floor("target_latency", target, least, self.config().floor)

@@ -35,7 +35,7 @@ pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> Ve
     let mut macs = vec![0.0; gates.values().dims()[0]];
     for (conv, slots) in convs.iter().zip(plan.convs()) {
         for (n, macs) in macs.iter_mut().enumerate() {
-            *macs += conv.macs() as f64 * share(slots.computed(), gates, n);
+            *macs += conv.macs() as f64 * active_fraction(slots.computed(), gates, n);
         }
     }
     macs
@@ -67,10 +67,10 @@ pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f6
 /// The fraction of (filter, channel) pairs that run for image `n`: `active filters(n) · active
 /// channels(n) / (F·C)`. The two need not be independent, so the mean over images is not the
 /// product of the means.
-fn share(slots: ConvSlots, gates: &Gates, n: usize) -> f64 {
+fn active_fraction(slots: ConvSlots, gates: &Gates, n: usize) -> f64 {
     let open = |slot: Option<usize>| {
-        let live = slot.and_then(|slot| gates.live(slot));
-        live.map_or(1.0, |live| live.row(n).len() as f64 / live.filters() as f64)
+        let list = slot.and_then(|slot| gates.live(slot));
+        list.map_or(1.0, |list| list.row(n).len() as f64 / list.filters() as f64)
     };
     open(slots.filters) * open(slots.channels)
 }

@@ -20,10 +20,10 @@ pub(crate) struct ConvStep<'a> {
     pub(super) rows: Rows,
     pub(super) x: Map,
     /// The gated layer by whose gates x is compact; `None` if x is dense.
-    pub(super) open: Option<usize>,
+    pub(super) active: Option<usize>,
     pub(super) lists: Lists,
     /// Whether the output may be compact: its only reader takes the active channels alone.
-    pub(super) gathered: bool,
+    pub(super) compact: bool,
     /// Shape (F, OH, OW) of the output.
     pub(super) shape: [usize; 3],
 }
@@ -80,7 +80,7 @@ pub(crate) trait Emit {
     fn extend_linear(&mut self, x: Row) -> bool;
 
     /// Emits `gate · x` by the gates of a gated layer; if `compact`, of the active channels alone.
-    fn gate(&mut self, x: Map, shape: [usize; 3], slot: usize, gathered: bool) -> Result<Value>;
+    fn gate(&mut self, x: Map, shape: [usize; 3], slot: usize, compact: bool) -> Result<Value>;
 
     /// Emits a layer without parameters, of maps (C, H, W).
     fn map(&mut self, layer: MapLayer, x: Map, shape: [usize; 3]) -> Map;

@@ -115,7 +115,7 @@ impl Gates {
         GateColumns { gates: values, stride: self.count(), first: self.columns[slot].start }
     }
 
-    pub(super) fn live(&self, slot: usize) -> Ref<'_, LiveFilters> {
+    pub(super) fn active(&self, slot: usize) -> Ref<'_, LiveFilters> {
         self.lists[&slot].borrow()
     }
 

@@ -50,13 +50,13 @@ fn add(
         emit,
         rest: Rest { norm, gate, residual, relu },
         lists: step.lists,
-        gathered: step.gathered,
+        compact: step.compact,
     };
     let value = step.op.cuda(&mut at)?;
     let fresh = value != at.inputs[0];
     let CudaStep { emit, rest, .. } = at;
     match value {
-        Value::Map(x) => finish_map(x, shape, rest, step.gathered, alone || fresh, emit),
+        Value::Map(x) => finish_map(x, shape, rest, step.compact, alone || fresh, emit),
         Value::Row(x) => finish_row(x, shape[0], rest, alone || fresh, emit),
         Value::Open(..) => Ok(value),
     }
@@ -67,7 +67,7 @@ fn finish_map(
     x: Map,
     shape: [usize; 3],
     rest: Rest<'_>,
-    gathered: bool,
+    compact: bool,
     alone: bool,
     emit: &mut dyn Emit,
 ) -> Result<Value> {
@@ -81,7 +81,7 @@ fn finish_map(
         None => emit.apply(x, shape, before.map(Factors::Gates), residual, relu)?,
     };
     match after {
-        Some(slot) => emit.gate(y, shape, slot, gathered),
+        Some(slot) => emit.gate(y, shape, slot, compact),
         None => Ok(Value::Map(y)),
     }
 }

@@ -18,7 +18,7 @@ pub struct CudaStep<'a> {
     pub(crate) emit: &'a mut dyn Emit,
     pub(super) rest: Rest<'a>,
     pub(super) lists: Lists,
-    pub(super) gathered: bool,
+    pub(super) compact: bool,
 }
 
 impl CudaStep<'_> {
@@ -36,15 +36,15 @@ impl CudaStep<'_> {
     }
 
     pub(crate) fn conv(&mut self, conv: &Conv2d, dims: Conv2dDims) -> Result<Value> {
-        let (x, open) = match self.inputs[0] {
+        let (x, active) = match self.inputs[0] {
             Value::Map(x) => (x, None),
             Value::Open(x, slot) => (x, Some(slot)),
             Value::Row(_) => return unsupported("convolutions of vectors"),
         };
         let rows = if self.lists.channels.is_some() { Rows::Channels } else { Rows::Filters };
         let [h, w] = dims.out_size();
-        let (shape, lists, gathered) = ([dims.out_channels(), h, w], self.lists, self.gathered);
-        let conv = ConvStep { conv, dims, rows, x, open, lists, gathered, shape };
+        let (shape, lists, compact) = ([dims.out_channels(), h, w], self.lists, self.compact);
+        let conv = ConvStep { conv, dims, rows, x, active, lists, compact, shape };
         self.emit.conv(conv, &mut self.rest)
     }
 

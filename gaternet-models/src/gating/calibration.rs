@@ -88,9 +88,9 @@ impl Calibration {
     pub(crate) fn fates(&self, plan: &GatePlan) -> Result<Vec<Fate>> {
         self.check(plan)?;
         let fate = |opened: &usize| match *opened {
-            0 => Fate::Gone,
-            opened if opened == self.images => Fate::Open,
-            _ => Fate::Gated,
+            0 => Fate::Pruned,
+            opened if opened == self.images => Fate::AlwaysOn,
+            _ => Fate::Dynamic,
         };
         Ok(self.opened.iter().map(fate).collect())
     }
@@ -101,8 +101,8 @@ impl Calibration {
         self.check(plan)?;
         let least = share * self.images as f64;
         let fate = |opened: &usize| match *opened as f64 > least {
-            true => Fate::Open,
-            false => Fate::Gone,
+            true => Fate::AlwaysOn,
+            false => Fate::Pruned,
         };
         Ok(self.opened.iter().map(fate).collect())
     }

@@ -6,23 +6,23 @@ use crate::gating::gate_plan::{ConvSlots, GatePlan};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// The filter is pruned: its gate counts as closed.
-    Gone,
+    Pruned,
     /// The filter is active where its gate is open, as without calibration.
-    Gated,
+    Dynamic,
     /// The filter always runs: its gate counts as open.
-    Open,
+    AlwaysOn,
 }
 
 /// The filters that are left of each layer of a gated network, and what opens them.
-pub(crate) struct Kept<'a> {
+pub(crate) struct PruningMap<'a> {
     plan: &'a GatePlan,
-    slots: Vec<KeptSlot>,
+    layers: Vec<KeptLayer>,
     /// The one filter, never active, of an inner convolution that nothing reads any more.
-    unread: KeptSlot,
+    unread: KeptLayer,
 }
 
 /// The filters that are left of a gated layer.
-pub(crate) struct KeptSlot {
+pub(crate) struct KeptLayer {
     /// Numbers of the filters, ascending.
     pub(crate) filters: Vec<u32>,
     /// Whether the output has feature maps of these filters only. An inner convolution's has,
@@ -33,11 +33,11 @@ pub(crate) struct KeptSlot {
     pub(crate) gates: Vec<PlaneGate>,
 }
 
-impl KeptSlot {
+impl KeptLayer {
     /// The layer of which no filter is left: a convolution must have at least one filter and one
     /// channel.
-    fn one_closed() -> KeptSlot {
-        KeptSlot { filters: vec![0], compact: true, gates: vec![PlaneGate::Closed] }
+    fn one_inactive() -> KeptLayer {
+        KeptLayer { filters: vec![0], compact: true, gates: vec![PlaneGate::Closed] }
     }
 }
 
@@ -50,16 +50,16 @@ pub(crate) enum PlaneGate {
     Closed,
 }
 
-impl<'a> Kept<'a> {
+impl<'a> PruningMap<'a> {
     /// The map for the states `fates` (c) of all filters; without them every filter is dynamic.
-    pub(crate) fn new(plan: &'a GatePlan, fates: Option<&[Fate]>) -> Kept<'a> {
-        let fate = |column: usize| fates.map_or(Fate::Gated, |fates| fates[column]);
+    pub(crate) fn new(plan: &'a GatePlan, fates: Option<&[Fate]>) -> PruningMap<'a> {
+        let fate = |column: usize| fates.map_or(Fate::Dynamic, |fates| fates[column]);
         let mut filters: Vec<Vec<u32>> = plan
             .slots()
             .iter()
             .map(|slot| {
                 let kept = slot.columns.clone().zip(0..);
-                kept.filter(|(column, _)| fate(*column) != Fate::Gone).map(|(_, f)| f).collect()
+                kept.filter(|(column, _)| fate(*column) != Fate::Pruned).map(|(_, f)| f).collect()
             })
             .collect();
         // A layer that only convolutions without filters read is not needed any more. Readers come
@@ -71,15 +71,15 @@ impl<'a> Kept<'a> {
                 filters[input].clear();
             }
         }
-        let slots = filters.into_iter().enumerate().map(|(number, filters)| {
+        let layers = filters.into_iter().enumerate().map(|(number, filters)| {
             let first = plan.slots()[number].columns.start;
             let gate = |filter: u32| match fate(first + filter as usize) {
-                Fate::Open => PlaneGate::Open,
-                Fate::Gated | Fate::Gone => PlaneGate::Column(first + filter as usize),
+                Fate::AlwaysOn => PlaneGate::Open,
+                Fate::Dynamic | Fate::Pruned => PlaneGate::Column(first + filter as usize),
             };
             let compact = plan.convs().iter().any(|conv| conv.channels == Some(number));
             if compact && filters.is_empty() {
-                return KeptSlot::one_closed();
+                return KeptLayer::one_inactive();
             }
             let gates = match compact {
                 true => filters.iter().map(|filter| gate(*filter)).collect(),
@@ -90,47 +90,48 @@ impl<'a> Kept<'a> {
                     planes.map(gate).collect()
                 }
             };
-            KeptSlot { filters, compact, gates }
+            KeptLayer { filters, compact, gates }
         });
-        Kept { plan, slots: slots.collect(), unread: KeptSlot::one_closed() }
+        PruningMap { plan, layers: layers.collect(), unread: KeptLayer::one_inactive() }
     }
 
     pub(crate) fn plan(&self) -> &GatePlan {
         self.plan
     }
 
-    pub(crate) fn slots(&self) -> &[KeptSlot] {
-        &self.slots
+    pub(crate) fn layers(&self) -> &[KeptLayer] {
+        &self.layers
     }
 
     /// The filters and channels that are kept of a convolution; `None` is all.
     pub(crate) fn conv(&self, number: usize) -> Pruning<'_> {
         let ConvSlots { filters, channels, .. } = self.plan.convs()[number].computed();
-        let slot = |slot: Option<usize>| slot.map(|slot| &self.slots[slot]);
-        Pruning { filters: slot(filters), channels: slot(channels) }
+        let layer = |slot: Option<usize>| slot.map(|slot| &self.layers[slot]);
+        Pruning { filters: layer(filters), channels: layer(channels) }
     }
 
     /// [`conv`](Self::conv) for a network without lists: the inner convolution of a block that one
     /// gate closes for good keeps a single filter, where a plan with lists computes none of them.
-    pub(crate) fn unlisted_conv(&self, number: usize) -> Pruning<'_> {
+    pub(crate) fn conv_without_lists(&self, number: usize) -> Pruning<'_> {
         let slots = self.plan.convs()[number];
-        let closed = |slot: usize| self.slots[slot].filters.is_empty();
+        let pruned = |slot: usize| self.layers[slot].filters.is_empty();
         let read = |slot: usize| self.plan.convs().iter().any(|conv| conv.reader == Some(slot));
         let mut kept = self.conv(number);
-        if slots.reader.is_some_and(closed) {
+        if slots.reader.is_some_and(pruned) {
             kept.filters = Some(&self.unread);
         }
-        if slots.filters.is_some_and(|slot| closed(slot) && read(slot)) {
+        if slots.filters.is_some_and(|slot| pruned(slot) && read(slot)) {
             kept.channels = Some(&self.unread);
         }
         kept
     }
 
     /// The gated layers whose lists a convolution needs: not those whose filters are always on.
-    pub(crate) fn listed(&self, number: usize) -> ConvSlots {
+    pub(crate) fn listed_layers(&self, number: usize) -> ConvSlots {
         let slots = self.plan.convs()[number].computed();
-        let open = |slot: &usize| self.slots[*slot].gates.iter().all(|g| *g == PlaneGate::Open);
-        let listed = |slot: Option<usize>| slot.filter(|slot| !open(slot));
+        let always_on =
+            |slot: &usize| self.layers[*slot].gates.iter().all(|g| *g == PlaneGate::Open);
+        let listed = |slot: Option<usize>| slot.filter(|slot| !always_on(slot));
         ConvSlots { filters: listed(slots.filters), channels: listed(slots.channels), ..slots }
     }
 }
@@ -138,8 +139,8 @@ impl<'a> Kept<'a> {
 /// The filters and channels that pruning keeps of an op.
 #[derive(Clone, Copy, Default)]
 pub struct Pruning<'a> {
-    pub(crate) filters: Option<&'a KeptSlot>,
-    pub(crate) channels: Option<&'a KeptSlot>,
+    pub(crate) filters: Option<&'a KeptLayer>,
+    pub(crate) channels: Option<&'a KeptLayer>,
 }
 
 impl<'a> Pruning<'a> {
@@ -152,20 +153,20 @@ impl<'a> Pruning<'a> {
     /// Numbers of the filters that remain, ascending; `None` if all keep their place in the output.
     #[must_use]
     pub fn filters(&self) -> Option<&'a [u32]> {
-        self.filters.filter(|slot| slot.compact).map(|slot| &slot.filters[..])
+        self.filters.filter(|layer| layer.compact).map(|layer| &layer.filters[..])
     }
 
     /// Numbers of the input channels that remain, ascending; `None` if all do.
     #[must_use]
     pub fn channels(&self) -> Option<&'a [u32]> {
-        self.channels.map(|slot| &slot.filters[..])
+        self.channels.map(|layer| &layer.filters[..])
     }
 
     /// Numbers, among the filters that remain, of those whose output is 0: they keep their place in
     /// the output of a block, or are the one that a layer must have.
     #[must_use]
     pub fn zero_filters(&self) -> Vec<usize> {
-        let gates = self.filters.map_or(&[][..], |slot| &slot.gates);
+        let gates = self.filters.map_or(&[][..], |layer| &layer.gates);
         (0..gates.len()).filter(|filter| gates[*filter] == PlaneGate::Closed).collect()
     }
 

@@ -5,7 +5,7 @@ use gaternet_core::{Result, Tensor};
 
 use crate::gating::calibration::Calibration;
 use crate::gating::gated_net::GatedNet;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::network::{ConvRole, Network, Step};
 use crate::networks::config::Family;
 use crate::networks::plain_net::PlainNet;
@@ -28,7 +28,7 @@ impl GatedNet {
     /// [`gaternet_core::Error::Shape`] if the calibration is of another number of gates.
     pub fn static_part(&self, calibration: &Calibration, share: f64) -> Result<PlainNet> {
         let fates = calibration.majority(self.plan(), share)?;
-        let kept = Kept::new(self.plan(), Some(&fates));
+        let kept = PruningMap::new(self.plan(), Some(&fates));
         let network = cut(self.backbone().network(), &kept)?;
         let config = *self.backbone().config();
         if matches!(config.family, Family::Custom) {
@@ -41,12 +41,12 @@ impl GatedNet {
 }
 
 /// A copy of the network with what pruning keeps.
-fn cut(network: &Network, kept: &Kept<'_>) -> Result<Network> {
+fn cut(network: &Network, kept: &PruningMap<'_>) -> Result<Network> {
     // Numbers of channels of each value.
     let mut channels = vec![network.channels()];
     let mut steps: Vec<Step> = Vec::with_capacity(network.steps().len());
     for step in network.steps() {
-        let pruning = step.number.map(|number| kept.unlisted_conv(number)).unwrap_or_default();
+        let pruning = step.number.map(|number| kept.conv_without_lists(number)).unwrap_or_default();
         let op = step.op.pruned(pruning).map_err(|error| error.at(&step.name))?;
         let width = match step.op.keeps_zeros() {
             true => channels[step.inputs[0]],

@@ -35,9 +35,9 @@ impl EachSample {
 
 impl BatchKernel for EachSample {
     fn run(&self, operands: &Operands<'_>, output: &mut [f32]) -> Result<()> {
-        let Operands { isa, samples, inputs, residual, relu, leave_dead, masks, .. } = *operands;
+        let Operands { isa, samples, inputs, residual, relu, skip_inactive, masks, .. } = *operands;
         let count = samples.count();
-        let active = self.lists.filters.map(|slot| &operands.live[slot]);
+        let active = self.lists.filters.map(|slot| &operands.active[slot]);
         let len = output.len() / count;
         samples.try_for_each(len, output, |n, output| {
             let sample = |values: &'_ [f32]| {
@@ -58,7 +58,7 @@ impl BatchKernel for EachSample {
                     y.iter_mut().for_each(|y| *y = *y * scale + shift);
                 }
             }
-            if let (Some(row), Some(active), false) = (row, active, leave_dead) {
+            if let (Some(row), Some(active), false) = (row, active, skip_inactive) {
                 close(row, active.filters(), output);
             }
             if let Some(residual) = residual {

@@ -16,7 +16,7 @@ use super::each_sample::EachSample;
 use super::kernel::{BatchKernel, Inputs, Operands, PlanContext, PlannedKind, Samples};
 use super::layout::Layout;
 use super::options::PlanOptions;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::network::gather;
 use crate::program::{Program, Step};
 
@@ -71,7 +71,7 @@ struct Compiled {
     relu: bool,
     /// Whether the planes of inactive filters may hold anything, because all readers leave them
     /// out.
-    leave_dead: bool,
+    skip_inactive: bool,
     output: Place,
 }
 
@@ -108,7 +108,7 @@ impl Executor {
     pub(super) fn new(
         program: &Program,
         options: PlanOptions,
-        kept: Option<&Kept<'_>>,
+        kept: Option<&PruningMap<'_>>,
     ) -> Result<Executor> {
         let isa = Isa::current()?;
         let shapes = program.shapes(options.size)?;
@@ -141,7 +141,7 @@ impl Executor {
                 inputs: step.inputs.iter().map(|value| place(*value)).collect(),
                 residual: step.residual.map(place),
                 relu: step.relu,
-                leave_dead: options.skip && step.listed,
+                skip_inactive: options.skip && step.readers_skip,
                 output: place(at + 1),
             });
         }
@@ -203,7 +203,7 @@ impl Executor {
     /// threads. The bits are the same.
     pub(super) fn run(
         &self,
-        live: &[ActiveFilters],
+        active: &[ActiveFilters],
         input: &[f32],
         output: &mut [f32],
     ) -> Result<()> {
@@ -213,7 +213,7 @@ impl Executor {
         }
         if self.by_layer || count < rayon::current_num_threads() {
             // From outside the pool every op would wait for a worker to wake up.
-            return rayon::scope(|_| self.pass(Samples::All(count), live, input, output));
+            return rayon::scope(|_| self.pass(Samples::All(count), active, input, output));
         }
         let group = (count / rayon::current_num_threads()).clamp(1, TOGETHER);
         let inputs = input.par_chunks(group * self.input.len);
@@ -223,14 +223,14 @@ impl Executor {
         groups.try_for_each(|(n, (input, output))| {
             let first = n * group;
             let samples = first..first + input.len() / self.input.len;
-            self.pass(Samples::Some(samples), live, input, output)
+            self.pass(Samples::Some(samples), active, input, output)
         })
     }
 
     fn pass(
         &self,
         samples: Samples,
-        live: &[ActiveFilters],
+        active: &[ActiveFilters],
         input: &[f32],
         output: &mut [f32],
     ) -> Result<()> {
@@ -253,11 +253,11 @@ impl Executor {
             let operands = Operands {
                 isa: self.isa,
                 samples: &samples,
-                live,
+                active,
                 inputs: Inputs::new(step.inputs.len(), &inputs),
                 residual: step.residual.map(read),
                 relu: step.relu,
-                leave_dead: step.leave_dead,
+                skip_inactive: step.skip_inactive,
                 masks: self.masks,
             };
             let result = step.kernel.run(&operands, &mut target[..step.output.len * count]);

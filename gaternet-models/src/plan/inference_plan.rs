@@ -6,14 +6,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use gaternet_core::{Error, Result};
 
 use super::OP;
+use super::active_lists::ActiveLists;
 use super::executor::Executor;
-use super::live::LiveLists;
 use super::options::PlanOptions;
 use crate::files::model::Model;
 use crate::gating::calibration::Calibration;
 use crate::gating::gate_rule::GateRule;
 use crate::gating::gated_net::GatedNet;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::network::Network;
 use crate::networks::plain_net::PlainNet;
 use crate::program::finite;
@@ -50,7 +50,7 @@ struct Gating {
     gater: Executor,
     rule: GateRule,
     /// Lists without samples, which each call copies.
-    lists: LiveLists,
+    lists: ActiveLists,
     /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
     idle: Mutex<Vec<Scratch>>,
 }
@@ -59,7 +59,7 @@ struct Gating {
 struct Scratch {
     /// Values (N, c) of the gates.
     gates: Vec<f32>,
-    lists: LiveLists,
+    lists: ActiveLists,
 }
 
 impl InferencePlan {
@@ -88,7 +88,7 @@ impl InferencePlan {
     /// # Errors
     /// The errors of [`new`](Self::new).
     pub fn gated(model: &GatedNet, options: PlanOptions) -> Result<InferencePlan> {
-        InferencePlan::keeping(model, options, &Kept::new(model.plan(), None))
+        InferencePlan::keeping(model, options, &PruningMap::new(model.plan(), None))
     }
 
     /// Plans a gated network without the filters that no image of the calibration set opens: they
@@ -107,13 +107,17 @@ impl InferencePlan {
         calibration: &Calibration,
     ) -> Result<InferencePlan> {
         let fates = calibration.fates(model.plan())?;
-        InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(&fates)))
+        InferencePlan::keeping(model, options, &PruningMap::new(model.plan(), Some(&fates)))
     }
 
-    fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
+    fn keeping(
+        model: &GatedNet,
+        options: PlanOptions,
+        kept: &PruningMap<'_>,
+    ) -> Result<InferencePlan> {
         let backbone = executor(model.backbone().network(), options, Some(kept))?;
         let gater = executor(model.gater().network(), options, None)?;
-        let (rule, lists) = (model.rule(), LiveLists::new(kept));
+        let (rule, lists) = (model.rule(), ActiveLists::new(kept));
         let gating = Some(Gating { gater, rule, lists, idle: Mutex::default() });
         Ok(InferencePlan(Arc::new(Inner { backbone, gating, options })))
     }
@@ -132,7 +136,7 @@ impl InferencePlan {
             None => self.0.backbone.run(&[], images, logits)?,
             Some(gating) => gating.with_scratch(|gates, lists| {
                 gates.resize(batch * lists.gates(), 0.0);
-                if !lists.settled() {
+                if !lists.is_constant() {
                     gating.decide(images, gates)?;
                     let width = lists.gates();
                     bad.iter().for_each(|n| gates[n * width..(n + 1) * width].fill(0.0));
@@ -290,7 +294,11 @@ impl fmt::Debug for InferencePlan {
     }
 }
 
-fn executor(network: &Network, options: PlanOptions, kept: Option<&Kept<'_>>) -> Result<Executor> {
+fn executor(
+    network: &Network,
+    options: PlanOptions,
+    kept: Option<&PruningMap<'_>>,
+) -> Result<Executor> {
     Executor::new(&Program::new(network, kept, Mode::Infer), options, kept)
 }
 
@@ -306,7 +314,7 @@ impl Gating {
     /// the next one writes all that it reads.
     fn with_scratch<R>(
         &self,
-        call: impl FnOnce(&mut Vec<f32>, &mut LiveLists) -> Result<R>,
+        call: impl FnOnce(&mut Vec<f32>, &mut ActiveLists) -> Result<R>,
     ) -> Result<R> {
         let taken = self.idle().pop();
         let mut scratch =

@@ -141,12 +141,12 @@ pub(crate) struct Operands<'a> {
     pub(crate) isa: Isa,
     pub(crate) samples: &'a Samples,
     /// The lists of every gated layer for the samples of the batch.
-    pub(crate) live: &'a [ActiveFilters],
+    pub(crate) active: &'a [ActiveFilters],
     pub(crate) inputs: Inputs<'a>,
     pub(crate) residual: Option<&'a [f32]>,
     pub(crate) relu: bool,
     /// Whether the planes of inactive filters may be left as they are, because nobody reads them.
-    pub(crate) leave_dead: bool,
+    pub(crate) skip_inactive: bool,
     /// Whether inactive filters are computed and discarded.
     pub(crate) masks: bool,
 }

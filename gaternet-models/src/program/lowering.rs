@@ -7,7 +7,7 @@ use gaternet_core::{Ctx, Result};
 
 use super::gate::{Gate, GatePosition};
 use crate::gating::gate_plan::ConvSlots;
-use crate::gating::pruning::{Kept, Pruning};
+use crate::gating::pruning::{Pruning, PruningMap};
 use crate::network::{Network, Step as NetworkStep, output_shape};
 use crate::ops::Op;
 use crate::plan::Lists;
@@ -39,9 +39,9 @@ pub(crate) struct Step {
     /// by those of the only layer that reads them.
     pub(crate) lists: Lists,
     /// Whether the output may be compact: its only reader takes the active channels alone.
-    pub(crate) gathered: bool,
+    pub(crate) compact: bool,
     /// Whether all readers leave out inactive channels: what is in those does not matter.
-    pub(crate) listed: bool,
+    pub(crate) readers_skip: bool,
     /// Number among the layers with filters, if it is one.
     pub(crate) number: Option<usize>,
     /// Number of steps that read the output.
@@ -68,7 +68,7 @@ impl Mode {
 
 impl Program {
     /// Lowers `network`; without `kept` no filter has a gate.
-    pub(crate) fn new(network: &Network, kept: Option<&Kept<'_>>, mode: Mode) -> Program {
+    pub(crate) fn new(network: &Network, kept: Option<&PruningMap<'_>>, mode: Mode) -> Program {
         let mut steps: Vec<Step> = Vec::with_capacity(network.steps().len());
         // The number that each value of the network has in the program.
         let mut values = vec![0];
@@ -112,7 +112,7 @@ impl Program {
     pub(crate) fn kept_shapes(
         &self,
         shapes: &[[usize; 3]],
-        kept: Option<&Kept<'_>>,
+        kept: Option<&PruningMap<'_>>,
     ) -> Vec<[usize; 3]> {
         let mut kept_shapes = vec![shapes[0]];
         for (step, &[channels, h, w]) in self.steps.iter().zip(&shapes[1..]) {
@@ -125,7 +125,7 @@ impl Program {
         kept_shapes
     }
 
-    fn add_readers(&mut self, kept: Option<&Kept<'_>>) {
+    fn add_readers(&mut self, kept: Option<&PruningMap<'_>>) {
         let mut last_read: Vec<Option<usize>> = vec![None; self.steps.len() + 1];
         let mut readers = vec![0; self.steps.len() + 1];
         for (at, step) in self.steps.iter().enumerate() {
@@ -135,9 +135,11 @@ impl Program {
             }
         }
         for at in 0..self.steps.len() {
-            let (gathered, listed) = (self.is_gathered(at, kept), self.is_listed(at));
+            let (compact, readers_skip) =
+                (self.is_compact(at, kept), self.readers_skip_inactive(at));
             let step = &mut self.steps[at];
-            (step.readers, step.gathered, step.listed) = (readers[at + 1], gathered, listed);
+            (step.readers, step.compact, step.readers_skip) =
+                (readers[at + 1], compact, readers_skip);
         }
         for (value, at) in last_read.into_iter().enumerate() {
             if let Some(at) = at.filter(|_| value != self.output) {
@@ -152,7 +154,7 @@ impl Program {
 
     /// Whether a step takes the gated filters of step `at` as its gated channels, so that the
     /// output may be compact.
-    fn is_gathered(&self, at: usize, kept: Option<&Kept<'_>>) -> bool {
+    fn is_compact(&self, at: usize, kept: Option<&PruningMap<'_>>) -> bool {
         let reads_gated = |step: &Step| step.slots(kept).channels.is_some();
         self.steps.iter().any(|step| step.inputs[0] == at + 1 && reads_gated(step))
     }
@@ -160,7 +162,7 @@ impl Program {
     /// Whether every reader of the output of step `at` leaves out its inactive channels: by its
     /// list of channels or, where the reader's gates switch both, by its list of filters. A
     /// residual reads all.
-    fn is_listed(&self, at: usize) -> bool {
+    fn readers_skip_inactive(&self, at: usize) -> bool {
         let step = &self.steps[at];
         let Some(filters) = step.lists.filters else { return false };
         let by_reader = step.gate.is_none();
@@ -179,13 +181,13 @@ impl Step {
     }
 
     /// The gated layers of its filters, of its channels and of its reader.
-    pub(crate) fn slots(&self, kept: Option<&Kept<'_>>) -> ConvSlots {
+    pub(crate) fn slots(&self, kept: Option<&PruningMap<'_>>) -> ConvSlots {
         let slots = self.number.zip(kept).map(|(number, kept)| kept.plan().convs()[number]);
         slots.unwrap_or_default()
     }
 
     /// The filters and channels that pruning keeps.
-    pub(crate) fn pruning<'a>(&self, kept: Option<&'a Kept<'_>>) -> Pruning<'a> {
+    pub(crate) fn pruning<'a>(&self, kept: Option<&'a PruningMap<'_>>) -> Pruning<'a> {
         let pruning = self.number.zip(kept).map(|(number, kept)| kept.conv(number));
         pruning.unwrap_or_default()
     }
@@ -196,9 +198,9 @@ fn is_left_out(step: &NetworkStep, mode: Mode) -> bool {
     alone && step.op.is_identity(mode == Mode::Train)
 }
 
-fn lower(step: &NetworkStep, values: &[usize], kept: Option<&Kept<'_>>) -> Step {
-    let of = |number: usize, kept: &Kept<'_>| {
-        let listed = kept.listed(number);
+fn lower(step: &NetworkStep, values: &[usize], kept: Option<&PruningMap<'_>>) -> Step {
+    let of = |number: usize, kept: &PruningMap<'_>| {
+        let listed = kept.listed_layers(number);
         let lists = Lists { filters: listed.filters, channels: listed.channels };
         (kept.plan().convs()[number].filters, lists)
     };
@@ -217,8 +219,8 @@ fn lower(step: &NetworkStep, values: &[usize], kept: Option<&Kept<'_>>) -> Step 
         relu: step.relu,
         gate: slot.map(|slot| Gate { slot, position }),
         lists,
-        gathered: false,
-        listed: false,
+        compact: false,
+        readers_skip: false,
         number: step.number,
         readers: 0,
         done: Vec::new(),

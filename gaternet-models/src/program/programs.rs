@@ -5,7 +5,7 @@ use gaternet_core::{Ctx, Result, Tensor};
 use super::lowering::{Mode, Program};
 use super::tensors::Gating;
 use crate::gating::gate_plan::GatePlan;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::network::Network;
 
 /// A network lowered in both modes.
@@ -18,7 +18,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Lowers `network`; without `plan` no filter has a gate.
     pub(crate) fn new(network: &Network, plan: Option<&GatePlan>) -> Programs {
-        let kept = plan.map(|plan| Kept::new(plan, None));
+        let kept = plan.map(|plan| PruningMap::new(plan, None));
         let [train, infer] =
             [Mode::Train, Mode::Infer].map(|mode| Program::new(network, kept.as_ref(), mode));
         Programs { train, infer }

@@ -11,7 +11,7 @@ use super::{Conv, LatencyModel, Total};
 use crate::cost::TimeTable;
 use crate::files::model::Model;
 use crate::gating::gate_plan::{ConvSlots, GatePlan};
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::plan::{InferencePlan, Lists, PlanOptions};
 use crate::program::{Mode, Program, Step};
 
@@ -106,7 +106,7 @@ impl Runs {
             Model::Plain(model) => (model.network(), None),
             Model::Gated(model) => (model.backbone().network(), Some(model.plan())),
         };
-        let kept = gate_plan.map(|plan| Kept::new(plan, None));
+        let kept = gate_plan.map(|plan| PruningMap::new(plan, None));
         let options = PlanOptions { batch: options.batch.max(1), ..options };
         let PlanOptions { size: [h, w], batch, .. } = options;
         let channels = network.channels();
@@ -298,7 +298,8 @@ mod tests {
                 let config = GatedConfig { placement, ..GatedConfig::new(backbone) };
                 let model = GatedNet::new(config, 0).expect("valid");
                 let (network, plan) = (model.backbone().network(), model.plan());
-                let program = Program::new(network, Some(&Kept::new(plan, None)), Mode::Infer);
+                let program =
+                    Program::new(network, Some(&PruningMap::new(plan, None)), Mode::Infer);
                 let colours = colours(plan);
                 let convs: Vec<_> = program.steps().iter().map(|step| step.lists).collect();
                 let steps = |density: &dyn Fn(usize) -> f64| -> Vec<f64> {

@@ -18,7 +18,7 @@ use super::error::{Result, unsupported};
 use super::lower::lower;
 use super::value::{Map, Row, Value};
 use crate::files::model::Model;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::program::{Mode, Program};
 
 /// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the
@@ -82,7 +82,7 @@ impl<T: Activation> CudaPlan<T> {
             let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
             builder.ops.push(Op::Gates { preact });
         }
-        let kept = gated.map(|model| Kept::new(model.plan(), None));
+        let kept = gated.map(|model| PruningMap::new(model.plan(), None));
         let program = Program::new(backbone, kept.as_ref(), Mode::Infer);
         let Value::Row(logits) = lower(&program, images, size, &mut builder)? else {
             return unsupported("logits that are maps");

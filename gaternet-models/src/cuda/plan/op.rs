@@ -28,7 +28,7 @@ pub(super) enum Op<T> {
     /// one.
     Add {
         dims: PlaneDims,
-        live: Option<usize>,
+        active: Option<usize>,
         /// Factors (N, C); 1 without.
         factors: Option<Row>,
         x: Map,
@@ -92,7 +92,7 @@ pub(super) struct ConvOp<T> {
     pub(super) weights: ConvWeights<T>,
     pub(super) x: Map,
     /// The gated layer by whose gates the side of the rows is compact.
-    pub(super) live: Option<usize>,
+    pub(super) active: Option<usize>,
     /// The gated layer whose gates multiply a dense output.
     pub(super) gates: Option<usize>,
     pub(super) residual: Option<Map>,
@@ -117,9 +117,9 @@ impl<T: Activation> Op<T> {
             Op::Norm { dims, ref weights, x, relu, y } => {
                 weights.run(dims, relu, &buffers.map(x), &mut buffers.map_mut(y))
             }
-            Op::Add { dims, live, factors, x, residual, relu, y } => {
-                let live = live.map(|slot| buffers.gates.live(slot));
-                let compact = live.as_deref().map_or(Compact::Nothing, Compact::Source);
+            Op::Add { dims, active, factors, x, residual, relu, y } => {
+                let active = active.map(|slot| buffers.gates.active(slot));
+                let compact = active.as_deref().map_or(Compact::Nothing, Compact::Source);
                 let residual = residual.map(|value| buffers.map(value));
                 let factors = factors.map(|row| buffers.row(row));
                 let gates = factors.as_deref().map(|factors| GateColumns {
@@ -132,9 +132,9 @@ impl<T: Activation> Op<T> {
                 Ok(gate::forward(dims, compact, apply, &x, &mut y)?)
             }
             Op::Collect { dims, slot, x, y } => {
-                let live = buffers.gates.live(slot);
+                let active = buffers.gates.active(slot);
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
-                let compact = Compact::Target(&live);
+                let compact = Compact::Target(&active);
                 Ok(gate::forward(dims, compact, Apply::default(), &x, &mut y)?)
             }
             Op::Map { layer, x, y } => {
@@ -173,7 +173,7 @@ impl<T: Activation> Op<T> {
 impl<T: Activation> ConvOp<T> {
     fn run(&self, buffers: &Buffers<T>) -> Result<()> {
         let gates = &buffers.gates;
-        let (values, live) = (gates.values.borrow(), self.live.map(|slot| gates.live(slot)));
+        let (values, active) = (gates.values.borrow(), self.active.map(|slot| gates.active(slot)));
         let residual = self.residual.map(|value| buffers.map(value));
         let affine = self.weights.affine.as_ref();
         let epilogue = Forward {
@@ -184,7 +184,7 @@ impl<T: Activation> ConvOp<T> {
             relu: self.relu,
         };
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
-        let (live, weight) = (live.as_deref(), self.weights.weight.values());
-        Ok(conv2d::forward(&self.dims, self.rows, live, &x, weight, epilogue, &mut y)?)
+        let (active, weight) = (active.as_deref(), self.weights.weight.values());
+        Ok(conv2d::forward(&self.dims, self.rows, active, &x, weight, epilogue, &mut y)?)
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Hidden {
 pub(super) struct ConvBackward {
     grad_y: Map,
     /// The gated layer by whose gates `grad_y` is compact.
-    live: Option<usize>,
+    active: Option<usize>,
     /// Gradient of x, or of the h it was made of, and the gradient that this value has from other
     /// readers.
     grad_x: Option<(Map, Option<Map>)>,
@@ -66,7 +66,7 @@ impl ConvNode {
             grads.set(value, to, None);
             (to, more)
         });
-        self.backward = Some(ConvBackward { grad_y: grad_y.at, live: grad_y.live, grad_x });
+        self.backward = Some(ConvBackward { grad_y: grad_y.at, active: grad_y.active, grad_x });
     }
 
     pub(super) fn forward<T: Activation>(
@@ -75,10 +75,10 @@ impl ConvNode {
         buffers: &Buffers<T>,
     ) -> Result<()> {
         let weight = weights.convs[self.weight].weight.borrow();
-        let live = self.hidden.map(|hidden| buffers.gates.live(hidden.slot));
+        let active = self.hidden.map(|hidden| buffers.gates.active(hidden.slot));
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
-        let (live, epilogue) = (live.as_deref(), Forward::default());
-        Ok(conv2d::forward(&self.dims, self.rows, live, &x, weight.values(), epilogue, &mut y)?)
+        let (active, epilogue) = (active.as_deref(), Forward::default());
+        Ok(conv2d::forward(&self.dims, self.rows, active, &x, weight.values(), epilogue, &mut y)?)
     }
 
     pub(super) fn backward<T: Activation>(
@@ -90,22 +90,22 @@ impl ConvNode {
         let ConvNode { dims, rows, .. } = self;
         let (gates, param) = (&buffers.gates, &weights.convs[self.weight]);
         let (x, grad_y) = (buffers.map(self.x), buffers.map(backward.grad_y));
-        let of_y = backward.live.map(|slot| gates.live(slot));
+        let of_y = backward.active.map(|slot| gates.active(slot));
         {
-            let of_x = self.hidden.map(|hidden| gates.live(hidden.slot));
-            let live = of_x.as_deref().or(of_y.as_deref());
+            let of_x = self.hidden.map(|hidden| gates.active(hidden.slot));
+            let active = of_x.as_deref().or(of_y.as_deref());
             let (mut scratch, mut grad) = (buffers.scratch(), param.grad.borrow_mut());
-            conv2d::backward_weight(dims, *rows, live, &x, &grad_y, &mut scratch, &mut grad)?;
+            conv2d::backward_weight(dims, *rows, active, &x, &grad_y, &mut scratch, &mut grad)?;
         }
         let Some((to, more)) = backward.grad_x else { return Ok(()) };
         let (weight, mut grad_x) = (param.weight.borrow(), buffers.map_mut(to));
         let more = more.map(|more| buffers.map(more));
         let residual = more.as_deref();
-        let live = of_y.as_deref();
+        let active = of_y.as_deref();
         let weight = weight.values();
         let Some(Hidden { h, slot }) = self.hidden else {
             let epilogue = Backward { residual, ..Backward::default() };
-            conv2d::backward_input(dims, *rows, live, &grad_y, weight, epilogue, &mut grad_x)?;
+            conv2d::backward_input(dims, *rows, active, &grad_y, weight, epilogue, &mut grad_x)?;
             return Ok(());
         };
         // A closed gate has a gradient too, the straight-through estimator's, so all channels are
@@ -125,6 +125,6 @@ impl ConvNode {
                 first: columns.first,
             }),
         };
-        Ok(conv2d::backward_input(dims, *rows, live, &grad_y, weight, epilogue, &mut grad_x)?)
+        Ok(conv2d::backward_input(dims, *rows, active, &grad_y, weight, epilogue, &mut grad_x)?)
     }
 }

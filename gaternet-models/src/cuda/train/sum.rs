@@ -14,7 +14,7 @@ use crate::cuda::value::Map;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grad {
     pub(super) at: Map,
-    pub(super) live: Option<usize>,
+    pub(super) active: Option<usize>,
 }
 
 /// The gradients that the nodes seen so far have written, from the last one backward.
@@ -41,8 +41,8 @@ impl Grads {
     }
 
     /// Makes this the gradient of `value` from here on.
-    pub(super) fn set(&mut self, value: Map, at: Map, live: Option<usize>) {
-        self.0.insert(value, Grad { at, live });
+    pub(super) fn set(&mut self, value: Map, at: Map, active: Option<usize>) {
+        self.0.insert(value, Grad { at, active });
     }
 
     /// Adds `part` to the gradient of `value`; returns the sum that is left to be computed for it.

@@ -20,7 +20,7 @@ use crate::cuda::error::unsupported;
 use crate::cuda::lower::lower;
 use crate::cuda::value::{Map, Row, Value};
 use crate::files::model::Model;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::program::{Mode, Program};
 
 /// The state that the steps of all batch sizes share.
@@ -73,7 +73,7 @@ impl<T: Activation> TrainStep<T> {
                 (model.backbone().network(), Some(&**model))
             }
         };
-        let kept = gated.map(|model| Kept::new(model.plan(), None));
+        let kept = gated.map(|model| PruningMap::new(model.plan(), None));
         let lowered = Program::new(backbone, kept.as_ref(), Mode::Train);
         let Value::Row(logits) = lower(&lowered, images, size, &mut builder)? else {
             return unsupported("a loss of maps");

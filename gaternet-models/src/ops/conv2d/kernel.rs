@@ -5,7 +5,7 @@ use gaternet_core::nn::Conv2d;
 use gaternet_kernels::cpu::conv2d::{Epilogue, Live, Method, PreparedConv2d};
 use gaternet_kernels::{Conv2dDims, Isa};
 
-use crate::gating::pruning::{KeptSlot, Pruning};
+use crate::gating::pruning::{KeptLayer, Pruning};
 use crate::ops::scale_shift::fold;
 use crate::plan::{BatchKernel, Lists, Operands, PlanContext, Planned, Samples, mask};
 
@@ -39,7 +39,7 @@ fn prepare(
     let shape = [filters, channels, kh, kw];
     let dims = Conv2dDims::new([1, channels, h, w], shape, dims.stride(), dims.padding())?;
     Ok(match kept.filters {
-        Some(KeptSlot { filters, compact: false, .. }) => {
+        Some(KeptLayer { filters, compact: false, .. }) => {
             PreparedConv2d::of_filters(isa, method, &dims, filters, &weight, Some(&bias))?
         }
         _ => PreparedConv2d::with_method(isa, method, &dims, &weight, Some(&bias))?,
@@ -48,10 +48,10 @@ fn prepare(
 
 impl BatchKernel for Kernel {
     fn run(&self, operands: &Operands<'_>, output: &mut [f32]) -> Result<()> {
-        let list = |slot: Option<usize>| slot.map(|slot| &operands.live[slot]);
+        let list = |slot: Option<usize>| slot.map(|slot| &operands.active[slot]);
         let (filters, channels) = (list(self.lists.filters), list(self.lists.channels));
         let (residual, relu) = (operands.residual, operands.relu);
-        let epilogue = Epilogue { residual, relu, leave_dead: operands.leave_dead };
+        let epilogue = Epilogue { residual, relu, leave_dead: operands.skip_inactive };
         let all = Live::default();
         match filters {
             _ if !operands.masks => {
@@ -74,16 +74,16 @@ impl Kernel {
     fn convolve(
         &self,
         operands: &Operands<'_>,
-        live: Live<'_>,
+        active: Live<'_>,
         epilogue: Epilogue<'_>,
         output: &mut [f32],
     ) -> Result<()> {
         let input = operands.inputs.get(0);
         match operands.samples {
             Samples::Some(range) => {
-                self.conv.forward_here(range.clone(), live, input, epilogue, output)?;
+                self.conv.forward_here(range.clone(), active, input, epilogue, output)?;
             }
-            Samples::All(count) => self.conv.forward(*count, live, input, epilogue, output)?,
+            Samples::All(count) => self.conv.forward(*count, active, input, epilogue, output)?,
         }
         Ok(())
     }

@@ -4,11 +4,11 @@ use gaternet_core::{Error, Result};
 use gaternet_kernels::ActiveFilters;
 
 use super::OP;
-use crate::gating::pruning::{Kept, PlaneGate};
+use crate::gating::pruning::{PlaneGate, PruningMap};
 
 /// One list for each gated layer of a plan, in memory that is kept from batch to batch.
 #[derive(Clone)]
-pub(super) struct LiveLists {
+pub(super) struct ActiveLists {
     /// Number of gates c.
     gates: usize,
     /// The gate of each plane, layer by layer.
@@ -20,14 +20,14 @@ pub(super) struct LiveLists {
     lists: Vec<ActiveFilters>,
 }
 
-impl LiveLists {
+impl ActiveLists {
     /// Lists without samples.
-    pub(super) fn new(kept: &Kept<'_>) -> LiveLists {
-        let gates = kept.slots().iter().map(|slot| slot.gates.as_slice());
+    pub(super) fn new(kept: &PruningMap<'_>) -> ActiveLists {
+        let gates = kept.layers().iter().map(|layer| layer.gates.as_slice());
         let (planes, widths) = (gates.clone().flatten().copied().collect(), gates.map(<[_]>::len));
-        let lists = vec![ActiveFilters::empty(); kept.slots().len()];
+        let lists = vec![ActiveFilters::empty(); kept.layers().len()];
         let widths = widths.collect();
-        LiveLists { gates: kept.plan().gates(), planes, widths, selected: Vec::new(), lists }
+        ActiveLists { gates: kept.plan().gates(), planes, widths, selected: Vec::new(), lists }
     }
 
     /// Number of gates c.
@@ -36,7 +36,7 @@ impl LiveLists {
     }
 
     /// Whether the lists are the same whatever the gates.
-    pub(super) fn settled(&self) -> bool {
+    pub(super) fn is_constant(&self) -> bool {
         !self.planes.iter().any(|gate| matches!(gate, PlaneGate::Column(_)))
     }
 
