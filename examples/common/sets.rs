@@ -8,7 +8,7 @@ use gaternet::core::data::{ImageFolder, ImageSource};
 
 use crate::classes::{self, Metadata};
 use crate::data::Data;
-use crate::note::note;
+use gaternet::cli::note::note;
 
 /// Name of a set of image files.
 pub(crate) const IMAGE_FOLDER: &str = "image-folder";

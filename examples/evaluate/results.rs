@@ -7,7 +7,7 @@ use gaternet::models::DType;
 use serde_json::{Value, json};
 
 use crate::distribution::{Distribution, Image, print_classes};
-use crate::evaluation::Evaluation;
+use gaternet::models::train::Evaluation;
 
 /// What is printed.
 pub(crate) struct Results<'a> {

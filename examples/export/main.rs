@@ -17,7 +17,7 @@ use anyhow::{Result, bail, ensure};
 use gaternet::cli::command_line::parse;
 use gaternet::cli::report::{exit_code, say};
 use gaternet::cli::threads::use_threads;
-use gaternet::cli::{classes, note};
+use gaternet::cli::classes;
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::Model;
 

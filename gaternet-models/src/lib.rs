@@ -36,6 +36,7 @@ mod onnx;
 mod ops;
 mod plan;
 mod program;
+pub mod train;
 
 pub use cost::latency::LatencyModel;
 pub use cost::{ConvMacs, ConvTime, Cost, LatencyCosts, MacCosts, Time, TimeTable};

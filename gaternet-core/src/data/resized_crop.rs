@@ -5,6 +5,7 @@ use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 
 use super::decode::{Rgb, View};
 use crate::{Error, Result};
@@ -18,7 +19,8 @@ const MAX_SIDE: usize = 4096;
 
 /// Which part of an image becomes the `size` x `size` pixels that a model sees. Resizing is bilinear and
 /// averages over what it leaves out, as Pillow's and so torchvision's.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ResizedCrop {
     /// A random part, for training: torchvision's `RandomResizedCrop(size, scale)`. Its share of the image's
     /// area is uniform in `scale`, the logarithm of width over height uniform between those of 3/4 and 4/3.

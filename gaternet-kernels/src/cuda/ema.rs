@@ -31,8 +31,9 @@ impl Averages {
         let mut rows = Rows::default();
         for (value, average) in pairs {
             check_len(OP, "average", value.len(), average.len())?;
-            let words = [address(Some(value)), address(Some(average)), value.len() as u64];
-            rows.push(OP, value.len(), &words, [value.memory(), average.memory()])?;
+            // Mirrors `Row` of ema.cu.
+            let row = [address(Some(value)), address(Some(average)), value.len() as u64];
+            rows.push(OP, value.len(), row, [value.memory(), average.memory()])?;
         }
         Ok(Averages { table: rows.upload(device)? })
     }

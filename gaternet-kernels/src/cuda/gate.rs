@@ -1,10 +1,12 @@
 //! `y = relu(gate·x + residual)` of activations (N, P, stride(C)), also between dense and compact ones; see
 //! [`layout`](super::layout). Where a gate is 0, `gate·x` is exactly 0.
 
+use bytemuck::NoUninit;
+
 use super::buffer::CudaBuffer;
 use super::conv2d::GateColumns;
 use super::error::Result;
-use super::launch::{Launch, Value, int};
+use super::launch::{Launch, int};
 use super::live_filters::{LiveFilters, check_gates};
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
 use super::source::{Source, source};
@@ -72,7 +74,7 @@ pub struct Grads<'a, T> {
 }
 
 /// Mirrors `Options` of gate.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Options {
     relu: i32,
@@ -80,9 +82,6 @@ struct Options {
     gate_first: i32,
     compact: i32,
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Options {}
 
 /// y of x.
 ///

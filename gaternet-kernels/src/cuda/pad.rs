@@ -1,8 +1,10 @@
 //! Rows and columns of zeros around the planes of activations (N, P, stride(C)), and cropping.
 
+use bytemuck::NoUninit;
+
 use super::buffer::CudaBuffer;
 use super::error::Result;
-use super::launch::{Launch, Value, int};
+use super::launch::{Launch, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, Planes, THREADS, for_both};
 use super::source::{Source, source};
@@ -14,7 +16,7 @@ pub(super) static SOURCE: Source = source!("pad.cu", ["plane.cuh", "dev.cuh"]);
 static PAD: ForBoth = for_both!(&SOURCE, "pad_forward");
 
 /// Mirrors `Borders` of pad.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Borders {
     in_h: i32,
@@ -23,9 +25,6 @@ struct Borders {
     top: i32,
     left: i32,
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Borders {}
 
 /// y (N, OH·OW, S) of x (N, H·W, S), with the N·C planes of `dims`. The gradient of x is the same of that of y, with
 /// [`PadDims::inverse`].

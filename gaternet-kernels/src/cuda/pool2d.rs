@@ -1,20 +1,19 @@
 //! What pools over windows of dense activations (N, P, stride(C)) share (`kernels-cu/pool2d.cuh`).
 
-use super::launch::{Value, int};
+use bytemuck::NoUninit;
+
+use super::launch::int;
 use super::planes::Planes;
 use crate::dims::{PlaneDims, PoolDims};
 use crate::error::KernelError;
 
 /// Mirrors `Windows` of pool2d.cuh.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 pub(super) struct Windows {
     /// (height, width) of input, output, kernel, stride and padding.
     sizes: [[i32; 2]; 5],
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Windows {}
 
 /// The windows, and the planes of x and y.
 pub(super) fn windows_of(

@@ -4,6 +4,7 @@
 use gaternet_core::nn::Module;
 use gaternet_core::optim::ParameterGroup;
 use gaternet_core::{Error, Parameter, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::gating::gated_net::GatedNet;
 use crate::gating::gater;
@@ -66,7 +67,8 @@ impl GatedNet {
 /// }
 /// # Ok::<(), gaternet_core::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WarmUp {
     /// Number of epochs with all gates open: the gater does not run, and the backbone trains as a
     /// plain network.

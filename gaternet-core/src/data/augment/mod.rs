@@ -9,6 +9,7 @@ use std::array;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 pub use pixels::PaddingMode;
 use pixels::{Crop, cut_out};
@@ -38,7 +39,8 @@ const MAX_PADDING: usize = 32;
 /// The same order as torchvision's `RandomCrop(32, padding, padding_mode)` or `RandomResizedCrop`,
 /// `RandomHorizontalFlip()`, `ToTensor()`, `Normalize(mean, std)` and the paper's
 /// `Cutout(n_holes=1, length=cutout)`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Augment {
     /// Images of any size to one; without, they stay as large as they are, and files have to be
     /// 32x32.

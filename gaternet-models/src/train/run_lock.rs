@@ -5,35 +5,35 @@ use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process;
 
-use anyhow::{Context, Result, bail};
-
-use crate::note::note;
+use super::error::{Error, Result};
 
 /// Where the process that has the folder leaves its number.
 const NAME: &str = "run.lock";
 
 /// An exclusive hold on a folder. The system releases it when the process ends, however that
 /// happens; what is left of the file then is taken over by the next run.
-pub(crate) struct RunLock {
+pub(super) struct RunLock {
     file: File,
     path: PathBuf,
+    /// Whether the file system has no locks, so that nothing keeps a second run out.
+    pub(super) open: bool,
 }
 
 impl RunLock {
     /// `Err` if another process has `dir`, which must exist.
-    pub(crate) fn take(dir: &Path) -> Result<RunLock> {
+    pub(super) fn take(dir: &Path) -> Result<RunLock> {
         let path = dir.join(NAME);
-        let context = || format!("cannot lock {}", path.display());
+        let failed = || Error::io("lock", &path);
         loop {
             let mut options = OpenOptions::new();
             let file = options.read(true).write(true).create(true).truncate(false).open(&path);
-            let mut file = file.with_context(context)?;
+            let mut file = file.map_err(failed())?;
             match file.try_lock() {
                 Ok(()) if is_at(&file, &path) => {
                     // For the message of the others only.
                     let written = file.set_len(0).and_then(|()| write!(file, "{}", process::id()));
-                    written.with_context(context)?;
-                    return Ok(RunLock { file, path });
+                    written.map_err(failed())?;
+                    return Ok(RunLock { file, path, open: false });
                 }
                 // Its last owner took it away after it was opened here.
                 Ok(()) => {}
@@ -44,18 +44,12 @@ impl RunLock {
                         true => "another process".to_owned(),
                         false => format!("process {owner}"),
                     };
-                    let dir = dir.display();
-                    bail!("{dir} is in use by {owner}: wait for its end, or choose another --out");
+                    return Err(Error::InUse { dir: dir.to_path_buf(), owner });
                 }
                 Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                    note(format_args!(
-                        "warning: {} is on a file system without locks: nothing keeps a second run \
-                         out of it",
-                        dir.display()
-                    ));
-                    return Ok(RunLock { file, path });
+                    return Ok(RunLock { file, path, open: true });
                 }
-                Err(TryLockError::Error(error)) => return Err(error).with_context(context),
+                Err(TryLockError::Error(error)) => return Err(failed()(error)),
             }
         }
     }

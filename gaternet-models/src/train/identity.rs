@@ -2,16 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
-use gaternet::core::checkpoint::Checkpoint;
-use gaternet::kernels::Device;
-use gaternet::models::Model;
+use gaternet_core::Error as ModelError;
+use gaternet_core::checkpoint::Checkpoint;
+use gaternet_kernels::Device;
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::classes;
-use crate::options::Options;
-use crate::recipe::Recipe;
-use crate::sets::Sets;
+use super::classes;
+use super::data::Data;
+use super::error::{Error, Result};
+use super::recipe::Recipe;
+use crate::Model;
 
 /// Metadata key of the number of epochs, which may grow.
 const EPOCHS: &str = "epochs";
@@ -19,25 +20,27 @@ const EPOCHS: &str = "epochs";
 /// Metadata key of the model's configuration.
 const CONFIG: &str = "config";
 
+/// Metadata key of how the run was asked for, a list of words.
+pub const OPTIONS: &str = "options";
+
 /// Settings by name, as the files of a run store them. Two runs with the same are one run.
-pub(crate) struct Identity {
+pub(super) struct Identity {
     metadata: BTreeMap<String, String>,
-    /// Beside it: how the run was asked for.
-    options: Options,
 }
 
 impl Identity {
-    pub(crate) fn new(
+    /// `options` are kept beside it: how the run was asked for.
+    pub(super) fn new(
         recipe: &Recipe,
-        sets: &Sets,
+        data: &Data,
         model: &Model,
         device: &Device,
+        options: &[String],
     ) -> Result<Identity> {
         let (kind, config) = match model {
-            Model::Plain(model) => ("plain", serde_json::to_string(model.config())?),
-            Model::Gated(model) => ("gated", serde_json::to_string(model.config())?),
+            Model::Plain(model) => ("plain", json(CONFIG, model.config())?),
+            Model::Gated(model) => ("gated", json(CONFIG, model.config())?),
         };
-        let [train, test] = &sets.images;
         let mut metadata = recipe.metadata();
         if !matches!(device, Device::Cpu) {
             metadata.insert("device".to_owned(), "cuda".to_owned());
@@ -46,26 +49,25 @@ impl Identity {
         for (name, value) in [
             ("model", kind.to_owned()),
             (CONFIG, config),
-            ("data", sets.name.to_owned()),
-            ("test_images", test.len().to_string()),
-            ("train_images", train.len().to_string()),
-            (classes::METADATA, serde_json::to_string(train.classes())?),
+            ("data", data.name.clone()),
+            ("test_images", data.test.len().to_string()),
+            ("train_images", data.train.len().to_string()),
+            (classes::METADATA, json(classes::METADATA, data.train.classes())?),
+            (OPTIONS, json(OPTIONS, options)?),
         ] {
             metadata.insert(name.to_owned(), value);
         }
-        let options = recipe.options.clone();
-        metadata.insert(Options::METADATA.to_owned(), options.to_metadata()?);
-        Ok(Identity { metadata, options })
+        Ok(Identity { metadata })
     }
 
     /// All of it, and the options, for a file of the run.
-    pub(crate) fn metadata(&self) -> &BTreeMap<String, String> {
+    pub(super) fn metadata(&self) -> &BTreeMap<String, String> {
         &self.metadata
     }
 
     /// Epochs of the run that `file` is of, if they are fewer than here: the run is to go on
     /// beyond its end.
-    pub(crate) fn fewer_epochs(&self, file: &Checkpoint) -> Option<usize> {
+    pub(super) fn fewer_epochs(&self, file: &Checkpoint) -> Option<usize> {
         let of = |metadata: &BTreeMap<String, String>| metadata.get(EPOCHS)?.parse::<usize>().ok();
         let there = of(&file.metadata)?;
         of(&self.metadata).filter(|&here| there < here).map(|_| there)
@@ -73,9 +75,8 @@ impl Identity {
 
     /// `Err` naming the first difference, unless the file was written by this run, or by this run
     /// when it was to have fewer epochs.
-    pub(crate) fn check(&self, file: &Checkpoint) -> Result<()> {
+    pub(super) fn check(&self, file: &Checkpoint) -> Result<()> {
         let of_file = |key: &str| file.metadata.get(key).map_or("none", String::as_str);
-        let path = file.path.display();
         let longer = self.fewer_epochs(file).is_some();
         // The device of the processor is not written.
         let device = ("device".to_owned(), "cpu".to_owned());
@@ -87,22 +88,23 @@ impl Identity {
         for (key, here) in others.into_iter().chain(moved).chain(config) {
             let there = of_file(key);
             // Classes have been compared with the images.
-            let free = [Options::METADATA, classes::METADATA].contains(&key);
+            let free = [OPTIONS, classes::METADATA].contains(&key);
             if there == here || free || key == EPOCHS && longer {
                 continue;
             }
             let (name, there, here) = innermost(key, there, here);
-            let hint = match self.options.is_empty() {
-                true => "pass the options that it was begun with",
-                false => "pass the options that it was begun with, or none",
-            };
-            bail!(
-                "cannot resume: {path} is of a run with {name} = {there}, this one has {here}; \
-                 {hint}, or choose another --out"
-            );
+            return Err(Error::OtherRun { path: file.path.clone(), name, there, here });
         }
         Ok(())
     }
+}
+
+/// `value` for the metadata entry `field`.
+pub(super) fn json(field: &'static str, value: &(impl Serialize + ?Sized)) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| {
+        let rule = "must be what JSON can hold";
+        ModelError::Config { field, value: error.to_string(), rule }.into()
+    })
 }
 
 /// Two different values; of two JSON objects or lists the first entry that differs, with its path.
