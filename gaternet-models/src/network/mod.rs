@@ -81,7 +81,7 @@ impl Network {
         let conv = |(at, step): (usize, &Step)| {
             let filters = step.op.filters()?;
             let source = self.source(step.inputs[0]);
-            // A depthwise convolution alone reads its input, whatever the role of that.
+            // A depthwise convolution names its source, whatever the role of that.
             let source = source.filter(|source| match filters.reads {
                 Reads::All => source.role == ConvRole::Hidden,
                 Reads::Same => true,
