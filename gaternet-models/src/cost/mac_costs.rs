@@ -65,9 +65,9 @@ impl MacCosts {
     pub fn block_share(&self, target: f64) -> Result<f64> {
         let dense = self.dense();
         let (always, whole) = (self.gater + self.fixed, self.fixed + dense);
-        let share = (target * whole - always) / dense;
-        if (0.0..=1.0).contains(&share) {
-            return Ok(share);
+        let fraction = (target * whole - always) / dense;
+        if (0.0..=1.0).contains(&fraction) {
+            return Ok(fraction);
         }
         let [least, most] = [always / whole, (always + dense) / whole];
         Err(Error::Config {
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_a_block_leaves_out_what_always_runs() {
+    fn the_fraction_of_a_block_leaves_out_what_always_runs() {
         let blocks = vec![vec![conv(6.0, Some(0), None)], vec![conv(2.0, Some(1), None)]];
         let costs = MacCosts { blocks, fixed: 2.0, gater: 1.0 };
         assert!((costs.block_share(0.5).expect("can be") - 2.0 / 8.0).abs() < 1e-12);

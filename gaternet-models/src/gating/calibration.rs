@@ -95,11 +95,11 @@ impl Calibration {
         Ok(self.opened.iter().map(fate).collect())
     }
 
-    /// States without a dynamic one: always on if more than `share` of the images open the gate,
-    /// else pruned.
-    pub(crate) fn majority(&self, plan: &GatePlan, share: f64) -> Result<Vec<Fate>> {
+    /// States without a dynamic one: always on if more than a `fraction` of the images open the
+    /// gate, else pruned.
+    pub(crate) fn majority(&self, plan: &GatePlan, fraction: f64) -> Result<Vec<Fate>> {
         self.check(plan)?;
-        let least = share * self.images as f64;
+        let least = fraction * self.images as f64;
         let fate = |opened: &usize| match *opened as f64 > least {
             true => Fate::AlwaysOn,
             false => Fate::Pruned,

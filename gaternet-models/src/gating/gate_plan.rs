@@ -1,4 +1,4 @@
-//! Which convolutions are gated, and which gate columns are whose: the one home of placement.
+//! The plan of a network's gates: which convolutions are gated, and which gate columns are whose.
 
 use std::ops::Range;
 
@@ -53,9 +53,10 @@ pub struct GateSlot {
 /// The gated layers that decide what a convolution computes; `None` is everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConvSlots {
-    /// Index of the gated layer whose gates switch its filters: itself.
+    /// Index of the gated layer whose gates switch its filters, which is the convolution itself.
     pub filters: Option<usize>,
-    /// Index of the gated layer whose gates switch its input channels: the convolution it reads.
+    /// Index of the gated layer whose gates switch its input channels, which is the convolution
+    /// that it reads.
     pub channels: Option<usize>,
     /// Index of the gated layer that alone reads it, if its own filters have no gates and the
     /// reader is as wide and has one gate for all filters or is depthwise: where that gate is

@@ -36,8 +36,10 @@ impl GateTerm {
         if !(self.weight.is_finite() && self.weight >= 0.0) {
             return fail("gate loss weight", self.weight, "must be finite and not negative");
         }
-        if let Some(share) = self.fades_over.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-            return fail("fades_over", share, "must be above 0 and at most 1");
+        if let Some(fraction) =
+            self.fades_over.filter(|fraction| !(*fraction > 0.0 && *fraction <= 1.0))
+        {
+            return fail("fades_over", fraction, "must be above 0 and at most 1");
         }
         self.loss.validate()
     }
@@ -46,7 +48,7 @@ impl GateTerm {
     #[must_use]
     pub fn weight_at(&self, progress: f64) -> f32 {
         let left =
-            self.fades_over.map_or(1.0, |share| (1.0 - progress / f64::from(share)).max(0.0));
+            self.fades_over.map_or(1.0, |fraction| (1.0 - progress / f64::from(fraction)).max(0.0));
         (f64::from(self.weight) * left) as f32
     }
 }

@@ -11,10 +11,10 @@ use crate::networks::config::Family;
 use crate::networks::plain_net::PlainNet;
 
 impl GatedNet {
-    /// The pruned subnetwork, without gater and gates: filters that more than the fraction `share`
-    /// of the images of the calibration set open always run, and all others are pruned. With a
-    /// `share` of 0 every filter that any image opens is left, and if no image disagrees about a
-    /// gate, the logits are those of this network.
+    /// The pruned subnetwork, without gater and gates: filters that more than a `fraction` of the
+    /// images of the calibration set open always run, and all others are pruned. With a `fraction`
+    /// of 0 every filter that any image opens is left, and if no image disagrees about a gate, the
+    /// logits are those of this network.
     ///
     /// An inner filter is taken out of its convolution and of the channels of the next one. The
     /// output of a block holds the shortcut too, so a filter of its last convolution keeps its
@@ -26,8 +26,8 @@ impl GatedNet {
     ///
     /// # Errors
     /// [`gaternet_core::Error::Shape`] if the calibration is of another number of gates.
-    pub fn static_part(&self, calibration: &Calibration, share: f64) -> Result<PlainNet> {
-        let fates = calibration.majority(self.plan(), share)?;
+    pub fn static_part(&self, calibration: &Calibration, fraction: f64) -> Result<PlainNet> {
+        let fates = calibration.majority(self.plan(), fraction)?;
         let kept = PruningMap::new(self.plan(), Some(&fates));
         let network = cut(self.backbone().network(), &kept)?;
         let config = *self.backbone().config();

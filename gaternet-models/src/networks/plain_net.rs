@@ -40,7 +40,7 @@ impl PlainNet {
         Ok(PlainNet::with_weights(config, None, Weights::drawn(seed))?.0)
     }
 
-    /// A [`new`](Self::new) network with fewer filters in its inner convolutions
+    /// A network as [`new`](Self::new) makes it, with fewer filters in its inner convolutions
     /// ([`ConvRole::Hidden`](crate::ConvRole::Hidden)), listed in the order they run: the
     /// architecture of what [`GatedNet::static_part`](crate::GatedNet::static_part) returns.
     ///

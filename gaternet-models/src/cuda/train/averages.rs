@@ -17,7 +17,7 @@ pub(super) struct Averages {
     /// A clock whose step is the number of updates made: averages can begin after the training did.
     updates: RefCell<Clock>,
     /// Fraction of the new values in each update, up to the last that differs from those after it.
-    shares: CudaBuffer<f32>,
+    fractions: CudaBuffer<f32>,
 }
 
 #[derive(Debug)]
@@ -51,14 +51,14 @@ impl Averages {
         let pairs = pairs.zip(entries.iter_mut().map(|entry| &mut entry.average));
         let kernel = ema::Averages::new(device, pairs)?.into();
         let updates = Clock::new(device, 0, ema.updates() as u64)?.into();
-        let shares = CudaBuffer::from_slice(device, &shares(ema, steps))?;
-        Ok(Averages { kernel, entries, updates, shares })
+        let fractions = CudaBuffer::from_slice(device, &fractions(ema, steps))?;
+        Ok(Averages { kernel, entries, updates, fractions })
     }
 
     /// Takes in the present values.
     pub(super) fn update(&self) -> Result<()> {
         let mut clock = self.updates.borrow_mut();
-        self.kernel.borrow_mut().update(PerStep { clock: &clock, values: &self.shares })?;
+        self.kernel.borrow_mut().update(PerStep { clock: &clock, values: &self.fractions })?;
         Ok(clock.advance()?)
     }
 
@@ -75,14 +75,14 @@ impl Averages {
 
 /// The fraction of each update, of those made and `steps` more; ends with the first that all after
 /// it have.
-fn shares(ema: &Ema, steps: usize) -> Vec<f32> {
+fn fractions(ema: &Ema, steps: usize) -> Vec<f32> {
     let all = (0..(ema.updates() + steps).max(1)).map(|update| ema.share(update));
-    let (mut shares, last) = (Vec::new(), 1.0 - ema.decay());
-    for share in all {
-        shares.push(share);
-        if share == last {
+    let (mut fractions, last) = (Vec::new(), 1.0 - ema.decay());
+    for fraction in all {
+        fractions.push(fraction);
+        if fraction == last {
             break;
         }
     }
-    shares
+    fractions
 }

@@ -85,9 +85,9 @@ impl Gating {
                 }
                 GateLoss::TargetMacs { target } => {
                     let costs = model.mac_costs([shape[1], shape[2]])?;
-                    let share = costs.block_share(target.into())?;
+                    let fraction = costs.block_share(target.into())?;
                     let schedule = table(&|done| {
-                        let (lower, upper) = block_bounds(share, done);
+                        let (lower, upper) = block_bounds(fraction, done);
                         vec![term.weight_at(done), lower as f32, upper as f32]
                     })?;
                     let target = of_macs(device, &costs, plan.slots().len(), target)?;
@@ -219,19 +219,19 @@ impl Gating {
 /// The target loss of the MACs of a model with `slots` gated layers.
 fn of_macs(device: &CudaDevice, costs: &MacCosts, slots: usize, target: f32) -> Result<GateTarget> {
     let whole = costs.fixed + costs.blocks.iter().flatten().map(|conv| conv.macs).sum::<f64>();
-    let share = |macs: f64| (macs / whole) as f32;
+    let fraction = |macs: f64| (macs / whole) as f32;
     let blocks: Vec<Vec<ConvShare>> = costs
         .blocks
         .iter()
         .map(|block| {
             let conv = block.iter().map(|conv| ConvShare {
-                work: share(conv.macs),
+                work: fraction(conv.macs),
                 filters: conv.filters,
                 channels: conv.channels,
             });
             conv.collect()
         })
         .collect();
-    let always = share(costs.gater + costs.fixed);
+    let always = fraction(costs.gater + costs.fixed);
     Ok(GateTarget::new(device, &blocks, slots, Some([always, target]))?)
 }
