@@ -84,8 +84,9 @@ struct Runs {
     program: Program,
     options: PlanOptions,
     plan: InferencePlan,
-    /// Images (`IMAGES` or more, 3, H, W), and the floats of a batch.
+    /// Values of the images (`IMAGES` or more, C, H, W).
     images: Vec<f32>,
+    /// Number of values of the images of a batch.
     batch_len: usize,
     /// Colour of each gated layer, 0 or 1; the layers of a convolution's filters and of its
     /// channels differ, so that all pairs of densities can be measured.
