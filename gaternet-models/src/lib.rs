@@ -1,5 +1,5 @@
 //! Backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the
-//! filters that the gater opens.
+//! filters whose gates the gater opens.
 //!
 //! ```
 //! use gaternet_core::{Ctx, Tensor, optim::{Optimizer, Sgd, SgdConfig}, nn::Module};

@@ -1,4 +1,4 @@
-//! Layers of maps that have no parameter, as training and inference have them alike.
+//! Layers of maps without parameters, which training and inference have alike.
 
 use gaternet_kernels::cuda::{
     Activation, CudaBuffer, Stream, avg_pool2d, concat, max_pool2d, pad, shake_shake,
@@ -7,19 +7,19 @@ use gaternet_kernels::{PadDims, PlaneDims, PoolDims};
 
 use super::error::Result;
 
-/// From a map to a map.
+/// A layer from a map to a map.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum MapLayer {
-    /// Means of windows.
+    /// Average pooling.
     AvgPool(PoolDims),
-    /// Largest values of windows.
+    /// Max pooling.
     MaxPool(PoolDims),
-    /// Zeros around, or what is cut off.
+    /// Padding with zeros, or cropping.
     Pad(PadDims),
 }
 
 impl MapLayer {
-    /// (H, W) of the result.
+    /// Size (H, W) of the result.
     pub(super) fn out_size(&self) -> [usize; 2] {
         match self {
             MapLayer::AvgPool(dims) | MapLayer::MaxPool(dims) => dims.out_size(),
@@ -57,15 +57,15 @@ impl MapLayer {
     }
 }
 
-/// From two maps to one.
+/// A layer from two maps to one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PairLayer {
-    /// Side by side.
+    /// Concatenation of channels.
     Concat {
-        /// Channels of the first.
+        /// Number of channels of the first map.
         first: usize,
     },
-    /// Shake-Shake.
+    /// The mean of two maps, with random weights in training (Shake-Shake).
     Mix,
 }
 
@@ -75,7 +75,7 @@ impl PairLayer {
         matches!(self, PairLayer::Mix)
     }
 
-    /// Sizes of both, if these are the result's.
+    /// Dims of both maps, if `dims` are those of the result.
     pub(super) fn parts(&self, dims: PlaneDims) -> [PlaneDims; 2] {
         match *self {
             PairLayer::Concat { first } => {
@@ -85,7 +85,7 @@ impl PairLayer {
         }
     }
 
-    /// Without a stream, the weights of a mix are halves.
+    /// Runs the layer; without a stream, the weights of [`Mix`](Self::Mix) are halves.
     pub(super) fn forward<T: Activation>(
         &self,
         dims: PlaneDims,

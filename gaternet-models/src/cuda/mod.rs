@@ -26,7 +26,7 @@ pub use train::{CudaTrainer, TrainImages, TrainOptions, TrainSums, augment, imag
 pub(crate) use value::Factors;
 pub use value::Value;
 
-/// What `work` launches, as a graph.
+/// Captures what `work` launches as a graph.
 fn capture(device: &CudaDevice, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {
     let mut failed = None;
     let graph = CudaGraph::capture(device, || {

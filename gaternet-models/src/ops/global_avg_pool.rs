@@ -39,7 +39,7 @@ impl Op for GlobalAvgPool {
         Ok(Planned::each_sample(Kernel { isa: at.isa(), dims }))
     }
 
-    /// One for each pixel.
+    /// Counts one multiply-accumulate for each pixel.
     fn macs(&self, inputs: &[[usize; 3]]) -> u64 {
         inputs[0].iter().product::<usize>() as u64
     }

@@ -13,11 +13,11 @@ use crate::onnx::{Attribute, OnnxStep, int_list};
 use crate::ops::op::Op;
 use crate::plan::{Inputs, PlanContext, Planned, SampleKernel};
 
-/// The largest value of each window.
+/// Max pooling: the largest value of each window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxPool2d(pub(crate) Pool2dOptions);
 
-/// The mean of each window, the zeros of its border included.
+/// Average pooling: the mean of each window, the zeros of its border included.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AvgPool2d(pub(crate) Pool2dOptions);
 

@@ -1,4 +1,4 @@
-//! What a GPU can take of the data sets and the augmentation of the processor.
+//! Data sets and augmentation of the processor, as far as a GPU can take them.
 
 use gaternet_core::data;
 use gaternet_kernels::cuda::CudaDevice;
@@ -6,10 +6,10 @@ use gaternet_kernels::cuda::augment::{Augment, Images};
 
 use crate::cuda::error::{Result, unsupported};
 
-/// The images of a data set in memory, with their labels, on `device`.
+/// Copies the images of a data set in memory, with their labels, to `device`.
 ///
 /// # Errors
-/// [`Error::Unsupported`](super::Error::Unsupported) for image files; the GPU's errors.
+/// [`Error::Unsupported`](super::Error::Unsupported) for image files; errors of the GPU.
 pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images> {
     use gaternet_kernels::cuda::CudaBuffer;
     let data::ImageSource::Memory(data) = source else {
@@ -22,7 +22,7 @@ pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images>
     Ok(Images::new(bytes, labels, data::CHANNELS, data.size())?)
 }
 
-/// What a GPU can do of this augmentation.
+/// The augmentation on a GPU that does the same as this one of the processor.
 ///
 /// # Errors
 /// [`Error::Unsupported`](super::Error::Unsupported) if it resizes images.

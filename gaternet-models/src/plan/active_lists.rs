@@ -1,46 +1,46 @@
-//! The live filters of a whole network.
+//! The active filters of a whole network.
 
 use gaternet_core::{Error, Result};
 use gaternet_kernels::ActiveFilters;
 
 use super::OP;
-use crate::gating::pruning::{Kept, PlaneGate};
+use crate::gating::pruning::{PlaneGate, PruningMap};
 
-/// One list for each slot of a gate plan, in memory that is kept from batch to batch.
+/// One list for each gated layer of a plan, in memory that is kept from batch to batch.
 #[derive(Clone)]
-pub(super) struct LiveLists {
-    /// c.
+pub(super) struct ActiveLists {
+    /// Number of gates c.
     gates: usize,
-    /// What opens each plane, slot by slot.
+    /// The gate of each plane, layer by layer.
     planes: Vec<PlaneGate>,
-    /// Filters of each slot.
+    /// Number of planes of each gated layer.
     widths: Vec<usize>,
-    /// Gates of `planes`, (N, their number).
+    /// The gates of `planes`, (N, their number).
     selected: Vec<f32>,
     lists: Vec<ActiveFilters>,
 }
 
-impl LiveLists {
-    /// Of no sample.
-    pub(super) fn new(kept: &Kept<'_>) -> LiveLists {
-        let gates = kept.slots().iter().map(|slot| slot.gates.as_slice());
+impl ActiveLists {
+    /// Lists without samples.
+    pub(super) fn new(kept: &PruningMap<'_>) -> ActiveLists {
+        let gates = kept.layers().iter().map(|layer| layer.gates.as_slice());
         let (planes, widths) = (gates.clone().flatten().copied().collect(), gates.map(<[_]>::len));
-        let lists = vec![ActiveFilters::empty(); kept.slots().len()];
+        let lists = vec![ActiveFilters::empty(); kept.layers().len()];
         let widths = widths.collect();
-        LiveLists { gates: kept.plan().gates(), planes, widths, selected: Vec::new(), lists }
+        ActiveLists { gates: kept.plan().gates(), planes, widths, selected: Vec::new(), lists }
     }
 
-    /// c.
+    /// Number of gates c.
     pub(super) fn gates(&self) -> usize {
         self.gates
     }
 
-    /// Whether the lists are the same for all gates.
-    pub(super) fn settled(&self) -> bool {
+    /// Whether the lists are the same whatever the gates.
+    pub(super) fn is_constant(&self) -> bool {
         !self.planes.iter().any(|gate| matches!(gate, PlaneGate::Column(_)))
     }
 
-    /// The lists for `gates` (N, c), each 0 or 1.
+    /// Fills and returns the lists for `gates` (N, c), each 0 or 1.
     pub(super) fn fill(&mut self, gates: &[f32]) -> Result<&[ActiveFilters]> {
         let fail = |rule, got| Err(Error::Shape { op: OP, rule, got });
         if let Some(at) = gates.iter().position(|gate| *gate != 0.0 && *gate != 1.0) {
