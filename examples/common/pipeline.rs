@@ -15,8 +15,9 @@ pub(crate) fn of(
     image_size: Option<usize>,
     resize: Option<usize>,
 ) -> Result<Augment> {
-    let metadata = Checkpoint::load(checkpoint)?.metadata;
-    let stored = |key: &str| entry::<usize>(checkpoint, &metadata, key);
+    let file = Checkpoint::open(checkpoint)?;
+    let metadata = &file.outline().metadata;
+    let stored = |key: &str| entry::<usize>(checkpoint, metadata, key);
     // The middle of another size is another share of the image.
     let resize = match image_size {
         Some(_) => resize,
@@ -31,8 +32,8 @@ pub(crate) fn of(
         let size = augment.side();
         augment.resized = Some(ResizedCrop::Center { size, resize });
     }
-    augment.mean = entry(checkpoint, &metadata, "mean")?.unwrap_or(augment.mean);
-    augment.std = entry(checkpoint, &metadata, "std")?.unwrap_or(augment.std);
+    augment.mean = entry(checkpoint, metadata, "mean")?.unwrap_or(augment.mean);
+    augment.std = entry(checkpoint, metadata, "std")?.unwrap_or(augment.std);
     augment.check()?;
     Ok(augment)
 }

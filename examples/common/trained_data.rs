@@ -4,10 +4,10 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::checkpoint::{Checkpoint, Outline};
 use gaternet::core::data::{Augment, ImageFolder, ImageSource, Loader, LoaderConfig};
 
-use crate::classes;
+use crate::classes::Metadata;
 use crate::data::{BUILT_IN, Data};
 use crate::sets::{IMAGE_FOLDER, Sets, say_left_out};
 
@@ -21,11 +21,12 @@ pub(crate) fn trained_data(
     train: usize,
     by_name: bool,
 ) -> Result<Sets> {
-    let sets = sets(checkpoint, dir, train)?;
-    classes::fitted(sets, &Checkpoint::load(checkpoint)?, by_name)
+    let file = Checkpoint::open(checkpoint)?;
+    let Outline { path, metadata, .. } = file.outline();
+    sets(checkpoint, metadata, dir, train)?.fitted(path, metadata, by_name)
 }
 
-fn sets(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
+fn sets(checkpoint: &Path, metadata: &Metadata, dir: Option<&Path>, train: usize) -> Result<Sets> {
     match dir {
         Some(dir) if train == 0 && !dir.join("train").is_dir() && ImageFolder::is_in(dir) => {
             let test = ImageFolder::test(dir)?;
@@ -34,12 +35,11 @@ fn sets(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
             Ok(Sets { name: IMAGE_FOLDER, images: [test.clone(), test] })
         }
         Some(dir) => Sets::open(dir),
-        None => Ok(built_in(checkpoint, train)?.into()),
+        None => Ok(built_in(checkpoint, metadata, train)?.into()),
     }
 }
 
-fn built_in(checkpoint: &Path, train: usize) -> Result<Data> {
-    let metadata = Checkpoint::load(checkpoint)?.metadata;
+fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Data> {
     let path = checkpoint.display();
     let entry = |key: &str| metadata.get(key).map_or("none", String::as_str);
     if entry("data") != BUILT_IN {

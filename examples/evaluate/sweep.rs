@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
+use gaternet::cli::report::say;
+use gaternet::cli::table::percent;
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::replace_file;
 use gaternet::models::train::{Evaluation, EvaluationOptions, TestSet, evaluate_with};
 use gaternet::models::{GatedNet, Model};
 use serde::Serialize;
 
-use crate::report::say;
-use crate::table::percent;
 use crate::threshold::Thresholds;
 
 /// Budgets between all gates closed and all open, both included.

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use gaternet::kernels::Device;
 
-use crate::device::DeviceName;
-use crate::dtype::DTypeName;
+use gaternet::cli::device::DeviceName;
+use gaternet::cli::dtype::DTypeName;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Run")]

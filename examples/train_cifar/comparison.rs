@@ -8,9 +8,9 @@ use gaternet::models::train::{Data, Metrics, RunFolder};
 use gaternet::models::{InferencePlan, Model, PlanOptions};
 
 use crate::pipeline;
-use crate::report::say;
-use crate::table::{millions, percent};
-use crate::timing::{RUNS, median_seconds};
+use gaternet::cli::report::say;
+use gaternet::cli::table::{millions, percent};
+use gaternet::cli::timing::{RUNS, median_seconds};
 
 /// Images of a pass whose time is measured.
 const BATCH: usize = 64;

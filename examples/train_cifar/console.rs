@@ -7,8 +7,8 @@ use gaternet::models::train::{Metrics, Observer, PhaseName, PhaseStart, Steps, W
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interrupt::Interrupt;
-use crate::note::note;
-use crate::table::percent;
+use gaternet::cli::note::note;
+use gaternet::cli::table::percent;
 
 /// Progress on stderr.
 pub(crate) struct Console {

@@ -5,8 +5,8 @@ use gaternet::models::train::{Data, Skipped};
 
 use crate::args_data::DataArgs;
 use crate::data::Data as BuiltIn;
-use crate::image_check::{self, checked};
 use crate::sets::Sets;
+use gaternet::cli::image_check::{self, checked};
 
 /// The sets of a run, looked at; the built-in ones are drawn from `seed`.
 pub(crate) fn open(args: &DataArgs, seed: u64) -> Result<Data> {

@@ -10,57 +10,38 @@ mod args_gater_training;
 mod args_gates;
 mod args_optim;
 mod args_run;
-#[path = "../common/command_line.rs"]
-mod command_line;
 mod comparison;
 mod config_file;
 mod console;
 #[path = "../common/data.rs"]
 mod data;
-#[path = "../common/device.rs"]
-mod device;
 #[cfg(feature = "download")]
 mod download;
-#[path = "../common/dtype.rs"]
-mod dtype;
-#[path = "../common/gate_override.rs"]
-mod gate_override;
-#[path = "../common/image_check.rs"]
-mod image_check;
 mod images;
 mod interrupt;
 #[path = "../common/names.rs"]
 mod names;
-#[path = "../common/note.rs"]
-mod note;
 mod options;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
 mod recipe;
 mod repeat;
-#[path = "../common/report.rs"]
-mod report;
 mod run_report;
 #[path = "../common/sets.rs"]
 mod sets;
-#[path = "../common/table.rs"]
-mod table;
-#[path = "../common/threads.rs"]
-mod threads;
-#[path = "../common/timing.rs"]
-mod timing;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
+use gaternet::cli::{classes, gate_override, note};
 
 #[cfg(feature = "download")]
 use crate::download::Archive;
 use crate::interrupt::Interrupted;
-use crate::report::exit_code;
-use crate::threads::use_threads;
+use gaternet::cli::report::exit_code;
+use gaternet::cli::threads::use_threads;
 
 /// The official archive; its page states the checksum.
 #[cfg(feature = "download")]

@@ -14,12 +14,12 @@ use crate::comparison;
 use crate::console::Console;
 use crate::images;
 use crate::interrupt::Interrupt;
-use crate::note::note;
 use crate::options::Options;
 use crate::recipe;
-use crate::report::say;
 use crate::run_report::{RunReport, announce, describe, say_how_to_go_on};
-use crate::table::{percent, print_table};
+use gaternet::cli::note::note;
+use gaternet::cli::report::say;
+use gaternet::cli::table::{percent, print_table};
 
 /// The run of `args` on `device`, or one for each seed, or the gated one and the plain one.
 pub(crate) fn run(args: &Args, options: &Options, device: &Device) -> Result<()> {

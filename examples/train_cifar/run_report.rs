@@ -8,8 +8,8 @@ use gaternet::models::Model;
 use gaternet::models::train::{Metrics, Position, Results, RunFolder, Standing, Trainer};
 
 use crate::data::BUILT_IN;
-use crate::note::note;
-use crate::table::{millions, percent, print_table};
+use gaternet::cli::note::note;
+use gaternet::cli::table::{millions, percent, print_table};
 
 /// What will be trained, on stderr.
 pub(crate) fn announce(trainer: &Trainer) {

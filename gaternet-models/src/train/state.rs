@@ -165,9 +165,7 @@ impl Saved {
             let part = self.checkpoint.part(prefix).tensors.into_iter();
             let tensor = |(name, value)| match value {
                 TensorValue::F32(tensor) => Ok((name, tensor)),
-                TensorValue::I64 { .. } => {
-                    Err(Error::damaged(path, format!(": `{prefix}{name}` holds integers")))
-                }
+                _ => Err(Error::damaged(path, format!(": `{prefix}{name}` holds integers"))),
             };
             part.map(tensor).collect()
         });

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gaternet_core::data::{Augment, PaddingMode, ResizedCrop};
-use gaternet_core::optim::Decay;
 
 use super::{Architecture, Recipe};
 use crate::{GateLoss, GatedConfig};
@@ -39,7 +38,7 @@ impl Recipe {
             ("learning_rate_decay", Some(format!("{:?}", self.schedule.decay))),
             ("learning_rate_warmup", Some(self.schedule.warmup.to_string())),
             ("new_head", self.new_head.then(|| "true".to_owned())),
-            ("schedule", Some(schedule_name(&self.schedule.decay).to_owned())),
+            ("schedule", Some(self.schedule.decay.name().to_owned())),
             ("seed", Some(self.seed.to_string())),
             ("weight_decay", Some(self.weight_decay.to_string())),
         ]
@@ -101,15 +100,6 @@ fn test_only(augment: &Augment) -> Option<String> {
     let Augment { crop_padding, flip, cutout, .. } = *augment;
     let usual = crop_padding == 0 && !flip && cutout == 0;
     (!usual).then(|| format!("padding {crop_padding}, flip {flip}, cutout {cutout}"))
-}
-
-fn schedule_name(decay: &Decay) -> &'static str {
-    match decay {
-        Decay::Constant => "constant",
-        Decay::Step { .. } => "step",
-        Decay::Cosine { .. } => "cosine",
-        Decay::OneCycle { .. } => "one-cycle",
-    }
 }
 
 fn file(path: &Path) -> String {

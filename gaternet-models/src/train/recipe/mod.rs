@@ -162,11 +162,10 @@ impl Recipe {
             epochs: 15,
             batch_size: 128,
             drop_last: false,
-            schedule: Schedule {
-                peak: 0.2,
-                warmup: 0.0,
-                decay: Decay::OneCycle { pct_start: 0.3, div: 25.0, final_div: 1e4 },
-            },
+            schedule: Schedule::new(
+                0.2,
+                Decay::OneCycle { pct_start: 0.3, div: 25.0, final_div: 1e4 },
+            ),
             weight_decay: 5e-4,
             clip_grad_norm: None,
             ema: None,
@@ -369,11 +368,11 @@ impl Recipe {
     /// Of the gater's classifier.
     pub(super) fn pretraining_schedule(&self) -> Schedule {
         let peak = self.gater.learning_rate.unwrap_or(self.schedule.peak);
-        Schedule { peak, ..self.schedule.clone() }
+        self.schedule.clone().with_peak(peak)
     }
 
     fn sgd(&self, weight_decay: f32) -> SgdConfig {
-        SgdConfig { weight_decay, ..SgdConfig::default() }
+        SgdConfig::default().with_weight_decay(weight_decay)
     }
 }
 
