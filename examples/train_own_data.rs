@@ -1,5 +1,5 @@
-//! Trains a gated network on images of one's own, on a GPU if there is one. Stopped with Ctrl-C and started again, it goes
-//! on after the last epoch that it has done.
+//! Trains a gated network on images of one's own, on a GPU if there is one. Stopped with Ctrl-C and
+//! started again, it goes on after the last epoch that it has done.
 //!
 //! `cargo run --release --example train_own_data`
 
@@ -15,7 +15,8 @@ use gaternet::models::train::{
 };
 use gaternet::models::{GatePlacement, GatedConfig, GaterConfig};
 
-/// Stripes of 24x24 pixels in one of three directions, each with a phase, a width and a colour of its own.
+/// Stripes of 24x24 pixels in one of three directions, each with a phase, a width and a colour of
+/// its own.
 fn stripes(first: usize, count: usize) -> gaternet::core::Result<Dataset> {
     let image = |i: usize| {
         let (x, y) = [(1, 0), (0, 1), (1, 1)][i % 3];
@@ -60,7 +61,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let recipe = Recipe {
         epochs: 4,
         batch_size: 32,
-        schedule: Schedule { peak: 0.1, warmup: 0.1, decay: Decay::Cosine { last: 0.0 } },
+        schedule: Schedule::new(0.1, Decay::Cosine { last: 0.0 }).with_warmup(0.1),
         ema: Some(0.98),
         // Mirrored, a diagonal is none.
         augment: Augment { flip: false, crop_padding: 2, ..Augment::train() },

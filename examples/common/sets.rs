@@ -6,7 +6,6 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use gaternet::core::data::{ImageFolder, ImageSource};
 
-use crate::classes::{self, Metadata};
 use crate::data::Data;
 use gaternet::cli::note::note;
 
@@ -32,12 +31,6 @@ impl From<Data> for Sets {
 }
 
 impl Sets {
-    /// With the classes of the model in the file `path`, as [`classes::fitted`] has them.
-    pub(crate) fn fitted(self, path: &Path, metadata: &Metadata, by_name: bool) -> Result<Sets> {
-        let Sets { name, images } = self;
-        Ok(Sets { name, images: classes::fitted(name, images, (path, metadata), by_name)? })
-    }
-
     /// Whatever `dir` holds.
     pub(crate) fn open(dir: &Path) -> Result<Sets> {
         if !ImageFolder::is_in(dir) {

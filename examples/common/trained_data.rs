@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::{Checkpoint, Outline};
 use gaternet::core::data::{Augment, ImageFolder, ImageSource, Loader, LoaderConfig};
 
-use crate::classes::Metadata;
+use crate::classes::{self, Metadata};
 use crate::data::{BUILT_IN, Data};
 use crate::sets::{IMAGE_FOLDER, Sets, say_left_out};
 
@@ -23,7 +23,8 @@ pub(crate) fn trained_data(
 ) -> Result<Sets> {
     let file = Checkpoint::open(checkpoint)?;
     let Outline { path, metadata, .. } = file.outline();
-    sets(checkpoint, metadata, dir, train)?.fitted(path, metadata, by_name)
+    let Sets { name, images } = sets(checkpoint, metadata, dir, train)?;
+    Ok(Sets { name, images: classes::fitted(name, images, (path, metadata), by_name)? })
 }
 
 fn sets(checkpoint: &Path, metadata: &Metadata, dir: Option<&Path>, train: usize) -> Result<Sets> {

@@ -19,8 +19,6 @@ mod data;
 mod download;
 mod images;
 mod interrupt;
-#[path = "../common/names.rs"]
-mod names;
 mod options;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
@@ -35,7 +33,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
-use gaternet::cli::{classes, gate_override, note};
+use gaternet::cli::{gate_override, note};
 
 #[cfg(feature = "download")]
 use crate::download::Archive;

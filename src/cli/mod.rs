@@ -11,6 +11,7 @@ pub mod device;
 pub mod dtype;
 pub mod gate_override;
 pub mod image_check;
+pub mod names;
 pub mod note;
 pub mod report;
 pub mod table;

@@ -114,8 +114,8 @@ pub struct EvaluatedBatch<'a> {
 /// Runs a plan of `model` on every image of `test`: closed filters are not computed.
 ///
 /// # Errors
-/// [`gaternet_core::Error::Config`] if the model has other numbers of classes than the images, or a setting is out of
-/// range; those of reading the images; the device's.
+/// [`gaternet_core::Error::Config`] if the model has other numbers of classes than the images, or a
+/// setting is out of range; those of reading the images; the device's.
 pub fn evaluate(model: &Model, test: &TestSet, options: &EvaluationOptions) -> Result<Evaluation> {
     evaluate_with(model, test, options, |_| Ok(()))
 }

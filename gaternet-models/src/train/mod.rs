@@ -1,5 +1,6 @@
-//! Training: a [`Recipe`] says what is trained and how, a [`Trainer`] does it on the processor or a GPU, in a folder
-//! that holds all of the run. A run that was interrupted goes on at the step where it stood, to the same bits.
+//! Training: a [`Recipe`] says what is trained and how, a [`Trainer`] does it on the processor or a
+//! GPU, in a folder that holds all of the run. A run that was interrupted goes on at the step where
+//! it stood, to the same bits.
 //!
 //! ```
 //! use gaternet_core::data::{Augment, Dataset};
@@ -32,7 +33,7 @@
 //! let recipe = Recipe {
 //!     epochs: 3,
 //!     batch_size: 8,
-//!     schedule: Schedule { peak: 0.1, warmup: 0.1, decay: Decay::Cosine { last: 0.0 } },
+//!     schedule: Schedule::new(0.1, Decay::Cosine { last: 0.0 }).with_warmup(0.1),
 //!     ema: Some(0.9),
 //!     augment: Augment { crop_padding: 2, ..Augment::train() },
 //!     ..Recipe::gated(GatedConfig { gater, ..GatedConfig::cifar(8, 2) })
