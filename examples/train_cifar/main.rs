@@ -33,7 +33,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
-use gaternet::cli::{gate_override, note};
+use gaternet::cli::gate_override;
+#[cfg(feature = "download")]
+use gaternet::cli::note;
 
 #[cfg(feature = "download")]
 use crate::download::Archive;
