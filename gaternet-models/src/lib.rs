@@ -55,6 +55,7 @@ pub use gating::parts::{Part, WarmUp};
 pub use gating::pruning::Pruning;
 pub use network::{ConvBuilder, ConvRole, ConvSpec, Network, NetworkBuilder, OpBuilder, Value};
 pub use networks::config::{BackboneConfig, BottleneckChannels, Family};
+pub use networks::names::ModelName;
 pub use networks::plain_net::PlainNet;
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxStep;

@@ -2,5 +2,6 @@
 
 pub(crate) mod config;
 pub(crate) mod families;
+pub(crate) mod names;
 pub(crate) mod plain_net;
 mod wider;

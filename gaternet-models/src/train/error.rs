@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::classes::Mismatch;
+use super::mismatch::Mismatch;
 
 /// Why a training cannot begin, or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -73,7 +73,7 @@ pub enum Error {
     #[error(
         "batch_size = {batch_size} makes a step of {step} image, of {images}, and a batch norm of this network needs \
          {least} of them: {}",
-        choose(nearest)
+        choose(nearest, *drop_last)
     )]
     SmallBatch {
         /// Images of a step.
@@ -132,10 +132,12 @@ impl From<gaternet_kernels::KernelError> for Error {
     }
 }
 
-fn choose(nearest: &[usize]) -> String {
+fn choose(nearest: &[usize], drop_last: bool) -> String {
     let nearest: Vec<_> = nearest.iter().map(usize::to_string).collect();
-    match nearest.is_empty() {
+    let choose = match nearest.is_empty() {
         true => "there are too few images".to_owned(),
         false => format!("choose {}", nearest.join(" or ")),
-    }
+    };
+    let drop = if drop_last { ", or leave that step out with drop_last" } else { "" };
+    choose + drop
 }

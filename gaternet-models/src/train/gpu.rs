@@ -10,6 +10,7 @@ use gaternet_kernels::cuda::{Activation, CudaDevice, bf16};
 
 use super::data::fits_on_gpu;
 use super::error::Result;
+use super::gpu_state::{Gpu, Trainer};
 use super::images::Images;
 use super::observer::{Observer, Steps};
 use super::phase::{Phase, Work};
@@ -20,19 +21,6 @@ use crate::{DType, Model};
 
 /// Steps between two looks at the sums, if anybody is looking: each waits for the device.
 const INTERVAL: usize = 50;
-
-/// What a phase has on the GPU from epoch to epoch.
-#[derive(Default)]
-pub(super) struct Gpu {
-    bf16: Option<Trainer<bf16>>,
-    f32: Option<Trainer<f32>>,
-}
-
-struct Trainer<T> {
-    trainer: CudaTrainer<T>,
-    /// Whether each parameter of what is trained is.
-    trained: Vec<bool>,
-}
 
 /// A model for one image says everything that one for a whole batch would.
 pub(super) fn check(

@@ -10,7 +10,7 @@ use gaternet_kernels::Device;
 use super::error::{Error, Result};
 use super::evaluation::{Evaluation, EvaluationOptions, evaluate_with};
 #[cfg(feature = "cuda")]
-use super::gpu::Gpu;
+use super::gpu_state::Gpu;
 use super::images::Images;
 use super::metrics::Metrics;
 use super::observer::Observer;
@@ -118,25 +118,6 @@ impl Phase {
         self.optimizer.load_state(velocities)?;
         self.averages.as_mut().map_or(Ok(()), |ema| ema.load_state(averages, updates))?;
         Ok(())
-    }
-
-    /// Trains the steps of the next epoch that are left; `Break` if the observer has ended that between two of them.
-    pub(super) fn run_steps(
-        &mut self,
-        work: &Work<'_>,
-        observer: &mut dyn Observer,
-    ) -> Result<ControlFlow<()>> {
-        if let Model::Gated(model) = &self.model {
-            self.warm_up.begin(model, self.epoch + 1);
-        }
-        if self.step == 0 {
-            self.sums = EpochSums::new();
-        }
-        match work.device {
-            #[cfg(feature = "cuda")]
-            Device::Cuda(device) => self.steps_on_gpu(device, work, observer),
-            _ => self.steps(work, observer),
-        }
     }
 
     /// Evaluates what the steps of the epoch have made of the model, and ends the epoch; `Break` if the observer has

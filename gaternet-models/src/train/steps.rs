@@ -1,4 +1,4 @@
-//! The steps of an epoch on the processor.
+//! The steps of an epoch: those of the processor, or `gpu.rs`.
 
 use std::ops::ControlFlow;
 
@@ -6,21 +6,39 @@ use gaternet_core::data::Batch;
 use gaternet_core::nn::{Module, Targets};
 use gaternet_core::optim::{Ema, Optimizer, clip_grad_norm};
 use gaternet_core::{Ctx, Tensor};
+#[cfg(feature = "cuda")]
+use gaternet_kernels::Device;
 
 use super::error::Result;
 use super::evaluation::{correct, predictions};
 use super::observer::{Observer, Steps};
 use super::phase::{Phase, Work};
 use super::recipe::Recipe;
+use super::sums::EpochSums;
 use crate::Model;
 
 impl Phase {
-    /// The steps that are left of the next epoch.
-    pub(super) fn steps(
+    /// Trains the steps of the next epoch that are left; `Break` if the observer has ended that between two of them.
+    pub(super) fn run_steps(
         &mut self,
         work: &Work<'_>,
         observer: &mut dyn Observer,
     ) -> Result<ControlFlow<()>> {
+        if let Model::Gated(model) = &self.model {
+            self.warm_up.begin(model, self.epoch + 1);
+        }
+        if self.step == 0 {
+            self.sums = EpochSums::new();
+        }
+        match work.device {
+            #[cfg(feature = "cuda")]
+            Device::Cuda(device) => self.steps_on_gpu(device, work, observer),
+            _ => self.steps(work, observer),
+        }
+    }
+
+    /// The steps that are left of the next epoch.
+    fn steps(&mut self, work: &Work<'_>, observer: &mut dyn Observer) -> Result<ControlFlow<()>> {
         let Work { recipe, images, kept, .. } = *work;
         let epoch = self.epoch + 1;
         let first_epoch = self.first_epoch(recipe);

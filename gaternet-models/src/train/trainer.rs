@@ -1,6 +1,7 @@
 //! A run: its phases, one after the other, from where its folder says it stands.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
@@ -75,6 +76,13 @@ pub struct Trainer {
     warnings: Vec<Warning>,
 }
 
+impl fmt::Debug for Trainer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Trainer { recipe, data_name, device, folder, .. } = self;
+        write!(f, "Trainer({recipe:?} on {data_name}, {device}, in {})", folder.dir().display())
+    }
+}
+
 /// Where a run begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
@@ -122,13 +130,15 @@ impl Trainer {
         Trainer::prepare(model, recipe, data, place)
     }
 
-    /// The training of a model that a program has made itself: what the recipe says of the network does not count, and
-    /// its metadata tell apart only what the model's configuration says. Of a run that goes on it gets the weights.
+    /// The training of a model that a program has made itself, in place of the recipe's. Of its network the files of the
+    /// run hold what [`Network`](crate::Network) says in its tensors: that a run goes on with the same ops is up to the
+    /// program. It gets the weights of a run that goes on.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
     pub fn with_model(model: Model, recipe: Recipe, data: &Data, place: Place) -> Result<Trainer> {
-        recipe.validate()?;
+        let recipe = Recipe { network: (&model).into(), ..recipe };
+        recipe.validate_training()?;
         Trainer::prepare(model, recipe, data, place)
     }
 

@@ -1,7 +1,7 @@
 //! A recipe as entries in the metadata of the files of a run.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::Path;
 
 use gaternet_core::data::{Augment, PaddingMode, ResizedCrop};
 
@@ -26,10 +26,10 @@ impl Recipe {
 
     fn entries(&self) -> [Entry; 15] {
         [
-            ("backbone_checkpoint", self.backbone_checkpoint.as_ref().map(file)),
+            ("backbone_checkpoint", self.backbone_checkpoint.as_deref().map(file)),
             ("batch_size", Some(self.batch_size.to_string())),
             ("clip_grad_norm", self.clip_grad_norm.map(|norm| norm.to_string())),
-            ("checkpoint", self.checkpoint.as_ref().map(file)),
+            ("checkpoint", self.checkpoint.as_deref().map(file)),
             ("drop_last", self.drop_last.then(|| "true".to_owned())),
             ("ema", self.ema.map(|decay| decay.to_string())),
             ("epochs", Some(self.epochs.to_string())),
@@ -83,7 +83,7 @@ impl Recipe {
         };
         let gater = &self.gater;
         [
-            ("gater_checkpoint", gater.checkpoint.as_ref().map(file)),
+            ("gater_checkpoint", gater.checkpoint.as_deref().map(file)),
             ("gater_learning_rate", gater.learning_rate.map(|rate| rate.to_string())),
             ("gater_weight_decay", gater.weight_decay.map(|decay| decay.to_string())),
             ("latency_batch", self.target_latency().map(|_| gater.latency_batch.to_string())),
@@ -102,6 +102,6 @@ fn test_only(augment: &Augment) -> Option<String> {
     (!usual).then(|| format!("padding {crop_padding}, flip {flip}, cutout {cutout}"))
 }
 
-fn file(path: &PathBuf) -> String {
+fn file(path: &Path) -> String {
     path.display().to_string()
 }

@@ -128,6 +128,15 @@ impl Default for Recipe {
     }
 }
 
+impl From<&Model> for Architecture {
+    fn from(model: &Model) -> Architecture {
+        match model {
+            Model::Plain(model) => Architecture::Plain(*model.config()),
+            Model::Gated(model) => Architecture::Gated(model.config().clone()),
+        }
+    }
+}
+
 impl Recipe {
     /// 15 epochs of this gated network, as is usual on CIFAR: steps of 128 images, one cycle of learning rates up to
     /// 0.2, weight decay 5e-4, images shifted by up to 4 pixels and mirrored.
@@ -174,6 +183,15 @@ impl Recipe {
     /// # Errors
     /// [`gaternet_core::Error::Config`], which names the setting.
     pub fn validate(&self) -> Result<()> {
+        match &self.network {
+            Architecture::Plain(backbone) => backbone.validate()?,
+            Architecture::Gated(gated) => gated.validate()?,
+        }
+        self.validate_training()
+    }
+
+    /// The same of all but the network.
+    pub(super) fn validate_training(&self) -> Result<()> {
         for (field, count) in [
             ("epochs", self.epochs),
             ("batch_size", self.batch_size),
@@ -208,13 +226,9 @@ impl Recipe {
         self.criterion()?;
         self.schedule.validate()?;
         self.mixup.map_or(Ok(()), |mixup| mixup.validate())?;
-        match &self.network {
-            Architecture::Plain(backbone) => backbone.validate()?,
-            Architecture::Gated(gated) => {
-                gated.validate()?;
-                self.gater.warm_up.validate(self.epochs)?;
-                self.gater_rate_factor()?;
-            }
+        if let Architecture::Gated(_) = self.network {
+            self.gater.warm_up.validate(self.epochs)?;
+            self.gater_rate_factor()?;
         }
         self.augment.check()?;
         self.test_augment.check()?;
