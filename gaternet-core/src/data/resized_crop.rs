@@ -1,12 +1,14 @@
 //! Crops of images of any size, resized to one.
 
 use fast_image_resize::images::{TypedImage, TypedImageRef};
-use fast_image_resize::pixels::U8x3;
-use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
+use fast_image_resize::pixels::{F32, U8, U8x3};
+use fast_image_resize::{FilterType, PixelTrait, ResizeAlg, ResizeOptions, Resizer};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use super::decode::{Rgb, View};
+use super::decode::View;
+use super::normalize::misfit;
+use super::{Dataset, Image, Layout, Pixels};
 use crate::{Error, Result};
 
 /// Width over height of a random crop.
@@ -77,32 +79,84 @@ impl ResizedCrop {
         Ok(())
     }
 
-    /// (size, size, 3) of an image with `sides` [width, height], of which `read` gives a part.
-    pub(super) fn apply(
+    /// Image `index` of `data` with C channels of `size` x `size` pixels.
+    pub(super) fn read(
         self,
-        sides: [usize; 2],
+        data: &dyn Dataset,
+        index: usize,
         rng: &mut ChaCha8Rng,
-        read: impl FnOnce(View) -> Result<Rgb>,
-    ) -> Result<Vec<u8>> {
-        let region = match self {
+    ) -> Result<Image<'static>> {
+        let mut region = None;
+        let part = data.image_part(index, &mut |[height, width]| {
+            // An image with a side of 0 is none, and its data set has yet to find that.
+            let region = region.insert(self.region([width.max(1), height.max(1)], rng));
+            region.view
+        })?;
+        let region = region.ok_or_else(|| Error::Shape {
+            op: "Dataset::image_part",
+            rule: "it must ask which part is wanted",
+            got: format!("an image {index} without that"),
+        })?;
+        let [_, _, width, height] = region.view;
+        if part.size() != [height, width] || part.channels() != data.channels() {
+            return Err(misfit(data, index, &part));
+        }
+        region.resize(part, self.size())
+    }
+
+    /// What is taken of an image with `sides` [width, height].
+    fn region(self, sides: [usize; 2], rng: &mut ChaCha8Rng) -> Region {
+        match self {
             ResizedCrop::Random { scale, .. } => random(scale, sides, rng),
             ResizedCrop::Center { size, resize } => center(size, resize, sides),
-        };
-        Ok(region.resize(&read(region.view)?, self.size()))
+        }
     }
 }
 
 impl Region {
     /// `image` is what lies in the view.
-    fn resize(self, image: &Rgb, size: usize) -> Vec<u8> {
+    fn resize(self, image: Image<'_>, size: usize) -> Result<Image<'static>> {
+        let (channels, sides) = (image.channels(), image.size());
+        // Colours at once, which is faster; other channels plane by plane, so that the last of four
+        // is no transparency.
+        let layout = match (image.pixels(), channels) {
+            (Pixels::U8(_), 3) => Layout::Hwc,
+            _ => Layout::Chw,
+        };
+        let image = image.into_layout(layout);
+        let pixels = match (image.pixels(), layout) {
+            (Pixels::U8(bytes), Layout::Hwc) => self.scaled::<U8x3>(bytes, sides, size).into(),
+            (Pixels::U8(bytes), Layout::Chw) => {
+                self.planes(bytes, sides, |plane| self.scaled::<U8>(plane, sides, size)).into()
+            }
+            (Pixels::F32(numbers), _) => {
+                self.planes(numbers, sides, |plane| self.scaled::<F32>(plane, sides, size)).into()
+            }
+        };
+        let pixels: Pixels<'static> = pixels;
+        Image::new(pixels, layout, [channels, size, size])
+    }
+
+    fn planes<T>(self, samples: &[T], [h, w]: [usize; 2], scaled: impl Fn(&[T]) -> Vec<T>) -> Vec<T> {
+        samples.chunks_exact(h * w).flat_map(scaled).collect()
+    }
+
+    /// `samples` with `sides` [height, width] of this view as `size` x `size` pixels.
+    fn scaled<P>(self, samples: &[P::Component], sides: [usize; 2], size: usize) -> Vec<P::Component>
+    where
+        P: PixelTrait,
+        P::Component: bytemuck::Pod,
+    {
         // Sides of images and of crops are checked before: a failure here would be our own mistake.
         const VALID: &str = "the region lies within the image";
         let side = |side: usize| u32::try_from(side).expect(VALID);
-        let [width, height] = [image.width, image.height].map(side);
-        let source = TypedImageRef::<U8x3>::from_buffer(width, height, &image.pixels).expect(VALID);
-        let mut pixels = vec![0; 3 * size * size];
+        let [height, width] = sides.map(side);
+        let bytes = bytemuck::cast_slice(samples);
+        let source = TypedImageRef::<P>::from_buffer(width, height, bytes).expect(VALID);
+        let mut pixels = vec![bytemuck::Zeroable::zeroed(); P::count_of_components() * size * size];
+        let target = bytemuck::cast_slice_mut(&mut pixels);
         let mut target =
-            TypedImage::<U8x3>::from_buffer(side(size), side(size), &mut pixels).expect(VALID);
+            TypedImage::<P>::from_buffer(side(size), side(size), target).expect(VALID);
         let [left, top, width, height] = self.part;
         let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
         let options = ResizeOptions::new().resize_alg(bilinear).crop(left, top, width, height);
@@ -154,6 +208,7 @@ fn random(scale: [f64; 2], [width, height]: [usize; 2], rng: &mut ChaCha8Rng) ->
 mod tests {
     use rand::SeedableRng;
 
+    use super::super::decode::Rgb;
     use super::*;
 
     /// The image of the Python lines below.
@@ -169,9 +224,43 @@ mod tests {
         ChaCha8Rng::seed_from_u64(3)
     }
 
+    /// A data set of one image.
+    struct One(Image<'static>);
+
+    impl Dataset for One {
+        fn len(&self) -> usize {
+            1
+        }
+
+        fn classes(&self) -> &[String] {
+            &[]
+        }
+
+        fn channels(&self) -> usize {
+            self.0.channels()
+        }
+
+        fn size(&self) -> Option<[usize; 2]> {
+            None
+        }
+
+        fn label(&self, _: usize) -> Result<usize> {
+            Ok(0)
+        }
+
+        fn image(&self, _: usize) -> Result<Image<'_>> {
+            Ok(self.0.clone())
+        }
+    }
+
+    /// (size, size, C).
+    fn read(crop: ResizedCrop, image: Image<'static>) -> Image<'static> {
+        let image = crop.read(&One(image), 0, &mut rng()).expect("no file to read");
+        image.into_layout(Layout::Hwc)
+    }
+
     fn applied(crop: ResizedCrop, image: &Rgb) -> Vec<u8> {
-        let sides = [image.width, image.height];
-        crop.apply(sides, &mut rng(), |view| Ok(image.part(view))).expect("no file to read")
+        read(crop, image.part([0, 0, image.width, image.height]).into()).bytes().expect("bytes").to_vec()
     }
 
     fn same(got: &[u8], channel: usize, want: &[&[u8]]) {
@@ -214,7 +303,9 @@ mod tests {
         ]);
         let crop = |view: [usize; 4], size| {
             let part = [0.0, 0.0, view[2] as f64, view[3] as f64];
-            Region { view, part }.resize(&image.part(view), size)
+            let image = image.part(view).into();
+            let image = Region { view, part }.resize(image, size).expect("inside");
+            image.bytes().expect("bytes").to_vec()
         };
         #[rustfmt::skip]
         same(&crop([5, 3, 13, 11], 8), 2, &[
@@ -286,6 +377,35 @@ mod tests {
         ] {
             let message = crop.check().expect_err(part).to_string();
             assert!(message.contains(part), "no {part:?} in {message:?}");
+        }
+    }
+
+    #[test]
+    fn channels_of_any_number_and_type_are_resized_as_colours_are() {
+        for crop in [
+            ResizedCrop::Center { size: 7, resize: 9 },
+            ResizedCrop::Random { size: 30, scale: [0.3, 0.8] },
+        ] {
+            let colours = applied(crop, &image(23, 17));
+            let planes = Image::from(image(23, 17)).into_layout(Layout::Chw);
+            let bytes = planes.bytes().expect("bytes").to_vec();
+            for channels in [1, 2, 4, 5] {
+                let many: Vec<u8> = (0..channels).flat_map(|c| &bytes[c % 3 * 391..][..391]).copied().collect();
+                let many = Image::new(many, Layout::Chw, [channels, 17, 23]).expect("fits");
+                let many = read(crop, many);
+                let same = many.bytes().expect("bytes").chunks(channels).zip(colours.chunks(3));
+                let close = |(got, want): (&u8, &u8)| got.abs_diff(*want) <= 1;
+                same.for_each(|(got, want)| {
+                    assert!(got.iter().zip(want).all(close), "{got:?} for {want:?}");
+                });
+            }
+            let numbers: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte)).collect();
+            let numbers = Image::new(numbers, Layout::Chw, [3, 17, 23]).expect("fits");
+            let numbers = read(crop, numbers);
+            let Pixels::F32(got) = numbers.pixels() else { panic!("another type") };
+            // Bytes are rounded once a direction.
+            let close = |(got, want): (&f32, &u8)| (got - f32::from(*want)).abs() < 1.6;
+            assert!(got.iter().zip(&colours).all(close), "{got:?} for {colours:?}");
         }
     }
 }
