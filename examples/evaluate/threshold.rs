@@ -31,7 +31,7 @@ impl<'a> Thresholds<'a> {
         // The gater alone, its outputs as they are.
         let gater = PlainNet::custom(model.gater().network().clone());
         let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
-        let mut gater = InferencePlan::plain(&gater, options)?;
+        let gater = InferencePlan::plain(&gater, options)?;
         let mut preact = Vec::new();
         for_first_images(images, augment, count, batch_size, |images| {
             let before = preact.len();

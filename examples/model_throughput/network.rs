@@ -102,7 +102,7 @@ impl Network {
     fn engine(&self, gating: Gating, dtype: DType, batch: usize) -> Result<Engine> {
         let options =
             PlanOptions { size: self.size, skip: gating == Gating::Skipped, batch, dtype };
-        let mut plan = match gating {
+        let plan = match gating {
             Gating::Dense => InferencePlan::plain(self.model.backbone(), options)?,
             Gating::Masked | Gating::Skipped => InferencePlan::gated(&self.model, options)?,
         };

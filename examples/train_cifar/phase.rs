@@ -4,12 +4,11 @@ use std::fmt;
 
 use anyhow::{Result, bail, ensure};
 use gaternet::core::data::Batch;
-use gaternet::core::gate::LatencyCosts;
 use gaternet::core::nn::{Module, State, Targets};
 use gaternet::core::optim::{Ema, Optimizer, Schedule, Sgd, clip_grad_norm};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::kernels::Device;
-use gaternet::models::{DType, Model, PlainNet, WarmUp};
+use gaternet::models::{DType, LatencyCosts, Model, PlainNet, WarmUp};
 
 use crate::evaluation::{Evaluation, correct, evaluate, predictions};
 #[cfg(feature = "cuda")]

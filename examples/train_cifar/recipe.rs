@@ -7,11 +7,10 @@ use anyhow::{Context, Result, anyhow, ensure};
 use gaternet::core::Error;
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::data::{Augment, LoaderConfig, Mixup, ResizedCrop};
-use gaternet::core::gate::GateLoss;
 use gaternet::core::nn::{CrossEntropyLoss, Module};
 use gaternet::core::optim::{ParameterGroup, Schedule, Sgd, SgdConfig};
 use gaternet::models::{
-    BackboneConfig, DType, GatedConfig, GatedResNet, Head, Model, PlainNet, WarmUp,
+    BackboneConfig, DType, GateLoss, GatedConfig, GatedResNet, Head, Model, PlainNet, WarmUp,
 };
 
 use crate::args::Args;
@@ -290,11 +289,11 @@ impl Recipe {
     /// Of the gater's classifier.
     pub(crate) fn pretraining_schedule(&self) -> Schedule {
         let own = self.gated.as_ref().and_then(|gated| gated.lr);
-        Schedule { peak: own.unwrap_or(self.schedule.peak), ..self.schedule.clone() }
+        self.schedule.clone().with_peak(own.unwrap_or(self.schedule.peak))
     }
 
     fn sgd(&self, weight_decay: f32) -> SgdConfig {
-        SgdConfig { weight_decay, ..SgdConfig::default() }
+        SgdConfig::default().with_weight_decay(weight_decay)
     }
 
     /// Everything that the results depend on, by name; the model adds its own configuration.

@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::{self, Checkpoint, TensorValue};
 use gaternet::core::nn::{Module, State};
+use gaternet::core::optim::Optimizer;
 use gaternet::kernels::Isa;
 use gaternet::models::Model;
 use serde::{Deserialize, Serialize};
@@ -169,7 +170,7 @@ impl Saved {
             let part = self.checkpoint.part(prefix).tensors.into_iter();
             let tensor = |(name, value)| match value {
                 TensorValue::F32(tensor) => Ok((name, tensor)),
-                TensorValue::I64 { .. } => {
+                _ => {
                     bail!("{}: `{prefix}{name}` holds integers", self.checkpoint.path.display())
                 }
             };

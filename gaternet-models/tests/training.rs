@@ -42,7 +42,7 @@ fn every_parameter_has_a_gradient_and_a_batch_can_be_learned() {
     for (backbone, placement) in resnets.into_iter().chain(wide).chain(others) {
         let (model, (images, labels)) = (gated(backbone, placement), batch());
         // Losses of 8 images jump with batch norm and a high rate, at a step that depends on rounding.
-        let config = SgdConfig { learning_rate: 0.05, ..SgdConfig::default() };
+        let config = SgdConfig::default().with_learning_rate(0.05);
         let mut sgd = Sgd::new(model.parameters(), config).expect("valid");
         let mut losses = Vec::new();
         for step in 0..30 {

@@ -32,7 +32,7 @@ fn python() -> Option<String> {
 fn tensor(file: &Checkpoint, name: &str) -> Tensor {
     match &file.tensors[name] {
         TensorValue::F32(tensor) => tensor.clone(),
-        TensorValue::I64 { .. } => panic!("{}: {name} holds integers", file.path.display()),
+        _ => panic!("{}: {name} holds no f32", file.path.display()),
     }
 }
 

@@ -6,8 +6,8 @@ use crate::programs::{
     example, failure, metrics, stdout, tiny_plain_training, tiny_training, tree,
 };
 use gaternet::core::checkpoint::{Checkpoint, save};
-use gaternet::core::gate::{Estimator, GateLoss, GateTerm, TauSchedule};
-use gaternet::models::{GatePlacement, GatedResNet};
+use gaternet::core::gate::{Estimator, TauSchedule};
+use gaternet::models::{GateLoss, GatePlacement, GateTerm, GatedResNet};
 use serde_json::Value;
 use tempfile::tempdir;
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use gaternet_kernels::cpu::conv2d::{self as kernel, Algorithm};
-use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa};
+use gaternet_kernels::{ActiveFilters, Conv2dDims};
 
-use super::dims;
+use super::{dims, isa};
 use crate::autograd::Backward;
 use crate::error::Result;
 use crate::storage;
@@ -71,7 +71,7 @@ pub fn conv2d_gated(
         options.padding,
     )?;
     let mut y = storage::take(dims.output_len());
-    let isa = Isa::current()?;
+    let isa = isa(&[x, weight])?;
     let algorithm = Algorithm::choose(&dims);
     kernel::forward(isa, algorithm, &dims, live.borrow(), x.data(), weight.data(), &mut y)?;
     let [oh, ow] = dims.out_size();
@@ -94,7 +94,7 @@ impl Backward for Conv2d {
     }
 
     fn backward(&self, grad: Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let isa = Isa::current()?;
+        let isa = grad.isa()?;
         let Conv2d { dims, live, x, weight } = self;
         let mut grads = vec![None; 2];
         if needs[0] {

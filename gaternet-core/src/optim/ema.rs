@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::elementwise;
 
 use crate::error::{Error, Result};
@@ -188,7 +187,7 @@ impl Entry {
         let Some(value) = value(&self.state) else { return Ok(()) };
         match &mut self.average {
             Some(average) => {
-                elementwise::lerp(Isa::current()?, average.data_mut(), value.data(), share)?;
+                elementwise::lerp(value.isa()?, average.data_mut(), value.data(), share)?;
             }
             unset => *unset = Some(value),
         }

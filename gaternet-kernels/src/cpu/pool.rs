@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use super::isa::{Isa, dispatch};
-use super::lanes::{BLOCK, sum};
 use super::parallel::for_runs;
+use super::reduce::{BLOCK, sum};
 use crate::dims::{PlaneDims, PoolDims, checked_len};
 use crate::error::{KernelError, Result, check_len};
 

@@ -2,11 +2,11 @@
 
 use super::buffer::CudaBuffer;
 use super::clock::Clock;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Launch, Value, address, grid_yz, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, for_both};
+use super::source::{Source, source};
 use crate::dims::checked_len;
 use crate::error::{KernelError, check_len};
 

@@ -5,12 +5,12 @@
 //! exactly 0.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::conv2d::GateColumns;
 use super::error::Result;
 use super::gate::check_gates;
 use super::launch::{Kernel, Launch, Value, int};
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
+use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 

@@ -2,10 +2,10 @@
 
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::gate_loss::Loss;
 use super::launch::{Kernel, Launch, Value, int};
+use super::source::{Source, source};
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source =

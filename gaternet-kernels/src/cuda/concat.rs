@@ -1,11 +1,11 @@
 //! Channels of two activations (N, P, stride(C)) side by side, and the way back.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Launch, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, Planes, THREADS, for_both};
+use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 

@@ -2,10 +2,10 @@
 
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
-use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch, address};
+use super::source::{Source, source};
 use super::table::{Rows, THREADS, Table};
 use crate::error::check_len;
 

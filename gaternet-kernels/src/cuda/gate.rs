@@ -1,11 +1,11 @@
 //! Lists of live filters, made on the device: the host never waits for the gates.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::conv2d::GateGradient;
 use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
+use super::source::{Source, source};
 use crate::active::ActiveFilters;
 use crate::error::KernelError;
 

@@ -2,12 +2,12 @@
 //! [`layout`](super::layout). Where a gate is 0, `gate·x` is exactly 0.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::conv2d::GateColumns;
 use super::error::Result;
 use super::gate::{LiveFilters, check_gates};
 use super::launch::{Launch, Value, int};
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
+use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 

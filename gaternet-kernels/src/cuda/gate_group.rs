@@ -1,10 +1,10 @@
 //! Gates of groups of filters: one gate for several.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
+use super::source::{Source, source};
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source = source!("gate_group.cu", ["dev.cuh"]);

@@ -2,12 +2,12 @@
 
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
-use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
 use super::gate_loss::Loss;
 use super::gate_slots::GateSlots;
 use super::launch::{Kernel, Launch, Value, grid_yz, int};
+use super::source::{Source, source};
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source = source!("gate_target.cu", ["random.cuh", "dev.cuh"]);

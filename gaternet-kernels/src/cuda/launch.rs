@@ -6,9 +6,9 @@ use std::sync::Arc;
 use cudarc::driver::{CudaFunction, result};
 
 use super::buffer::{CudaBuffer, Memory};
-use super::compile::Source;
 use super::device::CudaDevice;
 use super::error::{Doing, Result};
+use super::source::Source;
 use crate::error::KernelError;
 
 /// A kernel of a source.

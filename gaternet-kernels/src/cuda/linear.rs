@@ -3,9 +3,9 @@
 //! Where a ReLU followed, the gradients take `y` as `open`: `grad_y` counts where it is above 0.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Kernel, Launch, Value, grid_yz, int};
+use super::source::{Source, source};
 use crate::dims::{LinearDims, checked_len};
 use crate::error::{KernelError, check_len};
 

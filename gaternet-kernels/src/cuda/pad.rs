@@ -1,11 +1,11 @@
 //! Rows and columns of zeros around the planes of activations (N, P, stride(C)), and cropping.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Launch, Value, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, Planes, THREADS, for_both};
+use super::source::{Source, source};
 use crate::cpu::pad::PadDims;
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};

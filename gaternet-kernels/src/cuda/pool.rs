@@ -1,10 +1,10 @@
 //! Average pool of whole planes of dense activations (N, P, stride(C)), to and from f32.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::Launch;
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
+use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 

@@ -2,10 +2,10 @@
 //! never is.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Launch, Value, int};
 use super::planes::{Activation, ForBoth, Planes, THREADS, for_both};
+use super::source::{Source, source};
 use crate::dims::{PlaneDims, PoolDims};
 use crate::error::KernelError;
 

@@ -4,10 +4,10 @@ use half::bf16;
 
 use super::buffer::CudaBuffer;
 use super::clock::Clock;
-use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch, Value, address, int};
+use super::source::{Source, source};
 use super::table::{Rows, THREADS, Table};
 use crate::error::{KernelError, check_len};
 

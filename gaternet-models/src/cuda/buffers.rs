@@ -3,23 +3,21 @@
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
 
+use gaternet_core::nn::Linear;
+use gaternet_kernels::cuda::layout::stride;
 use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice};
+use gaternet_kernels::{LinearDims, PlaneDims};
 
 use super::error::{Error, Result};
 use super::gates::Gates;
-use crate::gated_net::GatedNet;
-
-/// An activation or its gradient, (N, P, S); dense, or compact by the gates of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Map(usize);
-
-/// Vectors (N, C) of f32, or their gradients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct Row(usize);
+use super::value::{Map, Row};
+use crate::gating::gated_net::GatedNet;
 
 /// Which buffers there are to be.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
+    /// N.
+    pub(super) batch: usize,
     maps: Vec<usize>,
     rows: Vec<usize>,
     /// The most that a kernel needs; all share one buffer.
@@ -29,12 +27,39 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    pub(super) fn map(&mut self, len: usize) -> Map {
+    /// None yet, for a batch.
+    pub(super) fn new(batch: usize) -> Sizes {
+        Sizes { batch, ..Sizes::default() }
+    }
+
+    /// Maps (C, H, W) of each image.
+    pub(super) fn maps(&mut self, [channels, h, w]: [usize; 3]) -> Map {
+        self.map(self.batch * h * w * stride(channels))
+    }
+
+    /// Vectors of this length, one for each image.
+    pub(super) fn rows(&mut self, len: usize) -> Row {
+        self.row(self.batch * len)
+    }
+
+    /// Of maps (C, H, W).
+    pub(super) fn planes(&self, [channels, h, w]: [usize; 3]) -> PlaneDims {
+        PlaneDims { batch: self.batch, channels, plane: h * w }
+    }
+
+    /// Of a linear layer.
+    pub(super) fn linear(&self, linear: &Linear) -> LinearDims {
+        let weight = linear.weight().shape();
+        let [out_features, in_features] = [weight.dims()[0], weight.dims()[1]];
+        LinearDims { batch: self.batch, in_features, out_features }
+    }
+
+    fn map(&mut self, len: usize) -> Map {
         self.maps.push(len);
         Map(self.maps.len() - 1)
     }
 
-    pub(super) fn row(&mut self, len: usize) -> Row {
+    fn row(&mut self, len: usize) -> Row {
         self.rows.push(len);
         Row(self.rows.len() - 1)
     }

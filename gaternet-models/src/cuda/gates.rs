@@ -1,17 +1,17 @@
-//! Gates on the device: from the gater's output to those of all filters, as [`GateRule`](crate::gate_rule::GateRule) has it.
+//! Gates on the device: from the gater's output to those of all filters, as [`GateRule`](crate::gating::gate_rule::GateRule) has it.
 
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use gaternet_core::gate::Estimator;
 use gaternet_kernels::cuda::conv2d::GateColumns;
 use gaternet_kernels::cuda::{
     CudaBuffer, CudaDevice, GateGroups, GateSlots, LiveFilters, gate_group, gate_largest, sem_hash,
 };
 
 use super::error::{Error, Result};
-use crate::gated_net::GatedNet;
+use crate::gating::gate_rule::{GateRule, Selection};
+use crate::gating::gated_net::GatedNet;
 
 /// All gates of a batch; empty without a gater.
 #[derive(Debug)]
@@ -29,10 +29,9 @@ pub(super) struct Gates {
 /// How the gater's output becomes gates.
 #[derive(Debug)]
 struct Rule {
-    estimator: Estimator,
-    /// Of the gater's outputs, with how many top-k or the floor opens.
+    rule: GateRule,
+    /// Of the gater's outputs, with how many open because they are the largest.
     slots: GateSlots,
-    floor: bool,
     /// `None` if every filter has a gate of its own.
     groups: Option<Groups>,
 }
@@ -47,20 +46,17 @@ struct Groups {
 
 impl Rule {
     fn new(device: &CudaDevice, batch: usize, model: &GatedNet) -> Result<Rule> {
-        let (config, plan) = (model.config(), model.plan());
-        let (estimator, floor) = (config.estimator, config.floor);
-        let open = |width| estimator.fixed_count(width).unwrap_or_else(|| floor.count(width));
-        let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * plan.outputs())?.into());
-        let repeats = plan.repeats();
-        let groups = match repeats.iter().all(|filters| *filters == 1) {
+        let rule = model.rule();
+        let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * rule.outputs())?.into());
+        let groups = match rule.is_single() {
             true => None,
             false => {
-                let groups = GateGroups::new(device, &repeats)?;
+                let groups = GateGroups::new(device, rule.repeats())?;
                 Some(Groups { groups, values: zeros()?, grad: zeros()? })
             }
         };
-        let slots = GateSlots::new(device, &plan.output_widths(), open)?;
-        Ok(Rule { estimator, slots, floor: !floor.is_none(), groups })
+        let slots = GateSlots::new(device, rule.widths(), |width| rule.largest(width))?;
+        Ok(Rule { rule, slots, groups })
     }
 
     /// The gates that `estimate` makes, with the floor, for all filters.
@@ -72,7 +68,7 @@ impl Rule {
     ) -> Result<()> {
         let of_gater = |gates: &mut CudaBuffer<f32>| {
             estimate(gates)?;
-            match self.floor {
+            match self.rule.ranks() {
                 true => Ok::<_, Error>(gate_largest::floor(&self.slots, preact, gates)?),
                 false => Ok(()),
             }
@@ -136,11 +132,9 @@ impl Gates {
         values: &mut CudaBuffer<f32>,
     ) -> Result<()> {
         let Some(rule) = &self.rule else { return Ok(()) };
-        rule.fill(preact, values, |gates| match rule.estimator {
-            Estimator::TopK { .. } => Ok(gate_largest::top_k(&rule.slots, preact, gates)?),
-            Estimator::SemHash | Estimator::StraightThrough | Estimator::GumbelSigmoid { .. } => {
-                Ok(sem_hash::hard(preact, gates)?)
-            }
+        rule.fill(preact, values, |gates| match rule.rule.selection() {
+            Selection::Largest => Ok(gate_largest::top_k(&rule.slots, preact, gates)?),
+            Selection::Threshold => Ok(sem_hash::hard(preact, gates)?),
         })
     }
 

@@ -1,40 +1,23 @@
 //! Layers of maps that have no parameter, as training and inference have them alike.
 
-use gaternet_core::ops::Pool2dOptions;
 use gaternet_kernels::cpu::pad::PadDims;
 use gaternet_kernels::cuda::{Activation, CudaBuffer, Stream, concat, mix, pad, pool2d};
 use gaternet_kernels::{PlaneDims, PoolDims};
 
 use super::error::Result;
-use crate::network::Layer;
 
 /// From a map to a map.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum MapLayer {
+pub(crate) enum MapLayer {
+    /// Means of windows.
     AvgPool(PoolDims),
+    /// Largest values of windows.
     MaxPool(PoolDims),
+    /// Zeros around, or what is cut off.
     Pad(PadDims),
 }
 
 impl MapLayer {
-    /// Of a layer, for a batch of maps (C, H, W); `None` if it is another.
-    pub(super) fn new(
-        layer: &Layer,
-        batch: usize,
-        [channels, h, w]: [usize; 3],
-    ) -> Result<Option<MapLayer>> {
-        let pool = |options: &Pool2dOptions| {
-            let Pool2dOptions { kernel, stride, padding } = *options;
-            PoolDims::new([batch, channels, h, w], kernel, stride, padding)
-        };
-        Ok(Some(match layer {
-            Layer::AvgPool(options) => MapLayer::AvgPool(pool(options)?),
-            Layer::MaxPool(options) => MapLayer::MaxPool(pool(options)?),
-            Layer::Pad(padding) => MapLayer::Pad(PadDims::new(batch * channels, [h, w], *padding)?),
-            _ => return Ok(None),
-        }))
-    }
-
     /// (H, W) of the result.
     pub(super) fn out_size(&self) -> [usize; 2] {
         match self {
@@ -75,7 +58,7 @@ impl MapLayer {
 
 /// From two maps to one.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum PairLayer {
+pub(crate) enum PairLayer {
     /// Side by side.
     Concat {
         /// Channels of the first.
@@ -86,6 +69,11 @@ pub(super) enum PairLayer {
 }
 
 impl PairLayer {
+    /// Whether it draws random numbers in training.
+    pub(super) fn draws(&self) -> bool {
+        matches!(self, PairLayer::Mix)
+    }
+
     /// Sizes of both, if these are the result's.
     pub(super) fn parts(&self, dims: PlaneDims) -> [PlaneDims; 2] {
         match *self {

@@ -5,18 +5,25 @@
 //! so that files, evaluation and export are the same as on the CPU.
 
 mod buffers;
+mod emit;
 mod error;
 mod gates;
+mod lower;
 mod maps;
 mod plan;
-mod steps;
+mod step;
 mod train;
+mod value;
 
 use gaternet_kernels::cuda::{CudaDevice, CudaGraph};
 
 pub use error::{Error, Result};
+pub(crate) use maps::{MapLayer, PairLayer};
 pub use plan::CudaPlan;
+pub use step::CudaStep;
 pub use train::{CudaTrainer, TrainImages, TrainOptions, TrainSums, augment, images};
+pub(crate) use value::Factors;
+pub use value::Value;
 
 /// What `work` launches, as a graph.
 fn capture(device: &CudaDevice, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {

@@ -1,58 +1,44 @@
 //! From pre-activations to gates and masks.
 
-use gaternet_core::gate::{Estimator, hard_gate};
+use gaternet_core::gate::hard_gate;
 
 use super::graph::{Attribute, Graph, int_list};
-use super::network::{Masks, add_planes};
 use super::proto;
-use crate::gate_plan::GatePlan;
-use crate::gated_config::GatedConfig;
+use crate::gating::gate_plan::GatePlan;
+use crate::gating::gate_rule::{GateRule, Selection};
 
-/// How a slot's pre-activations become gates.
-enum Rule {
-    /// From this value on, they are open.
-    From(String),
-    /// So many of the largest are open, the others have this value.
-    Largest(String),
-}
-
-/// The gates of evaluation (N, c) of pre-activations (N, c), and the masks they are.
-pub(super) fn add<'a>(
+/// The gates of evaluation (N, c) of pre-activations (N, c), and the masks (N, F, 1, 1) that they are
+/// of each slot.
+pub(super) fn add(
     graph: &mut Graph,
     preact: String,
-    plan: &'a GatePlan,
-    config: &GatedConfig,
-) -> (String, Masks<'a>) {
+    plan: &GatePlan,
+    rule: &GateRule,
+) -> (String, Vec<String>) {
     let name = |conv: &str, part: &str| format!("gate.{conv}.{part}");
     let convs = || plan.slots().iter().map(|slot| slot.conv.as_str());
-    let GatedConfig { estimator, floor, .. } = *config;
-    let rule = match estimator {
-        Estimator::TopK { .. } => Rule::Largest(graph.floats("gate.closed", &[], &[0.0])),
-        Estimator::SemHash | Estimator::StraightThrough | Estimator::GumbelSigmoid { .. } => {
-            Rule::From(graph.floats("gate.least", &[], &[least_open()]))
-        }
+    // Where each gate goes by its own value, the least that opens it; else what all begin with.
+    let start = match rule.selection() {
+        Selection::Largest => graph.floats("gate.closed", &[], &[0.0]),
+        Selection::Threshold => graph.floats("gate.least", &[], &[least_open()]),
     };
-    let sorts = matches!(estimator, Estimator::TopK { .. }) || !floor.is_none();
-    let open = sorts.then(|| graph.floats("gate.open", &[], &[1.0]));
-    let widths = graph.ints("gate.widths", &int_list(&plan.output_widths()));
+    let open = rule.ranks().then(|| graph.floats("gate.open", &[], &[1.0]));
+    let widths = graph.ints("gate.widths", &int_list(rule.widths()));
     let slots: Vec<_> = convs().map(|conv| name(conv, "preact")).collect();
     graph.node_with_outputs("Split", "gate.slots", [preact, widths], [axis()], slots.clone());
     let (mut gates, mut masks) = (Vec::new(), Vec::new());
     for (slot, preact) in plan.slots().iter().zip(slots) {
         let name = |part: &str| name(&slot.conv, part);
-        let width = slot.outputs.len();
-        let (mut values, count) = match &rule {
-            Rule::From(least) => {
-                let inputs = [preact.clone(), least.clone()];
+        let mut values = match rule.selection() {
+            Selection::Threshold => {
+                let inputs = [preact.clone(), start.clone()];
                 let open = graph.node("GreaterOrEqual", &name("open"), inputs, []);
                 let to = ("to", Attribute::Int(proto::FLOAT.into()));
-                (graph.node("Cast", &name("value"), [open], [to]), floor.count(width))
+                graph.node("Cast", &name("value"), [open], [to])
             }
-            Rule::Largest(closed) => {
-                let zeros = fill(graph, &name("zeros"), closed, preact.clone());
-                (zeros, estimator.fixed_count(width).unwrap_or_default())
-            }
+            Selection::Largest => fill(graph, &name("zeros"), &start, preact.clone()),
         };
+        let count = rule.largest(slot.outputs.len());
         if let (Some(open), 1..) = (&open, count) {
             values = add_largest(graph, name, preact, count, (values, open));
         }
@@ -63,11 +49,11 @@ pub(super) fn add<'a>(
             let groups = graph.ints(&name("groups"), &groups);
             values = graph.node("Gather", &name("filters"), [values, groups], [axis()]);
         }
-        masks.push(add_planes(graph, &name("planes"), values.clone()));
+        masks.push(graph.planes(&name("planes"), values.clone()));
         gates.push(values);
     }
     let gates = graph.node("Concat", "gate.values", gates, [axis()]);
-    (gates, Masks { plan, slots: masks })
+    (gates, masks)
 }
 
 /// `values` with ones at the indices of the `count` largest, the first of equals.

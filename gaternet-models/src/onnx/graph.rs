@@ -32,7 +32,7 @@ pub(super) enum Size<'a> {
 }
 
 /// Values of an attribute.
-pub(super) enum Attribute {
+pub(crate) enum Attribute {
     Float(f32),
     Int(i64),
     Ints(Vec<i64>),
@@ -109,6 +109,12 @@ impl Graph {
         });
     }
 
+    /// (N, C) -> (N, C, 1, 1), which multiplies planes.
+    pub(super) fn planes(&mut self, name: &str, values: String) -> String {
+        let axes = self.ints(&format!("{name}.axes"), &[2, 3]);
+        self.node("Unsqueeze", name, [values, axes], [])
+    }
+
     /// The bytes of the file `path`.
     ///
     /// # Errors
@@ -162,6 +168,6 @@ fn value_info(name: &str, shape: &[Size<'_>]) -> ValueInfoProto {
     ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type }) }
 }
 
-pub(super) fn int_list(values: &[usize]) -> Vec<i64> {
+pub(crate) fn int_list(values: &[usize]) -> Vec<i64> {
     values.iter().map(|value| *value as i64).collect()
 }

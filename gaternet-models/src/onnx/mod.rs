@@ -9,6 +9,7 @@ mod gates;
 mod graph;
 mod network;
 mod proto;
+mod step;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -17,19 +18,20 @@ use std::path::Path;
 use gaternet_core::checkpoint::replace_file;
 use gaternet_core::nn::{Module, State};
 use gaternet_core::{Error, Result};
+pub(crate) use graph::{Attribute, int_list};
 use graph::{Graph, Size};
+pub use step::OnnxStep;
 
-use crate::backbone::IMAGE_CHANNELS;
-use crate::gated_net::GatedNet;
-use crate::model::Model;
-use crate::plain_net::PlainNet;
+use crate::files::model::Model;
+use crate::gating::gated_net::GatedNet;
+use crate::network::Network;
+use crate::networks::plain_net::PlainNet;
+use crate::program::{Mode, Program};
 
-const IMAGES: [Size<'static>; 4] = [
-    Size::Named("batch"),
-    Size::Fixed(IMAGE_CHANNELS),
-    Size::Named("height"),
-    Size::Named("width"),
-];
+fn images_of(network: &Network) -> [Size<'static>; 4] {
+    let channels = Size::Fixed(network.channels());
+    [Size::Named("batch"), channels, Size::Named("height"), Size::Named("width")]
+}
 
 impl Model {
     /// Writes the model as an ONNX file (opset 17), its evaluation pass with batch norm folded: `images`
@@ -61,8 +63,9 @@ impl PlainNet {
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let mut graph = Graph::new(&self.config().to_string());
-        let images = graph.input("images", &IMAGES);
-        let logits = network::add(&mut graph, "", self.network(), images, None);
+        let images = graph.input("images", &images_of(self.network()));
+        let program = Program::new(self.network(), None, Mode::Infer);
+        let logits = network::add(&mut graph, "", &program, images, &[])?;
         add_logits(&mut graph, logits, self);
         save(graph, path.as_ref(), self, metadata)
     }
@@ -79,14 +82,14 @@ impl GatedNet {
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let mut graph = Graph::new(&format!("gated {}", self.backbone().config()));
-        let images = graph.input("images", &IMAGES);
-        let gater = self.gater().network();
-        let preact = network::add(&mut graph, "gater", gater, images.clone(), None);
-        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), self.config());
+        let images = graph.input("images", &images_of(self.backbone().network()));
+        let gater = Program::new(self.gater().network(), None, Mode::Infer);
+        let preact = network::add(&mut graph, "gater", &gater, images.clone(), &[])?;
+        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), &self.rule());
         let shape = [Size::Named("batch"), Size::Fixed(self.plan().gates())];
         graph.output(gates, "gates", &shape);
-        let backbone = self.backbone().network();
-        let logits = network::add(&mut graph, "backbone", backbone, images, Some(&masks));
+        let backbone = self.program(Mode::Infer);
+        let logits = network::add(&mut graph, "backbone", backbone, images, &masks)?;
         add_logits(&mut graph, logits, self.backbone());
         save(graph, path.as_ref(), self, metadata)
     }

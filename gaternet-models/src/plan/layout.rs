@@ -10,17 +10,13 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// `lens` are those of the values, `reads` the values that each step reads. Value 0 is there before step
-    /// 0, value i + 1 is written by step i. A step writes into a buffer that no value lives in which it or a
-    /// later step reads.
-    pub(super) fn new(lens: &[usize], reads: &[Vec<usize>]) -> Layout {
-        let mut last_read = vec![0; lens.len()];
-        for (step, values) in reads.iter().enumerate() {
-            values.iter().for_each(|value| last_read[*value] = step);
-        }
+    /// `lens` are those of the values, `done` the values that no step after each reads. Value 0 is
+    /// there before step 0, value i + 1 is written by step i. A step writes into a buffer that no
+    /// value lives in which it or a later step reads.
+    pub(super) fn new<'a>(lens: &[usize], done: impl Iterator<Item = &'a [usize]>) -> Layout {
         let mut layout = Layout { buffers: vec![lens[0]], of_value: vec![0] };
         let mut idle: Vec<usize> = Vec::new();
-        for (step, values) in reads.iter().enumerate() {
+        for (step, done) in done.enumerate() {
             let len = lens[step + 1];
             // The shortest that is long enough, else the longest.
             let fit = |buffer: &usize| match layout.buffers[*buffer] {
@@ -34,10 +30,7 @@ impl Layout {
             }
             layout.buffers[buffer] = layout.buffers[buffer].max(len);
             layout.of_value.push(buffer);
-            let mut done: Vec<_> =
-                values.iter().filter(|value| last_read[**value] == step).collect();
-            done.dedup();
-            idle.extend(done.iter().map(|value| layout.of_value[**value]));
+            idle.extend(done.iter().map(|value| layout.of_value[*value]));
         }
         layout
     }
@@ -46,6 +39,17 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A layout for steps that read these values, which later ones read is up to them.
+    fn layout(lens: &[usize], reads: &[Vec<usize>]) -> Layout {
+        let mut done = vec![Vec::new(); reads.len()];
+        for value in 0..lens.len() {
+            if let Some(last) = reads.iter().rposition(|values| values.contains(&value)) {
+                done[last].push(value);
+            }
+        }
+        Layout::new(lens, done.iter().map(Vec::as_slice))
+    }
 
     /// Panics if a step overwrites a value that it or a later step reads.
     fn check(layout: &Layout, lens: &[usize], reads: &[Vec<usize>]) {
@@ -67,7 +71,7 @@ mod tests {
     #[test]
     fn a_chain_needs_two_buffers() {
         let (lens, reads) = ([5, 7, 3, 9], [vec![0], vec![1], vec![2]]);
-        let layout = Layout::new(&lens, &reads);
+        let layout = layout(&lens, &reads);
         check(&layout, &lens, &reads);
         assert_eq!(layout.buffers.len(), 2);
     }
@@ -82,7 +86,7 @@ mod tests {
             reads.extend([vec![x], vec![x + 1, x]]);
         }
         let lens = vec![16; reads.len() + 1];
-        let layout = Layout::new(&lens, &reads);
+        let layout = layout(&lens, &reads);
         check(&layout, &lens, &reads);
         assert_eq!(layout.buffers, [16; 3]);
     }
@@ -90,7 +94,7 @@ mod tests {
     #[test]
     fn a_value_read_twice_by_a_step_frees_one_buffer() {
         let (lens, reads) = ([4; 4], [vec![0], vec![1, 1], vec![2]]);
-        let layout = Layout::new(&lens, &reads);
+        let layout = layout(&lens, &reads);
         check(&layout, &lens, &reads);
         assert_eq!(layout.buffers.len(), 2);
     }

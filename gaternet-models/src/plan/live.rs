@@ -4,9 +4,10 @@ use gaternet_core::{Error, Result};
 use gaternet_kernels::ActiveFilters;
 
 use super::OP;
-use crate::kept::{Kept, PlaneGate};
+use crate::gating::pruning::{Kept, PlaneGate};
 
 /// One list for each slot of a gate plan, in memory that is kept from batch to batch.
+#[derive(Clone)]
 pub(super) struct LiveLists {
     /// c.
     gates: usize,

@@ -67,7 +67,7 @@ fn custom() -> Network {
     let y = net.max_pool(y, Pool2dOptions::square(2, 2, 0));
     let features = net.global_avg_pool(y);
     net.linear("fc", features, CLASSES).expect("valid");
-    net.finish()
+    net.finish().expect("valid")
 }
 
 fn custom_plain() -> Model {

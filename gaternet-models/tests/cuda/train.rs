@@ -1,8 +1,8 @@
-use gaternet_core::gate::{Estimator, GateLoss, GateTerm, TauSchedule};
-use gaternet_core::optim::Sgd;
+use gaternet_core::gate::{Estimator, TauSchedule};
+use gaternet_core::optim::{Optimizer, Sgd};
 use gaternet_kernels::cuda::{Activation, CudaDevice, bf16};
 use gaternet_models::cuda::{CudaTrainer, TrainOptions};
-use gaternet_models::{BackboneConfig, GatePlacement, Model};
+use gaternet_models::{BackboneConfig, GateLoss, GatePlacement, GateTerm, Model};
 
 use crate::emulator;
 use crate::setup::{

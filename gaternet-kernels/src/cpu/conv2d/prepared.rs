@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use super::correlate::{Batch, Engine};
 use super::direct::Direct;
+use super::live::{Live, every};
 use super::winograd::{Elements, Weights, Winograd, WinogradBf16};
-use super::{Algorithm, DType, Live, Method, bf16, every};
+use super::{Algorithm, DType, Method, bf16};
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result, check_len};

@@ -6,10 +6,10 @@ use super::super::error::Result;
 use super::super::gate::{self, LiveFilters, check_gates};
 use super::super::launch::{Launch, address, grid_yz, int};
 use super::super::layout::{Rows, stride};
+use super::element::{ConvElement, Kernels, TILE_PIXELS};
 use super::epilogue::Epilogue;
 use super::geometry::{Direction, Geometry, sides};
 use super::wgmma::{Tiling, most_blocks};
-use super::{ConvElement, Kernels, TILE_PIXELS};
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, check_len};
 

@@ -1,7 +1,6 @@
 //! Evaluation on a GPU: open filters only, one launch for most convolutions.
 
 mod builder;
-mod layers;
 mod op;
 mod weights;
 
@@ -12,11 +11,15 @@ use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::augment::{self, Augment, Images};
 use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, CudaGraph, convert};
 
-use self::builder::{Builder, Value};
+use self::builder::Builder;
 use self::op::Op;
-use super::buffers::{Buffers, Map, Row};
+use super::buffers::Buffers;
 use super::error::{Result, unsupported};
-use crate::model::Model;
+use super::lower::lower;
+use super::value::{Map, Row, Value};
+use crate::files::model::Model;
+use crate::gating::pruning::Kept;
+use crate::program::{Mode, Program};
 
 /// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the convolutions, gates are made
 /// and the open filters listed on the device, and closed filters are not computed. Activations and products are in T
@@ -68,16 +71,18 @@ impl<T: Activation> CudaPlan<T> {
             Model::Plain(model) => (model.network(), None),
             Model::Gated(model) => (model.backbone().network(), Some(&**model)),
         };
-        let shape = backbone.shapes(size)?[0];
+        let shape = [backbone.channels(), size[0], size[1]];
         let mut builder = Builder::new(device, batch);
-        let images = builder.map(shape);
+        let images = builder.sizes.maps(shape);
         if let Some(model) = gated {
-            let gater = builder.network(model.gater().network(), images, size, None)?;
+            let gater = Program::new(model.gater().network(), None, Mode::Infer);
+            let gater = lower(&gater, images, size, &mut builder)?;
             let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
             builder.ops.push(Op::Gates { preact });
         }
-        let plan = gated.map(|model| model.plan());
-        let Value::Row(logits) = builder.network(backbone, images, size, plan)? else {
+        let kept = gated.map(|model| Kept::new(model.plan(), None));
+        let program = Program::new(backbone, kept.as_ref(), Mode::Infer);
+        let Value::Row(logits) = lower(&program, images, size, &mut builder)? else {
             return unsupported("logits that are maps");
         };
         let planes = PlaneDims { batch, channels: shape[0], plane: shape[1] * shape[2] };

@@ -8,8 +8,9 @@ use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims};
 
 use super::weights::{ConvWeights, LinearWeights, NormWeights};
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Row};
+use crate::cuda::buffers::Buffers;
 use crate::cuda::maps::{MapLayer, PairLayer};
+use crate::cuda::value::{Map, Row};
 
 /// One launch, or few.
 #[derive(Debug)]

@@ -10,16 +10,8 @@ use gaternet_kernels::cuda::{Activation, CudaBuffer};
 use super::rows::{RowGrads, new_grad};
 use super::sum::{Grads, Sum};
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
-
-/// What the channels of a sample are multiplied by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Factors {
-    /// The gates of a slot.
-    Gates(usize),
-    /// (N, C), as in squeeze-and-excitation.
-    Row(Row),
-}
+use crate::cuda::buffers::{Buffers, Sizes};
+use crate::cuda::value::{Factors, Map, Row};
 
 /// `y = relu(factor·x + residual)`.
 #[derive(Debug)]
@@ -91,7 +83,7 @@ impl ApplyNode {
     }
 
     pub(super) fn forward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
-        let values = self.factors.map(|factors| factors.values(buffers));
+        let values = self.factors.map(|factors| values_of(factors, buffers));
         let residual = self.residual.map(|value| buffers.map(value));
         let live = match self.factors {
             Some(Factors::Gates(slot)) if self.collect => Some(buffers.gates.live(slot)),
@@ -110,7 +102,7 @@ impl ApplyNode {
     pub(super) fn backward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
         let Some(backward) = &self.backward else { return Ok(()) };
         if backward.grad_x.is_some() || backward.grad_residual.is_some() {
-            let values = self.factors.map(|factors| factors.values(buffers));
+            let values = self.factors.map(|factors| values_of(factors, buffers));
             let mut grad_factors = match self.factors {
                 Some(Factors::Gates(_)) => Some(buffers.gates.grad.borrow_mut()),
                 _ => backward.grad_factors.map(|to| buffers.row_mut(to)),
@@ -149,11 +141,9 @@ impl ApplyNode {
     }
 }
 
-impl Factors {
-    fn values<T: Activation>(self, buffers: &Buffers<T>) -> Ref<'_, CudaBuffer<f32>> {
-        match self {
-            Factors::Gates(_) => buffers.gates.values.borrow(),
-            Factors::Row(row) => buffers.row(row),
-        }
+fn values_of<T: Activation>(factors: Factors, buffers: &Buffers<T>) -> Ref<'_, CudaBuffer<f32>> {
+    match factors {
+        Factors::Gates(_) => buffers.gates.values.borrow(),
+        Factors::Row(row) => buffers.row(row),
     }
 }

@@ -8,7 +8,8 @@ use gaternet_kernels::cuda::{Activation, CudaDevice};
 use super::sum::Grads;
 use super::weights::Weights;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
+use crate::cuda::value::Map;
 
 /// `y = conv(x)`.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! What the gates of a model are trained with: its estimator, and the losses of the gates with their weights. What changes over
 //! the training is a value for every step in device memory.
 
-use gaternet_core::gate::{Estimator, GateLoss, MacCosts, block_bounds};
+use gaternet_core::gate::{Estimator, block_bounds};
 use gaternet_kernels::cuda::gate_loss::{self, Loss};
 use gaternet_kernels::cuda::gate_target::{self, ConvShare, GateTarget};
 use gaternet_kernels::cuda::gumbel_sigmoid::{self, Noise};
@@ -9,11 +9,14 @@ use gaternet_kernels::cuda::sem_hash::{self, Draw};
 use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, GateSlots, PerStep};
 use gaternet_kernels::cuda::{batch_shaping, straight_through};
 
-use super::TrainOptions;
-use super::node::Step;
+use super::metrics::Metrics;
+use super::options::TrainOptions;
+use crate::cost::MacCosts;
+use crate::cuda::buffers::Buffers;
 use crate::cuda::error::{Result, unsupported};
-use crate::gated_config::GatedConfig;
-use crate::gated_net::GatedNet;
+use crate::gating::gate_loss::GateLoss;
+use crate::gating::gated_config::GatedConfig;
+use crate::gating::gated_net::GatedNet;
 
 #[derive(Debug)]
 pub(super) struct Gating {
@@ -169,10 +172,9 @@ impl Gating {
     /// than those of the pass.
     pub(super) fn add_losses<T: Activation>(
         &self,
-        step: Step<'_, T>,
+        (buffers, metrics, clock): (&Buffers<T>, &Metrics, &Clock),
         evaluated: Option<&CudaBuffer<f32>>,
     ) -> Result<()> {
-        let Step { buffers, metrics, clock, .. } = step;
         let (values, mut grad) = (buffers.gates.values.borrow(), buffers.gates.grad.borrow_mut());
         let [mut result, mut totals] =
             [metrics.gate_loss.borrow_mut(), metrics.gate_totals.borrow_mut()];
@@ -196,11 +198,10 @@ impl Gating {
     /// Adds the gradients of the losses of pre-activations to `grad_preact`.
     pub(super) fn add_losses_of_preact<T: Activation>(
         &self,
-        step: Step<'_, T>,
+        (buffers, metrics, clock): (&Buffers<T>, &Metrics, &Clock),
         preact: &CudaBuffer<f32>,
         grad_preact: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        let Step { buffers, metrics, clock, .. } = step;
         let mut loss = Loss {
             grad: grad_preact,
             result: &mut metrics.gate_loss.borrow_mut(),

@@ -5,8 +5,9 @@ use gaternet_kernels::cuda::{Activation, Clock, Stream, dropout};
 
 use super::sum::{Grads, Sum};
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::maps::{MapLayer, PairLayer};
+use crate::cuda::value::Map;
 
 /// What a [`MapNode`] does.
 #[derive(Debug, Clone, Copy)]

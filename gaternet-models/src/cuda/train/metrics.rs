@@ -4,7 +4,6 @@ use std::cell::RefCell;
 
 use gaternet_kernels::cuda::{CudaBuffer, CudaDevice};
 
-use super::gating::Gating;
 use crate::cuda::Result;
 
 /// Sums over the images of an epoch so far.
@@ -20,8 +19,7 @@ pub struct TrainSums {
 
 #[derive(Debug)]
 pub(super) struct Metrics {
-    /// What the gates are trained with, if there are any.
-    pub(super) gating: Option<Gating>,
+    gated: bool,
     /// (2): of the last batch, mean loss and right answers.
     pub(super) loss: RefCell<CudaBuffer<f32>>,
     /// (2): sums of these.
@@ -33,10 +31,10 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(device: &CudaDevice, gating: Option<Gating>) -> Result<Metrics> {
+    pub(super) fn new(device: &CudaDevice, gated: bool) -> Result<Metrics> {
         let zeros = |len| Ok::<_, crate::cuda::Error>(CudaBuffer::zeros(device, len)?.into());
         Ok(Metrics {
-            gating,
+            gated,
             loss: zeros(2)?,
             totals: zeros(2)?,
             gate_loss: zeros(1)?,
@@ -57,7 +55,7 @@ impl Metrics {
         self.gate_totals.borrow().copy_to_slice(&mut gates)?;
         let [loss, correct] = totals.map(f64::from);
         let [gate_loss, open] = gates.map(f64::from);
-        let open = if self.gating.is_some() { open } else { images as f64 };
+        let open = if self.gated { open } else { images as f64 };
         Ok(TrainSums { loss: loss + gate_loss, correct, open })
     }
 }

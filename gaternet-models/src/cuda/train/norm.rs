@@ -9,7 +9,8 @@ use gaternet_kernels::cuda::{Activation, CudaBuffer};
 use super::sum::{Grads, Sum};
 use super::weights::Weights;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
+use crate::cuda::value::Map;
 
 /// `y = relu(gate·norm(x) + residual)`.
 #[derive(Debug)]

@@ -7,7 +7,8 @@ use super::norm::{BatchNorm, GradsBefore};
 use super::rows::{RowBackward, RowGrads};
 use super::weights::Weights;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Row, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
+use crate::cuda::value::Row;
 
 /// `y = relu(norm(x))`.
 #[derive(Debug)]

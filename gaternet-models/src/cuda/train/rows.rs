@@ -8,8 +8,9 @@ use gaternet_kernels::{LinearDims, PlaneDims};
 use super::sum::{Grads, Sum};
 use super::weights::Weights;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::error::unsupported;
+use crate::cuda::value::{Map, Row};
 
 /// Gradients of vectors.
 pub(super) type RowGrads = HashMap<Row, Row>;

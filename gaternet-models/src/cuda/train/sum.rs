@@ -7,7 +7,8 @@ use gaternet_kernels::cuda::Activation;
 use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
 
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
+use crate::cuda::value::Map;
 
 /// A gradient: dense, or compact by the gates of a slot.
 #[derive(Debug, Clone, Copy)]

@@ -4,7 +4,7 @@ use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
 
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear, State};
-use gaternet_core::optim::{Sgd, SgdConfig};
+use gaternet_core::optim::{Optimizer as _, Sgd, SgdConfig};
 use gaternet_core::{Parameter, Shape, Tensor};
 use gaternet_kernels::Conv2dDims;
 use gaternet_kernels::cuda::layout::Rows;

@@ -1,0 +1,6 @@
+//! Networks by name: configurations, the families they build, and plain classifiers of them.
+
+pub(crate) mod config;
+pub(crate) mod families;
+pub(crate) mod plain_net;
+mod wider;
