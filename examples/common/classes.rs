@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::core::data::ImageSource;
+use gaternet::core::data::{Dataset, ImageSource};
 
 use crate::sets::Sets;
 
@@ -29,9 +29,8 @@ pub(crate) fn fitted(sets: Sets, file: &Checkpoint, by_name: bool) -> Result<Set
         return Ok(sets);
     };
     // CIFAR without its file of names has none: then its labels say the same with any names.
-    let one_cifar = sets.name.starts_with("cifar")
-        && file.metadata.get("data").is_some_and(|data| data == sets.name);
-    let Sets { name, images } = sets;
+    let one_cifar = sets.name().starts_with("cifar")
+        && file.metadata.get("data").is_some_and(|data| data == sets.name());
     let fit = |set: ImageSource| -> Result<ImageSource> {
         let unnamed = one_cifar && (is_unnamed(&names) || is_unnamed(set.classes()));
         match difference(&names, set.classes()) {
@@ -48,8 +47,8 @@ pub(crate) fn fitted(sets: Sets, file: &Checkpoint, by_name: bool) -> Result<Set
         }
         Ok(set)
     };
-    let [train, test] = images;
-    Ok(Sets { name, images: [fit(train)?, fit(test)?] })
+    let Sets { images: [train, test] } = sets;
+    Ok(Sets { images: [fit(train)?, fit(test)?] })
 }
 
 enum Difference {

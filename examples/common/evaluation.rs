@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
-use gaternet::core::data::{Augment, ImageSource, Loader, LoaderConfig};
+use gaternet::core::data::{Augment, Dataset, ImageSource, Loader, LoaderConfig};
 use gaternet::core::gate::Gates;
 use gaternet::core::{Ctx, Tensor, ops};
 use gaternet::kernels::Device;
@@ -87,7 +87,7 @@ pub(crate) fn evaluate(
     ensure!(classes == expected, "the data set has {classes} classes, the model {expected}");
     let batch_size = batch_size.min(test.images.len());
     let augment = test.augment.clone();
-    let size = [augment.side(); 2];
+    let size = augment.output_size(&test.images)?;
     let config = LoaderConfig { batch_size, drop_last: false, shuffle: false, seed: 0, augment };
     let loader = Loader::new(test.images.clone(), config)?;
     let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
@@ -99,7 +99,8 @@ pub(crate) fn evaluate(
     let resident = test.resident(device)?;
     let mut batches = resident.is_none().then(|| loader.epoch(0));
     for numbers in loader.order(0).chunks(batch_size) {
-        let labels: Vec<usize> = numbers.iter().map(|&i| test.images.labels()[i]).collect();
+        let labels = numbers.iter().map(|&image| test.images.label(image));
+        let labels: Vec<usize> = labels.collect::<Result<_, _>>()?;
         let from_host = batches.as_mut().and_then(Iterator::next).transpose()?;
         let input = match (&from_host, resident) {
             (Some(batch), _) => Input::Host(&batch.images),
@@ -149,7 +150,7 @@ pub(crate) fn dead_warning(layer: &str) -> String {
 
 /// Images of a batch.
 enum Input<'a> {
-    /// (N, 3, H, W).
+    /// (N, C, H, W).
     Host(&'a Tensor),
     /// Their numbers (N).
     #[cfg_attr(not(feature = "cuda"), allow(dead_code, reason = "only a GPU reads them"))]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use gaternet::core::data::{BadImage, ImageFolder, ImageSource};
+use gaternet::core::data::{BadImage, Dataset, ImageFolder, ImageSource};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::note::note;

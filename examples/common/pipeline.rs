@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::core::data::{Augment, ResizedCrop};
+use gaternet::core::data::{Augment, Cifar, Normalize, ResizedCrop};
 use serde::de::DeserializeOwned;
 
 /// As the metadata of `checkpoint` say, unless the command line does. A file that says nothing is of a model
@@ -28,13 +28,19 @@ pub(crate) fn of(
         None => Augment::eval(),
     };
     if let Some(resize) = resize {
-        let size = augment.side();
+        let [size, _] = size_of(&augment);
         augment.resized = Some(ResizedCrop::Center { size, resize });
     }
-    augment.mean = entry(checkpoint, &metadata, "mean")?.unwrap_or(augment.mean);
-    augment.std = entry(checkpoint, &metadata, "std")?.unwrap_or(augment.std);
+    let normalize = Normalize::from_metadata(&metadata);
+    let normalize = normalize.with_context(|| format!("metadata of {}", checkpoint.display()))?;
+    augment.normalize = normalize.unwrap_or(augment.normalize);
     augment.check()?;
     Ok(augment)
+}
+
+/// [H, W] of what a model sees of images that are CIFAR's or are resized.
+pub(crate) fn size_of(augment: &Augment) -> [usize; 2] {
+    augment.resized.map_or(Cifar::SIZE, |crop| [crop.size(); 2])
 }
 
 fn entry<T: DeserializeOwned>(

@@ -4,8 +4,6 @@
 mod classes;
 #[path = "../common/command_line.rs"]
 mod command_line;
-#[path = "../common/data.rs"]
-mod data;
 #[path = "../common/device.rs"]
 mod device;
 mod distribution;
@@ -39,6 +37,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use clap::{ArgGroup, Parser};
 use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::data::Dataset;
 use gaternet::models::{DType, Model};
 use serde_json::{Value, json};
 
@@ -165,7 +164,8 @@ fn run() -> Result<()> {
     let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
     let data =
         trained_data(&args.checkpoint, args.data.as_deref(), train_images, args.classes_by_name)?;
-    let Sets { name, images: [train, images] } = data;
+    let name = data.name().to_owned();
+    let Sets { images: [train, images] } = data;
     let ([train, images], skipped) = match moves_thresholds {
         true => checked([train, images], args.skip_bad)?,
         false => {
@@ -207,7 +207,7 @@ fn run() -> Result<()> {
     }
     evaluation.dead_layers.iter().for_each(|layer| note(dead_warning(layer)));
     let result = Results {
-        data: name,
+        data: &name,
         skipped,
         dtype,
         classes: args.per_class.then(|| test.images.classes()),
@@ -226,7 +226,7 @@ fn run() -> Result<()> {
 
 /// What is printed.
 struct Results<'a> {
-    data: &'static str,
+    data: &'a str,
     /// Image files that were left out.
     skipped: Vec<Skipped>,
     dtype: DType,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::replace_file;
+use gaternet::core::data::Dataset;
 use gaternet::kernels::Device;
 use gaternet::models::{DType, GatedNet, Model};
 use serde::Serialize;
@@ -77,7 +78,7 @@ pub(crate) fn sweep(
         None => add(None)?,
         Some(thresholds) => {
             add(Some(0.0))?;
-            let size = [test.augment.side(); 2];
+            let size = test.augment.output_size(&test.images)?;
             let [closed, open] =
                 [f32::MIN, f32::MAX].map(|preact| ratio(thresholds.model(), size, preact));
             let (closed, open) = (closed?, open?);

@@ -4,8 +4,6 @@
 mod classes;
 #[path = "../common/command_line.rs"]
 mod command_line;
-#[path = "../common/data.rs"]
-mod data;
 #[path = "../common/image_check.rs"]
 mod image_check;
 #[path = "../common/note.rs"]
@@ -29,7 +27,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail, ensure};
 use clap::Parser;
 use gaternet::core::checkpoint::Checkpoint;
-use gaternet::core::data::{Augment, CHANNELS, ImageSource};
+use gaternet::core::data::{Augment, Dataset, ImageSource};
 use gaternet::core::nn::Module;
 use gaternet::models::{Calibration, GatedNet, InferencePlan, Model, PlanOptions};
 
@@ -131,7 +129,8 @@ fn run() -> Result<()> {
 
 fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
     let data = trained_data(&args.checkpoint, args.data.as_deref(), images, args.classes_by_name)?;
-    let Sets { name, images: [train, _] } = data;
+    let name = data.name().to_owned();
+    let Sets { images: [train, _] } = data;
     let ([train], _) = checked([train], args.skip_bad)?;
     let augment = pipeline::of(&args.checkpoint, None, None)?;
     let calibration = calibrate(model, &train, &augment, images)?;
@@ -144,7 +143,7 @@ fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
     let least = args.min_open * images as f64;
     let kept = counts.iter().filter(|opened| **opened as f64 > least).count();
     let share = |gates: usize| format!("{gates} ({})", percent(gates as f64 / counts.len() as f64));
-    let (whole, size) = (model.backbone(), [augment.side(); 2]);
+    let (whole, size) = (model.backbone(), augment.output_size(&train)?);
     let of = |part: f64, whole: f64| format!("{} of {}", millions(part), millions(whole));
     let parameters = [part.parameter_count(), whole.parameter_count()].map(|count| count as f64);
     let macs = [part.macs(size)?, whole.macs(size)?].map(|count| count as f64);
@@ -168,12 +167,12 @@ fn calibrate(
     augment: &Augment,
     count: usize,
 ) -> Result<Calibration> {
-    let size = [augment.side(); 2];
+    let size = augment.output_size(images)?;
+    let image_len = images.channels() * size[0] * size[1];
     let plan = InferencePlan::gated(model, PlanOptions { size, ..PlanOptions::default() })?;
     let mut calibration = Calibration::new(plan.gate_count());
     for_first_images(images, augment, count, BATCH, |images| {
-        let mut gates =
-            vec![0.0; images.len() / (CHANNELS * size[0] * size[1]) * plan.gate_count()];
+        let mut gates = vec![0.0; images.len() / image_len * plan.gate_count()];
         plan.gates(images, &mut gates)?;
         Ok(calibration.add(&gates)?)
     })?;

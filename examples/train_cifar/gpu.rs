@@ -33,7 +33,7 @@ pub(crate) use on_cuda::Gpu;
 mod on_cuda {
     use anyhow::{Result, ensure};
     use gaternet::core::Ctx;
-    use gaternet::core::data::{Augment, CHANNELS, ImageSource, MixupDraw};
+    use gaternet::core::data::{Augment, Dataset, ImageSource, MixupDraw};
     use gaternet::core::nn::Module;
     use gaternet::core::optim::{Ema, Schedule, Sgd};
     use gaternet::kernels::cuda::{Activation, CudaDevice, bf16};
@@ -80,12 +80,12 @@ mod on_cuda {
 
     fn shape(recipe: &Recipe) -> [usize; 3] {
         let [height, width] = recipe.size();
-        [CHANNELS, height, width]
+        [recipe.loader().augment.normalize.channels(), height, width]
     }
 
     /// Whether the images are kept and augmented on the GPU: those of memory, unless they are resized.
     fn resident(recipe: &Recipe, images: &Images) -> bool {
-        let in_memory = matches!(images.loader().dataset(), ImageSource::Memory(_));
+        let in_memory = matches!(images.train(), ImageSource::Memory(_));
         in_memory && recipe.loader().augment.resized.is_none()
     }
 
@@ -220,7 +220,7 @@ mod on_cuda {
             let trained: Vec<bool> = parameters.iter().map(|(_, p)| p.requires_grad()).collect();
             if slot.as_ref().is_none_or(|trainer| trainer.trained != trained) {
                 *slot = None; // its memory first
-                let data = images.loader().dataset();
+                let data = images.train();
                 let data = match resident(recipe, images) {
                     true => upload(device, data)?.into(),
                     false => TrainImages::Copied(data.len()),

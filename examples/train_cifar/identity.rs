@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::data::Dataset;
 use gaternet::kernels::Device;
 use gaternet::models::Model;
 use serde_json::Value;
@@ -46,7 +47,7 @@ impl Identity {
         for (name, value) in [
             ("model", kind.to_owned()),
             (CONFIG, config),
-            ("data", sets.name.to_owned()),
+            ("data", sets.name().to_owned()),
             ("test_images", test.len().to_string()),
             ("train_images", train.len().to_string()),
             (classes::METADATA, serde_json::to_string(train.classes())?),

@@ -1,10 +1,9 @@
 //! The images of a run.
 
 use anyhow::Result;
-use gaternet::core::data::Loader;
+use gaternet::core::data::{ImageSource, Loader};
 
 use crate::args_data::DataArgs;
-use crate::data::Data;
 use crate::evaluation::TestSet;
 use crate::recipe::Recipe;
 use crate::sets::Sets;
@@ -12,13 +11,14 @@ use crate::sets::Sets;
 /// The sets of a run; the built-in ones are drawn from `seed`.
 pub(crate) fn open(args: &DataArgs, seed: u64) -> Result<Sets> {
     match args.built_in() {
-        true => Ok(Data::built_in(seed, args.train_images, args.test_images)?.into()),
+        true => Sets::built_in(seed, args.train_images, args.test_images),
         false => Sets::open(args.dir()),
     }
 }
 
 /// Sets, and how the training goes through them.
 pub(crate) struct Images {
+    train: ImageSource,
     loader: Loader,
     test: TestSet,
 }
@@ -26,9 +26,15 @@ pub(crate) struct Images {
 impl Images {
     pub(crate) fn new(sets: &Sets, recipe: &Recipe) -> Result<Images> {
         let [train, test] = sets.images.clone();
-        let loader = Loader::new(train, recipe.loader())?;
+        let loader = Loader::new(train.clone(), recipe.loader())?;
         let test = TestSet::new(test, recipe.test_augment.clone());
-        Ok(Images { loader, test })
+        Ok(Images { train, loader, test })
+    }
+
+    /// What the loader goes through.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn train(&self) -> &ImageSource {
+        &self.train
     }
 
     pub(crate) fn loader(&self) -> &Loader {

@@ -15,8 +15,6 @@ mod classes;
 mod command_line;
 mod comparison;
 mod config_file;
-#[path = "../common/data.rs"]
-mod data;
 #[path = "../common/device.rs"]
 mod device;
 #[cfg(feature = "download")]

@@ -18,6 +18,7 @@ use crate::args_augment::PaddingName;
 use crate::args_optim::{ScheduleName, not_negative};
 use crate::classes;
 use crate::options::Options;
+use crate::pipeline;
 use crate::sets::Sets;
 
 /// Runs of `--repeat`, at most.
@@ -246,7 +247,7 @@ impl Recipe {
 
     /// (H, W) of the images that the model sees.
     pub(crate) fn size(&self) -> [usize; 2] {
-        [self.augment.side(); 2]
+        pipeline::size_of(&self.augment)
     }
 
     pub(crate) fn loader(&self) -> LoaderConfig {
@@ -319,14 +320,14 @@ impl Recipe {
             ("learning_rate", Some(self.schedule.peak.to_string())),
             ("learning_rate_decay", Some(format!("{:?}", self.schedule.decay))),
             ("learning_rate_warmup", Some(self.schedule.warmup.to_string())),
-            ("mean", Some(format!("{:?}", self.test_augment.mean))),
+            ("mean", Some(format!("{:?}", self.test_augment.normalize.mean))),
             ("mixup", self.mixup.map(|mixup| mixup.alpha.to_string())),
             ("new_head", self.new_head.then(|| "true".to_owned())),
             ("padding_mode", shifted.then(|| self.padding_mode.to_string())),
             ("resize", resize.map(|resize| resize.to_string())),
             ("schedule", Some(self.schedule_name.to_string())),
             ("seed", Some(self.seed.to_string())),
-            ("std", Some(format!("{:?}", self.test_augment.std))),
+            ("std", Some(format!("{:?}", self.test_augment.normalize.std))),
             ("weight_decay", Some(self.weight_decay.to_string())),
         ];
         let weight_of = |gated: &GatedRecipe, is: fn(&GateLoss) -> bool| {

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::{self, Checkpoint};
+use gaternet::core::data::{Dataset, SYNTHETIC};
 use gaternet::core::nn::Module;
 use gaternet::kernels::Device;
 use gaternet::models::{GatedNet, Model, PlanOptions};
 use serde_json::json;
 
-use crate::data::BUILT_IN;
 use crate::evaluation::Evaluation;
 use crate::gpu;
 use crate::identity::Identity;
@@ -31,7 +31,7 @@ use crate::table::{millions, percent, print_table};
 /// A model, its data and its folder, ready to run.
 pub(crate) struct Training {
     recipe: Recipe,
-    data_name: &'static str,
+    data_name: String,
     images: Images,
     device: Device,
     model: Model,
@@ -114,7 +114,7 @@ impl Training {
             let gated = gated.as_ref().clone();
             model = Model::Gated(measured(gated, &recipe, &folder, &stand)?.into());
         }
-        let (device, data_name) = (device.clone(), sets.name);
+        let (device, data_name) = (device.clone(), sets.name().to_owned());
         Ok(Training {
             recipe,
             data_name,
@@ -282,8 +282,8 @@ impl Training {
 
     fn announce(&self) {
         let (train, test) = (self.images.loader().dataset().len(), self.images.test().images.len());
-        let name = match self.data_name {
-            BUILT_IN => "the built-in set (--data DIR trains on CIFAR or image files)",
+        let name = match self.data_name.as_str() {
+            SYNTHETIC => "the built-in set (--data DIR trains on CIFAR or image files)",
             name => name,
         };
         let gated = if self.recipe.gated.is_some() { "gated" } else { "plain" };
@@ -361,7 +361,7 @@ impl Training {
             None => String::new(),
         };
         let mut rows = vec![
-            ("data", self.data_name.to_owned()),
+            ("data", self.data_name.clone()),
             ("test accuracy", percent(last.test_accuracy)),
             ("gates open", percent(last.gate_density)),
             ("MACs per image, plain backbone", millions(plain)),

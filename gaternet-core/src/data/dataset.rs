@@ -105,54 +105,62 @@ pub trait Dataset: Send + Sync {
     }
 }
 
+/// The methods of a [`Dataset`] that are those of another one, `$data` of `$self`.
+macro_rules! same_as {
+    ($self:ident => $data:expr) => {
+        fn len(&$self) -> usize {
+            $data.len()
+        }
+
+        fn is_empty(&$self) -> bool {
+            $data.is_empty()
+        }
+
+        fn classes(&$self) -> &[String] {
+            $data.classes()
+        }
+
+        fn channels(&$self) -> usize {
+            $data.channels()
+        }
+
+        fn size(&$self) -> Option<[usize; 2]> {
+            $data.size()
+        }
+
+        fn label(&$self, index: usize) -> $crate::Result<usize> {
+            $data.label(index)
+        }
+
+        fn image(&$self, index: usize) -> $crate::Result<$crate::data::Image<'_>> {
+            $data.image(index)
+        }
+
+        fn image_part(
+            &$self,
+            index: usize,
+            part: &mut dyn FnMut([usize; 2]) -> [usize; 4],
+        ) -> $crate::Result<$crate::data::Image<'_>> {
+            $data.image_part(index, part)
+        }
+
+        fn name(&$self) -> &str {
+            $data.name()
+        }
+
+        fn path(&$self, index: usize) -> Option<std::path::PathBuf> {
+            $data.path(index)
+        }
+
+        fn is_in_memory(&$self) -> bool {
+            $data.is_in_memory()
+        }
+    };
+}
+pub(super) use same_as;
+
 impl<D: Dataset + ?Sized> Dataset for Arc<D> {
-    fn len(&self) -> usize {
-        D::len(self)
-    }
-
-    fn is_empty(&self) -> bool {
-        D::is_empty(self)
-    }
-
-    fn classes(&self) -> &[String] {
-        D::classes(self)
-    }
-
-    fn channels(&self) -> usize {
-        D::channels(self)
-    }
-
-    fn size(&self) -> Option<[usize; 2]> {
-        D::size(self)
-    }
-
-    fn label(&self, index: usize) -> Result<usize> {
-        D::label(self, index)
-    }
-
-    fn image(&self, index: usize) -> Result<Image<'_>> {
-        D::image(self, index)
-    }
-
-    fn image_part(
-        &self,
-        index: usize,
-        part: &mut dyn FnMut([usize; 2]) -> [usize; 4],
-    ) -> Result<Image<'_>> {
-        D::image_part(self, index, part)
-    }
-
-    fn name(&self) -> &str {
-        D::name(self)
-    }
-
-    fn path(&self, index: usize) -> Option<PathBuf> {
-        D::path(self, index)
-    }
-
-    fn is_in_memory(&self) -> bool {
-        D::is_in_memory(self)
-    }
+    same_as!(self => (**self));
 }
 
 /// The images of `data` that cannot be read, in order, each with the reason. All of them are read,

@@ -99,8 +99,7 @@ pub(super) mod sealed {
         }
 
         fn normaliser(mean: f32, std: f32) -> impl Fn(u8) -> f32 {
-            let levels: [f32; 256] =
-                std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std);
+            let levels: [f32; 256] = std::array::from_fn(|byte| (byte as f32 / 255.0 - mean) / std);
             move |byte| levels[usize::from(byte)]
         }
     }

@@ -17,6 +17,7 @@ mod image;
 mod image_check;
 #[cfg(feature = "images")]
 mod image_folder;
+mod image_source;
 mod in_memory;
 mod loader;
 mod mixup;
@@ -36,6 +37,7 @@ pub use image::{Image, Layout, Pixel, Pixels};
 pub use image_check::BadImage;
 #[cfg(feature = "images")]
 pub use image_folder::ImageFolder;
+pub use image_source::ImageSource;
 pub use in_memory::InMemory;
 pub use loader::{Batch, Batches, Loader, LoaderConfig};
 pub use mixup::{MixedBatch, Mixup, MixupDraw, mixup};

@@ -296,9 +296,8 @@ mod tests {
         let image = |shape: [usize; 3]| {
             Image::new(vec![0_u8; shape.iter().product()], Layout::Chw, shape).expect("fits")
         };
-        let message = |images: &[Image<'_>]| {
-            two_channels().batch(images).expect_err("misfit").to_string()
-        };
+        let message =
+            |images: &[Image<'_>]| two_channels().batch(images).expect_err("misfit").to_string();
         assert!(message(&[]).contains("got none"));
         let two = message(&[image([2, 3, 4]), image([2, 4, 3])]);
         assert!(two.contains("3x4 and 4x3"), "{two}");

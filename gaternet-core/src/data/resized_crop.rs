@@ -137,12 +137,22 @@ impl Region {
         Image::new(pixels, layout, [channels, size, size])
     }
 
-    fn planes<T>(self, samples: &[T], [h, w]: [usize; 2], scaled: impl Fn(&[T]) -> Vec<T>) -> Vec<T> {
+    fn planes<T>(
+        self,
+        samples: &[T],
+        [h, w]: [usize; 2],
+        scaled: impl Fn(&[T]) -> Vec<T>,
+    ) -> Vec<T> {
         samples.chunks_exact(h * w).flat_map(scaled).collect()
     }
 
     /// `samples` with `sides` [height, width] of this view as `size` x `size` pixels.
-    fn scaled<P>(self, samples: &[P::Component], sides: [usize; 2], size: usize) -> Vec<P::Component>
+    fn scaled<P>(
+        self,
+        samples: &[P::Component],
+        sides: [usize; 2],
+        size: usize,
+    ) -> Vec<P::Component>
     where
         P: PixelTrait,
         P::Component: bytemuck::Pod,
@@ -155,8 +165,7 @@ impl Region {
         let source = TypedImageRef::<P>::from_buffer(width, height, bytes).expect(VALID);
         let mut pixels = vec![bytemuck::Zeroable::zeroed(); P::count_of_components() * size * size];
         let target = bytemuck::cast_slice_mut(&mut pixels);
-        let mut target =
-            TypedImage::<P>::from_buffer(side(size), side(size), target).expect(VALID);
+        let mut target = TypedImage::<P>::from_buffer(side(size), side(size), target).expect(VALID);
         let [left, top, width, height] = self.part;
         let bilinear = ResizeAlg::Convolution(FilterType::Bilinear);
         let options = ResizeOptions::new().resize_alg(bilinear).crop(left, top, width, height);
@@ -260,7 +269,10 @@ mod tests {
     }
 
     fn applied(crop: ResizedCrop, image: &Rgb) -> Vec<u8> {
-        read(crop, image.part([0, 0, image.width, image.height]).into()).bytes().expect("bytes").to_vec()
+        read(crop, image.part([0, 0, image.width, image.height]).into())
+            .bytes()
+            .expect("bytes")
+            .to_vec()
     }
 
     fn same(got: &[u8], channel: usize, want: &[&[u8]]) {
@@ -390,7 +402,8 @@ mod tests {
             let planes = Image::from(image(23, 17)).into_layout(Layout::Chw);
             let bytes = planes.bytes().expect("bytes").to_vec();
             for channels in [1, 2, 4, 5] {
-                let many: Vec<u8> = (0..channels).flat_map(|c| &bytes[c % 3 * 391..][..391]).copied().collect();
+                let many: Vec<u8> =
+                    (0..channels).flat_map(|c| &bytes[c % 3 * 391..][..391]).copied().collect();
                 let many = Image::new(many, Layout::Chw, [channels, 17, 23]).expect("fits");
                 let many = read(crop, many);
                 let same = many.bytes().expect("bytes").chunks(channels).zip(colours.chunks(3));

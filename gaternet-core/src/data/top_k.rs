@@ -82,7 +82,10 @@ mod tests {
         for (got, want) in best[0].iter().zip([0.422_318_8, 0.422_318_8, 0.155_362_4]) {
             assert!((got.probability - want).abs() < 1e-6, "{got:?} is not {want}");
         }
-        assert_eq!(best[1].iter().map(|best| best.probability).collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
+        assert_eq!(
+            best[1].iter().map(|best| best.probability).collect::<Vec<_>>(),
+            [1.0, 0.0, 0.0]
+        );
         assert_eq!(top_k(&[], &classes, 1).expect("no image"), Vec::<Vec<_>>::new());
     }
 

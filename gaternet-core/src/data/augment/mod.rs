@@ -83,6 +83,15 @@ impl Augment {
         }
     }
 
+    /// Whether images are resized; never without the feature `images`.
+    #[must_use]
+    pub fn resizes(&self) -> bool {
+        #[cfg(feature = "images")]
+        return self.resized.is_some();
+        #[cfg(not(feature = "images"))]
+        false
+    }
+
     /// [H, W] of a batch of `data`, in pixels.
     ///
     /// # Errors
@@ -139,10 +148,11 @@ impl Augment {
         let shape = [indices.len(), data.channels(), height, width];
         let len: usize = shape[1..].iter().product();
         let mut out = storage::take(indices.len() * len);
-        let each = out.par_chunks_exact_mut(len).zip(indices).with_min_len(match data.is_in_memory() {
-            true => SAMPLES_PER_TASK.div_ceil(len),
-            false => 1,
-        });
+        let each =
+            out.par_chunks_exact_mut(len).zip(indices).with_min_len(match data.is_in_memory() {
+                true => SAMPLES_PER_TASK.div_ceil(len),
+                false => 1,
+            });
         let results = each.map(|(out, &index)| {
             let rng = &mut stream(seed, epoch, index as u64);
             self.fill(data, index, rng, out)?;

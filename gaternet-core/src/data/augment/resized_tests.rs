@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::super::{ImageFolder, Loader, LoaderConfig};
-use super::tests::{bytes, dataset, in_memory, raw};
+use super::super::{ImageFolder, Loader, LoaderConfig, synthetic};
+use super::tests::{bytes, dataset, hash, in_memory, raw};
 use super::*;
 
 fn scaled(mean: [f32; 3], std: [f32; 3]) -> Normalize {
@@ -175,4 +175,23 @@ fn files_of_another_size_need_no_resizing_where_the_folder_says_so() {
     }
     let batch = Augment { crop_padding: 3, ..raw() }.batch(&data, &[1], 0, 0).expect("42 wide");
     assert_eq!(batch.dims(), [1, 3, 50, 42]);
+}
+
+#[test]
+fn resized_batches_keep_their_bits_from_version_to_version() {
+    let (data, _) = synthetic(5, 200, 0);
+    let dir = tempfile::tempdir().expect("a folder");
+    let files = folder(dir.path(), 40);
+    let train = Augment { cutout: 5, ..Augment::train_resized(24) };
+    let eval = Augment::eval_resized(28);
+    let [all, every]: [Vec<usize>; 2] = [(0..200).rev().collect(), (0..40).collect()];
+    for (augment, memory, disk) in [
+        (train, 0x1739_912e_7fae_88b0, 0x2abb_7a06_f704_2df0),
+        (eval, 0x1f34_9b9f_dcd9_5df4, 0x3a03_e0f9_b680_d4ed_u64),
+    ] {
+        let batch = augment.batch(&data, &all, 3, 7).expect("batch");
+        assert_eq!(hash(batch.data()), memory, "{augment:?} of memory");
+        let batch = augment.batch(&files, &every, 3, 7).expect("batch");
+        assert_eq!(hash(batch.data()), disk, "{augment:?} of files");
+    }
 }
