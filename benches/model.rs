@@ -1,34 +1,29 @@
-//! Inference of whole networks on 32x32 images: the plain backbone, and the gated network with its closed
-//! filters computed (masked) or not (skipped), in f32 and bf16. Gates on every hidden filter and residual
-//! output, half open.
+//! Inference of whole networks on 32x32 images: the plain backbone, and the gated network with its
+//! closed filters computed (masked) or not (skipped), in f32 and bf16. Gates on every hidden filter
+//! and residual output, half open.
 //!
 //! `cargo bench --bench model`; throughput counts images. Also prints the MACs of an image.
 
 mod common;
-#[path = "../examples/common/names.rs"]
-mod names;
-#[path = "../examples/model_throughput/network.rs"]
-mod network;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use gaternet::models::{DType, GatedConfig};
+use gaternet::cli::throughput_network::{Gating, Network};
+use gaternet::models::{BackboneConfig, DType, GatePlacement, GatedConfig};
 
-use crate::names::{ModelName, PlacementName};
-use crate::network::{Gating, Network};
-
-const MODELS: [ModelName; 4] =
-    [ModelName::Resnet20, ModelName::Resnet56, ModelName::Resnet110, ModelName::Wrn28_10];
 const DENSITY: f64 = 0.5;
 
 fn main() {
     common::run(|criterion| {
-        for model in MODELS {
-            let config = GatedConfig {
-                placement: PlacementName::All.into(),
-                ..GatedConfig::new(model.config(10))
-            };
+        for (model, backbone) in [
+            ("resnet20", BackboneConfig::resnet(20, 10)),
+            ("resnet56", BackboneConfig::resnet(56, 10)),
+            ("resnet110", BackboneConfig::resnet(110, 10)),
+            ("wrn28-10", BackboneConfig::wide_resnet(28, 10, 10)),
+        ] {
+            let config =
+                GatedConfig { placement: GatePlacement::All, ..GatedConfig::new(backbone) };
             let network = Network::new(config).expect("a valid configuration");
             for batch in [1, 64] {
                 for dtype in DType::ALL {
@@ -41,7 +36,7 @@ fn main() {
 
 fn inference(
     criterion: &mut Criterion,
-    model: ModelName,
+    model: &str,
     network: &Network,
     batch: usize,
     dtype: DType,

@@ -1,4 +1,5 @@
-//! One step of training: forward pass, loss, backward pass, SGD. ResNet-20, plain and gated, 128 images.
+//! One step of training: forward pass, loss, backward pass, SGD. ResNet-20, plain and gated, 128
+//! images.
 //!
 //! `cargo bench --bench train_step`; throughput counts images. Also prints the memory of a step.
 

@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "cli")]
+pub mod cli;
+
 pub use gaternet_core as core;
 pub use gaternet_core::{
     Backward, Buffer, Ctx, Error, Parameter, Result, Shape, Tensor, checkpoint, data, gate, nn,
@@ -42,3 +45,7 @@ pub mod prelude {
 #[cfg(doctest)]
 #[doc = include_str!("../docs/extending.md")]
 struct Extending;
+
+#[cfg(doctest)]
+#[doc = include_str!("../docs/serving.md")]
+struct Serving;

@@ -14,7 +14,7 @@ use gaternet::models::{
 };
 
 use crate::group::{Group, Measure};
-use crate::kinks::{self, Nudge};
+use crate::nudge::Nudge;
 
 /// Bound of every gradient.
 pub(crate) const GRADIENT: Measure = Measure::RelativeL2(1e-3);
@@ -83,11 +83,15 @@ impl Reference {
         )
     }
 
-    /// Repeats the computation: an evaluation pass, a training pass, its gradients, one step.
-    pub(crate) fn compare(&self) -> Result<Comparison> {
+    /// Repeats the computation: an evaluation pass, the training pass that `resolve` finds, its
+    /// gradients, one step.
+    pub(crate) fn compare(
+        &self,
+        resolve: impl FnOnce(&Reference) -> Result<(Vec<Nudge>, Pass)>,
+    ) -> Result<Comparison> {
         self.before.load_into(&self.model.state())?;
         let mut groups = self.evaluation(self.tensor("input.images")?)?;
-        let (nudges, pass) = kinks::resolve(self)?;
+        let (nudges, pass) = resolve(self)?;
         groups.extend(self.training(&pass)?);
         groups.extend(self.gradients(&pass)?);
         Sgd::new(self.model.parameters(), self.optimizer)?.step(&pass.gradients)?;

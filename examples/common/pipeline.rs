@@ -15,8 +15,9 @@ pub(crate) fn of(
     image_size: Option<usize>,
     resize: Option<usize>,
 ) -> Result<Augment> {
-    let metadata = Checkpoint::load(checkpoint)?.metadata;
-    let stored = |key: &str| entry::<usize>(checkpoint, &metadata, key);
+    let file = Checkpoint::open(checkpoint)?;
+    let metadata = &file.outline().metadata;
+    let stored = |key: &str| entry::<usize>(checkpoint, metadata, key);
     // The middle of another size is another share of the image.
     let resize = match image_size {
         Some(_) => resize,
@@ -28,19 +29,14 @@ pub(crate) fn of(
         None => Augment::eval(),
     };
     if let Some(resize) = resize {
-        let [size, _] = size_of(&augment);
+        let size = size.unwrap_or(Cifar::SIZE[0]);
         augment.resized = Some(ResizedCrop::Center { size, resize });
     }
-    let normalize = Normalize::from_metadata(&metadata);
+    let normalize = Normalize::from_metadata(metadata);
     let normalize = normalize.with_context(|| format!("metadata of {}", checkpoint.display()))?;
     augment.normalize = normalize.unwrap_or(augment.normalize);
     augment.check()?;
     Ok(augment)
-}
-
-/// [H, W] of what a model sees of images that are CIFAR's or are resized.
-pub(crate) fn size_of(augment: &Augment) -> [usize; 2] {
-    augment.resized.map_or(Cifar::SIZE, |crop| [crop.size(); 2])
 }
 
 fn entry<T: DeserializeOwned>(

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::data::{Cifar, Dataset, ImageFolder, ImageSource, synthetic};
 
-use crate::note::note;
+use gaternet::cli::note::note;
 
 /// Images of the built-in training or test set, at most: 3 GB.
 const MAX_IMAGES: usize = 1_000_000;

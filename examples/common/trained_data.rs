@@ -4,12 +4,12 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::checkpoint::{Checkpoint, Outline};
 use gaternet::core::data::{
     Augment, Dataset, ImageFolder, ImageSource, Loader, LoaderConfig, SYNTHETIC,
 };
 
-use crate::classes;
+use crate::classes::{self, Metadata};
 use crate::sets::{Sets, say_left_out};
 
 /// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was
@@ -22,11 +22,14 @@ pub(crate) fn trained_data(
     train: usize,
     by_name: bool,
 ) -> Result<Sets> {
-    let sets = sets(checkpoint, dir, train)?;
-    classes::fitted(sets, &Checkpoint::load(checkpoint)?, by_name)
+    let file = Checkpoint::open(checkpoint)?;
+    let Outline { path, metadata, .. } = file.outline();
+    let sets = sets(checkpoint, metadata, dir, train)?;
+    let name = sets.name().to_owned();
+    Ok(Sets { images: classes::fitted(&name, sets.images, (path, metadata), by_name)? })
 }
 
-fn sets(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
+fn sets(checkpoint: &Path, metadata: &Metadata, dir: Option<&Path>, train: usize) -> Result<Sets> {
     match dir {
         Some(dir) if train == 0 && !dir.join("train").is_dir() && ImageFolder::is_in(dir) => {
             let test = ImageFolder::test(dir)?;
@@ -35,12 +38,11 @@ fn sets(checkpoint: &Path, dir: Option<&Path>, train: usize) -> Result<Sets> {
             Ok(Sets { images: [test.clone(), test] })
         }
         Some(dir) => Sets::open(dir),
-        None => built_in(checkpoint, train),
+        None => built_in(checkpoint, metadata, train),
     }
 }
 
-fn built_in(checkpoint: &Path, train: usize) -> Result<Sets> {
-    let metadata = Checkpoint::load(checkpoint)?.metadata;
+fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Sets> {
     let path = checkpoint.display();
     let entry = |key: &str| metadata.get(key).map_or("none", String::as_str);
     if entry("data") != SYNTHETIC {

@@ -1,20 +1,17 @@
 //! Gates a network of one's own: a small one is written here, of blocks as MobileNetV2 has them
-//! (Sandler et al. 2018) with two ops that the library does not know, gated, trained for a minute on
-//! the built-in images, and run with its closed filters left out.
+//! (Sandler et al. 2018) with two ops that the library does not know, gated, trained for a minute
+//! on the built-in images, and run with its closed filters left out.
 //!
 //! `cargo run --release --example custom_network`
 
 mod depthwise;
 mod gelu;
-#[path = "../common/note.rs"]
-mod note;
-#[path = "../common/report.rs"]
-mod report;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
+use gaternet::cli::report::{exit_code, say};
 use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, synthetic};
 use gaternet::core::nn::Module;
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
@@ -26,7 +23,6 @@ use gaternet::models::{
 
 use crate::depthwise::Depthwise;
 use crate::gelu::Gelu;
-use crate::report::{exit_code, say};
 
 /// Three blocks on maps of 32, 16 and 8 pixels: a 1x1 convolution to four times the channels, a
 /// depthwise one, whose gates switch both, and a 1x1 convolution back.

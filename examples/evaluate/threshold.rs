@@ -47,12 +47,14 @@ impl<'a> Thresholds<'a> {
         self.model
     }
 
-    /// The threshold at which the calibration images keep to a budget, over the MACs of the plain backbone.
+    /// The threshold at which the calibration images keep to a budget, over the MACs of the plain
+    /// backbone.
     pub(crate) fn for_budget(&self, budget: f64) -> Result<f32> {
         Ok(self.model.threshold_for_budget(self.size, &self.preact, budget)?)
     }
 
-    /// From here on the network opens the gates whose pre-activation was above `threshold` when it was trained.
+    /// From here on the network opens the gates whose pre-activation was above `threshold` when it
+    /// was trained.
     pub(crate) fn set(&self, threshold: f32) -> Result<()> {
         let bias = self.gate_bias.data().iter().map(|bias| bias - threshold).collect();
         let bias = Tensor::new(bias, self.gate_bias.shape())?;

@@ -56,3 +56,7 @@ pub use tensor::Tensor;
 pub use gaternet_kernels::{ActiveFilters, Isa, KernelError};
 #[cfg(feature = "ndarray")]
 pub use ndarray::{ArrayD, ArrayViewD};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,5 @@
-//! Backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the filters that
-//! the gater opens.
+//! Backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the
+//! filters whose gates the gater opens.
 //!
 //! ```
 //! use gaternet_core::{Ctx, Tensor, optim::{Optimizer, Sgd, SgdConfig}, nn::Module};
@@ -36,12 +36,13 @@ mod onnx;
 mod ops;
 mod plan;
 mod program;
+pub mod train;
 
 pub use cost::latency::LatencyModel;
 pub use cost::{ConvMacs, ConvTime, Cost, LatencyCosts, MacCosts, Time, TimeTable};
 pub use files::model::Model;
 pub use files::weights::Head;
-pub use gaternet_kernels::cpu::conv2d::DType;
+pub use gaternet_kernels::DType;
 pub use gating::calibration::Calibration;
 pub use gating::gate_loss::{GateLoss, GateLossInput};
 pub use gating::gate_override::GateOverride;
@@ -59,3 +60,7 @@ pub use networks::plain_net::PlainNet;
 pub use onnx::OnnxStep;
 pub use ops::{Filters, Op, Reads};
 pub use plan::{InferencePlan, Inputs, Plan, PlanContext, PlanOptions, Planned, SampleKernel};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

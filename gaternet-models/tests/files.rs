@@ -126,7 +126,8 @@ fn a_checkpoint_of_another_architecture_lists_everything_that_differs() {
     let folder = Folder::new();
     gated(20).save(folder.file("right"), &BTreeMap::new()).expect("a writable folder");
     let right = Checkpoint::load(folder.file("right")).expect("just saved");
-    // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with 10.
+    // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with
+    // 10.
     let mut metadata = right.metadata.clone();
     let mut config = GatedConfig::cifar(32, 100);
     config.gater.depth = 20;

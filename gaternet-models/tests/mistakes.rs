@@ -3,8 +3,8 @@
 use gaternet_core::ops::Pool2dOptions;
 use gaternet_core::{Ctx, Result, Tensor};
 use gaternet_models::{
-    ConvRole, GatePlacement, GatedNet, GaterConfig, InferencePlan, Model, Network, NetworkBuilder,
-    PlainNet, PlanOptions, Value,
+    Calibration, ConvRole, GatePlacement, GatedNet, GaterConfig, InferencePlan, Model, Network,
+    NetworkBuilder, PlainNet, PlanOptions, Value,
 };
 
 const CLASSES: usize = 4;
@@ -193,5 +193,24 @@ fn images_of_another_size_than_the_plans_are_refused_with_that_size() {
         assert_says(&error, &["(3, 32, 32)"]);
         let error = plan.forward(&images).expect_err("another size").to_string();
         assert_says(&error, &["(N, 3, 32, 32)", "4, 3, 48, 48"]);
+    }
+}
+
+#[test]
+fn a_calibration_of_no_image_and_a_fraction_that_leaves_nothing_are_refused() {
+    let network = small(3, ConvRole::Hidden);
+    let model = GatedNet::gate(network, GatePlacement::Hidden, gater(), 0).expect("valid");
+    let mut calibration = Calibration::new(model.plan().gates());
+    let options = PlanOptions::default();
+    for error in [
+        model.static_part(&calibration, 0.0).err(),
+        InferencePlan::calibrated(&model, options, &calibration).err(),
+    ] {
+        assert_says(&error.expect("no image").to_string(), &["0 images", "seen an image"]);
+    }
+    calibration.add(&vec![1.0; model.plan().gates()]).expect("(N, c)");
+    for fraction in [-0.1, 1.0, f64::NAN] {
+        let error = model.static_part(&calibration, fraction).expect_err("out of range");
+        assert_says(&error.to_string(), &["fraction", "below 1"]);
     }
 }

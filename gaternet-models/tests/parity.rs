@@ -1,5 +1,5 @@
-//! Every family against PyTorch: `tools/write_parity_fixtures.py` builds the same networks from their
-//! public definitions and stores what they compute.
+//! Every family against PyTorch: `tools/write_parity_fixtures.py` builds the same networks from
+//! their public definitions and stores what they compute.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

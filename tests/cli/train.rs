@@ -12,21 +12,6 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 #[test]
-fn help_texts() {
-    for name in [
-        "train_cifar",
-        "evaluate",
-        "export",
-        "plot_placement",
-        "plot_sweep",
-        "model_throughput",
-        "describe",
-    ] {
-        insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
-    }
-}
-
-#[test]
 fn a_trained_model_evaluates_to_the_numbers_of_its_last_epoch() {
     let dir = tempdir().expect("a folder");
     for dense in [false, true] {

@@ -23,6 +23,7 @@ mod loader;
 mod mixup;
 mod normalize;
 #[cfg(feature = "images")]
+mod resize;
 mod resized_crop;
 mod shapes;
 mod subset;
@@ -42,7 +43,6 @@ pub use in_memory::InMemory;
 pub use loader::{Batch, Batches, Loader, LoaderConfig};
 pub use mixup::{MixedBatch, Mixup, MixupDraw, mixup};
 pub use normalize::Normalize;
-#[cfg(feature = "images")]
 pub use resized_crop::ResizedCrop;
 pub use subset::Subset;
 pub use synthetic::{SYNTHETIC, synthetic};

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::dataset::no_image;
 use super::image::sealed::Sample;
@@ -28,7 +29,8 @@ use crate::{Error, Result, Tensor, storage};
 /// assert_eq!(batch.data()[0], 2.0);
 /// # Ok::<_, gaternet_core::Error>(())
 /// ```
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Normalize {
     /// Mean of each channel, on a scale of 0 to 1, (C).
     pub mean: Vec<f32>,

@@ -27,7 +27,8 @@ impl Lanes {
         };
         let product = |dims: &[usize]| dims.iter().product();
         let (outer, inner) = (product(&x.dims()[..dim]), product(&x.dims()[dim + 1..]));
-        Ok(Lanes { outer, len, inner })
+        // Lines without elements are none.
+        Ok(Lanes { outer: if len == 0 { 0 } else { outer }, len, inner })
     }
 
     /// Elements of a line.

@@ -259,9 +259,12 @@ fn fail(rule: &'static str, got: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use gaternet_kernels::reference::adamw as reference;
 
     use super::*;
+    use crate::checkpoint::{self, Checkpoint};
     use crate::optim::testing::{gradients, parameters, values, widen};
 
     fn adamw(parameters: &[(String, Parameter)]) -> AdamW {
@@ -299,6 +302,23 @@ mod tests {
         }
     }
 
+    /// What a checkpoint gives back of `state`.
+    fn through_a_file(state: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("optimizer.safetensors");
+        let entry = |(name, value): &(String, Tensor)| {
+            (name.clone(), checkpoint::TensorValue::F32(value.clone()))
+        };
+        let tensors: Vec<_> = state.iter().map(entry).collect();
+        checkpoint::save(&path, &tensors, &BTreeMap::new()).expect("finite numbers");
+        let read = Checkpoint::load(&path).expect("as it was written").tensors;
+        let tensor = |(name, value)| match value {
+            checkpoint::TensorValue::F32(tensor) => (name, tensor),
+            other => panic!("{other:?} was written as f32"),
+        };
+        read.into_iter().map(tensor).collect()
+    }
+
     #[test]
     fn a_resumed_run_repeats_the_uninterrupted_one_bit_by_bit() {
         let whole = parameters();
@@ -316,7 +336,7 @@ mod tests {
             to.set(&from.tensor()).expect("one shape");
         }
         let mut again = adamw(&resumed);
-        again.load_state(saved.clone()).expect("the same parameters");
+        again.load_state(through_a_file(&saved)).expect("the same parameters");
         for _ in 0..3 {
             uninterrupted.step(&gradients(&whole)).expect("all have gradients");
             again.step(&gradients(&resumed)).expect("all have gradients");

@@ -56,6 +56,19 @@ pub enum Decay {
     },
 }
 
+impl Decay {
+    /// The name that recipes and the metadata of checkpoints have for it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Decay::Constant => "constant",
+            Decay::Step { .. } => "step",
+            Decay::Cosine { .. } => "cosine",
+            Decay::OneCycle { .. } => "one-cycle",
+        }
+    }
+}
+
 impl Schedule {
     /// A decay from `peak`, without warm-up.
     #[must_use]

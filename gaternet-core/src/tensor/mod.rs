@@ -2,6 +2,7 @@
 
 mod convert;
 mod display;
+mod lines;
 mod operators;
 
 use std::sync::Arc;
@@ -12,9 +13,8 @@ use ndarray::{ArrayD, ArrayViewD, IxDyn};
 use rand::Rng;
 use rand_distr::{Distribution, StandardNormal};
 
-use crate::autograd::{self, Backward, Gradients, Node};
+use crate::autograd::{Backward, Node};
 use crate::error::{Error, Result};
-use crate::ops;
 use crate::shape::Shape;
 use crate::storage::{self, Storage};
 
@@ -213,36 +213,6 @@ impl Tensor {
         self.data().to_vec()
     }
 
-    /// Where the largest entry along the dimension `dim` (counted from 0) is, for every line,
-    /// row-major: of logits (N, K), `argmax(1)` has the class of each of the N samples. The first
-    /// of equal ones; NaN is larger than all numbers, as in PyTorch.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if there is no dimension of this number or it has the size 0.
-    pub fn argmax(&self, dim: usize) -> Result<Vec<usize>> {
-        let lanes = ops::Lanes::new("argmax", self, dim)?;
-        if lanes.len() == 0 {
-            let (rule, got) = ("the dimension must not be empty", self.shape.to_string());
-            return Err(Error::Shape { op: "argmax", rule, got });
-        }
-        let larger = |x: f32, best: f32| x > best || (x.is_nan() && !best.is_nan());
-        let data = self.data();
-        let step = |best: (usize, f32), (place, i): (usize, usize)| match larger(data[i], best.1) {
-            true => (place, data[i]),
-            false => best,
-        };
-        let largest = lanes.iter().map(|lane| lane.enumerate().fold((0, f32::NEG_INFINITY), step));
-        Ok(largest.map(|(place, _)| place).collect())
-    }
-
-    /// [`ops::softmax`] along the dimension `dim`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if there is no dimension of this number.
-    pub fn softmax(&self, dim: usize) -> Result<Tensor> {
-        ops::softmax(self, dim)
-    }
-
     /// The only element.
     ///
     /// # Errors
@@ -264,24 +234,6 @@ impl Tensor {
         self.node.is_some()
     }
 
-    /// Gradients of this scalar with respect to every parameter and leaf it was computed from. Frees
-    /// what the forward pass saved for it, so a graph can be walked once.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if this is no scalar, [`Error::MissingGradient`] if it is in no graph or that
-    /// was walked before, or the error of an op.
-    pub fn backward(&self) -> Result<Gradients> {
-        autograd::backward(self, &[])
-    }
-
-    /// [`backward`](Self::backward), keeping the gradients of these intermediate tensors too.
-    ///
-    /// # Errors
-    /// As [`backward`](Self::backward).
-    pub fn backward_retaining(&self, intermediates: &[&Tensor]) -> Result<Gradients> {
-        autograd::backward(self, intermediates)
-    }
-
     /// The instruction set of the ops on this tensor, forward and backward: that of
     /// [`with_isa`](Self::with_isa) or of the pass, or the process's, [`Isa::current`]. What an op
     /// returns has that of its first input with one.
@@ -289,7 +241,7 @@ impl Tensor {
     /// # Errors
     /// Those of [`Isa::current`].
     pub fn isa(&self) -> Result<Isa> {
-        ops::isa(&[self])
+        self.isa.map_or_else(|| Ok(Isa::current()?), Ok)
     }
 
     /// The same elements, on which ops run with the instruction set `isa`. Parameters have that of

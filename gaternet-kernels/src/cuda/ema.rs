@@ -31,14 +31,15 @@ impl Averages {
         let mut rows = Rows::default();
         for (value, average) in pairs {
             check_len(OP, "average", value.len(), average.len())?;
-            let words = [address(Some(value)), address(Some(average)), value.len() as u64];
-            rows.push(OP, value.len(), &words, [value.memory(), average.memory()])?;
+            // Mirrors `Row` of ema.cu.
+            let row = [address(Some(value)), address(Some(average)), value.len() as u64];
+            rows.push(OP, value.len(), row, [value.memory(), average.memory()])?;
         }
         Ok(Averages { table: rows.upload(device)? })
     }
 
     /// `average += share·(value - average)` for all of them, as
-    /// [`lerp`](crate::cpu::elementwise::lerp), with the share of the clock's step; may be part of
+    /// [`ema::update`](crate::cpu::ema::update), with the share of the clock's step; may be part of
     /// a graph.
     ///
     /// # Errors

@@ -7,47 +7,43 @@ use super::error::{CudaError, Result};
 use super::nvrtc::Nvrtc;
 use super::source::Source;
 use super::store;
-use super::{
-    augment, batch_norm, batch_shaping, clock, concat, conv2d, convert, cross_entropy, dropout,
-    ema, gate, gate_apply, gate_group, gate_largest, gate_loss, gate_target, gumbel_sigmoid,
-    linear, mix, pad, pool, pool2d, sem_hash, sgd, sigmoid, straight_through,
-};
 
 /// Every source.
 pub fn sources() -> impl Iterator<Item = &'static Source> {
     [
-        &augment::SOURCE,
-        &batch_norm::SOURCE,
-        &batch_shaping::SOURCE,
-        &clock::SOURCE,
-        &concat::SOURCE,
-        &convert::SOURCE,
-        &cross_entropy::SOURCE,
-        &dropout::SOURCE,
-        &ema::SOURCE,
-        &gate::SOURCE,
-        &gate_apply::SOURCE,
-        &gate_group::SOURCE,
-        &gate_largest::SOURCE,
-        &gate_loss::SOURCE,
-        &gate_target::SOURCE,
-        &gumbel_sigmoid::SOURCE,
-        &linear::SOURCE,
-        &mix::SOURCE,
-        &pad::SOURCE,
-        &pool::SOURCE,
-        &pool2d::SOURCE,
-        &sem_hash::SOURCE,
-        &sgd::SOURCE,
-        &sigmoid::SOURCE,
-        &straight_through::SOURCE,
+        &super::augment::SOURCE,
+        &super::avg_pool2d::SOURCE,
+        &super::batch_norm::SOURCE,
+        &super::batch_shaping::SOURCE,
+        &super::clock::SOURCE,
+        &super::concat::SOURCE,
+        &super::convert::SOURCE,
+        &super::cross_entropy::SOURCE,
+        &super::dropout::SOURCE,
+        &super::ema::SOURCE,
+        &super::gate::SOURCE,
+        &super::gate_largest::SOURCE,
+        &super::gate_loss::SOURCE,
+        &super::gate_target::SOURCE,
+        &super::global_avg_pool::SOURCE,
+        &super::gumbel_sigmoid::SOURCE,
+        &super::linear::SOURCE,
+        &super::live_filters::SOURCE,
+        &super::max_pool2d::SOURCE,
+        &super::pad::SOURCE,
+        &super::repeat_interleave::SOURCE,
+        &super::sem_hash::SOURCE,
+        &super::sgd::SOURCE,
+        &super::shake_shake::SOURCE,
+        &super::sigmoid::SOURCE,
+        &super::straight_through::SOURCE,
     ]
     .into_iter()
-    .chain(conv2d::SOURCES)
+    .chain(super::conv2d::SOURCES)
 }
 
 /// Compiles every source for every architecture that it is for into `folder`, to be used where NVRTC is not
-/// ([`CudaOptions::cubins`]), with the `nvrtc` of [`CudaOptions::nvrtc`]. Needs no GPU. An architecture such as
+/// ([`CudaOptions::cubins`](super::CudaOptions::cubins)), with the `nvrtc` of [`CudaOptions::nvrtc`](super::CudaOptions::nvrtc). Needs no GPU. An architecture such as
 /// `compute_80` gives PTX, which a driver compiles for any later device.
 ///
 /// # Errors
@@ -93,6 +89,16 @@ mod tests {
             included.sort_unstable();
             embedded.sort_unstable();
             assert_eq!(embedded, included, "{}", source.file);
+        }
+    }
+
+    #[test]
+    fn every_source_is_named_like_the_file_that_launches_it() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/cuda");
+        for file in sources().map(Source::file) {
+            let op = if file.starts_with("conv2d") { "conv2d/mod.rs" } else { file };
+            let op = folder.join(op.replace(".cu", ".rs"));
+            assert!(op.is_file(), "{file} has no {}", op.display());
         }
     }
 }

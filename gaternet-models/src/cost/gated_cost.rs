@@ -1,4 +1,4 @@
-//! What a gated network costs, and whether its gates can meet the targets of its losses.
+//! Costs of a gated network, and whether its gates can meet the targets of its losses.
 
 use std::sync::{Arc, PoisonError};
 
@@ -10,18 +10,19 @@ use crate::gating::gate_loss::GateLoss;
 use crate::gating::gated_net::GatedNet;
 
 impl GatedNet {
-    /// The same model, which knows how long it takes: what [`measure_latency`](Self::measure_latency) has found.
+    /// Gives the model its measured time, which [`measure_latency`](Self::measure_latency) finds.
     /// No file of the model has it, since it belongs to a machine.
     ///
     /// # Errors
-    /// [`Error::Shape`] if it is of another number of gated convolutions, [`Error::Config`] if it is not whole.
+    /// [`Error::Shape`] if it is of another number of gated layers, [`Error::Config`] if it is not
+    /// whole.
     pub fn with_latency(mut self, latency: LatencyCosts) -> Result<GatedNet> {
         latency.ratio(&vec![1.0; self.plan().slots().len()])?;
         self.latency = Some(Arc::new(latency));
         Ok(self)
     }
 
-    /// What [`with_latency`](Self::with_latency) was given.
+    /// The measured time that [`with_latency`](Self::with_latency) was given.
     #[must_use]
     pub fn latency(&self) -> Option<&LatencyCosts> {
         self.latency.as_deref()
@@ -30,7 +31,7 @@ impl GatedNet {
     /// MACs for one image of `size` (H, W) with these gates, the mean over their batch.
     ///
     /// # Errors
-    /// If images of this size do not fit, or the gates are not of this model.
+    /// An error if images of this size do not fit, or the gates are not of this model.
     pub fn cost(&self, size: [usize; 2], gates: &Gates) -> Result<Cost> {
         let executed = self.executed(size, gates)?;
         let executed = executed.iter().sum::<f64>() / executed.len() as f64;
@@ -41,7 +42,7 @@ impl GatedNet {
     /// MACs that run for each image of `size` (H, W) with these gates, gater included, (N).
     ///
     /// # Errors
-    /// If images of this size do not fit, or the gates are not of this model.
+    /// An error if images of this size do not fit, or the gates are not of this model.
     pub fn image_macs(&self, size: [usize; 2], gates: &Gates) -> Result<Vec<f64>> {
         let gater = self.gater().macs(size)? as f64;
         Ok(self.executed(size, gates)?.into_iter().map(|backbone| backbone + gater).collect())
@@ -57,13 +58,14 @@ impl GatedNet {
         Ok(executed.into_iter().map(|convs| convs + other).collect())
     }
 
-    /// What the gates switch for one image of `size` (H, W), for a loss that counts it. Kept until another size
-    /// is asked for: every step of a training has the same.
+    /// The MACs that gates switch for one image of `size` (H, W), for a loss that counts them. They
+    /// are kept until another size is asked for, since every step of a training has the same.
     ///
     /// # Errors
-    /// If images of this size do not fit.
+    /// An error if images of this size do not fit.
     pub fn mac_costs(&self, size: [usize; 2]) -> Result<Arc<MacCosts>> {
-        // One after the other: what is kept does not depend on the order.
+        // The lock is held until the costs are there, so that what is kept does not depend on
+        // timing.
         let mut kept = self.costs.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((of, costs)) = &*kept
             && *of == size
@@ -77,14 +79,15 @@ impl GatedNet {
         Ok(costs)
     }
 
-    /// `Err` unless the gates can meet the targets of the configured losses for images of `size` (H, W); that of a
-    /// latency is looked at once it is known.
+    /// Checks that the gates can meet the targets of the configured losses for images of `size` (H,
+    /// W); a target of latency is checked once the latency is known.
     ///
     /// # Errors
-    /// [`Error::Config`] with the range of what they can meet; also if images of this size do not fit.
+    /// [`Error::Config`] with the range that they can meet; an error too if images of this size do
+    /// not fit.
     pub fn check_targets(&self, size: [usize; 2]) -> Result<()> {
         let costs = self.mac_costs(size)?;
-        // Only the floor is open.
+        // Only what min-active keeps open is open.
         let least = self.evaluation_gates(&Tensor::full([1, self.plan().outputs()], f32::MIN)?)?;
         let widths = self.plan().widths();
         self.config().gate_losses.iter().try_for_each(|term| match term.loss {
@@ -100,7 +103,7 @@ impl GatedNet {
                 let density = |slot| {
                     least
                         .live(slot)
-                        .map_or(1.0, |live| live.row(0).len() as f64 / live.filters() as f64)
+                        .map_or(1.0, |list| list.row(0).len() as f64 / list.filters() as f64)
                 };
                 let least = latency.ratio(&slots.map(density).collect::<Vec<_>>())?;
                 above_floor("target_latency", target, least, self.config().floor)
@@ -113,7 +116,7 @@ impl GatedNet {
     }
 }
 
-/// `Err` if a target is below what the gates that stay open cost.
+/// Checks that a target is not below what the gates that stay open cost.
 fn above_floor(field: &'static str, target: f32, least: f64, floor: GateFloor) -> Result<()> {
     if floor.is_none() || f64::from(target) >= least {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What a network costs, and how much of it the gates switch: in multiply-accumulates, counted
+//! Costs of a network, and how much of them the gates switch: in multiply-accumulates, counted
 //! (`mac_costs.rs`), and in seconds, measured (`latency_costs.rs`).
 
 mod gated_cost;

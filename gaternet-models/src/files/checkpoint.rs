@@ -1,4 +1,4 @@
-//! Models to files and back, whatever they are: weights under their state-dict names, kind and
+//! Models of any kind to files and back: weights under their state-dict names, kind and
 //! configuration in the metadata.
 
 use std::collections::BTreeMap;
@@ -46,7 +46,8 @@ pub(crate) fn load<C: DeserializeOwned, M: Module>(
     }
 }
 
-/// Memory is taken for weights only once their names and shapes are known to be those of the model.
+/// Reads the weights of a model; memory is taken for them only once their names and shapes are
+/// known to be those of the model.
 pub(crate) fn restore<C: DeserializeOwned, M: Module>(
     file: CheckpointFile,
     build: impl FnOnce(C, &Outline) -> Result<M>,

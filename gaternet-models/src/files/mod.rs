@@ -1,4 +1,4 @@
-//! Models in files.
+//! Files of models: checkpoints, and weights for a model that is there.
 
 pub(crate) mod checkpoint;
 pub(crate) mod model;

@@ -1,4 +1,4 @@
-//! Models in files: weights under their state-dict names, kind and configuration in the metadata.
+//! [`Model`]: a plain or a gated network, whichever a file holds.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,18 +17,18 @@ use crate::networks::plain_net::PlainNet;
 /// A model of any kind this crate can train, as a checkpoint names it.
 #[derive(Debug, Clone)]
 pub enum Model {
-    /// `model = plain`.
+    /// A plain network, `model = plain` in the metadata.
     Plain(Box<PlainNet>),
-    /// `model = gated`.
+    /// A gated network, `model = gated` in the metadata.
     Gated(Box<GatedNet>),
 }
 
 impl Model {
-    /// The model in a file written by `save`, whichever kind it is.
+    /// Loads the model in a file written by `save`, whichever kind it is.
     ///
     /// # Errors
-    /// If the file cannot be read or is no checkpoint, names no known model, or holds other tensors than
-    /// that model has (missing, unexpected and misshapen ones listed together) or a NaN.
+    /// If the file cannot be read or is no checkpoint, names no known model, or holds other tensors
+    /// than that model has (missing, unexpected and misshapen ones listed together) or a NaN.
     pub fn load(path: impl AsRef<Path>) -> Result<Model> {
         let file = Checkpoint::open(path)?;
         match file.outline().metadata.get("model").map(String::as_str) {
@@ -38,13 +38,13 @@ impl Model {
         }
     }
 
-    /// Takes the weights of a file written by `save`, whose model must be of the same kind and have
+    /// Loads the weights of a file written by `save`, whose model must be of the same kind and have
     /// the same tensors; with [`Head::Fresh`] all but the layer that computes the logits, so that
     /// the number of classes may differ.
     ///
     /// # Errors
-    /// Those of [`PlainNet::load_weights_with`] and [`GatedNet::load_weights_with`]; the weights
-    /// are unchanged then.
+    /// The errors of [`PlainNet::load_weights_with`] and [`GatedNet::load_weights_with`]; the
+    /// weights are unchanged then.
     pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
         match self {
             Model::Plain(model) => model.load_weights_with(path, head),
@@ -52,7 +52,7 @@ impl Model {
         }
     }
 
-    /// Logits (N, classes) of `images` (N, 3, H, W), and the gates of a gated model.
+    /// Logits (N, classes) of `images` (N, C, H, W), and the gates of a gated model.
     ///
     /// # Errors
     /// If the images do not fit the network.
@@ -106,7 +106,7 @@ impl Model {
         }
     }
 
-    /// Width of the output layer.
+    /// Number of classes, the width of the output layer.
     #[must_use]
     pub fn classes(&self) -> usize {
         match self {

@@ -1,27 +1,27 @@
-//! The weights of a file, into a model that is there.
+//! Weights of a file for a model that is there.
 
 use gaternet_core::checkpoint::{Checkpoint, CheckpointFile, Number, Outline, TensorKind};
 use gaternet_core::nn::Module;
 use gaternet_core::{Error, Result};
 
-/// What becomes of the head, the linear layer that computes the logits, when a model takes the
-/// weights of a file.
+/// Treatment of the head, the linear layer that computes the logits, when a model loads the weights
+/// of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Head {
-    /// It takes its weights too, so the file must be of as many classes.
+    /// The head is loaded too, so the file must be of as many classes.
     #[default]
     Same,
-    /// It stays as it is, for fine-tuning on other classes: the file may be of any number of them.
-    /// Its head must have the same name and read as many features.
+    /// The head stays as it is, for fine-tuning on other classes: the file may be of any number of
+    /// them. Its head must have the same name and read as many features.
     Fresh,
 }
 
-/// What the metadata entry `model` of a file says.
+/// The metadata entry `model` of a plain network's file.
 pub(crate) const PLAIN: &str = "plain";
 pub(crate) const GATED: &str = "gated";
 
-/// `Err` if the file is of the other kind of model. One that does not say, of another program, is
-/// judged by the names of its tensors: a gated one has two parts.
+/// Checks that the file is of this kind of model. A file of another program, which does not say its
+/// kind, is judged by the names of its tensors: a gated one has two parts.
 pub(crate) fn of_kind(file: &Outline, wanted: &'static str) -> Result<()> {
     let part = |prefix: &str| file.tensors.keys().any(|name| name.starts_with(prefix));
     let got = match file.metadata.get("model").map(String::as_str) {
@@ -36,7 +36,7 @@ pub(crate) fn of_kind(file: &Outline, wanted: &'static str) -> Result<()> {
     Err(Error::OtherKind { path: file.path.clone(), wanted, got: got.to_owned() })
 }
 
-/// Sets all of `model`, whose head has the state-dict name `name`, or all but that.
+/// Sets all weights of `model`, whose head has the state-dict name `name`, or all but the head's.
 pub(crate) fn load(
     file: CheckpointFile,
     model: &impl Module,
@@ -55,7 +55,7 @@ pub(crate) fn load(
         let weight = state.iter().find(|(name, _)| *name == names[0]);
         let width =
             weight.and_then(|(_, state)| TensorKind::from(state).shape.dims().get(1).copied());
-        // Anything else is left to be listed with all that does not fit.
+        // Anything else stays in the list of what does not fit.
         if is_head(file.outline(), &names, width) {
             state.retain(|(name, _)| !names.contains(name));
             head_names = Some(names);

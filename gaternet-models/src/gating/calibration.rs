@@ -1,4 +1,4 @@
-//! Which filters images open.
+//! Calibration: which gates a set of images opens.
 
 use gaternet_core::{Error, Result};
 
@@ -7,21 +7,22 @@ use crate::gating::pruning::Fate;
 
 const OP: &str = "calibration";
 
-/// How many images of a calibration set open each gate. [`InferencePlan::calibrated`] drops the filters that
-/// none opens and runs those that all open whatever the gater says; [`GatedNet::static_part`] makes a
-/// network without gates.
+/// Statistics of a calibration set: how many of its images open each gate.
+/// [`InferencePlan::calibrated`] drops the filters that none opens and runs those that all open
+/// whatever the gater says; [`GatedNet::static_part`] makes the pruned subnetwork, which has no
+/// gates.
 ///
 /// [`InferencePlan::calibrated`]: crate::InferencePlan::calibrated
 /// [`GatedNet::static_part`]: crate::GatedNet::static_part
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calibration {
     images: usize,
-    /// (c).
+    /// Images that opened each gate, (c).
     opened: Vec<usize>,
 }
 
 impl Calibration {
-    /// Of no image yet, for `gates` gates, c.
+    /// A calibration without images yet, for `gates` gates, c.
     #[must_use]
     pub fn new(gates: usize) -> Calibration {
         Calibration { images: 0, opened: vec![0; gates] }
@@ -30,7 +31,7 @@ impl Calibration {
     /// Adds the images of `gates` (N, c); a gate that is not 0 is open.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are not N times c.
+    /// [`Error::Shape`] if the length is no multiple of c.
     pub fn add(&mut self, gates: &[f32]) -> Result<()> {
         let c = self.opened.len();
         if !gates.len().is_multiple_of(c) {
@@ -45,19 +46,19 @@ impl Calibration {
         Ok(())
     }
 
-    /// Images so far.
+    /// Number of images so far.
     #[must_use]
     pub fn images(&self) -> usize {
         self.images
     }
 
-    /// Images that opened each gate, (c).
+    /// Number of images that opened each gate, (c).
     #[must_use]
     pub fn opened(&self) -> &[usize] {
         &self.opened
     }
 
-    /// Share of the images that open a gate, the mean over each gated convolution's filters.
+    /// The fraction of the images that open a gate: for each gated layer the mean over its filters.
     ///
     /// # Errors
     /// [`Error::Shape`] if the plan has another number of gates.
@@ -70,38 +71,57 @@ impl Calibration {
         Ok(plan.slots().iter().map(density).collect())
     }
 
-    /// The gated convolutions of which no image opened a filter: nothing of an image passes through them.
+    /// Names of the gated layers of which no image opened a filter: nothing of an image passes
+    /// through them.
     ///
     /// # Errors
     /// [`Error::Shape`] if the plan has another number of gates.
     pub fn dead_layers<'a>(&self, plan: &'a GatePlan) -> Result<Vec<&'a str>> {
         self.check(plan)?;
-        let dead = |slot: &&crate::GateSlot| {
+        let never_open = |slot: &&crate::GateSlot| {
             self.opened[slot.columns.clone()].iter().all(|opened| *opened == 0)
         };
-        Ok(plan.slots().iter().filter(dead).map(|slot| slot.conv.as_str()).collect())
+        Ok(plan.slots().iter().filter(never_open).map(|slot| slot.conv.as_str()).collect())
     }
 
-    /// What all images agree on, gate by gate.
+    /// The state of each filter after the images, gate by gate: constant where they all agree.
     pub(crate) fn fates(&self, plan: &GatePlan) -> Result<Vec<Fate>> {
         self.check(plan)?;
+        self.check_images()?;
         let fate = |opened: &usize| match *opened {
-            0 => Fate::Gone,
-            opened if opened == self.images => Fate::Open,
-            _ => Fate::Gated,
+            0 => Fate::Pruned,
+            opened if opened == self.images => Fate::AlwaysOn,
+            _ => Fate::Dynamic,
         };
         Ok(self.opened.iter().map(fate).collect())
     }
 
-    /// Open for good if more than `share` of the images open it, else gone.
-    pub(crate) fn majority(&self, plan: &GatePlan, share: f64) -> Result<Vec<Fate>> {
+    /// States without a dynamic one: always on if more than a `fraction` of the images open the
+    /// gate, else pruned.
+    pub(crate) fn majority(&self, plan: &GatePlan, fraction: f64) -> Result<Vec<Fate>> {
         self.check(plan)?;
-        let least = share * self.images as f64;
+        self.check_images()?;
+        if !(0.0..1.0).contains(&fraction) {
+            let rule = "must be at least 0 and below 1: with 1 no filter is left";
+            return Err(Error::Config { field: "fraction", value: fraction.to_string(), rule });
+        }
+        let least = fraction * self.images as f64;
         let fate = |opened: &usize| match *opened as f64 > least {
-            true => Fate::Open,
-            false => Fate::Gone,
+            true => Fate::AlwaysOn,
+            false => Fate::Pruned,
         };
         Ok(self.opened.iter().map(fate).collect())
+    }
+
+    fn check_images(&self) -> Result<()> {
+        match self.images {
+            0 => {
+                let rule =
+                    "a calibration must have seen an image: without any, every filter is pruned";
+                Err(Error::Shape { op: OP, rule, got: "0 images".to_owned() })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check(&self, plan: &GatePlan) -> Result<()> {

@@ -6,76 +6,75 @@ use serde::{Deserialize, Serialize};
 
 use crate::cost::{LatencyCosts, MacCosts};
 
-/// A loss of the gates alone; a training adds one [`GateTerm`](crate::GateTerm) or several to that
-/// of its task.
+/// A loss of the gates alone; training adds one [`GateTerm`](crate::GateTerm) or several to the
+/// loss of its task.
 ///
-/// The losses with a target look at the gates of evaluation (see [`counted`]): what is trained for
-/// is then what runs, whatever noise the training has.
+/// The losses with a target look at the gates of evaluation (see [`counted`]): so training aims at
+/// what runs, whatever noise it has itself.
 ///
 /// Serialised as `"l1"`, `{ "target_rate": { "target": 0.5 } }` and so on.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum GateLoss {
-    /// GaterNet's: [`l1_loss`]. The weight decides how many gates stay open in the end, and only
+    /// The paper's [`l1_loss`]. Its weight decides how many gates stay open in the end, and only
     /// trying tells.
     #[default]
     L1,
-    /// [`target_rate`]: for a known share of open gates in every layer.
+    /// The [`target_rate`]: reaches a known fraction of open gates in every layer.
     TargetRate {
-        /// That share, 0 to 1.
+        /// The target fraction of open gates, 0 to 1.
         target: f32,
     },
-    /// [`target_cost`] of [`MacCosts`]: for a known cost of the network, which decides itself what
-    /// each layer gets.
+    /// The [`target_cost`] of [`MacCosts`]: reaches a known cost of the network and lets training
+    /// decide what each layer gets.
     TargetMacs {
-        /// The cost, that of the gater included, over that of the network without gates; positive.
+        /// Target cost, gater included, over that of the network without gates; positive.
         target: f32,
     },
-    /// [`target_cost`] of [`LatencyCosts`]: for a known time of a batch, on the machine where it
-    /// was measured.
+    /// The [`target_cost`] of [`LatencyCosts`]: reaches a known time of a batch, on the machine
+    /// where it was measured.
     TargetLatency {
-        /// The time, that of the gater included, over that of the network without gates; positive.
+        /// Target time, gater included, over that of the network without gates; positive.
         target: f32,
     },
-    /// [`batch_shaping`] of the gates' probabilities `sigmoid(pre-activation)`: for gates that
-    /// depend on the input, rather than being always on or always off. Usual early in a training,
-    /// with a weight that fades and another loss for the cost.
+    /// The [`batch_shaping`] of the gates' probabilities `sigmoid(gate logit)`: for gates that
+    /// depend on the input instead of always being open or closed. Usual early in training, with a
+    /// weight that fades and another loss for the cost.
     BatchShaping {
-        /// First parameter of the Beta distribution; the paper has 0.6.
+        /// First parameter of the Beta distribution; 0.6 in the paper.
         a: f32,
-        /// Second parameter; the paper has 0.4.
+        /// Second parameter of the Beta distribution; 0.4 in the paper.
         b: f32,
     },
 }
 
-/// What the losses look at.
+/// The values that the losses look at.
 #[derive(Debug, Clone, Copy)]
 pub struct GateLossInput<'a> {
     /// The gates the backbone ran with.
     pub gates: &'a Gates,
-    /// Their pre-activations (N, C), before noise; one for each group, where groups of filters have
-    /// equal gates.
+    /// The gate logits (N, outputs of the gater), before noise; one for each shared gate.
     pub preact: &'a Tensor,
-    /// The gates (N, C) that evaluation makes of the pre-activations.
+    /// The gates (N, C) that evaluation makes of the gate logits.
     pub evaluated: &'a Tensor,
-    /// What the gates switch; only [`GateLoss::TargetMacs`] looks at it.
+    /// MACs that the gates switch; only [`GateLoss::TargetMacs`] looks at them.
     pub costs: &'a MacCosts,
-    /// What was measured; only [`GateLoss::TargetLatency`] looks at it.
+    /// Measured times that the gates switch; only [`GateLoss::TargetLatency`] looks at them.
     pub latency: Option<&'a LatencyCosts>,
-    /// Share of the training that is done, 0 to 1.
+    /// Fraction of the training that is done, 0 to 1.
     pub progress: f64,
 }
 
 impl GateLoss {
-    /// `Err` if a parameter is out of range.
+    /// Checks that the parameters are in range.
     ///
     /// # Errors
-    /// [`Error::Config`] naming it.
+    /// [`Error::Config`] that names the parameter out of range.
     pub fn validate(&self) -> Result<()> {
         let fail = |field, target: f32, rule| {
             Err(Error::Config { field, value: target.to_string(), rule })
         };
-        // Which targets can be depends on the network; this is what all have in common.
+        // The targets that can be met depend on the network; this is what all have in common.
         let positive = |field, target: f32| match target.is_finite() && target > 0.0 {
             true => Ok(()),
             false => fail(field, target, "must be positive and finite"),
@@ -90,7 +89,7 @@ impl GateLoss {
         }
     }
 
-    /// Whether it trains for a number of open gates, rather than for which ones or for few.
+    /// Whether it aims at a number of open gates, rather than at certain gates or at few.
     #[must_use]
     pub fn has_target(&self) -> bool {
         match self {
@@ -101,11 +100,11 @@ impl GateLoss {
         }
     }
 
-    /// The loss, shape `()`.
+    /// Computes the loss, shape `()`.
     ///
     /// # Errors
     /// [`Error::Config`] if a parameter, a cost or the progress is out of range, [`Error::Shape`]
-    /// if there is no gate or pre-activations or costs are not of these gates.
+    /// if there is no gate or the gate logits or costs are not of these gates.
     pub fn loss(&self, input: &GateLossInput<'_>) -> Result<Tensor> {
         let GateLossInput { gates, preact, evaluated, costs, latency, progress } = *input;
         let values = gates.values();
@@ -115,7 +114,7 @@ impl GateLoss {
         {
             return Err(Error::Shape {
                 op: "gate_loss",
-                rule: "the pre-activations must be (N, of one gate or a group of equal gates each)",
+                rule: "the gate logits must be (N, one for each gate or shared gate)",
                 got: format!("{} for gates {}", preact.shape(), values.shape()),
             });
         }
@@ -131,8 +130,8 @@ impl GateLoss {
             GateLoss::TargetLatency { target } => {
                 let Some(latency) = latency else {
                     let (field, value) = ("target_latency", target.to_string());
-                    let rule = "a model knows its latency only after it was measured on this machine, with \
-                                measure_latency and with_latency";
+                    let rule = "a model knows its latency only after it was measured on this \
+                                machine, with measure_latency and with_latency";
                     return Err(Error::Config { field, value, rule });
                 };
                 let values = counted(values, evaluated)?;
@@ -203,8 +202,8 @@ mod tests {
             let got = loss.loss(&input).and_then(|loss| loss.item()).expect("fits");
             assert_eq!(got, want.and_then(|want| want.item()).expect("fits"), "{loss:?}");
             let grads = loss.loss(&input).and_then(|loss| loss.backward());
-            // Whatever it looks at, what is trained is the gates of the pass, or the
-            // pre-activations.
+            // Whatever the loss looks at, the gradient goes to the gates of the pass or to the gate
+            // logits.
             let grads = grads.expect("in a graph");
             let trains = grads.of(values).is_ok() != grads.of(&preact).is_ok();
             assert!(trains, "{loss:?} has no gradient");

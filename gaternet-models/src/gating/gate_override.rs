@@ -1,4 +1,4 @@
-//! Convolutions that are gated, or not, whatever the placement says.
+//! Convolutions whose gates do not follow the placement.
 
 use gaternet_core::{Error, Result};
 use glob::Pattern;
@@ -6,20 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::network::{ConvRole, ConvSpec};
 
-/// Whether the convolutions of some names are gated. Of several that a name matches, the last counts.
+/// A rule by name that convolutions are gated or not, whatever the placement. If several rules
+/// match a name, the last one decides.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GateOverride {
-    /// State-dict names of the convolutions: `*` stands for any characters, `?` for one, `[ab]` for one of these.
-    /// `stage1.*` is a whole stage, `*.conv2` the second convolution of every unit.
+    /// State-dict names of the convolutions: `*` stands for any characters, `?` for one, `[ab]` for
+    /// one of these. `stage1.*` is a whole stage, `*.conv2` the second convolution of every block.
     pub convs: String,
-    /// Whether they are gated. Only a convolution with a [`ConvRole`] for it can be.
+    /// Whether they are gated. Only a convolution with a [`ConvRole`] other than `Ungated` can be.
     pub gated: bool,
 }
 
 impl GateOverride {
     /// # Errors
-    /// [`Error::Config`] if the pattern is none.
+    /// [`Error::Config`] if `convs` is not a valid pattern.
     pub fn validate(&self) -> Result<()> {
         self.pattern().map(|_| ())
     }
@@ -33,7 +34,7 @@ impl GateOverride {
     }
 }
 
-/// Changes `gated`, one for each of `convs`, as the overrides say.
+/// Applies the overrides to `gated`, which has one value for each of `convs`.
 pub(crate) fn apply(
     overrides: &[GateOverride],
     convs: &[ConvSpec],

@@ -1,4 +1,4 @@
-//! Which convolutions are gated, and which gate columns are whose: the one home of placement.
+//! The plan of a network's gates: which convolutions are gated, and which gate columns are whose.
 
 use std::ops::Range;
 
@@ -10,20 +10,22 @@ use crate::gating::gate_override::{self, GateOverride};
 use crate::network::{ConvRole, ConvSpec};
 use crate::networks::config::bounded;
 
-/// Which filters of a residual network have gates, one each.
+/// The placement of gates: which filters of a residual network have one each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum GatePlacement {
-    /// Those of the last convolution of every residual unit, after its batch norm and before the shortcut
-    /// is added: the paper's. A filter that is off saves its share of that convolution; one gate for all filters
-    /// of it saves the hidden convolution that only it reads too, if that is as wide.
+    /// Filters of the last convolution of every block have gates, after its batch norm and before
+    /// the shortcut is added, as in the paper. An inactive filter saves its fraction of that
+    /// convolution; one gate for all filters of it also saves the inner convolution that only it
+    /// reads, if that is as wide.
     #[default]
     ResidualOutput,
-    /// Those of the other convolutions of every unit, after their batch norm and ReLU. A filter that is off
-    /// saves its share of its own convolution and of the one that reads it as an input channel.
+    /// Filters of the inner convolutions of every block have gates, after their batch norm and
+    /// ReLU. An inactive filter saves its fraction of its own convolution and of the one that reads
+    /// it as an input channel.
     Hidden,
-    /// Both: a convolution with gated filters that reads gated channels costs the product of the two
-    /// open shares.
+    /// Filters of both have gates: a convolution with gated filters that reads gated channels costs
+    /// the product of the two active fractions.
     All,
 }
 
@@ -37,56 +39,59 @@ impl GatePlacement {
     }
 }
 
-/// The gates of one convolution's filters.
+/// A gated layer: the columns of its gates and of the gater's outputs that decide them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GateSlot {
     /// State-dict name of the convolution whose filters are gated.
     pub conv: String,
-    /// Its columns in the gates, one for each filter.
+    /// Columns of the layer in the gates, one for each filter.
     pub columns: Range<usize>,
-    /// Its columns in the gater's output, one for each group of filters.
+    /// Columns of the layer in the gater's output, one for each gate or shared gate.
     pub outputs: Range<usize>,
 }
 
-/// The slots that decide what a convolution computes; `None` is everything.
+/// The gated layers that decide what a convolution computes; `None` is everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ConvSlots {
-    /// Index of the slot of its filters.
+    /// Index of the gated layer whose gates switch its filters, which is the convolution itself.
     pub filters: Option<usize>,
-    /// Index of the slot of its input channels: that of the convolution it reads.
+    /// Index of the gated layer whose gates switch its input channels, which is the convolution
+    /// that it reads.
     pub channels: Option<usize>,
-    /// Index of the slot of the only convolution that reads it, if one gate switches all of that one, or that one is
-    /// depthwise, and its own filters have none: where a gate is closed nothing reads them, and they need not run either.
+    /// Index of the gated layer that alone reads it, if its own filters have no gates and the
+    /// reader is as wide and has one gate for all filters or is depthwise: where that gate is
+    /// closed nothing reads the filters, and they need not run either.
     pub reader: Option<usize>,
 }
 
 impl ConvSlots {
-    /// The slots that decide what is computed, where unread filters need not be: the reader's stands for those of
-    /// the filters. What is multiplied by gates are `filters` alone.
+    /// The gated layers that decide what is computed: `reader` stands in for `filters`, because
+    /// unread filters need not run. Only `filters` multiply by gates.
     #[must_use]
     pub fn computed(self) -> ConvSlots {
         ConvSlots { filters: self.filters.or(self.reader), ..self }
     }
 }
 
-/// All gates of a network. Gater width, backbone and cost model read this one plan.
+/// All gates of a network. The gater's width, the backbone and its costs all follow this plan.
 ///
-/// Every filter of a gated convolution has a gate. The gates of a group of consecutive filters are equal: one output of
-/// the gater decides them.
+/// Every filter of a gated layer has a gate. Consecutive filters of a group share one: a single
+/// output of the gater decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatePlan {
     slots: Vec<GateSlot>,
     convs: Vec<ConvSlots>,
-    /// Filters of a group; the last of a convolution may have fewer.
+    /// Filters that share a gate; the last group of a layer may have fewer.
     group: usize,
 }
 
 impl GatePlan {
-    /// The gates of a network of `convs`, in groups of `group` filters; columns are in the order of the
-    /// convolutions. The overrides change what the placement gates.
+    /// Plans the gates of a network of `convs`, each shared by `group` filters; columns are in the
+    /// order of the convolutions. The overrides change what the placement gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if an override names no convolution that can be gated, or the group is not 1 to 65536.
+    /// [`Error::Config`] if an override names no convolution that can be gated, or the group is not
+    /// 1 to 65536.
     pub fn new(
         convs: &[ConvSpec],
         placement: GatePlacement,
@@ -106,7 +111,7 @@ impl GatePlan {
         });
         let slots: Vec<_> = gated.collect();
         let slot_of = |conv: &str| slots.iter().position(|slot| slot.conv == conv);
-        // As wide, so that the reader's live filters are those of this one too: all or none, or
+        // As wide, so that the reader's active filters are those of this one too: all or none, or
         // those that read one each.
         let reader_of = |conv: &ConvSpec| {
             let reader = convs.iter().find(|reader| reader.reads.as_ref() == Some(&conv.name))?;
@@ -125,43 +130,44 @@ impl GatePlan {
         Ok(GatePlan { slots, convs, group })
     }
 
-    /// The slots, in the order of their columns.
+    /// The gated layers, in the order of their columns.
     #[must_use]
     pub fn slots(&self) -> &[GateSlot] {
         &self.slots
     }
 
-    /// The slots of every convolution, in the order of the list that the plan was made of.
+    /// The gated layers of every convolution, in the order of the list that the plan was made of.
     #[must_use]
     pub fn convs(&self) -> &[ConvSlots] {
         &self.convs
     }
 
-    /// Number of gates, c: one for each filter of a gated convolution.
+    /// Number of gates, c: one for each filter of a gated layer.
     #[must_use]
     pub fn gates(&self) -> usize {
         self.slots.last().map_or(0, |slot| slot.columns.end)
     }
 
-    /// Outputs of the gater: groups of filters.
+    /// Number of outputs of the gater, one for each gate or shared gate.
     #[must_use]
     pub fn outputs(&self) -> usize {
         self.slots.last().map_or(0, |slot| slot.outputs.end)
     }
 
-    /// Filters of a group; the last of a convolution has fewer if its width is no multiple.
+    /// Filters that share a gate; the last group of a layer has fewer if its width is no multiple.
     #[must_use]
     pub fn group(&self) -> usize {
         self.group
     }
 
-    /// Outputs of each slot.
+    /// Number of the gater's outputs for each gated layer.
     #[must_use]
     pub fn output_widths(&self) -> Vec<usize> {
         self.slots.iter().map(|slot| slot.outputs.len()).collect()
     }
 
-    /// Filters of each output of the gater, the `repeats` of [`gaternet_core::ops::repeat_interleave`].
+    /// Number of filters of each output of the gater, the `repeats` of
+    /// [`gaternet_core::ops::repeat_interleave`].
     #[must_use]
     pub fn repeats(&self) -> Vec<usize> {
         let of = |slot: &GateSlot| {
@@ -172,7 +178,7 @@ impl GatePlan {
         self.slots.iter().flat_map(of).collect()
     }
 
-    /// `Err` unless the gates are those of this plan: a slot for each gated convolution, as wide as it.
+    /// Checks that the gates are those of this plan: as many gated layers, and each as wide.
     ///
     /// # Errors
     /// [`Error::Shape`] with both lists of widths.
@@ -188,7 +194,7 @@ impl GatePlan {
         })
     }
 
-    /// Filters of each slot.
+    /// Number of filters of each gated layer.
     #[must_use]
     pub fn widths(&self) -> Vec<usize> {
         self.slots.iter().map(|slot| slot.columns.len()).collect()
@@ -199,7 +205,7 @@ impl GatePlan {
 mod tests {
     use super::*;
 
-    /// A stem, a bottleneck unit with a shortcut, a basic unit.
+    /// The convolutions of a stem, a bottleneck block with a shortcut and a basic block.
     fn convs() -> Vec<ConvSpec> {
         use ConvRole::{Hidden, ResidualOutput, Ungated};
         let table = [
@@ -312,7 +318,7 @@ mod tests {
             gated(hidden, &[("*.conv2", true), ("?.conv1", false)]).expect("valid"),
             ["a.conv2", "b.conv2"]
         );
-        // The last that matches.
+        // The last override that matches decides.
         let last = [("*", false), ("b.*", true)];
         assert_eq!(gated(hidden, &last).expect("valid"), ["b.conv1", "b.conv2"]);
         assert_eq!(gated(hidden, &[("*", false)]).expect("valid"), [""; 0]);

@@ -5,16 +5,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::gating::gate_loss::GateLoss;
 
-/// `weight · loss`, as a training adds it to the loss of its task.
+/// A term `weight · loss`, which training adds to the loss of its task.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GateTerm {
-    /// The loss.
+    /// The loss of the gates.
     pub loss: GateLoss,
-    /// Its weight at the start of the training, not negative.
+    /// Weight at the start of the training, not negative.
     pub weight: f32,
-    /// Share of the training in which the weight falls to 0 in a straight line, above 0 and up to 1; it stays
-    /// if `None`, the default.
+    /// Fraction of the training in which the weight falls linearly to 0, above 0 and up to 1; with
+    /// `None`, the default, it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fades_over: Option<f32>,
 }
@@ -26,27 +26,29 @@ impl GateTerm {
         GateTerm { loss, weight, fades_over: None }
     }
 
-    /// `Err` if the weight or a parameter is out of range.
+    /// Checks that the weight and the parameters are in range.
     ///
     /// # Errors
-    /// [`Error::Config`] naming it.
+    /// [`Error::Config`] that names the one out of range.
     pub fn validate(&self) -> Result<()> {
         let fail =
             |field, value: f32, rule| Err(Error::Config { field, value: value.to_string(), rule });
         if !(self.weight.is_finite() && self.weight >= 0.0) {
             return fail("gate loss weight", self.weight, "must be finite and not negative");
         }
-        if let Some(share) = self.fades_over.filter(|share| !(*share > 0.0 && *share <= 1.0)) {
-            return fail("fades_over", share, "must be above 0 and at most 1");
+        if let Some(fraction) =
+            self.fades_over.filter(|fraction| !(*fraction > 0.0 && *fraction <= 1.0))
+        {
+            return fail("fades_over", fraction, "must be above 0 and at most 1");
         }
         self.loss.validate()
     }
 
-    /// The weight when the share `progress` of the training is done.
+    /// Weight when the fraction `progress` of the training is done.
     #[must_use]
     pub fn weight_at(&self, progress: f64) -> f32 {
         let left =
-            self.fades_over.map_or(1.0, |share| (1.0 - progress / f64::from(share)).max(0.0));
+            self.fades_over.map_or(1.0, |fraction| (1.0 - progress / f64::from(fraction)).max(0.0));
         (f64::from(self.weight) * left) as f32
     }
 }

@@ -1,4 +1,5 @@
-//! What a gated network is made of, and how its gates are trained. Stored with every checkpoint.
+//! The configuration of a gated network and of the training of its gates, which every checkpoint
+//! stores.
 
 use gaternet_core::gate::{Estimator, GateFloor};
 use gaternet_core::{Error, Result};
@@ -10,33 +11,35 @@ use crate::gating::gate_plan::GatePlacement;
 use crate::gating::gate_term::GateTerm;
 use crate::networks::config::{BackboneConfig, bounded, is_one, one};
 
-/// A gater: a CIFAR ResNet without its output layer, and two linear layers from its features to the gates.
+/// The configuration of a gater: a CIFAR ResNet without its output layer, and two linear layers
+/// from its features to the gates.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GaterConfig {
     /// Depth of the feature extractor, 6n + 2.
     pub depth: usize,
-    /// Its channels over those of a ResNet: below 1 for a cheaper gater.
+    /// Channels of the feature extractor relative to a ResNet's: below 1 for a cheaper gater.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub width: f64,
-    /// The images are averaged over squares of this side first: 2 makes the extractor four times cheaper.
+    /// Side of the squares over which the images are averaged first: 2 makes the extractor four
+    /// times cheaper.
     #[serde(default = "one_unit")]
     pub pool: usize,
-    /// Units b between features and gates.
+    /// Width b of the bottleneck between features and gates.
     pub bottleneck: usize,
-    /// Where the bias of every gate starts. At 0, as in the paper, half of the gates are open at first;
-    /// at 2, about 98 % are, and a short training loses less to the noise of gates that have not
+    /// Initial bias of every gate. At 0, as in the paper, half of the gates are open at first; at
+    /// 2, about 98 % are, and a short training loses less to the noise of gates that have not
     /// learned anything yet.
     #[serde(default)]
     pub gate_bias: f32,
-    /// Batch norm between the two linear layers, as in the paper's text; the authors' code has none, and
-    /// neither has the default.
+    /// Whether batch norm is between the two linear layers, as in the paper's text; the authors'
+    /// code has none, and neither has the default.
     #[serde(default, skip_serializing_if = "is_false")]
     pub batch_norm: bool,
 }
 
 impl Default for GaterConfig {
-    /// The authors': a ResNet-20, a bottleneck of 8.
+    /// The authors' gater: a ResNet-20 and a bottleneck of 8.
     fn default() -> GaterConfig {
         GaterConfig {
             depth: 20,
@@ -50,15 +53,15 @@ impl Default for GaterConfig {
 }
 
 impl GaterConfig {
-    /// The feature extractor E, without its output layer.
+    /// Configuration of the feature extractor E, without its output layer.
     pub(crate) fn extractor(&self) -> BackboneConfig {
         BackboneConfig { width: self.width, ..BackboneConfig::resnet(self.depth, 1) }
     }
 
     /// # Errors
-    /// [`Error::Config`] that names the field and its rule.
+    /// [`Error::Config`] that names the first field out of range and its rule.
     pub fn validate(&self) -> Result<()> {
-        // Its own names: the backbone has a depth and a width too.
+        // Errors name the gater's fields, because the backbone has a depth and a width too.
         let of_gater = |error| match error {
             Error::Config { field: "depth", value, rule } => {
                 Error::Config { field: "gater.depth", value, rule }
@@ -82,37 +85,39 @@ impl GaterConfig {
     }
 }
 
-/// A backbone whose units are gated by a gater.
+/// The configuration of a gated network: a backbone whose filters a gater switches.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GatedConfig {
     /// The network that is gated.
     pub backbone: BackboneConfig,
-    /// Which filters have gates; the paper's where a file does not say.
+    /// Placement of the gates; the paper's where a file does not say.
     #[serde(default)]
     pub placement: GatePlacement,
-    /// Convolutions of which the placement is not to decide; none by default.
+    /// Convolutions that are gated, or not, whatever the placement; none by default.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gate_overrides: Vec<GateOverride>,
-    /// Filters that share a gate: consecutive ones, and fewer at the end of a convolution whose width is no
+    /// Consecutive filters that share a gate; fewer at the end of a layer whose width is no
     /// multiple. 1 by default, as in the paper.
     #[serde(default = "one_unit", skip_serializing_if = "is_one_unit")]
     pub group: usize,
-    /// Gates that stay open in every layer; none by default.
+    /// Min-active: how many gates stay open in every layer; none by default.
     #[serde(default, skip_serializing_if = "is_default")]
     pub floor: GateFloor,
-    /// The weights of the last batch norm of every unit with gates start at 0: until it has learnt something the unit
-    /// is its shortcut, open or closed, so that gates which open late disturb nothing. Goyal et al. 2017
-    /// (arXiv 1706.02677) start all units of a plain network so. Not by default.
+    /// Whether the weights of the last batch norm of every block with gates start at 0: until it
+    /// has learnt something the block is its shortcut, whatever its gates, so that gates which open
+    /// late disturb nothing. Goyal et al. 2017 (arXiv 1706.02677) start all blocks of a plain
+    /// network so. Not by default.
     #[serde(default, skip_serializing_if = "is_false")]
     pub zero_init: bool,
-    /// What decides them.
+    /// The network that decides the gates.
     pub gater: GaterConfig,
-    /// How its output becomes gates; the paper's Improved SemHash by default.
+    /// The estimator, which makes gates of the gater's output; the paper's Improved SemHash by
+    /// default.
     #[serde(default, skip_serializing_if = "is_default")]
     pub estimator: Estimator,
-    /// What training adds to the loss of the task; 0.1 times the paper's loss by default. Its formula has a
-    /// weight, of which it says no value.
+    /// Terms that training adds to the loss of the task; 0.1 times the paper's L1 loss by default.
+    /// The paper's formula has a weight but gives no value for it.
     #[serde(default = "paper_losses", skip_serializing_if = "is_paper_losses")]
     pub gate_losses: Vec<GateTerm>,
 }
@@ -124,7 +129,8 @@ impl GatedConfig {
         GatedConfig::new(BackboneConfig::resnet(depth, classes))
     }
 
-    /// The paper's model: gates on the residual outputs, the authors' gater, Improved SemHash, L1.
+    /// The paper's model: gates on the last convolutions of blocks, the authors' gater, Improved
+    /// SemHash, L1.
     #[must_use]
     pub fn new(backbone: BackboneConfig) -> GatedConfig {
         GatedConfig {
@@ -141,14 +147,14 @@ impl GatedConfig {
     }
 
     /// # Errors
-    /// [`Error::Config`] that names the field and its rule: a value out of range, or a loss with a target beside an
-    /// estimator that opens a fixed number of gates.
+    /// [`Error::Config`] that names the first field out of range and its rule, or a loss with a
+    /// target beside an estimator that opens a fixed number of gates.
     pub fn validate(&self) -> Result<()> {
         self.backbone.validate()?;
         self.validate_gates()
     }
 
-    /// [`validate`](Self::validate) without the backbone.
+    /// Checks all but the backbone, as [`validate`](Self::validate) does.
     pub(crate) fn validate_gates(&self) -> Result<()> {
         self.gater.validate()?;
         bounded("group", self.group)?;
@@ -159,7 +165,8 @@ impl GatedConfig {
             return Err(Error::Config {
                 field: "floor",
                 value: format!("{:?} with the estimator {:?}", self.floor, self.estimator),
-                rule: "this estimator opens a fixed number of gates in every layer: set its density instead",
+                rule: "this estimator opens a fixed number of gates in every layer: set its \
+                       density instead",
             });
         }
         self.gate_losses.iter().try_for_each(GateTerm::validate)?;
@@ -169,7 +176,8 @@ impl GatedConfig {
             (Estimator::TopK { .. }, Some(term)) => Err(Error::Config {
                 field: "gate_losses",
                 value: format!("{:?} with the estimator {:?}", term.loss, self.estimator),
-                rule: "no loss changes how many gates this estimator opens: set its density, or take another",
+                rule: "no loss changes how many gates this estimator opens: set its density, or \
+                       take another",
             }),
             _ => Ok(()),
         }

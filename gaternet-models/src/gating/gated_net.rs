@@ -1,4 +1,4 @@
-//! A network that runs only the filters that its gater opens.
+//! A gated network, which runs only the filters whose gates its gater opens.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -36,37 +36,38 @@ pub struct GatedNet {
     backbone: PlainNet,
     gater: Gater,
     plan: GatePlan,
-    /// The backbone with its gates.
+    /// The backbone with its gates, in both modes.
     programs: Arc<Programs>,
-    /// Those of the size of images that was asked for last.
+    /// Costs for the image size that was asked for last.
     pub(crate) costs: Arc<Mutex<Option<SizedCosts>>>,
     pub(crate) latency: Option<Arc<LatencyCosts>>,
 }
 
-/// For images of (H, W).
+/// Costs for images of a size (H, W).
 pub(crate) type SizedCosts = ([usize; 2], Arc<MacCosts>);
 
-/// What a forward pass computes.
+/// The results of a forward pass.
 #[derive(Debug, Clone)]
 pub struct GatedOutput {
-    /// (N, classes).
+    /// Logits of the classes, (N, classes).
     pub logits: Tensor,
-    /// Gate pre-activations g' (N, outputs of the gater), before noise: one for each gate, or group of gates.
+    /// The gate logits g' (N, outputs of the gater), before noise: one for each gate or shared
+    /// gate.
     pub preact: Tensor,
     /// The gates the backbone ran with.
     pub gates: Gates,
-    /// The gates (N, c) that an evaluation pass makes of these pre-activations, in no graph.
+    /// The gates (N, c) that an evaluation pass makes of these gate logits, in no graph.
     pub evaluated: Tensor,
-    /// Of the images: (H, W).
+    /// Size (H, W) of the images.
     pub size: [usize; 2],
-    /// Share of the training that was done, 0 to 1.
+    /// Fraction of the training that was done, 0 to 1.
     pub progress: f64,
 }
 
 /// The training loss and its parts, each a scalar.
 #[derive(Debug, Clone)]
 pub struct Loss {
-    /// `cross_entropy + gates`.
+    /// The sum `cross_entropy + gates`.
     pub total: Tensor,
     /// Mean over the batch of -log P(label | image).
     pub cross_entropy: Tensor,
@@ -75,10 +76,10 @@ pub struct Loss {
 }
 
 impl GatedNet {
-    /// With fresh weights drawn from `seed`.
+    /// A network with fresh weights drawn from `seed`.
     ///
     /// # Errors
-    /// [`Error::Config`] if a field of the configuration is out of range.
+    /// [`Error::Config`] that names the first field of the configuration out of range and its rule.
     pub fn new(config: GatedConfig, seed: u64) -> Result<GatedNet> {
         GatedNet::with_weights(config, Weights::drawn(seed))
     }
@@ -89,15 +90,15 @@ impl GatedNet {
         GatedNet::with_gater(backbone, config, weights)
     }
 
-    /// With the architecture that a file describes, and without weights.
+    /// A network with the architecture that a file describes, and without weights.
     pub(crate) fn like(config: GatedConfig, _file: &Outline) -> Result<GatedNet> {
         GatedNet::with_weights(config, Weights::Unset)
     }
 
     /// Gates a network that a program has written itself: convolutions whose
-    /// [`ConvRole`](crate::ConvRole) the placement gates. The gater's weights are drawn from `seed`; estimator and
-    /// losses of the gates are the paper's until [`with_estimator`](Self::with_estimator) and
-    /// [`with_gate_losses`](Self::with_gate_losses).
+    /// [`ConvRole`](crate::ConvRole) the placement gates. The gater's weights are drawn from
+    /// `seed`; estimator and losses of the gates are the paper's until
+    /// [`with_estimator`](Self::with_estimator) and [`with_gate_losses`](Self::with_gate_losses).
     ///
     /// # Errors
     /// [`Error::Config`] if a field of the gater is out of range, or the placement gates no
@@ -112,8 +113,8 @@ impl GatedNet {
         GatedNet::gate_as(network, config, seed)
     }
 
-    /// [`gate`](Self::gate) with all settings, groups, floor and overrides too. The backbone of the configuration is
-    /// not looked at.
+    /// Gates a network as [`gate`](Self::gate) does, with all settings, shared gates, min-active
+    /// and overrides too. The backbone of the configuration is not looked at.
     ///
     /// # Errors
     /// [`Error::Config`] if another field is out of range, or no filter has a gate.
@@ -137,7 +138,7 @@ impl GatedNet {
             return Err(Error::Config { field: "placement", value, rule });
         }
         if config.zero_init {
-            zero_units(backbone.network(), &plan, weights.are_drawn())?;
+            zero_blocks(backbone.network(), &plan, weights.are_drawn())?;
         }
         let channels = backbone.network().channels();
         let gater = Gater::new(&config.gater, channels, plan.outputs(), weights)?;
@@ -146,33 +147,34 @@ impl GatedNet {
         Ok(GatedNet { config, backbone, gater, plan, programs, costs, latency })
     }
 
-    /// The same model, with this way from the gater's output to the gates.
+    /// Replaces the estimator, which makes gates of the gate logits.
     ///
     /// # Errors
-    /// [`Error::Config`] if a parameter is out of range, or a loss has a target that it does not move towards.
+    /// [`Error::Config`] if a parameter is out of range, or a loss has a target that it does not
+    /// move towards.
     pub fn with_estimator(mut self, estimator: Estimator) -> Result<GatedNet> {
         self.config.estimator = estimator;
         self.config.validate_gates()?;
         Ok(self)
     }
 
-    /// The same model, with these losses for its gates.
+    /// Replaces the losses of the gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if a weight or a parameter is out of range, or the estimator opens a fixed number of
-    /// gates and a loss has a target.
+    /// [`Error::Config`] if a weight or a parameter is out of range, or the estimator opens a fixed
+    /// number of gates and a loss has a target.
     pub fn with_gate_losses(mut self, losses: Vec<GateTerm>) -> Result<GatedNet> {
         self.config.gate_losses = losses;
         self.config.validate_gates()?;
         Ok(self)
     }
 
-    /// Gater, gates, backbone. `images` (N, 3, H, W).
+    /// Runs gater, gates and backbone on `images` (N, C, H, W).
     ///
-    /// A training pass takes noise and progress from `ctx`, makes gates as the estimator does and computes
-    /// every filter (batch statistics and straight-through gradients need them). An evaluation pass
-    /// has gates of 0 and 1 without noise and leaves out the filters they close; with gradients it computes
-    /// and discards them.
+    /// A training pass takes noise and progress from `ctx`, makes gates as the estimator does and
+    /// computes every filter (batch statistics and straight-through gradients need them). An
+    /// evaluation pass has gates of 0 and 1 without noise and leaves out inactive filters; with
+    /// gradients it computes and discards them.
     ///
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes.
@@ -185,7 +187,7 @@ impl GatedNet {
         self.finish(images, preact, draw.as_ref(), ctx)
     }
 
-    /// The noise of a training pass for `batch` images.
+    /// Draws the noise of a training pass for `batch` images.
     ///
     /// # Errors
     /// [`Error::Shape`] if it would not fit in the address space.
@@ -193,10 +195,11 @@ impl GatedNet {
         self.rule().draw(batch, ctx.rng())
     }
 
-    /// A pass with the estimator's randomness given, as in training; `ctx` decides the rest.
+    /// A forward pass with the estimator's noise given, as in training; the rest follows `ctx`.
     ///
     /// # Errors
-    /// As [`forward`](Self::forward), and if the draw is not for these images or this estimator.
+    /// The errors of [`forward`](Self::forward), and an error if the draw is not for these images
+    /// or this estimator.
     pub fn forward_with_draw(
         &self,
         images: &Tensor,
@@ -227,19 +230,20 @@ impl GatedNet {
         Ok(GatedOutput { logits, preact, gates, evaluated, size: [h, w], progress: ctx.progress() })
     }
 
-    /// Cross-entropy of one label for each image, and the configured losses of the gates: by default the
-    /// paper's `-log P(y | x) + lambda · ‖G(x)‖₁ / c`, the mean over the batch.
+    /// Cross-entropy of one label for each image, and the configured losses of the gates: by
+    /// default the paper's `-log P(y | x) + lambda · ‖G(x)‖₁ / c`, the mean over the batch.
     ///
     /// # Errors
-    /// If there are not N labels, one is not a class, or the gates cannot meet a configured target.
+    /// An error if there are not N labels, one is not a class, or the gates cannot meet a
+    /// configured target.
     pub fn loss(&self, output: &GatedOutput, labels: &[usize]) -> Result<Loss> {
         self.loss_with(output, &CrossEntropyLoss::default(), labels)
     }
 
-    /// [`loss`](Self::loss) with another criterion, for labels or distributions.
+    /// Computes the [`loss`](Self::loss) with another criterion, for labels or distributions.
     ///
     /// # Errors
-    /// Those of [`loss`](Self::loss) and of [`CrossEntropyLoss::forward`].
+    /// The errors of [`loss`](Self::loss) and of [`CrossEntropyLoss::forward`].
     pub fn loss_with<'a>(
         &self,
         output: &GatedOutput,
@@ -272,20 +276,20 @@ impl GatedNet {
         Ok(Loss { total, cross_entropy, gates })
     }
 
-    /// The gates that an evaluation pass makes of pre-activations (N, outputs of the gater).
+    /// The gates that an evaluation pass makes of gate logits (N, outputs of the gater).
     ///
     /// # Errors
-    /// [`Error::Shape`] if there are not as many.
+    /// [`Error::Shape`] if `preact` has another shape.
     pub fn evaluation_gates(&self, preact: &Tensor) -> Result<Gates> {
         Gates::new(self.rule().eval(preact)?, &self.plan.widths())
     }
 
-    /// How pre-activations become gates.
+    /// The rule that makes gates of gate logits.
     pub(crate) fn rule(&self) -> GateRule {
         GateRule::new(&self.config, &self.plan)
     }
 
-    /// Logits (N, classes) of the backbone with the given gates. Filters that are off are left out if
+    /// Logits (N, classes) of the backbone with the given gates. Inactive filters are left out if
     /// `skip`, else computed and discarded; in evaluation the logits have the same bits.
     ///
     /// # Errors
@@ -308,7 +312,7 @@ impl GatedNet {
         self.programs.run(images, Some(Gating { gates, skip }), ctx)
     }
 
-    /// The backbone as it runs with its gates.
+    /// The backbone with its gates, lowered for a mode.
     #[cfg_attr(not(feature = "onnx"), allow(dead_code))]
     pub(crate) fn program(&self, mode: Mode) -> &Program {
         self.programs.of(mode)
@@ -320,40 +324,41 @@ impl GatedNet {
         &self.config
     }
 
-    /// Where the gates sit.
+    /// The plan of which gate is whose.
     #[must_use]
     pub fn plan(&self) -> &GatePlan {
         &self.plan
     }
 
-    /// The gated network.
+    /// The network that is gated.
     #[must_use]
     pub fn backbone(&self) -> &PlainNet {
         &self.backbone
     }
 
-    /// The gating network.
+    /// The network that decides the gates.
     #[must_use]
     pub fn gater(&self) -> &Gater {
         &self.gater
     }
 
-    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same
+    /// Loads the weights of a file written by [`save`](Self::save), whose model must have the same
     /// tensors.
     ///
     /// # Errors
-    /// [`Error::OtherKind`] if the file is of a plain model. If it cannot be read, is of another
-    /// number of gates, or holds other tensors (missing, unexpected and misshapen ones listed
-    /// together) or a NaN; the weights are unchanged then.
+    /// [`Error::OtherKind`] if the file is of a plain model. An error too if the file cannot be
+    /// read, is of another number of gates, or holds other tensors (missing, unexpected and
+    /// misshapen ones listed together) or a NaN; the weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         self.load_weights_with(path, Head::Same)
     }
 
-    /// [`load_weights`](Self::load_weights), or all but those of the backbone's head.
+    /// Loads weights as [`load_weights`](Self::load_weights) does, of all layers or of all but the
+    /// backbone's head.
     ///
     /// # Errors
-    /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`]
-    /// if the backbone does not end in a linear layer.
+    /// The errors of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also
+    /// [`Error::Config`] if the backbone does not end in a linear layer.
     pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
         let file = Checkpoint::open(path)?;
         weights::of_kind(file.outline(), GATED)?;
@@ -386,8 +391,9 @@ impl Module for GatedNet {
     }
 }
 
-/// Sets the weights of the last batch norm of every unit with gates to 0, if they are drawn.
-fn zero_units(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
+/// Sets the weights of the last batch norm of every block with gates to 0, if the weights are
+/// fresh.
+fn zero_blocks(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     let mut found = false;
     for step in network.steps() {
         let (Some((_, bn)), Some(number)) = (&step.norm, step.number) else { continue };
@@ -402,6 +408,6 @@ fn zero_units(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     if found {
         return Ok(());
     }
-    let rule = "a unit with gates must end in a batch norm; one of pre-activation does not";
+    let rule = "a block with gates must end in a batch norm; a pre-activation block does not";
     Err(Error::Config { field: "zero_init", value: true.to_string(), rule })
 }

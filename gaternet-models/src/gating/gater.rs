@@ -1,4 +1,4 @@
-//! The gater: a CNN that sees the input before the backbone does and decides every gate of it.
+//! The gater: a CNN that sees the images before the backbone does and decides every gate.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,33 +17,34 @@ use crate::networks::families;
 use crate::networks::plain_net::PlainNet;
 use crate::program::Programs;
 
-/// State-dict prefix of E and of the layer FC1, which stands where E had its output layer.
+/// State-dict prefix of E and of FC1, which stands where E had its output layer.
 const EXTRACTOR: &str = "resnet.";
 const FC1: &str = "resnet.newfc";
-/// Of the layer from the bottleneck to the gates.
+/// State-dict name of FC2, the layer from the bottleneck to the gates.
 const FC2: &str = "fnn.fc.0";
 
-/// Whether a name of a gater's state is one of E.
+/// Whether a state-dict name of a gater is in E.
 pub(crate) fn is_extractor(name: &str) -> bool {
     name.starts_with(EXTRACTOR) && !name.starts_with(FC1)
 }
 
-/// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and b units between FC1 and
-/// FC2. The paper's text has a batch norm before the ReLU, the authors' code none: [`GaterConfig::batch_norm`].
+/// `g' = FC2(ReLU(FC1(E(x))))`, with E a ResNet without its output layer and a bottleneck of b
+/// features between FC1 and FC2. The paper's text has a batch norm before the ReLU, the authors'
+/// code none: [`GaterConfig::batch_norm`].
 #[derive(Debug, Clone)]
 pub struct Gater {
     network: Network,
     programs: Arc<Programs>,
-    /// The steps of E.
+    /// Number of steps of E.
     extractor: usize,
-    /// Of FC2.
+    /// Bias of FC2.
     gate_bias: Parameter,
-    /// Between FC1 and FC2.
+    /// Whether batch norm is between FC1 and FC2.
     batch_norm: bool,
 }
 
 impl Gater {
-    /// Of images with `channels` channels.
+    /// A gater for images of `channels` channels.
     pub(crate) fn new(
         config: &GaterConfig,
         channels: usize,
@@ -73,31 +74,36 @@ impl Gater {
         Ok(Gater { network, programs, extractor, gate_bias, batch_norm: config.batch_norm })
     }
 
-    /// Gate pre-activations g' (N, outputs) of `images` (N, 3, H, W).
+    /// Gate logits g' (N, outputs) of `images` (N, C, H, W).
     ///
     /// # Errors
-    /// If the images do not fit the network, naming the op and the shapes; in training also if it is a single one
-    /// and there is a batch norm between FC1 and FC2 ([`GaterConfig::batch_norm`]), as in PyTorch.
+    /// If the images do not fit the network, naming the op and the shapes; in training also if it
+    /// is a single one and there is a batch norm between FC1 and FC2 ([`GaterConfig::batch_norm`]),
+    /// as in PyTorch.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
         if self.batch_norm && ctx.training() && images.dims().first() == Some(&1) {
             return Err(Error::Shape {
                 op: "gater",
-                rule: "batch norm over the bottleneck has statistics of 2 images or more in training: take larger \
-                       batches, leave out a last batch of 1 image, or build the gater without batch_norm",
+                rule: "batch norm over the bottleneck has statistics of 2 images or more in \
+                       training: take larger batches, leave out a last batch of 1 image, or build \
+                       the gater without batch_norm",
                 got: images.shape().to_string(),
             });
         }
         self.programs.run(images, None, ctx)
     }
 
-    /// A classifier of `classes` classes on the extractor E, for the paper's pre-training: train it, drop it,
-    /// train the gated network. It *shares* weights and statistics with the gater; only its output layer
-    /// `resnet.fc`, drawn from `seed`, is its own.
+    /// A classifier of `classes` classes on the extractor E, for the paper's pretraining: train it,
+    /// drop it, train the gated network. It *shares* weights and statistics with the gater; only
+    /// its output layer `resnet.fc`, drawn from `seed`, is its own.
     ///
     /// ```
-    /// # use gaternet_core::{Ctx, Tensor, nn::{CrossEntropyLoss, Module}, optim::{Optimizer, Sgd, SgdConfig}};
+    /// # use gaternet_core::nn::{CrossEntropyLoss, Module};
+    /// # use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
+    /// # use gaternet_core::{Ctx, Tensor};
     /// # use gaternet_models::{GatedConfig, GatedNet};
-    /// # let (images, labels) = (Tensor::randn([2, 3, 16, 16], 1.0, Ctx::train(1).rng())?, vec![3, 7]);
+    /// # let images = Tensor::randn([2, 3, 16, 16], 1.0, Ctx::train(1).rng())?;
+    /// # let labels = vec![3, 7];
     /// let model = GatedNet::new(GatedConfig::cifar(8, 10), 0)?;
     /// let classifier = model.gater().classifier(10, 0)?;
     /// let mut sgd = Sgd::new(classifier.parameters(), SgdConfig::default())?;
@@ -111,7 +117,7 @@ impl Gater {
     /// [`Error::Config`] if there is no class.
     pub fn classifier(&self, classes: usize, seed: u64) -> Result<PlainNet> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        // The stream 0 has drawn the weights of the model, if the seed is the same.
+        // Stream 0 has drawn the weights of the model, if the seed is the same.
         rng.set_stream(u64::MAX);
         let weights = Weights::Drawn(Box::new(rng));
         let (mut net, features) = NetworkBuilder::extend(&self.network, self.extractor, weights)?;
@@ -119,13 +125,14 @@ impl Gater {
         Ok(PlainNet::custom(net.finish()?))
     }
 
-    /// Takes over what was trained before. From the file of a [`GatedNet`](crate::GatedNet): its whole gater.
-    /// From the file of a [`classifier`](Self::classifier), of a [`PlainNet`] of E's architecture, or of
-    /// another program with one of these two ways to name the tensors: E, without its output layer.
+    /// Loads what was trained before. From the file of a [`GatedNet`](crate::GatedNet): its whole
+    /// gater. From the file of a [`classifier`](Self::classifier), of a [`PlainNet`] of E's
+    /// architecture, or of another program with one of these two ways to name the tensors: E,
+    /// without its output layer.
     ///
     /// # Errors
-    /// If the file cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
-    /// together) or a NaN; the gater is unchanged then.
+    /// An error if the file cannot be read or holds other tensors (missing, unexpected and
+    /// misshapen ones listed together) or a NaN; the gater is unchanged then.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<()> {
         let file = Checkpoint::open(path)?;
         let outline = file.outline();
@@ -144,29 +151,29 @@ impl Gater {
         extractor(&file.read()?, prefix).load_into(&state)
     }
 
-    /// What is added to each pre-activation, (outputs): the bias of its last layer. Taking t from all of them
-    /// opens the gates whose pre-activation was above t.
+    /// The bias (outputs) of the last layer, which is added to each gate logit. Taking t from all
+    /// of it opens the gates whose logit was above t.
     #[must_use]
     pub fn gate_bias(&self) -> &Parameter {
         &self.gate_bias
     }
 
-    /// `Err` if the file of a gater is of another number of gates.
+    /// Checks that the file of a gater has as many gates.
     pub(crate) fn check_gates(&self, file: &Outline) -> Result<()> {
         let gates = self.network.features();
         let weight = file.tensors.get(&format!("{FC2}.weight"));
         match weight.and_then(|weight| weight.shape.dims().first()) {
             Some(&of_file) if of_file != gates => Err(Error::Data {
                 path: file.path.clone(),
-                rule: "the file must have the gates of the model: build it with the placement, the groups and the \
-                       backbone that the file's metadata `config` names",
+                rule: "the file must have the gates of the model: build it with the placement, \
+                       the groups and the backbone that the file's metadata `config` names",
                 got: format!("{of_file} gates for a model of {gates}"),
             }),
             _ => Ok(()),
         }
     }
 
-    /// Its steps.
+    /// The steps of the network.
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.network
@@ -181,7 +188,7 @@ impl Gater {
     }
 }
 
-/// The tensors of a file whose names start with `prefix`, without it and without those of output
+/// The tensors of a file whose names start with `prefix`, without the prefix and without output
 /// layers.
 fn extractor<T: Clone>(file: &Checkpoint<T>, prefix: &str) -> Checkpoint<T> {
     let mut part = file.part(prefix);

@@ -1,4 +1,5 @@
-//! Which filters are gated, what decides their gates, and what becomes of a network with them.
+//! Gated networks: which filters have gates, what decides them, and what calibration and pruning
+//! make of them.
 
 mod budget;
 pub(crate) mod calibration;

@@ -1,8 +1,10 @@
-//! The parts of a gated network, each with its own training: learning rates, weight decay, epochs at rest.
+//! The parts of a gated network, each of which can be trained in its own way: learning rates,
+//! weight decay, frozen epochs.
 
 use gaternet_core::nn::Module;
 use gaternet_core::optim::ParameterGroup;
 use gaternet_core::{Error, Parameter, Result};
+use serde::{Deserialize, Serialize};
 
 use crate::gating::gated_net::GatedNet;
 use crate::gating::gater;
@@ -37,20 +39,22 @@ impl GatedNet {
         parameters
     }
 
-    /// Backbone and gater as groups for [`Sgd::with_groups`](gaternet_core::optim::Sgd::with_groups), with the
-    /// settings of the optimiser until they are given their own.
+    /// Backbone and gater as groups for
+    /// [`Sgd::with_groups`](gaternet_core::optim::Sgd::with_groups), which have the settings of the
+    /// optimiser until they are given their own.
     #[must_use]
     pub fn parameter_groups(&self) -> [ParameterGroup; 2] {
         [Part::Backbone, Part::Gater].map(|part| ParameterGroup::new(self.part(part)))
     }
 }
 
-/// What rests in the first epochs of a gated network's training; nothing by default.
+/// What is frozen in the first epochs of a gated network's training; nothing by default.
 ///
 /// ```
 /// # use gaternet_models::{GatedConfig, GatedNet, Part, WarmUp};
 /// # let model = GatedNet::new(GatedConfig::cifar(8, 10), 0)?;
-/// // The backbone learns alone for 2 epochs; the gater's extractor, which was pre-trained, joins in the sixth.
+/// // The backbone learns alone for 2 epochs; the gater's extractor, which was pretrained, joins
+/// // in the sixth.
 /// let warm_up = WarmUp { open: 2, frozen_extractor: 5, ..WarmUp::default() };
 /// warm_up.validate(20)?;
 /// for epoch in 1..=20 {
@@ -63,24 +67,27 @@ impl GatedNet {
 /// }
 /// # Ok::<(), gaternet_core::Error>(())
 /// ```
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct WarmUp {
-    /// Epochs with all gates open: the gater does not run, and the backbone trains as a plain network.
+    /// Number of epochs with all gates open: the gater does not run, and the backbone trains as a
+    /// plain network.
     pub open: usize,
-    /// Epochs in which the backbone is frozen: usual for one that was trained before it got gates.
+    /// Number of epochs in which the backbone is frozen: usual if it was trained before it got
+    /// gates.
     pub frozen_backbone: usize,
-    /// Epochs in which the gater is frozen.
+    /// Number of epochs in which the gater is frozen.
     pub frozen_gater: usize,
-    /// Epochs in which the gater's extractor is frozen.
+    /// Number of epochs in which the gater's extractor is frozen.
     pub frozen_extractor: usize,
 }
 
 impl WarmUp {
-    /// `Err` unless a training of `epochs` epochs can begin like this.
+    /// Checks that a training of `epochs` epochs can begin like this.
     ///
     /// # Errors
-    /// [`Error::Config`] if the gates stay open to the end, an epoch number is beyond it, or in some epoch
-    /// nothing would be trained.
+    /// [`Error::Config`] if the gates stay open to the end, an epoch number is beyond it, or in
+    /// some epoch nothing would be trained.
     pub fn validate(&self, epochs: usize) -> Result<()> {
         let fail = |field, value: usize, rule| {
             let value = format!("{value}, of {epochs} epochs");
@@ -105,15 +112,16 @@ impl WarmUp {
         Ok(())
     }
 
-    /// Whether all gates are open in epoch `epoch`, from 1: then train [`GatedNet::backbone`] alone.
+    /// Whether all gates are open in epoch `epoch`, from 1: then train [`GatedNet::backbone`]
+    /// alone.
     #[must_use]
     pub fn gates_open(&self, epoch: usize) -> bool {
         epoch <= self.open
     }
 
-    /// (step, steps) of the part of a training in which gates run, for [`Ctx::with_progress`]: what changes in the
-    /// course of a training, as temperatures and bounds of gates do, begins with the first epoch that has
-    /// gates. `step` is from 0, and `steps_per_epoch` make up an epoch of `epochs`.
+    /// The (step, steps) of the part of a training in which gates run, for [`Ctx::with_progress`]:
+    /// what changes during training, as temperatures and bounds of gates do, begins with the first
+    /// epoch that has gates. `step` is from 0, and `steps_per_epoch` make up an epoch of `epochs`.
     ///
     /// [`Ctx::with_progress`]: gaternet_core::Ctx::with_progress
     #[must_use]
@@ -127,12 +135,12 @@ impl WarmUp {
         (step.saturating_sub(of(self.open)), of(epochs.saturating_sub(self.open)))
     }
 
-    /// Freezes what rests in epoch `epoch`, from 1, and trains the rest, whatever was frozen before.
+    /// Freezes what is to be frozen in epoch `epoch`, from 1, and unfreezes everything else.
     pub fn begin(&self, model: &GatedNet, epoch: usize) {
         for (part, rest) in [
             (Part::Backbone, self.frozen_backbone),
             (Part::Gater, self.open.max(self.frozen_gater)),
-            // Part of the gater, so it comes last.
+            // The extractor is a part of the gater, so it comes last.
             (Part::Extractor, self.open.max(self.frozen_gater).max(self.frozen_extractor)),
         ] {
             model.part(part).iter().for_each(|(_, p)| p.set_requires_grad(epoch > rest));

@@ -1,66 +1,69 @@
-//! Which filters of a gated network are left once some gates are settled.
+//! Pruning: which filters of a gated network are left once some gates are constant.
 
 use crate::gating::gate_plan::{ConvSlots, GatePlan};
 
-/// What becomes of a filter.
+/// The fate of a filter after calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// Dropped: its gate counts as closed.
-    Gone,
-    /// Its gate decides.
-    Gated,
-    /// It always runs: its gate counts as open.
-    Open,
+    /// The filter is pruned: its gate counts as closed.
+    Pruned,
+    /// The filter is active where its gate is open, as without calibration.
+    Dynamic,
+    /// The filter always runs: its gate counts as open.
+    AlwaysOn,
 }
 
-/// The filters of a gated network that are not dropped.
-pub(crate) struct Kept<'a> {
+/// The filters that are left of each layer of a gated network, and what opens them.
+pub(crate) struct PruningMap<'a> {
     plan: &'a GatePlan,
-    slots: Vec<KeptSlot>,
-    /// The one filter, always closed, of a hidden convolution that nothing reads any more.
-    unread: KeptSlot,
+    layers: Vec<KeptLayer>,
+    /// The one filter, never active, of an inner convolution that nothing reads any more.
+    unread: KeptLayer,
 }
 
-/// The filters of a slot that are not dropped.
-pub(crate) struct KeptSlot {
-    /// Their numbers, ascending.
+/// The filters that are left of a gated layer.
+pub(crate) struct KeptLayer {
+    /// Numbers of the filters, ascending.
     pub(crate) filters: Vec<u32>,
-    /// Whether the output has planes of these only. What only reads gated channels can do without the
-    /// others; a residual output cannot, its planes hold the shortcut too.
+    /// Whether the output has feature maps of these filters only. An inner convolution's has,
+    /// because whatever reads it reads gated channels; the last convolution of a block keeps all,
+    /// because its output holds the shortcut too.
     pub(crate) compact: bool,
-    /// What opens each plane of the output.
+    /// The gate of each feature map of the output.
     pub(crate) gates: Vec<PlaneGate>,
 }
 
-impl KeptSlot {
-    /// Nothing: a convolution has at least one filter and one channel.
-    fn one_closed() -> KeptSlot {
-        KeptSlot { filters: vec![0], compact: true, gates: vec![PlaneGate::Closed] }
+impl KeptLayer {
+    /// The layer of which no filter is left: a convolution must have at least one filter and one
+    /// channel.
+    fn one_inactive() -> KeptLayer {
+        KeptLayer { filters: vec![0], compact: true, gates: vec![PlaneGate::Closed] }
     }
 }
 
-/// What opens a plane.
+/// The gate of a feature map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum PlaneGate {
-    /// This column of the gates.
+    /// The gate in this column.
     Column(usize),
     Open,
     Closed,
 }
 
-impl<'a> Kept<'a> {
-    /// `fates` (c); without them every gate decides.
-    pub(crate) fn new(plan: &'a GatePlan, fates: Option<&[Fate]>) -> Kept<'a> {
-        let fate = |column: usize| fates.map_or(Fate::Gated, |fates| fates[column]);
+impl<'a> PruningMap<'a> {
+    /// The map for the states `fates` (c) of all filters; without them every filter is dynamic.
+    pub(crate) fn new(plan: &'a GatePlan, fates: Option<&[Fate]>) -> PruningMap<'a> {
+        let fate = |column: usize| fates.map_or(Fate::Dynamic, |fates| fates[column]);
         let mut filters: Vec<Vec<u32>> = plan
             .slots()
             .iter()
             .map(|slot| {
                 let kept = slot.columns.clone().zip(0..);
-                kept.filter(|(column, _)| fate(*column) != Fate::Gone).map(|(_, f)| f).collect()
+                kept.filter(|(column, _)| fate(*column) != Fate::Pruned).map(|(_, f)| f).collect()
             })
             .collect();
-        // What only convolutions without filters read is needed no more. Readers come later.
+        // A layer that only convolutions without filters read is not needed any more. Readers come
+        // later.
         for conv in plan.convs().iter().rev() {
             if let ConvSlots { filters: Some(output), channels: Some(input), .. } = conv.computed()
                 && filters[output].is_empty()
@@ -68,15 +71,15 @@ impl<'a> Kept<'a> {
                 filters[input].clear();
             }
         }
-        let slots = filters.into_iter().enumerate().map(|(number, filters)| {
+        let layers = filters.into_iter().enumerate().map(|(number, filters)| {
             let first = plan.slots()[number].columns.start;
             let gate = |filter: u32| match fate(first + filter as usize) {
-                Fate::Open => PlaneGate::Open,
-                Fate::Gated | Fate::Gone => PlaneGate::Column(first + filter as usize),
+                Fate::AlwaysOn => PlaneGate::Open,
+                Fate::Dynamic | Fate::Pruned => PlaneGate::Column(first + filter as usize),
             };
             let compact = plan.convs().iter().any(|conv| conv.channels == Some(number));
             if compact && filters.is_empty() {
-                return KeptSlot::one_closed();
+                return KeptLayer::one_inactive();
             }
             let gates = match compact {
                 true => filters.iter().map(|filter| gate(*filter)).collect(),
@@ -87,92 +90,93 @@ impl<'a> Kept<'a> {
                     planes.map(gate).collect()
                 }
             };
-            KeptSlot { filters, compact, gates }
+            KeptLayer { filters, compact, gates }
         });
-        Kept { plan, slots: slots.collect(), unread: KeptSlot::one_closed() }
+        PruningMap { plan, layers: layers.collect(), unread: KeptLayer::one_inactive() }
     }
 
     pub(crate) fn plan(&self) -> &GatePlan {
         self.plan
     }
 
-    pub(crate) fn slots(&self) -> &[KeptSlot] {
-        &self.slots
+    pub(crate) fn layers(&self) -> &[KeptLayer] {
+        &self.layers
     }
 
-    /// What is kept of the filters and of the channels of a convolution; `None` is all.
+    /// The filters and channels that are kept of a convolution; `None` is all.
     pub(crate) fn conv(&self, number: usize) -> Pruning<'_> {
         let ConvSlots { filters, channels, .. } = self.plan.convs()[number].computed();
-        let slot = |slot: Option<usize>| slot.map(|slot| &self.slots[slot]);
-        Pruning { filters: slot(filters), channels: slot(channels) }
+        let layer = |slot: Option<usize>| slot.map(|slot| &self.layers[slot]);
+        Pruning { filters: layer(filters), channels: layer(channels) }
     }
 
-    /// [`conv`](Self::conv) for a network without lists: the hidden convolution of a unit that one gate closed for good
-    /// keeps a single filter, where a plan with lists computes none of them.
-    pub(crate) fn unlisted_conv(&self, number: usize) -> Pruning<'_> {
+    /// [`conv`](Self::conv) for a network without lists: the inner convolution of a block that one
+    /// gate closes for good keeps a single filter, where a plan with lists computes none of them.
+    pub(crate) fn conv_without_lists(&self, number: usize) -> Pruning<'_> {
         let slots = self.plan.convs()[number];
-        let closed = |slot: usize| self.slots[slot].filters.is_empty();
+        let pruned = |slot: usize| self.layers[slot].filters.is_empty();
         let read = |slot: usize| self.plan.convs().iter().any(|conv| conv.reader == Some(slot));
         let mut kept = self.conv(number);
-        if slots.reader.is_some_and(closed) {
+        if slots.reader.is_some_and(pruned) {
             kept.filters = Some(&self.unread);
         }
-        if slots.filters.is_some_and(|slot| closed(slot) && read(slot)) {
+        if slots.filters.is_some_and(|slot| pruned(slot) && read(slot)) {
             kept.channels = Some(&self.unread);
         }
         kept
     }
 
-    /// The slots whose lists a convolution needs: not those that are open throughout.
-    pub(crate) fn listed(&self, number: usize) -> ConvSlots {
+    /// The gated layers whose lists a convolution needs: not those whose filters are always on.
+    pub(crate) fn listed_layers(&self, number: usize) -> ConvSlots {
         let slots = self.plan.convs()[number].computed();
-        let open = |slot: &usize| self.slots[*slot].gates.iter().all(|g| *g == PlaneGate::Open);
-        let listed = |slot: Option<usize>| slot.filter(|slot| !open(slot));
+        let always_on =
+            |slot: &usize| self.layers[*slot].gates.iter().all(|g| *g == PlaneGate::Open);
+        let listed = |slot: Option<usize>| slot.filter(|slot| !always_on(slot));
         ConvSlots { filters: listed(slots.filters), channels: listed(slots.channels), ..slots }
     }
 }
 
-/// What is kept of an op with gates, or of one that reads gated channels.
+/// The filters and channels that pruning keeps of an op.
 #[derive(Clone, Copy, Default)]
 pub struct Pruning<'a> {
-    pub(crate) filters: Option<&'a KeptSlot>,
-    pub(crate) channels: Option<&'a KeptSlot>,
+    pub(crate) filters: Option<&'a KeptLayer>,
+    pub(crate) channels: Option<&'a KeptLayer>,
 }
 
 impl<'a> Pruning<'a> {
-    /// Whether nothing is dropped.
+    /// Whether nothing is pruned.
     #[must_use]
     pub fn keeps_all(&self) -> bool {
         self.filters.is_none() && self.channels.is_none()
     }
 
-    /// Numbers of the filters that remain, ascending; `None` if all have their place.
+    /// Numbers of the filters that remain, ascending; `None` if all keep their place in the output.
     #[must_use]
     pub fn filters(&self) -> Option<&'a [u32]> {
-        self.filters.filter(|slot| slot.compact).map(|slot| &slot.filters[..])
+        self.filters.filter(|layer| layer.compact).map(|layer| &layer.filters[..])
     }
 
-    /// Numbers of the input channels that remain, ascending; `None` is all.
+    /// Numbers of the input channels that remain, ascending; `None` if all do.
     #[must_use]
     pub fn channels(&self) -> Option<&'a [u32]> {
-        self.channels.map(|slot| &slot.filters[..])
+        self.channels.map(|layer| &layer.filters[..])
     }
 
-    /// Numbers, among the filters that remain, of those whose output is 0: they keep their place
-    /// in the output of a block, or stand for the one that a layer must have.
+    /// Numbers, among the filters that remain, of those whose output is 0: they keep their place in
+    /// the output of a block, or are the one that a layer must have.
     #[must_use]
     pub fn zero_filters(&self) -> Vec<usize> {
-        let gates = self.filters.map_or(&[][..], |slot| &slot.gates);
+        let gates = self.filters.map_or(&[][..], |layer| &layer.gates);
         (0..gates.len()).filter(|filter| gates[*filter] == PlaneGate::Closed).collect()
     }
 
-    /// Numbers of filters and of channels, of `[F, C]`.
+    /// Numbers [F, C] of filters and channels that remain of `[filters, channels]`.
     pub(crate) fn sizes(&self, [filters, channels]: [usize; 2]) -> [usize; 2] {
         let kept = |kept: Option<&[u32]>, all| kept.map_or(all, <[u32]>::len);
         [kept(self.filters(), filters), kept(self.channels(), channels)]
     }
 
-    /// What remains of `weight`, (F, `channels`, `taps`).
+    /// The part that remains of `weight`, (F, `channels`, `taps`).
     pub(crate) fn weight(&self, weight: &[f32], channels: usize, taps: usize) -> Vec<f32> {
         let Some(kept) = self.channels() else { return self.per_filter(weight, channels * taps) };
         let filters = weight.chunks_exact(channels * taps);
@@ -180,7 +184,7 @@ impl<'a> Pruning<'a> {
         self.per_filter(&weight, kept.len() * taps)
     }
 
-    /// What remains of `values`, (F, `len`).
+    /// The part that remains of `values`, (F, `len`).
     #[must_use]
     pub fn per_filter(&self, values: &[f32], len: usize) -> Vec<f32> {
         match self.filters() {
@@ -190,7 +194,7 @@ impl<'a> Pruning<'a> {
     }
 }
 
-/// Numbers `kept` of the chunks of `len` values.
+/// The chunks with the numbers `kept` of `values` in chunks of `len`.
 fn gather(values: &[f32], len: usize, kept: &[u32]) -> Vec<f32> {
     let chunk = |at: &u32| &values[*at as usize * len..(*at as usize + 1) * len];
     kept.iter().flat_map(chunk).copied().collect()

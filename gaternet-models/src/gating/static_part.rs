@@ -1,33 +1,35 @@
-//! What is left of a gated network when its gates are settled: a plain network.
+//! The pruned subnetwork: what is left of a gated network with constant gates, as a plain network.
 
 use gaternet_core::nn::{BatchNorm2d, Module, State};
 use gaternet_core::{Result, Tensor};
 
 use crate::gating::calibration::Calibration;
 use crate::gating::gated_net::GatedNet;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::network::{ConvRole, Network, Step};
 use crate::networks::config::Family;
 use crate::networks::plain_net::PlainNet;
 
 impl GatedNet {
-    /// The network without gater and gates, in which the filters that more than `share` of the images of the
-    /// calibration set open always run and all others are gone. With a `share` of 0 every filter that any
-    /// image opens is left, and with gates that no image disagrees about, the logits are those of this
-    /// network.
+    /// The pruned subnetwork, without gater and gates: filters that more than a `fraction` of the
+    /// images of the calibration set open always run, and all others are pruned. With a `fraction`
+    /// of 0 every filter that any image opens is left, and if no image disagrees about a gate, the
+    /// logits are those of this network.
     ///
-    /// A hidden filter is gone from its convolution and from the channels of the next one. The planes of a
-    /// residual output hold the shortcut too, so a filter there keeps its place, with zeros for weights and batch
-    /// norm; of a unit whose outputs one gate closed for good, one hidden filter is left, of zeros. Weights are
-    /// copied. A file of the network lists the filters of hidden convolutions in its metadata (`hidden_filters`),
-    /// and its tensors have PyTorch's names; of a network that a program has written itself, only that program
-    /// can build the architecture again.
+    /// An inner filter is taken out of its convolution and of the channels of the next one. The
+    /// output of a block holds the shortcut too, so a filter of its last convolution keeps its
+    /// place, with zeros for weights and batch norm; of a block whose outputs one gate closes for
+    /// good, one inner filter is left, of zeros. Weights are copied. A file of the network lists
+    /// the filters of inner convolutions in its metadata (`hidden_filters`), and its tensors have
+    /// PyTorch's names; of a network that a program has written itself, only that program can build
+    /// the architecture again.
     ///
     /// # Errors
-    /// [`gaternet_core::Error::Shape`] if the calibration is of another number of gates.
-    pub fn static_part(&self, calibration: &Calibration, share: f64) -> Result<PlainNet> {
-        let fates = calibration.majority(self.plan(), share)?;
-        let kept = Kept::new(self.plan(), Some(&fates));
+    /// [`gaternet_core::Error::Shape`] if the calibration is of another number of gates or of no image;
+    /// [`gaternet_core::Error::Config`] if the fraction is not at least 0 and below 1.
+    pub fn static_part(&self, calibration: &Calibration, fraction: f64) -> Result<PlainNet> {
+        let fates = calibration.majority(self.plan(), fraction)?;
+        let kept = PruningMap::new(self.plan(), Some(&fates));
         let network = cut(self.backbone().network(), &kept)?;
         let config = *self.backbone().config();
         if matches!(config.family, Family::Custom) {
@@ -39,13 +41,13 @@ impl GatedNet {
     }
 }
 
-/// A copy with what is kept.
-fn cut(network: &Network, kept: &Kept<'_>) -> Result<Network> {
-    // Of the channels of each value.
+/// A copy of the network with what pruning keeps.
+fn cut(network: &Network, kept: &PruningMap<'_>) -> Result<Network> {
+    // Numbers of channels of each value.
     let mut channels = vec![network.channels()];
     let mut steps: Vec<Step> = Vec::with_capacity(network.steps().len());
     for step in network.steps() {
-        let pruning = step.number.map(|number| kept.unlisted_conv(number)).unwrap_or_default();
+        let pruning = step.number.map(|number| kept.conv_without_lists(number)).unwrap_or_default();
         let op = step.op.pruned(pruning).map_err(|error| error.at(&step.name))?;
         let width = match step.op.keeps_zeros() {
             true => channels[step.inputs[0]],
@@ -69,7 +71,7 @@ fn cut(network: &Network, kept: &Kept<'_>) -> Result<Network> {
     Ok(network.with_steps(steps))
 }
 
-/// Of `channels` channels, which `pick` takes out of (C) values.
+/// A copy of `bn` with `channels` channels, which `pick` takes out of (C) values.
 fn copy(
     bn: &BatchNorm2d,
     channels: usize,

@@ -1,123 +1,131 @@
-//! What a plain network is made of. Stored with every checkpoint.
+//! The configuration of a plain network, which every checkpoint stores.
 
 use std::fmt;
 
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// A backbone with its output layer.
+/// The configuration of a backbone with its output layer.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BackboneConfig {
     /// The architecture.
     pub family: Family,
-    /// Width of the output layer.
+    /// Number of classes, the width of the output layer.
     pub classes: usize,
-    /// Every number of channels is multiplied by this and rounded; 1 by default.
+    /// Factor of every number of channels, which are rounded; 1 by default.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub width: f64,
-    /// Squeeze-and-excitation (Hu et al. 2018) at the end of every residual unit, before the shortcut is
-    /// added, with this reduction; 16 in the paper. `None` without, the default.
+    /// Squeeze-and-excitation (Hu et al. 2018) at the end of every block, before the shortcut is
+    /// added, with this reduction; 16 in the paper. `None`, the default, has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub squeeze_excitation: Option<usize>,
-    /// Channels of the images, C of (N, C, H, W): 3 by default, 1 for grey ones.
+    /// Channels C of the images (N, C, H, W): 3 by default, 1 for grey ones.
     #[serde(default = "rgb", skip_serializing_if = "is_rgb")]
     pub in_channels: usize,
 }
 
-/// An architecture. Those for small images (32x32) have three stages on maps of 32x32, 16x16 and 8x8.
+/// An architecture. Families for small images (32x32) have three stages on feature maps of 32x32,
+/// 16x16 and 8x8.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Family {
-    /// For small images, units of two 3x3 convolutions, stages of 16, 32 and 64 channels (He et al. 2016).
+    /// ResNet for small images: blocks of two 3x3 convolutions, stages of 16, 32 and 64 channels
+    /// (He et al. 2016).
     Resnet {
-        /// 6n + 2 for stages of n units.
+        /// Number of layers, 6n + 2 for stages of n blocks.
         depth: usize,
-        /// Batch norm and ReLU before the convolutions instead of after (He et al. 2016b).
+        /// Whether batch norm and ReLU come before the convolutions instead of after (He et al.
+        /// 2016b).
         #[serde(default)]
         pre_activation: bool,
     },
-    /// For small images, units of a 1x1, a 3x3 and a 1x1 convolution (He et al. 2016).
+    /// ResNet of bottleneck blocks for small images: a 1x1, a 3x3 and a 1x1 convolution (He et al.
+    /// 2016).
     Bottleneck {
-        /// 9n + 2 for stages of n units.
+        /// Number of layers, 9n + 2 for stages of n blocks.
         depth: usize,
-        /// Batch norm and ReLU before the convolutions instead of after (He et al. 2016b).
+        /// Whether batch norm and ReLU come before the convolutions instead of after (He et al.
+        /// 2016b).
         #[serde(default)]
         pre_activation: bool,
-        /// Channels of the units' outputs.
+        /// Output channels of the blocks.
         #[serde(default)]
         channels: BottleneckChannels,
     },
-    /// Wide ResNet-depth-k for small images (Zagoruyko and Komodakis 2016): pre-activation units of two
-    /// 3x3 convolutions, stages of 16k, 32k and 64k channels.
+    /// Wide ResNet-depth-k for small images (Zagoruyko and Komodakis 2016): pre-activation blocks
+    /// of two 3x3 convolutions, stages of 16k, 32k and 64k channels.
     WideResnet {
-        /// 6n + 4 for stages of n units.
+        /// Number of layers, 6n + 4 for stages of n blocks.
         depth: usize,
-        /// Channels over those of a ResNet.
+        /// Widening factor: channels relative to a ResNet.
         k: usize,
-        /// Probability of a zero between the two convolutions of a unit.
+        /// Probability of dropout between the two convolutions of a block.
         #[serde(default)]
         dropout: f32,
     },
-    /// Shake-Shake-depth 2 x `base`d for small images (Gastaldi 2017): units of two branches, mixed at
-    /// random; stages of base, 2·base and 4·base channels.
+    /// Shake-Shake-depth 2 x `base`d for small images (Gastaldi 2017): blocks of two branches,
+    /// mixed at random; stages of base, 2·base and 4·base channels.
     ShakeShake {
-        /// 6n + 2 for stages of n units; 26 in the paper.
+        /// Number of layers, 6n + 2 for stages of n blocks; 26 in the paper.
         depth: usize,
         /// Channels of the first stage.
         base: usize,
     },
-    /// DenseNet-BC-depth-growth for small images (Huang et al. 2017): every convolution reads all maps
-    /// before it in its block, compressed to half between blocks.
+    /// DenseNet-BC-depth-growth for small images (Huang et al. 2017): every convolution reads all
+    /// feature maps before it in its dense block, compressed to half between dense blocks.
     Densenet {
-        /// 6n + 4 for blocks of n layers.
+        /// Number of layers, 6n + 4 for dense blocks of n layers.
         depth: usize,
-        /// Channels that a layer adds.
+        /// Growth rate: channels that a layer adds.
         growth: usize,
     },
-    /// A [`Network`](crate::Network) that a program has written itself. No configuration can build it.
+    /// A [`Network`](crate::Network) that a program has written itself. No configuration can build
+    /// it.
     Custom,
-    /// For large images: a 7x7 convolution and a max pool with stride 2 each, then four stages (He et al.
-    /// 2016, with the stride of a bottleneck unit in its 3x3 convolution, as in torchvision, whose names
-    /// the weights have).
+    /// ResNet for large images: a 7x7 convolution and a max pool with stride 2 each, then four
+    /// stages (He et al. 2016, with the stride of a bottleneck block in its 3x3 convolution, as in
+    /// torchvision, whose names the weights have).
     ImagenetResnet {
-        /// 18, 34, 50, 101 or 152.
+        /// Number of layers: 18, 34, 50, 101 or 152.
         depth: usize,
     },
 }
 
-/// Channels of the outputs of a bottleneck unit, stage by stage; those within are a quarter.
+/// Output channels of bottleneck blocks, stage by stage; inner convolutions have a quarter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BottleneckChannels {
-    /// 16, 128, 256: the GaterNet paper's, with 7200 gates at depth 164.
+    /// The GaterNet paper's 16, 128 and 256, with 7200 gates at depth 164.
     #[default]
     Paper,
-    /// 64, 128, 256: of the pre-activation ResNets.
+    /// The 64, 128 and 256 of the pre-activation ResNets.
     Textbook,
 }
 
 impl Family {
-    /// Units of each stage (layers of each block).
+    /// Blocks of each stage (layers of each dense block).
     ///
     /// # Errors
     /// [`Error::Config`] if there is no network of this depth; it names the nearest depths.
-    pub(crate) fn units(&self) -> Result<usize> {
+    pub(crate) fn blocks(&self) -> Result<usize> {
         match *self {
-            Family::Resnet { depth, .. } => units(depth, 6, 2, "a ResNet has depth 6n + 2"),
+            Family::Resnet { depth, .. } => blocks_of(depth, 6, 2, "a ResNet has depth 6n + 2"),
             Family::Bottleneck { depth, .. } => {
-                units(depth, 9, 2, "a bottleneck ResNet has depth 9n + 2")
+                blocks_of(depth, 9, 2, "a bottleneck ResNet has depth 9n + 2")
             }
             Family::WideResnet { depth, .. } => {
-                units(depth, 6, 4, "a Wide ResNet has depth 6n + 4")
+                blocks_of(depth, 6, 4, "a Wide ResNet has depth 6n + 4")
             }
             Family::ShakeShake { depth, .. } => {
-                units(depth, 6, 2, "a Shake-Shake network has depth 6n + 2")
+                blocks_of(depth, 6, 2, "a Shake-Shake network has depth 6n + 2")
             }
-            Family::Densenet { depth, .. } => units(depth, 6, 4, "a DenseNet-BC has depth 6n + 4"),
+            Family::Densenet { depth, .. } => {
+                blocks_of(depth, 6, 4, "a DenseNet-BC has depth 6n + 4")
+            }
             Family::Custom => {
-                let rule = "a network of a program's own is built by that program: build it there, then \
-                            load_weights";
+                let rule = "a network of a program's own is built by that program: build it \
+                            there, then load_weights";
                 Err(Error::Config { field: "family", value: "custom".to_owned(), rule })
             }
             Family::ImagenetResnet { depth } if [18, 34, 50, 101, 152].contains(&depth) => Ok(0),
@@ -129,7 +137,7 @@ impl Family {
     }
 }
 
-/// Its usual name: `ResNet-20`, `WRN-28-10`, `SE-ResNet-50`, `ResNet-20 (1.42x wide)`.
+/// Writes the usual name: `ResNet-20`, `WRN-28-10`, `SE-ResNet-50`, `ResNet-20 (1.42x wide)`.
 impl fmt::Display for BackboneConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.squeeze_excitation.is_some() {
@@ -152,7 +160,7 @@ impl fmt::Display for BackboneConfig {
 }
 
 impl BackboneConfig {
-    /// A network of this family.
+    /// A network of this family with the default settings.
     #[must_use]
     pub fn new(family: Family, classes: usize) -> BackboneConfig {
         BackboneConfig { family, classes, width: 1.0, squeeze_excitation: None, in_channels: rgb() }
@@ -164,20 +172,21 @@ impl BackboneConfig {
         BackboneConfig::new(Family::Resnet { depth, pre_activation: false }, classes)
     }
 
-    /// The CIFAR ResNet-`depth` of bottleneck units with the GaterNet paper's channels: depth 164, ...
+    /// The CIFAR ResNet-`depth` of bottleneck blocks with the GaterNet paper's channels: depth 164,
+    /// ...
     #[must_use]
     pub fn bottleneck(depth: usize, classes: usize) -> BackboneConfig {
         let channels = BottleneckChannels::Paper;
         BackboneConfig::new(Family::Bottleneck { depth, pre_activation: false, channels }, classes)
     }
 
-    /// WRN-`depth`-`k` without dropout.
+    /// The Wide ResNet WRN-`depth`-`k` without dropout.
     #[must_use]
     pub fn wide_resnet(depth: usize, k: usize, classes: usize) -> BackboneConfig {
         BackboneConfig::new(Family::WideResnet { depth, k, dropout: 0.0 }, classes)
     }
 
-    /// (H, W) of the images that networks of this family are made for; others fit too.
+    /// Size (H, W) of the images that networks of this family are made for; others fit too.
     #[must_use]
     pub fn image_size(&self) -> [usize; 2] {
         match self.family {
@@ -186,15 +195,15 @@ impl BackboneConfig {
         }
     }
 
-    /// `channels` times the width.
+    /// `channels` times the width, rounded.
     pub(crate) fn scaled(&self, channels: usize) -> usize {
         ((channels as f64 * self.width).round() as usize).max(1)
     }
 
     /// # Errors
-    /// [`Error::Config`] that names the field and its rule.
+    /// [`Error::Config`] that names the first field out of range and its rule.
     pub fn validate(&self) -> Result<()> {
-        self.family.units()?;
+        self.family.blocks()?;
         let fail = |field, value: String, rule| Err(Error::Config { field, value, rule });
         match self.family {
             // Bounds also limit what a file can make us allocate.
@@ -219,7 +228,7 @@ impl BackboneConfig {
             return fail("squeeze_excitation", "0".to_owned(), "must be at least 1");
         }
         if self.squeeze_excitation.is_some() && matches!(self.family, Family::Densenet { .. }) {
-            let rule = "a DenseNet has no residual units to put it into";
+            let rule = "a DenseNet has no residual blocks to put it into";
             return fail("squeeze_excitation", format!("{:?}", self.squeeze_excitation), rule);
         }
         bounded("in_channels", self.in_channels)?;
@@ -227,8 +236,8 @@ impl BackboneConfig {
     }
 }
 
-/// n of a depth of `step · n + first`.
-fn units(depth: usize, step: usize, first: usize, rule: &'static str) -> Result<usize> {
+/// The n of a depth of `step · n + first`.
+fn blocks_of(depth: usize, step: usize, first: usize, rule: &'static str) -> Result<usize> {
     // 1202 is the deepest of He et al.; a bound also limits what a file can make us allocate.
     let most = (1202 - first) / step;
     let n = depth.saturating_sub(first) / step;
@@ -245,7 +254,7 @@ fn units(depth: usize, step: usize, first: usize, rule: &'static str) -> Result<
     Err(Error::Config { field: "depth", value, rule })
 }
 
-/// Layers of a size that fits in memory whatever a file says.
+/// Checks that layers of a size fit in memory, whatever a file says.
 pub(crate) fn bounded(field: &'static str, value: usize) -> Result<()> {
     if !(1..=1 << 16).contains(&value) {
         let rule = "must be between 1 and 65536";
@@ -282,13 +291,13 @@ mod tests {
 
     #[test]
     fn each_family_has_its_depths_and_names_the_nearest() {
-        let units = |config: BackboneConfig| config.family.units().ok();
+        let blocks = |config: BackboneConfig| config.family.blocks().ok();
         assert_eq!(
-            [20, 56, 110].map(|d| units(BackboneConfig::resnet(d, 10))),
+            [20, 56, 110].map(|d| blocks(BackboneConfig::resnet(d, 10))),
             [3, 9, 18].map(Some)
         );
-        assert_eq!([164, 20].map(|d| units(BackboneConfig::bottleneck(d, 10))), [18, 2].map(Some));
-        let wide = |depth| units(BackboneConfig::wide_resnet(depth, 10, 10));
+        assert_eq!([164, 20].map(|d| blocks(BackboneConfig::bottleneck(d, 10))), [18, 2].map(Some));
+        let wide = |depth| blocks(BackboneConfig::wide_resnet(depth, 10, 10));
         assert_eq!([16, 28, 40].map(wide), [2, 4, 6].map(Some));
         let text = error(BackboneConfig::resnet(21, 10));
         assert!(text.contains("depth = 21 (the nearest are 20 and 26)"), "{text}");

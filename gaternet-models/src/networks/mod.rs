@@ -1,4 +1,4 @@
-//! Networks by name: configurations, the families they build, and plain classifiers of them.
+//! Networks by name: configurations, the families they build, and plain classifiers.
 
 pub(crate) mod config;
 pub(crate) mod families;

@@ -1,4 +1,4 @@
-//! Plain networks: what gated ones are made of and compared with.
+//! Plain networks: the backbones of gated ones, and what those are compared with.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,18 +20,19 @@ use crate::program::Programs;
 #[derive(Debug, Clone)]
 pub struct PlainNet {
     config: BackboneConfig,
-    /// Filters of each hidden convolution, where they are not the architecture's.
+    /// Filters of each inner convolution, if they are not the architecture's.
     hidden_filters: Option<Vec<usize>>,
     network: Network,
     programs: Arc<Programs>,
 }
 
-/// Metadata key of a file whose hidden convolutions have other numbers of filters than the architecture's.
+/// Metadata key of a file whose inner convolutions have other numbers of filters than the
+/// architecture's.
 const HIDDEN_FILTERS: &str = "hidden_filters";
 
 impl PlainNet {
-    /// With fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch norm 1 and 0,
-    /// linear bias 0.
+    /// A network with fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch
+    /// norm 1 and 0, linear bias 0.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Config`] if a field of the configuration is out of range.
@@ -39,13 +40,13 @@ impl PlainNet {
         Ok(PlainNet::with_weights(config, None, Weights::drawn(seed))?.0)
     }
 
-    /// [`new`](Self::new) with fewer filters in its hidden convolutions
-    /// ([`ConvRole::Hidden`](crate::ConvRole::Hidden)), listed in the order they run: what
-    /// [`GatedNet::static_part`](crate::GatedNet::static_part) is made of.
+    /// A network as [`new`](Self::new) makes it, with fewer filters in its inner convolutions
+    /// ([`ConvRole::Hidden`](crate::ConvRole::Hidden)), listed in the order they run: the
+    /// architecture of what [`GatedNet::static_part`](crate::GatedNet::static_part) returns.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new), and if a number is 0 or more than the architecture has, or there is not
-    /// one for each.
+    /// The errors of [`new`](Self::new), and [`Error::Config`] if a number is 0 or more than the
+    /// architecture has, or there is not one for each inner convolution.
     pub fn narrowed(
         config: BackboneConfig,
         hidden_filters: &[usize],
@@ -55,7 +56,7 @@ impl PlainNet {
         Ok(PlainNet::with_weights(config, filters, Weights::drawn(seed))?.0)
     }
 
-    /// A classifier that a program has written itself; its output are the logits.
+    /// A classifier that a program has written itself; the output of the network are the logits.
     #[must_use]
     pub fn custom(network: Network) -> PlainNet {
         let in_channels = network.channels();
@@ -64,7 +65,8 @@ impl PlainNet {
         PlainNet::made(config, None, network)
     }
 
-    /// `network` must be of this architecture, with these numbers of filters.
+    /// A network from its parts: `network` must be of this architecture, with these numbers of
+    /// filters.
     pub(crate) fn from_parts(
         config: BackboneConfig,
         hidden_filters: Vec<usize>,
@@ -82,12 +84,12 @@ impl PlainNet {
         PlainNet { config, hidden_filters, network, programs }
     }
 
-    /// Without weights, which will be set.
+    /// A network without weights, which will be set.
     pub(crate) fn unset(config: BackboneConfig) -> Result<PlainNet> {
         Ok(PlainNet::with_weights(config, None, Weights::Unset)?.0)
     }
 
-    /// Also returns the source of the weights, for those that follow.
+    /// A network with weights from this source, which is returned too, for layers that follow.
     pub(crate) fn with_weights(
         config: BackboneConfig,
         hidden_filters: Option<Vec<usize>>,
@@ -105,7 +107,7 @@ impl PlainNet {
         Ok((PlainNet::made(config, hidden_filters, network), weights))
     }
 
-    /// Logits (N, classes) of `images` (N, 3, H, W).
+    /// Logits (N, classes) of `images` (N, C, H, W).
     ///
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes.
@@ -119,13 +121,13 @@ impl PlainNet {
         &self.config
     }
 
-    /// Filters of each hidden convolution in the order they run, if they are not the architecture's.
+    /// Filters of each inner convolution in the order they run, if they are not the architecture's.
     #[must_use]
     pub fn hidden_filters(&self) -> Option<&[usize]> {
         self.hidden_filters.as_deref()
     }
 
-    /// Its steps.
+    /// The steps of the network.
     #[must_use]
     pub fn network(&self) -> &Network {
         &self.network
@@ -147,7 +149,7 @@ impl PlainNet {
         self.network.macs(size)
     }
 
-    /// MACs for one image of `size` (H, W) as a [`Cost`]: everything runs, and there is no gater.
+    /// MACs for one image of `size` (H, W) as a [`Cost`] without a gater, of which everything runs.
     ///
     /// # Errors
     /// If images of this size do not fit.
@@ -177,7 +179,7 @@ impl PlainNet {
         checkpoint::load(path.as_ref(), PLAIN, PlainNet::like)
     }
 
-    /// With the architecture that a file describes, and without weights.
+    /// A network with the architecture that a file describes, and without weights.
     pub(crate) fn like(config: BackboneConfig, file: &Outline) -> Result<PlainNet> {
         let Some(text) = file.metadata.get(HIDDEN_FILTERS) else {
             return PlainNet::unset(config);
@@ -191,23 +193,24 @@ impl PlainNet {
         Ok(PlainNet::with_weights(config, Some(filters), Weights::Unset)?.0)
     }
 
-    /// Takes the weights of a file written by [`save`](Self::save), whose model must have the same
+    /// Loads the weights of a file written by [`save`](Self::save), whose model must have the same
     /// tensors.
     ///
     /// # Errors
     /// [`Error::OtherKind`] if the file is of a gated model: take
     /// [`GatedNet::load`](crate::GatedNet::load) and its [`backbone`](crate::GatedNet::backbone).
-    /// If it cannot be read or holds other tensors (missing, unexpected and misshapen ones listed
-    /// together) or a NaN. The weights are unchanged then.
+    /// An error too if the file cannot be read or holds other tensors (missing, unexpected and
+    /// misshapen ones listed together) or a NaN. The weights are unchanged then.
     pub fn load_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         self.load_weights_with(path, Head::Same)
     }
 
-    /// [`load_weights`](Self::load_weights), or all but those of the head.
+    /// Loads weights as [`load_weights`](Self::load_weights) does, of all layers or of all but the
+    /// head.
     ///
     /// # Errors
-    /// Those of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also [`Error::Config`]
-    /// if the network does not end in a linear layer.
+    /// The errors of [`load_weights`](Self::load_weights); with [`Head::Fresh`] also
+    /// [`Error::Config`] if the network does not end in a linear layer.
     pub fn load_weights_with(&self, path: impl AsRef<Path>, head: Head) -> Result<()> {
         let file = Checkpoint::open(path)?;
         weights::of_kind(file.outline(), PLAIN)?;

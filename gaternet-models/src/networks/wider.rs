@@ -1,4 +1,4 @@
-//! The plain network of as many parameters as a gated one.
+//! The plain network that has as many parameters as a gated one.
 
 use gaternet_core::nn::Module;
 use gaternet_core::{Error, Result};
@@ -7,11 +7,12 @@ use super::config::BackboneConfig;
 use super::plain_net::PlainNet;
 
 impl BackboneConfig {
-    /// The same architecture with the width whose number of parameters comes nearest to `parameters`: the
-    /// "Wider" baseline of a gated model with that many.
+    /// The same architecture with the width whose number of parameters comes nearest to
+    /// `parameters`: the "Wider" baseline of a gated model of that size.
     ///
     /// # Errors
-    /// [`Error::Config`] if the configuration is out of range, or would have to be for so many.
+    /// [`Error::Config`] if the configuration is out of range, or would have to be to have so many
+    /// parameters.
     pub fn wider(&self, parameters: usize) -> Result<BackboneConfig> {
         let count = |width: f64| -> Result<usize> {
             Ok(PlainNet::unset(BackboneConfig { width, ..*self })?.parameter_count())

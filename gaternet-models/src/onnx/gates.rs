@@ -1,4 +1,4 @@
-//! From pre-activations to gates and masks.
+//! The nodes from gate logits to gates and masks.
 
 use gaternet_core::gate::hard_gate;
 
@@ -7,8 +7,8 @@ use super::proto;
 use crate::gating::gate_plan::GatePlan;
 use crate::gating::gate_rule::{GateRule, Selection};
 
-/// The gates of evaluation (N, c) of pre-activations (N, c), and the masks (N, F, 1, 1) that they are
-/// of each slot.
+/// Adds the gates of evaluation (N, c) of gate logits (N, outputs of the gater), and their masks
+/// (N, F, 1, 1) for each gated layer.
 pub(super) fn add(
     graph: &mut Graph,
     preact: String,
@@ -17,7 +17,7 @@ pub(super) fn add(
 ) -> (String, Vec<String>) {
     let name = |conv: &str, part: &str| format!("gate.{conv}.{part}");
     let convs = || plan.slots().iter().map(|slot| slot.conv.as_str());
-    // Where each gate goes by its own value, the least that opens it; else what all begin with.
+    // A threshold compares with the least logit that opens a gate; else all gates start at 0.
     let start = match rule.selection() {
         Selection::Largest => graph.floats("gate.closed", &[], &[0.0]),
         Selection::Threshold => graph.floats("gate.least", &[], &[least_open()]),
@@ -43,7 +43,7 @@ pub(super) fn add(
             values = add_largest(graph, name, preact, count, (values, open));
         }
         if plan.group() > 1 {
-            // The group of each filter.
+            // The index of the shared gate of each filter.
             let groups: Vec<_> =
                 (0..slot.columns.len()).map(|f| (f / plan.group()) as i64).collect();
             let groups = graph.ints(&name("groups"), &groups);
@@ -56,7 +56,7 @@ pub(super) fn add(
     (gates, masks)
 }
 
-/// `values` with ones at the indices of the `count` largest, the first of equals.
+/// Adds `values` with ones at the indices of the `count` largest, the first of equals.
 fn add_largest(
     graph: &mut Graph,
     name: impl Fn(&str) -> String,
@@ -72,7 +72,7 @@ fn add_largest(
     graph.node("ScatterElements", &name("opened"), [values, indices, ones], [axis()])
 }
 
-/// `value` in the shape of `like`.
+/// Adds `value` in the shape of `like`.
 fn fill(graph: &mut Graph, name: &str, value: &str, like: String) -> String {
     let shape = graph.node("Shape", &format!("{name}.shape"), [like], []);
     graph.node("Expand", name, [value.to_owned(), shape], [])
@@ -82,7 +82,7 @@ fn axis() -> (&'static str, Attribute) {
     ("axis", Attribute::Int(1))
 }
 
-/// The least pre-activation that [`hard_gate`] opens, slightly below 0.
+/// The least gate logit that [`hard_gate`] opens, slightly below 0.
 fn least_open() -> f32 {
     let (mut closed, mut open) = (-1.0_f32, 0.0);
     loop {

@@ -1,9 +1,9 @@
-//! Models as ONNX files, to be served where this library is not.
+//! Models as ONNX files, to be served by other programs.
 //!
-//! The input is `images` (N, 3, H, W), the output `logits` (N, classes), of any number of images of any size
-//! that fits. Batch norm is folded into the convolutions. Of a gated network the file holds the gater as well,
-//! its gates (N, c) are another output, `gates`, and each masks the output of its filter by a `Mul`: the same
-//! logits, but no work is skipped.
+//! The input is `images` (N, C, H, W), the output `logits` (N, classes), of any number of images of
+//! any size that fits. Batch norm is folded into the convolutions. Of a gated network the file
+//! holds the gater as well, its gates (N, c) are another output, `gates`, and each masks the output
+//! of its filter by a `Mul`: the same logits, but no work is skipped.
 
 mod gates;
 mod graph;
@@ -34,12 +34,12 @@ fn images_of(network: &Network) -> [Size<'static>; 4] {
 }
 
 impl Model {
-    /// Writes the model as an ONNX file (opset 17), its evaluation pass with batch norm folded: `images`
-    /// (N, 3, H, W) to `logits` (N, classes) and, of a gated model, `gates` (N, c).
+    /// Writes the model as an ONNX file (opset 17), its evaluation pass with batch norm folded:
+    /// `images` (N, C, H, W) to `logits` (N, classes) and, of a gated model, `gates` (N, c).
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be written, [`Error::NonFinite`] if a weight is NaN, [`Error::Data`] if
-    /// the model is larger than such a file can be.
+    /// [`Error::Io`] if the file cannot be written, [`Error::NonFinite`] if a weight is NaN,
+    /// [`Error::Data`] if the model is larger than such a file can be.
     pub fn save_onnx(
         &self,
         path: impl AsRef<Path>,
@@ -53,10 +53,10 @@ impl Model {
 }
 
 impl PlainNet {
-    /// [`Model::save_onnx`] of a plain network.
+    /// Writes a plain network as [`Model::save_onnx`] does.
     ///
     /// # Errors
-    /// Those of [`Model::save_onnx`].
+    /// The errors of [`Model::save_onnx`].
     pub fn save_onnx(
         &self,
         path: impl AsRef<Path>,
@@ -72,10 +72,10 @@ impl PlainNet {
 }
 
 impl GatedNet {
-    /// [`Model::save_onnx`] of a gated network.
+    /// Writes a gated network as [`Model::save_onnx`] does.
     ///
     /// # Errors
-    /// Those of [`Model::save_onnx`].
+    /// The errors of [`Model::save_onnx`].
     pub fn save_onnx(
         &self,
         path: impl AsRef<Path>,

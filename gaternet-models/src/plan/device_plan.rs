@@ -3,9 +3,9 @@
 use std::fmt;
 
 use gaternet_core::{Error, Result, Tensor};
-use gaternet_kernels::Device;
 #[cfg(feature = "cuda")]
-use gaternet_kernels::cpu::conv2d::DType;
+use gaternet_kernels::DType;
+use gaternet_kernels::Device;
 #[cfg(feature = "cuda")]
 use gaternet_kernels::cuda::augment::{Augment, Images};
 #[cfg(feature = "cuda")]
@@ -19,8 +19,8 @@ use super::options::PlanOptions;
 use super::pass::Pass;
 use crate::files::model::Model;
 
-/// A model's evaluation pass on a [`Device`]: an [`InferencePlan`] on the processor; on a GPU kernels
-/// that run one call after the other.
+/// A model's evaluation pass on a [`Device`]: on the processor an [`InferencePlan`]; on a GPU
+/// kernels that run one call after the other.
 ///
 /// ```
 /// # use gaternet_core::{Ctx, Tensor};
@@ -35,13 +35,13 @@ use crate::files::model::Model;
 pub struct Plan(Box<dyn Pass>);
 
 impl Plan {
-    /// For images of the size that the options say. On a GPU all filters that gates close are left
+    /// Plans for images of the size that the options say. On a GPU inactive filters are always left
     /// out, whatever [`PlanOptions::skip`] says, and more images than [`PlanOptions::batch`] take
     /// several passes.
     ///
     /// # Errors
-    /// Those of [`InferencePlan::new`]; [`Error::Device`] if a layer has no kernel on the GPU or that
-    /// refuses.
+    /// The errors of [`InferencePlan::new`]; [`Error::Device`] if a layer has no kernel on the GPU
+    /// or the GPU fails.
     pub fn new(model: &Model, options: PlanOptions, device: &Device) -> Result<Plan> {
         #[cfg(feature = "cuda")]
         if let Device::Cuda(device) = device {
@@ -60,7 +60,7 @@ impl Plan {
         self.0.gate_count()
     }
 
-    /// Width of the output layer.
+    /// Number of classes, the width of the output layer.
     #[must_use]
     pub fn classes(&self) -> usize {
         self.0.classes()
@@ -69,15 +69,17 @@ impl Plan {
     /// Logits (N, classes) of `images` (N, C, H, W).
     ///
     /// # Errors
-    /// [`Error::Shape`] if a length is not that of N images or a pixel is not finite; the GPU's.
+    /// [`Error::Shape`] if a length is not that of N images or a pixel is not finite; errors of the
+    /// GPU.
     pub fn run(&self, images: &[f32], logits: &mut [f32]) -> Result<()> {
         self.0.run(images, logits)
     }
 
-    /// [`run`](Self::run), which also writes the gates (N, c), 0 or 1, that the gater decided on.
+    /// Runs as [`run`](Self::run) and also writes the gates (N, c), 0 or 1, that the gater decided
+    /// on.
     ///
     /// # Errors
-    /// Those of [`run`](Self::run).
+    /// The errors of [`run`](Self::run).
     pub fn run_with_decisions(
         &self,
         images: &[f32],
@@ -90,17 +92,17 @@ impl Plan {
     /// Logits (N, classes) of a tensor of images (N, C, H, W) of the plan's size, in no graph.
     ///
     /// # Errors
-    /// Those of [`run`](Self::run), also if the images are of another size.
+    /// The errors of [`run`](Self::run), also if the images are of another size.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
         forward(&*self.0, images)
     }
 
-    /// [`run_with_decisions`](Self::run_with_decisions) of the images with these `numbers` (N) in a
-    /// data set on the GPU, normalised by its augmentation.
+    /// Runs as [`run_with_decisions`](Self::run_with_decisions) on the images with these `numbers`
+    /// (N) in a data set on the GPU, normalised by its augmentation.
     ///
     /// # Errors
-    /// Those of [`CudaPlan::run_on`](crate::cuda::CudaPlan::run_on); [`Error::Config`] if the plan is
-    /// on the processor.
+    /// The errors of [`CudaPlan::run_on`](crate::cuda::CudaPlan::run_on); [`Error::Config`] if the
+    /// plan is on the processor.
     #[cfg(feature = "cuda")]
     pub fn run_on(
         &self,
@@ -147,11 +149,11 @@ impl Pass for InferencePlan {
 }
 
 impl InferencePlan {
-    /// [`run`](Self::run) of a tensor of images (N, C, H, W) of the plan's size: their logits
-    /// (N, classes), in no graph.
+    /// Logits (N, classes) of a tensor of images (N, C, H, W) of the plan's size, in no graph, as
+    /// by [`run`](Self::run).
     ///
     /// # Errors
-    /// Those of [`run`](Self::run), also if the images are of another size.
+    /// The errors of [`run`](Self::run), also if the images are of another size.
     pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
         forward(self, images)
     }

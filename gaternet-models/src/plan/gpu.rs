@@ -14,11 +14,11 @@ use crate::cuda::{self, CudaPlan};
 use crate::files::model::Model;
 use crate::program::finite;
 
-/// Runs one call after the other.
+/// A plan of the GPU behind a lock, which runs one call after the other.
 pub(super) struct Gpu<T> {
     plan: Mutex<CudaPlan<T>>,
     batch: usize,
-    /// (C, H, W).
+    /// Shape (C, H, W) of an image.
     image: [usize; 3],
     classes: usize,
     gates: usize,

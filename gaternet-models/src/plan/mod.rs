@@ -1,5 +1,6 @@
-//! Inference: a trained model as a fixed sequence of kernels.
+//! Inference plans: a trained model as a fixed sequence of kernels.
 
+mod active_lists;
 mod device_plan;
 mod each_sample;
 mod executor;
@@ -8,7 +9,6 @@ mod gpu;
 mod inference_plan;
 mod kernel;
 mod layout;
-mod live;
 mod mask;
 mod options;
 mod pass;

@@ -1,4 +1,4 @@
-//! What a plan of any device can do.
+//! The trait of the plans of all devices.
 
 use std::fmt;
 
@@ -8,9 +8,9 @@ use gaternet_core::Result;
 #[cfg(feature = "cuda")]
 use gaternet_kernels::cuda::augment::{Augment, Images};
 
-/// What a plan of any device can do.
+/// A plan of some device.
 pub(super) trait Pass: fmt::Debug + Send + Sync {
-    /// (C, H, W).
+    /// Shape (C, H, W) of an image.
     fn image(&self) -> [usize; 3];
 
     fn classes(&self) -> usize;

@@ -1,4 +1,4 @@
-//! Images with pixels that are no numbers.
+//! Checks for images with pixels that are not finite.
 
 use gaternet_core::{Error, Result, Tensor};
 
@@ -14,7 +14,7 @@ pub(crate) fn bad_images(images: &[f32], len: usize) -> Vec<usize> {
     images.filter(|(_, image)| !is_finite(image)).map(|(n, _)| n).collect()
 }
 
-/// `Err` with the numbers of these images.
+/// Returns an error with the numbers of these images, if there are any.
 pub(crate) fn check(op: &'static str, bad: &[usize]) -> Result<()> {
     if bad.is_empty() {
         return Ok(());
@@ -31,14 +31,15 @@ pub(crate) fn check(op: &'static str, bad: &[usize]) -> Result<()> {
     })
 }
 
-/// `Err` with the numbers of the images (N, ...) that hold a NaN or an infinity.
+/// Returns an error with the numbers of the images (N, ...) that hold a NaN or an infinity, if
+/// there are any.
 pub(crate) fn check_images(op: &'static str, images: &Tensor) -> Result<()> {
     let len = images.dims().iter().skip(1).product::<usize>().max(1);
     check(op, &bad_images(images.data(), len))
 }
 
 fn is_finite(values: &[f32]) -> bool {
-    // The largest exponent is that of NaN and infinity; a maximum of integers runs on vectors.
+    // NaN and infinity have the largest exponent; a maximum of integers runs on vectors.
     let largest = values.iter().fold(0, |largest, x| largest.max(x.to_bits() & 0x7fff_ffff));
     f32::from_bits(largest).is_finite()
 }

@@ -1,4 +1,4 @@
-//! From a network and the gates of a plan to the steps that run.
+//! Lowering: from a network and the gates of a plan to the steps that run.
 
 use std::sync::Arc;
 
@@ -7,43 +7,44 @@ use gaternet_core::{Ctx, Result};
 
 use super::gate::{Gate, GatePosition};
 use crate::gating::gate_plan::ConvSlots;
-use crate::gating::pruning::{Kept, Pruning};
+use crate::gating::pruning::{Pruning, PruningMap};
 use crate::network::{Network, Step as NetworkStep, output_shape};
 use crate::ops::Op;
 use crate::plan::Lists;
 
-/// What a program is for.
+/// The purpose of a program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// Steps that only training changes are there.
+    /// Training: the program has all steps.
     Train,
-    /// They are left out.
+    /// Evaluation: steps that only training changes, as dropout, are left out.
     Infer,
 }
 
 /// A step: `relu(gate · norm(op(inputs)) + residual)`, or `gate · relu(norm(op(inputs)))`.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
-    /// State-dict name, or what stands for one.
+    /// State-dict name of the op, or `step` and a number for one without state.
     pub(crate) name: String,
     pub(crate) op: Arc<dyn Op>,
     pub(crate) norm: Option<BatchNorm2d>,
-    /// Numbers of the values: 0 is the images, i + 1 what step i of the program makes.
+    /// Numbers of the values that the op takes: 0 is the images, i + 1 the output of step i of the
+    /// program.
     pub(crate) inputs: Vec<usize>,
     pub(crate) residual: Option<usize>,
     pub(crate) relu: bool,
-    /// What multiplies the filters.
+    /// The gates that multiply the filters.
     pub(crate) gate: Option<Gate>,
-    /// By whose gates filters and channels are inactive; of filters without gates, those of the
-    /// only layer that reads them.
+    /// The gated layers by whose lists filters and channels are inactive; filters without gates go
+    /// by those of the only layer that reads them.
     pub(crate) lists: Lists,
-    /// Whether the only reader is a layer that gathers the active channels.
-    pub(crate) gathered: bool,
-    /// Whether all readers list the active channels: what is in the others does not matter.
-    pub(crate) listed: bool,
+    /// Whether the output may be compact: its only reader takes the active channels alone.
+    pub(crate) compact: bool,
+    /// Whether all readers leave out inactive channels: what is in those does not matter.
+    pub(crate) readers_skip: bool,
     /// Number among the layers with filters, if it is one.
     pub(crate) number: Option<usize>,
-    /// How many steps read the output.
+    /// Number of steps that read the output.
     pub(crate) readers: usize,
     /// Values that no later step reads.
     pub(crate) done: Vec<usize>,
@@ -54,22 +55,22 @@ pub(crate) struct Step {
 pub(crate) struct Program {
     channels: usize,
     pub(super) steps: Vec<Step>,
-    /// Of the output.
+    /// Number of the value that is the output.
     pub(super) output: usize,
 }
 
 impl Mode {
-    /// That of a pass on tensors.
+    /// The mode of a pass on tensors.
     pub(crate) fn of(ctx: &Ctx) -> Mode {
         if ctx.training() { Mode::Train } else { Mode::Infer }
     }
 }
 
 impl Program {
-    /// Without `kept` no filter has a gate.
-    pub(crate) fn new(network: &Network, kept: Option<&Kept<'_>>, mode: Mode) -> Program {
+    /// Lowers `network`; without `kept` no filter has a gate.
+    pub(crate) fn new(network: &Network, kept: Option<&PruningMap<'_>>, mode: Mode) -> Program {
         let mut steps: Vec<Step> = Vec::with_capacity(network.steps().len());
-        // The program's number of each value of the network.
+        // The number that each value of the network has in the program.
         let mut values = vec![0];
         for step in network.steps() {
             if is_left_out(step, mode) {
@@ -94,7 +95,7 @@ impl Program {
         self.output
     }
 
-    /// (C, H, W) of each value for images of `size` (H, W), with the filters that are kept.
+    /// Shape (C, H, W) of each value for images of `size` (H, W), with all filters.
     ///
     /// # Errors
     /// If images of this size do not fit; the error names the layer.
@@ -107,11 +108,11 @@ impl Program {
         Ok(shapes)
     }
 
-    /// Of these shapes, those of what is kept.
+    /// `shapes` with the channels that are kept.
     pub(crate) fn kept_shapes(
         &self,
         shapes: &[[usize; 3]],
-        kept: Option<&Kept<'_>>,
+        kept: Option<&PruningMap<'_>>,
     ) -> Vec<[usize; 3]> {
         let mut kept_shapes = vec![shapes[0]];
         for (step, &[channels, h, w]) in self.steps.iter().zip(&shapes[1..]) {
@@ -124,7 +125,7 @@ impl Program {
         kept_shapes
     }
 
-    fn add_readers(&mut self, kept: Option<&Kept<'_>>) {
+    fn add_readers(&mut self, kept: Option<&PruningMap<'_>>) {
         let mut last_read: Vec<Option<usize>> = vec![None; self.steps.len() + 1];
         let mut readers = vec![0; self.steps.len() + 1];
         for (at, step) in self.steps.iter().enumerate() {
@@ -134,9 +135,11 @@ impl Program {
             }
         }
         for at in 0..self.steps.len() {
-            let (gathered, listed) = (self.is_gathered(at, kept), self.is_listed(at));
+            let (compact, readers_skip) =
+                (self.is_compact(at, kept), self.readers_skip_inactive(at));
             let step = &mut self.steps[at];
-            (step.readers, step.gathered, step.listed) = (readers[at + 1], gathered, listed);
+            (step.readers, step.compact, step.readers_skip) =
+                (readers[at + 1], compact, readers_skip);
         }
         for (value, at) in last_read.into_iter().enumerate() {
             if let Some(at) = at.filter(|_| value != self.output) {
@@ -149,15 +152,17 @@ impl Program {
         self.steps.iter().filter(move |step| step.reads().any(|value| value == at + 1))
     }
 
-    /// Whether the only reader of step `at` takes its filters' gates for those of its channels.
-    fn is_gathered(&self, at: usize, kept: Option<&Kept<'_>>) -> bool {
+    /// Whether a step takes the gated filters of step `at` as its gated channels, so that the
+    /// output may be compact.
+    fn is_compact(&self, at: usize, kept: Option<&PruningMap<'_>>) -> bool {
         let reads_gated = |step: &Step| step.slots(kept).channels.is_some();
         self.steps.iter().any(|step| step.inputs[0] == at + 1 && reads_gated(step))
     }
 
-    /// Whether the output of step `at` is hidden: read by convolutions alone, by its active channels
-    /// or, where the same gate switches both, not at all.
-    fn is_listed(&self, at: usize) -> bool {
+    /// Whether every reader of the output of step `at` leaves out its inactive channels: by its
+    /// list of channels or, where the reader's gates switch both, by its list of filters. A
+    /// residual reads all.
+    fn readers_skip_inactive(&self, at: usize) -> bool {
         let step = &self.steps[at];
         let Some(filters) = step.lists.filters else { return false };
         let by_reader = step.gate.is_none();
@@ -176,13 +181,13 @@ impl Step {
     }
 
     /// The gated layers of its filters, of its channels and of its reader.
-    pub(crate) fn slots(&self, kept: Option<&Kept<'_>>) -> ConvSlots {
+    pub(crate) fn slots(&self, kept: Option<&PruningMap<'_>>) -> ConvSlots {
         let slots = self.number.zip(kept).map(|(number, kept)| kept.plan().convs()[number]);
         slots.unwrap_or_default()
     }
 
-    /// What is kept of it.
-    pub(crate) fn pruning<'a>(&self, kept: Option<&'a Kept<'_>>) -> Pruning<'a> {
+    /// The filters and channels that pruning keeps.
+    pub(crate) fn pruning<'a>(&self, kept: Option<&'a PruningMap<'_>>) -> Pruning<'a> {
         let pruning = self.number.zip(kept).map(|(number, kept)| kept.conv(number));
         pruning.unwrap_or_default()
     }
@@ -193,9 +198,9 @@ fn is_left_out(step: &NetworkStep, mode: Mode) -> bool {
     alone && step.op.is_identity(mode == Mode::Train)
 }
 
-fn lower(step: &NetworkStep, values: &[usize], kept: Option<&Kept<'_>>) -> Step {
-    let of = |number: usize, kept: &Kept<'_>| {
-        let listed = kept.listed(number);
+fn lower(step: &NetworkStep, values: &[usize], kept: Option<&PruningMap<'_>>) -> Step {
+    let of = |number: usize, kept: &PruningMap<'_>| {
+        let listed = kept.listed_layers(number);
         let lists = Lists { filters: listed.filters, channels: listed.channels };
         (kept.plan().convs()[number].filters, lists)
     };
@@ -214,8 +219,8 @@ fn lower(step: &NetworkStep, values: &[usize], kept: Option<&Kept<'_>>) -> Step 
         relu: step.relu,
         gate: slot.map(|slot| Gate { slot, position }),
         lists,
-        gathered: false,
-        listed: false,
+        compact: false,
+        readers_skip: false,
         number: step.number,
         readers: 0,
         done: Vec::new(),

@@ -1,14 +1,14 @@
-//! A network in both modes.
+//! A network lowered for training and for evaluation.
 
 use gaternet_core::{Ctx, Result, Tensor};
 
 use super::lowering::{Mode, Program};
 use super::tensors::Gating;
 use crate::gating::gate_plan::GatePlan;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::network::Network;
 
-/// A network in both modes.
+/// A network lowered in both modes.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     train: Program,
@@ -16,9 +16,9 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Without `plan` no filter has a gate.
+    /// Lowers `network`; without `plan` no filter has a gate.
     pub(crate) fn new(network: &Network, plan: Option<&GatePlan>) -> Programs {
-        let kept = plan.map(|plan| Kept::new(plan, None));
+        let kept = plan.map(|plan| PruningMap::new(plan, None));
         let [train, infer] =
             [Mode::Train, Mode::Infer].map(|mode| Program::new(network, kept.as_ref(), mode));
         Programs { train, infer }

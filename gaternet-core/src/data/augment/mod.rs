@@ -9,6 +9,7 @@ mod tests;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 pub use pixels::PaddingMode;
 use pixels::{Crop, cut_out};
@@ -16,7 +17,6 @@ use pixels::{Crop, cut_out};
 use super::dataset::no_image;
 use super::image::sealed::Sample;
 use super::normalize::misfit;
-#[cfg(feature = "images")]
 use super::resized_crop::ResizedCrop;
 use super::{Dataset, Layout, Normalize, Pixels, stream};
 use crate::{Error, Result, Tensor, storage};
@@ -42,11 +42,11 @@ const MAX_PADDING: usize = 32;
 /// The same order as torchvision's `RandomCrop(32, padding, padding_mode)` or `RandomResizedCrop`,
 /// `RandomHorizontalFlip()`, `ToTensor()`, `Normalize(mean, std)` and the paper's
 /// `Cutout(n_holes=1, length=cutout)`.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Augment {
     /// Images of any size to one; without, they stay as large as they are, and all have to be of
-    /// the [size](Dataset::size) that their data set says. With the feature `images`.
-    #[cfg(feature = "images")]
+    /// the [size](Dataset::size) that their data set says. It takes the feature `images`.
     pub resized: Option<ResizedCrop>,
     /// Pixels of padding before the crop, below 32 and the sides of the images; 0 for no crop, and
     /// where images are resized.
@@ -73,7 +73,6 @@ impl Augment {
     #[must_use]
     pub fn eval() -> Augment {
         Augment {
-            #[cfg(feature = "images")]
             resized: None,
             crop_padding: 0,
             padding_mode: PaddingMode::Constant,
@@ -83,13 +82,24 @@ impl Augment {
         }
     }
 
-    /// Whether images are resized; never without the feature `images`.
+    /// The usual training augmentation of ImageNet, for models that see `size` x `size` pixels:
+    /// random parts of at least 8 % of an image, flips.
     #[must_use]
-    pub fn resizes(&self) -> bool {
-        #[cfg(feature = "images")]
-        return self.resized.is_some();
-        #[cfg(not(feature = "images"))]
-        false
+    pub fn train_resized(size: usize) -> Augment {
+        let resized = Some(ResizedCrop::Random { size, scale: [0.08, 1.0] });
+        Augment { resized, flip: true, ..Augment::eval_resized(size) }
+    }
+
+    /// The middle `size` x `size` pixels of images whose shorter side is resized to 8/7 of that
+    /// (256 for 224), and the normalisation with the statistics of ImageNet.
+    #[must_use]
+    pub fn eval_resized(size: usize) -> Augment {
+        let resize = (size as f64 * 8.0 / 7.0).round() as usize;
+        Augment {
+            resized: Some(ResizedCrop::Center { size, resize }),
+            normalize: Normalize::imagenet(),
+            ..Augment::eval()
+        }
     }
 
     /// [H, W] of a batch of `data`, in pixels.
@@ -100,7 +110,6 @@ impl Augment {
     /// resized.
     pub fn output_size(&self, data: &dyn Dataset) -> Result<[usize; 2]> {
         self.normalize.check_channels(data.channels())?;
-        #[cfg(feature = "images")]
         if let Some(crop) = self.resized {
             return Ok([crop.size(); 2]);
         }
@@ -208,15 +217,16 @@ impl Augment {
             return fail("crop_padding", self.crop_padding.to_string(), "must be below 32");
         }
         self.normalize.check()?;
-        #[cfg(feature = "images")]
-        if let Some(crop) = self.resized {
-            if self.crop_padding > 0 {
-                let value = self.crop_padding.to_string();
-                return fail("crop_padding", value, "must be 0 where images are resized");
-            }
-            crop.check()?;
+        let Some(crop) = self.resized else { return Ok(()) };
+        if self.crop_padding > 0 {
+            let value = self.crop_padding.to_string();
+            return fail("crop_padding", value, "must be 0 where images are resized");
         }
-        Ok(())
+        if cfg!(not(feature = "images")) {
+            let rule = "resizing takes the feature `images` of gaternet-core";
+            return fail("resized", format!("{crop:?}"), rule);
+        }
+        crop.check()
     }
 
     /// `image` (C, H, W) of this size, cropped and normalised.
@@ -234,29 +244,6 @@ impl Augment {
             for (y, row) in out.chunks_exact_mut(width).enumerate() {
                 crop.row(self.padding_mode, plane, y, row, &put);
             }
-        }
-    }
-}
-
-#[cfg(feature = "images")]
-impl Augment {
-    /// The usual training augmentation of ImageNet, for models that see `size` x `size` pixels:
-    /// random parts of at least 8 % of an image, flips.
-    #[must_use]
-    pub fn train_resized(size: usize) -> Augment {
-        let resized = Some(ResizedCrop::Random { size, scale: [0.08, 1.0] });
-        Augment { resized, flip: true, ..Augment::eval_resized(size) }
-    }
-
-    /// The middle `size` x `size` pixels of images whose shorter side is resized to 8/7 of that
-    /// (256 for 224), and the normalisation with the statistics of ImageNet.
-    #[must_use]
-    pub fn eval_resized(size: usize) -> Augment {
-        let resize = (size as f64 * 8.0 / 7.0).round() as usize;
-        Augment {
-            resized: Some(ResizedCrop::Center { size, resize }),
-            normalize: Normalize::imagenet(),
-            ..Augment::eval()
         }
     }
 }

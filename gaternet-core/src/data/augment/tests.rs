@@ -279,3 +279,11 @@ fn batches_keep_their_bits_from_version_to_version() {
     }
     assert_eq!(hash(&seen), 0xb752_ba51_f1e2_8b36, "the rest of an epoch");
 }
+
+#[cfg(not(feature = "images"))]
+#[test]
+fn resizing_without_the_feature_is_an_error_that_names_it() {
+    let data = in_memory(vec![0; IMAGE_LEN], [32; 2], 1);
+    let message = Augment::eval_resized(24).batch(&data, &[0], 0, 0).expect_err("no feature");
+    assert!(message.to_string().contains("takes the feature `images`"), "{message}");
+}

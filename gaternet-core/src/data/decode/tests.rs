@@ -239,7 +239,7 @@ fn tool(command: &[&str], input: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn a_grid_of_jpegs_is_decoded_as_by_djpeg_or_refused() {
     if tool(&["djpeg"], b"").is_none() && Command::new("djpeg").arg("-version").output().is_err() {
-        println!("SKIPPED: no djpeg");
+        gaternet_kernels::test_support::skipped("djpeg", "there is no djpeg");
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");

@@ -29,7 +29,7 @@ use correlate::{Batch, Engine};
 use direct::Direct;
 pub use live::Live;
 use live::every;
-pub use method::{DType, Method};
+pub use method::Method;
 pub use prepared::{Epilogue, PreparedConv2d};
 pub(crate) use winograd::elements;
 use winograd::{Elements, Weights, Winograd};

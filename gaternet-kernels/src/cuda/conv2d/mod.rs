@@ -20,8 +20,8 @@ use self::pass::Pass;
 pub use self::weight_grad::{backward_weight, backward_weight_scratch_len};
 use super::buffer::CudaBuffer;
 use super::error::Result;
-use super::gate::LiveFilters;
 use super::layout::Rows;
+use super::live_filters::LiveFilters;
 use crate::dims::Conv2dDims;
 
 /// output (N, OH, OW, stride(F)) of input (N, H, W, stride(C)).

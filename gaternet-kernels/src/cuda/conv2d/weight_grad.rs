@@ -3,9 +3,9 @@
 use super::super::buffer::CudaBuffer;
 use super::super::device::CudaDevice;
 use super::super::error::Result;
-use super::super::gate::LiveFilters;
 use super::super::launch::{Kernel, Launch, grid_yz, int};
 use super::super::layout::{Rows, stride};
+use super::super::live_filters::LiveFilters;
 use super::element::{ConvElement, WeightGradKind};
 use super::geometry::{Direction, Geometry};
 use crate::dims::Conv2dDims;

@@ -1,7 +1,8 @@
 //! When the kernels for compute capability 9.0 are used, and how they cut a map into rectangles.
 
+use bytemuck::NoUninit;
+
 use super::super::device::CudaDevice;
-use super::super::launch::Value;
 use super::super::options::Products;
 use super::element::TILE_PIXELS;
 use super::geometry::Geometry;
@@ -10,7 +11,7 @@ use super::geometry::Geometry;
 const LARGE: i32 = 64;
 
 /// Mirrors `Tiling` of conv2d_wgmma.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 pub(super) struct Tiling {
     tile: [i32; 2],
@@ -18,9 +19,6 @@ pub(super) struct Tiling {
     patch: [i32; 2],
     patch_bytes: i32,
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Tiling {}
 
 impl Tiling {
     /// For a pass that the kernels can do and `device` should do with them.

@@ -1,4 +1,4 @@
-//! The calibration of a latency model.
+//! Measurement of a latency model: plans are run with gates of known densities.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -11,44 +11,45 @@ use super::{Conv, LatencyModel, Total};
 use crate::cost::TimeTable;
 use crate::files::model::Model;
 use crate::gating::gate_plan::{ConvSlots, GatePlan};
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::plan::{InferencePlan, Lists, PlanOptions};
 use crate::program::{Mode, Program, Step};
 
-/// The densities that are measured: none of those that people ask for most often, which would be
-/// measurements instead of predictions, but all.
+/// Measured densities. The ones that people ask for most often are none of them, except 1, so that
+/// those are predictions and not measurements.
 pub(super) const DENSITIES: [f64; 4] = [0.1, 0.4, 0.7, 1.0];
-/// Images of a measurement, at least: those of one alone say little about a density.
+/// Fewest images of a measurement: a single one's gates say little about a density.
 const IMAGES: usize = 64;
-/// Measurements of each pair of densities after a warm-up, of which the median is taken: as many as fit into the
+/// Rounds of measurement after a warm-up, of which the median is taken: as many as fit into the
 /// time, within these bounds.
 const ROUNDS: std::ops::RangeInclusive<usize> = 3..=9;
 const TIME: Duration = Duration::from_secs(3);
 
-/// What a measurement found, in seconds of a batch.
+/// The times of one measurement, in seconds of a batch.
 struct Sample {
-    /// Numbers of the densities of slots of either colour.
+    /// Indices of the densities of gated layers of either colour.
     densities: [usize; 2],
-    /// Of each step, all threads together.
+    /// Seconds of each step, all threads together.
     steps: Vec<f64>,
     gater: f64,
-    /// By the clock on the wall.
+    /// Seconds of the backbone by the wall clock.
     backbone: f64,
 }
 
 impl LatencyModel {
-    /// Measures plans of `model` made with `options`, whose batch is the number of images of a pass. Takes
-    /// some seconds, and should have the machine for itself. What counts of the model is its architecture.
+    /// Measures plans of `model` made with `options`, whose batch is the number of images of a
+    /// pass. Takes some seconds, and should have the machine for itself. Only the model's
+    /// architecture matters.
     ///
     /// # Errors
-    /// Those of [`InferencePlan::new`].
+    /// The errors of [`InferencePlan::new`].
     pub fn measure(model: &Model, options: PlanOptions) -> Result<LatencyModel> {
         let mut runs = Runs::new(model, options)?;
         measure_in_turns(&mut [&mut runs])?;
         runs.model()
     }
 
-    /// The same of two models whose times are to be compared: they take turns.
+    /// Measures two models whose times are to be compared: they take turns.
     pub(super) fn measure_both(
         models: [&Model; 2],
         options: PlanOptions,
@@ -59,7 +60,8 @@ impl LatencyModel {
     }
 }
 
-/// Rounds over all pairs of densities, one model after the other: what slows the machine for a while slows all.
+/// Runs rounds over all pairs of densities, one model after the other: what slows the machine for a
+/// while slows all.
 fn measure_in_turns(models: &mut [&mut Runs]) -> Result<()> {
     for runs in &mut *models {
         runs.round()?;
@@ -77,20 +79,21 @@ fn measure_in_turns(models: &mut [&mut Runs]) -> Result<()> {
     Ok(())
 }
 
-/// Passes with gates at two densities.
+/// Runs of a model's plan with gates at two densities.
 struct Runs {
     program: Program,
     options: PlanOptions,
     plan: InferencePlan,
-    /// (IMAGES or more, 3, H, W), and the floats of a batch.
+    /// Values of the images (`IMAGES` or more, C, H, W).
     images: Vec<f32>,
+    /// Number of values of the images of a batch.
     batch_len: usize,
-    /// Of each slot; the slots of a convolution's filters and of its channels differ, so that all pairs of
-    /// densities can be measured.
+    /// Colour of each gated layer, 0 or 1; the layers of a convolution's filters and of its
+    /// channels differ, so that all pairs of densities can be measured.
     colours: Vec<usize>,
-    /// Of each output of the gater.
+    /// Colour of each output of the gater.
     output_colours: Vec<usize>,
-    /// Filters of each output.
+    /// Number of filters of each output.
     repeats: Vec<usize>,
     rng: ChaCha8Rng,
     samples: Vec<Sample>,
@@ -104,7 +107,7 @@ impl Runs {
             Model::Plain(model) => (model.network(), None),
             Model::Gated(model) => (model.backbone().network(), Some(model.plan())),
         };
-        let kept = gate_plan.map(|plan| Kept::new(plan, None));
+        let kept = gate_plan.map(|plan| PruningMap::new(plan, None));
         let options = PlanOptions { batch: options.batch.max(1), ..options };
         let PlanOptions { size: [h, w], batch, .. } = options;
         let channels = network.channels();
@@ -127,7 +130,7 @@ impl Runs {
         })
     }
 
-    /// A sample of each pair of densities; as many of a model without gates.
+    /// Measures a sample of each pair of densities, or as many of a model without gates.
     fn round(&mut self) -> Result<()> {
         for pair in 0..DENSITIES.len() * DENSITIES.len() {
             let sample = self.sample([pair / DENSITIES.len(), pair % DENSITIES.len()])?;
@@ -141,7 +144,7 @@ impl Runs {
         model_of(program, colours, samples, *options)
     }
 
-    /// Gater and backbone in turns, as in use: each finds the caches as the other leaves them.
+    /// Runs gater and backbone in turns, as in use: each finds the caches as the other leaves them.
     fn sample(&mut self, densities: [usize; 2]) -> Result<Sample> {
         let batches = self.images.len() / self.batch_len;
         let gates =
@@ -168,7 +171,7 @@ impl Runs {
     }
 }
 
-/// Outputs of the gater for `images` images, each open with the density of its colour.
+/// Draws outputs of the gater for `images` images, each open with the density of its colour.
 fn draw(
     rng: &mut ChaCha8Rng,
     output_colours: &[usize],
@@ -181,7 +184,7 @@ fn draw(
     (0..images).flat_map(|_| output_colours.iter().map(&mut gate).collect::<Vec<_>>()).collect()
 }
 
-/// 0 or 1 for each slot, unlike that of the channels that its convolution reads.
+/// A colour, 0 or 1, for each gated layer, unlike that of the channels that its convolution reads.
 fn colours(plan: &GatePlan) -> Vec<usize> {
     let mut colours = vec![0; plan.slots().len()];
     // A convolution comes after the one that it reads.
@@ -232,7 +235,7 @@ fn model_of(
     Ok(LatencyModel { batch: options.batch, slots, gater, fixed, convs, tables, total })
 }
 
-/// Convolutions that take the same time.
+/// The convolutions that take the same time.
 struct Shape {
     key: String,
     /// Numbers of their steps, and the colours of their filters and of their channels.
@@ -256,7 +259,7 @@ impl Shape {
     }
 }
 
-/// All that the time of a gated convolution depends on, but its densities.
+/// A key of all that the time of a gated convolution depends on, except its densities.
 fn key(input: [usize; 3], output: [usize; 3], step: &Step) -> String {
     let sides = (step.lists.filters.is_some(), step.lists.channels.is_some());
     let (name, filters) = (step.op.name(), step.op.filters());
@@ -274,7 +277,8 @@ mod tests {
     use super::*;
     use crate::{BackboneConfig, GatePlacement, GatedConfig, GatedNet};
 
-    /// Seconds of step `number`, linear in each density; the same for convolutions of a shape.
+    /// Seconds of step `number` in the tests, linear in each density; the same for convolutions of
+    /// a shape.
     fn seconds(program: &Program, number: usize, filters: f64, channels: f64) -> f64 {
         match program.steps()[number].op.filters() {
             Some(shape) => {
@@ -295,7 +299,8 @@ mod tests {
                 let config = GatedConfig { placement, ..GatedConfig::new(backbone) };
                 let model = GatedNet::new(config, 0).expect("valid");
                 let (network, plan) = (model.backbone().network(), model.plan());
-                let program = Program::new(network, Some(&Kept::new(plan, None)), Mode::Infer);
+                let program =
+                    Program::new(network, Some(&PruningMap::new(plan, None)), Mode::Infer);
                 let colours = colours(plan);
                 let convs: Vec<_> = program.steps().iter().map(|step| step.lists).collect();
                 let steps = |density: &dyn Fn(usize) -> f64| -> Vec<f64> {

@@ -1,4 +1,4 @@
-//! How long an inference plan takes, over the densities of its gates.
+//! Time that an inference plan takes, over the densities of its gates.
 
 mod measure;
 
@@ -12,21 +12,22 @@ use crate::plan::PlanOptions;
 
 const OP: &str = "latency model";
 
-/// Predicts the time of a pass of an [`InferencePlan`](crate::InferencePlan) on this machine from how open the
-/// gates of each layer are.
+/// A model of the time of a pass of an [`InferencePlan`](crate::InferencePlan) on this machine,
+/// from the fraction of each layer's gates that is open.
 ///
-/// A calibration of some seconds runs the plan with gates drawn at random and times each step where it runs, so
-/// with the caches as they are there. Convolutions of one shape share their measurements: seconds at each pair of
-/// four densities of filters and channels, between which the model is linear in both. A pass is
+/// A measurement of some seconds runs the plan with random gates and times each step in place, with
+/// the caches as they are there. Convolutions of one shape share their measurements: seconds at
+/// each pair of four densities of filters and channels, between which the model is linear in both.
+/// A pass is
 ///
 /// `gater + lists + rate · sum over the steps of their seconds`,
 ///
-/// where the rate, of about one over the number of threads that run images of their own, is measured too.
-/// It knows nothing of which gates are open, only how many.
+/// where the rate, of about one over the number of threads that run images of their own, is
+/// measured too. The model knows only how many gates are open, not which.
 #[derive(Debug, Clone)]
 pub struct LatencyModel {
     batch: usize,
-    /// Filters of each slot of the gate plan are `densities[slot]` open.
+    /// Number of gated layers.
     slots: usize,
     /// Seconds of a batch in the gater.
     gater: f64,
@@ -41,11 +42,11 @@ pub struct LatencyModel {
 #[derive(Debug, Clone, Copy)]
 struct Conv {
     slots: ConvSlots,
-    /// Index of the table of its shape, of seconds a batch.
+    /// Index of the table of its shape, in seconds of a batch.
     table: usize,
 }
 
-/// What the wall clock shows for a sum of the times of all threads: `start + rate · sum`.
+/// The wall-clock time for a sum of the times of all threads: `start + rate · sum`.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Total {
     start: f64,
@@ -53,17 +54,17 @@ struct Total {
 }
 
 impl LatencyModel {
-    /// Images of a pass.
+    /// Number of images of a pass.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Seconds of a pass, gater included, if on average `densities[i]` of the gates of slot i of the
-    /// [`GatePlan`](crate::GatePlan) are open; of a plain network without densities.
+    /// Seconds of a pass, gater included, if on average `densities[i]` of the gates of gated layer
+    /// i of the [`GatePlan`](crate::GatePlan) are open; for a plain network without densities.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there is not a density from 0 to 1 for each slot.
+    /// [`Error::Shape`] if there is not a density from 0 to 1 for each gated layer.
     pub fn seconds(&self, densities: &[f64]) -> Result<f64> {
         let rule = "there must be a density from 0 to 1 for each slot of the gate plan";
         if densities.len() != self.slots {
@@ -82,7 +83,7 @@ impl LatencyModel {
         Ok(self.gater + self.total.of(steps))
     }
 
-    /// The same as the costs of a loss, for a network that takes `plain` seconds without gates.
+    /// The costs of a loss from this model, for a network that takes `plain` seconds without gates.
     #[must_use]
     pub fn costs(&self, plain: f64) -> LatencyCosts {
         let conv = |conv: &Conv| {
@@ -100,13 +101,13 @@ impl LatencyModel {
 }
 
 impl GatedNet {
-    /// What [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency) needs to know, for
-    /// [`with_latency`](Self::with_latency): measures plans made with `options` of this network and
+    /// Measures the costs that [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency) needs,
+    /// for [`with_latency`](Self::with_latency): runs plans made with `options` of this network and
     /// of its backbone without gates, on this machine. Takes some seconds; see
     /// [`LatencyModel::measure`].
     ///
     /// # Errors
-    /// Those of [`InferencePlan::new`](crate::InferencePlan::new).
+    /// The errors of [`InferencePlan::new`](crate::InferencePlan::new).
     pub fn measure_latency(&self, options: PlanOptions) -> Result<LatencyCosts> {
         let plain = Model::Plain(Box::new(self.backbone().clone()));
         let gated = Model::Gated(Box::new(self.clone()));
@@ -116,7 +117,8 @@ impl GatedNet {
 }
 
 impl Total {
-    /// The least squares of pairs (sum, wall clock), by way of the origin if it would start below 0.
+    /// The least-squares line through pairs (sum, wall clock), through the origin if it would start
+    /// below 0.
     fn fit(pairs: &[(f64, f64)]) -> Total {
         let count = pairs.len().max(1) as f64;
         let mean = |of: &dyn Fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>() / count;
@@ -179,7 +181,8 @@ mod tests {
         let pairs = [2.0, 5.0, 11.0].map(|sum| (sum, 3.0 + 0.5 * sum));
         let Total { start, rate } = Total::fit(&pairs);
         assert!((start - 3.0).abs() < 1e-9 && (rate - 0.5).abs() < 1e-9, "{start}, {rate}");
-        // Through the origin: noise of two alike, a line that falls, one that starts below 0.
+        // Pairs whose line goes through the origin: two alike with noise, a line that falls, one
+        // that starts below 0.
         for pairs in [&[(2.0, 1.1), (2.0, 0.9)][..], &[(1.0, 1.5), (3.0, 0.5)]] {
             assert_eq!(Total::fit(pairs), Total { start: 0.0, rate: 0.5 }, "{pairs:?}");
         }

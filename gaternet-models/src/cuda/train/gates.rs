@@ -7,15 +7,16 @@ use super::rows::RowGrads;
 use crate::cuda::Result;
 use crate::cuda::value::Row;
 
-/// The estimator, the floor, groups, and the losses of the gates.
+/// The node of the gates: estimator, min-active, shared gates, and the losses of the gates.
 #[derive(Debug)]
 pub(super) struct GatesNode {
-    /// (N, outputs of the gater).
+    /// Gate logits (N, outputs of the gater).
     pub(super) preact: Row,
     pub(super) grad_preact: Row,
-    /// (N, outputs of the gater): pre-activations with the estimator's noise.
+    /// Gate logits with the estimator's noise, (N, outputs of the gater).
     pub(super) noisy: Row,
-    /// (N, c): the gates of evaluation; `None` if no loss looks at them, or those of the pass are the same.
+    /// Gates (N, c) of evaluation; `None` if no loss looks at them, or those of the pass are the
+    /// same.
     pub(super) evaluated: Option<Row>,
 }
 

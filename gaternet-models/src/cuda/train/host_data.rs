@@ -1,4 +1,4 @@
-//! What a GPU can take of the data sets and the augmentation of the processor.
+//! Data sets and augmentation of the processor, as far as a GPU can take them.
 
 use gaternet_core::data;
 use gaternet_kernels::cuda::CudaDevice;
@@ -9,11 +9,11 @@ use crate::cuda::error::{Result, unsupported};
 /// Of an image that the kernel augments.
 const MAX_CHANNELS: usize = 4;
 
-/// The images of a data set of bytes in memory, with their labels, on `device`.
+/// Copies the images of a data set of bytes in memory, with their labels, to `device`.
 ///
 /// # Errors
-/// [`Error::Unsupported`](super::Error::Unsupported) for image files and other data sets; the GPU's
-/// errors.
+/// [`Error::Unsupported`](super::Error::Unsupported) for image files and other data sets; errors of
+/// the GPU.
 pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images> {
     use gaternet_kernels::cuda::CudaBuffer;
     let data::ImageSource::Memory(data) = source else {
@@ -27,13 +27,13 @@ pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images>
     Ok(Images::new(bytes, labels, channels, [height, width])?)
 }
 
-/// What a GPU can do of this augmentation.
+/// The augmentation on a GPU that does the same as this one of the processor.
 ///
 /// # Errors
 /// [`Error::Unsupported`](super::Error::Unsupported) if it resizes images, or they have more than
 /// four channels.
 pub fn augment(host: &data::Augment) -> Result<Augment> {
-    if host.resizes() {
+    if host.resized.is_some() {
         return unsupported("resizing images");
     }
     let data::Normalize { mean, std } = &host.normalize;

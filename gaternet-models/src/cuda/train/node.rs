@@ -18,7 +18,7 @@ use crate::cuda::Result;
 use crate::cuda::buffers::Sizes;
 use crate::cuda::value::{Map, Row};
 
-/// Something that a step computes.
+/// A node: something that a step computes.
 #[derive(Debug)]
 pub(super) enum Node {
     Conv(ConvNode),
@@ -34,7 +34,7 @@ pub(super) enum Node {
 }
 
 impl Node {
-    /// The maps that it reads.
+    /// The maps that the node reads.
     fn reads(&self) -> [Option<Map>; 2] {
         match self {
             Node::Conv(node) => [Some(node.x), None],

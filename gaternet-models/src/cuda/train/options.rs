@@ -1,28 +1,30 @@
-//! How a training goes.
+//! Options of a training on a GPU.
 
 use gaternet_kernels::cuda::augment::Augment;
 
-/// How a training goes through its images.
+/// Options of a training: batches, augmentation, learning rates.
 #[derive(Debug, Clone)]
 pub struct TrainOptions {
-    /// Images of a step. The last step of an epoch has those that are left.
+    /// Number of images of a step. The last step of an epoch has those that are left.
     pub batch: usize,
-    /// What is done to an image on the device; one that a step gets is taken as it is.
+    /// Augmentation of images on the device; images that the caller gives to a step are taken as
+    /// they are.
     pub augment: Augment,
-    /// Share of the target that all classes get alike, 0 to 1.
+    /// Fraction of the target that all classes get alike, 0 to 1.
     pub label_smoothing: f32,
-    /// Whether the images of a batch are blended in pairs.
+    /// Whether the images of a batch are mixed in pairs (mixup).
     pub mixup: bool,
-    /// All gradients are scaled down to this Euclidean norm, if they are longer together, as
-    /// [`clip_grad_norm`](gaternet_core::optim::clip_grad_norm) does it.
+    /// Largest Euclidean norm of all gradients together, to which they are scaled down if theirs is
+    /// larger, as [`clip_grad_norm`](gaternet_core::optim::clip_grad_norm) does it.
     pub clip_grad_norm: Option<f32>,
-    /// Decides augmentation and gate noise, together with the step.
+    /// Seed of augmentation and gate noise, which depend on the step too.
     pub seed: u64,
-    /// The learning rate of every step of the training; beyond them the last.
+    /// Learning rate of every step of the training; later steps have the last.
     pub learning_rates: Vec<f32>,
-    /// Steps at the start in which the gates are not trained: what changes over their training, as bounds, weights of
-    /// their losses and temperatures do, begins after them.
+    /// Number of steps at the start in which the gates are not trained: what changes over their
+    /// training, as bounds, weights of their losses and temperatures do, begins after them.
     pub open_steps: usize,
-    /// Replay a step as a CUDA graph, the default; otherwise launch its kernels one by one, to the same bits.
+    /// Whether a step is replayed as a CUDA graph, the default; otherwise its kernels are launched
+    /// one by one, to the same bits.
     pub graphs: bool,
 }

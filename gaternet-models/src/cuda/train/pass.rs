@@ -7,11 +7,11 @@ use super::metrics::Metrics;
 use super::weights::Weights;
 use crate::cuda::buffers::Buffers;
 
-/// What all nodes read.
+/// The buffers, weights and data that all nodes read.
 pub(super) struct Pass<'a, T> {
     pub(super) weights: &'a Weights<T>,
     pub(super) buffers: &'a Buffers<T>,
-    /// What the gates are trained with, if there are any.
+    /// The training of the gates, if there are any.
     pub(super) gating: Option<&'a Gating>,
     pub(super) metrics: &'a Metrics,
     pub(super) clock: &'a Clock,

@@ -20,17 +20,17 @@ use crate::cuda::error::unsupported;
 use crate::cuda::lower::lower;
 use crate::cuda::value::{Map, Row, Value};
 use crate::files::model::Model;
-use crate::gating::pruning::Kept;
+use crate::gating::pruning::PruningMap;
 use crate::program::{Mode, Program};
 
-/// What the steps of all batch sizes share.
+/// The state that the steps of all batch sizes share.
 pub(super) struct Shared<T> {
     pub(super) device: CudaDevice,
     pub(super) weights: Weights<T>,
     pub(super) optimizer: RefCell<Sgd>,
     pub(super) averages: Option<Averages>,
     pub(super) clock: RefCell<Clock>,
-    /// What the gates are trained with, if there are any.
+    /// The training of the gates, if there are any.
     pub(super) gating: Option<Gating>,
     pub(super) metrics: Metrics,
     pub(super) label_smoothing: f32,
@@ -45,14 +45,14 @@ pub(super) struct TrainStep<T> {
     grad_logits: Row,
     pub(super) classes: usize,
     pub(super) input: Input,
-    /// How many batches of this size an epoch has.
+    /// Number of batches of this size in an epoch.
     pub(super) batches: usize,
     ran: bool,
     graph: Option<CudaGraph>,
 }
 
 impl<T: Activation> TrainStep<T> {
-    /// For `batches` batches of `batch` images.
+    /// Makes the step for `batches` batches of `batch` images.
     pub(super) fn new(
         weights: &mut Weights<T>,
         device: &CudaDevice,
@@ -73,7 +73,7 @@ impl<T: Activation> TrainStep<T> {
                 (model.backbone().network(), Some(&**model))
             }
         };
-        let kept = gated.map(|model| Kept::new(model.plan(), None));
+        let kept = gated.map(|model| PruningMap::new(model.plan(), None));
         let lowered = Program::new(backbone, kept.as_ref(), Mode::Train);
         let Value::Row(logits) = lower(&lowered, images, size, &mut builder)? else {
             return unsupported("a loss of maps");
@@ -97,8 +97,8 @@ impl<T: Activation> TrainStep<T> {
         })
     }
 
-    /// The next step. The first runs as it is, since kernels are loaded when they are first used; from then on it is a
-    /// graph if `graphs`.
+    /// Runs the next step. The first runs as it is, since kernels are loaded when they are first
+    /// used; from then on it is a graph if `graphs`.
     pub(super) fn run(&mut self, shared: &Shared<T>, graphs: bool) -> Result<()> {
         if self.ran && graphs && self.graph.is_none() {
             self.graph = Some(crate::cuda::capture(&shared.device, || self.step(shared))?);
@@ -111,7 +111,7 @@ impl<T: Activation> TrainStep<T> {
         Ok(())
     }
 
-    /// The next step runs as it is.
+    /// Makes the next step run as it is.
     pub(super) fn forget_graph(&mut self) {
         (self.ran, self.graph) = (false, None);
     }

@@ -17,38 +17,40 @@ use super::weights::Weights;
 use crate::cuda::error::Result;
 use crate::files::model::Model;
 
-/// A model on a GPU with its optimiser: activations and products in T (bf16, or f32 to compare with the CPU); parameters,
-/// gradients of parameters, statistics, gates and loss in f32.
+/// A model on a GPU with its optimiser: activations and products in T (bf16, or f32 to compare with
+/// the CPU); parameters, gradients of parameters, statistics, gates and loss in f32.
 ///
-/// A step is a fixed list of launches, forward, backward and update, on buffers that are made here. Nothing is copied but
-/// the images of [`step_on`](Self::step_on), and nobody waits from [`begin`](Self::begin) to [`sums`](Self::sums).
+/// A step is a fixed list of launches, forward, backward and update, on buffers that are made here.
+/// Nothing is copied but the images of [`step_on`](Self::step_on), and nobody waits from
+/// [`begin`](Self::begin) to [`sums`](Self::sums).
 pub struct CudaTrainer<T> {
     shared: Shared<T>,
-    /// Steps with a whole batch, and the one after them.
+    /// The step of a whole batch, and that of the smaller batch at the end of an epoch.
     programs: Vec<TrainStep<T>>,
     options: TrainOptions,
-    /// Images of an epoch.
+    /// Number of images of an epoch.
     count: usize,
     /// Number of the next step.
     step: u64,
-    /// Of the epoch, those that were skipped included.
+    /// Number of steps of the epoch that are over, those that were skipped included.
     done: usize,
-    /// Steps of the epoch that were trained before.
+    /// Number of steps of the epoch that were trained before.
     skipped: usize,
-    /// Since the last `store`.
+    /// Number of steps since the last `store`.
     unsaved: i64,
-    /// Since the last `store_averages`.
+    /// Number of steps since the last `store_averages`.
     unaveraged: usize,
 }
 
 impl<T: Activation> CudaTrainer<T> {
-    /// Copies `model` to `device`, to be trained with the settings of `sgd` on `images`, usually [those of a data
-    /// set](images); parameters that do not require a gradient rest. `shape` (C, H, W) is that of an image.
+    /// Copies `model` to `device`, to be trained with the settings of `sgd` on `images`, usually
+    /// [those of a data set](images); parameters that do not require a gradient stay frozen.
+    /// `shape` (C, H, W) is the shape of an image.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or a gate loss;
-    /// [`Error::Model`](super::Error::Model) if the images do not fit, there is no batch, or the gates cannot meet a target;
-    /// the GPU's errors.
+    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or a
+    /// gate loss; [`Error::Model`](super::Error::Model) if the images do not fit, there is no
+    /// batch, or the gates cannot meet a target; errors of the GPU.
     pub fn new(
         device: &CudaDevice,
         model: &Model,
@@ -107,10 +109,11 @@ impl<T: Activation> CudaTrainer<T> {
         })
     }
 
-    /// From the next step on, averages what it has of `ema`, from its averages on.
+    /// From the next step on, averages the parameters and statistics that `ema` averages, beginning
+    /// with its averages.
     ///
     /// # Errors
-    /// The GPU's.
+    /// Errors of the GPU.
     pub fn average(&mut self, ema: &Ema) -> Result<()> {
         let Shared { device, weights, .. } = &self.shared;
         let steps = self.options.learning_rates.len();
@@ -120,25 +123,28 @@ impl<T: Activation> CudaTrainer<T> {
         Ok(())
     }
 
-    /// Steps of an epoch.
+    /// Number of steps of an epoch.
     #[must_use]
     pub fn steps(&self) -> usize {
         self.programs.iter().map(|program| program.batches).sum()
     }
 
-    /// Begins an epoch with step `step` of the training, through the images on the device in this order.
+    /// Begins an epoch with step `step` of the training, through the images on the device in this
+    /// order.
     ///
     /// # Errors
-    /// As [`begin_mixed`](Self::begin_mixed).
+    /// The errors of [`begin_mixed`](Self::begin_mixed).
     pub fn begin(&mut self, step: usize, order: &[usize]) -> Result<()> {
         self.begin_mixed(step, order, &[])
     }
 
-    /// The same, with images blended as `draws` say, one for each batch: after their augmentation, each with its partner.
+    /// Begins an epoch as [`begin`](Self::begin) does, with images mixed as `draws` say, one for
+    /// each batch: after their augmentation, each with its partner.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) unless `order` has every image's number once and there are draws for all
-    /// batches if images are to be blended, else none; or if the images are not on the device; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) unless `order` has every image's number once and there
+    /// are draws for all batches if images are to be mixed, else none; or if the images are not on
+    /// the device; errors of the GPU.
     pub fn begin_mixed(&mut self, step: usize, order: &[usize], draws: &[MixupDraw]) -> Result<()> {
         let count = self.count;
         let mut seen = vec![false; count];
@@ -156,7 +162,7 @@ impl<T: Activation> CudaTrainer<T> {
             let rule = "there must be a draw for every batch, if images are blended";
             return Err(ModelError::Config { field: "mixup", value, rule }.into());
         }
-        // The numbers are below the length of a buffer of labels, which fits in an i32.
+        // Numbers are below the length of a buffer of labels, which fits in an i32.
         let order: Vec<i32> = order.iter().map(|&i| i as i32).collect();
         let (mut rest, mut draws) = (&order[..], draws);
         self.begin_copied(step)?;
@@ -173,10 +179,10 @@ impl<T: Activation> CudaTrainer<T> {
         Ok(())
     }
 
-    /// Begins an epoch with step `step` of the training, whose steps get their images.
+    /// Begins an epoch with step `step` of the training, whose steps are given their images.
     ///
     /// # Errors
-    /// The GPU's.
+    /// Errors of the GPU.
     pub fn begin_copied(&mut self, step: usize) -> Result<()> {
         self.step = step as u64;
         self.shared.clock.borrow_mut().set(self.options.seed, self.step)?;
@@ -185,10 +191,10 @@ impl<T: Activation> CudaTrainer<T> {
     }
 
     /// Leaves out the first `steps` steps of the epoch that has just begun: they were trained
-    /// before, and what they did is in the model.
+    /// before, and their effect is in the model.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch has fewer; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if the epoch has fewer steps; errors of the GPU.
     pub fn skip(&mut self, steps: usize) -> Result<()> {
         if steps > self.steps() {
             let rule = "must be at most the steps of an epoch";
@@ -201,10 +207,11 @@ impl<T: Activation> CudaTrainer<T> {
         Ok(())
     }
 
-    /// The next step of the epoch: tells the device and returns.
+    /// Starts the next step of the epoch on the device, without waiting for it.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch is over, or the step needs images; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if the epoch is over, or the step needs images; errors
+    /// of the GPU.
     pub fn step(&mut self) -> Result<()> {
         let at = self.next()?;
         if self.programs[at].input.is_copied() {
@@ -214,12 +221,13 @@ impl<T: Activation> CudaTrainer<T> {
         self.run(at)
     }
 
-    /// The next step of the epoch, on these images, which are blended as `draw` says after all else: copies them, tells the
-    /// device and returns.
+    /// Starts the next step of the epoch on these images, which are mixed as `draw` says after all
+    /// else: copies them and does not wait for the device.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch is over, the images are not as many as the step has, or are on the
-    /// device, or there is a draw and none is wanted, or the other way round; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if the epoch is over, the images are not as many as
+    /// the step has, or are on the device, or there is a draw and none is wanted, or the other way
+    /// round; errors of the GPU.
     pub fn step_on(&mut self, batch: &Batch, draw: Option<&MixupDraw>) -> Result<()> {
         let at = self.next()?;
         let TrainStep { input, classes, .. } = &mut self.programs[at];
@@ -227,7 +235,7 @@ impl<T: Activation> CudaTrainer<T> {
         self.run(at)
     }
 
-    /// The number of the next step's program.
+    /// The index of the next step's program.
     fn next(&self) -> Result<usize> {
         let mut before = 0;
         let at = self.programs.iter().position(|program| {
@@ -249,7 +257,7 @@ impl<T: Activation> CudaTrainer<T> {
         Ok(())
     }
 
-    /// Images of the epoch that have been trained, without those of the steps that were skipped.
+    /// Number of images of the epoch that have been trained, without those of skipped steps.
     #[must_use]
     pub fn images(&self) -> usize {
         let [done, skipped] = [self.done, self.skipped];
@@ -257,29 +265,31 @@ impl<T: Activation> CudaTrainer<T> {
         images(done) - images(skipped)
     }
 
-    /// The sums over these images; waits for the device. A loss that is not finite stays so.
+    /// Reads the sums over the [`images`](Self::images) trained; waits for the device. A loss that
+    /// is not finite stays so.
     ///
     /// # Errors
-    /// The GPU's, also of the steps before.
+    /// Errors of the GPU, also of the steps before.
     pub fn sums(&self) -> Result<TrainSums> {
         self.shared.metrics.read(self.images())
     }
 
-    /// Copies parameters and statistics back into the model and velocities into `sgd`; waits for the device.
+    /// Copies parameters and statistics back into the model and velocities into `sgd`; waits for
+    /// the device.
     ///
     /// # Errors
-    /// The GPU's; [`Error::Model`](super::Error::Model) if `sgd` is of another model.
+    /// Errors of the GPU; [`Error::Model`](super::Error::Model) if `sgd` is of another model.
     pub fn store(&mut self, sgd: &mut Sgd) -> Result<()> {
         self.shared.weights.store(sgd, self.unsaved)?;
         self.unsaved = 0;
         Ok(())
     }
 
-    /// Brings `ema`, that of [`average`](Self::average), up to date; waits for the device. What else it averages has
-    /// rested.
+    /// Brings `ema`, which must be that of [`average`](Self::average), up to date; waits for the
+    /// device. Everything else that it averages has been frozen.
     ///
     /// # Errors
-    /// The GPU's; [`Error::Model`](super::Error::Model) if `ema` is another.
+    /// Errors of the GPU; [`Error::Model`](super::Error::Model) if `ema` is another.
     pub fn store_averages(&mut self, ema: &mut Ema) -> Result<()> {
         if let Some(averages) = &self.shared.averages {
             averages.store(ema, self.unaveraged)?;

@@ -7,7 +7,7 @@ use gaternet_core::ops::Pool2dOptions;
 use crate::network::{ConvRole, NetworkBuilder, Value};
 use crate::networks::config::BackboneConfig;
 
-/// Channels of a layer's 1x1 convolution over those it adds.
+/// Channels of a layer's 1x1 convolution, relative to those that the layer adds.
 const BOTTLENECK: usize = 4;
 
 pub(super) fn features(
@@ -21,7 +21,7 @@ pub(super) fn features(
     let growth = config.scaled(growth);
     let mut x = net.conv(name("conv0"), images, 2 * growth, 3).done()?;
     for block in 1..=3 {
-        for layer in 1..=config.family.units()? {
+        for layer in 1..=config.family.blocks()? {
             let name = |part: &str| name(&format!("denseblock{block}.denselayer{layer}.{part}"));
             let h = net.batch_norm_relu(name("norm1"), x)?;
             let hidden = net.conv(name("conv1"), h, BOTTLENECK * growth, 1);

@@ -16,7 +16,7 @@ pub(super) fn features(
     depth: usize,
 ) -> Result<Value> {
     let name = |layer: &str| scoped(prefix, layer);
-    let (units, kernels): ([usize; 4], &[usize]) = match depth {
+    let (blocks, kernels): ([usize; 4], &[usize]) = match depth {
         18 => ([2, 2, 2, 2], &[3, 3]),
         34 => ([3, 4, 6, 3], &[3, 3]),
         50 => ([3, 4, 6, 3], &[1, 3, 1]),
@@ -26,21 +26,21 @@ pub(super) fn features(
     let stem = net.conv(name("conv1"), images, config.scaled(64), 7).stride(2);
     let stem = stem.batch_norm(name("bn1")).relu().done()?;
     let mut x = net.max_pool(stem, Pool2dOptions::square(3, 2, 1));
-    for (stage, units) in units.into_iter().enumerate() {
+    for (stage, blocks) in blocks.into_iter().enumerate() {
         let inner = config.scaled(64 << stage);
         let outer = if kernels.len() == 3 { 4 * inner } else { inner };
-        for unit in 0..units {
-            let stride = if stage > 0 && unit == 0 { 2 } else { 1 };
-            let block = name(&format!("layer{}.{unit}", stage + 1));
-            x = add_unit(net, x, &block, (kernels, inner, outer), stride, config)?;
+        for number in 0..blocks {
+            let stride = if stage > 0 && number == 0 { 2 } else { 1 };
+            let block = name(&format!("layer{}.{number}", stage + 1));
+            x = add_block(net, x, &block, (kernels, inner, outer), stride, config)?;
         }
     }
     Ok(net.global_avg_pool(x))
 }
 
-/// `relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))` with two or three convolutions; the stride is in the
-/// first 3x3.
-fn add_unit(
+/// Adds a block `relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))` with two or three convolutions;
+/// the first 3x3 has the stride.
+fn add_block(
     net: &mut NetworkBuilder,
     x: Value,
     block: &str,

@@ -11,7 +11,7 @@ use gaternet_core::Result;
 use crate::network::{NetworkBuilder, Value};
 use crate::networks::config::{BackboneConfig, Family};
 
-/// Images to globally pooled features; names start with `prefix`.
+/// Adds the layers from images to globally pooled features; names start with `prefix`.
 pub(crate) fn features(
     net: &mut NetworkBuilder,
     images: Value,

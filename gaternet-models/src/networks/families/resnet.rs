@@ -1,5 +1,5 @@
-//! ResNets for small images: basic and bottleneck units, with batch norm and ReLU after or before the
-//! convolutions, and Wide ResNets.
+//! ResNets for small images: basic and bottleneck blocks, with batch norm and ReLU after or before
+//! the convolutions, and Wide ResNets.
 
 use gaternet_core::Result;
 use gaternet_core::nn::scoped;
@@ -8,18 +8,18 @@ use super::squeeze_excitation;
 use crate::network::{ConvRole, NetworkBuilder, Value};
 use crate::networks::config::{BackboneConfig, BottleneckChannels, Family};
 
-/// What the units of a network have in common.
-struct Units {
-    /// Kernels of a unit's convolutions.
+/// Settings that the blocks of a network have in common.
+struct Blocks {
+    /// Kernel sizes of a block's convolutions.
     kernels: &'static [usize],
-    /// Which of them has the unit's stride.
+    /// Index of the convolution that has the block's stride.
     strided: usize,
     pre_activation: bool,
     dropout: f32,
     squeeze_excitation: Option<usize>,
 }
 
-/// A unit's channels, within and at its end.
+/// Channels of a block: of its inner convolutions and of its output.
 #[derive(Clone, Copy)]
 struct Width {
     inner: usize,
@@ -42,7 +42,7 @@ pub(super) fn features(
         Family::Resnet { pre_activation, .. } => ([16, 32, 64], false, pre_activation, 0.0),
         _ => ([16, 32, 64], false, false, 0.0),
     };
-    let units = Units {
+    let blocks = Blocks {
         kernels: if bottleneck { &[1, 3, 1] } else { &[3, 3] },
         strided: usize::from(bottleneck),
         pre_activation,
@@ -55,10 +55,10 @@ pub(super) fn features(
     for (stage, channels) in channels.into_iter().enumerate() {
         let outer = config.scaled(channels);
         let inner = if bottleneck { config.scaled(channels / 4) } else { outer };
-        for unit in 0..config.family.units()? {
-            let stride = if stage > 0 && unit == 0 { 2 } else { 1 };
-            let block = name(&format!("stage{}.block{}", stage + 1, unit + 1));
-            x = units.add(net, x, &block, Width { inner, outer }, stride)?;
+        for number in 0..config.family.blocks()? {
+            let stride = if stage > 0 && number == 0 { 2 } else { 1 };
+            let block = name(&format!("stage{}.block{}", stage + 1, number + 1));
+            x = blocks.add(net, x, &block, Width { inner, outer }, stride)?;
         }
     }
     if pre_activation {
@@ -67,10 +67,11 @@ pub(super) fn features(
     Ok(net.global_avg_pool(x))
 }
 
-impl Units {
-    /// After (He et al. 2016): `relu(bn(conv(relu(bn(conv(x))))) + shortcut(x))`; before (He et al. 2016b):
-    /// `conv(relu(bn(conv(h)))) + shortcut` with `h = relu(bn1(x))`. Where the shape changes the shortcut
-    /// is a 1x1 convolution, of x with batch norm, or of h; elsewhere x.
+impl Blocks {
+    /// Adds a block. Batch norm after (He et al. 2016): `relu(bn(conv(relu(bn(conv(x))))) +
+    /// shortcut(x))`; before (He et al. 2016b): `conv(relu(bn(conv(h)))) + shortcut` with `h =
+    /// relu(bn1(x))`. Where the shape changes the shortcut is a 1x1 convolution, of x with batch
+    /// norm, or of h; elsewhere x.
     fn add(
         &self,
         net: &mut NetworkBuilder,

@@ -20,18 +20,19 @@ pub(super) fn features(
     let mut x = stem.done()?;
     for stage in 0..3 {
         let width = config.scaled(base << stage);
-        for unit in 0..config.family.units()? {
-            let stride = if stage > 0 && unit == 0 { 2 } else { 1 };
-            let block = name(&format!("stage{}.block{}", stage + 1, unit + 1));
-            x = add_unit(net, x, &block, width, stride, config.squeeze_excitation)?;
+        for number in 0..config.family.blocks()? {
+            let stride = if stage > 0 && number == 0 { 2 } else { 1 };
+            let block = name(&format!("stage{}.block{}", stage + 1, number + 1));
+            x = add_block(net, x, &block, width, stride, config.squeeze_excitation)?;
         }
     }
     let x = net.relu(x);
     Ok(net.global_avg_pool(x))
 }
 
-/// `shake_shake(path1(x), path2(x)) + shortcut(x)`, each path `bn2(conv2(relu(bn1(conv1(relu(x))))))`.
-fn add_unit(
+/// Adds a block `shake_shake(path1(x), path2(x)) + shortcut(x)`, with each path
+/// `bn2(conv2(relu(bn1(conv1(relu(x))))))`.
+fn add_block(
     net: &mut NetworkBuilder,
     x: Value,
     block: &str,
@@ -60,8 +61,8 @@ fn add_unit(
     Ok(net.add(mixed, shortcut))
 }
 
-/// `bn(concat(conv1(every other pixel), conv2(the pixels one further down and right)))`, each with half
-/// the channels.
+/// Adds the shortcut `bn(concat(conv1(every other pixel), conv2(the pixels one further down and
+/// right)))`, each with half the channels.
 fn shortcut(
     net: &mut NetworkBuilder,
     h: Value,

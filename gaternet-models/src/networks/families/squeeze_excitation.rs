@@ -5,7 +5,8 @@ use gaternet_core::nn::scoped;
 
 use crate::network::{NetworkBuilder, Value};
 
-/// `x · sigmoid(fc2(relu(fc1(mean of each map))))`, with a `reduction`th of the channels within.
+/// Adds `x · sigmoid(fc2(relu(fc1(mean of each feature map))))`, with a `reduction`th of the
+/// channels in between.
 pub(super) fn add(
     net: &mut NetworkBuilder,
     x: Value,

@@ -18,8 +18,8 @@ use gaternet_core::nn::{Conv2d, Module, State};
 use gaternet_core::ops::Live;
 use gaternet_core::{Ctx, Error, Result, Tensor};
 
-/// Most multiply-accumulates for one image: sums of them are exact in f64, and those of all layers
-/// of a network do not overflow.
+/// Most multiply-accumulates of a convolution for one image: sums of them are exact in f64, and
+/// those of all layers of a network do not overflow.
 const MAX_MACS: usize = 1 << 53;
 
 impl Op for Conv2d {
@@ -86,7 +86,7 @@ impl Op for Conv2d {
         step.conv(self, dims)
     }
 
-    /// Batch norm goes into weight and bias, as in an inference plan.
+    /// Writes one `Conv` node, with batch norm folded into weight and bias as in an inference plan.
     #[cfg(feature = "onnx")]
     fn onnx(&self, step: &mut OnnxStep<'_>) -> Result<String> {
         let (shape, options) = (Conv2d::shape(self), self.options());

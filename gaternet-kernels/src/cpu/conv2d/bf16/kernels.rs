@@ -1,5 +1,7 @@
 //! The loops over pairs of bf16, once per instruction set. A pair has the place of an f32.
 
+use bytemuck::{Pod, Zeroable};
+
 /// Most rows of a register tile.
 pub(crate) const MAX_ROWS: usize = 8;
 
@@ -32,7 +34,7 @@ pub(crate) struct Compress<'a> {
 pub(crate) const NUMBERS: usize = 32;
 
 /// A step of compressing, which places numbers from one or two vectors of the source in a vector of the target.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Step {
     /// Where each number comes from, of 16 bits: 0 to 31 are of `first`, 32 to 63 of `second`.
@@ -52,10 +54,9 @@ impl Step {
     pub(crate) const LEN: usize = size_of::<Step>() / size_of::<u32>();
 
     /// As many steps as fit.
-    pub(crate) fn some_of(words: &mut [u32]) -> &mut [Step] {
-        let count = words.len() / Step::LEN;
-        // SAFETY: a step is `LEN` words, of which any bits are valid, and has their alignment.
-        unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), count) }
+    pub(crate) fn some_of(room: &mut [f32]) -> &mut [Step] {
+        let whole = room.len() / Step::LEN * Step::LEN;
+        bytemuck::cast_slice_mut(&mut room[..whole])
     }
 }
 
