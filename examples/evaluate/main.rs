@@ -1,8 +1,6 @@
 //! Measures a trained model: accuracy, open gates, MACs and speed on a test set.
 
 mod args;
-#[path = "../common/data.rs"]
-mod data;
 mod distribution;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
@@ -24,6 +22,7 @@ use gaternet::cli::report::{exit_code, say};
 use gaternet::cli::threads::use_threads;
 use gaternet::cli::{classes, note};
 use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::data::Dataset;
 use gaternet::models::train::{EvaluationOptions, TestSet, Warning, evaluate_with};
 use gaternet::models::{DType, Model};
 
@@ -58,7 +57,8 @@ fn run() -> Result<()> {
     let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
     let data =
         trained_data(&args.checkpoint, args.data.as_deref(), train_images, args.classes_by_name)?;
-    let Sets { name, images: [train, images] } = data;
+    let name = data.name().to_owned();
+    let Sets { images: [train, images] } = data;
     let ([train, images], skipped) = match moves_thresholds {
         true => checked([train, images], args.skip_bad)?,
         false => {

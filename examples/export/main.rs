@@ -1,8 +1,6 @@
 //! Writes a trained model for other programs: as ONNX, or without its gates.
 
 mod args;
-#[path = "../common/data.rs"]
-mod data;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
 #[path = "../common/sets.rs"]

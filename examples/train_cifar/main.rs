@@ -13,8 +13,6 @@ mod args_run;
 mod comparison;
 mod config_file;
 mod console;
-#[path = "../common/data.rs"]
-mod data;
 #[cfg(feature = "download")]
 mod download;
 mod images;
@@ -35,7 +33,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
-use gaternet::cli::{classes, gate_override, note};
+use gaternet::cli::{gate_override, note};
 
 #[cfg(feature = "download")]
 use crate::download::Archive;

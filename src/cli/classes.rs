@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use gaternet_core::data::ImageSource;
+use gaternet_core::data::{Dataset, ImageSource};
 
 /// Key of the names in the metadata of a checkpoint, a JSON list in the order of the outputs.
 pub const METADATA: &str = "class_names";

@@ -10,6 +10,7 @@ pub mod conv_layers;
 pub mod device;
 pub mod dtype;
 pub mod gate_override;
+#[cfg(feature = "images")]
 pub mod image_check;
 pub mod note;
 pub mod report;

@@ -1,7 +1,7 @@
 //! Names of classes: those of a data set, and those that a saved model was trained on.
 
 use gaternet_core::checkpoint::Checkpoint;
-use gaternet_core::data::ImageSource;
+use gaternet_core::data::{Dataset, ImageSource};
 
 use super::data::Data;
 use super::error::{Error, Result};
