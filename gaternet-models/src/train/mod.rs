@@ -1,5 +1,6 @@
-//! Training: a [`Recipe`] says what is trained and how, a [`Trainer`] does it on the processor or a GPU, in a folder
-//! that holds all of the run. A run that was interrupted goes on at the step where it stood, to the same bits.
+//! Training: a [`Recipe`] says what is trained and how, a [`Trainer`] does it on the processor or a
+//! GPU, in a folder that holds all of the run. A run that was interrupted goes on at the step where
+//! it stood, to the same bits.
 //!
 //! ```
 //! use gaternet_core::data::{Augment, Dataset};
