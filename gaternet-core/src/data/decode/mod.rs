@@ -5,9 +5,11 @@
 //! let pass.
 
 mod bmp;
+mod header;
 mod jpeg;
 mod png;
 mod pnm;
+mod rows;
 mod tiff;
 mod webp;
 
@@ -16,11 +18,13 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+pub(super) use header::{CHANNELS, View};
+
+use header::Header;
+use rows::{check_len, cut};
+
 use super::{Image, Layout};
 use crate::{Error, Result};
-
-/// Red, green, blue.
-pub(super) const CHANNELS: usize = 3;
 
 /// Bytes that reading, decoding and converting one image may hold at once.
 const LIMIT: u64 = 512 << 20;
@@ -31,14 +35,11 @@ static ONE_LARGE: Mutex<()> = Mutex::new(());
 
 const WANTED: &str = "a whole JPEG, PNG, WebP, BMP, TIFF or PNM file";
 
-/// A part of an image: left, top, width, height, in pixels.
-pub(super) type View = [usize; 4];
-
 /// An image file that has been looked at and not been decoded.
 pub(super) struct Encoded<'a> {
     path: &'a Path,
     bytes: Vec<u8>,
-    header: Header,
+    header: Looked,
 }
 
 /// An image of any size: bytes (height, width, 3), red, green, blue.
@@ -49,14 +50,8 @@ pub(super) struct Rgb {
     pub(super) pixels: Vec<u8>,
 }
 
-/// What a file says of itself, as far as the file bears it out.
-struct Header {
-    width: usize,
-    height: usize,
-    /// Bytes that decoding and converting hold at once, the file itself aside.
-    memory: u64,
-    kind: Kind,
-}
+/// A file of any format that has been looked at.
+type Looked = Header<Kind>;
 
 enum Kind {
     Jpeg(jpeg::Jpeg),
@@ -74,7 +69,7 @@ impl Encoded<'_> {
     /// Those of [`Rgb::check`].
     pub(super) fn open(path: &Path) -> Result<Encoded<'_>> {
         let bytes = read(path, LIMIT)?;
-        let header = Header::of(&bytes, LIMIT).map_err(|got| refused(path, got))?;
+        let header = Looked::of(&bytes, LIMIT).map_err(|got| refused(path, got))?;
         Ok(Encoded { path, bytes, header })
     }
 
@@ -117,7 +112,7 @@ impl Rgb {
     }
 
     fn of_bytes(bytes: Vec<u8>, limit: u64) -> Result<Rgb, String> {
-        let header = Header::of(&bytes, limit)?;
+        let header = Looked::of(&bytes, limit)?;
         let whole = [0, 0, header.width, header.height];
         header.decode(bytes, limit, whole)
     }
@@ -129,7 +124,7 @@ impl Rgb {
     /// compressed data that leaves the structure of the file whole.
     pub(super) fn check(path: &Path) -> Result<()> {
         let bytes = read(path, LIMIT)?;
-        Header::of(&bytes, LIMIT).map(drop).map_err(|got| refused(path, got))
+        Looked::of(&bytes, LIMIT).map(drop).map_err(|got| refused(path, got))
     }
 }
 
@@ -164,17 +159,21 @@ impl Image<'static> {
     }
 }
 
-impl Header {
-    fn of(bytes: &[u8], limit: u64) -> Result<Header, String> {
+impl Looked {
+    fn of(bytes: &[u8], limit: u64) -> Result<Looked, String> {
         let header = match bytes {
-            [0xFF, 0xD8, ..] => jpeg::header(bytes),
-            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => png::header(bytes),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::header(bytes),
-            [b'B', b'M', ..] => bmp::header(bytes),
-            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
-                tiff::header(bytes, limit)
+            [0xFF, 0xD8, ..] => jpeg::header(bytes).map(|header| header.map(Kind::Jpeg)),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => {
+                png::header(bytes).map(|header| header.map(|()| Kind::Png))
             }
-            [b'P', b'1'..=b'6', ..] => pnm::header(bytes),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+                webp::header(bytes).map(|header| header.map(|()| Kind::WebP))
+            }
+            [b'B', b'M', ..] => bmp::header(bytes).map(|header| header.map(Kind::Bmp)),
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
+                tiff::header(bytes, limit).map(|header| header.map(|()| Kind::Tiff))
+            }
+            [b'P', b'1'..=b'6', ..] => pnm::header(bytes).map(|header| header.map(Kind::Pnm)),
             [b'G', b'I', b'F', b'8', ..] => Err("a GIF file".to_owned()),
             [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => {
                 Err("an AVIF file".to_owned())
@@ -219,29 +218,6 @@ impl Header {
     }
 }
 
-/// `Err` unless there are so many `channels` of an image.
-fn check_len(samples: &[u8], [width, height]: [usize; 2], channels: usize) -> Result<(), String> {
-    if samples.len() != width * height * channels {
-        return Err(format!("{} bytes of pixels for {width}x{height}", samples.len()));
-    }
-    Ok(())
-}
-
-/// What lies in `view` of samples (rows, columns, channels). In place: there may be no memory for
-/// both.
-fn cut(mut samples: Vec<u8>, [columns, channels]: [usize; 2], view: View) -> Vec<u8> {
-    let [left, top, width, height] = view;
-    let kept = width * channels;
-    if kept < columns * channels || top > 0 {
-        for y in 0..height {
-            let start = ((top + y) * columns + left) * channels;
-            samples.copy_within(start..start + kept, y * kept);
-        }
-    }
-    samples.truncate(height * kept);
-    samples
-}
-
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let io = |source| Error::Io { action: "read", path: path.to_path_buf(), source };
     // Before it is opened: that waits for the other end of a pipe.
@@ -270,49 +246,6 @@ fn refused(path: &Path, got: String) -> Error {
         expected: WANTED.to_owned(),
         got,
     }
-}
-
-/// `width * height * bytes`, without overflow.
-fn area(width: usize, height: usize, bytes: u64) -> u64 {
-    (width as u64).saturating_mul(height as u64).saturating_mul(bytes)
-}
-
-/// `Err` if so many bytes of pixels cannot come out of `held` compressed ones, of which each gives
-/// at most `most`.
-fn check_claim(size: [usize; 2], pixels: u64, held: u64, most: u64) -> Result<(), String> {
-    // What a stream needs before its first pixel is less than this.
-    if pixels / most > held + 64 {
-        let [width, height] = size;
-        return Err(format!("{width}x{height} pixels, more than its {held} bytes can hold"));
-    }
-    Ok(())
-}
-
-/// Grey (N) as (N, 3).
-fn grey(samples: impl Iterator<Item = u8>, len: usize) -> Vec<u8> {
-    let mut pixels = Vec::with_capacity(len * CHANNELS);
-    samples.for_each(|sample| pixels.extend([sample; CHANNELS]));
-    pixels
-}
-
-/// Pillow's way from cyan, magenta, yellow and black to red, green and blue.
-fn from_cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
-    let white = u32::from(255 - k);
-    [c, m, y].map(|ink| {
-        let product = u32::from(ink) * white + 128;
-        white.saturating_sub((product + (product >> 8)) >> 8) as u8
-    })
-}
-
-/// The big- or little-endian number of N bytes at `at`.
-fn number<const N: usize>(bytes: &[u8], at: usize, big: bool) -> Result<u64, String> {
-    let field = bytes.get(at..at.saturating_add(N)).ok_or_else(|| cut_off(bytes))?;
-    let push = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-    Ok(if big { field.iter().fold(0, push) } else { field.iter().rev().fold(0, push) })
-}
-
-fn cut_off(bytes: &[u8]) -> String {
-    format!("a file cut off after {} bytes", bytes.len())
 }
 
 #[cfg(test)]

@@ -206,7 +206,7 @@ fn damaged_files_are_errors_or_images() {
                 _ => drop(bytes.remove(at)),
             }
         }
-        if let Ok(header) = Header::of(&bytes, LIMIT) {
+        if let Ok(header) = Looked::of(&bytes, LIMIT) {
             assert!(
                 header.memory < 64 << 20,
                 "{} bytes for a file of {}",
@@ -272,7 +272,7 @@ fn a_grid_of_jpegs_is_decoded_as_by_djpeg_or_refused() {
                     match Rgb::of_bytes(jpeg.clone(), LIMIT) {
                         Ok(got) => {
                             for view in views([width, height]) {
-                                let header = Header::of(&jpeg, LIMIT).expect("decoded above");
+                                let header = Looked::of(&jpeg, LIMIT).expect("decoded above");
                                 let part = header.decode(jpeg.clone(), LIMIT, view);
                                 let part = part.expect("decoded above").pixels;
                                 assert_eq!(part, got.part(view).pixels, "{view:?}");
