@@ -3,17 +3,14 @@
 //! `cargo bench --bench backward`; throughput counts the multiply-accumulates of the dense layer.
 
 mod common;
-#[path = "../examples/common/conv_layers.rs"]
-mod conv_layers;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use gaternet::cli::conv_layers::{Gates, Gating, LAYERS, Layer, cases};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::kernels::Isa;
 use gaternet::kernels::cpu::conv2d::{self, Algorithm};
-
-use crate::conv_layers::{Gates, Gating, LAYERS, Layer, cases};
 
 const BATCH: usize = 64;
 

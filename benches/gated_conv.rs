@@ -1,21 +1,19 @@
-//! Forward convolution in f32 and bf16 over densities of live filters and channels: time must fall with them.
+//! Forward convolution in f32 and bf16 over densities of live filters and channels: time must fall
+//! with them.
 //!
-//! `cargo bench --bench gated_conv`; throughput counts the multiply-accumulates of the dense layer, so a
-//! skip shows as a higher rate.
+//! `cargo bench --bench gated_conv`; throughput counts the multiply-accumulates of the dense layer,
+//! so a skip shows as a higher rate.
 
 mod common;
-#[path = "../examples/common/conv_layers.rs"]
-mod conv_layers;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use gaternet::cli::conv_layers::{Gates, LAYERS, Layer, cases};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::kernels::DType;
 use gaternet::kernels::Isa;
 use gaternet::kernels::cpu::conv2d::{Epilogue, Method, PreparedConv2d};
-
-use crate::conv_layers::{Gates, LAYERS, Layer, cases};
 
 fn main() {
     common::run(|criterion| {

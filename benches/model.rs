@@ -1,22 +1,16 @@
-//! Inference of whole networks on 32x32 images: the plain backbone, and the gated network with its closed
-//! filters computed (masked) or not (skipped), in f32 and bf16. Gates on every hidden filter and residual
-//! output, half open.
+//! Inference of whole networks on 32x32 images: the plain backbone, and the gated network with its
+//! closed filters computed (masked) or not (skipped), in f32 and bf16. Gates on every hidden filter
+//! and residual output, half open.
 //!
 //! `cargo bench --bench model`; throughput counts images. Also prints the MACs of an image.
 
 mod common;
-#[path = "../examples/common/names.rs"]
-mod names;
-#[path = "../examples/model_throughput/network.rs"]
-mod network;
 
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
-use gaternet::models::{DType, GatedConfig};
-
-use crate::names::{ModelName, PlacementName};
-use crate::network::{Gating, Network};
+use gaternet::cli::throughput_network::{Gating, Network};
+use gaternet::models::{DType, GatePlacement, GatedConfig, ModelName};
 
 const MODELS: [ModelName; 4] =
     [ModelName::Resnet20, ModelName::Resnet56, ModelName::Resnet110, ModelName::Wrn28_10];
@@ -25,14 +19,12 @@ const DENSITY: f64 = 0.5;
 fn main() {
     common::run(|criterion| {
         for model in MODELS {
-            let config = GatedConfig {
-                placement: PlacementName::All.into(),
-                ..GatedConfig::new(model.config(10))
-            };
+            let config =
+                GatedConfig { placement: GatePlacement::All, ..GatedConfig::new(model.config(10)) };
             let network = Network::new(config).expect("a valid configuration");
             for batch in [1, 64] {
                 for dtype in DType::ALL {
-                    inference(criterion, model, &network, batch, dtype);
+                    inference(criterion, &model.to_string(), &network, batch, dtype);
                 }
             }
         }
@@ -41,7 +33,7 @@ fn main() {
 
 fn inference(
     criterion: &mut Criterion,
-    model: ModelName,
+    model: &str,
     network: &Network,
     batch: usize,
     dtype: DType,

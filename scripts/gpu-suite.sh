@@ -61,8 +61,7 @@ build() {
 
   scripts/build-cubins.sh "$dir/cubins" >/dev/null
   programs test --no-run --workspace --all-features --test cuda
-  programs build -p gaternet-kernels --features cuda --example conv2d_cuda
-  programs build -p gaternet --features cuda --example train_cifar --example evaluate
+  programs build -p gaternet --features cuda --example conv2d_cuda --example train_cifar --example evaluate
   conformance
   cp scripts/gpu-suite/run.sh "$dir/run.sh"
   cp tools/conv_ratios.py "$dir/bench/"

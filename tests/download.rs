@@ -2,8 +2,6 @@
 
 #[path = "../examples/train_cifar/download.rs"]
 mod download;
-#[path = "../examples/common/note.rs"]
-mod note;
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -11,6 +9,7 @@ use std::path::Path;
 
 use download::Archive;
 use flate2::{Compression, write::GzEncoder};
+use gaternet::cli::note;
 use md5::{Digest, Md5};
 
 /// `set/file` with the contents `pixels`, and its checksum.

@@ -1,11 +1,7 @@
 //! How many threads the examples compute with, and where these run.
 
-#[path = "../examples/common/note.rs"]
-mod note;
-#[path = "../examples/common/threads.rs"]
-mod threads;
-
-use threads::{Cores, Pool};
+use gaternet::cli::threads::{self, Cores, Pool};
+use gaternet_kernels::test_support::skipped;
 
 /// `cores` as a list that `taskset` takes.
 fn machine(allowed: &[usize], usable: usize) -> Cores {
@@ -90,7 +86,7 @@ fn every_thread_of_a_pool_of_all_cores_has_its_own() {
     let bound = rayon::broadcast(|_| cores()).concat();
     let usable = std::thread::available_parallelism().expect("a number").get();
     match usable < allowed.len() {
-        true => println!("SKIPPED: a quota is below the cores that this process may use"),
+        true => skipped("no-quota", "a quota is below the cores that this process may use"),
         false => assert_eq!(bound, allowed),
     }
     assert_eq!(cores(), allowed, "the calling thread was bound too");

@@ -1,22 +1,22 @@
 //! ReLU inputs that two correct computations round to different sides of 0.
 //!
-//! A ReLU has two one-sided derivatives at 0. Of the millions of ReLU inputs of a batch, one may lie so
-//! close to 0 that rounding decides its sign; then two f32 implementations differ by that one position
-//! in every gradient below it, by far more than their rounding (1e-3 against 1e-6), and both are right.
+//! A ReLU has two one-sided derivatives at 0. Of the millions of ReLU inputs of a batch, one may
+//! lie so close to 0 that rounding decides its sign; then two f32 implementations differ by that
+//! one position in every gradient below it, by far more than their rounding (1e-3 against 1e-6),
+//! and both are right.
 //!
-//! Such a position is found, not assumed: going backward, the first bias whose gradient is off belongs
-//! to the layer of the kink, and its channel is the one that differs most. If moving that bias by
-//! one of [`NUDGES`], about the rounding of its layer's output, brings the gradients there closer, it was a
-//! kink; a wrong gradient stays wrong.
-
-use std::fmt;
+//! Such a position is found, not assumed: going backward, the first bias whose gradient is off
+//! belongs to the layer of the kink, and its channel is the one that differs most. If moving that
+//! bias by one of [`NUDGES`], about the rounding of its layer's output, brings the gradients there
+//! closer, it was a kink; a wrong gradient stays wrong.
 
 use anyhow::Result;
 
+use crate::nudge::Nudge;
 use crate::reference::{GRADIENT, Pass, Reference};
 
-/// How far a bias is moved, smallest first: up to a few units in the last place of activations of size
-/// 1 to 8. A step larger than needed can push later inputs over their kinks.
+/// How far a bias is moved, smallest first: up to a few units in the last place of activations of
+/// size 1 to 8. A step larger than needed can push later inputs over their kinks.
 const NUDGES: [f32; 4] = [2.5e-7, 5e-7, 1e-6, 2e-6];
 
 /// More kinks than this in one batch are taken for a wrong gradient.
@@ -25,29 +25,11 @@ const MAX_NUDGES: usize = 64;
 /// Relative error above which a gradient is off by more than rounding.
 const ROUNDING: f64 = 3e-5;
 
-/// A bias that was moved to the reference's side of a kink.
-#[derive(Debug, Clone)]
-pub(crate) struct Nudge {
-    pub(crate) parameter: String,
-    pub(crate) channel: usize,
-    pub(crate) by: f32,
-}
-
-impl fmt::Display for Nudge {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Nudge { parameter, channel, by } = self;
-        write!(
-            f,
-            "a ReLU input rounds to the other side of 0: moved {parameter}[{channel}] by {by:e}"
-        )
-    }
-}
-
 /// Layers tried for one kink: a flip that changes its own layer little may be hidden below others.
 const MAX_LAYERS: usize = 12;
 
-/// The training pass whose gradients agree, and what had to be moved for it: nothing, unless a gradient
-/// is over its bound.
+/// The training pass whose gradients agree, and what had to be moved for it: nothing, unless a
+/// gradient is over its bound.
 pub(crate) fn resolve(reference: &Reference) -> Result<(Vec<Nudge>, Pass)> {
     let mut nudges = Vec::new();
     let mut gradients = Gradients::of(reference, &reference.training_pass(&nudges)?)?;

@@ -1,31 +1,26 @@
 //! Repeats a computation of the authors' implementation and compares every number of it.
 
-#[path = "../common/command_line.rs"]
-mod command_line;
 mod group;
 mod kinks;
-#[path = "../common/note.rs"]
-mod note;
+mod nudge;
 mod reference;
-#[path = "../common/report.rs"]
-mod report;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
 use clap::Parser;
+use gaternet::cli::command_line::parse;
+use gaternet::cli::report::{exit_code, say};
 
-use crate::command_line::parse;
 use crate::reference::{Comparison, Reference};
-use crate::report::{exit_code, say};
 
 /// Compare this library with values computed by the authors' implementation.
 ///
-/// FILE holds a gated ResNet, a batch, the noise of its gates, and what the authors' modules made of
-/// them: outputs, losses, gradients, and the state after one optimiser step. Prints the largest error of
-/// each group; the exit status is 1 if one is over its bound. A ReLU input so close to 0 that rounding
-/// decides its sign is put on the reference's side of 0, and listed.
+/// FILE holds a gated ResNet, a batch, the noise of its gates, and what the authors' modules made
+/// of them: outputs, losses, gradients, and the state after one optimiser step. Prints the largest
+/// error of each group; the exit status is 1 if one is over its bound. A ReLU input so close to 0
+/// that rounding decides its sign is put on the reference's side of 0, and listed.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -42,7 +37,7 @@ fn run() -> Result<()> {
     let args: Args = parse();
     let reference = Reference::load(&args.file)?;
     say!("{}", reference.describe())?;
-    let Comparison { groups, nudges } = reference.compare()?;
+    let Comparison { groups, nudges } = reference.compare(kinks::resolve)?;
     say!("{:<44} {:>12} {:>10}  worst", "group", "error", "bound")?;
     for group in &groups {
         say!("{group}")?;

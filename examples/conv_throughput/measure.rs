@@ -1,37 +1,15 @@
 //! The time of one call.
 
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::cell::RefCell;
+use std::time::Duration;
 
 use anyhow::Result;
-use clap::ValueEnum;
-use clap::builder::PossibleValue;
+use gaternet::cli::conv_layers::{Gates, Gating, Layer, Op};
+use gaternet::cli::timing::median_seconds;
 use gaternet::core::{Ctx, Tensor};
 use gaternet::kernels::DType;
 use gaternet::kernels::cpu::conv2d::{self, Algorithm, Epilogue, Live, Method, PreparedConv2d};
 use gaternet::kernels::{Conv2dDims, Isa};
-
-use crate::conv_layers::{Gates, Gating, Layer};
-
-/// Runs of which the median is taken.
-const RUNS: usize = 9;
-
-/// What a layer computes.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Op {
-    /// The output
-    Forward,
-    /// The gradient of the input
-    BackwardInput,
-    /// The gradient of the weights
-    BackwardWeight,
-}
-
-impl fmt::Display for Op {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.to_possible_value().as_ref().map_or("", PossibleValue::get_name))
-    }
-}
 
 /// One op of one layer, with normal noise for operands and room for the result.
 pub(crate) struct Convolution {
@@ -49,7 +27,8 @@ pub(crate) struct Convolution {
 }
 
 impl Convolution {
-    /// `rotate` is the size of all of `data` together, in bytes, rounded up to a whole number of it.
+    /// `rotate` is the size of all of `data` together, in bytes, rounded up to a whole number of
+    /// it.
     pub(crate) fn new(
         layer: Layer,
         batch: usize,
@@ -94,35 +73,16 @@ impl Convolution {
         }
     }
 
-    /// Median seconds of a call with each of `cases`. A run takes about `run` and passes over all lists
-    /// of its case equally often. The cases take turns, so that what disturbs the machine for a while
-    /// disturbs their ratios little.
+    /// Median seconds of a call with each of `cases`. A run takes about `run` and passes over all
+    /// lists of its case equally often.
     pub(crate) fn seconds(&mut self, cases: &[Vec<Gates>], run: Duration) -> Result<Vec<f64>> {
+        let convolution = RefCell::new(self);
         let mut rounds = Vec::with_capacity(cases.len());
         for gates in cases {
-            let start = Instant::now();
-            let mut count = 0;
-            while count == 0 || start.elapsed() < run {
-                self.round(gates)?;
-                count += 1;
-            }
-            rounds.push(count);
+            rounds.push(|| convolution.borrow_mut().round(gates));
         }
-        let mut seconds = vec![[0.0; RUNS]; cases.len()];
-        for i in 0..RUNS {
-            for ((gates, &rounds), seconds) in cases.iter().zip(&rounds).zip(&mut seconds) {
-                let start = Instant::now();
-                for _ in 0..rounds {
-                    self.round(gates)?;
-                }
-                seconds[i] = start.elapsed().as_secs_f64() / (rounds * gates.len()) as f64;
-            }
-        }
-        let median = |mut seconds: [f64; RUNS]| {
-            seconds.sort_by(f64::total_cmp);
-            seconds[RUNS / 2]
-        };
-        Ok(seconds.into_iter().map(median).collect())
+        let seconds = median_seconds(&mut rounds, run)?.into_iter().zip(cases);
+        Ok(seconds.map(|(round, gates)| round / gates.len() as f64).collect())
     }
 
     fn round(&mut self, gates: &[Gates]) -> Result<()> {

@@ -3,11 +3,10 @@
 use std::time::Instant;
 
 use anyhow::Result;
+use gaternet::cli::note::note;
+use gaternet::cli::report::{OutputError, say};
 use gaternet::models::{DType, LatencyModel, Model, PlanOptions};
 use serde::Serialize;
-
-use crate::note::note;
-use crate::report::{OutputError, say};
 
 /// Images of a pass.
 const BATCHES: [usize; 2] = [1, 64];

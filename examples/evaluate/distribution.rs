@@ -1,11 +1,10 @@
 //! How what an image costs differs from image to image.
 
+use gaternet::cli::report::{OutputError, say};
+use gaternet::cli::table::{millions, percent};
 use gaternet::core::Tensor;
+use gaternet::models::train::predictions;
 use serde::Serialize;
-
-use crate::evaluation::predictions;
-use crate::report::{OutputError, say};
-use crate::table::{millions, percent};
 
 /// An image of the test set, evaluated.
 pub(crate) struct Image {

@@ -1,13 +1,5 @@
 //! Draws what conv_throughput measured: time against density.
 
-#[path = "../common/chart.rs"]
-mod chart;
-#[path = "../common/command_line.rs"]
-mod command_line;
-#[path = "../common/note.rs"]
-mod note;
-#[path = "../common/report.rs"]
-mod report;
 mod rows;
 mod svg;
 
@@ -18,9 +10,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-
-use crate::command_line::parse;
-use crate::report::{exit_code, say};
+use gaternet::cli::command_line::parse;
+use gaternet::cli::report::{exit_code, say};
 
 /// Draws the lines of `conv_throughput --json` as an SVG: for each layer and batch the time at a
 /// density over the time at density 1. Lines with the same layer, batch and gates count with their

@@ -1,6 +1,7 @@
 //! The drawing.
 
-use crate::chart::{self, Axis, Line};
+use gaternet::cli::chart::{self, Axis, Line};
+
 use crate::rows::{GATINGS, Panel};
 
 /// The SVG of all panels.

@@ -1,11 +1,5 @@
 //! Draws where the gates of each placement sit in a residual unit, and what they save.
 
-#[path = "../common/command_line.rs"]
-mod command_line;
-#[path = "../common/note.rs"]
-mod note;
-#[path = "../common/report.rs"]
-mod report;
 mod svg;
 
 use std::fs;
@@ -14,14 +8,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use gaternet::cli::command_line::parse;
+use gaternet::cli::report::{exit_code, say};
 use gaternet::models::{GatePlacement, GatedConfig, GatedNet, GaterConfig};
 
-use crate::command_line::parse;
-use crate::report::{exit_code, say};
 use crate::svg::{Stage, Unit};
 
-/// Draws, as an SVG, a residual unit of two convolutions with the gates of each placement: where they sit, which
-/// filters and channels run, and what is left of the unit's MACs with half of the gates open.
+/// Draws, as an SVG, a residual unit of two convolutions with the gates of each placement: where
+/// they sit, which filters and channels run, and what is left of the unit's MACs with half of the
+/// gates open.
 #[derive(Debug, Parser)]
 #[command(name = "plot_placement", verbatim_doc_comment)]
 struct Args {

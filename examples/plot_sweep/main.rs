@@ -1,28 +1,18 @@
 //! Draws what `evaluate --sweep` measured: accuracy against MACs and against speed.
 
-#[path = "../common/chart.rs"]
-mod chart;
-#[path = "../common/command_line.rs"]
-mod command_line;
-#[path = "../common/note.rs"]
-mod note;
-#[path = "../common/report.rs"]
-mod report;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use gaternet::cli::chart::{self, Axis, Line, Panel};
+use gaternet::cli::command_line::parse;
+use gaternet::cli::report::{exit_code, say};
 use serde::Deserialize;
 
-use crate::chart::{Axis, Line, Panel};
-use crate::command_line::parse;
-use crate::report::{exit_code, say};
-
-/// Draws files of evaluate --sweep as an SVG: accuracy against executed MACs and against images a second. Each
-/// file is a line, named after it; that of a network without gates is a point.
+/// Draws files of evaluate --sweep as an SVG: accuracy against executed MACs and against images a
+/// second. Each file is a line, named after it; that of a network without gates is a point.
 #[derive(Debug, Parser)]
 #[command(name = "plot_sweep", verbatim_doc_comment)]
 struct Args {
@@ -101,35 +91,8 @@ fn panel(title: &str, label: &str, sweeps: &[Sweep], x: fn(&Row) -> f64) -> Pane
     let of = |axis: usize| lines.iter().flat_map(|line| &line.points).map(move |p| p[axis]);
     Panel {
         title: title.to_owned(),
-        x: Axis { label: label.to_owned(), ticks: ticks(of(0)) },
-        y: Axis { label: "test accuracy, %".to_owned(), ticks: ticks(of(1)) },
+        x: Axis::over(label, of(0)),
+        y: Axis::over("test accuracy, %", of(1)),
         lines,
-    }
-}
-
-/// Round numbers, four to nine, from at most the least to at least the largest value.
-fn ticks(values: impl Iterator<Item = f64> + Clone) -> Vec<f64> {
-    let least = values.clone().fold(f64::INFINITY, f64::min);
-    let most = values.fold(f64::NEG_INFINITY, f64::max).max(least + 1e-9);
-    let decade = 10_f64.powf((most - least).log10().floor());
-    let step = [0.2, 0.25, 0.5, 1.0].map(|part| part * decade);
-    let step = step.into_iter().find(|step| (most - least) / step <= 6.0).unwrap_or(2.0 * decade);
-    let (first, last) = ((least / step).floor() as i64, (most / step).ceil() as i64);
-    (first..=last.max(first + 1)).map(|tick| tick as f64 * step).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ticks_are_round_and_span_the_values() {
-        assert_eq!(ticks([12.0, 61.0].into_iter()), [10.0, 20.0, 30.0, 40.0, 50.0, 60.0, 70.0]);
-        assert_eq!(ticks([1.0, 3.0].into_iter()), [1.0, 1.5, 2.0, 2.5, 3.0]);
-        for values in [[3.0, 3.0], [0.0, 0.0], [84.1, 85.3], [999.0, 1001.0], [1.0, 9.9]] {
-            let ticks = ticks(values.into_iter());
-            assert!((2..=9).contains(&ticks.len()), "{values:?}: {ticks:?}");
-            assert!(ticks[0] <= values[0] && ticks[ticks.len() - 1] >= values[1], "{ticks:?}");
-        }
     }
 }

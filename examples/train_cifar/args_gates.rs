@@ -4,7 +4,8 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use gaternet::core::gate::{Estimator, GateLoss, GateTerm, TauSchedule};
+use gaternet::core::gate::{Estimator, TauSchedule};
+use gaternet::models::{GateLoss, GateTerm};
 
 use crate::args_optim::not_negative;
 use crate::names::name_of;

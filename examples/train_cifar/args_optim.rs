@@ -98,7 +98,7 @@ impl OptimArgs {
         };
         let peak = self.lr.unwrap_or(peak);
         not_negative("--lr", peak)?;
-        let schedule = Schedule { peak, warmup: self.warmup.unwrap_or(warmup), decay };
+        let schedule = Schedule::new(peak, decay).with_warmup(self.warmup.unwrap_or(warmup));
         schedule.validate()?;
         Ok(schedule)
     }

@@ -1,5 +1,6 @@
 //! Trains a gated network, or the plain one with the same recipe, on CIFAR, image files or the built-in set.
 
+mod advice;
 mod args;
 mod args_augment;
 mod args_backbone;
@@ -9,68 +10,36 @@ mod args_gater_training;
 mod args_gates;
 mod args_optim;
 mod args_run;
-#[path = "../common/classes.rs"]
-mod classes;
-#[path = "../common/command_line.rs"]
-mod command_line;
 mod comparison;
 mod config_file;
-#[path = "../common/data.rs"]
-mod data;
-#[path = "../common/device.rs"]
-mod device;
+mod console;
 #[cfg(feature = "download")]
 mod download;
-#[path = "../common/dtype.rs"]
-mod dtype;
-#[path = "../common/evaluation.rs"]
-mod evaluation;
-#[path = "../common/gate_override.rs"]
-mod gate_override;
-mod gpu;
-mod identity;
-#[path = "../common/image_check.rs"]
-mod image_check;
 mod images;
 mod interrupt;
 #[path = "../common/names.rs"]
 mod names;
-#[path = "../common/note.rs"]
-mod note;
 mod options;
-mod phase;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
-mod progress;
 mod recipe;
 mod repeat;
-#[path = "../common/report.rs"]
-mod report;
-mod run_folder;
-mod run_lock;
+mod run_report;
 #[path = "../common/sets.rs"]
 mod sets;
-mod state;
-#[path = "../common/table.rs"]
-mod table;
-#[path = "../common/threads.rs"]
-mod threads;
-#[path = "../common/timing.rs"]
-mod timing;
-mod training;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
+use gaternet::cli::{gate_override, note};
 
 #[cfg(feature = "download")]
 use crate::download::Archive;
 use crate::interrupt::Interrupted;
-use crate::recipe::Recipe;
-use crate::report::exit_code;
-use crate::threads::use_threads;
+use gaternet::cli::report::exit_code;
+use gaternet::cli::threads::use_threads;
 
 /// The official archive; its page states the checksum.
 #[cfg(feature = "download")]
@@ -100,9 +69,9 @@ fn run() -> Result<()> {
          cargo run --release --features download --example train_cifar -- --download"
     );
     // Before a download.
-    Recipe::new(&args, &options)?;
+    recipe::of(&args)?;
     let device = args.run.device.open()?;
-    gpu::check_options(&args, &device)?;
+    args.run.check_dtype(&device)?;
     use_threads(args.run.threads)?;
     #[cfg(feature = "download")]
     if args.data.download {

@@ -1,7 +1,10 @@
 //! How a forward pass runs.
 
+use gaternet_kernels::Isa;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+
+use crate::tensor::Tensor;
 
 /// Mode, gradient tracking and randomness of one forward pass, and how far the training is.
 ///
@@ -12,6 +15,8 @@ pub struct Ctx {
     training: bool,
     tracks: bool,
     progress: f64,
+    /// `None` for that of the process.
+    isa: Option<Isa>,
     rng: ChaCha8Rng,
 }
 
@@ -19,13 +24,15 @@ impl Ctx {
     /// Training: batch statistics, noise, gradients.
     #[must_use]
     pub fn train(seed: u64) -> Ctx {
-        Ctx { training: true, tracks: true, progress: 0.0, rng: ChaCha8Rng::seed_from_u64(seed) }
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        Ctx { training: true, tracks: true, progress: 0.0, isa: None, rng }
     }
 
     /// Evaluation: running statistics, no noise, no gradients.
     #[must_use]
     pub fn eval() -> Ctx {
-        Ctx { training: false, tracks: false, progress: 0.0, rng: ChaCha8Rng::seed_from_u64(0) }
+        let rng = ChaCha8Rng::seed_from_u64(0);
+        Ctx { training: false, tracks: false, progress: 0.0, isa: None, rng }
     }
 
     /// The same mode, with gradients.
@@ -49,6 +56,21 @@ impl Ctx {
         Ctx { progress: (step as f64 / steps.max(1) as f64).min(1.0), ..self }
     }
 
+    /// The pass runs with the instruction set `isa`, a value that proves that the machine has it,
+    /// instead of the process's, [`Isa::current`]: its parameters carry it to the ops, and to those
+    /// of the backward pass. An op that sees neither a parameter nor the result of one goes by the
+    /// instruction set of its inputs: see [`input`](Self::input).
+    #[must_use]
+    pub fn with_isa(self, isa: Isa) -> Ctx {
+        Ctx { isa: Some(isa), ..self }
+    }
+
+    /// `x` for the ops of the pass: with its instruction set.
+    #[must_use]
+    pub fn input(&self, x: &Tensor) -> Tensor {
+        x.clone().on(self.isa)
+    }
+
     /// True in a training pass.
     #[must_use]
     pub fn training(&self) -> bool {
@@ -65,6 +87,11 @@ impl Ctx {
     #[must_use]
     pub fn progress(&self) -> f64 {
         self.progress
+    }
+
+    /// What [`with_isa`](Self::with_isa) was given.
+    pub(crate) fn own_isa(&self) -> Option<Isa> {
+        self.isa
     }
 
     /// The randomness.

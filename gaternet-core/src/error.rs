@@ -122,6 +122,18 @@ pub enum Error {
         /// What was found.
         got: String,
     },
+    /// Something about one layer of a network.
+    #[error("layer {layer}: {error}")]
+    Layer {
+        /// Its state-dict name.
+        layer: String,
+        /// What it was.
+        #[source]
+        error: Box<Error>,
+    },
+    /// A device other than the processor refused.
+    #[error(transparent)]
+    Device(Box<dyn std::error::Error + Send + Sync>),
     /// The operating system refused a thread.
     #[error("cannot start the thread {name}")]
     Thread {
@@ -132,11 +144,32 @@ pub enum Error {
     },
 }
 
+impl Error {
+    /// The error itself, without the layer that it is of.
+    #[must_use]
+    pub fn root(&self) -> &Error {
+        match self {
+            Error::Layer { error, .. } => error.root(),
+            error => error,
+        }
+    }
+
+    /// The same, of this layer of a network. What a layer inside it has said keeps that name.
+    #[must_use]
+    pub fn at(self, layer: &str) -> Error {
+        match self {
+            Error::Layer { .. } => self,
+            error => Error::Layer { layer: layer.to_owned(), error: Box::new(error) },
+        }
+    }
+}
+
 /// Result of everything fallible in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A tensor whose shape or type in a checkpoint differs from the model's.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Misshapen {
     /// Name in the state dict.
     pub name: String,
@@ -146,9 +179,10 @@ pub struct Misshapen {
     pub got: String,
 }
 
-/// `value` in the digits that were given: an f32 that was widened shows those of the f32, 0.3 and not
-/// 0.30000001192092896.
-pub(crate) fn digits(value: f64) -> String {
+/// The text of `value` for an [`Error::Config`], in the digits that were given: an f32 that was
+/// widened shows those of the f32, 0.3 and not 0.30000001192092896.
+#[must_use]
+pub fn digits(value: f64) -> String {
     let narrow = value as f32;
     if f64::from(narrow) == value { narrow.to_string() } else { value.to_string() }
 }

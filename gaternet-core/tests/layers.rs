@@ -1,8 +1,10 @@
-//! Layers: names, initial values, running statistics.
+//! Layers: names, initial values, running statistics, and the instruction set of a pass.
 
+use approx::assert_abs_diff_eq;
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module};
 use gaternet_core::ops::Conv2dOptions;
-use gaternet_core::{Ctx, Error, Tensor};
+use gaternet_core::{Ctx, Error, Tensor, ops};
+use gaternet_kernels::Isa;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -75,7 +77,8 @@ fn running_statistics_move_by_a_tenth_and_only_in_training() {
     let x = Tensor::new(vec![1.0, 2.0, 3.0, 6.0], [2, 1, 1, 2]).expect("4 values");
     let epilogue = Epilogue::default();
     let before = bn.forward(&x, &Ctx::eval(), epilogue).expect("fits");
-    assert!((before.data()[3] - 6.0).abs() < 1e-3, "mean 0 and variance 1 at first");
+    // Mean 0 and variance 1 at first.
+    assert_abs_diff_eq!(before.data()[3], 6.0, epsilon = 1e-3);
 
     let y = bn.forward(&x, &Ctx::train(0), epilogue).expect("fits");
     let std = 3.5f32.sqrt();
@@ -83,8 +86,8 @@ fn running_statistics_move_by_a_tenth_and_only_in_training() {
         assert!((y - (x - 3.0) / std).abs() < 1e-4, "{x} became {y}");
     }
     let (mean, var) = (bn.running_mean().tensor(), bn.running_var().tensor());
-    assert!((mean.data()[0] - 0.3).abs() < 1e-6);
-    assert!((var.data()[0] - (0.9 + 0.1 * 14.0 / 3.0)).abs() < 1e-6);
+    assert_abs_diff_eq!(mean.data()[0], 0.3, epsilon = 1e-6);
+    assert_abs_diff_eq!(var.data()[0], 0.9 + 0.1 * 14.0 / 3.0, epsilon = 1e-6);
 
     bn.forward(&x, &Ctx::eval().with_grad(), epilogue).expect("fits");
     assert_eq!(bn.running_mean().tensor().data(), mean.data());
@@ -101,4 +104,28 @@ fn one_value_per_channel_trains_no_statistics() {
     let x = Tensor::zeros([1, 2, 1, 1]).expect("small");
     assert!(bn.forward(&x, &Ctx::train(0), Epilogue::default()).is_err());
     assert!(bn.forward(&x, &Ctx::eval(), Epilogue::default()).is_ok());
+}
+
+#[test]
+fn a_pass_runs_with_the_instruction_set_of_its_context_forward_and_back() {
+    let conv = Conv2d::new(3, 8, [3, 3], Conv2dOptions::default(), &mut rng()).expect("not 0");
+    let bn = BatchNorm2d::new(8).expect("channels");
+    let images = Tensor::randn([2, 3, 9, 9], 1.0, &mut rng()).expect("small");
+    for isa in Isa::available() {
+        let ctx = Ctx::train(0).with_isa(isa);
+        let x = ctx.input(&images);
+        assert_eq!(x.isa().expect("given"), isa);
+        // Of the parameters, where the input has none.
+        let y = conv.forward(&images, &ctx);
+        let y = y.and_then(|y| bn.forward(&y, &ctx, Epilogue::default())).expect("fits");
+        assert_eq!(y.isa().expect("given"), isa);
+        let square = ops::mul(&y, &y).and_then(|y| ops::sum(&y)).expect("one shape");
+        let gradients = square.backward().expect("in a graph");
+        for parameter in [conv.weight(), bn.weight(), bn.bias()] {
+            let gradient = gradients.get(parameter).expect("used");
+            assert_eq!(gradient.isa().expect("given"), isa);
+        }
+    }
+    let of_process = images.isa().expect("the variable names one that is there");
+    assert_eq!(of_process, Isa::current().expect("as above"));
 }

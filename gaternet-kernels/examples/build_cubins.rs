@@ -1,4 +1,5 @@
-//! Compiles the CUDA kernels into a folder that `GATERNET_CUBINS` can name: `scripts/build-cubins.sh` runs this.
+//! Compiles the CUDA kernels into a folder that `GATERNET_CUBINS` can name:
+//! `scripts/build-cubins.sh` runs this.
 //!
 //!     build_cubins FOLDER [ARCHITECTURE...]
 

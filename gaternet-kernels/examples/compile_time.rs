@@ -1,4 +1,5 @@
-//! Measures how long the CUDA kernels take to be compiled, and to come from the cache of an earlier run:
+//! Measures how long the CUDA kernels take to be compiled, and to come from the cache of an earlier
+//! run:
 //!
 //!     GATERNET_NVRTC=FILE compile_time MAJOR.MINOR
 //!

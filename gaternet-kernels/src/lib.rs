@@ -22,3 +22,11 @@ pub use device::{Device, DeviceError};
 pub use dims::{Conv2dDims, LinearDims, PadDims, PlaneDims, PoolDims};
 pub use dtype::DType;
 pub use error::{KernelError, Result};
+
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod test_support;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

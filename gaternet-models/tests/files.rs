@@ -126,7 +126,8 @@ fn a_checkpoint_of_another_architecture_lists_everything_that_differs() {
     let folder = Folder::new();
     gated(20).save(folder.file("right"), &BTreeMap::new()).expect("a writable folder");
     let right = Checkpoint::load(folder.file("right")).expect("just saved");
-    // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with 10.
+    // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with
+    // 10.
     let mut metadata = right.metadata.clone();
     let mut config = GatedConfig::cifar(32, 100);
     config.gater.depth = 20;
@@ -175,10 +176,10 @@ fn a_model_of_a_thousand_layers_is_refused_by_names_and_shapes() {
     let config = serde_json::to_string(&config).expect("plain fields");
     let metadata = [("model".to_owned(), "gated".to_owned()), ("config".to_owned(), config)];
     checkpoint::save(&file, &[], &BTreeMap::from(metadata)).expect("a writable folder");
-    let before = gaternet_core::storage::peak_bytes();
+    let before = gaternet_core::memory::peak_bytes();
     let error = Model::load(&file).expect_err("no weights");
     assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
-    let taken = gaternet_core::storage::peak_bytes() - before;
+    let taken = gaternet_core::memory::peak_bytes() - before;
     assert!(taken < 1 << 26, "{taken} bytes of tensors");
 }
 
@@ -226,7 +227,8 @@ fn a_network_of_a_programs_own_comes_back_through_that_program() {
         let features = net.global_avg_pool(maps);
         net.linear("fc", features, 2).expect("valid");
         let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
-        GatedResNet::gate(net.finish(), GatePlacement::Hidden, gater, seed).expect("valid")
+        GatedResNet::gate(net.finish().expect("valid"), GatePlacement::Hidden, gater, seed)
+            .expect("valid")
     };
     let folder = Folder::new();
     let file = folder.file("own");
@@ -244,7 +246,7 @@ fn a_network_of_a_programs_own_comes_back_through_that_program() {
     let (mut net, images) = NetworkBuilder::new(3, 0);
     net.conv("conv", images, 8, 3).done().expect("valid");
     let gater = GaterConfig::default();
-    let error = GatedResNet::gate(net.finish(), GatePlacement::All, gater, 0);
+    let error = GatedResNet::gate(net.finish().expect("valid"), GatePlacement::All, gater, 0);
     let error = error.expect_err("no role").to_string();
     assert!(error.contains("placement = All"), "{error}");
 }

@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use gaternet_core::gate::{
-    ConvTime, Estimator, GateLoss, GateTerm, Gates, LatencyCosts, TauSchedule, TimeTable,
-};
+use gaternet_core::gate::{Estimator, Gates, TauSchedule};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, Calibration, ConvSlots, Family, GatePlacement, GatedConfig, GatedNet,
-    GaterConfig, InferencePlan, PlanOptions,
+    BackboneConfig, Calibration, ConvSlots, ConvTime, Family, GateLoss, GatePlacement, GateTerm,
+    GatedConfig, GatedNet, GaterConfig, InferencePlan, LatencyCosts, PlanOptions, TimeTable,
 };
 
 #[path = "common/families.rs"]
@@ -83,7 +81,7 @@ fn a_step_lowers_the_loss_under_every_estimator_and_loss() {
                 let output = model.forward_with_draw(&images, &draw, &mut ctx).expect(&case);
                 model.loss(&output, &labels).expect(&case)
             };
-            let config = SgdConfig { learning_rate: 0.01, ..SgdConfig::default() };
+            let config = SgdConfig::default().with_learning_rate(0.01);
             let mut sgd = Sgd::new(model.parameters(), config).expect("valid");
             let before = pass();
             sgd.step(&before.total.backward().expect("a scalar")).expect("every gradient");

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm, Gates};
+use gaternet_core::gate::{Estimator, GateFloor, Gates};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, Calibration, DType, Family, GateOverride, GatePlacement, GatedConfig, GatedNet,
-    GaterConfig, InferencePlan, PlanOptions,
+    BackboneConfig, Calibration, DType, Family, GateLoss, GateOverride, GatePlacement, GateTerm,
+    GatedConfig, GatedNet, GaterConfig, InferencePlan, PlanOptions,
 };
 
 const BATCH: usize = 4;
@@ -106,7 +106,7 @@ fn skipping_and_masking_have_the_same_bits_and_plans_the_same_gates() {
         for dtype in DType::ALL {
             let logits = [true, false].map(|skip| {
                 let options = PlanOptions { skip, dtype, ..PlanOptions::default() };
-                let mut plan = InferencePlan::gated(&model, options).expect("it fits");
+                let plan = InferencePlan::gated(&model, options).expect("it fits");
                 let mut decided = vec![f32::NAN; gates.len()];
                 plan.gates(images.data(), &mut decided).expect("they fit");
                 if dtype == DType::F32 {
@@ -167,7 +167,7 @@ fn of_a_closed_unit_neither_convolution_runs() {
         let mut logits = vec![eval.expect("they fit").data().to_vec()];
         for dtype in DType::ALL {
             let options = PlanOptions { dtype, ..PlanOptions::default() };
-            let mut plan = InferencePlan::gated(&model, options).expect("it fits");
+            let plan = InferencePlan::gated(&model, options).expect("it fits");
             let mut of_plan = vec![f32::NAN; BATCH * plan.classes()];
             let gates = gates.values().data();
             plan.run_with_gates(images.data(), gates, &mut of_plan).expect("they fit");

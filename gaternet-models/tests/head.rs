@@ -33,6 +33,7 @@ fn numbers(model: &impl Module) -> BTreeMap<String, Vec<f64>> {
     let numbers = |value: TensorValue| match value {
         TensorValue::F32(tensor) => tensor.data().iter().map(|x| f64::from(*x)).collect(),
         TensorValue::I64 { values, .. } => values.iter().map(|x| *x as f64).collect(),
+        other => panic!("{other:?} is neither"),
     };
     let state = model.state();
     state.iter().map(|(name, state)| (name.clone(), numbers(state.into()))).collect()
@@ -98,7 +99,7 @@ fn a_network_without_a_linear_layer_at_its_end_has_no_head() {
         let (mut net, images) = NetworkBuilder::new(3, seed);
         let maps = net.conv("conv", images, 4, 3).done().expect("valid");
         net.global_avg_pool(maps);
-        PlainNet::custom(net.finish())
+        PlainNet::custom(net.finish().expect("valid"))
     };
     let (_folder, path) = save(&Model::Plain(Box::new(build(1))));
     build(2).load_weights(&path).expect("the same tensors");

@@ -11,6 +11,7 @@ use common::{BATCH, cases, images, model};
 use gaternet_core::gate::{Estimator, GateFloor};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
+use gaternet_kernels::test_support::python;
 use gaternet_models::{
     BackboneConfig, GateOverride, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model,
     PlainNet,
@@ -30,22 +31,6 @@ for model in models:
     for name, values in zip(names, session.run(names, {"images": images})):
         values.astype("<f4").tofile(f"{model}.{name}")
 "#;
-
-/// A Python that has onnxruntime: `GATERNET_PYTHON`, or one on the path.
-fn python() -> Option<String> {
-    let chosen = std::env::var("GATERNET_PYTHON");
-    let names = chosen.map_or_else(|_| vec!["python3".into(), "python".into()], |name| vec![name]);
-    let has_it = |name: &String| {
-        let import = Command::new(name).args(["-c", "import numpy, onnxruntime"]).output();
-        import.is_ok_and(|output| output.status.success())
-    };
-    let found = names.iter().find(|name| has_it(name)).cloned();
-    if found.is_none() {
-        let names = names.join(" and ");
-        println!("SKIPPED: no onnxruntime in {names} (set GATERNET_PYTHON)");
-    }
-    found
-}
 
 fn write(path: &Path, values: &[f32]) {
     let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
@@ -98,7 +83,7 @@ fn models() -> Vec<(String, Model)> {
 
 #[test]
 fn onnx_runtime_has_the_same_gates_and_logits() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("onnx", "numpy, onnxruntime") else { return };
     let (images, folder) = (images(), tempfile::tempdir().expect("a temporary folder"));
     let input = folder.path().join("images");
     write(&input, images.data());

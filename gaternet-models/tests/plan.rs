@@ -162,7 +162,7 @@ fn neither_threads_nor_the_other_samples_change_a_bit() {
         .collect();
     assert_eq!(all[0], all[1], "1 and 2 threads");
     assert_eq!(all[0], all[2], "1 and 5 threads");
-    let mut plan = plan(&model, true);
+    let plan = plan(&model, true);
     let (image, row) = (images.len() / BATCH, values.len() / BATCH);
     for n in 0..BATCH {
         let mut logits = vec![f32::NAN; plan.classes()];
@@ -256,11 +256,11 @@ fn a_calibration_may_open_nothing_and_must_be_of_the_networks_gates() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let (model, images) = (model(GatePlacement::All), images());
-    let mut plan = plan(&model, true);
+    let plan = plan(&model, true);
     let gates = vec![1.0; BATCH * plan.gate_count()];
     let mut logits = vec![7.0; BATCH * 10];
     let images = images.data();
-    let mut refused = |images: &[f32], gates: &[f32], logits: &mut [f32]| {
+    let refused = |images: &[f32], gates: &[f32], logits: &mut [f32]| {
         plan.run_with_gates(images, gates, logits).expect_err("it does not fit").to_string()
     };
     let error = refused(&images[1..], &gates, &mut logits);

@@ -33,7 +33,7 @@ fn assert_close(what: &str, got: &[f32], want: &[f32]) {
 
 /// Logits of a gated plan in which every image has the gates `open` (c).
 fn with_gates(model: &GatedNet, images: &Tensor, open: &[f32]) -> Vec<f32> {
-    let mut plan = InferencePlan::gated(model, PlanOptions::default()).expect("it fits");
+    let plan = InferencePlan::gated(model, PlanOptions::default()).expect("it fits");
     let mut logits = vec![f32::NAN; BATCH * plan.classes()];
     plan.run_with_gates(images.data(), &open.repeat(BATCH), &mut logits).expect("they fit");
     logits
@@ -104,7 +104,7 @@ fn a_unit_without_outputs_keeps_one_filter_and_adds_nothing() {
     let want = with_gates(&model, &images, &open);
     assert_close("plain", part.forward(&images, &mut Ctx::eval()).expect("fits").data(), &want);
     let options = PlanOptions::default();
-    let mut plan = InferencePlan::calibrated(&model, options, &calibration).expect("its gates");
+    let plan = InferencePlan::calibrated(&model, options, &calibration).expect("its gates");
     let mut logits = vec![f32::NAN; want.len()];
     plan.run(images.data(), &mut logits).expect("they fit");
     assert_eq!(logits, want, "calibrated plan");
@@ -132,7 +132,8 @@ fn a_network_of_a_programs_own_has_a_static_part() {
     let y = net.global_avg_pool(y);
     net.linear("fc", y, 10).expect("valid");
     let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
-    let model = GatedNet::gate(net.finish(), GatePlacement::Hidden, gater, 0).expect("valid");
+    let model = GatedNet::gate(net.finish().expect("valid"), GatePlacement::Hidden, gater, 0)
+        .expect("valid");
     let open = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0];
     let part = model.static_part(&calibration(&open, 8), 0.0).expect("its gates");
     assert_eq!(part.convs([8, 8]).expect("fits").iter().map(|c| c.out_channels).max(), Some(4));

@@ -56,7 +56,7 @@ out=$(cd "$out" && pwd)
 
 export GATERNET_CUBINS=$here/cubins GATERNET_CONFORMANCE=$here/conformance
 no_gpu=""
-gpu=$("$here/bin/conv2d_cuda" --probe 2>&1) || no_gpu=${gpu#conv2d_cuda: }
+gpu=$("$here/bin/conv2d_cuda" --probe 2>&1) || no_gpu=${gpu#error: }
 
 # Text as a JSON string.
 quoted() { printf '"%s"' "$(tr -d '\000-\037' <<<"$1" | sed 's/\\/\\\\/g; s/"/\\"/g')"; }

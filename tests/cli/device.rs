@@ -3,6 +3,7 @@
 use std::fs;
 use std::process::Command;
 
+use gaternet_kernels::test_support::skipped;
 use tempfile::tempdir;
 
 use crate::programs::{example, failure, stdout, tiny_plain_training, tree};
@@ -27,7 +28,7 @@ fn without_a_gpu_cuda_is_refused_in_one_line() {
         for command in [&mut train, &mut evaluate] {
             command.args(["--device", device]);
             if device == "cuda" && has_gpu() {
-                eprintln!("SKIPPED: this machine has a GPU");
+                skipped("no-gpu", "this machine has a GPU");
                 continue;
             }
             // Without the feature the model is not looked for either.
@@ -61,19 +62,18 @@ mod emulated {
     use std::path::Path;
     use std::process::Command;
 
+    use gaternet_kernels::test_support::emulator::Emulator;
     use tempfile::tempdir;
 
-    use crate::emulator;
     use crate::image_folder::folder;
     use crate::programs::{example, failure, metrics, stdout, tree};
 
-    /// `name` with the emulator in place of a driver; `None`, with the reason on stderr, if there is none.
+    static EMULATOR: Emulator = Emulator::sound(env!("CARGO_TARGET_TMPDIR"));
+
+    /// `name` with the emulator in place of a driver; `None`, with the reason on stdout, if there
+    /// is none.
     fn on_emulator(name: &str) -> Option<Command> {
-        if let Err(reason) = emulator::can_build() {
-            eprintln!("SKIPPED: {reason}");
-            return None;
-        }
-        let libraries = emulator::build();
+        let libraries = EMULATOR.libraries()?;
         let folders = libraries.iter().map(|library| library.parent().expect("a folder"));
         let mut command = example(name);
         command.env("LD_LIBRARY_PATH", std::env::join_paths(folders).expect("no colon in it"));
@@ -146,7 +146,8 @@ mod emulated {
         assert_eq!(got["accuracy"], metrics(dir.path())[0]["test_accuracy"], "{json}");
     }
 
-    /// Images that the host prepares, blended by the same draws, and no gates, whose noise would be another.
+    /// Images that the host prepares, blended by the same draws, and no gates, whose noise would be
+    /// another.
     #[test]
     fn a_dense_training_in_f32_is_that_of_the_processor() {
         let dir = tempdir().expect("a folder");

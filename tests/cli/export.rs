@@ -7,6 +7,7 @@ use std::process::Command;
 use crate::programs::{example, failure, stdout, tiny_plain_training, tiny_training, tree};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::models::{GatePlacement, GatedResNet, Model};
+use gaternet_kernels::test_support::python;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -48,7 +49,8 @@ fn the_static_part_is_a_smaller_network_that_evaluates() {
     assert!(len(&onnx) < len(&out) && len(&out) < len(&whole_onnx));
 }
 
-/// Logits of a CIFAR ResNet of basic blocks, whatever the numbers of its filters, for 4 images of noise.
+/// Logits of a CIFAR ResNet of basic blocks, whatever the numbers of its filters, for 4 images of
+/// noise.
 const TORCH: &str = r#"
 import sys
 import numpy, torch, torch.nn.functional as F
@@ -76,25 +78,9 @@ logits = F.linear(x.mean((2, 3)), state["fc.weight"], state["fc.bias"])
 print(*logits.flatten().tolist())
 "#;
 
-/// A Python that has torch and safetensors: `GATERNET_PYTHON`, or one on the path.
-fn python() -> Option<String> {
-    let chosen = std::env::var("GATERNET_PYTHON");
-    let names = chosen.map_or_else(|_| vec!["python3".into(), "python".into()], |name| vec![name]);
-    let has_both = |name: &String| {
-        let import = Command::new(name).args(["-c", "import torch, safetensors.torch"]).output();
-        import.is_ok_and(|output| output.status.success())
-    };
-    let found = names.iter().find(|name| has_both(name)).cloned();
-    if found.is_none() {
-        let names = names.join(" and ");
-        println!("SKIPPED: no torch and safetensors in {names} (set GATERNET_PYTHON)");
-    }
-    found
-}
-
 #[test]
 fn pytorch_computes_a_static_part() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("torch", "torch, safetensors.torch") else { return };
     let dir = tempdir().expect("a folder");
     let checkpoint = gated(&dir.path().join("trained"));
     let out = dir.path().join("static.safetensors");

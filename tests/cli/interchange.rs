@@ -1,4 +1,5 @@
-//! `tools/convert_checkpoint.py` on checkpoints of other people's code, where a Python with PyTorch is found.
+//! `tools/convert_checkpoint.py` on checkpoints of other people's code, where a Python with PyTorch
+//! is found.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,27 +13,12 @@ use gaternet::models::{
     BackboneConfig, GateOverride, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model,
     PlainNet,
 };
-
-/// A Python that has torch and safetensors: `GATERNET_PYTHON`, or one on the path.
-fn python() -> Option<String> {
-    let chosen = std::env::var("GATERNET_PYTHON");
-    let names = chosen.map_or_else(|_| vec!["python3".into(), "python".into()], |name| vec![name]);
-    let works = |name: &String| {
-        let output = Command::new(name).args(["-c", "import torch, safetensors"]).output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    let found = names.iter().find(|name| works(name));
-    if found.is_none() {
-        let names = names.join(", ");
-        println!("SKIPPED: no torch and safetensors in {names} (set GATERNET_PYTHON)");
-    }
-    found.cloned()
-}
+use gaternet_kernels::test_support::python;
 
 fn tensor(file: &Checkpoint, name: &str) -> Tensor {
     match &file.tensors[name] {
         TensorValue::F32(tensor) => tensor.clone(),
-        TensorValue::I64 { .. } => panic!("{}: {name} holds integers", file.path.display()),
+        _ => panic!("{}: {name} holds no f32", file.path.display()),
     }
 }
 
@@ -50,7 +36,7 @@ fn error(out: &Path, name: &str, model: &Model) -> f32 {
 
 #[test]
 fn checkpoints_of_other_code_load_and_compute_the_same() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("torch", "torch, safetensors") else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().expect("a folder");
     let out = folder.path();
@@ -158,7 +144,7 @@ fn write_models(folder: &Path) {
 
 #[test]
 fn kinds_of_files_that_trainers_write_load_once_converted() {
-    let Some(python) = python() else { return };
+    let Some(python) = python("torch", "torch, safetensors") else { return };
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let folder = tempfile::tempdir().expect("a folder");
     let [library, back, kinds] = ["library", "back", "kinds"].map(|name| folder.path().join(name));

@@ -4,16 +4,10 @@ mod checks;
 mod classes;
 mod describe;
 mod device;
-#[cfg(feature = "cuda")]
-#[path = "../../gaternet-kernels/tests/cuda/emulator.rs"]
-#[allow(
-    dead_code,
-    reason = "shared with the tests of gaternet-kernels, which open the device themselves"
-)]
-mod emulator;
 mod errors;
 mod evaluate;
 mod export;
+mod help;
 mod image_files;
 mod image_folder;
 mod interchange;
@@ -26,9 +20,3 @@ mod reference;
 mod runs;
 mod throughput;
 mod train;
-
-/// No faults are planted here.
-#[cfg(feature = "cuda")]
-fn patches() -> &'static [emulator::Patch] {
-    &[]
-}

@@ -41,7 +41,8 @@ fn a_line_says_what_was_measured() {
         [
             row("dense", "none", 1.0, "1.00"),
             row("masked", "hidden", 0.0, "1.08"),
-            // What is left is the gater, and of the backbone its first convolution and its shortcuts.
+            // What is left is the gater, and of the backbone its first convolution and its
+            // shortcuts.
             row("skipped", "hidden", 0.0, "0.09"),
             row("dense", "none", 1.0, "1.00"),
             row("masked", "hidden", 1.0, "1.08"),

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::programs::{example, failure, stdout, tiny_training};
+use gaternet_kernels::test_support::skipped;
 use tempfile::tempdir;
 
 /// Runs of all kinds of output: tables, lines of JSON, `--dry-run`, a file's name.
@@ -70,7 +71,7 @@ fn a_reader_that_left_ends_a_program_quietly() {
 #[test]
 fn output_that_cannot_be_written_is_an_error() {
     if !Path::new("/dev/full").exists() {
-        println!("SKIPPED: there is no /dev/full");
+        skipped("dev-full", "there is no /dev/full");
         return;
     }
     let full = || OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");

@@ -7,7 +7,7 @@ use crate::programs::{
     example, failure, metrics, stdout, tiny_plain_training, tiny_training, tree,
 };
 use gaternet::core::checkpoint::{Checkpoint, TensorValue};
-use gaternet::core::gate::LatencyCosts;
+use gaternet::models::LatencyCosts;
 use serde_json::Value;
 use tempfile::tempdir;
 

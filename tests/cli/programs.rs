@@ -36,7 +36,8 @@ pub(crate) fn failure(command: &mut Command, code: i32) -> String {
     stderr
 }
 
-/// `train_cifar` for one epoch of a small gater on a few built-in images. Half of the gates are open.
+/// `train_cifar` for one epoch of a small gater on a few built-in images. Half of the gates are
+/// open.
 pub(crate) fn tiny_training(out: &Path) -> Command {
     let mut command = tiny(out);
     command.args(["--gater-depth", "8"]);

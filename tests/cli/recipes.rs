@@ -130,7 +130,8 @@ fn a_table_of_names_says_what_is_gated() {
         let line = plan.lines().find(|line| line.starts_with("gates ")).expect("gates").to_owned();
         line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
     };
-    // Of 672 in 84 groups: without stage 1, but for one convolution. The order is that of the lines.
+    // Of 672 in 84 groups: without stage 1, but for one convolution. The order is that of the
+    // lines.
     write("\"stage1.*\" = \"none\"\n\"stage1.block1.conv1\" = \"on\"\n");
     assert_eq!(gates(&[]), "592 in 74 groups");
     write("\"stage1.block1.conv1\" = \"on\"\n\"stage1.*\" = \"none\"\n");

@@ -6,6 +6,7 @@ use crate::programs::{example, failure, stdout};
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::{self, Checkpoint, TensorValue};
 use gaternet::kernels::Isa;
+use gaternet_kernels::test_support::skipped;
 
 /// The file of reference values: `GATERNET_REFERENCE`, or the one beside a checkout.
 fn reference() -> Option<PathBuf> {
@@ -13,7 +14,8 @@ fn reference() -> Option<PathBuf> {
     let path = std::env::var("GATERNET_REFERENCE").unwrap_or_else(|_| beside.to_owned());
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
     if !path.exists() {
-        println!("SKIPPED: there is no {} (set GATERNET_REFERENCE)", path.display());
+        let missing = format!("there is no {} (set GATERNET_REFERENCE)", path.display());
+        skipped("reference", &missing);
         return None;
     }
     Some(path)

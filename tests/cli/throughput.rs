@@ -22,13 +22,6 @@ fn plot(input: &Path, out: &Path) -> std::process::Command {
 }
 
 #[test]
-fn help_texts() {
-    for name in ["conv_throughput", "plot_density"] {
-        insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
-    }
-}
-
-#[test]
 fn a_line_of_json_for_each_type_density_and_gating() {
     let text = measure(&["--filter", "64x16@32k1", "--batch", "1", "64", "--dtype", "f32", "bf16"]);
     let rows: Vec<BTreeMap<String, Value>> =

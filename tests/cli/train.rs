@@ -6,25 +6,10 @@ use crate::programs::{
     example, failure, metrics, stdout, tiny_plain_training, tiny_training, tree,
 };
 use gaternet::core::checkpoint::{Checkpoint, save};
-use gaternet::core::gate::{Estimator, GateLoss, GateTerm, TauSchedule};
-use gaternet::models::{GatePlacement, GatedResNet};
+use gaternet::core::gate::{Estimator, TauSchedule};
+use gaternet::models::{GateLoss, GatePlacement, GateTerm, GatedResNet};
 use serde_json::Value;
 use tempfile::tempdir;
-
-#[test]
-fn help_texts() {
-    for name in [
-        "train_cifar",
-        "evaluate",
-        "export",
-        "plot_placement",
-        "plot_sweep",
-        "model_throughput",
-        "describe",
-    ] {
-        insta::assert_snapshot!(name, stdout(example(name).arg("--help")));
-    }
-}
 
 #[test]
 fn a_trained_model_evaluates_to_the_numbers_of_its_last_epoch() {

@@ -4,11 +4,11 @@ use std::cmp::Ordering;
 use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::elementwise;
 
 use super::{Gradients, Node};
 use crate::error::{Error, Result};
+use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
 
@@ -35,12 +35,33 @@ impl PartialEq for Pending {
 
 impl Eq for Pending {}
 
+impl Tensor {
+    /// Gradients of this scalar with respect to every parameter and leaf it was computed from. Frees
+    /// what the forward pass saved for it, so a graph can be walked once.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if this is no scalar, [`Error::MissingGradient`] if it is in no graph or that
+    /// was walked before, or the error of an op.
+    pub fn backward(&self) -> Result<Gradients> {
+        backward(self, &[])
+    }
+
+    /// [`backward`](Self::backward), keeping the gradients of these intermediate tensors too.
+    ///
+    /// # Errors
+    /// As [`backward`](Self::backward).
+    pub fn backward_retaining(&self, intermediates: &[&Tensor]) -> Result<Gradients> {
+        backward(self, intermediates)
+    }
+}
+
 /// Gradients of the scalar `root` with respect to its leaves and to `retained`.
 ///
 /// Nodes are taken youngest first. Whatever used a node's value is younger, so a node's gradient is
-/// complete when it is taken, and the order of its sum is fixed. What a node saved is freed when it is
-/// done: the walk takes little memory beyond that of the forward pass, and happens once.
-pub(crate) fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients> {
+/// complete when it is taken, and the order of its sum is fixed. What a node saved is freed when it
+/// is done: the walk takes little memory beyond that of the forward pass, and happens once. All
+/// gradients have the instruction set of the root.
+fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients> {
     if root.len() != 1 {
         return Err(Error::Shape {
             op: "backward",
@@ -57,12 +78,13 @@ pub(crate) fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients>
     let retained: HashSet<u64> =
         retained.iter().filter_map(|tensor| tensor.node()).map(|node| node.id()).collect();
     let mut gradients = Gradients::default();
-    let mut sums = HashMap::from([(node.id(), Tensor::full(root.shape(), 1.0)?)]);
+    let isa = root.own_isa();
+    let mut sums = HashMap::from([(node.id(), Tensor::full(root.shape(), 1.0)?.on(isa))]);
     let mut pending = BinaryHeap::from([Pending(node.clone())]);
     while let Some(Pending(node)) = pending.pop() {
         let Some(gradient) = sums.remove(&node.id()) else { continue };
         if node.is_leaf() {
-            gradients.insert(node.id(), gradient);
+            gradients.set(node.id(), gradient);
             continue;
         }
         // Taken, so that what it saved is freed as the walk goes on.
@@ -73,7 +95,7 @@ pub(crate) fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients>
             });
         };
         if retained.contains(&node.id()) {
-            gradients.insert(node.id(), gradient.clone());
+            gradients.set(node.id(), gradient.clone());
         }
         let needs: Vec<bool> = node.parents().iter().map(Option::is_some).collect();
         let inputs = op.backward(gradient, &needs)?;
@@ -83,6 +105,7 @@ pub(crate) fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients>
                 what: format!("an input of {}", op.name()),
                 rule: "the op did not compute the gradient it was asked for",
             })?;
+            let gradient = gradient.on(isa);
             let sum = match sums.remove(&parent.id()) {
                 Some(sum) => add(op.name(), sum, gradient)?,
                 None => {
@@ -105,7 +128,7 @@ fn add(op: &'static str, mut sum: Tensor, mut gradient: Tensor) -> Result<Tensor
             got: format!("{} and {}", sum.shape(), gradient.shape()),
         });
     }
-    let isa = Isa::current()?;
+    let isa = ops::isa(&[&sum, &gradient])?;
     if let Some(data) = sum.unique_data() {
         elementwise::add_assign(isa, data, gradient.data())?;
         return Ok(sum);
@@ -117,7 +140,7 @@ fn add(op: &'static str, mut sum: Tensor, mut gradient: Tensor) -> Result<Tensor
     }
     let mut data = storage::take(sum.len());
     elementwise::add(isa, sum.data(), gradient.data(), &mut data)?;
-    Tensor::new(data, sum.shape())
+    Ok(Tensor::new(data, sum.shape())?.on(sum.own_isa()))
 }
 
 #[cfg(test)]
@@ -125,7 +148,6 @@ mod tests {
     use super::*;
     use crate::autograd::Backward;
     use crate::ctx::Ctx;
-    use crate::ops;
     use crate::parameter::Parameter;
 
     fn tensor(values: &[f32]) -> Tensor {

@@ -1,9 +1,8 @@
 //! Sum of two tensors.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::elementwise;
 
-use super::check_shape;
+use super::{check_shape, isa};
 use crate::autograd::Backward;
 use crate::error::Result;
 use crate::storage;
@@ -16,7 +15,7 @@ use crate::tensor::Tensor;
 pub fn add(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     check_shape("add", "both inputs must have one shape", b, a.shape())?;
     let mut y = storage::take(a.len());
-    elementwise::add(Isa::current()?, a.data(), b.data(), &mut y)?;
+    elementwise::add(isa(&[a, b])?, a.data(), b.data(), &mut y)?;
     Tensor::from_op(y, a.shape(), &[a, b], |_| Add)
 }
 

@@ -1,10 +1,9 @@
 //! Batch normalisation, fused with the gates, shortcut and ReLU that follow it.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::batch_norm as kernel;
 use gaternet_kernels::dims::PlaneDims;
 
-use super::{check_shape, plane_dims};
+use super::{check_shape, isa, plane_dims};
 use crate::autograd::Backward;
 use crate::error::{Error, Result};
 use crate::storage;
@@ -12,6 +11,7 @@ use crate::tensor::Tensor;
 
 /// The inputs of [`batch_norm`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct BatchNormInput<'a> {
     /// (N, C, H, W), or (N, C), a plane of one value each.
     pub x: &'a Tensor,
@@ -31,8 +31,41 @@ pub struct BatchNormInput<'a> {
     pub relu: bool,
 }
 
+impl<'a> BatchNormInput<'a> {
+    /// x (N, C, H, W) or (N, C), weight (C) and bias (C), and nothing after.
+    #[must_use]
+    pub fn new(
+        x: &'a Tensor,
+        weight: &'a Tensor,
+        bias: &'a Tensor,
+        stats: Stats<'a>,
+        eps: f32,
+    ) -> BatchNormInput<'a> {
+        BatchNormInput { x, weight, bias, stats, eps, gates: None, residual: None, relu: false }
+    }
+
+    /// The same input with these gates, (N, C).
+    #[must_use]
+    pub fn with_gates(self, gates: Option<&'a Tensor>) -> BatchNormInput<'a> {
+        BatchNormInput { gates, ..self }
+    }
+
+    /// The same input with this shortcut, of the shape of x.
+    #[must_use]
+    pub fn with_residual(self, residual: Option<&'a Tensor>) -> BatchNormInput<'a> {
+        BatchNormInput { residual, ..self }
+    }
+
+    /// The same input, with or without a ReLU at the end.
+    #[must_use]
+    pub fn with_relu(self, relu: bool) -> BatchNormInput<'a> {
+        BatchNormInput { relu, ..self }
+    }
+}
+
 /// Mean and variance for [`batch_norm`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Stats<'a> {
     /// Those of x itself; the gradient passes through them.
     Batch,
@@ -47,6 +80,7 @@ pub enum Stats<'a> {
 
 /// Statistics of a batch, in no graph.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BatchStats {
     /// (C).
     pub mean: Tensor,
@@ -66,7 +100,7 @@ pub struct BatchStats {
 pub fn batch_norm(input: &BatchNormInput<'_>) -> Result<(Tensor, Option<BatchStats>)> {
     let dims = check(input)?;
     let BatchNormInput { x, weight, bias, stats, eps, gates, residual, relu } = *input;
-    let isa = Isa::current()?;
+    let isa = isa(&[x, weight])?;
     let affine = kernel::Affine { weight: weight.data(), bias: bias.data(), eps };
     let (gates_data, residual_data) = (gates.map(Tensor::data), residual.map(Tensor::data));
     let epilogue = kernel::Epilogue { gates: gates_data, residual: residual_data, relu };
@@ -189,7 +223,7 @@ impl Backward for BatchNorm {
         let mut grad_residual =
             (needs_residual && self.relu).then(|| storage::take(self.dims.len()));
         kernel::backward(
-            Isa::current()?,
+            grad.isa()?,
             self.dims,
             kernel::Affine { weight: self.weight.data(), bias: self.bias.data(), eps: self.eps },
             kernel::Epilogue { gates: gates.map(Tensor::data), residual: None, relu: self.relu },

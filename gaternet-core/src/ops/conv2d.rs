@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use gaternet_kernels::cpu::conv2d::{self as kernel, Cache, Passes};
-use gaternet_kernels::{ActiveFilters, Conv2dDims, Isa};
+use gaternet_kernels::{ActiveFilters, Conv2dDims};
 
-use super::dims;
+use super::{dims, isa};
 use crate::autograd::Backward;
 use crate::error::Result;
 use crate::storage;
@@ -82,7 +82,7 @@ pub(crate) fn conv2d_cached(
         options.padding,
     )?;
     let mut y = storage::take(dims.output_len());
-    let passes = cache.passes(Isa::current()?, &dims)?;
+    let passes = cache.passes(isa(&[x, weight])?, &dims)?;
     passes.forward(live.borrow(), x.data(), weight.data(), &mut y)?;
     let [oh, ow] = dims.out_size();
     let shape = [dims.batch(), dims.out_channels(), oh, ow];

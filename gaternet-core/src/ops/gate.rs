@@ -1,9 +1,8 @@
 //! Gates applied to the channels of each sample.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::gate as kernel;
 
-use super::{check_shape, plane_dims};
+use super::{check_shape, isa, plane_dims};
 use crate::autograd::Backward;
 use crate::error::Result;
 use crate::storage;
@@ -19,7 +18,7 @@ pub fn gate(x: &Tensor, gates: &Tensor) -> Result<Tensor> {
     let dims = plane_dims("gate", x)?;
     check_shape("gate", "the gates must be (N, C)", gates, [dims.batch, dims.channels])?;
     let mut y = storage::take(x.len());
-    kernel::forward(Isa::current()?, dims, x.data(), gates.data(), &mut y)?;
+    kernel::forward(isa(&[x, gates])?, dims, x.data(), gates.data(), &mut y)?;
     let save = |_: &Tensor| Gate { x: x.detach(), gates: gates.detach() };
     Tensor::from_op(y, x.shape(), &[x, gates], save)
 }
@@ -41,7 +40,7 @@ impl Backward for Gate {
         let mut grad_x = needs[0].then(|| storage::take(x.len()));
         let mut grad_gates = needs[1].then(|| storage::take(gates.len()));
         kernel::backward(
-            Isa::current()?,
+            grad.isa()?,
             dims,
             x.data(),
             gates.data(),

@@ -1,6 +1,5 @@
 //! Largest value of each window.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::max_pool2d as kernel;
 use gaternet_kernels::dims::PoolDims;
 
@@ -19,7 +18,7 @@ use crate::tensor::Tensor;
 pub fn max_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
     let dims = options.dims("max_pool2d", x)?;
     let mut y = storage::take(dims.output_len());
-    kernel::forward(Isa::current()?, &dims, x.data(), &mut y)?;
+    kernel::forward(x.isa()?, &dims, x.data(), &mut y)?;
     let [oh, ow] = dims.out_size();
     let save = |_: &Tensor| MaxPool2d { dims, x: x.detach() };
     Tensor::from_op(y, [dims.batch(), dims.channels(), oh, ow], &[x], save)

@@ -9,9 +9,11 @@ mod columns;
 mod concat;
 mod conv2d;
 mod cross_entropy;
+mod div;
 mod dropout;
 mod gate;
 mod global_avg_pool;
+mod lanes;
 mod linear;
 mod max_pool2d;
 mod mean;
@@ -24,6 +26,8 @@ mod scale;
 mod shake_shake;
 mod sigmoid;
 mod soft_cross_entropy;
+mod softmax;
+mod sub;
 mod sum;
 
 pub use add::add;
@@ -34,9 +38,11 @@ pub use concat::concat;
 pub(crate) use conv2d::conv2d_cached;
 pub use conv2d::{Conv2dOptions, Live, conv2d, conv2d_gated};
 pub use cross_entropy::cross_entropy;
+pub use div::div;
 pub use dropout::dropout;
 pub use gate::gate;
 pub use global_avg_pool::global_avg_pool;
+pub(crate) use lanes::Lanes;
 pub use linear::linear;
 pub use max_pool2d::max_pool2d;
 pub use mean::mean;
@@ -49,13 +55,21 @@ pub use scale::scale;
 pub use shake_shake::{ShakeDraw, shake_shake, shake_shake_with};
 pub use sigmoid::sigmoid;
 pub use soft_cross_entropy::soft_cross_entropy;
+pub use softmax::softmax;
+pub use sub::sub;
 pub use sum::sum;
 
+use gaternet_kernels::Isa;
 use gaternet_kernels::dims::PlaneDims;
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 use crate::tensor::Tensor;
+
+/// The instruction set of an op on `inputs`: that of the first with one, or the process's.
+pub(crate) fn isa(inputs: &[&Tensor]) -> Result<Isa> {
+    inputs.iter().find_map(|input| input.own_isa()).map_or_else(|| Ok(Isa::current()?), Ok)
+}
 
 /// The sizes of a tensor of rank `RANK`.
 pub(crate) fn dims<const RANK: usize>(

@@ -1,9 +1,8 @@
 //! Product of two tensors, element by element.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::elementwise;
 
-use super::check_shape;
+use super::{check_shape, isa};
 use crate::autograd::Backward;
 use crate::error::Result;
 use crate::storage;
@@ -20,7 +19,7 @@ pub fn mul(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 
 fn product(a: &Tensor, b: &Tensor) -> Result<Vec<f32>> {
     let mut y = storage::take(a.len());
-    elementwise::mul(Isa::current()?, a.data(), b.data(), &mut y)?;
+    elementwise::mul(isa(&[a, b])?, a.data(), b.data(), &mut y)?;
     Ok(y)
 }
 

@@ -1,6 +1,5 @@
 //! Rectified linear unit.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::relu as kernel;
 
 use crate::autograd::Backward;
@@ -14,7 +13,7 @@ use crate::tensor::Tensor;
 /// Those of the kernels.
 pub fn relu(x: &Tensor) -> Result<Tensor> {
     let mut y = storage::take(x.len());
-    kernel::forward(Isa::current()?, x.data(), &mut y)?;
+    kernel::forward(x.isa()?, x.data(), &mut y)?;
     Tensor::from_op(y, x.shape(), &[x], |y| Relu { y: y.clone() })
 }
 
@@ -30,7 +29,7 @@ impl Backward for Relu {
 
     fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let mut grad_x = storage::take(grad.len());
-        kernel::backward(Isa::current()?, self.y.data(), grad.data(), &mut grad_x)?;
+        kernel::backward(grad.isa()?, self.y.data(), grad.data(), &mut grad_x)?;
         Ok(vec![Some(Tensor::new(grad_x, grad.shape())?)])
     }
 }

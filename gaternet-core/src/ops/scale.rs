@@ -1,6 +1,5 @@
 //! Product of a tensor and a constant.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::elementwise;
 
 use crate::autograd::Backward;
@@ -18,7 +17,7 @@ pub fn scale(x: &Tensor, factor: f32) -> Result<Tensor> {
 
 fn scaled(x: &Tensor, factor: f32) -> Result<Vec<f32>> {
     let mut y = storage::take(x.len());
-    elementwise::scale(Isa::current()?, x.data(), factor, &mut y)?;
+    elementwise::scale(x.isa()?, x.data(), factor, &mut y)?;
     Ok(y)
 }
 

@@ -1,10 +1,9 @@
 //! Shake-Shake: two branches, mixed at random (Gastaldi 2017, arXiv 1705.07485).
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::shake_shake as kernel;
 use rand::{Rng, RngExt};
 
-use super::check_shape;
+use super::{check_shape, isa};
 use crate::autograd::Backward;
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
@@ -63,7 +62,7 @@ pub fn shake_shake_with(a: &Tensor, b: &Tensor, draw: ShakeDraw) -> Result<Tenso
         });
     }
     let mut y = storage::take(a.len());
-    kernel::forward(Isa::current()?, &alpha, a.data(), b.data(), &mut y)?;
+    kernel::forward(isa(&[a, b])?, &alpha, a.data(), b.data(), &mut y)?;
     Tensor::from_op(y, a.shape(), &[a, b], |_| ShakeShake { beta })
 }
 
@@ -78,7 +77,7 @@ impl Backward for ShakeShake {
     }
 
     fn backward(&self, grad: Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let isa = Isa::current()?;
+        let isa = grad.isa()?;
         let share = |weights: &[f32]| {
             let mut out = storage::take(grad.len());
             kernel::backward(isa, weights, grad.data(), &mut out)?;

@@ -1,6 +1,5 @@
 //! Logistic sigmoid.
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::sigmoid as kernel;
 
 use crate::autograd::Backward;
@@ -30,7 +29,7 @@ impl Backward for Sigmoid {
 
     fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let mut grad_x = storage::take(grad.len());
-        kernel::backward(Isa::current()?, self.y.data(), grad.data(), &mut grad_x)?;
+        kernel::backward(grad.isa()?, self.y.data(), grad.data(), &mut grad_x)?;
         Ok(vec![Some(Tensor::new(grad_x, grad.shape())?)])
     }
 }

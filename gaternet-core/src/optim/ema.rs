@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::ema;
 
 use crate::error::{Error, Result};
@@ -188,7 +187,7 @@ impl Entry {
         let Some(value) = value(&self.state) else { return Ok(()) };
         match &mut self.average {
             Some(average) => {
-                ema::update(Isa::current()?, average.data_mut(), value.data(), share)?;
+                ema::update(value.isa()?, average.data_mut(), value.data(), share)?;
             }
             unset => *unset = Some(value),
         }

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::sgd as kernel;
 use serde::{Deserialize, Serialize};
 
-use super::Optimizer;
+use super::entries::{Entries, Entry};
+use super::group::not_negative;
+use super::{Optimizer, ParameterGroup};
 use crate::autograd::Gradients;
 use crate::error::{Error, Result};
 use crate::parameter::Parameter;
@@ -17,6 +18,7 @@ use crate::tensor::Tensor;
 /// 0.9, weight decay 1e-4.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SgdConfig {
     /// Step size.
     pub learning_rate: f32,
@@ -43,6 +45,36 @@ impl Default for SgdConfig {
 }
 
 impl SgdConfig {
+    /// The same settings with this step size.
+    #[must_use]
+    pub fn with_learning_rate(self, learning_rate: f32) -> SgdConfig {
+        SgdConfig { learning_rate, ..self }
+    }
+
+    /// The same settings with this momentum.
+    #[must_use]
+    pub fn with_momentum(self, momentum: f32) -> SgdConfig {
+        SgdConfig { momentum, ..self }
+    }
+
+    /// The same settings with this dampening.
+    #[must_use]
+    pub fn with_dampening(self, dampening: f32) -> SgdConfig {
+        SgdConfig { dampening, ..self }
+    }
+
+    /// The same settings with this weight decay.
+    #[must_use]
+    pub fn with_weight_decay(self, weight_decay: f32) -> SgdConfig {
+        SgdConfig { weight_decay, ..self }
+    }
+
+    /// The same settings with this choice of Nesterov momentum.
+    #[must_use]
+    pub fn with_nesterov(self, nesterov: bool) -> SgdConfig {
+        SgdConfig { nesterov, ..self }
+    }
+
     fn validate(&self) -> Result<()> {
         for (field, value) in [
             ("learning_rate", self.learning_rate),
@@ -66,57 +98,6 @@ impl SgdConfig {
     }
 }
 
-/// Parameters with settings of their own, as PyTorch's parameter groups. What is in no group does not move.
-///
-/// ```
-/// use gaternet_core::optim::{ParameterGroup, Sgd, SgdConfig};
-/// # use gaternet_core::{Parameter, Tensor};
-/// # let all = vec![("gater.a".to_owned(), Parameter::new(Tensor::scalar(1.0)))];
-/// let (gater, backbone) = all.into_iter().partition(|(name, _)| name.starts_with("gater."));
-/// let gater = ParameterGroup {
-///     learning_rate_factor: 0.1,
-///     weight_decay: Some(0.0),
-///     ..ParameterGroup::new(gater)
-/// };
-/// let sgd = Sgd::with_groups(vec![ParameterGroup::new(backbone), gater], SgdConfig::default())?;
-/// # Ok::<(), gaternet_core::Error>(())
-/// ```
-#[derive(Debug, Clone)]
-pub struct ParameterGroup {
-    /// By name.
-    pub parameters: Vec<(String, Parameter)>,
-    /// The learning rate of these is that of the optimiser times this, whatever its schedule.
-    pub learning_rate_factor: f32,
-    /// In place of that of the [`SgdConfig`].
-    pub weight_decay: Option<f32>,
-}
-
-impl ParameterGroup {
-    /// Parameters with the settings of the optimiser.
-    #[must_use]
-    pub fn new(parameters: Vec<(String, Parameter)>) -> ParameterGroup {
-        ParameterGroup { parameters, learning_rate_factor: 1.0, weight_decay: None }
-    }
-
-    fn validate(&self) -> Result<()> {
-        for (field, value) in [
-            ("learning_rate_factor", self.learning_rate_factor),
-            ("weight_decay", self.weight_decay.unwrap_or(0.0)),
-        ] {
-            not_negative(field, value)?;
-        }
-        Ok(())
-    }
-}
-
-fn not_negative(field: &'static str, value: f32) -> Result<()> {
-    if value.is_finite() && value >= 0.0 {
-        return Ok(());
-    }
-    let rule = "must be finite and not negative";
-    Err(Error::Config { field, value: value.to_string(), rule })
-}
-
 /// Stochastic gradient descent with momentum.
 ///
 /// `g = gradient + weight_decay · p`; the velocity is `v = g` in the first step and
@@ -127,13 +108,15 @@ fn not_negative(field: &'static str, value: f32) -> Result<()> {
 #[derive(Debug)]
 pub struct Sgd {
     config: SgdConfig,
-    entries: Vec<Entry>,
+    /// With the velocity of each; `None` without momentum.
+    entries: Entries<Tensor>,
 }
 
 /// What an [`Sgd`] does with one parameter: for code that takes its steps elsewhere.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct SgdParameter<'a> {
-    /// As in [`Sgd::state`].
+    /// As in [`Optimizer::state`].
     pub name: &'a str,
     /// The parameter.
     pub parameter: &'a Parameter,
@@ -143,17 +126,6 @@ pub struct SgdParameter<'a> {
     pub weight_decay: f32,
     /// Its velocity, after the first step.
     pub velocity: Option<&'a Tensor>,
-}
-
-#[derive(Debug)]
-struct Entry {
-    name: String,
-    parameter: Parameter,
-    learning_rate_factor: f32,
-    /// In place of the configured one.
-    weight_decay: Option<f32>,
-    /// `None` before the first step, and without momentum.
-    velocity: Option<Tensor>,
 }
 
 impl Sgd {
@@ -171,70 +143,7 @@ impl Sgd {
     /// As [`new`](Self::new).
     pub fn with_groups(groups: Vec<ParameterGroup>, config: SgdConfig) -> Result<Sgd> {
         config.validate()?;
-        let mut entries = Vec::new();
-        for group in groups {
-            group.validate()?;
-            let ParameterGroup { parameters, learning_rate_factor, weight_decay } = group;
-            let entry = |(name, parameter)| Entry {
-                name,
-                parameter,
-                learning_rate_factor,
-                weight_decay,
-                velocity: None,
-            };
-            entries.extend(parameters.into_iter().map(entry));
-        }
-        let mut names: Vec<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
-        names.sort_unstable();
-        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::Config {
-                field: "parameters",
-                value: pair[0].to_owned(),
-                rule: "each name must occur once",
-            });
-        }
-        Ok(Sgd { config, entries })
-    }
-
-    /// The velocities by parameter name; none before the first step or without momentum.
-    #[must_use]
-    pub fn state(&self) -> Vec<(String, Tensor)> {
-        let entries = self.entries.iter();
-        entries.filter_map(|e| Some((e.name.clone(), e.velocity.clone()?))).collect()
-    }
-
-    /// Continues from what [`state`](Self::state) returned. Parameters that `state` does not name
-    /// start without velocity.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if a name is unknown or a shape is not the parameter's; then nothing has
-    /// changed.
-    pub fn load_state(&mut self, state: Vec<(String, Tensor)>) -> Result<()> {
-        let mut state: HashMap<String, Tensor> = state.into_iter().collect();
-        let mut velocities = Vec::with_capacity(self.entries.len());
-        for entry in &self.entries {
-            let velocity = state.remove(&entry.name);
-            let expected = entry.parameter.tensor();
-            if let Some(got) = velocity.as_ref().filter(|v| v.shape() != expected.shape()) {
-                return Err(Error::Shape {
-                    op: "sgd",
-                    rule: "a velocity must have its parameter's shape",
-                    got: format!("{} for {} {}", got.shape(), entry.name, expected.shape()),
-                });
-            }
-            velocities.push(velocity.map(|velocity| velocity.detach()));
-        }
-        if let Some(name) = state.keys().min() {
-            return Err(Error::Shape {
-                op: "sgd",
-                rule: "a velocity must be of one of the parameters",
-                got: name.clone(),
-            });
-        }
-        for (entry, velocity) in self.entries.iter_mut().zip(velocities) {
-            entry.velocity = velocity;
-        }
-        Ok(())
+        Ok(Sgd { config, entries: Entries::new(groups)? })
     }
 
     /// The settings; the learning rate is that of the next step.
@@ -245,48 +154,38 @@ impl Sgd {
 
     /// Every parameter with its own settings.
     pub fn parameters(&self) -> impl Iterator<Item = SgdParameter<'_>> {
-        self.entries.iter().map(|entry| SgdParameter {
-            name: &entry.name,
-            parameter: &entry.parameter,
-            learning_rate_factor: entry.learning_rate_factor,
-            weight_decay: entry.weight_decay.unwrap_or(self.config.weight_decay),
-            velocity: entry.velocity.as_ref(),
+        self.entries.iter().map(|Entry { group, name, parameter, state }| SgdParameter {
+            name,
+            parameter,
+            learning_rate_factor: group.learning_rate_factor,
+            weight_decay: group.weight_decay.unwrap_or(self.config.weight_decay),
+            velocity: state,
         })
     }
 }
 
 impl Optimizer for Sgd {
     fn step(&mut self, gradients: &Gradients) -> Result<()> {
-        let isa = Isa::current()?;
-        let trained = |entry: &Entry| entry.parameter.requires_grad();
-        let mut found = Vec::with_capacity(self.entries.len());
-        for Entry { name, parameter, .. } in self.entries.iter().filter(|entry| trained(entry)) {
-            found.push(gradients.get(parameter).map_err(|_| Error::MissingGradient {
-                what: format!("parameter `{name}`"),
-                rule: "the loss was not computed from it",
-            })?);
-        }
         let SgdConfig { learning_rate: lr, momentum, dampening, weight_decay, nesterov } =
             self.config;
-        let entries = self.entries.iter_mut().filter(|entry| trained(entry));
-        for (entry, gradient) in entries.zip(found) {
+        self.entries.step(gradients, |group, parameter, state, gradient| {
             let config = kernel::SgdConfig {
-                lr: lr * entry.learning_rate_factor,
+                lr: lr * group.learning_rate_factor,
                 momentum,
                 dampening,
-                weight_decay: entry.weight_decay.unwrap_or(weight_decay),
+                weight_decay: group.weight_decay.unwrap_or(weight_decay),
                 nesterov,
             };
-            let first = entry.velocity.is_none();
+            let first = state.is_none();
             if first && momentum != 0.0 {
                 let unset = storage::take(gradient.len());
-                entry.velocity = Some(Tensor::new(unset, gradient.shape())?);
+                *state = Some(Tensor::new(unset, gradient.shape())?);
             }
-            let velocity = entry.velocity.as_mut().map_or(&mut [][..], Tensor::data_mut);
-            let gradient = gradient.data();
-            entry.parameter.update(|p| kernel::step(isa, config, first, p, velocity, gradient))?;
-        }
-        Ok(())
+            let velocity = state.as_mut().map_or(&mut [][..], Tensor::data_mut);
+            let (isa, gradient) = (gradient.isa()?, gradient.data());
+            parameter.update(|p| kernel::step(isa, config, first, p, velocity, gradient))?;
+            Ok(())
+        })
     }
 
     fn learning_rate(&self) -> f32 {
@@ -299,6 +198,43 @@ impl Optimizer for Sgd {
         self.config = config;
         Ok(())
     }
+
+    fn groups(&self) -> &[ParameterGroup] {
+        self.entries.groups()
+    }
+
+    /// The velocities by parameter name; none before the first step or without momentum.
+    fn state(&self) -> Vec<(String, Tensor)> {
+        let entries = self.entries.iter();
+        entries.filter_map(|entry| Some((entry.name.to_owned(), entry.state?.clone()))).collect()
+    }
+
+    /// Parameters that `state` does not name start without velocity.
+    fn load_state(&mut self, state: Vec<(String, Tensor)>) -> Result<()> {
+        let mut state: HashMap<String, Tensor> = state.into_iter().collect();
+        let mut velocities = Vec::new();
+        for Entry { name, parameter, .. } in self.entries.iter() {
+            let velocity = state.remove(name);
+            let expected = parameter.shape();
+            if let Some(got) = velocity.as_ref().filter(|v| v.shape() != &expected) {
+                return Err(Error::Shape {
+                    op: "sgd",
+                    rule: "a velocity must have its parameter's shape",
+                    got: format!("{} for {name} {expected}", got.shape()),
+                });
+            }
+            velocities.push(velocity.map(|velocity| velocity.detach()));
+        }
+        if let Some(name) = state.keys().min() {
+            return Err(Error::Shape {
+                op: "sgd",
+                rule: "a velocity must be of one of the parameters",
+                got: name.clone(),
+            });
+        }
+        self.entries.set_states(velocities);
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -306,40 +242,7 @@ mod tests {
     use gaternet_kernels::reference::sgd as reference;
 
     use super::*;
-    use crate::ctx::Ctx;
-    use crate::ops;
-
-    const NAMES: [&str; 2] = ["a", "b"];
-
-    fn parameters() -> Vec<(String, Parameter)> {
-        let value = |shift: f32| {
-            Tensor::new((0..5).map(|i| i as f32 * 0.3 - shift).collect(), [5]).expect("5 values")
-        };
-        let parameter =
-            |(name, shift): (&str, f32)| (name.to_owned(), Parameter::new(value(shift)));
-        NAMES.into_iter().zip([0.7, 0.2]).map(parameter).collect()
-    }
-
-    /// Of the sum of squares: twice the values.
-    fn gradients(parameters: &[(String, Parameter)]) -> Gradients {
-        let ctx = Ctx::train(0);
-        let squares = |parameter: &Parameter| {
-            let value = parameter.value(&ctx);
-            ops::mul(&value, &value).and_then(|squares| ops::sum(&squares)).expect("one shape")
-        };
-        let mut losses = parameters.iter().map(|(_, parameter)| squares(parameter));
-        let first = losses.next().expect("at least one");
-        let loss = losses.fold(first, |sum, loss| ops::add(&sum, &loss).expect("scalars"));
-        loss.backward().expect("in a graph")
-    }
-
-    fn values(parameters: &[(String, Parameter)]) -> Vec<Vec<f32>> {
-        parameters.iter().map(|(_, parameter)| parameter.tensor().data().to_vec()).collect()
-    }
-
-    fn widen(x: &[f32]) -> Vec<f64> {
-        x.iter().map(|&x| f64::from(x)).collect()
-    }
+    use crate::optim::testing::{gradients, parameters, values, widen};
 
     #[test]
     fn five_steps_follow_the_reference() {
@@ -410,11 +313,9 @@ mod tests {
         };
         let mut all = parameters();
         all.push(("c".to_owned(), Parameter::new(Tensor::full([5], 2.0).expect("small"))));
-        let own = ParameterGroup {
-            learning_rate_factor: 0.5,
-            weight_decay: Some(0.25),
-            ..ParameterGroup::new(vec![all[1].clone()])
-        };
+        let own = ParameterGroup::new(vec![all[1].clone()])
+            .with_learning_rate_factor(0.5)
+            .with_weight_decay(Some(0.25));
         let groups = vec![ParameterGroup::new(vec![all[0].clone()]), own];
         let sgd = Sgd::with_groups(groups, config).expect("in range");
         let got = train(&all, sgd);
@@ -482,11 +383,8 @@ mod tests {
         }
         let group = ParameterGroup::new(parameters());
         for (group, field) in [
-            (
-                ParameterGroup { learning_rate_factor: -1.0, ..group.clone() },
-                "learning_rate_factor",
-            ),
-            (ParameterGroup { weight_decay: Some(f32::NAN), ..group }, "weight_decay"),
+            (group.clone().with_learning_rate_factor(-1.0), "learning_rate_factor"),
+            (group.with_weight_decay(Some(f32::NAN)), "weight_decay"),
         ] {
             let error = Sgd::with_groups(vec![group], default).expect_err(field).to_string();
             assert!(error.contains(field), "{error}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gaternet_core::{Result, Tensor, ops};
-use gaternet_kernels::ActiveFilters;
+use gaternet_kernels::{ActiveFilters, Isa};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -23,18 +23,31 @@ pub(crate) struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Compares `apply` with `reference` at the inputs, and the gradients of
-    /// `sum(apply(inputs) · cotangent)` with central differences of the reference.
+    /// Compares `apply` with `reference` at the inputs, and the gradients of `sum(apply(inputs) ·
+    /// cotangent)` with central differences of the reference, under every instruction set of this
+    /// machine.
     pub(crate) fn run(
         &self,
         apply: impl Fn(&[Tensor]) -> Result<Tensor>,
         reference: impl Fn(&[Vec<f64>]) -> Vec<f64>,
     ) {
+        for isa in Isa::available() {
+            self.run_on(isa, &apply, &reference);
+        }
+    }
+
+    fn run_on(
+        &self,
+        isa: Isa,
+        apply: impl Fn(&[Tensor]) -> Result<Tensor>,
+        reference: impl Fn(&[Vec<f64>]) -> Vec<f64>,
+    ) {
         let at: Vec<Vec<f64>> = self.inputs.iter().map(|(_, x)| widen(x.data())).collect();
-        let leaves: Vec<Tensor> = self.inputs.iter().map(|(_, x)| x.leaf()).collect();
+        let leaves: Vec<Tensor> = self.inputs.iter().map(|(_, x)| x.with_isa(isa).leaf()).collect();
         let y = self.expect(apply(&leaves));
+        assert_eq!(self.expect(y.isa()), isa, "{} [{}]: another set goes on", self.op, self.case);
         self.compare(
-            "output",
+            &format!("output with {isa}"),
             &widen(y.data()),
             &reference(&at).into_iter().enumerate().collect::<Vec<_>>(),
         );
@@ -46,6 +59,7 @@ impl Check<'_> {
         for (i, leaf) in leaves.iter().enumerate() {
             let name = self.inputs[i].0;
             let grad = self.expect(grads.of(leaf));
+            assert_eq!(self.expect(grad.isa()), isa, "{} [{}]: gradient", self.op, self.case);
             let numeric = |index: usize| {
                 let moved = |by: f64| {
                     let mut at = at.clone();
@@ -55,7 +69,7 @@ impl Check<'_> {
                 (index, (moved(STEP) - moved(-STEP)) / (2.0 * STEP))
             };
             let want: Vec<_> = spread(grad.len()).map(numeric).collect();
-            self.compare(&format!("gradient of {name}"), &widen(grad.data()), &want);
+            self.compare(&format!("gradient of {name} with {isa}"), &widen(grad.data()), &want);
 
             // Asked for alone, it is the same, and no other gradient appears.
             let mut alone: Vec<Tensor> = leaves.iter().map(Tensor::detach).collect();

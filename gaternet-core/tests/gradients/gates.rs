@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 
-use gaternet_core::gate::{self, ConvMacs, MacCosts, SemHashDraw};
-use gaternet_core::{Tensor, ops};
+use gaternet_core::gate::{
+    self, Estimator, GateCost, GateDensities, GateDraw, RunningCost, SemHashDraw, TauSchedule,
+};
+use gaternet_core::{Result, Tensor, ops};
 use gaternet_kernels::dims::PlaneDims;
 use gaternet_kernels::reference::gate as reference;
 
@@ -71,7 +73,8 @@ fn repeat_interleave() {
 #[test]
 fn soft_sem_hash() {
     let draw = SemHashDraw { noise: random(&[3, 5], 2), discrete: vec![false; 3] };
-    let noise: Vec<f64> = draw.noise.data().iter().map(|&e| f64::from(e)).collect();
+    let noise: Vec<f64> = widen(draw.noise.data());
+    let draw = GateDraw::SemHash(draw);
     Check {
         op: "sem_hash",
         case: "soft".to_owned(),
@@ -79,7 +82,7 @@ fn soft_sem_hash() {
         tolerance: 1e-5,
     }
     .run(
-        |inputs| gate::sem_hash(&inputs[0], &draw),
+        |inputs| Estimator::SemHash.apply(&inputs[0], &[5], &draw, 0.0),
         |at| {
             let soft = |(p, e): (&f64, &f64)| 1.2 / (1.0 + (-p - e).exp()) - 0.1;
             at[0].iter().zip(&noise).map(soft).map(|g| g.clamp(0.0, 1.0)).collect()
@@ -90,7 +93,9 @@ fn soft_sem_hash() {
 #[test]
 fn soft_gumbel_sigmoid() {
     let noise = random(&[3, 5], 2);
-    for tau in [0.5, 2.0f32] {
+    let draw = GateDraw::Logistic(noise.clone());
+    for tau in [0.5, 2.0] {
+        let estimator = Estimator::GumbelSigmoid { tau: TauSchedule::constant(tau), hard: false };
         Check {
             op: "gumbel_sigmoid",
             case: format!("soft, tau {tau}"),
@@ -98,9 +103,9 @@ fn soft_gumbel_sigmoid() {
             tolerance: 1e-5,
         }
         .run(
-            |inputs| gate::gumbel_sigmoid(&inputs[0], &noise, tau, false),
+            |inputs| estimator.apply(&inputs[0], &[5], &draw, 0.0),
             |at| {
-                let soft = |(p, e): (&f64, f64)| 1.0 / (1.0 + (-(p + e) / f64::from(tau)).exp());
+                let soft = |(p, e): (&f64, f64)| 1.0 / (1.0 + (-(p + e) / tau).exp());
                 at[0].iter().zip(widen(noise.data())).map(soft).collect()
             },
         );
@@ -153,16 +158,85 @@ fn target_rate() {
     );
 }
 
+/// A convolution: MACs, and the slots whose densities multiply them.
+type Conv = (f64, Option<usize>, Option<usize>);
+
+/// Blocks of convolutions whose cost is that of the MACs that run, beside 12 that always do and a
+/// gater of 5.
+struct Blocks(Vec<Vec<Conv>>);
+
+impl Blocks {
+    /// MACs of each block with everything open.
+    fn dense(&self) -> Vec<f64> {
+        self.0.iter().map(|block| block.iter().map(|(macs, ..)| macs).sum()).collect()
+    }
+
+    fn whole(&self) -> f64 {
+        12.0 + self.dense().iter().sum::<f64>()
+    }
+}
+
+/// The density of a slot in sample n; 1 without a slot.
+fn density(densities: &GateDensities, slot: Option<usize>, n: usize) -> f64 {
+    slot.map_or(1.0, |slot| densities.slot(slot)[n])
+}
+
+impl GateCost for Blocks {
+    fn name(&self) -> &'static str {
+        "blocks"
+    }
+
+    fn running(&self, densities: &GateDensities) -> Result<RunningCost> {
+        let batch = densities.batch();
+        let (mut ratio, mut parts) = (17.0, Vec::new());
+        for (block, dense) in self.0.iter().zip(self.dense()) {
+            let mut ran = 0.0;
+            for &(macs, filters, channels) in block {
+                let pair = |n| density(densities, filters, n) * density(densities, channels, n);
+                ran += macs * (0..batch).map(pair).sum::<f64>() / batch as f64;
+            }
+            parts.push(ran / dense);
+            ratio += ran;
+        }
+        Ok(RunningCost { ratio: ratio / self.whole(), parts })
+    }
+
+    fn gradient(
+        &self,
+        densities: &GateDensities,
+        by_ratio: f64,
+        by_parts: &[f64],
+    ) -> Result<Vec<Vec<f64>>> {
+        let batch = densities.batch();
+        let mut grads = vec![vec![0.0; batch]; densities.slots()];
+        for ((block, dense), by_part) in self.0.iter().zip(self.dense()).zip(by_parts) {
+            let slope = by_ratio / self.whole() + by_part / (dense * self.0.len() as f64);
+            for &(macs, filters, channels) in block {
+                for (slot, other) in [(filters, channels), (channels, filters)] {
+                    let Some(slot) = slot else { continue };
+                    for (n, grad) in grads[slot].iter_mut().enumerate() {
+                        *grad += slope * macs * density(densities, other, n) / batch as f64;
+                    }
+                }
+            }
+        }
+        Ok(grads)
+    }
+
+    fn part_fraction(&self, target: f64) -> Result<f64> {
+        Ok((target * (12.0 + 110.0) - 17.0) / 110.0)
+    }
+}
+
 #[test]
-fn target_macs() {
+fn target_cost() {
     let widths = [2, 3, 1];
-    let conv = |macs, filters, channels| ConvMacs { macs, filters, channels };
     // A convolution may read the slot it writes.
     let blocks = vec![
-        vec![conv(30.0, Some(0), None), conv(50.0, Some(1), Some(0))],
-        vec![conv(20.0, Some(2), Some(2)), conv(7.0, None, Some(1)), conv(3.0, None, None)],
+        vec![(30.0, Some(0), None), (50.0, Some(1), Some(0))],
+        vec![(20.0, Some(2), Some(2)), (7.0, None, Some(1)), (3.0, None, None)],
     ];
-    let costs = MacCosts { blocks, fixed: 12.0, gater: 5.0 };
+    let costs = Blocks(blocks);
     let target = 0.5;
     let was_near = Cell::new(false);
     // Above both bounds, within, and below.
@@ -172,21 +246,21 @@ fn target_macs() {
         let gates = random(&[4, 6], 1);
         let near = gates.data().iter().map(|gate| shift + 0.1 * gate).collect();
         Check {
-            op: "target_macs",
+            op: "target_cost",
             case: format!("gates near {shift}, progress {progress}"),
             inputs: vec![("gates", Tensor::new(near, [4, 6]).expect("24 gates"))],
             tolerance: 1e-5,
         }
         .run(
-            |inputs| gate::target_macs(&inputs[0], &widths, &costs, target, progress),
+            |inputs| gate::target_cost(&inputs[0], &widths, &costs, target, progress),
             |at| {
                 let slots = open(&at[0], &widths);
                 let share = (target * (12.0 + 110.0) - 17.0) / 110.0;
                 let (lower, upper) = gate::block_bounds(share, progress);
                 let (mut executed, mut dense, mut outside) = (17.0, 12.0, 0.0);
-                for block in &costs.blocks {
+                for block in &costs.0 {
                     let (mut ran, mut all) = (0.0, 0.0);
-                    for ConvMacs { macs, filters, channels } in block {
+                    for (macs, filters, channels) in block {
                         let of = |slot: &Option<usize>, n: usize| slot.map_or(1.0, |s| slots[s][n]);
                         let pairs = (0..4).map(|n| of(filters, n) * of(channels, n));
                         ran += macs * pairs.sum::<f64>() / 4.0;

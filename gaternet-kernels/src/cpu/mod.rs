@@ -1,5 +1,6 @@
 //! CPU kernels. Each file is one op; hot loops exist once per instruction set ([`isa`]).
 
+pub mod adamw;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod concat;

@@ -15,6 +15,11 @@ pub struct CudaGraph {
     device: CudaDevice,
 }
 
+// SAFETY: The driver asks that no two threads use a graph at the same time, not that one thread does
+// all of it (CUDA driver API, "Graphs thread safety"), and a launch makes the device's context that of
+// its thread. What is owned has one user at a time; it is not `Sync`.
+unsafe impl Send for CudaGraph {}
+
 impl CudaGraph {
     /// Records what `work` launches, without running it.
     ///

@@ -3,6 +3,7 @@
 //! One module per kernel, with the kernel's layouts. Slices whose lengths do not fit the dims are
 //! a mistake of the test that passes them, so these functions panic on them.
 
+pub mod adamw;
 pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod concat;

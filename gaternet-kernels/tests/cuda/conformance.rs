@@ -11,6 +11,8 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaModule, CudaStream, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 use gaternet_kernels::cuda::bf16;
+use gaternet_kernels::test_support::driver::real;
+use gaternet_kernels::test_support::skipped;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -43,11 +45,14 @@ fn of_a_warp<'a>(kernel: &'static str, shared_bytes: u32, inputs: &'a [Vec<u32>]
 }
 
 impl Instructions {
-    /// `None`, with the reason on stderr, if they cannot run here. Source and architectures: of `conformance/`.
+    /// `None`, with the reason on stdout, if they cannot run here. Source and architectures: of `conformance/`.
     fn open(source: &str) -> Option<Instructions> {
         let folder = std::env::var_os(FOLDER).filter(|name| !name.is_empty()).map(PathBuf::from);
-        if emulator::real() && folder.is_none() {
-            eprintln!("SKIPPED: {FOLDER} names no folder of what the emulator computes");
+        if real() && folder.is_none() {
+            skipped(
+                "conformance",
+                &format!("{FOLDER} names no folder of what the emulator computes"),
+            );
             return None;
         }
         // Finds the driver without a panic.
@@ -55,14 +60,13 @@ impl Instructions {
         let context = CudaContext::new(device.ordinal()).expect("a context");
         // SAFETY: all work is on one stream.
         unsafe { context.disable_event_tracking() };
-        let image = match (&folder, emulator::real()) {
+        let image = match (&folder, real()) {
             (Some(folder), true) => {
                 let architecture = match (device.compute_capability(), source) {
                     ((9, 0), _) => "sm_90a.cubin",
                     (capability, "conformance90") => {
-                        eprintln!(
-                            "SKIPPED: wgmma is of compute capability 9.0, this is {capability:?}"
-                        );
+                        let reason = format!("wgmma needs 9.0, the GPU has {capability:?}");
+                        skipped("conformance", &reason);
                         return None;
                     }
                     ((8, _), _) => "sm_80.cubin",
@@ -105,7 +109,7 @@ impl Instructions {
         assert!(got != out, "{case}: the kernel wrote nothing");
         let Some(folder) = &self.folder else { return };
         let path = folder.join(format!("{case}.bits"));
-        if emulator::real() {
+        if real() {
             compare(case, &read(&path), &got).unwrap_or_else(|difference| panic!("{difference}"));
         } else {
             let bytes: Vec<u8> = got.iter().flat_map(|word| word.to_le_bytes()).collect();

@@ -2,9 +2,11 @@ use std::process::Command;
 
 use gaternet_kernels::Device;
 use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaOptions, LiveFilters};
+use gaternet_kernels::test_support::driver::real;
+use gaternet_kernels::test_support::skipped;
 
 use crate::check::upload;
-use crate::emulator;
+use crate::emulator::{self, EMULATOR};
 
 #[test]
 fn buffers_keep_what_is_copied_and_check_lengths() {
@@ -33,7 +35,7 @@ fn a_buffer_of_another_device_is_refused() {
 
 #[test]
 fn kernels_are_compiled_once_for_all_runs() {
-    if emulator::real() {
+    if real() {
         return;
     }
     let cache = tempfile::tempdir().expect("a folder");
@@ -74,17 +76,17 @@ pub(crate) fn in_a_process_with(what: &str, variables: &[(&str, &str)]) -> Strin
 #[ignore = "run by the tests below"]
 fn prints_why_there_is_no_device() {
     if std::env::var_os("TEST_NO_DRIVER").is_none() {
-        assert!(emulator::install());
+        assert!(EMULATOR.install());
     }
     match CudaDevice::new(0) {
-        Ok(device) => println!("SKIPPED: this machine has {}", device.name()),
+        Ok(device) => skipped("no-gpu", &format!("this machine has {}", device.name())),
         Err(error) => println!("{error}"),
     }
 }
 
 #[test]
 fn without_a_usable_device_the_error_says_what_is_missing() {
-    if emulator::real() || !emulator::install() {
+    if real() || !EMULATOR.install() {
         return;
     }
     let name = "device::prints_why_there_is_no_device";
@@ -107,7 +109,7 @@ fn without_a_driver_nothing_panics() {
 
 #[test]
 fn the_best_device_is_the_first_gpu() {
-    if !emulator::real() && !emulator::install() {
+    if !EMULATOR.has_device() {
         return;
     }
     let best = Device::best();

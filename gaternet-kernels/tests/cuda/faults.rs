@@ -7,10 +7,12 @@ mod training;
 
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{CudaDevice, LiveFilters, Products, bf16};
+use gaternet_kernels::test_support::driver::real;
+use gaternet_kernels::test_support::emulator::Patch;
 
 use crate::check::{gates, lists, upload};
 use crate::conv2d::{Case, Trial};
-use crate::emulator::{self, Patch};
+use crate::emulator::{self, EMULATOR};
 
 /// A change of a source, and the run that must fail because of it.
 struct Fault {
@@ -376,12 +378,12 @@ fn device_for(fault: &Fault) -> Option<CudaDevice> {
 
 #[test]
 fn every_planted_fault_is_caught() {
-    if emulator::real() || !emulator::install() {
+    if real() || !EMULATOR.install() {
         return;
     }
     let mut missed = String::new();
     for fault in faults() {
-        let _planted = emulator::plant(fault.patch.name);
+        let _planted = EMULATOR.plant(fault.patch.name);
         let device = device_for(fault).expect("the emulator");
         match (fault.run)(&device) {
             Err(report) if report.contains(fault.report) => {}
@@ -405,7 +407,7 @@ fn without_a_fault_the_same_runs_pass() {
 
 #[test]
 fn a_report_names_the_file_and_the_line() {
-    if emulator::real() || !emulator::install() {
+    if real() || !EMULATOR.install() {
         return;
     }
     for (fault, place) in [
@@ -413,7 +415,7 @@ fn a_report_names_the_file_and_the_line() {
         ("the bound of the filters is missing", "live_filters.cu:"),
         ("a shuffle in a branch", "dev.cuh:"),
     ] {
-        let _planted = emulator::plant(fault);
+        let _planted = EMULATOR.plant(fault);
         let device = emulator::device().expect("the emulator");
         let fault = faults().find(|f| f.patch.name == fault).expect("a fault");
         let report = (fault.run)(&device).expect_err("a fault");

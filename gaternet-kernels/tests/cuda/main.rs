@@ -1,6 +1,6 @@
 //! The CUDA kernels and their launch code against the f64 reference.
 //!
-//! Without a GPU they run on the emulator in `emulator/`, which g++ builds; with `GATERNET_CUDA=real` on device 0
+//! Without a GPU they run on the emulator of gaternet-kernels, which g++ builds; with `GATERNET_CUDA=real` on device 0
 //! of the machine's own driver.
 
 mod augment;
@@ -34,5 +34,3 @@ mod sgd;
 mod shake_shake;
 mod sigmoid;
 mod straight_through;
-
-use faults::patches;

@@ -2,9 +2,10 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+
+use gaternet_kernels::test_support::skipped;
 
 /// NVIDIA's compilers.
 pub(crate) struct Toolchain {
@@ -30,8 +31,7 @@ impl Toolchain {
             folder.display()
         );
         assert!(variable.is_none(), "{reason}");
-        // Not println!, which is shown of failed tests only.
-        writeln!(io::stdout(), "SKIPPED: {reason}").expect("stdout");
+        skipped("toolchain", &reason);
         None
     }
 

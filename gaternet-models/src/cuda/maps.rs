@@ -1,42 +1,25 @@
-//! Layers of maps that have no parameter, as training and inference have them alike.
+//! Layers of maps without parameters, which training and inference have alike.
 
-use gaternet_core::ops::Pool2dOptions;
 use gaternet_kernels::cuda::{
     Activation, CudaBuffer, Stream, avg_pool2d, concat, max_pool2d, pad, shake_shake,
 };
 use gaternet_kernels::{PadDims, PlaneDims, PoolDims};
 
 use super::error::Result;
-use crate::network::Layer;
 
-/// From a map to a map.
+/// A layer from a map to a map.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum MapLayer {
+pub(crate) enum MapLayer {
+    /// Average pooling.
     AvgPool(PoolDims),
+    /// Max pooling.
     MaxPool(PoolDims),
+    /// Padding with zeros, or cropping.
     Pad(PadDims),
 }
 
 impl MapLayer {
-    /// Of a layer, for a batch of maps (C, H, W); `None` if it is another.
-    pub(super) fn new(
-        layer: &Layer,
-        batch: usize,
-        [channels, h, w]: [usize; 3],
-    ) -> Result<Option<MapLayer>> {
-        let pool = |options: &Pool2dOptions| {
-            let Pool2dOptions { kernel, stride, padding } = *options;
-            PoolDims::new([batch, channels, h, w], kernel, stride, padding)
-        };
-        Ok(Some(match layer {
-            Layer::AvgPool(options) => MapLayer::AvgPool(pool(options)?),
-            Layer::MaxPool(options) => MapLayer::MaxPool(pool(options)?),
-            Layer::Pad(padding) => MapLayer::Pad(PadDims::new(batch * channels, [h, w], *padding)?),
-            _ => return Ok(None),
-        }))
-    }
-
-    /// (H, W) of the result.
+    /// Size (H, W) of the result.
     pub(super) fn out_size(&self) -> [usize; 2] {
         match self {
             MapLayer::AvgPool(dims) | MapLayer::MaxPool(dims) => dims.out_size(),
@@ -74,20 +57,25 @@ impl MapLayer {
     }
 }
 
-/// From two maps to one.
+/// A layer from two maps to one.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum PairLayer {
-    /// Side by side.
+pub(crate) enum PairLayer {
+    /// Concatenation of channels.
     Concat {
-        /// Channels of the first.
+        /// Number of channels of the first map.
         first: usize,
     },
-    /// Shake-Shake.
+    /// The mean of two maps, with random weights in training (Shake-Shake).
     Mix,
 }
 
 impl PairLayer {
-    /// Sizes of both, if these are the result's.
+    /// Whether it draws random numbers in training.
+    pub(super) fn draws(&self) -> bool {
+        matches!(self, PairLayer::Mix)
+    }
+
+    /// Dims of both maps, if `dims` are those of the result.
     pub(super) fn parts(&self, dims: PlaneDims) -> [PlaneDims; 2] {
         match *self {
             PairLayer::Concat { first } => {
@@ -97,7 +85,7 @@ impl PairLayer {
         }
     }
 
-    /// Without a stream, the weights of a mix are halves.
+    /// Runs the layer; without a stream, the weights of [`Mix`](Self::Mix) are halves.
     pub(super) fn forward<T: Activation>(
         &self,
         dims: PlaneDims,

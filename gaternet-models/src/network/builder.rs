@@ -1,16 +1,29 @@
-//! Writing a network, step by step.
+//! [`NetworkBuilder`], which writes a network step by step.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear};
-use gaternet_core::ops::{Conv2dOptions, Pool2dOptions};
+use gaternet_core::ops::Conv2dOptions;
 use gaternet_core::{Error, Result};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
-use super::{ConvLayer, Layer, Network, Step, Value};
-use crate::conv_spec::ConvRole;
+use super::conv_spec::ConvRole;
+use super::step::{Step, Value};
+use super::{Network, output_shape};
+use crate::ops::Op;
 
-/// Collects the steps of a [`Network`], in the order they run, with fresh weights: convolutions Kaiming
-/// normal (fan-out), batch norm 1 and 0, linear bias 0. Names are those of the state dict.
+/// Size (H, W) of the images for which steps are checked when they are added. Sums and
+/// concatenations of maps whose sizes differ here differ for most images; windows are smaller.
+const TRIAL: [usize; 2] = [1024, 1024];
+
+/// Collects the steps of a [`Network`], in the order they run, with fresh weights: convolutions
+/// Kaiming normal (fan-out), batch norm 1 and 0, linear bias 0. Names are those of the state dict.
+///
+/// A step that cannot be is an error of the call that adds it or, where that returns a [`Value`]
+/// alone, of the next that can fail, at the latest of [`finish`](Self::finish); it names the layer.
 ///
 /// ```
 /// use gaternet_models::{ConvRole, NetworkBuilder};
@@ -24,25 +37,33 @@ use crate::conv_spec::ConvRole;
 /// let y = y.role(ConvRole::ResidualOutput).done()?;
 /// let features = net.global_avg_pool(y);
 /// net.linear("fc", features, 10)?;
-/// let network = net.finish();
+/// let network = net.finish()?;
 /// assert_eq!(network.features(), 10);
 /// # Ok(()) }
 /// ```
 #[derive(Debug)]
 pub struct NetworkBuilder {
-    channels: usize,
+    id: u64,
     steps: Vec<Step>,
-    convs: usize,
-    /// Filters of the hidden convolutions still to come, the next last, if they are given.
-    hidden_filters: Option<Vec<usize>>,
-    weights: Weights,
+    /// Shape (C, H, W) of each value for images of [`TRIAL`] size.
+    shapes: Vec<[usize; 3]>,
+    /// State-dict names that are taken.
+    names: HashSet<String>,
+    /// Number of steps so far whose op has filters.
+    numbered: usize,
+    /// Filters of the inner convolutions still to come, the next one last; `None` if the calls
+    /// decide.
+    pub(super) hidden_filters: Option<Vec<usize>>,
+    pub(super) weights: Weights,
+    /// The first failure of a call that could not return it.
+    failed: Option<Error>,
 }
 
-/// Where weights come from.
+/// The source of a network's weights.
 #[derive(Debug)]
 pub(crate) enum Weights {
     Drawn(Box<ChaCha8Rng>),
-    /// They will be set: until then they take no memory.
+    /// The weights will be set later: until then they take no memory.
     Unset,
 }
 
@@ -51,13 +72,13 @@ impl Weights {
         Weights::Drawn(Box::new(ChaCha8Rng::seed_from_u64(seed)))
     }
 
-    /// Whether a start of its own may be written over some; those that will be set take no memory
-    /// for it.
+    /// Whether the weights are fresh, so that special initial values may be written over some;
+    /// unset weights take no memory for it.
     pub(crate) fn are_drawn(&self) -> bool {
         matches!(self, Weights::Drawn(_))
     }
 
-    fn conv(
+    pub(super) fn conv(
         &mut self,
         channels: usize,
         filters: usize,
@@ -70,14 +91,14 @@ impl Weights {
         }
     }
 
-    fn batch_norm(&self, channels: usize) -> Result<BatchNorm2d> {
+    pub(super) fn batch_norm(&self, channels: usize) -> Result<BatchNorm2d> {
         match self {
             Weights::Drawn(_) => BatchNorm2d::new(channels),
             Weights::Unset => BatchNorm2d::unset(channels),
         }
     }
 
-    fn linear(&mut self, inputs: usize, features: usize) -> Result<Linear> {
+    pub(super) fn linear(&mut self, inputs: usize, features: usize) -> Result<Linear> {
         match self {
             Weights::Drawn(rng) => Linear::new(inputs, features, &mut **rng),
             Weights::Unset => Linear::unset(inputs, features),
@@ -85,25 +106,50 @@ impl Weights {
     }
 }
 
+/// The part of a step after its op: batch norm, residual, ReLU, and its role.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rest {
+    /// Name of the batch norm, if there is one.
+    pub(super) norm: Option<String>,
+    pub(super) residual: Option<Value>,
+    pub(super) relu: bool,
+    pub(super) role: ConvRole,
+}
+
 impl NetworkBuilder {
-    /// For images of `channels` channels, which are the value returned; weights are drawn from `seed`.
+    /// Starts a network for images of `channels` channels, which are the value returned; weights
+    /// are drawn from `seed`.
     #[must_use]
     pub fn new(channels: usize, seed: u64) -> (NetworkBuilder, Value) {
         NetworkBuilder::with_weights(channels, Weights::drawn(seed))
     }
 
     pub(crate) fn with_weights(channels: usize, weights: Weights) -> (NetworkBuilder, Value) {
-        let steps = Vec::new();
-        (NetworkBuilder { channels, steps, convs: 0, hidden_filters: None, weights }, Value(0))
+        static BUILDERS: AtomicU64 = AtomicU64::new(0);
+        let [h, w] = TRIAL;
+        let net = NetworkBuilder {
+            id: BUILDERS.fetch_add(1, Ordering::Relaxed),
+            steps: Vec::new(),
+            shapes: vec![[channels, h, w]],
+            names: HashSet::new(),
+            numbered: 0,
+            hidden_filters: None,
+            weights,
+            failed: None,
+        };
+        let images = Value { number: 0, builder: net.id };
+        (net, images)
     }
 
-    /// From here on, hidden convolutions have these numbers of filters instead of what they are told.
+    /// From here on, inner convolutions have these numbers of filters instead of those of the
+    /// calls.
     pub(crate) fn narrow_hidden(&mut self, filters: &[usize]) {
         self.hidden_filters = Some(filters.iter().rev().copied().collect());
     }
 
     /// # Errors
-    /// [`Error::Config`] if [`narrow_hidden`](Self::narrow_hidden) was told of more convolutions than came.
+    /// [`Error::Config`] if [`narrow_hidden`](Self::narrow_hidden) was given more numbers than
+    /// convolutions came.
     pub(crate) fn check_hidden(&self) -> Result<()> {
         match self.hidden_filters.as_ref().map(Vec::len) {
             None | Some(0) => Ok(()),
@@ -111,265 +157,145 @@ impl NetworkBuilder {
         }
     }
 
-    /// Goes on after the step of `network` that computes `value`; layers up to there are shared with it.
-    pub(crate) fn extend(network: &Network, value: Value, weights: Weights) -> NetworkBuilder {
-        let steps = network.steps[..value.0].to_vec();
-        let convs = steps.iter().filter(|step| matches!(step.layer, Layer::Conv(_))).count();
-        NetworkBuilder { channels: network.channels, steps, convs, hidden_filters: None, weights }
+    /// Starts with the first `steps` steps of `network`, whose layers are shared with it; also
+    /// returns the value of the last of them.
+    pub(crate) fn extend(
+        network: &Network,
+        steps: usize,
+        weights: Weights,
+    ) -> Result<(NetworkBuilder, Value)> {
+        let (mut net, mut last) = NetworkBuilder::with_weights(network.channels(), weights);
+        for step in &network.steps()[..steps] {
+            last = net.add_step(step.clone())?;
+        }
+        Ok((net, last))
     }
 
-    /// C of a value.
+    /// Channels C of a value; 0 if the value is not of this builder.
     #[must_use]
     pub fn channels(&self, value: Value) -> usize {
-        value.0.checked_sub(1).map_or(self.channels, |step| self.steps[step].channels)
-    }
-
-    /// A convolution with `filters` filters of `kernel` x `kernel`, stride 1, a border of half a kernel,
-    /// no gates and nothing after it, unless the builder it returns is told so.
-    pub fn conv(
-        &mut self,
-        name: impl Into<String>,
-        input: Value,
-        filters: usize,
-        kernel: usize,
-    ) -> ConvBuilder<'_> {
-        ConvBuilder {
-            net: self,
-            name: name.into(),
-            input,
-            filters,
-            kernel,
-            stride: 1,
-            padding: kernel / 2,
-            bn: None,
-            residual: None,
-            relu: false,
-            role: ConvRole::Ungated,
+        match value.builder == self.id {
+            true => self.shapes.get(value.number).map_or(0, |shape| shape[0]),
+            false => 0,
         }
     }
 
-    /// `relu(bn(input))`, for a batch norm that follows no convolution.
+    /// Returns the network, whose output is the last value written.
     ///
     /// # Errors
-    /// [`Error::Config`] if the input has no channel.
-    pub fn batch_norm_relu(&mut self, name: impl Into<String>, input: Value) -> Result<Value> {
-        self.push_batch_norm(name.into(), input, true)
+    /// The error of an earlier call that could not return it, and [`Error::Layer`] if the last
+    /// layer computes feature maps instead of vectors.
+    pub fn finish(self) -> Result<Network> {
+        Ok(self.finish_with_weights()?.0)
     }
 
-    /// `bn(input)`, for a batch norm that follows no convolution.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if the input has no channel.
-    pub fn batch_norm(&mut self, name: impl Into<String>, input: Value) -> Result<Value> {
-        self.push_batch_norm(name.into(), input, false)
+    /// Returns the network and the source of its weights, for layers that follow.
+    pub(crate) fn finish_with_weights(self) -> Result<(Network, Weights)> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        if let [channels, h, w] = self.shapes[self.steps.len()]
+            && [h, w] != [1, 1]
+        {
+            let rule = "the last layer must compute vectors (N, features), those of a classifier \
+                        its logits: end with global_avg_pool and linear";
+            let got = format!("{channels} maps");
+            let last = self.steps.last().map_or("images", |step| &step.name);
+            return Err(Error::Shape { op: "network", rule, got }.at(last));
+        }
+        Ok((Network::new(self.shapes[0][0], self.steps), self.weights))
     }
 
-    /// (N, C) -> (N, features).
-    ///
-    /// # Errors
-    /// [`Error::Config`] if one of them is 0.
-    pub fn linear(
+    /// Adds a step of `op`; without a name, messages call it `step` and its number.
+    pub(super) fn push(
         &mut self,
-        name: impl Into<String>,
-        input: Value,
-        features: usize,
+        name: Option<String>,
+        op: Arc<dyn Op>,
+        inputs: &[Value],
+        rest: Rest,
     ) -> Result<Value> {
-        let linear = self.weights.linear(self.channels(input), features)?;
-        Ok(self.push(Layer::Linear(name.into(), linear), vec![input], None, false, features))
+        let named = name.is_some();
+        let name = name.unwrap_or_else(|| format!("step{}", self.steps.len()));
+        self.try_push(named, &name, op, inputs, rest).map_err(|error| error.at(&name))
     }
 
-    /// `max(0, input)`.
-    pub fn relu(&mut self, input: Value) -> Value {
-        let channels = self.channels(input);
-        self.push(Layer::Identity, vec![input], None, true, channels)
-    }
-
-    /// `a + b`.
-    pub fn add(&mut self, a: Value, b: Value) -> Value {
-        let channels = self.channels(a);
-        self.push(Layer::Identity, vec![a], Some(b), false, channels)
-    }
-
-    /// `max(0, a + b)`.
-    pub fn add_relu(&mut self, a: Value, b: Value) -> Value {
-        let channels = self.channels(a);
-        self.push(Layer::Identity, vec![a], Some(b), true, channels)
-    }
-
-    /// The largest value of each window.
-    pub fn max_pool(&mut self, input: Value, options: Pool2dOptions) -> Value {
-        let channels = self.channels(input);
-        self.push(Layer::MaxPool(options), vec![input], None, false, channels)
-    }
-
-    /// The mean of each window.
-    pub fn avg_pool(&mut self, input: Value, options: Pool2dOptions) -> Value {
-        let channels = self.channels(input);
-        self.push(Layer::AvgPool(options), vec![input], None, false, channels)
-    }
-
-    /// (N, C, H, W) -> (N, C), the mean of each map.
-    pub fn global_avg_pool(&mut self, input: Value) -> Value {
-        let channels = self.channels(input);
-        self.push(Layer::GlobalAvgPool, vec![input], None, false, channels)
-    }
-
-    /// Zeros (left, right, top, bottom) around each map; negative numbers crop.
-    pub fn pad(&mut self, input: Value, padding: [isize; 4]) -> Value {
-        let channels = self.channels(input);
-        self.push(Layer::Pad(padding), vec![input], None, false, channels)
-    }
-
-    /// The channels of all inputs, in their order.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if there is no input.
-    pub fn concat(&mut self, inputs: &[Value]) -> Result<Value> {
+    fn try_push(
+        &mut self,
+        named: bool,
+        name: &str,
+        op: Arc<dyn Op>,
+        inputs: &[Value],
+        rest: Rest,
+    ) -> Result<Value> {
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        let inputs = inputs.iter().map(|value| self.number(*value)).collect::<Result<Vec<_>>>()?;
         if inputs.is_empty() {
             let rule = "must hold a value";
-            return Err(Error::Config { field: "concat inputs", value: "[]".to_owned(), rule });
+            return Err(Error::Config { field: "inputs", value: "[]".to_owned(), rule });
         }
-        let channels = inputs.iter().map(|value| self.channels(*value)).sum();
-        Ok(self.push(Layer::Concat, inputs.to_vec(), None, false, channels))
-    }
-
-    /// `1 / (1 + exp(-input))`.
-    pub fn sigmoid(&mut self, input: Value) -> Value {
-        let channels = self.channels(input);
-        self.push(Layer::Sigmoid, vec![input], None, false, channels)
-    }
-
-    /// Maps (N, C, H, W) times `factors` (N, C), as in squeeze-and-excitation.
-    pub fn scale_channels(&mut self, maps: Value, factors: Value) -> Value {
-        let channels = self.channels(maps);
-        self.push(Layer::ScaleChannels, vec![maps, factors], None, false, channels)
-    }
-
-    /// In training, zeros with probability `p`; see [`gaternet_core::ops::dropout`].
-    pub fn dropout(&mut self, input: Value, p: f32) -> Value {
-        let channels = self.channels(input);
-        self.push(Layer::Dropout(p), vec![input], None, false, channels)
-    }
-
-    /// A mean of two branches, with random weights in training; see [`gaternet_core::ops::shake_shake`].
-    pub fn shake_shake(&mut self, a: Value, b: Value) -> Value {
-        let channels = self.channels(a);
-        self.push(Layer::ShakeShake, vec![a, b], None, false, channels)
-    }
-
-    /// The network; its output is the last value written.
-    #[must_use]
-    pub fn finish(self) -> Network {
-        Network::new(self.channels, self.steps)
-    }
-
-    /// The network, and the source of its weights, for those that follow.
-    pub(crate) fn finish_with_weights(self) -> (Network, Weights) {
-        (Network::new(self.channels, self.steps), self.weights)
-    }
-
-    fn push_batch_norm(&mut self, name: String, input: Value, relu: bool) -> Result<Value> {
-        let channels = self.channels(input);
-        let bn = self.weights.batch_norm(channels)?;
-        Ok(self.push(Layer::BatchNorm(name, bn), vec![input], None, relu, channels))
-    }
-
-    fn push(
-        &mut self,
-        layer: Layer,
-        inputs: Vec<Value>,
-        residual: Option<Value>,
-        relu: bool,
-        channels: usize,
-    ) -> Value {
-        self.steps.push(Step { layer, inputs, residual, relu, channels });
-        Value(self.steps.len())
-    }
-}
-
-/// A convolution about to be added to a network.
-#[derive(Debug)]
-#[must_use = "`done` adds it"]
-pub struct ConvBuilder<'a> {
-    net: &'a mut NetworkBuilder,
-    name: String,
-    input: Value,
-    filters: usize,
-    kernel: usize,
-    stride: usize,
-    padding: usize,
-    bn: Option<String>,
-    residual: Option<Value>,
-    relu: bool,
-    role: ConvRole,
-}
-
-impl ConvBuilder<'_> {
-    /// Step of the kernel.
-    pub fn stride(mut self, stride: usize) -> Self {
-        self.stride = stride;
-        self
-    }
-
-    /// Border of zeros.
-    pub fn padding(mut self, padding: usize) -> Self {
-        self.padding = padding;
-        self
-    }
-
-    /// A batch norm after it.
-    pub fn batch_norm(mut self, name: impl Into<String>) -> Self {
-        self.bn = Some(name.into());
-        self
-    }
-
-    /// Added after batch norm and gates.
-    pub fn residual(mut self, value: Value) -> Self {
-        self.residual = Some(value);
-        self
-    }
-
-    /// A ReLU at the end.
-    pub fn relu(mut self) -> Self {
-        self.relu = true;
-        self
-    }
-
-    /// Which placements gate it.
-    pub fn role(mut self, role: ConvRole) -> Self {
-        self.role = role;
-        self
-    }
-
-    /// Adds it.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if a size is 0.
-    pub fn done(self) -> Result<Value> {
-        let ConvBuilder { net, name, input, mut filters, kernel, stride, padding, .. } = self;
-        if let (ConvRole::Hidden, Some(given)) = (self.role, &mut net.hidden_filters) {
-            let all = filters;
-            filters = given.pop().ok_or_else(|| hidden_error(format!("none for {name}")))?;
-            if filters > all {
-                return Err(hidden_error(format!("{filters} of {all} for {name}")));
-            }
+        let residual = rest.residual.map(|value| self.number(value)).transpose()?;
+        if rest.role != ConvRole::Ungated && op.filters().is_none() {
+            let rule = "only an op with filters can have gates: implement Op::filters";
+            return Err(Error::Config { field: "role", value: format!("{:?}", rest.role), rule });
         }
-        let options = Conv2dOptions { stride: [stride; 2], padding: [padding; 2] };
-        let channels = net.channels(input);
-        let conv = net.weights.conv(channels, filters, kernel, options)?;
-        let bn = match self.bn {
-            Some(name) => Some((name, net.weights.batch_norm(filters)?)),
+        let shape = op.shape(&super::gather(&inputs, &self.shapes))?;
+        let norm = match rest.norm {
+            Some(norm) => Some((norm, self.weights.batch_norm(shape[0])?)),
             None => None,
         };
-        let number = net.convs;
-        net.convs += 1;
-        let layer = Layer::Conv(ConvLayer { name, conv, bn, role: self.role, number });
-        Ok(net.push(layer, vec![input], self.residual, self.relu, filters))
+        // A batch norm without an op shares its name with the step.
+        let own = named && norm.as_ref().is_none_or(|(norm, _)| norm != name);
+        let names = own.then_some(name).into_iter().chain(norm.iter().map(|(norm, _)| &**norm));
+        for name in names {
+            if !self.names.insert(name.to_owned()) {
+                let rule = "each layer must have a name of its own";
+                return Err(Error::Config { field: "name", value: name.to_owned(), rule });
+            }
+        }
+        let (relu, role) = (rest.relu, rest.role);
+        let (name, number, channels) = (name.to_owned(), None, shape[0]);
+        self.add_step(Step { name, op, inputs, norm, residual, relu, role, number, channels })
+    }
+
+    fn add_step(&mut self, mut step: Step) -> Result<Value> {
+        let shape = output_shape(&*step.op, &step.inputs, step.residual, &self.shapes)?;
+        self.shapes.push(shape);
+        step.number = step.op.filters().map(|_| self.numbered);
+        self.numbered += usize::from(step.number.is_some());
+        self.steps.push(step);
+        Ok(Value { number: self.steps.len(), builder: self.id })
+    }
+
+    /// The value of an added step; after a failure the images, and the next call that can fail
+    /// returns the error.
+    pub(super) fn or_later(&mut self, added: Result<Value>) -> Value {
+        added.unwrap_or_else(|error| {
+            self.failed = Some(error);
+            Value { number: 0, builder: self.id }
+        })
+    }
+
+    /// Checks that a value is of this builder and that no earlier step has failed.
+    pub(super) fn check(&mut self, value: Value) -> Result<()> {
+        match self.failed.take() {
+            Some(error) => Err(error),
+            None => self.number(value).map(|_| ()),
+        }
+    }
+
+    fn number(&self, value: Value) -> Result<usize> {
+        if value.builder == self.id && value.number < self.shapes.len() {
+            return Ok(value.number);
+        }
+        let rule = "must be one that this builder has returned";
+        Err(Error::Config { field: "value", value: format!("number {}", value.number), rule })
     }
 }
 
-fn hidden_error(value: String) -> Error {
-    let rule = "must be a number for each hidden convolution, in the order they run, at most what the \
-                architecture has";
+pub(super) fn hidden_error(value: String) -> Error {
+    let rule = "must be a number for each inner convolution, in the order they run, at most what \
+                the architecture has";
     Error::Config { field: "hidden filters", value, rule }
 }

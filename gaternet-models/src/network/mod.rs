@@ -1,71 +1,39 @@
-//! A network as data: a list of steps that training, inference, gate plan and cost model read alike.
+//! A network as data: a list of steps, from which training, plans, files and counts are lowered.
 
 mod builder;
-mod forward;
-pub(crate) mod gating;
-mod shapes;
+mod conv_builder;
+mod conv_spec;
+mod layers;
 mod step;
 
 use gaternet_core::nn::{Module, State, scoped};
-use gaternet_core::{Ctx, Result, Tensor};
+use gaternet_core::{Error, Result, Shape};
 
+pub use builder::NetworkBuilder;
 pub(crate) use builder::Weights;
-pub use builder::{ConvBuilder, NetworkBuilder};
-use gating::Gating;
+pub use conv_builder::{ConvBuilder, OpBuilder};
+pub use conv_spec::{ConvRole, ConvSpec};
+pub(crate) use step::Step;
 pub use step::Value;
-pub(crate) use step::{ConvLayer, Layer, Step};
 
-use crate::conv_spec::ConvSpec;
+use crate::ops::{Op, Reads};
 
-/// A network of convolutions, written with a [`NetworkBuilder`]. Its convolutions say where gates may
-/// sit ([`ConvRole`](crate::ConvRole)); what is gated is up to the [`GatePlan`](crate::GatePlan).
+/// A network of convolutions, written with a [`NetworkBuilder`]. Its convolutions say where gates
+/// may sit ([`ConvRole`]); what is gated is up to the [`GatePlan`](crate::GatePlan).
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// Of the images.
+    /// Channels C of the images.
     channels: usize,
     steps: Vec<Step>,
-    /// After each step, the values that no later step reads.
-    done: Vec<Vec<usize>>,
 }
 
 impl Network {
-    /// Of images with `channels` channels.
-    fn new(channels: usize, steps: Vec<Step>) -> Network {
-        let mut last_read = vec![None; steps.len()];
-        for (at, step) in steps.iter().enumerate() {
-            step.reads().for_each(|value| {
-                if let Some(before) = value.0.checked_sub(1) {
-                    last_read[before] = Some(at);
-                }
-            });
-        }
-        let mut done = vec![Vec::new(); steps.len()];
-        for (before, at) in last_read.into_iter().enumerate() {
-            if let Some(at) = at {
-                done[at].push(before + 1);
-            }
-        }
-        Network { channels, steps, done }
+    /// A network of `steps` on images of `channels` channels.
+    pub(crate) fn new(channels: usize, steps: Vec<Step>) -> Network {
+        Network { channels, steps }
     }
 
-    /// Output (N, features) of `images` (N, C, H, W): the last step's.
-    ///
-    /// # Errors
-    /// If the images do not fit the network, naming the op and the shapes.
-    pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
-        self.run(images, None, ctx)
-    }
-
-    pub(crate) fn run(
-        &self,
-        images: &Tensor,
-        gating: Option<Gating<'_>>,
-        ctx: &mut Ctx,
-    ) -> Result<Tensor> {
-        forward::run(self, images, gating, ctx)
-    }
-
-    /// Other steps on the same images.
+    /// A network of other steps on the same images.
     pub(crate) fn with_steps(&self, steps: Vec<Step>) -> Network {
         Network::new(self.channels, steps)
     }
@@ -74,13 +42,25 @@ impl Network {
         &self.steps
     }
 
-    /// (C, H, W) of each value for images of `size` (H, W): the images, then each step's output; vectors
-    /// are (C, 1, 1).
+    /// Channels C of the images (N, C, H, W).
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// Shape (C, H, W) of each value for images of `size` (H, W): the images, then each step's
+    /// output; vectors are (C, 1, 1).
     ///
     /// # Errors
-    /// If images of this size do not fit.
-    pub(crate) fn shapes(&self, size: [usize; 2]) -> Result<Vec<[usize; 3]>> {
-        shapes::infer(self, size)
+    /// If images of this size do not fit; the error names the layer.
+    pub(crate) fn shapes(&self, [h, w]: [usize; 2]) -> Result<Vec<[usize; 3]>> {
+        let mut shapes = vec![[self.channels, h, w]];
+        fits(shapes[0])?;
+        for step in &self.steps {
+            let shape = output_shape(&*step.op, &step.inputs, step.residual, &shapes);
+            shapes.push(shape.map_err(|error| error.at(&step.name))?);
+        }
+        Ok(shapes)
     }
 
     /// Every convolution for images of `size` (H, W), in the order they run.
@@ -92,63 +72,57 @@ impl Network {
         Ok(self.list_convs(|step| [shapes[step + 1][1], shapes[step + 1][2]]))
     }
 
-    /// The convolutions, with outputs of one pixel: for what does not depend on sizes.
+    /// The convolutions with outputs of one pixel, for what does not depend on sizes.
     pub(crate) fn sizeless_convs(&self) -> Vec<ConvSpec> {
         self.list_convs(|_| [1, 1])
     }
 
     fn list_convs(&self, out_size: impl Fn(usize) -> [usize; 2]) -> Vec<ConvSpec> {
         let conv = |(at, step): (usize, &Step)| {
-            let Layer::Conv(layer) = &step.layer else { return None };
-            let [out_channels, in_channels, kernel @ ..] = layer.conv.shape();
+            let filters = step.op.filters()?;
+            let source = self.source(step.inputs[0]);
+            // A depthwise convolution names its source, whatever the role of that.
+            let source = source.filter(|source| match filters.reads {
+                Reads::All => source.role == ConvRole::Hidden,
+                Reads::Same => true,
+            });
             Some(ConvSpec {
-                name: layer.name.clone(),
-                in_channels,
-                out_channels,
-                kernel,
+                name: step.name.clone(),
+                in_channels: filters.channels,
+                out_channels: filters.count,
+                kernel: filters.kernel,
                 out_size: out_size(at),
-                role: layer.role,
-                reads: self.hidden_source(step.inputs[0]).map(|hidden| hidden.name.clone()),
+                role: step.role,
+                reads: source.map(|source| source.name.clone()),
+                depthwise: filters.reads == Reads::Same,
             })
         };
         self.steps.iter().enumerate().filter_map(conv).collect()
     }
 
-    /// The hidden convolution whose filters are the channels of a value that a convolution reads. What others
-    /// read too is not hidden.
-    fn hidden_source(&self, value: Value) -> Option<&ConvLayer> {
-        let step = &self.steps[value.0.checked_sub(1)?];
+    /// The convolution whose filters are the channels of `value`, if a single step reads the value.
+    fn source(&self, value: usize) -> Option<&Step> {
+        let step = &self.steps[value.checked_sub(1)?];
         let readers = self.steps.iter().flat_map(Step::reads).filter(|read| *read == value);
         if readers.count() > 1 {
             return None;
         }
-        match &step.layer {
-            Layer::Conv(conv) => (conv.role == crate::ConvRole::Hidden).then_some(conv),
-            // A zero stays 0.
-            Layer::Dropout(_) => self.hidden_source(step.inputs[0]),
-            _ => None,
+        if step.op.filters().is_some() {
+            return Some(step);
         }
+        let keeps_zeros = step.op.keeps_zeros() && step.norm.is_none() && step.residual.is_none();
+        if keeps_zeros { self.source(step.inputs[0]) } else { None }
     }
 
-    /// MACs for one image of `size` (H, W) with every filter running: convolutions, linear layers, and one
-    /// for each pixel of a global pool.
+    /// MACs for one image of `size` (H, W) with every filter running: convolutions, linear layers,
+    /// and one for each pixel of a global pool.
     ///
     /// # Errors
     /// If images of this size do not fit.
     pub fn macs(&self, size: [usize; 2]) -> Result<u64> {
         let shapes = self.shapes(size)?;
-        let other = |step: &Step| -> u64 {
-            let input: usize = shapes[step.inputs[0].0].iter().product();
-            match &step.layer {
-                Layer::GlobalAvgPool => input as u64,
-                Layer::Linear(_, linear) => {
-                    linear.weight().shape().dims().iter().product::<usize>() as u64
-                }
-                _ => 0,
-            }
-        };
-        let convs: u64 = self.convs(size)?.iter().map(ConvSpec::macs).sum();
-        Ok(convs + self.steps.iter().map(other).sum::<u64>())
+        let macs = |step: &Step| step.op.macs(&gather(&step.inputs, &shapes));
+        Ok(self.steps.iter().map(macs).sum())
     }
 
     /// The fewest images of `size` (H, W) that a training batch may have: 2 if a batch norm would
@@ -158,46 +132,63 @@ impl Network {
     /// If images of this size do not fit.
     pub fn min_train_batch(&self, size: [usize; 2]) -> Result<usize> {
         let shapes = self.shapes(size)?;
-        let of_one_value = self.steps.iter().zip(&shapes[1..]).any(|(step, [_, h, w])| {
-            let normalises = match &step.layer {
-                Layer::Conv(conv) => conv.bn.is_some(),
-                layer => matches!(layer, Layer::BatchNorm(..)),
-            };
-            normalises && h * w == 1
-        });
-        Ok(if of_one_value { 2 } else { 1 })
+        let of_one_value = self.steps.iter().zip(&shapes[1..]);
+        let of_one_value =
+            of_one_value.filter(|(step, [_, h, w])| step.norm.is_some() && h * w == 1);
+        Ok(if of_one_value.count() > 0 { 2 } else { 1 })
     }
 
     /// Name of the linear layer that computes the output, if one does.
     pub(crate) fn head(&self) -> Option<&str> {
-        match self.steps.last() {
-            Some(Step { layer: Layer::Linear(name, _), residual: None, relu: false, .. }) => {
-                Some(name)
-            }
-            _ => None,
-        }
+        let last = self.steps.last()?;
+        let alone = last.norm.is_none() && last.residual.is_none() && !last.relu;
+        (last.op.is_linear() && alone).then_some(&last.name)
     }
 
-    /// Width of the last step's output.
+    /// Width of the output.
     #[must_use]
     pub fn features(&self) -> usize {
         self.steps.last().map_or(self.channels, |step| step.channels)
     }
 }
 
+/// Shape (C, H, W) of the output of a step of `op`, where `shapes` are those of the values before
+/// it.
+pub(crate) fn output_shape(
+    op: &dyn Op,
+    inputs: &[usize],
+    residual: Option<usize>,
+    shapes: &[[usize; 3]],
+) -> Result<[usize; 3]> {
+    let shape = op.shape(&gather(inputs, shapes))?;
+    fits(shape)?;
+    if let Some(residual) = residual.map(|value| shapes[value])
+        && residual != shape
+    {
+        let rule = "a step and its residual must have one shape";
+        return Err(Error::Shape { op: "sum", rule, got: format!("{shape:?} and {residual:?}") });
+    }
+    Ok(shape)
+}
+
+pub(crate) fn gather(inputs: &[usize], shapes: &[[usize; 3]]) -> Vec<[usize; 3]> {
+    inputs.iter().map(|input| shapes[*input]).collect()
+}
+
+fn fits(shape: [usize; 3]) -> Result<()> {
+    if Shape::from(shape).elements().is_some() {
+        return Ok(());
+    }
+    let rule = "the values of one image must fit in the address space";
+    Err(Error::Shape { op: "network", rule, got: format!("{shape:?}") })
+}
+
 impl Module for Network {
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
         for step in &self.steps {
-            match &step.layer {
-                Layer::Conv(ConvLayer { name, conv, bn, .. }) => {
-                    conv.collect(&scoped(prefix, name), out);
-                    if let Some((name, bn)) = bn {
-                        bn.collect(&scoped(prefix, name), out);
-                    }
-                }
-                Layer::BatchNorm(name, bn) => bn.collect(&scoped(prefix, name), out),
-                Layer::Linear(name, linear) => linear.collect(&scoped(prefix, name), out),
-                _ => {}
+            step.op.collect(&scoped(prefix, &step.name), out);
+            if let Some((name, norm)) = &step.norm {
+                norm.collect(&scoped(prefix, name), out);
             }
         }
     }

@@ -1,28 +1,24 @@
-//! Which buffer holds which value, so that few buffers serve a deep network.
+//! Layout of values in buffers, so that few buffers serve a deep network.
 
-/// Buffers for the values of a list of steps.
+/// The buffers for the values of a list of steps.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Length of each buffer, that of the longest value it holds.
+    /// Length of each buffer, which is that of the longest value it holds.
     pub(super) buffers: Vec<usize>,
-    /// The buffer of each value.
+    /// Number of the buffer of each value.
     pub(super) of_value: Vec<usize>,
 }
 
 impl Layout {
-    /// `lens` are those of the values, `reads` the values that each step reads. Value 0 is there before step
-    /// 0, value i + 1 is written by step i. A step writes into a buffer that no value lives in which it or a
-    /// later step reads.
-    pub(super) fn new(lens: &[usize], reads: &[Vec<usize>]) -> Layout {
-        let mut last_read = vec![0; lens.len()];
-        for (step, values) in reads.iter().enumerate() {
-            values.iter().for_each(|value| last_read[*value] = step);
-        }
+    /// Lays out values of the lengths `lens`; `done` has for each step the values that no later
+    /// step reads. Value 0 is there before step 0, value i + 1 is written by step i. A step never
+    /// writes into a buffer whose value it or a later step reads.
+    pub(super) fn new<'a>(lens: &[usize], done: impl Iterator<Item = &'a [usize]>) -> Layout {
         let mut layout = Layout { buffers: vec![lens[0]], of_value: vec![0] };
         let mut idle: Vec<usize> = Vec::new();
-        for (step, values) in reads.iter().enumerate() {
+        for (step, done) in done.enumerate() {
             let len = lens[step + 1];
-            // The shortest that is long enough, else the longest.
+            // The shortest buffer that is long enough, else the longest.
             let fit = |buffer: &usize| match layout.buffers[*buffer] {
                 enough if enough >= len => (0, enough),
                 short => (1, len - short),
@@ -34,10 +30,7 @@ impl Layout {
             }
             layout.buffers[buffer] = layout.buffers[buffer].max(len);
             layout.of_value.push(buffer);
-            let mut done: Vec<_> =
-                values.iter().filter(|value| last_read[**value] == step).collect();
-            done.dedup();
-            idle.extend(done.iter().map(|value| layout.of_value[**value]));
+            idle.extend(done.iter().map(|value| layout.of_value[*value]));
         }
         layout
     }
@@ -46,6 +39,17 @@ impl Layout {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The layout for steps of which step i reads the values `reads[i]`; `done` follows from these.
+    fn layout(lens: &[usize], reads: &[Vec<usize>]) -> Layout {
+        let mut done = vec![Vec::new(); reads.len()];
+        for value in 0..lens.len() {
+            if let Some(last) = reads.iter().rposition(|values| values.contains(&value)) {
+                done[last].push(value);
+            }
+        }
+        Layout::new(lens, done.iter().map(Vec::as_slice))
+    }
 
     /// Panics if a step overwrites a value that it or a later step reads.
     fn check(layout: &Layout, lens: &[usize], reads: &[Vec<usize>]) {
@@ -67,14 +71,15 @@ mod tests {
     #[test]
     fn a_chain_needs_two_buffers() {
         let (lens, reads) = ([5, 7, 3, 9], [vec![0], vec![1], vec![2]]);
-        let layout = Layout::new(&lens, &reads);
+        let layout = layout(&lens, &reads);
         check(&layout, &lens, &reads);
         assert_eq!(layout.buffers.len(), 2);
     }
 
     #[test]
     fn residual_units_need_three_however_many_there_are() {
-        // Values: input, stem, then hidden and output of each unit, which reads its input again at its end.
+        // Values are the input, the stem, then an inner one and the output of each block, which
+        // reads its input again at its end.
         let units = 50;
         let mut reads = vec![vec![0]];
         for unit in 0..units {
@@ -82,7 +87,7 @@ mod tests {
             reads.extend([vec![x], vec![x + 1, x]]);
         }
         let lens = vec![16; reads.len() + 1];
-        let layout = Layout::new(&lens, &reads);
+        let layout = layout(&lens, &reads);
         check(&layout, &lens, &reads);
         assert_eq!(layout.buffers, [16; 3]);
     }
@@ -90,7 +95,7 @@ mod tests {
     #[test]
     fn a_value_read_twice_by_a_step_frees_one_buffer() {
         let (lens, reads) = ([4; 4], [vec![0], vec![1, 1], vec![2]]);
-        let layout = Layout::new(&lens, &reads);
+        let layout = layout(&lens, &reads);
         check(&layout, &lens, &reads);
         assert_eq!(layout.buffers.len(), 2);
     }

@@ -1,4 +1,4 @@
-//! What only the inside of a plan shows.
+//! Tests of what only the inside of a plan shows.
 
 use gaternet_core::{Ctx, Tensor};
 
@@ -29,7 +29,7 @@ fn layer_by_layer_and_image_by_image_have_the_same_bits() {
             .map(|i| f32::from(u8::from(i % 3 != 0 && i % 7 != 2)))
             .collect();
         let mut logits = |by_layer: bool| {
-            plan.backbone.by_layer = by_layer;
+            plan.backbone().by_layer = by_layer;
             let mut logits = vec![f32::NAN; BATCH * plan.classes()];
             let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("threads");
             pool.install(|| plan.run_with_gates(images.data(), &gates, &mut logits))
@@ -45,8 +45,8 @@ fn a_network_of_more_weights_than_caches_hold_runs_layer_by_layer() {
     let runs_by_layer = |depth, dtype| {
         let model = GatedNet::new(GatedConfig::cifar(depth, 10), 0).expect("valid");
         let options = PlanOptions { dtype, ..PlanOptions::default() };
-        let plan = InferencePlan::plain(model.backbone(), options).expect("it fits");
-        (plan.backbone.by_layer, plan.weight_bytes())
+        let mut plan = InferencePlan::plain(model.backbone(), options).expect("it fits");
+        (plan.backbone().by_layer, plan.weight_bytes())
     };
     for (depth, expected) in [(20, [false, false]), (110, [true, false]), (302, [true, true])] {
         for (dtype, expected) in DType::ALL.into_iter().zip(expected) {

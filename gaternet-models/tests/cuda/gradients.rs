@@ -1,8 +1,8 @@
-//! One step from equal weights. Ten steps at a high learning rate magnify rounding until gates differ; here a wrong gradient
-//! has nothing to hide behind.
+//! One step from equal weights. Ten steps at a high learning rate magnify rounding until gates
+//! differ; here a wrong gradient has nothing to hide behind.
 
-use gaternet_core::gate::{Estimator, GateFloor, GateLoss, GateTerm, TauSchedule};
-use gaternet_models::{BackboneConfig, GatePlacement, Model};
+use gaternet_core::gate::{Estimator, GateFloor, TauSchedule};
+use gaternet_models::{BackboneConfig, GateLoss, GatePlacement, GateTerm, Model};
 
 use crate::emulator;
 use crate::setup::{Data, bottleneck, cpu_step, distance, gated_as, options, resnet, sgd, wide};

@@ -1,8 +1,7 @@
 use gaternet_core::data::MixupDraw;
-use gaternet_core::gate::{GateLoss, GateTerm};
 use gaternet_kernels::cuda::bf16;
 use gaternet_models::cuda::{CudaPlan, CudaTrainer, TrainImages, TrainOptions};
-use gaternet_models::{GatePlacement, Model, NetworkBuilder, PlainNet, Value};
+use gaternet_models::{GateLoss, GatePlacement, GateTerm, Model, NetworkBuilder, PlainNet, Value};
 
 use crate::emulator;
 use crate::setup::{CLASSES, Data, SIDE, gated_as, options, plain, resnet, sgd};
@@ -23,7 +22,7 @@ fn custom(rest: impl FnOnce(&mut NetworkBuilder, [Value; 2]) -> Value) -> Model 
     let means = net.global_avg_pool(images);
     let features = rest(&mut net, [images, means]);
     net.linear("fc", features, CLASSES).expect("valid");
-    Model::Plain(PlainNet::custom(net.finish()).into())
+    Model::Plain(PlainNet::custom(net.finish().expect("valid")).into())
 }
 
 #[test]

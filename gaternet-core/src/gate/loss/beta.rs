@@ -6,9 +6,10 @@ use crate::error::{Error, Result, digits};
 /// enough for all that are let in.
 const MAX_TERMS: usize = 300;
 
-/// Beta(a, b), with density `x^(a-1) · (1-x)^(b-1) / B(a, b)` on (0, 1).
+/// The distribution Beta(a, b), with density `x^(a-1) · (1-x)^(b-1) / B(a, b)` on (0, 1): the prior
+/// of [`batch_shaping`](super::batch_shaping()).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Beta {
+pub struct Beta {
     a: f64,
     b: f64,
     /// ln B(a, b).
@@ -16,7 +17,11 @@ pub(super) struct Beta {
 }
 
 impl Beta {
-    pub(super) fn new(a: f64, b: f64) -> Result<Beta> {
+    /// The distribution with these parameters.
+    ///
+    /// # Errors
+    /// [`Error::Config`] if one is not above 0 and at most 100.
+    pub fn new(a: f64, b: f64) -> Result<Beta> {
         for (field, value) in [("beta a", a), ("beta b", b)] {
             if !(value > 0.0 && value <= 100.0) {
                 let rule = "must be above 0 and at most 100";
@@ -27,12 +32,14 @@ impl Beta {
     }
 
     /// The density at x in (0, 1).
-    pub(super) fn pdf(&self, x: f64) -> f64 {
+    #[must_use]
+    pub fn pdf(&self, x: f64) -> f64 {
         ((self.a - 1.0) * x.ln() + (self.b - 1.0) * (-x).ln_1p() - self.ln_beta).exp()
     }
 
     /// The probability of (0, x), for x in (0, 1): the regularised incomplete beta function.
-    pub(super) fn cdf(&self, x: f64) -> f64 {
+    #[must_use]
+    pub fn cdf(&self, x: f64) -> f64 {
         let Beta { a, b, ln_beta } = *self;
         let front = (a * x.ln() + b * (-x).ln_1p() - ln_beta).exp();
         // The fraction converges fast on this side of the mean; I_x(a, b) = 1 - I_{1-x}(b, a) on the other.

@@ -1,160 +1,28 @@
-//! What is added to the task's loss so that gates close, or open where they should: [`GateLoss`].
+//! What is added to the task's loss so that gates close, or open where they should. What a network
+//! costs is the network's to say, as a [`GateCost`].
 
 mod batch_shaping;
 mod beta;
-mod costs;
+mod cost;
 mod counted;
+mod densities;
 mod l1;
-mod target_latency;
-mod target_macs;
+mod target_cost;
 mod target_rate;
-mod term;
-mod time_table;
 
 pub use batch_shaping::batch_shaping;
-pub use costs::{ConvMacs, MacCosts};
+pub use beta::Beta;
+pub use cost::{GateCost, RunningCost};
 pub use counted::counted;
+pub use densities::GateDensities;
 pub use l1::l1_loss;
-pub use target_latency::{ConvTime, LatencyCosts, target_latency};
-pub use target_macs::{block_bounds, target_macs};
+pub use target_cost::{block_bounds, target_cost};
 pub use target_rate::target_rate;
-pub use term::GateTerm;
-pub use time_table::{Time, TimeTable};
 
-use serde::{Deserialize, Serialize};
-
-use super::Gates;
 use crate::autograd::Backward;
 use crate::error::{Error, Result, digits};
 use crate::ops;
-use crate::storage;
 use crate::tensor::Tensor;
-
-/// A loss of the gates alone; a training adds one [`GateTerm`] or several to that of its task.
-///
-/// The losses with a target look at the gates of evaluation (see [`counted`]): what is trained for is then what
-/// runs, whatever noise the training has.
-///
-/// Serialised as `"l1"`, `{ "target_rate": { "target": 0.5 } }` and so on.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum GateLoss {
-    /// GaterNet's: [`l1_loss`]. The weight decides how many gates stay open in the end, and only trying
-    /// tells.
-    #[default]
-    L1,
-    /// [`target_rate`]: for a known share of open gates in every layer.
-    TargetRate {
-        /// That share, 0 to 1.
-        target: f32,
-    },
-    /// [`target_macs`]: for a known cost of the network, which decides itself what each layer gets.
-    TargetMacs {
-        /// The cost, that of the gater included, over that of the network without gates; positive.
-        target: f32,
-    },
-    /// [`target_latency`]: for a known time of a batch, on the machine where it was measured.
-    TargetLatency {
-        /// The time, that of the gater included, over that of the network without gates; positive.
-        target: f32,
-    },
-    /// [`batch_shaping`] of the gates' probabilities `sigmoid(pre-activation)`: for gates that depend on
-    /// the input, rather than being always on or always off. Usual early in a training, with a weight that
-    /// fades and another loss for the cost.
-    BatchShaping {
-        /// First parameter of the Beta distribution; the paper has 0.6.
-        a: f32,
-        /// Second parameter; the paper has 0.4.
-        b: f32,
-    },
-}
-
-/// What the losses look at.
-#[derive(Debug, Clone, Copy)]
-pub struct GateLossInput<'a> {
-    /// The gates the backbone ran with.
-    pub gates: &'a Gates,
-    /// Their pre-activations (N, C), before noise; one for each group, where groups of filters have equal gates.
-    pub preact: &'a Tensor,
-    /// The gates (N, C) that evaluation makes of the pre-activations.
-    pub evaluated: &'a Tensor,
-    /// What the gates switch; only [`GateLoss::TargetMacs`] looks at it.
-    pub costs: &'a MacCosts,
-    /// What was measured; only [`GateLoss::TargetLatency`] looks at it.
-    pub latency: Option<&'a LatencyCosts>,
-    /// Share of the training that is done, 0 to 1.
-    pub progress: f64,
-}
-
-impl GateLoss {
-    /// `Err` if a parameter is out of range.
-    ///
-    /// # Errors
-    /// [`Error::Config`] naming it.
-    pub fn validate(&self) -> Result<()> {
-        match *self {
-            GateLoss::L1 => Ok(()),
-            GateLoss::TargetRate { target } => share("target_rate", target.into()),
-            GateLoss::TargetMacs { target } => positive("target_macs", target.into()),
-            GateLoss::TargetLatency { target } => positive("target_latency", target.into()),
-            GateLoss::BatchShaping { a, b } => beta::Beta::new(a.into(), b.into()).map(|_| ()),
-        }
-    }
-
-    /// Whether it trains for a number of open gates, rather than for which ones or for few.
-    #[must_use]
-    pub fn has_target(&self) -> bool {
-        match self {
-            GateLoss::TargetRate { .. }
-            | GateLoss::TargetMacs { .. }
-            | GateLoss::TargetLatency { .. } => true,
-            GateLoss::L1 | GateLoss::BatchShaping { .. } => false,
-        }
-    }
-
-    /// The loss, shape `()`.
-    ///
-    /// # Errors
-    /// [`Error::Config`] if a parameter, a cost or the progress is out of range, [`Error::Shape`] if there
-    /// is no gate or pre-activations or costs are not of these gates.
-    pub fn loss(&self, input: &GateLossInput<'_>) -> Result<Tensor> {
-        let GateLossInput { gates, preact, evaluated, costs, latency, progress } = *input;
-        let values = gates.values();
-        if preact.dims().len() != 2
-            || preact.dims()[0] != values.dims()[0]
-            || preact.dims()[1] > values.dims()[1]
-        {
-            return Err(Error::Shape {
-                op: "gate_loss",
-                rule: "the pre-activations must be (N, of one gate or a group of equal gates each)",
-                got: format!("{} for gates {}", preact.shape(), values.shape()),
-            });
-        }
-        match *self {
-            GateLoss::L1 => l1_loss(values),
-            GateLoss::TargetRate { target } => {
-                target_rate(&counted(values, evaluated)?, &gates.widths(), target.into())
-            }
-            GateLoss::TargetMacs { target } => {
-                let values = counted(values, evaluated)?;
-                target_macs(&values, &gates.widths(), costs, target.into(), progress)
-            }
-            GateLoss::TargetLatency { target } => {
-                let Some(latency) = latency else {
-                    let (field, value) = ("target_latency", digits(target.into()));
-                    let rule = "a model knows its latency only after it was measured on this machine, with \
-                                measure_latency and with_latency";
-                    return Err(Error::Config { field, value, rule });
-                };
-                let values = counted(values, evaluated)?;
-                target_latency(&values, &gates.widths(), latency, target.into(), progress)
-            }
-            GateLoss::BatchShaping { a, b } => {
-                batch_shaping(&ops::sigmoid(preact)?, a.into(), b.into())
-            }
-        }
-    }
-}
 
 /// `Err` unless `value` is 0 to 1.
 fn share(field: &'static str, value: f64) -> Result<()> {
@@ -170,49 +38,6 @@ fn positive(field: &'static str, value: f64) -> Result<()> {
         return Ok(());
     }
     Err(Error::Config { field, value: digits(value), rule: "must be positive and finite" })
-}
-
-/// (N, C) of gates whose columns the widths divide up, with at least one gate in every slot.
-fn slot_dims(op: &'static str, gates: &Tensor, widths: &[usize]) -> Result<[usize; 2]> {
-    let dims = ops::dims(op, "the gates must be (N, C)", gates)?;
-    let sum = widths.iter().try_fold(0usize, |sum, &width| sum.checked_add(width));
-    if sum != Some(dims[1]) || gates.is_empty() || widths.contains(&0) {
-        return Err(Error::Shape {
-            op,
-            rule: "the slots' widths must add up to the gates, and neither may be empty",
-            got: format!("widths {widths:?} for {}", gates.shape()),
-        });
-    }
-    Ok(dims)
-}
-
-/// For each slot, the mean gate of each sample: (slots, N).
-fn open_shares(gates: &Tensor, [batch, total]: [usize; 2], widths: &[usize]) -> Vec<Vec<f64>> {
-    let mut start = 0;
-    let slot = |&width: &usize| {
-        let columns = start..start + width;
-        start += width;
-        let mean = |row: &[f32]| {
-            row[columns.clone()].iter().copied().map(f64::from).sum::<f64>() / width as f64
-        };
-        let shares: Vec<f64> = gates.data().chunks_exact(total).map(mean).collect();
-        debug_assert_eq!(shares.len(), batch);
-        shares
-    };
-    widths.iter().map(slot).collect()
-}
-
-/// Gradient of the gates (N, C) from that of [`open_shares`].
-fn spread(grads: &[Vec<f64>], [batch, total]: [usize; 2], widths: &[usize]) -> Vec<f32> {
-    let mut grad_gates = storage::take(batch * total);
-    for (n, mut row) in grad_gates.chunks_exact_mut(total).enumerate() {
-        for (grads, &width) in grads.iter().zip(widths) {
-            let (slot, rest) = row.split_at_mut(width);
-            slot.fill((grads[n] / width as f64) as f32);
-            row = rest;
-        }
-    }
-    grad_gates
 }
 
 /// The scalar `loss` of x, whose gradient is already known: these losses find both in one pass.
@@ -234,95 +59,5 @@ impl Backward for Known {
 
     fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
         Ok(vec![Some(ops::scale(&self.grad, grad.item()?)?)])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn gates() -> Gates {
-        let values = vec![1.0, 0.0, 0.5, 0.0, 1.0, 1.0];
-        let values = Tensor::new(values, [2, 3]).expect("6 values").leaf();
-        Gates::new(values, &[1, 2]).expect("1 + 2 = 3")
-    }
-
-    fn costs() -> MacCosts {
-        let conv = ConvMacs { macs: 10.0, filters: Some(0), channels: Some(1) };
-        MacCosts { blocks: vec![vec![conv]], ..MacCosts::default() }
-    }
-
-    #[test]
-    fn each_kind_is_its_function() {
-        let (gates, costs) = (gates(), costs());
-        let conv = ConvTime { filters: Some(0), channels: Some(1), table: 0 };
-        let table = TimeTable::new(&[0.5, 1.0], |f, c| (1 + f + 2 * c) as f64).expect("a table");
-        let latency = LatencyCosts {
-            plain: 4.0,
-            fixed: 0.5,
-            convs: vec![conv],
-            tables: vec![table],
-            slots: 2,
-        };
-        let preact = Tensor::new(vec![0.3, -0.2, 1.0, 2.0, -1.0, 0.1], [2, 3]).expect("6 values");
-        let preact = preact.leaf();
-        let values = gates.values();
-        let evaluated = Tensor::new(vec![1.0, 0.0, 1.0, 1.0, 0.0, 1.0], [2, 3]).expect("6 values");
-        let input = GateLossInput {
-            gates: &gates,
-            preact: &preact,
-            evaluated: &evaluated,
-            costs: &costs,
-            latency: Some(&latency),
-            progress: 0.1,
-        };
-        let probabilities = ops::sigmoid(&preact).expect("any");
-        for (loss, want) in [
-            (GateLoss::L1, l1_loss(values)),
-            (GateLoss::TargetRate { target: 0.25 }, target_rate(&evaluated, &[1, 2], 0.25)),
-            (
-                GateLoss::TargetMacs { target: 0.25 },
-                target_macs(&evaluated, &[1, 2], &costs, 0.25, 0.1),
-            ),
-            (
-                GateLoss::TargetLatency { target: 0.5 },
-                target_latency(&evaluated, &[1, 2], &latency, 0.5, 0.1),
-            ),
-            (GateLoss::BatchShaping { a: 2.0, b: 5.0 }, batch_shaping(&probabilities, 2.0, 5.0)),
-        ] {
-            loss.validate().expect("in range");
-            let got = loss.loss(&input).and_then(|loss| loss.item()).expect("fits");
-            assert_eq!(got, want.and_then(|want| want.item()).expect("fits"), "{loss:?}");
-            let grads = loss.loss(&input).and_then(|loss| loss.backward());
-            // Whatever it looks at, what is trained is the gates of the pass, or the pre-activations.
-            let grads = grads.expect("in a graph");
-            let trains = grads.of(values).is_ok() != grads.of(&preact).is_ok();
-            assert!(trains, "{loss:?} has no gradient");
-            let json = serde_json::to_string(&loss).expect("plain data");
-            assert_eq!(serde_json::from_str::<GateLoss>(&json).expect(&json), loss);
-        }
-        let other = Tensor::zeros([2, 4]).expect("small");
-        assert!(GateLoss::L1.loss(&GateLossInput { preact: &other, ..input }).is_err());
-        let unmeasured = GateLossInput { latency: None, ..input };
-        let error = GateLoss::TargetLatency { target: 0.3 }.loss(&unmeasured).expect_err("unknown");
-        assert!(error.to_string().contains("target_latency = 0.3: a model knows"), "{error}");
-    }
-
-    #[test]
-    fn parameters_out_of_range_are_named() {
-        for (loss, text) in [
-            (GateLoss::TargetRate { target: -0.3 }, "target_rate = -0.3:"),
-            (GateLoss::TargetMacs { target: f32::NAN }, "target_macs = NaN"),
-            (GateLoss::TargetLatency { target: 0.0 }, "target_latency = 0:"),
-            (GateLoss::TargetMacs { target: -0.3 }, "target_macs = -0.3:"),
-            (GateLoss::BatchShaping { a: 100.3, b: 1.0 }, "beta a = 100.3:"),
-            (GateLoss::BatchShaping { a: 0.0, b: 1.0 }, "beta a = 0"),
-            (GateLoss::BatchShaping { a: 1.0, b: f32::INFINITY }, "beta b = inf"),
-        ] {
-            let error = loss.validate().expect_err(text).to_string();
-            assert!(error.contains(text), "{error}");
-        }
-        let parse = |json: &str| serde_json::from_str::<GateLoss>(json);
-        assert!(parse(r#"{"target_rate": {"target": 0.5, "layers": 3}}"#).is_err());
     }
 }

@@ -1,6 +1,6 @@
 //! A share of open gates for every layer.
 
-use super::{open_shares, share, slot_dims, spread, with_gradient};
+use super::{GateDensities, share, with_gradient};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
@@ -14,24 +14,22 @@ use crate::tensor::Tensor;
 /// [`Error::Shape`](crate::Error::Shape) if there is no gate or the widths do not add up to C.
 pub fn target_rate(gates: &Tensor, widths: &[usize], target: f64) -> Result<Tensor> {
     share("target_rate", target)?;
-    let dims = slot_dims("target_rate", gates, widths)?;
-    let shares = open_shares(gates, dims, widths);
-    let (batch, slots) = (dims[0] as f64, widths.len() as f64);
+    let densities = GateDensities::of("target_rate", gates, widths)?;
+    let (batch, slots) = (densities.batch(), densities.slots() as f64);
     let mut loss = 0.0;
-    let excess = |of_samples: &Vec<f64>| of_samples.iter().sum::<f64>() / batch - target;
-    let grads: Vec<Vec<f64>> = shares
-        .iter()
-        .map(excess)
-        .map(|excess| {
-            loss += excess * excess / slots;
-            vec![2.0 * excess / (slots * batch); dims[0]]
-        })
-        .collect();
-    with_gradient("target_rate", loss, gates, spread(&grads, dims, widths))
+    let grad = |mean: f64| {
+        let excess = mean - target;
+        loss += excess * excess / slots;
+        vec![2.0 * excess / (slots * batch as f64); batch]
+    };
+    let grads: Vec<Vec<f64>> = densities.means().into_iter().map(grad).collect();
+    with_gradient("target_rate", loss, gates, densities.spread("target_rate", &grads, widths)?)
 }
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     #[test]
@@ -40,7 +38,7 @@ mod tests {
         let gates = Tensor::new(gates, [2, 3]).expect("6 values");
         // Rates 1 and 1/4.
         let loss = target_rate(&gates, &[1, 2], 0.5).and_then(|loss| loss.item()).expect("fits");
-        assert!((loss - (0.25 + 0.0625) / 2.0).abs() < 1e-7, "{loss}");
+        assert_abs_diff_eq!(loss, (0.25 + 0.0625) / 2.0, epsilon = 1e-7);
         assert!(target_rate(&gates, &[1, 1], 0.5).is_err(), "2 of 3 gates");
         assert!(target_rate(&gates, &[3, 0], 0.5).is_err(), "a slot without gates has no rate");
         assert!(target_rate(&gates, &[3], -0.5).is_err());

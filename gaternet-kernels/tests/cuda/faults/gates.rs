@@ -1,9 +1,9 @@
 //! Faults of estimators, floors and losses of gates.
 
 use gaternet_kernels::cuda::CudaDevice;
+use gaternet_kernels::test_support::emulator::Patch;
 
 use super::Fault;
-use crate::emulator::Patch;
 use crate::{batch_shaping, gate_largest, gate_target, gumbel_sigmoid, repeat_interleave};
 
 fn sums_of_gates(device: &CudaDevice) -> Result<(), String> {

@@ -1,9 +1,9 @@
 //! Faults of layers without gates.
 
 use gaternet_kernels::cuda::{CudaDevice, bf16};
+use gaternet_kernels::test_support::emulator::Patch;
 
 use super::Fault;
-use crate::emulator::Patch;
 use crate::{concat, dropout, pad, pool2d, shake_shake};
 
 fn windows(device: &CudaDevice) -> Result<(), String> {

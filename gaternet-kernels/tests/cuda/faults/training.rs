@@ -2,9 +2,9 @@
 
 use gaternet_kernels::cuda::CudaDevice;
 use gaternet_kernels::cuda::sgd::Constants;
+use gaternet_kernels::test_support::emulator::Patch;
 
 use super::Fault;
-use crate::emulator::Patch;
 use crate::{augment, cross_entropy, ema, sgd};
 
 fn sgd(device: &CudaDevice) -> Result<(), String> {

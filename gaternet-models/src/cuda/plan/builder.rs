@@ -1,172 +1,181 @@
-//! From the steps of a network to the launches of an evaluation pass.
+//! Builder of the launches of an evaluation pass: batch norm, gates, residual and ReLU go into a
+//! convolution's.
 
-use gaternet_kernels::PlaneDims;
-use gaternet_kernels::cuda::layout::{Rows, stride};
+use gaternet_core::nn::{BatchNorm2d, Linear};
+use gaternet_kernels::LinearDims;
+use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{Activation, CudaDevice};
 
 use super::op::{ConvOp, Op};
-use super::weights::{ConvWeights, NormWeights};
-use crate::cuda::Result;
-use crate::cuda::buffers::{Map, Sizes};
-use crate::cuda::error::unsupported;
-use crate::cuda::steps::{
-    self, Conv, check_row_norm, layer_name, readers, residual, wants_open_channels,
-};
-use crate::gate_plan::GatePlan;
-use crate::network::{ConvLayer, Layer, Network, Step};
-
-/// A value of a network: open channels by the gates of a slot.
-pub(super) type Value = steps::Value<usize>;
+use super::weights::{ConvWeights, LinearWeights, NormWeights};
+use crate::cuda::buffers::Sizes;
+use crate::cuda::emit::{ConvStep, Emit, Rest};
+use crate::cuda::error::{Result, unsupported};
+use crate::cuda::maps::{MapLayer, PairLayer};
+use crate::cuda::value::{Factors, Map, Row, Value};
 
 /// Collects the launches for one batch size.
 pub(super) struct Builder<'a, T> {
-    pub(super) device: &'a CudaDevice,
-    pub(super) batch: usize,
+    device: &'a CudaDevice,
     pub(super) sizes: Sizes,
     pub(super) ops: Vec<Op<T>>,
 }
 
 impl<'a, T: Activation> Builder<'a, T> {
     pub(super) fn new(device: &'a CudaDevice, batch: usize) -> Builder<'a, T> {
-        Builder { device, batch, sizes: Sizes::default(), ops: Vec::new() }
+        Builder { device, sizes: Sizes::new(batch), ops: Vec::new() }
+    }
+}
+
+impl<T: Activation> Emit for Builder<'_, T> {
+    fn batch(&self) -> usize {
+        self.sizes.batch
     }
 
-    pub(super) fn map(&mut self, [channels, h, w]: [usize; 3]) -> Map {
-        self.sizes.map(self.batch * h * w * stride(channels))
+    fn purpose(&self) -> &'static str {
+        ""
     }
 
-    /// The launches of `network`; its last value.
-    pub(super) fn network(
-        &mut self,
-        network: &Network,
-        images: Map,
-        size: [usize; 2],
-        plan: Option<&GatePlan>,
-    ) -> Result<Value> {
-        let (shapes, readers) = (network.shapes(size)?, readers(network));
-        let mut values = vec![Value::Map(images)];
-        for (at, step) in network.steps().iter().enumerate() {
-            let value = match &step.layer {
-                Layer::Conv(layer) => {
-                    let open =
-                        plan.is_some_and(|plan| wants_open_channels(network, plan, at, true));
-                    self.conv(step, layer, &shapes, &values, plan, open)?
-                }
-                _ => self.layer(step, &shapes, &values, &readers)?,
-            };
-            values.push(value);
-        }
-        Ok(values[values.len() - 1])
-    }
-
-    pub(super) fn planes(&self, [channels, h, w]: [usize; 3]) -> PlaneDims {
-        PlaneDims { batch: self.batch, channels, plane: h * w }
-    }
-
-    fn conv(
-        &mut self,
-        step: &Step,
-        layer: &ConvLayer,
-        shapes: &[[usize; 3]],
-        values: &[Value],
-        plan: Option<&GatePlan>,
-        open: bool,
-    ) -> Result<Value> {
-        let conv = Conv::new((step, layer), self.batch, shapes, values, plan)?;
-        let Conv { dims, rows, x, residual, shape, .. } = conv;
-        let slots = conv.slots.computed();
-        if let Some(slot) = conv.open {
+    fn conv(&mut self, conv: ConvStep<'_>, rest: &mut Rest<'_>) -> Result<Value> {
+        let Rest { norm, residual, relu, .. } = std::mem::take(rest);
+        let ConvStep { conv: host, dims, rows, x, active, lists, compact, shape } = conv;
+        if let Some(slot) = active {
             self.sizes.lists.insert(slot, dims.in_channels());
         }
-        let weights = ConvWeights::new(self.device, layer, &dims, rows)?;
-        let (planes, y) = (self.planes(shape), self.map(shape));
-        let mut op = ConvOp {
-            dims,
-            rows,
-            weights,
-            x,
-            live: conv.open,
-            gates: slots.filters,
-            residual,
-            relu: step.relu,
-            y,
-        };
-        let Some(slot) = slots.filters else {
+        let weights = ConvWeights::new(self.device, host, norm, &dims, rows)?;
+        let (planes, y) = (self.sizes.planes(shape), self.sizes.maps(shape));
+        let gates = lists.filters;
+        let mut op = ConvOp { dims, rows, weights, x, active, gates, residual, relu, y };
+        let Some(slot) = lists.filters else {
             self.ops.push(Op::Conv(op.into()));
             return Ok(Value::Map(y));
         };
         if rows == Rows::Channels {
             self.ops.push(Op::Conv(op.into()));
-            if !open {
+            if !compact {
                 return Ok(Value::Map(y));
             }
             self.sizes.lists.insert(slot, shape[0]);
-            let collected = self.map(shape);
-            self.ops.push(Op::Collect { dims: planes, slot, x: y, y: collected });
-            return Ok(Value::Open(collected, slot));
+            let gathered = self.sizes.maps(shape);
+            self.ops.push(Op::Collect { dims: planes, slot, x: y, y: gathered });
+            return Ok(Value::Open(gathered, slot));
         }
-        // Only open filters are computed, and stand side by side; those are 1 that the lists have.
+        // Only active filters are computed, and lie side by side: their gates are 1.
         self.sizes.lists.insert(slot, shape[0]);
-        (op.live, op.gates) = (Some(slot), None);
-        if open && residual.is_none() {
+        (op.active, op.gates) = (Some(slot), None);
+        if compact && residual.is_none() {
             self.ops.push(Op::Conv(op.into()));
             return Ok(Value::Open(y, slot));
         }
         (op.residual, op.relu) = (None, false);
         self.ops.push(Op::Conv(op.into()));
-        let (live, relu, dense) = (Some(slot), step.relu, self.map(shape));
-        let factors = None;
-        self.ops.push(Op::Add { dims: planes, live, factors, x: y, residual, relu, y: dense });
+        let (active, factors, dense) = (Some(slot), None, self.sizes.maps(shape));
+        self.ops.push(Op::Add { dims: planes, active, factors, x: y, residual, relu, y: dense });
         Ok(Value::Map(dense))
     }
 
-    fn layer(
+    fn norm(
         &mut self,
-        step: &Step,
-        shapes: &[[usize; 3]],
-        values: &[Value],
-        readers: &[usize],
-    ) -> Result<Value> {
-        let input = step.inputs[0].0;
-        let shape = shapes[input];
-        let (dims, relu, residual) = (self.planes(shape), step.relu, residual(step, values)?);
-        let alone = readers[input] == 1;
-        match (&step.layer, values[input]) {
-            (Layer::BatchNorm(_, bn), Value::Map(x)) if residual.is_none() => {
-                let (y, weights) = (self.map(shape), NormWeights::new(self.device, bn)?);
-                self.ops.push(Op::Norm { dims, weights, x, relu, y });
-                Ok(Value::Map(y))
-            }
-            (Layer::BatchNorm(_, bn), Value::Row(x)) if residual.is_none() => {
-                check_row_norm(shape[0])?;
-                let (y, weights) = (self.sizes.row_like(x), NormWeights::new(self.device, bn)?);
-                self.ops.push(Op::RowNorm { dims, weights, x, relu, y });
-                Ok(Value::Row(y))
-            }
-            (Layer::Identity, Value::Map(x)) => match self.ops.last_mut() {
-                Some(Op::Add { y, residual: more, relu: open, .. })
-                    if *y == x && alone && more.is_none() && !*open =>
-                {
-                    (*more, *open) = (residual, relu);
-                    Ok(Value::Map(x))
-                }
-                _ => {
-                    let (y, live, factors) = (self.map(shape), None, None);
-                    self.ops.push(Op::Add { dims, live, factors, x, residual, relu, y });
-                    Ok(Value::Map(y))
-                }
-            },
-            (Layer::Identity, Value::Row(x)) if relu && residual.is_none() => {
-                match self.ops.last_mut() {
-                    Some(Op::Linear { y, relu, .. }) if *y == x && alone => {
-                        *relu = true;
-                        Ok(Value::Row(x))
-                    }
-                    _ => unsupported("a ReLU of vectors that follows no linear layer"),
-                }
-            }
-            (layer, _) if residual.is_some() || relu => unsupported(layer_name(layer)),
-            _ => self.plain_layer(step, shapes, values),
+        norm: &BatchNorm2d,
+        x: Map,
+        shape: [usize; 3],
+        (gates, residual, relu): (Option<usize>, Option<Map>, bool),
+    ) -> Result<Map> {
+        if gates.is_some() {
+            return unsupported("gates of what is no convolution");
         }
+        let (dims, y) = (self.sizes.planes(shape), self.sizes.maps(shape));
+        let weights = NormWeights::new(self.device, norm)?;
+        let alone = residual.is_none();
+        self.ops.push(Op::Norm { dims, weights, x, relu: relu && alone, y });
+        if alone { Ok(y) } else { self.apply(y, shape, None, residual, relu) }
+    }
+
+    fn row_norm(&mut self, norm: &BatchNorm2d, x: Row, channels: usize, relu: bool) -> Result<Row> {
+        let (y, weights) = (self.sizes.row_like(x), NormWeights::new(self.device, norm)?);
+        let dims = self.sizes.planes([channels, 1, 1]);
+        self.ops.push(Op::RowNorm { dims, weights, x, relu, y });
+        Ok(y)
+    }
+
+    fn apply(
+        &mut self,
+        x: Map,
+        shape: [usize; 3],
+        factors: Option<Factors>,
+        residual: Option<Map>,
+        relu: bool,
+    ) -> Result<Map> {
+        let factors = match factors {
+            None => None,
+            Some(Factors::Row(row)) => Some(row),
+            Some(Factors::Gates(_)) => return unsupported("gates of what is no convolution"),
+        };
+        let (dims, y) = (self.sizes.planes(shape), self.sizes.maps(shape));
+        self.ops.push(Op::Add { dims, active: None, factors, x, residual, relu, y });
+        Ok(y)
+    }
+
+    fn extend(&mut self, x: Map, residual: Option<Map>, relu: bool) -> bool {
+        match self.ops.last_mut() {
+            Some(Op::Add { y, residual: more, relu: rectifies, .. })
+                if *y == x && more.is_none() && !*rectifies =>
+            {
+                (*more, *rectifies) = (residual, relu);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn extend_linear(&mut self, x: Row) -> bool {
+        match self.ops.last_mut() {
+            Some(Op::Linear { y, relu, .. }) if *y == x => {
+                *relu = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn gate(&mut self, _: Map, _: [usize; 3], _: usize, _: bool) -> Result<Value> {
+        unsupported("gates of what is no convolution")
+    }
+
+    fn map(&mut self, layer: MapLayer, x: Map, [channels, ..]: [usize; 3]) -> Map {
+        let [h, w] = layer.out_size();
+        let y = self.sizes.maps([channels, h, w]);
+        self.ops.push(Op::Map { layer, x, y });
+        y
+    }
+
+    fn pair(&mut self, layer: PairLayer, parts: [Map; 2], shape: [usize; 3]) -> Map {
+        let (dims, y) = (self.sizes.planes(shape), self.sizes.maps(shape));
+        self.ops.push(Op::Pair { layer, dims, parts, y });
+        y
+    }
+
+    fn dropout(&mut self, _: f32, x: Map, _: [usize; 3]) -> Result<Map> {
+        Ok(x)
+    }
+
+    fn global_avg_pool(&mut self, x: Map, shape: [usize; 3]) -> Row {
+        let (dims, y) = (self.sizes.planes(shape), self.sizes.rows(shape[0]));
+        self.ops.push(Op::GlobalPool { dims, x, y });
+        y
+    }
+
+    fn linear(&mut self, linear: &Linear, x: Row) -> Result<Row> {
+        let dims: LinearDims = self.sizes.linear(linear);
+        let y = self.sizes.rows(dims.out_features);
+        let weights = LinearWeights::new(self.device, linear)?;
+        self.ops.push(Op::Linear { dims, weights, x, relu: false, y });
+        Ok(y)
+    }
+
+    fn sigmoid(&mut self, x: Row) -> Row {
+        let y = self.sizes.row_like(x);
+        self.ops.push(Op::Sigmoid { x, y });
+        y
     }
 }

@@ -1,58 +1,61 @@
 //! The parameters of evaluation on the device: batch norm folded into the convolution before it.
 
-use gaternet_core::nn::{BatchNorm2d, Linear};
+use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear};
 use gaternet_kernels::cuda::batch_norm::{self, Affine, Epilogue, Stats};
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, Weight};
 use gaternet_kernels::{Conv2dDims, PlaneDims};
 
 use crate::cuda::Result;
-use crate::network::ConvLayer;
+use crate::ops::scale_shift;
 
-/// A convolution.
+/// The weight of a convolution, and the batch norm after it.
 #[derive(Debug)]
 pub(super) struct ConvWeights<T> {
-    layer: ConvLayer,
+    conv: Conv2d,
+    norm: Option<BatchNorm2d>,
     dims: Conv2dDims,
     rows: Rows,
     pub(super) weight: Weight<T>,
-    /// (F) each; what follows the sums of a batch norm: `scale·sum + bias`.
+    /// Scale and bias (F) of the batch norm after the sums: `scale·sum + bias`.
     pub(super) affine: Option<[CudaBuffer<f32>; 2]>,
 }
 
 impl<T: Activation> ConvWeights<T> {
     pub(super) fn new(
         device: &CudaDevice,
-        layer: &ConvLayer,
+        conv: &Conv2d,
+        norm: Option<&BatchNorm2d>,
         dims: &Conv2dDims,
         rows: Rows,
     ) -> Result<ConvWeights<T>> {
-        let weight = layer.conv.weight().tensor();
+        let weight = conv.weight().tensor();
         Ok(ConvWeights {
-            layer: layer.clone(),
+            conv: conv.clone(),
+            norm: norm.cloned(),
             dims: *dims,
             rows,
             weight: Weight::new(device, &rows.pack_weight(dims, weight.data()))?,
-            affine: layer.bn.as_ref().map(|(_, bn)| upload(device, fold(bn))).transpose()?,
+            affine: norm.map(|norm| upload(device, fold(norm))).transpose()?,
         })
     }
 
-    /// What the model has now.
+    /// Copies the weights that the model has now.
     pub(super) fn refresh(&mut self) -> Result<()> {
-        let weight = self.layer.conv.weight().tensor();
+        let weight = self.conv.weight().tensor();
         self.weight.set(&self.rows.pack_weight(&self.dims, weight.data()))?;
-        if let (Some(affine), Some((_, bn))) = (&mut self.affine, &self.layer.bn) {
-            set(affine, &fold(bn))?;
+        if let (Some(affine), Some(norm)) = (&mut self.affine, &self.norm) {
+            set(affine, &fold(norm))?;
         }
         Ok(())
     }
 }
 
-/// Batch norm that follows no convolution: scale and shift.
+/// A batch norm that follows no convolution: scale and shift.
 #[derive(Debug)]
 pub(super) struct NormWeights {
     host: BatchNorm2d,
-    /// (C) each, with mean 0 and variance 1.
+    /// Scale and bias (C), for a batch norm with mean 0 and variance 1.
     affine: [CudaBuffer<f32>; 2],
     mean: CudaBuffer<f32>,
     var: CudaBuffer<f32>,
@@ -73,7 +76,7 @@ impl NormWeights {
         set(&mut self.affine, &fold(&self.host))
     }
 
-    /// `y = relu(scale·x + bias)`.
+    /// Computes `y = relu(scale·x + bias)`.
     pub(super) fn run<T: Activation>(
         &self,
         dims: PlaneDims,
@@ -112,17 +115,10 @@ impl LinearWeights {
     }
 }
 
-/// `bn(x) = scale·x + bias`.
+/// Scale and bias of `bn(x) = scale·x + bias`.
 fn fold(bn: &BatchNorm2d) -> [Vec<f32>; 2] {
-    let (weight, bias) = (bn.weight().tensor(), bn.bias().tensor());
-    let (mean, var) = (bn.running_mean().tensor(), bn.running_var().tensor());
-    let scale = |(&weight, &var): (&f32, &f32)| {
-        (f64::from(weight) / (f64::from(var) + f64::from(bn.eps())).sqrt()) as f32
-    };
-    let scales: Vec<f32> = weight.data().iter().zip(var.data()).map(scale).collect();
-    let shift = |((&bias, &mean), &scale): ((&f32, &f32), &f32)| bias - mean * scale;
-    let shifts = bias.data().iter().zip(mean.data()).zip(&scales).map(shift).collect();
-    [scales, shifts]
+    let (scale, shift) = scale_shift(bn);
+    [scale, shift].map(|values| values.into_iter().map(|value| value as f32).collect())
 }
 
 fn upload(device: &CudaDevice, [scale, bias]: [Vec<f32>; 2]) -> Result<[CudaBuffer<f32>; 2]> {

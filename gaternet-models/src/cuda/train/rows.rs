@@ -8,10 +8,11 @@ use gaternet_kernels::{LinearDims, PlaneDims};
 use super::sum::{Grads, Sum};
 use super::weights::Weights;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Row, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::error::unsupported;
+use crate::cuda::value::{Map, Row};
 
-/// Gradients of vectors.
+/// The gradient of each vector that has one.
 pub(super) type RowGrads = HashMap<Row, Row>;
 
 /// A buffer for the gradient of `value`, which one layer alone reads.
@@ -23,7 +24,7 @@ pub(super) fn new_grad(sizes: &mut Sizes, rows: &mut RowGrads, value: Row) -> Re
     }
 }
 
-/// Where the gradients of a layer from vectors x to vectors y are.
+/// The places of the gradients of a layer from vectors x to vectors y.
 #[derive(Debug)]
 pub(super) struct RowBackward {
     pub(super) grad_y: Row,
@@ -31,7 +32,7 @@ pub(super) struct RowBackward {
 }
 
 impl RowBackward {
-    /// `None` if nobody wants the gradient of y.
+    /// Gives the gradients their places; `None` if nobody wants the gradient of y.
     pub(super) fn plan(
         sizes: &mut Sizes,
         rows: &mut RowGrads,
@@ -43,7 +44,7 @@ impl RowBackward {
     }
 }
 
-/// The mean of each plane.
+/// A node of the mean of each plane.
 #[derive(Debug)]
 pub(super) struct PoolNode {
     pub(super) dims: PlaneDims,
@@ -52,7 +53,7 @@ pub(super) struct PoolNode {
     pub(super) backward: Option<PoolBackward>,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct PoolBackward {
     grad_y: Row,
@@ -84,7 +85,7 @@ impl PoolNode {
     }
 }
 
-/// `y = relu(x·weightᵀ + bias)`.
+/// A node `y = relu(x·weightᵀ + bias)`.
 #[derive(Debug)]
 pub(super) struct LinearNode {
     /// Numbers of weight and bias.
@@ -130,7 +131,7 @@ impl LinearNode {
     }
 }
 
-/// `y = 1 / (1 + exp(-x))`.
+/// A node `y = 1 / (1 + exp(-x))`.
 #[derive(Debug)]
 pub(super) struct SigmoidNode {
     pub(super) x: Row,

@@ -1,4 +1,4 @@
-//! Gradients of a value that several nodes read.
+//! Sums of the gradients of a value that several nodes read.
 
 use std::collections::HashMap;
 
@@ -7,20 +7,21 @@ use gaternet_kernels::cuda::Activation;
 use gaternet_kernels::cuda::gate::{self, Apply, Compact};
 
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Map, Sizes};
+use crate::cuda::buffers::{Buffers, Sizes};
+use crate::cuda::value::Map;
 
-/// A gradient: dense, or compact by the gates of a slot.
+/// The place of a gradient: dense, or compact by the gates of a gated layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grad {
     pub(super) at: Map,
-    pub(super) live: Option<usize>,
+    pub(super) active: Option<usize>,
 }
 
 /// The gradients that the nodes seen so far have written, from the last one backward.
 #[derive(Debug, Default)]
 pub(super) struct Grads(HashMap<Map, Grad>);
 
-/// `sum = part + more`, by nodes that cannot add.
+/// A launch `sum = part + more`, for nodes that cannot add.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sum {
     dims: PlaneDims,
@@ -39,12 +40,12 @@ impl Grads {
         self.of(value).map(|grad| grad.at)
     }
 
-    /// From here on, this is the gradient of `value`.
-    pub(super) fn set(&mut self, value: Map, at: Map, live: Option<usize>) {
-        self.0.insert(value, Grad { at, live });
+    /// Makes this the gradient of `value` from here on.
+    pub(super) fn set(&mut self, value: Map, at: Map, active: Option<usize>) {
+        self.0.insert(value, Grad { at, active });
     }
 
-    /// Adds `part` to the gradient of `value`: what is left to be computed for it.
+    /// Adds `part` to the gradient of `value`; returns the sum that is left to be computed for it.
     pub(super) fn add(
         &mut self,
         sizes: &mut Sizes,

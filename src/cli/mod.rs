@@ -1,0 +1,21 @@
+//! What the example programs, the benches and their tests share (feature `cli`).
+//!
+//! No stable interface: it changes with the programs, whose options it reads and whose results it
+//! prints.
+
+pub mod chart;
+pub mod classes;
+pub mod command_line;
+pub mod conv_layers;
+pub mod device;
+pub mod dtype;
+pub mod gate_override;
+#[cfg(feature = "images")]
+pub mod image_check;
+pub mod note;
+pub mod report;
+pub mod table;
+pub mod threads;
+pub mod throughput_network;
+pub mod timing;
+pub mod units;
