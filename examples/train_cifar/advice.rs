@@ -1,6 +1,7 @@
 //! What the options of this program can do about an error of a training.
 
 use anyhow::{Error, anyhow};
+use gaternet::cli::classes::advised;
 use gaternet::core::Error as ModelError;
 use gaternet::models::train::{Architecture, Error as TrainError, Mismatch, Recipe};
 
@@ -66,13 +67,11 @@ pub(crate) fn of_run(error: TrainError, asked: &Asked<'_>) -> Error {
 }
 
 fn of_classes(mismatch: Mismatch, recipe: &Recipe) -> Error {
-    let (error, path) = match &mismatch {
-        Mismatch::Unnamed { path } => (anyhow!("--classes-by-name: {mismatch}"), path),
-        Mismatch::Order { path, .. } => {
-            (anyhow!("{mismatch}; --classes-by-name goes by their names"), path)
-        }
-        Mismatch::Names { path, .. } => (anyhow!("{mismatch}"), path),
-        _ => return anyhow!("{mismatch}"),
+    let error = advised(&mismatch);
+    let (Mismatch::Unnamed { path } | Mismatch::Order { path, .. } | Mismatch::Names { path, .. }) =
+        &mismatch
+    else {
+        return error;
     };
     let start = recipe.checkpoint.as_ref().or(recipe.backbone_checkpoint.as_ref());
     match start == Some(path) {

@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use gaternet::core::data::{Augment, Cifar, Mixup, PaddingMode, ResizedCrop};
 
-use crate::names::name_of;
+use gaternet::cli::command_line::write_value;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Augmentation")]
@@ -57,7 +57,7 @@ pub(crate) enum PaddingName {
 
 impl fmt::Display for PaddingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        name_of(self, f)
+        write_value(self, f)
     }
 }
 

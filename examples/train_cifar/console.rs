@@ -1,4 +1,5 @@
-//! What a user sees during training: a bar on a terminal, a line per epoch everywhere; and signals, which end it.
+//! What a user sees during training: a bar on a terminal, a line per epoch everywhere; and signals,
+//! which end it.
 
 use std::fmt::Display;
 use std::io::{IsTerminal, stderr};

@@ -17,8 +17,6 @@ mod console;
 mod download;
 mod images;
 mod interrupt;
-#[path = "../common/names.rs"]
-mod names;
 mod options;
 #[path = "../common/pipeline.rs"]
 mod pipeline;

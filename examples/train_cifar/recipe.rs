@@ -1,4 +1,5 @@
-//! The command line as a recipe, its defaults settled and its values checked under the names of the options.
+//! The command line as a recipe, its defaults settled and its values checked under the names of the
+//! options.
 
 use anyhow::{Result, ensure};
 use gaternet::models::train::{Architecture, GaterTraining, Recipe};

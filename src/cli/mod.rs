@@ -12,6 +12,7 @@ pub mod dtype;
 pub mod gate_override;
 #[cfg(feature = "images")]
 pub mod image_check;
+pub mod names;
 pub mod note;
 pub mod report;
 pub mod table;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use gaternet_core::{Error, Result};
 
-use crate::networks::config::{BackboneConfig, BottleneckChannels, Family};
+use super::config::{BackboneConfig, BottleneckChannels, Family};
 
 /// A backbone that has a name; `imagenet-*` are for images of 224x224, the others for 32x32.
 ///
@@ -145,7 +145,7 @@ impl ModelName {
 
 impl fmt::Display for ModelName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.pad(self.name())
     }
 }
 

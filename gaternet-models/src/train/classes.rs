@@ -1,6 +1,8 @@
 //! Names of classes: those of a data set, and those that a saved model was trained on.
 
-use gaternet_core::checkpoint::Checkpoint;
+use std::collections::BTreeMap;
+use std::path::Path;
+
 use gaternet_core::data::{Dataset, ImageSource};
 
 use super::data::Data;
@@ -10,30 +12,39 @@ use super::mismatch::{Difference, Mismatch, difference, is_unnamed};
 /// Key of the names in the metadata of a checkpoint, a JSON list in the order of the outputs.
 pub const METADATA: &str = "class_names";
 
-/// The names that the model in `file` was trained on; `None` in files that say nothing.
+/// The names that a model was trained on, by the `metadata` of its file `path`; `None` in files
+/// that say nothing.
 ///
 /// # Errors
 /// [`Error::Damaged`] if what it says is no list of names.
-pub fn of_checkpoint(file: &Checkpoint) -> Result<Option<Vec<String>>> {
-    let Some(text) = file.metadata.get(METADATA) else { return Ok(None) };
+pub fn of_checkpoint(
+    path: &Path,
+    metadata: &BTreeMap<String, String>,
+) -> Result<Option<Vec<String>>> {
+    let Some(text) = metadata.get(METADATA) else { return Ok(None) };
     let names = serde_json::from_str(text);
-    names.map_err(Error::damaged_by(&file.path, &format!(": metadata {METADATA} = {text:?}")))
+    names.map_err(Error::damaged_by(path, &format!(": metadata {METADATA} = {text:?}")))
 }
 
-/// `data` with the classes of the model in `file`, in its order. Classes of other names are an error, and also the same
-/// in another order, unless `by_name`: then each image has the label that the model has for the name of its class.
+/// `data` with the classes of the model in the file `file`, which has this `metadata`, in its
+/// order. Classes of other names are an error, and also the same in another order, unless
+/// `by_name`: then each image has the label that the model has for the name of its class.
 ///
 /// # Errors
 /// [`Error::Classes`], which says how they differ.
-pub fn fitted(data: &Data, file: &Checkpoint, by_name: bool) -> Result<Data> {
-    let path = || file.path.clone();
+pub fn fitted(
+    data: &Data,
+    (file, metadata): (&Path, &BTreeMap<String, String>),
+    by_name: bool,
+) -> Result<Data> {
+    let path = || file.to_path_buf();
     let fail = |mismatch| Err(Error::Classes { mismatch });
-    let Some(names) = of_checkpoint(file)? else {
+    let Some(names) = of_checkpoint(file, metadata)? else {
         return if by_name { fail(Mismatch::Unnamed { path: path() }) } else { Ok(data.clone()) };
     };
     // CIFAR without its file of names has none: then its labels say the same with any names.
     let one_cifar = data.name.starts_with("cifar")
-        && file.metadata.get("data").is_some_and(|name| *name == data.name);
+        && metadata.get("data").is_some_and(|name| *name == data.name);
     let fit = |set: &ImageSource| -> Result<ImageSource> {
         let unnamed = one_cifar && (is_unnamed(&names) || is_unnamed(set.classes()));
         match difference(&names, set.classes()) {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use gaternet_core::data::Augment;
 use gaternet_core::data::ImageSource;
 
-/// A training and a test set, which several runs may share. This file and [`TestSet`](super::TestSet) are all of the
-/// training that knows where images come from.
+/// A training and a test set, which several runs may share. This file and
+/// [`TestSet`](super::TestSet) are all of the training that knows where images come from.
 #[derive(Debug, Clone)]
 pub struct Data {
-    /// As files of a run name it: `cifar10`. A run goes on only with data of the same name and numbers of images.
+    /// As files of a run name it: `cifar10`. A run goes on only with data of the same name and
+    /// numbers of images.
     pub name: String,
     /// What is trained on.
     pub train: ImageSource,
@@ -41,7 +42,8 @@ impl Data {
     }
 }
 
-/// Whether a GPU can keep the images, and augment them by itself: those of memory, unless they are resized.
+/// Whether a GPU can keep the images, and augment them by itself: those of memory, unless they are
+/// resized.
 #[cfg(feature = "cuda")]
 pub(super) fn fits_on_gpu(source: &ImageSource, augment: &Augment) -> bool {
     matches!(source, ImageSource::Memory(_)) && augment.resized.is_none()

@@ -84,7 +84,8 @@ pub enum Error {
         images: usize,
         /// The fewest images of a step.
         least: usize,
-        /// The nearest batch sizes that can be trained with: a smaller one, a larger one, where there are such.
+        /// The nearest batch sizes that can be trained with: a smaller one, a larger one, where
+        /// there are such.
         nearest: Vec<usize>,
         /// Whether [`Recipe::drop_last`](super::Recipe::drop_last) would help.
         drop_last: bool,

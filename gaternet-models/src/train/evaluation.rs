@@ -9,14 +9,14 @@ use gaternet_core::gate::Gates;
 use gaternet_core::{Ctx, Tensor, ops};
 use gaternet_kernels::Device;
 #[cfg(feature = "cuda")]
-use gaternet_kernels::cuda::{Activation, augment, bf16};
+use gaternet_kernels::cuda::augment;
 
 #[cfg(feature = "cuda")]
 use super::data::fits_on_gpu;
 use super::error::{Error, Result};
 #[cfg(feature = "cuda")]
-use crate::cuda::{self, CudaPlan};
-use crate::{Calibration, Cost, DType, InferencePlan, Model, PlanOptions};
+use crate::cuda;
+use crate::{Calibration, Cost, DType, Model, Plan, PlanOptions};
 
 /// Test images, and what is done to them before a model sees them.
 pub struct TestSet {
@@ -113,8 +113,8 @@ pub struct EvaluatedBatch<'a> {
 /// Runs a plan of `model` on every image of `test`: closed filters are not computed.
 ///
 /// # Errors
-/// [`gaternet_core::Error::Config`] if the model has other numbers of classes than the images, or a setting is out of
-/// range; those of reading the images; the device's.
+/// [`gaternet_core::Error::Config`] if the model has other numbers of classes than the images, or a
+/// setting is out of range; those of reading the images; the device's.
 pub fn evaluate(model: &Model, test: &TestSet, options: &EvaluationOptions) -> Result<Evaluation> {
     evaluate_with(model, test, options, |_| Ok(()))
 }
@@ -202,7 +202,7 @@ impl<'a> Pass<'a> {
             loss: 0.0,
             open: 0.0,
             macs: [0.0; 3],
-            opened: Calibration::new(plan.widths()[0]),
+            opened: Calibration::new(plan.gate_count()),
             plan,
         })
     }
@@ -223,7 +223,7 @@ impl<'a> Pass<'a> {
             (None, None) => unreachable!("the loader has a batch for every image"),
         };
         let start = Instant::now();
-        let (logits, gates) = self.plan.infer(model, input)?;
+        let (logits, gates) = infer(&self.plan, model, input)?;
         let time = start.elapsed();
         self.correct_images += correct(&logits, &labels);
         let images = labels.len() as f64;
@@ -273,88 +273,38 @@ enum Input<'a> {
     Resident(&'a Resident, &'a [usize]),
 }
 
-/// A plan on a device.
-enum Plan {
-    Cpu(InferencePlan),
-    #[cfg(feature = "cuda")]
-    F32(CudaPlan<f32>),
-    #[cfg(feature = "cuda")]
-    Bf16(CudaPlan<bf16>),
-}
-
-impl Plan {
-    fn new(model: &Model, options: PlanOptions, device: &Device) -> Result<Plan> {
-        #[cfg(feature = "cuda")]
-        if let Device::Cuda(device) = device {
-            let PlanOptions { size, batch, dtype, .. } = options;
-            return Ok(match dtype {
-                DType::F32 => Plan::F32(CudaPlan::new(device, model, size, batch)?),
-                DType::Bf16 => Plan::Bf16(CudaPlan::new(device, model, size, batch)?),
-            });
-        }
-        debug_assert!(matches!(device, Device::Cpu), "no other device can be opened");
-        Ok(Plan::Cpu(InferencePlan::new(model, options)?))
-    }
-
-    /// Numbers of gates and classes.
-    fn widths(&self) -> [usize; 2] {
-        match self {
-            Plan::Cpu(plan) => [plan.gate_count(), plan.classes()],
-            #[cfg(feature = "cuda")]
-            Plan::F32(plan) => [plan.gate_count(), plan.classes()],
-            #[cfg(feature = "cuda")]
-            Plan::Bf16(plan) => [plan.gate_count(), plan.classes()],
-        }
-    }
-
-    /// Logits (N, classes) and gates of these images; the plan is of `model`.
-    fn infer(&mut self, model: &Model, input: Input<'_>) -> Result<(Tensor, Option<Gates>)> {
-        let batch = match input {
-            Input::Host(images) => images.dims()[0],
-            Input::Resident(_, numbers) => numbers.len(),
-        };
-        let [count, classes] = self.widths();
-        let (mut gates, mut logits) = (vec![0.0; batch * count], vec![0.0; batch * classes]);
-        match (self, input) {
-            (Plan::Cpu(plan), Input::Host(images)) => {
-                plan.gates(images.data(), &mut gates)?;
-                if gates.iter().any(|gate| gate.is_nan()) {
-                    // Training diverged. A plan refuses such gates; the model shows them in its logits.
-                    return Ok(model.forward(images, &mut Ctx::eval())?);
-                }
-                plan.run_with_gates(images.data(), &gates, &mut logits)?;
-            }
-            (Plan::Cpu(_), Input::Resident(..)) => unreachable!("a plan is where its images are"),
-            #[cfg(feature = "cuda")]
-            (Plan::F32(plan), input) => run(plan, input, &mut logits, &mut gates)?,
-            #[cfg(feature = "cuda")]
-            (Plan::Bf16(plan), input) => run(plan, input, &mut logits, &mut gates)?,
-        }
-        let gates = match model {
-            Model::Plain(_) => None,
-            Model::Gated(model) => {
-                let values = Tensor::new(gates, [batch, count])?;
-                Some(Gates::new(values, &model.plan().widths())?)
-            }
-        };
-        Ok((Tensor::new(logits, [batch, classes])?, gates))
-    }
-}
-
-#[cfg(feature = "cuda")]
-fn run<T: Activation>(
-    plan: &mut CudaPlan<T>,
-    input: Input<'_>,
-    logits: &mut [f32],
-    gates: &mut [f32],
-) -> Result<()> {
+/// Logits (N, classes) and gates of these images; `plan` is of `model`.
+fn infer(plan: &Plan, model: &Model, input: Input<'_>) -> Result<(Tensor, Option<Gates>)> {
+    let batch = match input {
+        Input::Host(images) => images.dims()[0],
+        Input::Resident(_, numbers) => numbers.len(),
+    };
+    let [count, classes] = [plan.gate_count(), plan.classes()];
+    let (mut gates, mut logits) = (vec![0.0; batch * count], vec![0.0; batch * classes]);
     match input {
-        Input::Host(images) => plan.run(images.data(), logits, gates)?,
-        Input::Resident(Resident { images, augment }, numbers) => {
-            plan.run_on(images, augment, numbers, logits, gates)?;
+        Input::Host(images) => {
+            let run = plan.run_with_decisions(images.data(), &mut logits, &mut gates);
+            if run.is_err() && gates.iter().any(|gate| gate.is_nan()) {
+                // Training diverged. A plan refuses such gates; the model shows them in its logits.
+                return Ok(model.forward(images, &mut Ctx::eval())?);
+            }
+            run?;
         }
+        #[cfg(feature = "cuda")]
+        Input::Resident(Resident { images, augment }, numbers) => {
+            plan.run_on((images, augment), numbers, &mut logits, &mut gates)?;
+        }
+        #[cfg(not(feature = "cuda"))]
+        Input::Resident(resident, _) => match *resident {},
     }
-    Ok(())
+    let gates = match model {
+        Model::Plain(_) => None,
+        Model::Gated(model) => {
+            let values = Tensor::new(gates, [batch, count])?;
+            Some(Gates::new(values, &model.plan().widths())?)
+        }
+    };
+    Ok((Tensor::new(logits, [batch, classes])?, gates))
 }
 
 /// Number of rows of `logits` (N, classes) whose largest entry is at the label.

@@ -169,8 +169,8 @@ impl Phase {
 }
 
 impl Epoch<'_> {
-    /// The trainer of `model`, with the state that model, `sgd` and `averages` have if there is none, or if something
-    /// else is frozen now.
+    /// The trainer of `model`, with the state that model, `sgd` and `averages` have if there is
+    /// none, or if something else is frozen now.
     fn trainer<'a, T: Activation>(
         &self,
         slot: &'a mut Option<Trainer<T>>,
@@ -196,7 +196,8 @@ impl Epoch<'_> {
         Ok(&mut slot.as_mut().expect("made just now").trainer)
     }
 
-    /// How the batches of the epoch that begins with this step are blended: as on the CPU; none without mixup.
+    /// How the batches of the epoch that begins with this step are blended: as on the CPU; none
+    /// without mixup.
     fn draws(&self, first: usize) -> Result<Vec<MixupDraw>> {
         let Work { recipe, images, .. } = *self.work;
         let Some(mixup) = recipe.mixup else { return Ok(Vec::new()) };

@@ -26,7 +26,8 @@ pub struct Metrics {
     pub gate_density: f64,
     /// Executed MACs, gater included, over those of the plain backbone, on the test set.
     pub macs_ratio: f64,
-    /// Predicted time, gater included, over that of the plain network, on the test set; of a training for one.
+    /// Predicted time, gater included, over that of the plain network, on the test set; of a
+    /// training for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latency_ratio: Option<f64>,
     /// Of the training, without the evaluation.
@@ -58,7 +59,8 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// The lines of `path` up to epoch `epochs`; later ones, of an epoch that was not completed, are removed.
+    /// The lines of `path` up to epoch `epochs`; later ones, of an epoch that was not completed,
+    /// are removed.
     pub(super) fn open(path: PathBuf, epochs: usize) -> Result<Log> {
         let failed = || Error::io("write", &path);
         let text = match fs::read_to_string(&path) {

@@ -7,16 +7,16 @@ use super::metrics::Metrics;
 use super::position::{PhaseName, Position};
 use super::sums::EpochSums;
 
-/// Who watches a training, and may end it. Every method has a default that does nothing, and `()` is an observer that
-/// lets it run to the end in silence.
+/// Who watches a training, and may end it. Every method has a default that does nothing, and `()`
+/// is an observer that lets it run to the end in silence.
 pub trait Observer {
     /// A phase begins or goes on.
     fn phase_begins(&mut self, phase: &PhaseStart) {
         let _ = phase;
     }
 
-    /// Whether steps are looked at. On a GPU each look waits for the device, so that there is one of many steps, and
-    /// none if nobody asks.
+    /// Whether steps are looked at. On a GPU each look waits for the device, so that there is one
+    /// of many steps, and none if nobody asks.
     fn watches_steps(&self) -> bool {
         false
     }
@@ -34,8 +34,8 @@ pub trait Observer {
         let _ = (phase, metrics);
     }
 
-    /// The folder of the run holds this file now, of which nothing is lost any more: the model, or where the run
-    /// stands.
+    /// The folder of the run holds this file now, of which nothing is lost any more: the model, or
+    /// where the run stands.
     fn saved(&mut self, path: &Path) {
         let _ = path;
     }
@@ -48,8 +48,9 @@ pub trait Observer {
         let _ = warning;
     }
 
-    /// Whether the run is to save where it stands, and to end. It is asked before every step and after every batch of
-    /// an evaluation, so that it should be cheap: a look at a flag that a signal handler sets, at a clock.
+    /// Whether the run is to save where it stands, and to end. It is asked before every step and
+    /// after every batch of an evaluation, so that it should be cheap: a look at a flag that a
+    /// signal handler sets, at a clock.
     fn should_stop(&self) -> bool {
         false
     }
@@ -83,7 +84,8 @@ pub struct Steps<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Warning {
-    /// Since the last epoch there is a gated convolution of which no image of the test set opens a filter.
+    /// Since the last epoch there is a gated convolution of which no image of the test set opens a
+    /// filter.
     DeadLayer {
         /// Its name.
         layer: String,

@@ -1,4 +1,5 @@
-//! A model and its optimiser, epoch by epoch: the training itself, or the pre-training of a gater before it.
+//! A model and its optimiser, epoch by epoch: the training itself, or the pre-training of a gater
+//! before it.
 
 use std::ops::ControlFlow;
 
@@ -120,8 +121,8 @@ impl Phase {
         Ok(())
     }
 
-    /// Evaluates what the steps of the epoch have made of the model, and ends the epoch; `Break` if the observer has
-    /// ended that.
+    /// Evaluates what the steps of the epoch have made of the model, and ends the epoch; `Break` if
+    /// the observer has ended that.
     pub(super) fn end_epoch(
         &mut self,
         work: &Work<'_>,
@@ -188,8 +189,8 @@ impl Phase {
         }
     }
 
-    /// What epochs are counted from. Those of a pre-training are numbered after those of the training: order and noise of
-    /// the latter do not depend on whether there is one.
+    /// What epochs are counted from. Those of a pre-training are numbered after those of the
+    /// training: order and noise of the latter do not depend on whether there is one.
     pub(super) fn first_epoch(&self, recipe: &Recipe) -> usize {
         match self.name {
             PhaseName::Training => 0,

@@ -43,7 +43,8 @@ pub(super) fn check_last_batch(model: &Model, images: &Images, recipe: &Recipe) 
     })
 }
 
-/// The model with its latency: as it was measured when the run began, so that a run that goes on has the same.
+/// The model with its latency: as it was measured when the run began, so that a run that goes on
+/// has the same.
 pub(super) fn measured(
     model: GatedNet,
     recipe: &Recipe,

@@ -18,7 +18,8 @@ use super::sums::EpochSums;
 use crate::Model;
 
 impl Phase {
-    /// Trains the steps of the next epoch that are left; `Break` if the observer has ended that between two of them.
+    /// Trains the steps of the next epoch that are left; `Break` if the observer has ended that
+    /// between two of them.
     pub(super) fn run_steps(
         &mut self,
         work: &Work<'_>,

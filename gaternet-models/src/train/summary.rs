@@ -59,7 +59,8 @@ impl Spread {
     }
 }
 
-/// Where the summary of several runs is kept, `summary.json` in the folder that has a folder for each of them.
+/// Where the summary of several runs is kept, `summary.json` in the folder that has a folder for
+/// each of them.
 #[derive(Debug, Clone)]
 pub struct SummaryFile(PathBuf);
 

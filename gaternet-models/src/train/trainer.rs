@@ -38,8 +38,8 @@ pub struct Place {
     pub existing: Existing,
     /// Where the model is trained.
     pub device: Device,
-    /// How the run was asked for, in the words of a program: kept in the metadata of its files under
-    /// [`OPTIONS`](super::OPTIONS), and nothing that its results depend on.
+    /// How the run was asked for, in the words of a program: kept in the metadata of its files
+    /// under [`OPTIONS`](super::OPTIONS), and nothing that its results depend on.
     pub options: Vec<String>,
     /// Whether to write nothing: such a training can be looked at, not run.
     pub dry_run: bool,
@@ -91,8 +91,8 @@ pub enum Standing {
     Begins,
     /// After an interruption.
     GoesOn(Position),
-    /// After the end of a complete run, which had fewer epochs: the learning rate is that of the new number of them from
-    /// there on, and velocities and averages begin anew.
+    /// After the end of a complete run, which had fewer epochs: the learning rate is that of the
+    /// new number of them from there on, and velocities and averages begin anew.
     GoesBeyond(Position),
     /// Nothing is left to do.
     Complete,
@@ -122,18 +122,20 @@ impl Trainer {
     /// Finds everything that can be wrong with the input, and writes nothing but a lock.
     ///
     /// # Errors
-    /// Those of [`Recipe::validate`], of reading a checkpoint, of images that do not fit the network, of a step with too
-    /// few images, of what a GPU has no kernels for; [`Error::Exists`], [`Error::InUse`] and, for a run that goes on,
-    /// [`Error::OtherRun`], [`Error::Classes`] and [`Error::Damaged`].
+    /// Those of [`Recipe::validate`], of reading a checkpoint, of images that do not fit the
+    /// network, of a step with too few images, of what a GPU has no kernels for; [`Error::Exists`],
+    /// [`Error::InUse`] and, for a run that goes on, [`Error::OtherRun`], [`Error::Classes`] and
+    /// [`Error::Damaged`].
     pub fn new(recipe: Recipe, data: &Data, place: Place) -> Result<Trainer> {
         recipe.validate()?;
         let model = recipe.model(data.train.classes().len())?;
         Trainer::prepare(model, recipe, data, place)
     }
 
-    /// The training of a model that a program has made itself, in place of the recipe's. Of its network the files of the
-    /// run hold what [`Network`](crate::Network) says in its tensors: that a run goes on with the same ops is up to the
-    /// program. It gets the weights of a run that goes on.
+    /// The training of a model that a program has made itself, in place of the recipe's. Of its
+    /// network the files of the run hold what [`Network`](crate::Network) says in its tensors: that
+    /// a run goes on with the same ops is up to the program. It gets the weights of a run that goes
+    /// on.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
@@ -196,12 +198,12 @@ impl Trainer {
         })
     }
 
-    /// Trains every epoch that is left; after each, evaluates, saves the model, adds a line of metrics and saves
-    /// where the run stands. The state is gone when the run is complete.
+    /// Trains every epoch that is left; after each, evaluates, saves the model, adds a line of
+    /// metrics and saves where the run stands. The state is gone when the run is complete.
     ///
     /// # Errors
-    /// [`Error::Diverged`]; what the system, the images or the GPU refuse. What was saved before stays, and a run goes
-    /// on from it.
+    /// [`Error::Diverged`]; what the system, the images or the GPU refuse. What was saved before
+    /// stays, and a run goes on from it.
     pub fn run(self, observer: &mut dyn Observer) -> Result<Outcome> {
         self.run_epochs(usize::MAX, observer)
     }
@@ -290,8 +292,8 @@ impl Trainer {
         Ok(())
     }
 
-    /// Runs the epochs of a phase that are left, as far as the budget goes; `Break` if the observer has ended it. The
-    /// evaluation is that of the last epoch.
+    /// Runs the epochs of a phase that are left, as far as the budget goes; `Break` if the observer
+    /// has ended it. The evaluation is that of the last epoch.
     fn run_phase(
         &self,
         phase: &mut Phase,

@@ -12,8 +12,9 @@ use crate::{GateLoss, GatedConfig};
 type Entry = (&'static str, Option<String>);
 
 impl Recipe {
-    /// Everything that the results depend on, by name; the model adds its own configuration. Settings that came later
-    /// have an entry only where they are not as they have always been, so that older runs go on.
+    /// Everything that the results depend on, by name; the model adds its own configuration.
+    /// Settings that came later have an entry only where they are not as they have always been, so
+    /// that older runs go on.
     pub(in crate::train) fn metadata(&self) -> BTreeMap<String, String> {
         let entries = self.entries().into_iter().chain(self.augmentation());
         let gated = match &self.network {

@@ -21,8 +21,8 @@ use crate::{
     BackboneConfig, DType, GateLoss, GatedConfig, GatedResNet, Head, Model, PlainNet, WarmUp,
 };
 
-/// A training as data: the network, and every setting that its results depend on but the images. What it says can be
-/// kept as TOML or JSON; what a file leaves out is as in [`Recipe::default`].
+/// A training as data: the network, and every setting that its results depend on but the images.
+/// What it says can be kept as TOML or JSON; what a file leaves out is as in [`Recipe::default`].
 ///
 /// ```
 /// use gaternet_models::train::Recipe;
@@ -43,10 +43,11 @@ pub struct Recipe {
     pub backbone_checkpoint: Option<PathBuf>,
     /// A file of a whole model, with whose weights this one begins.
     pub checkpoint: Option<PathBuf>,
-    /// Whether the output layer is drawn anew, and not that of `checkpoint` or `backbone_checkpoint`.
+    /// Whether the output layer is drawn anew, and not that of `checkpoint` or
+    /// `backbone_checkpoint`.
     pub new_head: bool,
-    /// Whether images whose classes have another order than those of a file go by their names; without it they are an
-    /// error.
+    /// Whether images whose classes have another order than those of a file go by their names;
+    /// without it they are an error.
     pub classes_by_name: bool,
     /// How the gater is trained, where not as the rest; nothing of it applies to a plain network.
     pub gater: GaterTraining,
@@ -138,8 +139,8 @@ impl From<&Model> for Architecture {
 }
 
 impl Recipe {
-    /// 15 epochs of this gated network, as is usual on CIFAR: steps of 128 images, one cycle of learning rates up to
-    /// 0.2, weight decay 5e-4, images shifted by up to 4 pixels and mirrored.
+    /// 15 epochs of this gated network, as is usual on CIFAR: steps of 128 images, one cycle of
+    /// learning rates up to 0.2, weight decay 5e-4, images shifted by up to 4 pixels and mirrored.
     #[must_use]
     pub fn gated(config: GatedConfig) -> Recipe {
         Recipe::of(Architecture::Gated(config))
@@ -293,12 +294,15 @@ impl Recipe {
     /// `data` with the classes of the run that goes on, whose file is `begun`, or of the model
     /// that this one begins as, in the order of its outputs.
     pub(super) fn fitted(&self, data: &Data, begun: Option<&Checkpoint>) -> Result<Data> {
+        let by_name = self.classes_by_name;
         match (begun, self.start()) {
-            (Some(begun), _) => classes::fitted(data, begun, self.classes_by_name),
+            (Some(begun), _) => classes::fitted(data, (&begun.path, &begun.metadata), by_name),
             (None, Some(start)) if !self.new_head => {
-                classes::fitted(data, &Checkpoint::load(start)?, self.classes_by_name)
+                let file = Checkpoint::open(start)?;
+                let outline = file.outline();
+                classes::fitted(data, (&outline.path, &outline.metadata), by_name)
             }
-            (None, _) if self.classes_by_name => {
+            (None, _) if by_name => {
                 let rule = "needs a run that goes on, or a model to begin with and not new_head";
                 config("classes_by_name", "true", rule)
             }

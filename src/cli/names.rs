@@ -5,17 +5,21 @@ use std::sync::LazyLock;
 
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
-use gaternet::models::{self, BackboneConfig, GatePlacement};
+use gaternet_models::{self as models, BackboneConfig, GatePlacement};
+
+use crate::cli::command_line::write_value;
 
 /// A backbone.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct ModelName(models::ModelName);
+pub struct ModelName(models::ModelName);
 
 static MODELS: LazyLock<Vec<ModelName>> =
     LazyLock::new(|| models::ModelName::ALL.map(ModelName).to_vec());
 
 impl ModelName {
-    pub(crate) fn config(self, classes: usize) -> BackboneConfig {
+    /// Its configuration for so many classes.
+    #[must_use]
+    pub fn config(self, classes: usize) -> BackboneConfig {
         self.0.config(classes)
     }
 }
@@ -36,7 +40,7 @@ impl ValueEnum for ModelName {
 
 /// A [`GatePlacement`].
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum PlacementName {
+pub enum PlacementName {
     /// Those of the last convolution of every residual unit, the paper's
     ResidualOutput,
     /// Those of the other convolutions of a unit: a closed one saves work in two
@@ -63,11 +67,6 @@ impl fmt::Display for ModelName {
 
 impl fmt::Display for PlacementName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        name_of(self, f)
+        write_value(self, f)
     }
-}
-
-/// Writes a value as the command line takes it.
-pub(crate) fn name_of(value: &impl ValueEnum, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    f.write_str(value.to_possible_value().as_ref().map_or("", PossibleValue::get_name))
 }
