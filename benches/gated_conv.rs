@@ -11,8 +11,9 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use gaternet::cli::conv_layers::{Gates, LAYERS, Layer, cases};
 use gaternet::core::{Ctx, Tensor};
+use gaternet::kernels::DType;
 use gaternet::kernels::Isa;
-use gaternet::kernels::cpu::conv2d::{DType, Epilogue, Method, PreparedConv2d};
+use gaternet::kernels::cpu::conv2d::{Epilogue, Method, PreparedConv2d};
 
 fn main() {
     common::run(|criterion| {

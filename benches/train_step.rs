@@ -10,7 +10,7 @@ use std::time::Duration;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use gaternet::core::nn::Module;
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
-use gaternet::core::{Ctx, Result, Tensor, ops, storage};
+use gaternet::core::{Ctx, Result, Tensor, memory, ops};
 use gaternet::models::{GatedConfig, GatedResNet, Model, PlainNet};
 
 const BATCH: usize = 128;
@@ -26,7 +26,7 @@ struct Training {
 
 impl Training {
     fn new(model: Model) -> Result<Training> {
-        let config = SgdConfig { learning_rate: 0.01, ..SgdConfig::default() };
+        let config = SgdConfig::default().with_learning_rate(0.01);
         Ok(Training {
             sgd: Sgd::new(model.parameters(), config)?,
             model,
@@ -60,12 +60,12 @@ impl Training {
     fn memory(&mut self) -> Result<(usize, usize)> {
         // The first step makes the velocities.
         self.step()?;
-        storage::release();
-        let between_steps = storage::live_bytes();
+        memory::release();
+        let between_steps = memory::live_bytes();
         let loss = self.loss()?;
-        let saved = storage::live_bytes() - between_steps;
+        let saved = memory::live_bytes() - between_steps;
         self.sgd.step(&loss.backward()?)?;
-        Ok((saved, storage::peak_bytes() - between_steps))
+        Ok((saved, memory::peak_bytes() - between_steps))
     }
 }
 

@@ -13,7 +13,7 @@ DEVICE float widened(bf16 value) { return bf16_to_float(value); }
 
 // Grid (ceil(P / (rows · 8)), S / 256 rounded up, N) of y.
 template <class T>
-DEVICE void join(
+DEVICE void forward(
     const T* a,  // (N, P, a_stride)
     const T* b,  // (N, P, b_stride)
     T* y,        // (N, P, S): a_channels channels of a, then those of b
@@ -35,7 +35,7 @@ DEVICE void join(
 
 // Grid (ceil(P / (rows · 8)), S / 256 rounded up, N) of y.
 template <class T>
-DEVICE void range(
+DEVICE void split(
     const T* x,  // (N, P, x_stride)
     T* y,        // (N, P, S): the channels from `first` on
     Planes p, int first, int x_stride) {
@@ -51,16 +51,16 @@ DEVICE void range(
 
 }  // namespace
 
-KERNEL(concat_join, threads, 4)(
+KERNEL(concat_forward, threads, 4)(
     const bf16* a, const bf16* b, bf16* y, Planes p, int a_channels, int a_stride, int b_stride) {
-    join(a, b, y, p, a_channels, a_stride, b_stride);
+    forward(a, b, y, p, a_channels, a_stride, b_stride);
 }
-KERNEL(concat_join_f32, threads, 4)(
+KERNEL(concat_forward_f32, threads, 4)(
     const float* a, const float* b, float* y, Planes p, int a_channels, int a_stride, int b_stride) {
-    join(a, b, y, p, a_channels, a_stride, b_stride);
+    forward(a, b, y, p, a_channels, a_stride, b_stride);
 }
 
-KERNEL(concat_range, threads, 4)(const bf16* x, bf16* y, Planes p, int first, int x_stride) { range(x, y, p, first, x_stride); }
-KERNEL(concat_range_f32, threads, 4)(const float* x, float* y, Planes p, int first, int x_stride) {
-    range(x, y, p, first, x_stride);
+KERNEL(concat_split, threads, 4)(const bf16* x, bf16* y, Planes p, int first, int x_stride) { split(x, y, p, first, x_stride); }
+KERNEL(concat_split_f32, threads, 4)(const float* x, float* y, Planes p, int first, int x_stride) {
+    split(x, y, p, first, x_stride);
 }

@@ -32,5 +32,5 @@ DEVICE void pad(
 
 }  // namespace
 
-KERNEL(pad_planes, threads, 4)(const bf16* x, bf16* y, Planes p, Borders b) { pad(x, y, p, b); }
-KERNEL(pad_planes_f32, threads, 4)(const float* x, float* y, Planes p, Borders b) { pad(x, y, p, b); }
+KERNEL(pad_forward, threads, 4)(const bf16* x, bf16* y, Planes p, Borders b) { pad(x, y, p, b); }
+KERNEL(pad_forward_f32, threads, 4)(const float* x, float* y, Planes p, Borders b) { pad(x, y, p, b); }

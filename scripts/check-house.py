@@ -28,7 +28,7 @@ from pathlib import Path
 COLUMNS = 100
 MAIN_LINES = 150
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = [".", "gaternet-core", "gaternet-kernels", "gaternet-models", "gaternet-testing"]
+PACKAGES = [".", "gaternet-core", "gaternet-kernels", "gaternet-models"]
 
 TOKEN = re.compile(r"r#[A-Za-z_]\w*|[A-Za-z_]\w*|::|[^\w\s]")
 NOISE = re.compile(

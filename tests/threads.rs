@@ -1,7 +1,7 @@
 //! How many threads the examples compute with, and where these run.
 
 use gaternet::cli::threads::{self, Cores, Pool};
-use gaternet_testing::skipped;
+use gaternet_kernels::test_support::skipped;
 
 /// `cores` as a list that `taskset` takes.
 fn machine(allowed: &[usize], usable: usize) -> Cores {

@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use gaternet::core::checkpoint::{Checkpoint, TensorValue};
-use gaternet::core::gate::{GateDraw, SemHashDraw, l1_loss, soft};
+use gaternet::core::gate::{Estimator, GateDraw, SemHashDraw, l1_loss};
 use gaternet::core::nn::{Module, State};
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
-use gaternet::core::{Ctx, Gradients, Parameter, Tensor, ops};
+use gaternet::core::{Ctx, Gradients, Parameter, Tensor};
 use gaternet::models::{
     GateLoss, GateTerm, GatedConfig, GatedOutput, GatedResNet, GaterConfig, Loss,
 };
@@ -140,7 +140,10 @@ impl Reference {
 
     fn training(&self, pass: &Pass) -> Result<Vec<Group>> {
         let output = &pass.output;
-        let soft_gates = soft(&ops::add(&output.preact.detach(), &pass.draw.noise)?)?;
+        let (preact, noise) = (output.preact.detach(), pass.draw.noise.clone());
+        let soft = SemHashDraw { noise, discrete: vec![false; preact.dims()[0]] };
+        let (widths, soft) = ([preact.dims()[1]], GateDraw::SemHash(soft));
+        let soft_gates = Estimator::SemHash.apply(&preact, &widths, &soft, 0.0)?;
         let gate_l1 = l1_loss(&output.gates.values().detach())?;
         let mut losses = Group::new("training, losses (relative)", Measure::Relative(1e-5));
         for (name, value) in [
@@ -209,7 +212,7 @@ impl Reference {
     fn tensor(&self, name: &str) -> Result<&Tensor> {
         match self.value(name)? {
             TensorValue::F32(tensor) => Ok(tensor),
-            TensorValue::I64 { .. } => {
+            _ => {
                 bail!("{}: `{name}` is not of type f32", self.file.path.display())
             }
         }
@@ -218,7 +221,7 @@ impl Reference {
     fn integers(&self, name: &str) -> Result<&[i64]> {
         match self.value(name)? {
             TensorValue::I64 { values, .. } => Ok(values),
-            TensorValue::F32(_) => {
+            _ => {
                 bail!("{}: `{name}` is not of an integer type", self.file.path.display())
             }
         }
@@ -236,13 +239,12 @@ fn parse_optimizer(text: &str) -> Result<SgdConfig> {
     let context = || format!("metadata `optimizer` is {text:?}");
     let settings = text.strip_prefix("sgd ").with_context(context)?;
     let settings = settings.strip_suffix("on all parameters").unwrap_or(settings);
-    let mut config = SgdConfig {
-        learning_rate: f32::NAN,
-        momentum: 0.0,
-        dampening: 0.0,
-        weight_decay: 0.0,
-        nesterov: false,
-    };
+    let mut config = SgdConfig::default()
+        .with_learning_rate(f32::NAN)
+        .with_momentum(0.0)
+        .with_dampening(0.0)
+        .with_weight_decay(0.0)
+        .with_nesterov(false);
     for setting in settings.split_whitespace() {
         match setting.split_once('=') {
             Some(("lr", value)) => config.learning_rate = value.parse().with_context(context)?,

@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
 use gaternet::core::checkpoint::{Checkpoint, Outline};
-use gaternet::core::data::{Augment, ImageFolder, ImageSource, Loader, LoaderConfig};
+use gaternet::core::data::{
+    Augment, Dataset, ImageFolder, ImageSource, Loader, LoaderConfig, SYNTHETIC,
+};
 
-use crate::classes::Metadata;
-use crate::data::{BUILT_IN, Data};
-use crate::sets::{IMAGE_FOLDER, Sets, say_left_out};
+use crate::classes::{self, Metadata};
+use crate::sets::{Sets, say_left_out};
 
 /// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was
 /// trained with, of whose training images the first `train` are drawn. With 0 of them, image files
@@ -23,7 +24,9 @@ pub(crate) fn trained_data(
 ) -> Result<Sets> {
     let file = Checkpoint::open(checkpoint)?;
     let Outline { path, metadata, .. } = file.outline();
-    sets(checkpoint, metadata, dir, train)?.fitted(path, metadata, by_name)
+    let sets = sets(checkpoint, metadata, dir, train)?;
+    let name = sets.name().to_owned();
+    Ok(Sets { images: classes::fitted(&name, sets.images, (path, metadata), by_name)? })
 }
 
 fn sets(checkpoint: &Path, metadata: &Metadata, dir: Option<&Path>, train: usize) -> Result<Sets> {
@@ -32,17 +35,17 @@ fn sets(checkpoint: &Path, metadata: &Metadata, dir: Option<&Path>, train: usize
             let test = ImageFolder::test(dir)?;
             say_left_out(&test);
             let test = ImageSource::from(test);
-            Ok(Sets { name: IMAGE_FOLDER, images: [test.clone(), test] })
+            Ok(Sets { images: [test.clone(), test] })
         }
         Some(dir) => Sets::open(dir),
-        None => Ok(built_in(checkpoint, metadata, train)?.into()),
+        None => built_in(checkpoint, metadata, train),
     }
 }
 
-fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Data> {
+fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Sets> {
     let path = checkpoint.display();
     let entry = |key: &str| metadata.get(key).map_or("none", String::as_str);
-    if entry("data") != BUILT_IN {
+    if entry("data") != SYNTHETIC {
         bail!("{path} was trained on {}, not on the built-in set: pass --data DIR", entry("data"));
     }
     fn number<N: FromStr>(path: &Path, key: &str, text: &str) -> Result<N> {
@@ -52,10 +55,10 @@ fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Data
     }
     let seed = number(checkpoint, "seed", entry("seed"))?;
     let images = number(checkpoint, "test_images", entry("test_images"))?;
-    Data::built_in(seed, train, images).with_context(|| format!("metadata of {path}"))
+    Sets::built_in(seed, train, images).with_context(|| format!("metadata of {path}"))
 }
 
-/// Calls `each` with the first `count` images of a set, (N, 3, H, W), at most `batch_size` at a
+/// Calls `each` with the first `count` images of a set, (N, C, H, W), at most `batch_size` at a
 /// time.
 pub(crate) fn for_first_images(
     images: &ImageSource,

@@ -7,9 +7,8 @@ use anyhow::Result;
 use gaternet::cli::conv_layers::{Gates, Gating, Layer, Op};
 use gaternet::cli::timing::median_seconds;
 use gaternet::core::{Ctx, Tensor};
-use gaternet::kernels::cpu::conv2d::{
-    self, Algorithm, DType, Epilogue, Live, Method, PreparedConv2d,
-};
+use gaternet::kernels::DType;
+use gaternet::kernels::cpu::conv2d::{self, Algorithm, Epilogue, Live, Method, PreparedConv2d};
 use gaternet::kernels::{Conv2dDims, Isa};
 
 /// One op of one layer, with normal noise for operands and room for the result.

@@ -7,7 +7,7 @@ use gaternet::cli::conv_layers::{Gates, Layer, LayerRow, Op, cases};
 use gaternet::cli::report::{OutputError, say};
 use gaternet::cli::table::rounded;
 use gaternet::core::Ctx;
-use gaternet::kernels::cpu::conv2d::DType;
+use gaternet::kernels::DType;
 use serde::Serialize;
 
 use crate::args::Args;

@@ -10,7 +10,7 @@ use gaternet::models::{
     Model, PlainNet,
 };
 
-use crate::names::{ModelName, PlacementName};
+use gaternet::cli::names::{ModelName, PlacementName};
 
 /// Prints a network's parameters, multiply-accumulates (MACs) for one image and gates, unit by
 /// unit.

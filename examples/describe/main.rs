@@ -3,8 +3,6 @@
 mod args;
 mod description;
 mod latency;
-#[path = "../common/names.rs"]
-mod names;
 
 use std::process::ExitCode;
 

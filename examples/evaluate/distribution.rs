@@ -3,9 +3,8 @@
 use gaternet::cli::report::{OutputError, say};
 use gaternet::cli::table::{millions, percent};
 use gaternet::core::Tensor;
+use gaternet::models::train::predictions;
 use serde::Serialize;
-
-use crate::evaluation::predictions;
 
 /// An image of the test set, evaluated.
 pub(crate) struct Image {

@@ -1,11 +1,7 @@
 //! Measures a trained model: accuracy, open gates, MACs and speed on a test set.
 
 mod args;
-#[path = "../common/data.rs"]
-mod data;
 mod distribution;
-#[path = "../common/evaluation.rs"]
-mod evaluation;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
 mod predictions;
@@ -26,11 +22,12 @@ use gaternet::cli::report::{exit_code, say};
 use gaternet::cli::threads::use_threads;
 use gaternet::cli::{classes, note};
 use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::data::Dataset;
+use gaternet::models::train::{EvaluationOptions, TestSet, Warning, evaluate_with};
 use gaternet::models::{DType, Model};
 
 use crate::args::Args;
 use crate::distribution::{Distribution, Image};
-use crate::evaluation::{TestSet, dead_warning, evaluate};
 use crate::predictions::write_predictions;
 use crate::results::Results;
 use crate::sets::Sets;
@@ -60,7 +57,8 @@ fn run() -> Result<()> {
     let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
     let data =
         trained_data(&args.checkpoint, args.data.as_deref(), train_images, args.classes_by_name)?;
-    let Sets { name, images: [train, images] } = data;
+    let name = data.name().to_owned();
+    let Sets { images: [train, images] } = data;
     let ([train, images], skipped) = match moves_thresholds {
         true => checked([train, images], args.skip_bad)?,
         false => {
@@ -69,15 +67,16 @@ fn run() -> Result<()> {
         }
     };
     let test = TestSet::new(images, augment);
-    let run = (args.batch_size, DType::from(args.dtype));
+    let (batch_size, dtype) = (args.batch_size, DType::from(args.dtype));
+    let run = EvaluationOptions { batch_size, dtype, device };
     let thresholds = match &model {
         Model::Gated(model) if moves_thresholds => {
-            Some(Thresholds::new(model, &train, &test.augment, train_images, run)?)
+            Some(Thresholds::new(model, &train, &test.augment, train_images, (batch_size, dtype))?)
         }
         _ => None,
     };
     if let Some(out) = &args.sweep {
-        return sweep(&model, thresholds.as_ref(), &test, run, &device, out);
+        return sweep(&model, thresholds.as_ref(), &test, &run, out);
     }
     let threshold = match (args.budget, &thresholds) {
         (Some(budget), Some(thresholds)) => {
@@ -88,10 +87,9 @@ fn run() -> Result<()> {
         _ => None,
     };
     let (mut images, mut speed) = (Vec::new(), Speed::default());
-    let dtype = run.1;
-    let evaluation = evaluate(&model, &test, run, &device, |labels, logits, macs, time| {
-        images.extend(Image::of_batch(labels, logits, macs));
-        speed.add(labels.len(), time);
+    let evaluation = evaluate_with(&model, &test, &run, |batch| -> Result<()> {
+        images.extend(Image::of_batch(batch.labels, batch.logits, batch.macs));
+        speed.add(batch.labels.len(), batch.time);
         Ok(())
     })?;
     if let Some(path) = &args.save {
@@ -100,7 +98,9 @@ fn run() -> Result<()> {
     if let Some(path) = &args.predictions {
         write_predictions(path, &images, &test.images)?;
     }
-    evaluation.dead_layers.iter().for_each(|layer| note::note(dead_warning(layer)));
+    for layer in &evaluation.dead_layers {
+        note::note(Warning::DeadLayer { layer: layer.clone() });
+    }
     let result = Results {
         data: name,
         skipped,

@@ -9,11 +9,11 @@ use gaternet::cli::report::say;
 use gaternet::cli::table::percent;
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::replace_file;
-use gaternet::kernels::Device;
-use gaternet::models::{DType, GatedNet, Model};
+use gaternet::core::data::Dataset;
+use gaternet::models::train::{Evaluation, EvaluationOptions, TestSet, evaluate_with};
+use gaternet::models::{GatedNet, Model};
 use serde::Serialize;
 
-use crate::evaluation::{Evaluation, TestSet, evaluate};
 use crate::threshold::Thresholds;
 
 /// Budgets between all gates closed and all open, both included.
@@ -38,14 +38,13 @@ struct Row {
     threads: usize,
 }
 
-/// Evaluates `model` as it is, `run` (images a pass, type) at a time on `device`, and, with
-/// thresholds, at budgets from the least to the most; writes a line each and prints a table.
+/// Evaluates `model` as it is, as `run` says, and, with thresholds, at budgets from the least to the
+/// most; writes a line each and prints a table.
 pub(crate) fn sweep(
     model: &Model,
     thresholds: Option<&Thresholds<'_>>,
     test: &TestSet,
-    run: (usize, DType),
-    device: &Device,
+    run: &EvaluationOptions,
     out: &Path,
 ) -> Result<()> {
     // The file is written whether or not somebody reads the table.
@@ -59,7 +58,7 @@ pub(crate) fn sweep(
     );
     let mut rows = Vec::new();
     let mut add = |threshold: Option<f32>| -> Result<()> {
-        let row = measure(model, threshold, test, run, device)?;
+        let row = measure(model, threshold, test, run)?;
         if printed.is_ok() {
             printed = say!(
                 "{:>10} {:>9} {:>10} {:>6.3}x {:>9.0}",
@@ -77,7 +76,7 @@ pub(crate) fn sweep(
         None => add(None)?,
         Some(thresholds) => {
             add(Some(0.0))?;
-            let size = [test.augment.side(); 2];
+            let size = test.augment.output_size(&test.images)?;
             let [closed, open] =
                 [f32::MIN, f32::MAX].map(|preact| ratio(thresholds.model(), size, preact));
             let (closed, open) = (closed?, open?);
@@ -98,13 +97,11 @@ fn measure(
     model: &Model,
     threshold: Option<f32>,
     test: &TestSet,
-    run: (usize, DType),
-    device: &Device,
+    run: &EvaluationOptions,
 ) -> Result<Row> {
-    let (batch, dtype) = run;
     let mut speed = Speed::default();
-    let evaluation = evaluate(model, test, run, device, |labels, _, _, time| {
-        speed.add(labels.len(), time);
+    let evaluation = evaluate_with(model, test, run, |batch| -> Result<()> {
+        speed.add(batch.labels.len(), batch.time);
         Ok(())
     })?;
     let Evaluation { accuracy, loss, gate_density, cost, .. } = evaluation;
@@ -122,8 +119,8 @@ fn measure(
         macs: cost.executed + cost.gater,
         images_per_second: speed.images_per_second(),
         images: test.images.len(),
-        dtype: dtype.to_string(),
-        batch,
+        dtype: run.dtype.to_string(),
+        batch: run.batch_size,
         threads: rayon::current_num_threads(),
     })
 }

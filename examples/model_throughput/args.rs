@@ -5,7 +5,7 @@ use gaternet::cli::dtype::DTypeName;
 use gaternet::cli::throughput_network::Gating;
 use gaternet::models::{GatedConfig, GaterConfig};
 
-use crate::names::{ModelName, PlacementName};
+use gaternet::cli::names::{ModelName, PlacementName};
 
 /// Measures whole networks (imagenet-* on 224x224 images, the others on 32x32): the plain backbone,
 /// and the gated network with its closed filters computed (masked) or not (skipped).

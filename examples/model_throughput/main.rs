@@ -2,8 +2,6 @@
 //! skipped.
 
 mod args;
-#[path = "../common/names.rs"]
-mod names;
 mod row;
 
 use std::process::ExitCode;

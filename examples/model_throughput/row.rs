@@ -12,7 +12,7 @@ use gaternet::models::DType;
 use serde::Serialize;
 
 use crate::args::Args;
-use crate::names::{ModelName, PlacementName};
+use gaternet::cli::names::{ModelName, PlacementName};
 
 /// A line of `--json`.
 #[derive(Debug, Serialize)]

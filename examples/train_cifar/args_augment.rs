@@ -4,9 +4,9 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use gaternet::core::data::{Augment, Mixup, PaddingMode, ResizedCrop, SIDE};
+use gaternet::core::data::{Augment, Cifar, Mixup, PaddingMode, ResizedCrop};
 
-use crate::names::name_of;
+use gaternet::cli::command_line::write_value;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Augmentation")]
@@ -57,13 +57,13 @@ pub(crate) enum PaddingName {
 
 impl fmt::Display for PaddingName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        name_of(self, f)
+        write_value(self, f)
     }
 }
 
 impl AugmentArgs {
     pub(crate) fn augment(&self) -> Result<Augment> {
-        let (cutout, side) = (self.cutout, self.image_size.unwrap_or(SIDE));
+        let (cutout, side) = (self.cutout, self.image_size.unwrap_or(Cifar::SIZE[0]));
         ensure!(cutout <= side, "--cutout {cutout}: must be at most {side}");
         if let Some(size) = self.image_size {
             return Ok(Augment { cutout, ..Augment::train_resized(size) });

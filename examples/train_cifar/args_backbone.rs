@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use gaternet::models::BackboneConfig;
 
-use crate::names::ModelName;
+use gaternet::cli::names::ModelName;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Backbone")]

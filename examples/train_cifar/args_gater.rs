@@ -4,7 +4,7 @@ use gaternet::core::gate::GateFloor;
 use gaternet::models::{GateOverride, GaterConfig};
 
 use crate::gate_override;
-use crate::names::PlacementName;
+use gaternet::cli::names::PlacementName;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Gates and gater")]

@@ -8,7 +8,7 @@ use gaternet::core::gate::{Estimator, TauSchedule};
 use gaternet::models::{GateLoss, GateTerm};
 
 use crate::args_optim::not_negative;
-use crate::names::name_of;
+use gaternet::cli::command_line::write_value;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Training of the gates")]
@@ -98,7 +98,7 @@ enum EstimatorName {
 
 impl fmt::Display for EstimatorName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        name_of(self, f)
+        write_value(self, f)
     }
 }
 

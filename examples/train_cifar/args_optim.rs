@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use clap::ValueEnum;
 use gaternet::core::optim::{Decay, Schedule};
 
-use crate::names::name_of;
+use gaternet::cli::command_line::write_value;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Optimisation")]
@@ -72,7 +72,7 @@ pub(crate) enum ScheduleName {
 
 impl fmt::Display for ScheduleName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        name_of(self, f)
+        write_value(self, f)
     }
 }
 
@@ -98,7 +98,7 @@ impl OptimArgs {
         };
         let peak = self.lr.unwrap_or(peak);
         not_negative("--lr", peak)?;
-        let schedule = Schedule { peak, warmup: self.warmup.unwrap_or(warmup), decay };
+        let schedule = Schedule::new(peak, decay).with_warmup(self.warmup.unwrap_or(warmup));
         schedule.validate()?;
         Ok(schedule)
     }

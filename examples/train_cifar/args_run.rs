@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::device::DeviceName;
-use crate::dtype::DTypeName;
+use anyhow::{Result, ensure};
+use gaternet::kernels::Device;
+
+use gaternet::cli::device::DeviceName;
+use gaternet::cli::dtype::DTypeName;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Run")]
@@ -65,4 +68,13 @@ pub(crate) struct RunArgs {
     /// Check everything, image files included, say what would be trained, and write no results
     #[arg(long, conflicts_with = "download")]
     pub(crate) dry_run: bool,
+}
+
+impl RunArgs {
+    /// `Err` if an option is only for a GPU.
+    pub(crate) fn check_dtype(&self, device: &Device) -> Result<()> {
+        let bf16 = self.dtype == Some(DTypeName::Bf16) && matches!(device, Device::Cpu);
+        ensure!(!bf16, "--dtype bf16 is for --device cuda: a processor trains in f32");
+        Ok(())
+    }
 }

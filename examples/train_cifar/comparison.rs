@@ -3,15 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use gaternet::core::data::{Loader, LoaderConfig};
+use gaternet::core::data::{Dataset, Loader, LoaderConfig};
+use gaternet::models::train::{Data, Metrics, RunFolder};
 use gaternet::models::{InferencePlan, Model, PlanOptions};
 
 use crate::pipeline;
-use crate::report::say;
-use crate::run_folder::{Log, Metrics, RunFolder};
-use crate::sets::Sets;
-use crate::table::{millions, percent};
-use crate::timing::{RUNS, median_seconds};
+use gaternet::cli::report::say;
+use gaternet::cli::table::{millions, percent};
+use gaternet::cli::timing::{RUNS, median_seconds};
 
 /// Images of a pass whose time is measured.
 const BATCH: usize = 64;
@@ -28,12 +27,12 @@ struct Trained {
 }
 
 /// Prints what two complete runs, gated and plain, have come to, and what can be done next.
-pub(crate) fn print([gated, plain]: [&RunFolder; 2], sets: &Sets) -> Result<()> {
+pub(crate) fn print([gated, plain]: [&RunFolder; 2], data: &Data) -> Result<()> {
     let augment = pipeline::of(&gated.model_path(), None, None)?;
-    let [_, test] = &sets.images;
+    let test = &data.test;
     let batch_size = BATCH.min(test.len());
     let config = LoaderConfig { batch_size, drop_last: false, shuffle: false, seed: 0, augment };
-    let size = [config.augment.side(); 2];
+    let size = config.augment.output_size(test)?;
     let first = Loader::new(test.clone(), config)?.epoch(0).next().transpose()?;
     let images = first.context("the test set has no image")?.images;
     let options = PlanOptions { size, batch: batch_size, ..PlanOptions::default() };
@@ -82,7 +81,7 @@ pub(crate) fn print([gated, plain]: [&RunFolder; 2], sets: &Sets) -> Result<()> 
 
 fn trained(folder: &RunFolder, size: [usize; 2], options: PlanOptions) -> Result<Trained> {
     let model = Model::load(folder.model_path())?;
-    let last = Log::last(&folder.metrics_path())?;
+    let last = Metrics::last(folder.metrics_path())?;
     let macs = last.macs_ratio * model.cost(size, None)?.backbone;
     let plan = InferencePlan::new(&model, options)?;
     Ok(Trained { last, macs, plan })

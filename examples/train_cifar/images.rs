@@ -1,46 +1,21 @@
 //! The images of a run.
 
 use anyhow::Result;
-use gaternet::core::data::Loader;
+use gaternet::models::train::{Data, Skipped};
 
 use crate::args_data::DataArgs;
-use crate::data::Data;
-use crate::evaluation::TestSet;
-use crate::recipe::Recipe;
 use crate::sets::Sets;
+use gaternet::cli::image_check::{self, checked};
 
-/// The sets of a run; the built-in ones are drawn from `seed`.
-pub(crate) fn open(args: &DataArgs, seed: u64) -> Result<Sets> {
-    match args.built_in() {
-        true => Ok(Data::built_in(seed, args.train_images, args.test_images)?.into()),
-        false => Sets::open(args.dir()),
-    }
-}
-
-/// Sets, and how the training goes through them.
-pub(crate) struct Images {
-    loader: Loader,
-    test: TestSet,
-}
-
-impl Images {
-    pub(crate) fn new(sets: &Sets, recipe: &Recipe) -> Result<Images> {
-        let [train, test] = sets.images.clone();
-        let loader = Loader::new(train, recipe.loader())?;
-        let test = TestSet::new(test, recipe.test_augment.clone());
-        Ok(Images { loader, test })
-    }
-
-    pub(crate) fn loader(&self) -> &Loader {
-        &self.loader
-    }
-
-    pub(crate) fn test(&self) -> &TestSet {
-        &self.test
-    }
-
-    /// Steps of an epoch.
-    pub(crate) fn steps(&self) -> usize {
-        self.loader.batches()
-    }
+/// The sets of a run, looked at; the built-in ones are drawn from `seed`.
+pub(crate) fn open(args: &DataArgs, seed: u64) -> Result<Data> {
+    let sets = match args.built_in() {
+        true => Sets::built_in(seed, args.train_images, args.test_images)?,
+        false => Sets::open(args.dir())?,
+    };
+    let name = sets.name().to_owned();
+    let ([train, test], skipped) = checked(sets.images, args.skip_bad)?;
+    let skipped = skipped.into_iter();
+    let skipped = skipped.map(|image_check::Skipped { path, reason }| Skipped { path, reason });
+    Ok(Data { skipped: skipped.collect(), ..Data::new(name, train, test) })
 }

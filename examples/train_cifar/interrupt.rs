@@ -33,11 +33,17 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// What the request was.
+    pub(crate) fn signal(&self) -> Option<i32> {
+        let signal = i32::try_from(self.signal.load(Ordering::Relaxed)).ok();
+        signal.filter(|signal| *signal != 0)
+    }
+
     /// `Err` with an [`Interrupted`] if there was a request.
-    pub(crate) fn check(&self) -> Result<()> {
-        match i32::try_from(self.signal.load(Ordering::Relaxed)) {
-            Ok(signal) if signal != 0 => Err(Interrupted { signal }.into()),
-            _ => Ok(()),
+    pub(crate) fn end(&self) -> Result<()> {
+        match self.signal() {
+            Some(signal) => Err(Interrupted { signal }.into()),
+            None => Ok(()),
         }
     }
 }

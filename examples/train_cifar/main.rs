@@ -1,5 +1,6 @@
 //! Trains a gated network, or the plain one with the same recipe, on CIFAR, image files or the built-in set.
 
+mod advice;
 mod args;
 mod args_augment;
 mod args_backbone;
@@ -11,48 +12,32 @@ mod args_optim;
 mod args_run;
 mod comparison;
 mod config_file;
-#[path = "../common/data.rs"]
-mod data;
+mod console;
 #[cfg(feature = "download")]
 mod download;
-#[path = "../common/evaluation.rs"]
-mod evaluation;
-mod gpu;
-mod identity;
 mod images;
 mod interrupt;
-#[path = "../common/names.rs"]
-mod names;
 mod options;
-mod phase;
 #[path = "../common/pipeline.rs"]
 mod pipeline;
-mod progress;
 mod recipe;
 mod repeat;
-mod run_folder;
-mod run_lock;
+mod run_report;
 #[path = "../common/sets.rs"]
 mod sets;
-mod state;
-mod training;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
-use gaternet::cli::{
-    classes, command_line, device, dtype, gate_override, image_check, note, report, table, threads,
-    timing,
-};
+use gaternet::cli::{gate_override, note};
 
 #[cfg(feature = "download")]
 use crate::download::Archive;
 use crate::interrupt::Interrupted;
-use crate::recipe::Recipe;
-use crate::report::exit_code;
-use crate::threads::use_threads;
+use gaternet::cli::report::exit_code;
+use gaternet::cli::threads::use_threads;
 
 /// The official archive; its page states the checksum.
 #[cfg(feature = "download")]
@@ -82,9 +67,9 @@ fn run() -> Result<()> {
          cargo run --release --features download --example train_cifar -- --download"
     );
     // Before a download.
-    Recipe::new(&args, &options)?;
+    recipe::of(&args)?;
     let device = args.run.device.open()?;
-    gpu::check_options(&args, &device)?;
+    args.run.check_dtype(&device)?;
     use_threads(args.run.threads)?;
     #[cfg(feature = "download")]
     if args.data.download {

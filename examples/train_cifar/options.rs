@@ -8,10 +8,10 @@ use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 use gaternet::core::checkpoint::Checkpoint;
+use gaternet::models::train::{OPTIONS, RunFolder};
 
 use crate::args::Args;
 use crate::config_file;
-use crate::run_folder::RunFolder;
 
 /// Options that do not change the results of a run, or that may change when it goes on.
 const FREE: [&str; 13] = [
@@ -38,9 +38,6 @@ const REMEMBERED: [&str; 4] = ["dir", "epochs", "repeat", "skip_bad"];
 pub(crate) struct Options(Vec<String>);
 
 impl Options {
-    /// Key in the metadata of a file.
-    pub(crate) const METADATA: &str = "options";
-
     /// Those that say what a run is.
     fn of(matches: &ArgMatches) -> Options {
         let command = Args::command();
@@ -75,13 +72,13 @@ impl Options {
         self.0.iter().any(|option| !option.starts_with("--seed="))
     }
 
-    pub(crate) fn to_metadata(&self) -> Result<String> {
-        Ok(serde_json::to_string(&self.0)?)
+    pub(crate) fn words(&self) -> &[String] {
+        &self.0
     }
 
     /// Of the run in `file`; `None` if it does not say.
     fn of_file(file: &Checkpoint) -> Result<Option<Options>> {
-        let Some(text) = file.metadata.get(Options::METADATA) else { return Ok(None) };
+        let Some(text) = file.metadata.get(OPTIONS) else { return Ok(None) };
         let options = serde_json::from_str(text);
         let options = options
             .with_context(|| format!("{}: metadata options = {text:?}", file.path.display()))?;

@@ -1,24 +1,25 @@
 //! `--repeat`: one recipe, several seeds. `--compare`: with and without gates.
 
-use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use gaternet::kernels::Device;
-use serde_json::{Map, Value, json};
+use gaternet::models::train::{
+    Existing, Outcome, Place, RunFolder, Spread, Summary, SummaryFile, Trainer,
+};
 
+use crate::advice::{self, Asked};
 use crate::args::Args;
 use crate::comparison;
-use crate::image_check::checked;
+use crate::console::Console;
 use crate::images;
 use crate::interrupt::Interrupt;
-use crate::note::note;
 use crate::options::Options;
-use crate::recipe::Recipe;
-use crate::report::say;
-use crate::run_folder::{Existing, Metrics, RunFolder, check, remove};
-use crate::table::{percent, print_table};
-use crate::training::{Budget, Place, Training};
+use crate::recipe;
+use crate::run_report::{RunReport, announce, describe, say_how_to_go_on};
+use gaternet::cli::note::note;
+use gaternet::cli::report::say;
+use gaternet::cli::table::{percent, print_table};
 
 /// The run of `args` on `device`, or one for each seed, or the gated one and the plain one.
 pub(crate) fn run(args: &Args, options: &Options, device: &Device) -> Result<()> {
@@ -29,50 +30,69 @@ pub(crate) fn run(args: &Args, options: &Options, device: &Device) -> Result<()>
     };
     let out = args.out_dir();
     let jobs = jobs(args, options, &out);
-    let summary = args.run.repeat.map(|_| out.join("summary.json"));
+    let summary = args.run.repeat.map(|_| SummaryFile::new(&out));
     // Before the first run, which may take days.
-    jobs.iter().try_for_each(|job| job.folder.check(existing))?;
-    if let Some(path) = &summary {
-        check(path, existing)?;
+    jobs.iter().try_for_each(|job| job.folder.check(existing)).map_err(advice::of_folder)?;
+    if let Some(summary) = &summary {
+        summary.check(existing).map_err(advice::of_folder)?;
     }
-    let mut sets = images::open(&args.data, args.run.seed)?;
-    let skipped;
-    (sets.images, skipped) = checked(sets.images, args.data.skip_bad)?;
+    let mut data = images::open(&args.data, args.run.seed)?;
     let interrupt = match args.run.dry_run {
         true => Interrupt::default(),
         false => Interrupt::catch()?,
     };
-    let mut budget = Budget(args.run.stop_after);
+    let mut console = Console::new(interrupt.clone());
     let mut results = Vec::new();
     for job in &jobs {
         let seed = job.args.run.seed;
         if args.data.built_in() && seed != args.run.seed {
-            sets = images::open(&args.data, seed)?;
+            data = images::open(&args.data, seed)?;
         }
-        let recipe = Recipe::new(&job.args, &job.options)?;
-        let dry_run = args.run.dry_run;
-        let folder = job.folder.clone();
-        let place = Place { folder, out: &out, existing, device, dry_run };
-        let mut training = Training::new(recipe, &sets, skipped.clone(), place)?;
-        if dry_run {
-            return training.describe();
-        }
-        if let Some(path) = &summary {
-            // It will not be that of these runs.
-            remove(path)?;
-        }
-        let Some(metrics) = training.run(&mut budget, &interrupt)? else {
-            note(format_args!("stopped before the end, as --stop-after says; --resume goes on"));
-            return Ok(());
+        let recipe = recipe::of(&job.args)?;
+        let by_options = !job.options.is_empty();
+        let asked = Asked { recipe: &recipe, by_options };
+        let advised = |error| advice::of_run(error, &asked);
+        let place = Place {
+            folder: job.folder.clone(),
+            existing,
+            device: device.clone(),
+            options: job.options.words().to_vec(),
+            dry_run: args.run.dry_run,
         };
-        results.push((seed, metrics));
+        let trainer = Trainer::new(recipe.clone(), &data, place).map_err(advised)?;
+        if args.run.dry_run {
+            return describe(&trainer);
+        }
+        if let Some(summary) = &summary {
+            // It will not be that of these runs.
+            summary.remove()?;
+        }
+        announce(&trainer);
+        let (report, steps) = (RunReport::new(&trainer)?, trainer.steps_per_epoch());
+        let left = args.run.stop_after.unwrap_or(usize::MAX) - console.epochs_done();
+        match trainer.run_epochs(left, &mut console).map_err(advised)? {
+            Outcome::Complete(run) => {
+                let Some(last) = run.epochs.last() else { continue };
+                report.print(&run, last)?;
+                results.push((seed, last.clone()));
+            }
+            Outcome::Paused(_) => {
+                note("stopped before the end, as --stop-after says; --resume goes on");
+                return Ok(());
+            }
+            Outcome::Stopped(position) => {
+                say_how_to_go_on(position, steps, &out);
+                return interrupt.end();
+            }
+        }
     }
-    if let Some(path) = summary {
-        let text = summarise(&results)?.to_string() + "\n";
-        fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    if let Some(file) = summary {
+        let summary = Summary::new(&results);
+        print_summary(&summary)?;
+        file.write(&summary)?;
     }
     if let (true, [gated, plain]) = (args.run.compare, &jobs[..]) {
-        comparison::print([&gated.folder, &plain.folder], &sets)?;
+        comparison::print([&gated.folder, &plain.folder], &data)?;
     }
     Ok(())
 }
@@ -108,46 +128,20 @@ fn jobs(args: &Args, options: &Options, out: &Path) -> Vec<Job> {
     jobs
 }
 
-/// Title, key in `summary.json`, value, and how it is printed.
-type Column = (&'static str, &'static str, fn(&Metrics) -> f64, fn(f64) -> String);
-
-/// Prints what the seeds have in common, and returns it for `summary.json`.
-fn summarise(results: &[(u64, Metrics)]) -> Result<Value> {
-    let columns: [Column; 3] = [
-        ("test accuracy", "test_accuracy", |metrics| metrics.test_accuracy, percent),
-        ("gates open", "gate_density", |metrics| metrics.gate_density, percent),
-        (
-            "MACs, gater included",
-            "macs_ratio",
-            |metrics| metrics.macs_ratio,
-            |x| format!("{x:.3}x"),
-        ),
-    ];
-    let mut rows = Vec::new();
-    let mut summary = Map::new();
-    let seeds: Vec<u64> = results.iter().map(|(seed, _)| *seed).collect();
-    summary.insert("seeds".to_owned(), json!(seeds));
-    for (title, key, value, text) in columns {
-        let values: Vec<f64> = results.iter().map(|(_, metrics)| value(metrics)).collect();
-        let (mean, deviation) = mean_and_deviation(&values);
-        let spread = deviation.map_or("one seed".to_owned(), |deviation| {
-            format!("standard deviation {} of {} seeds", text(deviation), values.len())
+/// Prints what the seeds have in common.
+fn print_summary(summary: &Summary) -> Result<()> {
+    let row = |title: &'static str, spread: &Spread, text: fn(f64) -> String| {
+        let deviation = spread.standard_deviation.map_or("one seed".to_owned(), |deviation| {
+            let seeds = spread.values.len();
+            format!("standard deviation {} of {seeds} seeds", text(deviation))
         });
-        rows.push((title, format!("mean {}, {spread}", text(mean))));
-        summary.insert(
-            key.to_owned(),
-            json!({ "mean": mean, "standard_deviation": deviation, "values": values }),
-        );
-    }
+        (title, format!("mean {}, {deviation}", text(spread.mean)))
+    };
     say!("")?;
-    print_table(&rows)?;
-    Ok(Value::Object(summary))
-}
-
-/// The latter with n - 1 in the denominator; one value has none.
-fn mean_and_deviation(values: &[f64]) -> (f64, Option<f64>) {
-    let n = values.len() as f64;
-    let mean = values.iter().sum::<f64>() / n;
-    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
-    (mean, (n > 1.0).then(|| (squares / (n - 1.0)).sqrt()))
+    print_table(&[
+        row("test accuracy", &summary.test_accuracy, percent),
+        row("gates open", &summary.gate_density, percent),
+        row("MACs, gater included", &summary.macs_ratio, |x| format!("{x:.3}x")),
+    ])?;
+    Ok(())
 }

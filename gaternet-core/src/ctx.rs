@@ -56,10 +56,10 @@ impl Ctx {
         Ctx { progress: (step as f64 / steps.max(1) as f64).min(1.0), ..self }
     }
 
-    /// The pass runs with the instruction set `isa`, a value that proves that the machine has it, instead of the
-    /// process's, [`Isa::current`]: its parameters carry it to the ops, and to those of the backward pass. An op
-    /// that sees neither a parameter nor the result of one goes by the instruction set of its inputs: see
-    /// [`input`](Self::input).
+    /// The pass runs with the instruction set `isa`, a value that proves that the machine has it,
+    /// instead of the process's, [`Isa::current`]: its parameters carry it to the ops, and to those
+    /// of the backward pass. An op that sees neither a parameter nor the result of one goes by the
+    /// instruction set of its inputs: see [`input`](Self::input).
     #[must_use]
     pub fn with_isa(self, isa: Isa) -> Ctx {
         Ctx { isa: Some(isa), ..self }

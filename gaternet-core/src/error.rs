@@ -131,6 +131,9 @@ pub enum Error {
         #[source]
         error: Box<Error>,
     },
+    /// A device other than the processor refused.
+    #[error(transparent)]
+    Device(Box<dyn std::error::Error + Send + Sync>),
     /// The operating system refused a thread.
     #[error("cannot start the thread {name}")]
     Thread {
@@ -166,6 +169,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// A tensor whose shape or type in a checkpoint differs from the model's.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Misshapen {
     /// Name in the state dict.
     pub name: String,
@@ -175,8 +179,8 @@ pub struct Misshapen {
     pub got: String,
 }
 
-/// The text of `value` for an [`Error::Config`], in the digits that were given: an f32 that was widened shows those of the f32, 0.3 and not
-/// 0.30000001192092896.
+/// The text of `value` for an [`Error::Config`], in the digits that were given: an f32 that was
+/// widened shows those of the f32, 0.3 and not 0.30000001192092896.
 #[must_use]
 pub fn digits(value: f64) -> String {
     let narrow = value as f32;

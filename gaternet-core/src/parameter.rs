@@ -38,8 +38,8 @@ impl Parameter {
         Parameter { node, value, requires_grad }
     }
 
-    /// The value for a forward pass, with the instruction set of the pass: part of the graph if `ctx` tracks
-    /// gradients and the parameter is not frozen.
+    /// The value for a forward pass, with the instruction set of the pass: part of the graph if
+    /// `ctx` tracks gradients and the parameter is not frozen.
     #[must_use]
     pub fn value(&self, ctx: &Ctx) -> Tensor {
         let value = self.tensor().on(ctx.own_isa());

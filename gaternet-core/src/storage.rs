@@ -40,14 +40,14 @@ impl Drop for Storage {
 
 /// A buffer of `len` elements whose contents are arbitrary: for a caller that writes all of them.
 #[must_use]
-pub fn take(len: usize) -> Vec<f32> {
+pub(crate) fn take(len: usize) -> Vec<f32> {
     let recycled = if pooled(len) { pool().take(len) } else { None };
     recycled.unwrap_or_else(|| vec![0.0; len])
 }
 
 /// A buffer of `len` zeros.
 #[must_use]
-pub fn take_zeroed(len: usize) -> Vec<f32> {
+pub(crate) fn take_zeroed(len: usize) -> Vec<f32> {
     match if pooled(len) { pool().take(len) } else { None } {
         Some(mut data) => {
             data.fill(0.0);

@@ -1,5 +1,6 @@
 //! Layers: names, initial values, running statistics, and the instruction set of a pass.
 
+use approx::assert_abs_diff_eq;
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module};
 use gaternet_core::ops::Conv2dOptions;
 use gaternet_core::{Ctx, Error, Tensor, ops};
@@ -76,7 +77,8 @@ fn running_statistics_move_by_a_tenth_and_only_in_training() {
     let x = Tensor::new(vec![1.0, 2.0, 3.0, 6.0], [2, 1, 1, 2]).expect("4 values");
     let epilogue = Epilogue::default();
     let before = bn.forward(&x, &Ctx::eval(), epilogue).expect("fits");
-    assert!((before.data()[3] - 6.0).abs() < 1e-3, "mean 0 and variance 1 at first");
+    // Mean 0 and variance 1 at first.
+    assert_abs_diff_eq!(before.data()[3], 6.0, epsilon = 1e-3);
 
     let y = bn.forward(&x, &Ctx::train(0), epilogue).expect("fits");
     let std = 3.5f32.sqrt();
@@ -84,8 +86,8 @@ fn running_statistics_move_by_a_tenth_and_only_in_training() {
         assert!((y - (x - 3.0) / std).abs() < 1e-4, "{x} became {y}");
     }
     let (mean, var) = (bn.running_mean().tensor(), bn.running_var().tensor());
-    assert!((mean.data()[0] - 0.3).abs() < 1e-6);
-    assert!((var.data()[0] - (0.9 + 0.1 * 14.0 / 3.0)).abs() < 1e-6);
+    assert_abs_diff_eq!(mean.data()[0], 0.3, epsilon = 1e-6);
+    assert_abs_diff_eq!(var.data()[0], 0.9 + 0.1 * 14.0 / 3.0, epsilon = 1e-6);
 
     bn.forward(&x, &Ctx::eval().with_grad(), epilogue).expect("fits");
     assert_eq!(bn.running_mean().tensor().data(), mean.data());

@@ -4,7 +4,7 @@
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Epilogue, Linear, Module, State};
 use gaternet_core::ops::{self, Conv2dOptions};
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
-use gaternet_core::{Ctx, Result, Tensor, storage};
+use gaternet_core::{Ctx, Result, Tensor, memory};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 
@@ -51,7 +51,7 @@ impl Module for Net {
 fn steps_after_the_first_use_its_buffers_and_the_loss_falls() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let net = Net::new(&mut rng).expect("sizes are not 0");
-    let config = SgdConfig { learning_rate: 0.05, ..SgdConfig::default() };
+    let config = SgdConfig::default().with_learning_rate(0.05);
     let mut sgd = Sgd::new(net.parameters(), config).expect("in range");
     let x = Tensor::randn([16, 3, 16, 16], 1.0, &mut rng).expect("small");
     let labels: Vec<usize> = (0..16).map(|n| n % 10).collect();
@@ -64,20 +64,20 @@ fn steps_after_the_first_use_its_buffers_and_the_loss_falls() {
     let mut idle = Vec::new();
     for _ in 0..8 {
         losses.push(step().expect("all fits"));
-        idle.push(storage::idle_bytes());
+        idle.push(memory::idle_bytes());
     }
     assert!(losses.is_sorted_by(|before, after| after < before), "{losses:?}");
     assert!(idle[1] > 1 << 20, "buffers come back: {idle:?}");
     assert!(idle[2..].iter().all(|bytes| *bytes == idle[1]), "new buffers: {idle:?}");
-    storage::release();
-    assert_eq!(storage::idle_bytes(), 0);
+    memory::release();
+    assert_eq!(memory::idle_bytes(), 0);
 
-    let between_steps = storage::live_bytes();
+    let between_steps = memory::live_bytes();
     assert!(between_steps >= x.len() * size_of::<f32>(), "{between_steps}");
-    assert_eq!(storage::peak_bytes(), between_steps);
+    assert_eq!(memory::peak_bytes(), between_steps);
     step().expect("all fits");
-    assert_eq!(storage::live_bytes(), between_steps, "a step leaves nothing behind");
+    assert_eq!(memory::live_bytes(), between_steps, "a step leaves nothing behind");
     // Both convolutions' outputs, saved for the batch norms.
     let saved = 2 * 16 * 16 * 16 * 16 * size_of::<f32>();
-    assert!(storage::peak_bytes() > between_steps + saved);
+    assert!(memory::peak_bytes() > between_steps + saved);
 }

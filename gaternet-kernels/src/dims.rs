@@ -333,3 +333,107 @@ pub(crate) fn checked_len(op: &'static str, sizes: &[usize]) -> Result<usize> {
     }
     Ok(sizes.iter().product())
 }
+
+/// Sizes of planes and of their borders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PadDims {
+    planes: usize,
+    in_size: [usize; 2],
+    out_size: [usize; 2],
+    /// (top, left): where the input starts in the output.
+    offset: [isize; 2],
+}
+
+impl PadDims {
+    /// `padding` is (left, right, top, bottom), as in `torch.nn.functional.pad`; a negative one crops.
+    ///
+    /// # Errors
+    /// [`KernelError::Dims`] if nothing would be left of a side or a buffer would not fit in the
+    /// address space.
+    pub fn new(planes: usize, in_size: [usize; 2], padding: [isize; 4]) -> Result<PadDims> {
+        let fail = |rule| {
+            let got = format!("{planes} planes of {in_size:?}, padding {padding:?}");
+            KernelError::Dims { op: "pad", rule, got }
+        };
+        let [left, right, top, bottom] = padding;
+        let side = |size: usize, before: isize, after: isize| {
+            size.checked_add_signed(before)?.checked_add_signed(after).filter(|&side| side > 0)
+        };
+        let out_size = side(in_size[0], top, bottom).zip(side(in_size[1], left, right));
+        let Some((h, w)) = out_size else {
+            return Err(fail("something must be left of every side"));
+        };
+        for [h, w] in [in_size, [h, w]] {
+            checked_len("pad", &[planes, h, w])?;
+        }
+        Ok(PadDims { planes, in_size, out_size: [h, w], offset: [top, left] })
+    }
+
+    /// Number of planes.
+    #[must_use]
+    pub fn planes(&self) -> usize {
+        self.planes
+    }
+
+    /// (H, W) of the input.
+    #[must_use]
+    pub fn in_size(&self) -> [usize; 2] {
+        self.in_size
+    }
+
+    /// (top, left): where the input starts in the output.
+    #[must_use]
+    pub fn offset(&self) -> [isize; 2] {
+        self.offset
+    }
+
+    /// (H, W) of the output.
+    #[must_use]
+    pub fn out_size(&self) -> [usize; 2] {
+        self.out_size
+    }
+
+    /// The way back: crops what this adds and fills what this crops.
+    #[must_use]
+    pub fn inverse(&self) -> PadDims {
+        PadDims {
+            planes: self.planes,
+            in_size: self.out_size,
+            out_size: self.in_size,
+            offset: self.offset.map(|offset| -offset),
+        }
+    }
+
+    /// Elements of the input.
+    #[must_use]
+    pub fn input_len(&self) -> usize {
+        self.planes * self.in_size[0] * self.in_size[1]
+    }
+
+    /// Elements of the output.
+    #[must_use]
+    pub fn output_len(&self) -> usize {
+        self.planes * self.out_size[0] * self.out_size[1]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_that_do_not_fit_are_refused() {
+        for (input, kernel, stride, padding) in [
+            ([1, 1, 4, 4], [0, 2], [1, 1], [0, 0]),
+            ([1, 1, 4, 4], [2, 2], [1, 0], [0, 0]),
+            ([1, 1, 4, 4], [2, 5], [1, 1], [0, 0]),
+            ([1, 1, 4, 4], [3, 3], [1, 1], [1, 2]),
+            ([1, 1, 0, 4], [2, 2], [1, 1], [1, 1]),
+            ([usize::MAX, 2, 4, 4], [2, 2], [1, 1], [0, 0]),
+            ([1, 1, 4, 4], [usize::MAX, 2], [1, 1], [usize::MAX / 2, 0]),
+        ] {
+            let error = PoolDims::new(input, kernel, stride, padding).expect_err("invalid");
+            assert!(error.to_string().contains("pool2d"), "{error}");
+        }
+    }
+}

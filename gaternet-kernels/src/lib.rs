@@ -9,7 +9,9 @@ pub mod cpu;
 pub mod cuda;
 mod device;
 pub mod dims;
+mod dtype;
 mod error;
+#[cfg(any(test, feature = "reference"))]
 pub mod reference;
 #[cfg(test)]
 mod testing;
@@ -17,5 +19,14 @@ mod testing;
 pub use active::ActiveFilters;
 pub use cpu::isa::Isa;
 pub use device::{Device, DeviceError};
-pub use dims::{Conv2dDims, LinearDims, PlaneDims, PoolDims};
+pub use dims::{Conv2dDims, LinearDims, PadDims, PlaneDims, PoolDims};
+pub use dtype::DType;
 pub use error::{KernelError, Result};
+
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod test_support;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

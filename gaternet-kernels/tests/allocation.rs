@@ -3,7 +3,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gaternet_kernels::cpu::conv2d::{Algorithm, DType, Epilogue, Live, Method, PreparedConv2d};
+use gaternet_kernels::DType;
+use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, Method, PreparedConv2d};
 use gaternet_kernels::{Conv2dDims, Isa};
 
 struct Counting;

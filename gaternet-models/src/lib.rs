@@ -1,5 +1,5 @@
-//! Backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the filters that
-//! the gater opens.
+//! Backbones, the gater that looks at the input first, and [`GatedResNet`], which runs only the
+//! filters whose gates the gater opens.
 //!
 //! ```
 //! use gaternet_core::{Ctx, Tensor, optim::{Optimizer, Sgd, SgdConfig}, nn::Module};
@@ -24,56 +24,44 @@
 //! ```
 #![forbid(unsafe_code)]
 
-mod backbone;
-mod budget;
-mod calibration;
-mod config;
 mod cost;
 #[cfg(feature = "cuda")]
 pub mod cuda;
-mod finite;
-mod gate_loss;
-mod gate_override;
-mod gate_plan;
-mod gate_rule;
-mod gate_term;
-mod gated_config;
-mod gated_cost;
-mod gated_net;
-mod gater;
-mod latency;
-mod model;
+mod files;
+mod gating;
 mod network;
+mod networks;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod ops;
-mod parts;
-mod plain_net;
 mod plan;
 mod program;
-mod pruning;
-mod static_part;
-mod weights;
+pub mod train;
 
-pub use calibration::Calibration;
-pub use config::{BackboneConfig, BottleneckChannels, Family};
+pub use cost::latency::LatencyModel;
 pub use cost::{ConvMacs, ConvTime, Cost, LatencyCosts, MacCosts, Time, TimeTable};
-pub use gate_loss::{GateLoss, GateLossInput};
-pub use gate_override::GateOverride;
-pub use gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
-pub use gate_term::GateTerm;
-pub use gated_config::{GatedConfig, GaterConfig};
-pub use gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};
-pub use gater::Gater;
-pub use gaternet_kernels::cpu::conv2d::DType;
-pub use latency::LatencyModel;
-pub use model::Model;
+pub use files::model::Model;
+pub use files::weights::Head;
+pub use gaternet_kernels::DType;
+pub use gating::calibration::Calibration;
+pub use gating::gate_loss::{GateLoss, GateLossInput};
+pub use gating::gate_override::GateOverride;
+pub use gating::gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
+pub use gating::gate_term::GateTerm;
+pub use gating::gated_config::{GatedConfig, GaterConfig};
+pub use gating::gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};
+pub use gating::gater::Gater;
+pub use gating::parts::{Part, WarmUp};
+pub use gating::pruning::Pruning;
 pub use network::{ConvBuilder, ConvRole, ConvSpec, Network, NetworkBuilder, OpBuilder, Value};
+pub use networks::config::{BackboneConfig, BottleneckChannels, Family};
+pub use networks::names::ModelName;
+pub use networks::plain_net::PlainNet;
 #[cfg(feature = "onnx")]
 pub use onnx::OnnxStep;
 pub use ops::{Filters, Op, Reads};
-pub use parts::{Part, WarmUp};
-pub use plain_net::PlainNet;
-pub use plan::{InferencePlan, Inputs, PlanContext, PlanOptions, Planned, SampleKernel};
-pub use pruning::Pruning;
-pub use weights::Head;
+pub use plan::{InferencePlan, Inputs, Plan, PlanContext, PlanOptions, Planned, SampleKernel};
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

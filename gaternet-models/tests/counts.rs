@@ -67,8 +67,8 @@ fn cost(model: &GatedResNet, open: impl Fn(usize, usize) -> bool) -> Cost {
     model.cost([32, 32], &gates(model, open)).expect("32x32 fits")
 }
 
-/// MACs of one 3x3 convolution of a unit, the same in every stage; the first of a stage with stride 2
-/// has half of them.
+/// MACs of one 3x3 convolution of a unit, the same in every stage; the first of a stage with stride
+/// 2 has half of them.
 const UNIT_CONV: f64 = 2_359_296.0;
 
 #[test]
@@ -200,9 +200,9 @@ fn every_family_has_the_published_counts() {
     let large = |depth| BackboneConfig::new(Family::ImagenetResnet { depth }, 1000);
     let shake = BackboneConfig::new(Family::ShakeShake { depth: 26, base: 32 }, 10);
     let dense = BackboneConfig::new(Family::Densenet { depth: 100, growth: 12 }, 10);
-    // Parameters in millions and MACs in billions of images of this side, as their authors give them:
-    // Zagoruyko and Komodakis 2016, Gastaldi 2017, Huang et al. 2017, torchvision; MACs that they do
-    // not give are left out.
+    // Parameters in millions and MACs in billions of images of this side, as their authors give
+    // them: Zagoruyko and Komodakis 2016, Gastaldi 2017, Huang et al. 2017, torchvision; MACs that
+    // they do not give are left out.
     for (config, side, parameters, macs) in [
         (BackboneConfig::wide_resnet(28, 10, 10), 32, "36.5", Some("5.2")),
         (BackboneConfig::wide_resnet(40, 4, 10), 32, "8.9", None),

@@ -381,7 +381,8 @@ fn what_an_op_cannot_do_names_it() {
     let gater = GaterConfig { depth: 8, bottleneck: 4, ..GaterConfig::default() };
     let network = net.finish().expect("valid");
     let model = GatedNet::gate(network, GatePlacement::Hidden, gater, 2).expect("valid");
-    let calibration = Calibration::new(model.plan().gates());
+    let mut calibration = Calibration::new(model.plan().gates());
+    calibration.add(&vec![1.0; model.plan().gates()]).expect("(N, c)");
     for error in [
         model.static_part(&calibration, 0.0).err(),
         InferencePlan::calibrated(&model, options(true), &calibration).err(),

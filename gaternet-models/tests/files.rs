@@ -126,7 +126,8 @@ fn a_checkpoint_of_another_architecture_lists_everything_that_differs() {
     let folder = Folder::new();
     gated(20).save(folder.file("right"), &BTreeMap::new()).expect("a writable folder");
     let right = Checkpoint::load(folder.file("right")).expect("just saved");
-    // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with 10.
+    // The configuration says ResNet-32 with 100 classes, the tensors are those of ResNet-20 with
+    // 10.
     let mut metadata = right.metadata.clone();
     let mut config = GatedConfig::cifar(32, 100);
     config.gater.depth = 20;
@@ -175,10 +176,10 @@ fn a_model_of_a_thousand_layers_is_refused_by_names_and_shapes() {
     let config = serde_json::to_string(&config).expect("plain fields");
     let metadata = [("model".to_owned(), "gated".to_owned()), ("config".to_owned(), config)];
     checkpoint::save(&file, &[], &BTreeMap::from(metadata)).expect("a writable folder");
-    let before = gaternet_core::storage::peak_bytes();
+    let before = gaternet_core::memory::peak_bytes();
     let error = Model::load(&file).expect_err("no weights");
     assert!(matches!(error, Error::Checkpoint { .. }), "{error}");
-    let taken = gaternet_core::storage::peak_bytes() - before;
+    let taken = gaternet_core::memory::peak_bytes() - before;
     assert!(taken < 1 << 26, "{taken} bytes of tensors");
 }
 

@@ -81,7 +81,7 @@ fn a_step_lowers_the_loss_under_every_estimator_and_loss() {
                 let output = model.forward_with_draw(&images, &draw, &mut ctx).expect(&case);
                 model.loss(&output, &labels).expect(&case)
             };
-            let config = SgdConfig { learning_rate: 0.01, ..SgdConfig::default() };
+            let config = SgdConfig::default().with_learning_rate(0.01);
             let mut sgd = Sgd::new(model.parameters(), config).expect("valid");
             let before = pass();
             sgd.step(&before.total.backward().expect("a scalar")).expect("every gradient");

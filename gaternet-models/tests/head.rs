@@ -33,6 +33,7 @@ fn numbers(model: &impl Module) -> BTreeMap<String, Vec<f64>> {
     let numbers = |value: TensorValue| match value {
         TensorValue::F32(tensor) => tensor.data().iter().map(|x| f64::from(*x)).collect(),
         TensorValue::I64 { values, .. } => values.iter().map(|x| *x as f64).collect(),
+        other => panic!("{other:?} is neither"),
     };
     let state = model.state();
     state.iter().map(|(name, state)| (name.clone(), numbers(state.into()))).collect()

@@ -11,11 +11,11 @@ use common::{BATCH, cases, images, model};
 use gaternet_core::gate::{Estimator, GateFloor};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
+use gaternet_kernels::test_support::python;
 use gaternet_models::{
     BackboneConfig, GateOverride, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model,
     PlainNet,
 };
-use gaternet_testing::python;
 
 /// Runs each model on the images and writes every output beside it.
 const RUN: &str = r#"

@@ -1,5 +1,5 @@
-//! Every family against PyTorch: `tools/write_parity_fixtures.py` builds the same networks from their
-//! public definitions and stores what they compute.
+//! Every family against PyTorch: `tools/write_parity_fixtures.py` builds the same networks from
+//! their public definitions and stores what they compute.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,7 +53,7 @@ impl Fixture {
     fn tensor(&self, name: &str) -> Tensor {
         match &self.file.tensors[name] {
             TensorValue::F32(tensor) => tensor.clone(),
-            TensorValue::I64 { .. } => panic!("{}: {name} holds integers", self.name),
+            _ => panic!("{}: {name} holds no f32", self.name),
         }
     }
 

@@ -1,4 +1,5 @@
-//! How the parts of a gated network are trained: pre-training of the gater, rest, settings of their own.
+//! How the parts of a gated network are trained: pre-training of the gater, rest, settings of their
+//! own.
 
 use gaternet_core::nn::{CrossEntropyLoss, Module, State};
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};

@@ -41,8 +41,9 @@ fn every_parameter_has_a_gradient_and_a_batch_can_be_learned() {
     let others = families::families(4).into_iter().map(|backbone| (backbone, GatePlacement::All));
     for (backbone, placement) in resnets.into_iter().chain(wide).chain(others) {
         let (model, (images, labels)) = (gated(backbone, placement), batch());
-        // Losses of 8 images jump with batch norm and a high rate, at a step that depends on rounding.
-        let config = SgdConfig { learning_rate: 0.05, ..SgdConfig::default() };
+        // Losses of 8 images jump with batch norm and a high rate, at a step that depends on
+        // rounding.
+        let config = SgdConfig::default().with_learning_rate(0.05);
         let mut sgd = Sgd::new(model.parameters(), config).expect("valid");
         let mut losses = Vec::new();
         for step in 0..30 {

@@ -10,7 +10,9 @@ pub mod conv_layers;
 pub mod device;
 pub mod dtype;
 pub mod gate_override;
+#[cfg(feature = "images")]
 pub mod image_check;
+pub mod names;
 pub mod note;
 pub mod report;
 pub mod table;

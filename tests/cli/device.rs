@@ -3,7 +3,7 @@
 use std::fs;
 use std::process::Command;
 
-use gaternet_testing::skipped;
+use gaternet_kernels::test_support::skipped;
 use tempfile::tempdir;
 
 use crate::programs::{example, failure, stdout, tiny_plain_training, tree};
@@ -62,7 +62,7 @@ mod emulated {
     use std::path::Path;
     use std::process::Command;
 
-    use gaternet_testing::emulator::Emulator;
+    use gaternet_kernels::test_support::emulator::Emulator;
     use tempfile::tempdir;
 
     use crate::image_folder::folder;

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::programs::{example, failure, stdout, tiny_plain_training, tiny_training, tree};
 use gaternet::core::{Ctx, Tensor};
 use gaternet::models::{GatePlacement, GatedResNet, Model};
-use gaternet_testing::python;
+use gaternet_kernels::test_support::python;
 use serde_json::Value;
 use tempfile::tempdir;
 

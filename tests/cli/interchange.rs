@@ -13,12 +13,12 @@ use gaternet::models::{
     BackboneConfig, GateOverride, GatePlacement, GatedConfig, GatedNet, GaterConfig, Model,
     PlainNet,
 };
-use gaternet_testing::python;
+use gaternet_kernels::test_support::python;
 
 fn tensor(file: &Checkpoint, name: &str) -> Tensor {
     match &file.tensors[name] {
         TensorValue::F32(tensor) => tensor.clone(),
-        TensorValue::I64 { .. } => panic!("{}: {name} holds integers", file.path.display()),
+        _ => panic!("{}: {name} holds no f32", file.path.display()),
     }
 }
 

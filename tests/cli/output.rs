@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::programs::{example, failure, stdout, tiny_training};
-use gaternet_testing::skipped;
+use gaternet_kernels::test_support::skipped;
 use tempfile::tempdir;
 
 /// Runs of all kinds of output: tables, lines of JSON, `--dry-run`, a file's name.

@@ -6,7 +6,7 @@ use crate::programs::{example, failure, stdout};
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::{self, Checkpoint, TensorValue};
 use gaternet::kernels::Isa;
-use gaternet_testing::skipped;
+use gaternet_kernels::test_support::skipped;
 
 /// The file of reference values: `GATERNET_REFERENCE`, or the one beside a checkout.
 fn reference() -> Option<PathBuf> {

@@ -35,13 +35,33 @@ impl PartialEq for Pending {
 
 impl Eq for Pending {}
 
+impl Tensor {
+    /// Gradients of this scalar with respect to every parameter and leaf it was computed from. Frees
+    /// what the forward pass saved for it, so a graph can be walked once.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if this is no scalar, [`Error::MissingGradient`] if it is in no graph or that
+    /// was walked before, or the error of an op.
+    pub fn backward(&self) -> Result<Gradients> {
+        backward(self, &[])
+    }
+
+    /// [`backward`](Self::backward), keeping the gradients of these intermediate tensors too.
+    ///
+    /// # Errors
+    /// As [`backward`](Self::backward).
+    pub fn backward_retaining(&self, intermediates: &[&Tensor]) -> Result<Gradients> {
+        backward(self, intermediates)
+    }
+}
+
 /// Gradients of the scalar `root` with respect to its leaves and to `retained`.
 ///
 /// Nodes are taken youngest first. Whatever used a node's value is younger, so a node's gradient is
-/// complete when it is taken, and the order of its sum is fixed. What a node saved is freed when it is
-/// done: the walk takes little memory beyond that of the forward pass, and happens once. All gradients have the
-/// instruction set of the root.
-pub(crate) fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients> {
+/// complete when it is taken, and the order of its sum is fixed. What a node saved is freed when it
+/// is done: the walk takes little memory beyond that of the forward pass, and happens once. All
+/// gradients have the instruction set of the root.
+fn backward(root: &Tensor, retained: &[&Tensor]) -> Result<Gradients> {
     if root.len() != 1 {
         return Err(Error::Shape {
             op: "backward",

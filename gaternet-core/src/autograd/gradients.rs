@@ -8,8 +8,8 @@ use crate::tensor::Tensor;
 
 /// Gradients by parameter, leaf and retained tensor.
 ///
-/// They can be changed between the backward pass and the step of an optimiser, to clip them, to add those of
-/// several batches or to sum them over several processes:
+/// They can be changed between the backward pass and the step of an optimiser, to clip them, to add
+/// those of several batches or to sum them over several processes:
 ///
 /// ```
 /// use gaternet_core::{Ctx, Parameter, Tensor, ops};
@@ -82,8 +82,9 @@ impl Gradients {
         Ok(self.0.insert(parameter.id(), gradient.detach()))
     }
 
-    /// Every gradient, with the [`Parameter::id`] of its parameter (leaves and retained tensors have numbers of
-    /// their own), in the order in which those were made: the same in every process that builds one model.
+    /// Every gradient, with the [`Parameter::id`] of its parameter (leaves and retained tensors
+    /// have numbers of their own), in the order in which those were made: the same in every process
+    /// that builds one model.
     pub fn iter(&self) -> impl Iterator<Item = (u64, &Tensor)> {
         self.0.iter().map(|(&id, gradient)| (id, gradient))
     }

@@ -4,7 +4,6 @@ mod engine;
 mod gradients;
 mod node;
 
-pub(crate) use engine::backward;
 pub use gradients::Gradients;
 pub use node::Backward;
 pub(crate) use node::Node;

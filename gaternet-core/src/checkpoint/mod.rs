@@ -31,7 +31,8 @@ use crate::{Error, Misshapen, Result, Shape, Tensor};
 pub const MODEL_FILE: &str = "model.safetensors";
 
 /// What a checkpoint stores under one name.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum TensorValue {
     /// Weights, statistics, momenta. Read from f16, bf16, f32 and f64; written as f32.
     F32(Tensor),
@@ -63,6 +64,7 @@ impl TensorValue {
 
 /// What a number of a tensor is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Number {
     /// Weights, statistics, momenta.
     F32,
@@ -72,6 +74,7 @@ pub enum Number {
 
 /// What is known of a [`TensorValue`] without its numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct TensorKind {
     /// Type of the elements.
     pub number: Number,

@@ -1,11 +1,12 @@
 //! Writing a checkpoint, all of it or nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+use bytemuck::NoUninit;
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde_json::{Map, Value, json};
 
@@ -89,10 +90,7 @@ fn header(
 
 fn digest(name: &str, dtype: Dtype, value: &TensorValue) -> String {
     let mut digest = TensorDigest::new(name, dtype, value.shape().dims());
-    let Ok(()) = for_bytes(value, |bytes| {
-        digest.add(bytes);
-        Ok::<_, Infallible>(())
-    });
+    digest.add(&bytes(value));
     digest.finish()
 }
 
@@ -103,30 +101,24 @@ fn write_contents(
 ) -> io::Result<()> {
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header)?;
-    tensors.iter().try_for_each(|(_, value)| for_bytes(value, |bytes| file.write_all(bytes)))
+    tensors.iter().try_for_each(|(_, value)| file.write_all(&bytes(value)))
 }
 
-/// Calls `each` with the bytes of the elements as they lie in a file, a piece at a time.
-fn for_bytes<E>(
-    value: &TensorValue,
-    mut each: impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), E> {
+/// The elements as they lie in a file.
+fn bytes(value: &TensorValue) -> Cow<'_, [u8]> {
     match value {
-        TensorValue::F32(tensor) => convert(tensor.data(), |x| x.to_le_bytes(), &mut each),
-        TensorValue::I64 { values, .. } => convert(values, |x| x.to_le_bytes(), &mut each),
+        TensorValue::F32(tensor) => little_endian(tensor.data()),
+        TensorValue::I64 { values, .. } => little_endian(values),
     }
 }
 
-fn convert<const WIDTH: usize, T: Copy, E>(
-    values: &[T],
-    bytes_of: impl Fn(T) -> [u8; WIDTH],
-    each: &mut impl FnMut(&[u8]) -> Result<(), E>,
-) -> Result<(), E> {
-    const PIECE: usize = 1 << 15;
-    let mut bytes = vec![[0; WIDTH]; values.len().min(PIECE)];
-    values.chunks(PIECE).try_for_each(|values| {
-        let bytes = &mut bytes[..values.len()];
-        bytes.iter_mut().zip(values).for_each(|(bytes, value)| *bytes = bytes_of(*value));
-        each(bytes.as_flattened())
-    })
+/// The bytes of `values`, which are those in memory where that is little-endian.
+fn little_endian<T: NoUninit>(values: &[T]) -> Cow<'_, [u8]> {
+    let bytes = bytemuck::cast_slice(values);
+    if cfg!(target_endian = "little") {
+        return Cow::Borrowed(bytes);
+    }
+    let mut swapped = bytes.to_vec();
+    swapped.chunks_exact_mut(size_of::<T>()).for_each(<[u8]>::reverse);
+    Cow::Owned(swapped)
 }

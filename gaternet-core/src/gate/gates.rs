@@ -20,6 +20,7 @@ pub struct Gates {
 
 /// The gates of one convolution.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct GateSlice {
     /// (N, filters of the convolution), part of the graph of the gates.
     pub values: Tensor,
@@ -38,9 +39,9 @@ impl Gates {
             rule: "the gates must be (N, sum of the slots' widths)",
             got: format!("{} for widths {widths:?}", values.shape()),
         };
-        let [batch, total] = ops::dims("gates", "the gates must be (N, C)", &values)?;
+        let [_, total] = ops::dims("gates", "the gates must be (N, C)", &values)?;
         let sum = widths.iter().try_fold(0usize, |sum, &width| sum.checked_add(width));
-        if sum != Some(total) || batch == 0 {
+        if sum != Some(total) {
             return Err(fail());
         }
         let mut slots = Vec::with_capacity(widths.len());

@@ -6,13 +6,11 @@ mod gates;
 mod loss;
 mod sem_hash;
 
-pub use estimator::{
-    Estimator, GateDraw, TauSchedule, gumbel_sigmoid, logistic_noise, straight_through, top_k,
-};
+pub use estimator::{Estimator, GateDraw, TauSchedule};
 pub use floor::GateFloor;
 pub use gates::{GateSlice, Gates};
 pub use loss::{
     Beta, GateCost, GateDensities, RunningCost, batch_shaping, block_bounds, counted, l1_loss,
     target_cost, target_rate,
 };
-pub use sem_hash::{SemHashDraw, hard, hard_gate, sem_hash, soft};
+pub use sem_hash::{SemHashDraw, hard_gate};

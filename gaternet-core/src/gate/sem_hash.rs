@@ -36,7 +36,7 @@ impl SemHashDraw {
 ///
 /// # Errors
 /// [`Error::Shape`] if the draw is for another batch or number of gates.
-pub fn sem_hash(preactivation: &Tensor, draw: &SemHashDraw) -> Result<Tensor> {
+pub(super) fn sem_hash(preactivation: &Tensor, draw: &SemHashDraw) -> Result<Tensor> {
     let [batch, gates] =
         ops::dims("sem_hash", "the pre-activations must be (N, C)", preactivation)?;
     if draw.noise.shape() != preactivation.shape() || draw.discrete.len() != batch {
@@ -67,33 +67,11 @@ pub fn sem_hash(preactivation: &Tensor, draw: &SemHashDraw) -> Result<Tensor> {
     Tensor::from_op(values, preactivation.shape(), &[preactivation], |_| SemHash { noisy })
 }
 
-/// The soft gates `max(0, min(1, 1.2 · sigmoid(preactivation) - 0.1))` without noise, in no graph.
-///
-/// # Errors
-/// Never for a tensor that exists.
-pub fn soft(preactivation: &Tensor) -> Result<Tensor> {
-    map(preactivation, saturated)
-}
-
-/// The [`hard_gate`] of each pre-activation, in no graph.
-///
-/// # Errors
-/// Never for a tensor that exists.
-pub fn hard(preactivation: &Tensor) -> Result<Tensor> {
-    map(preactivation, hard_gate)
-}
-
-/// A gate of evaluation: 1 where the [`soft`] gate is above 0.49999 (so a pre-activation of exactly 0 is
-/// on), else 0; NaN of NaN.
+/// A gate of evaluation: 1 where the soft gate `max(0, min(1, 1.2 · sigmoid(preactivation) - 0.1))`
+/// is above 0.49999 (so a pre-activation of exactly 0 is on), else 0; NaN of NaN.
 #[must_use]
 pub fn hard_gate(preactivation: f32) -> f32 {
     step(saturated(preactivation), 0.49999)
-}
-
-fn map(x: &Tensor, f: impl Fn(f32) -> f32) -> Result<Tensor> {
-    let mut y = storage::take(x.len());
-    y.iter_mut().zip(x.data()).for_each(|(y, &x)| *y = f(x));
-    Tensor::new(y, x.shape())
 }
 
 pub(super) fn sigmoid(x: f32) -> f32 {
@@ -148,8 +126,8 @@ mod tests {
 
     #[test]
     fn a_preactivation_of_exactly_zero_is_on_in_evaluation() {
-        let gates = hard(&row(&[0.0, -1e-4, 1e-4, -3.0, 3.0])).expect("any shape");
-        assert_eq!(gates.data(), [1.0, 0.0, 1.0, 0.0, 1.0]);
+        let gates = [0.0, -1e-4, 1e-4, -3.0, 3.0].map(hard_gate);
+        assert_eq!(gates, [1.0, 0.0, 1.0, 0.0, 1.0]);
     }
 
     #[test]
@@ -198,7 +176,7 @@ mod tests {
     #[test]
     fn nan_shows() {
         let p = row(&[f32::NAN]);
-        assert!(hard(&p).expect("any shape").data()[0].is_nan());
+        assert!(hard_gate(f32::NAN).is_nan());
         for discrete in [true, false] {
             assert!(sem_hash(&p, &draw(&[0.0], discrete)).expect("fits").data()[0].is_nan());
         }

@@ -7,6 +7,7 @@ use crate::tensor::Tensor;
 
 /// What the logits (N, K) of a batch should say.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Targets<'a> {
     /// (N): the class of each sample.
     Labels(&'a [usize]),
@@ -106,6 +107,8 @@ pub fn one_hot(labels: &[usize], classes: usize) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     fn logits() -> Tensor {
@@ -140,7 +143,7 @@ mod tests {
         };
         let want = rows.map(of_row).iter().sum::<f64>() / 2.0;
         let got = f64::from(loss(0.1, Targets::Labels(&[2, 0])));
-        assert!((got - want).abs() < 1e-6, "{got}, expected {want}");
+        assert_abs_diff_eq!(got, want, epsilon = 1e-6);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Mean over windows.
 
-use gaternet_kernels::cpu::pool;
+use gaternet_kernels::cpu::avg_pool2d as kernel;
 use gaternet_kernels::dims::PoolDims;
 
 use super::Pool2dOptions;
@@ -20,7 +20,7 @@ use crate::tensor::Tensor;
 pub fn avg_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
     let dims = options.dims("avg_pool2d", x)?;
     let mut y = storage::take(dims.output_len());
-    pool::avg_forward(x.isa()?, &dims, x.data(), &mut y)?;
+    kernel::forward(x.isa()?, &dims, x.data(), &mut y)?;
     let [oh, ow] = dims.out_size();
     Tensor::from_op(y, [dims.batch(), dims.channels(), oh, ow], &[x], |_| AvgPool2d(dims))
 }
@@ -36,7 +36,7 @@ impl Backward for AvgPool2d {
     fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let dims = &self.0;
         let mut grad_x = storage::take(dims.input_len());
-        pool::avg_backward(grad.isa()?, dims, grad.data(), &mut grad_x)?;
+        kernel::backward(grad.isa()?, dims, grad.data(), &mut grad_x)?;
         let [h, w] = dims.in_size();
         Ok(vec![Some(Tensor::new(grad_x, [dims.batch(), dims.channels(), h, w])?)])
     }

@@ -11,6 +11,7 @@ use crate::tensor::Tensor;
 
 /// The inputs of [`batch_norm`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct BatchNormInput<'a> {
     /// (N, C, H, W), or (N, C), a plane of one value each.
     pub x: &'a Tensor,
@@ -30,8 +31,41 @@ pub struct BatchNormInput<'a> {
     pub relu: bool,
 }
 
+impl<'a> BatchNormInput<'a> {
+    /// x (N, C, H, W) or (N, C), weight (C) and bias (C), and nothing after.
+    #[must_use]
+    pub fn new(
+        x: &'a Tensor,
+        weight: &'a Tensor,
+        bias: &'a Tensor,
+        stats: Stats<'a>,
+        eps: f32,
+    ) -> BatchNormInput<'a> {
+        BatchNormInput { x, weight, bias, stats, eps, gates: None, residual: None, relu: false }
+    }
+
+    /// The same input with these gates, (N, C).
+    #[must_use]
+    pub fn with_gates(self, gates: Option<&'a Tensor>) -> BatchNormInput<'a> {
+        BatchNormInput { gates, ..self }
+    }
+
+    /// The same input with this shortcut, of the shape of x.
+    #[must_use]
+    pub fn with_residual(self, residual: Option<&'a Tensor>) -> BatchNormInput<'a> {
+        BatchNormInput { residual, ..self }
+    }
+
+    /// The same input, with or without a ReLU at the end.
+    #[must_use]
+    pub fn with_relu(self, relu: bool) -> BatchNormInput<'a> {
+        BatchNormInput { relu, ..self }
+    }
+}
+
 /// Mean and variance for [`batch_norm`].
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub enum Stats<'a> {
     /// Those of x itself; the gradient passes through them.
     Batch,
@@ -46,6 +80,7 @@ pub enum Stats<'a> {
 
 /// Statistics of a batch, in no graph.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BatchStats {
     /// (C).
     pub mean: Tensor,

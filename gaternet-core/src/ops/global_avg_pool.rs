@@ -1,6 +1,6 @@
 //! Mean of each plane.
 
-use gaternet_kernels::cpu::pool;
+use gaternet_kernels::cpu::global_avg_pool as kernel;
 use gaternet_kernels::dims::PlaneDims;
 
 use super::plane_dims;
@@ -17,7 +17,7 @@ use crate::tensor::Tensor;
 pub fn global_avg_pool(x: &Tensor) -> Result<Tensor> {
     let dims = plane_dims("global_avg_pool", x)?;
     let mut y = storage::take(dims.batch * dims.channels);
-    pool::global_avg_forward(x.isa()?, dims, x.data(), &mut y)?;
+    kernel::forward(x.isa()?, dims, x.data(), &mut y)?;
     let save = |_: &Tensor| GlobalAvgPool { dims, shape: x.shape().clone() };
     Tensor::from_op(y, [dims.batch, dims.channels], &[x], save)
 }
@@ -35,7 +35,7 @@ impl Backward for GlobalAvgPool {
 
     fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let mut grad_x = storage::take(self.dims.len());
-        pool::global_avg_backward(grad.isa()?, self.dims, grad.data(), &mut grad_x)?;
+        kernel::backward(grad.isa()?, self.dims, grad.data(), &mut grad_x)?;
         Ok(vec![Some(Tensor::new(grad_x, &self.shape)?)])
     }
 }

@@ -1,6 +1,6 @@
 //! Largest value of each window.
 
-use gaternet_kernels::cpu::max_pool as kernel;
+use gaternet_kernels::cpu::max_pool2d as kernel;
 use gaternet_kernels::dims::PoolDims;
 
 use super::Pool2dOptions;

@@ -1,6 +1,7 @@
 //! Borders of zeros, and cropping.
 
-use gaternet_kernels::cpu::pad::{self as kernel, PadDims};
+use gaternet_kernels::PadDims;
+use gaternet_kernels::cpu::pad as kernel;
 
 use super::plane_dims;
 use crate::autograd::Backward;

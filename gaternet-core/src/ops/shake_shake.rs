@@ -1,6 +1,6 @@
 //! Shake-Shake: two branches, mixed at random (Gastaldi 2017, arXiv 1705.07485).
 
-use gaternet_kernels::cpu::mix as kernel;
+use gaternet_kernels::cpu::shake_shake as kernel;
 use rand::{Rng, RngExt};
 
 use super::{check_shape, isa};

@@ -19,14 +19,16 @@ const MEAN: &str = "exp_avg";
 const SQUARE: &str = "exp_avg_sq";
 const STEP: &str = "step";
 
-/// The settings of [`AdamW`]; by default those of PyTorch: learning rate 0.001, betas 0.9 and 0.999, eps 1e-8,
-/// weight decay 0.01.
+/// The settings of [`AdamW`]; by default those of PyTorch: learning rate 0.001, betas 0.9 and
+/// 0.999, eps 1e-8, weight decay 0.01.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AdamWConfig {
     /// Step size.
     pub learning_rate: f32,
-    /// Fractions of the mean gradient and of the mean square that are kept in a step, each in [0, 1).
+    /// Fractions of the mean gradient and of the mean square that are kept in a step, each in [0,
+    /// 1).
     pub betas: [f64; 2],
     /// Added to the root of the mean square, so that a gradient of 0 divides by something.
     pub eps: f64,
@@ -41,6 +43,30 @@ impl Default for AdamWConfig {
 }
 
 impl AdamWConfig {
+    /// The same settings with this step size.
+    #[must_use]
+    pub fn with_learning_rate(self, learning_rate: f32) -> AdamWConfig {
+        AdamWConfig { learning_rate, ..self }
+    }
+
+    /// The same settings with this pair of betas.
+    #[must_use]
+    pub fn with_betas(self, betas: [f64; 2]) -> AdamWConfig {
+        AdamWConfig { betas, ..self }
+    }
+
+    /// The same settings with this eps.
+    #[must_use]
+    pub fn with_eps(self, eps: f64) -> AdamWConfig {
+        AdamWConfig { eps, ..self }
+    }
+
+    /// The same settings with this weight decay.
+    #[must_use]
+    pub fn with_weight_decay(self, weight_decay: f32) -> AdamWConfig {
+        AdamWConfig { weight_decay, ..self }
+    }
+
     fn validate(&self) -> Result<()> {
         not_negative("learning_rate", self.learning_rate)?;
         not_negative("weight_decay", self.weight_decay)?;
@@ -68,8 +94,8 @@ impl AdamWConfig {
 /// p -= learning_rate · m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)
 /// ```
 ///
-/// with m and v that start as 0. A [frozen](Parameter::set_requires_grad) parameter stays as it is, and so do its
-/// m, v and t.
+/// with m and v that start as 0. A [frozen](Parameter::set_requires_grad) parameter stays as it is,
+/// and so do its m, v and t.
 ///
 /// ```
 /// use gaternet_core::optim::{AdamW, AdamWConfig, Optimizer};
@@ -166,8 +192,8 @@ impl Optimizer for AdamW {
         self.entries.groups()
     }
 
-    /// For a parameter `p` that has moved: `p.exp_avg`, `p.exp_avg_sq` and its number of steps `p.step`, shape `()`,
-    /// which is exact to 2^24.
+    /// For a parameter `p` that has moved: `p.exp_avg`, `p.exp_avg_sq` and its number of steps
+    /// `p.step`, shape `()`, which is exact to 2^24.
     fn state(&self) -> Vec<(String, Tensor)> {
         let mut all = Vec::new();
         for Entry { name, state, .. } in self.entries.iter() {
@@ -233,9 +259,12 @@ fn fail(rule: &'static str, got: String) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use gaternet_kernels::reference::adamw as reference;
 
     use super::*;
+    use crate::checkpoint::{self, Checkpoint};
     use crate::optim::testing::{gradients, parameters, values, widen};
 
     fn adamw(parameters: &[(String, Parameter)]) -> AdamW {
@@ -273,6 +302,23 @@ mod tests {
         }
     }
 
+    /// What a checkpoint gives back of `state`.
+    fn through_a_file(state: &[(String, Tensor)]) -> Vec<(String, Tensor)> {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("optimizer.safetensors");
+        let entry = |(name, value): &(String, Tensor)| {
+            (name.clone(), checkpoint::TensorValue::F32(value.clone()))
+        };
+        let tensors: Vec<_> = state.iter().map(entry).collect();
+        checkpoint::save(&path, &tensors, &BTreeMap::new()).expect("finite numbers");
+        let read = Checkpoint::load(&path).expect("as it was written").tensors;
+        let tensor = |(name, value)| match value {
+            checkpoint::TensorValue::F32(tensor) => (name, tensor),
+            other => panic!("{other:?} was written as f32"),
+        };
+        read.into_iter().map(tensor).collect()
+    }
+
     #[test]
     fn a_resumed_run_repeats_the_uninterrupted_one_bit_by_bit() {
         let whole = parameters();
@@ -290,7 +336,7 @@ mod tests {
             to.set(&from.tensor()).expect("one shape");
         }
         let mut again = adamw(&resumed);
-        again.load_state(saved.clone()).expect("the same parameters");
+        again.load_state(through_a_file(&saved)).expect("the same parameters");
         for _ in 0..3 {
             uninterrupted.step(&gradients(&whole)).expect("all have gradients");
             again.step(&gradients(&resumed)).expect("all have gradients");

@@ -59,6 +59,8 @@ pub fn clip_grad_norm(
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
     use crate::ctx::Ctx;
     use crate::ops;
@@ -104,7 +106,8 @@ mod tests {
         let again = [a.clone(), b, ("tied".to_owned(), a.1.clone())];
         let norm = clip_grad_norm(&again, &mut gradients, 2.5).expect("all there");
         assert_eq!(norm, 5.0);
-        assert!((gradients.get(&a.1).expect("there").data()[0] - 1.5).abs() < 1e-5);
+        let clipped = gradients.get(&a.1).expect("there").data();
+        assert_abs_diff_eq!(clipped[0], 1.5, epsilon = 1e-5);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gaternet_kernels::cpu::elementwise;
+use gaternet_kernels::cpu::ema;
 
 use crate::error::{Error, Result};
 use crate::nn::State;
@@ -187,7 +187,7 @@ impl Entry {
         let Some(value) = value(&self.state) else { return Ok(()) };
         match &mut self.average {
             Some(average) => {
-                elementwise::lerp(value.isa()?, average.data_mut(), value.data(), share)?;
+                ema::update(value.isa()?, average.data_mut(), value.data(), share)?;
             }
             unset => *unset = Some(value),
         }

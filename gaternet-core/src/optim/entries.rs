@@ -83,7 +83,8 @@ impl<S> Entries<S> {
         Ok(())
     }
 
-    /// Replaces the states by `states`, one for each parameter in the order of [`iter`](Self::iter).
+    /// Replaces the states by `states`, one for each parameter in the order of
+    /// [`iter`](Self::iter).
     pub(super) fn set_states(&mut self, states: Vec<Option<S>>) {
         debug_assert_eq!(states.len(), self.states.len(), "one for each parameter");
         self.states = states;

@@ -3,7 +3,8 @@
 use crate::error::{Error, Result};
 use crate::parameter::Parameter;
 
-/// Parameters with settings of their own, as PyTorch's parameter groups. What is in no group does not move.
+/// Parameters with settings of their own, as PyTorch's parameter groups. What is in no group does
+/// not move.
 ///
 /// ```
 /// use gaternet_core::optim::{ParameterGroup, Sgd, SgdConfig};
@@ -39,7 +40,8 @@ impl ParameterGroup {
         ParameterGroup { learning_rate_factor, ..self }
     }
 
-    /// The same parameters with this [`weight_decay`](Self::weight_decay), or with that of the optimiser's settings.
+    /// The same parameters with this [`weight_decay`](Self::weight_decay), or with that of the
+    /// optimiser's settings.
     #[must_use]
     pub fn with_weight_decay(self, weight_decay: Option<f32>) -> ParameterGroup {
         ParameterGroup { weight_decay, ..self }

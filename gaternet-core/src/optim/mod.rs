@@ -23,7 +23,8 @@ use crate::tensor::Tensor;
 
 /// Something that moves parameters along their gradients.
 ///
-/// A [frozen](crate::Parameter::set_requires_grad) parameter stays as it is, and so does the state of it.
+/// A [frozen](crate::Parameter::set_requires_grad) parameter stays as it is, and so does the state
+/// of it.
 pub trait Optimizer {
     /// Moves every parameter once.
     ///
@@ -44,15 +45,16 @@ pub trait Optimizer {
     /// The parameters that it moves, with the settings that differ from its own.
     fn groups(&self) -> &[ParameterGroup];
 
-    /// What a checkpoint needs to have beside the parameters, so that a resumed run repeats the uninterrupted one bit
-    /// by bit: tensors by names that begin with those of the parameters. A parameter that has not moved yet
-    /// has none.
+    /// What a checkpoint needs to have beside the parameters, so that a resumed run repeats the
+    /// uninterrupted one bit by bit: tensors by names that begin with those of the parameters. A
+    /// parameter that has not moved yet has none.
     fn state(&self) -> Vec<(String, Tensor)>;
 
-    /// Continues from what [`state`](Self::state) returned. Parameters that it lacks start as in the first step.
+    /// Continues from what [`state`](Self::state) returned. Parameters that it lacks start as in
+    /// the first step.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if a name is unknown, a shape is not the parameter's or a value cannot
-    /// be; then nothing has changed.
+    /// [`Error::Shape`](crate::Error::Shape) if a name is unknown, a shape is not the parameter's
+    /// or a value cannot be; then nothing has changed.
     fn load_state(&mut self, state: Vec<(String, Tensor)>) -> Result<()>;
 }

@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 /// steps are the decay's. Steps count from 0, and steps from T on are as step T - 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Schedule {
     /// The highest learning rate.
     pub peak: f64,
@@ -25,6 +26,7 @@ pub struct Schedule {
 /// The learning rate after the warm-up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+#[non_exhaustive]
 pub enum Decay {
     /// `peak`.
     Constant,
@@ -54,7 +56,38 @@ pub enum Decay {
     },
 }
 
+impl Decay {
+    /// The name that recipes and the metadata of checkpoints have for it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Decay::Constant => "constant",
+            Decay::Step { .. } => "step",
+            Decay::Cosine { .. } => "cosine",
+            Decay::OneCycle { .. } => "one-cycle",
+        }
+    }
+}
+
 impl Schedule {
+    /// A decay from `peak`, without warm-up.
+    #[must_use]
+    pub fn new(peak: f64, decay: Decay) -> Schedule {
+        Schedule { peak, warmup: 0.0, decay }
+    }
+
+    /// The same schedule with another peak.
+    #[must_use]
+    pub fn with_peak(self, peak: f64) -> Schedule {
+        Schedule { peak, ..self }
+    }
+
+    /// The same schedule with this share of the steps as a warm-up.
+    #[must_use]
+    pub fn with_warmup(self, warmup: f64) -> Schedule {
+        Schedule { warmup, ..self }
+    }
+
     /// `Err` if a setting is out of range.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ use crate::tensor::Tensor;
 /// 0.9, weight decay 1e-4.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct SgdConfig {
     /// Step size.
     pub learning_rate: f32,
@@ -44,6 +45,36 @@ impl Default for SgdConfig {
 }
 
 impl SgdConfig {
+    /// The same settings with this step size.
+    #[must_use]
+    pub fn with_learning_rate(self, learning_rate: f32) -> SgdConfig {
+        SgdConfig { learning_rate, ..self }
+    }
+
+    /// The same settings with this momentum.
+    #[must_use]
+    pub fn with_momentum(self, momentum: f32) -> SgdConfig {
+        SgdConfig { momentum, ..self }
+    }
+
+    /// The same settings with this dampening.
+    #[must_use]
+    pub fn with_dampening(self, dampening: f32) -> SgdConfig {
+        SgdConfig { dampening, ..self }
+    }
+
+    /// The same settings with this weight decay.
+    #[must_use]
+    pub fn with_weight_decay(self, weight_decay: f32) -> SgdConfig {
+        SgdConfig { weight_decay, ..self }
+    }
+
+    /// The same settings with this choice of Nesterov momentum.
+    #[must_use]
+    pub fn with_nesterov(self, nesterov: bool) -> SgdConfig {
+        SgdConfig { nesterov, ..self }
+    }
+
     fn validate(&self) -> Result<()> {
         for (field, value) in [
             ("learning_rate", self.learning_rate),
@@ -83,6 +114,7 @@ pub struct Sgd {
 
 /// What an [`Sgd`] does with one parameter: for code that takes its steps elsewhere.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct SgdParameter<'a> {
     /// As in [`Optimizer::state`].
     pub name: &'a str,

@@ -1,5 +1,6 @@
 //! Batch normalisation in both modes, with every epilogue and gate density.
 
+use approx::assert_abs_diff_eq;
 use gaternet_core::Tensor;
 use gaternet_core::ops::{self, BatchNormInput, Stats};
 use gaternet_kernels::dims::PlaneDims;
@@ -42,20 +43,14 @@ fn run(case: Case) {
     let check = Check { op: "batch_norm", case: format!("{case:?}"), inputs, tolerance: 1e-4 };
     check.run(
         |inputs| {
-            let input = BatchNormInput {
-                x: &inputs[0],
-                weight: &inputs[1],
-                bias: &inputs[2],
-                stats: if batch_stats {
-                    Stats::Batch
-                } else {
-                    Stats::Fixed { mean: &mean, var: &var }
-                },
-                eps: EPS,
-                gates: gates.map(|_| &inputs[3]),
-                residual: residual.then(|| &inputs[inputs.len() - 1]),
-                relu,
+            let stats = match batch_stats {
+                true => Stats::Batch,
+                false => Stats::Fixed { mean: &mean, var: &var },
             };
+            let input = BatchNormInput::new(&inputs[0], &inputs[1], &inputs[2], stats, EPS)
+                .with_gates(gates.map(|_| &inputs[3]))
+                .with_residual(residual.then(|| &inputs[inputs.len() - 1]))
+                .with_relu(relu);
             ops::batch_norm(&input).map(|(y, _)| y)
         },
         |at| {
@@ -108,43 +103,26 @@ fn statistics_are_of_the_batch() {
     let x = random(&[3, 2, 4, 5], 1);
     let (one, zero) = (Tensor::full([2], 1.0), Tensor::zeros([2]));
     let (one, zero) = (one.expect("small"), zero.expect("small"));
-    let input = BatchNormInput {
-        x: &x,
-        weight: &one,
-        bias: &zero,
-        stats: Stats::Batch,
-        eps: EPS,
-        gates: None,
-        residual: None,
-        relu: false,
-    };
+    let input = BatchNormInput::new(&x, &one, &zero, Stats::Batch, EPS);
     let (_, stats) = ops::batch_norm(&input).expect("shapes fit");
     let stats = stats.expect("the batch's");
     let dims = PlaneDims { batch: 3, channels: 2, plane: 20 };
     let (mean, var) = reference::stats(dims, &widen(x.data()));
     for (got, want) in [(&stats.mean, mean), (&stats.var, var)] {
         for (got, want) in widen(got.data()).into_iter().zip(want) {
-            assert!((got - want).abs() < 1e-6, "{got}, expected {want}");
+            assert_abs_diff_eq!(got, want, epsilon = 1e-6);
         }
     }
     let fixed = Stats::Fixed { mean: &zero, var: &one };
-    let (_, stats) = ops::batch_norm(&BatchNormInput { stats: fixed, ..input }).expect("fits");
+    let (_, stats) =
+        ops::batch_norm(&BatchNormInput::new(&x, &one, &zero, fixed, EPS)).expect("fits");
     assert!(stats.is_none());
 }
 
 #[test]
 fn one_value_per_channel_cannot_train() {
     let (x, c) = (random(&[1, 4, 1, 1], 1), random(&[4], 2));
-    let input = BatchNormInput {
-        x: &x,
-        weight: &c,
-        bias: &c,
-        stats: Stats::Batch,
-        eps: EPS,
-        gates: None,
-        residual: None,
-        relu: false,
-    };
+    let input = BatchNormInput::new(&x, &c, &c, Stats::Batch, EPS);
     let text = ops::batch_norm(&input).expect_err("1 value per channel").to_string();
     assert!(
         text.contains("more than 1 value per channel") && text.contains("(1, 4, 1, 1)"),

@@ -62,7 +62,7 @@ fn shake_shake_with_one_weight_both_ways() {
     }
     .run(
         |inputs| ops::shake_shake_with(&inputs[0], &inputs[1], draw.clone()),
-        |at| reference::mix::forward(&wide, &at[0], &at[1]),
+        |at| reference::shake_shake::forward(&wide, &at[0], &at[1]),
     );
 }
 

@@ -23,9 +23,9 @@ pub(crate) struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// Compares `apply` with `reference` at the inputs, and the gradients of
-    /// `sum(apply(inputs) · cotangent)` with central differences of the reference, under every instruction set
-    /// of this machine.
+    /// Compares `apply` with `reference` at the inputs, and the gradients of `sum(apply(inputs) ·
+    /// cotangent)` with central differences of the reference, under every instruction set of this
+    /// machine.
     pub(crate) fn run(
         &self,
         apply: impl Fn(&[Tensor]) -> Result<Tensor>,

@@ -77,3 +77,60 @@ fn shapes_must_agree() {
         assert!(text.contains("(2, 3)") && text.contains("(3, 2)"), "{text}");
     }
 }
+
+#[test]
+fn sub() {
+    Check {
+        op: "sub",
+        case: "one shape".to_owned(),
+        inputs: vec![("a", random(&[3, 5], 1)), ("b", random(&[3, 5], 2))],
+        tolerance: 1e-5,
+    }
+    .run(|inputs| ops::sub(&inputs[0], &inputs[1]), |at| each(at, |a, b| a - b));
+}
+
+#[test]
+fn div() {
+    // Away from 0, where a quotient has no derivative.
+    let divisor = random(&[3, 5], 2).data().iter().map(|x| x + 2f32.copysign(*x)).collect();
+    let divisor = Tensor::new(divisor, [3, 5]).expect("15 values");
+    Check {
+        op: "div",
+        case: "one shape".to_owned(),
+        inputs: vec![("a", random(&[3, 5], 1)), ("b", divisor)],
+        tolerance: 1e-5,
+    }
+    .run(|inputs| ops::div(&inputs[0], &inputs[1]), |at| each(at, |a, b| a / b));
+}
+
+fn each(at: &[Vec<f64>], f: impl Fn(f64, f64) -> f64) -> Vec<f64> {
+    at[0].iter().zip(&at[1]).map(|(&a, &b)| f(a, b)).collect()
+}
+
+#[test]
+fn softmax() {
+    let shape = [3, 4, 2];
+    for (dim, len, inner) in [(0, 3, 8), (1, 4, 2), (2, 2, 1)] {
+        Check {
+            op: "softmax",
+            case: format!("dimension {dim}"),
+            inputs: vec![("x", random(&shape, 1))],
+            tolerance: 1e-5,
+        }
+        .run(
+            |inputs| ops::softmax(&inputs[0], dim),
+            |at| {
+                let x = &at[0];
+                let sum = |i: usize| {
+                    let start = i / (len * inner) * len * inner + i % inner;
+                    (0..len).map(|k| x[start + k * inner].exp()).sum::<f64>()
+                };
+                (0..x.len()).map(|i| x[i].exp() / sum(i)).collect()
+            },
+        );
+    }
+    let large = ops::softmax(&Tensor::from([[1e30, 1e30], [0.0, -1e30]]), 1).expect("finite");
+    assert_eq!(large, Tensor::from([[0.5, 0.5], [1.0, 0.0]]));
+    let text = ops::softmax(&large, 2).expect_err("two dimensions").to_string();
+    assert!(text.contains("dimension 2 of (2, 2)"), "{text}");
+}

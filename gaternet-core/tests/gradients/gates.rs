@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use gaternet_core::gate::{self, GateCost, GateDensities, RunningCost, SemHashDraw};
+use gaternet_core::gate::{
+    self, Estimator, GateCost, GateDensities, GateDraw, RunningCost, SemHashDraw, TauSchedule,
+};
 use gaternet_core::{Result, Tensor, ops};
 use gaternet_kernels::dims::PlaneDims;
 use gaternet_kernels::reference::gate as reference;
@@ -71,7 +73,8 @@ fn repeat_interleave() {
 #[test]
 fn soft_sem_hash() {
     let draw = SemHashDraw { noise: random(&[3, 5], 2), discrete: vec![false; 3] };
-    let noise: Vec<f64> = draw.noise.data().iter().map(|&e| f64::from(e)).collect();
+    let noise: Vec<f64> = widen(draw.noise.data());
+    let draw = GateDraw::SemHash(draw);
     Check {
         op: "sem_hash",
         case: "soft".to_owned(),
@@ -79,7 +82,7 @@ fn soft_sem_hash() {
         tolerance: 1e-5,
     }
     .run(
-        |inputs| gate::sem_hash(&inputs[0], &draw),
+        |inputs| Estimator::SemHash.apply(&inputs[0], &[5], &draw, 0.0),
         |at| {
             let soft = |(p, e): (&f64, &f64)| 1.2 / (1.0 + (-p - e).exp()) - 0.1;
             at[0].iter().zip(&noise).map(soft).map(|g| g.clamp(0.0, 1.0)).collect()
@@ -90,7 +93,9 @@ fn soft_sem_hash() {
 #[test]
 fn soft_gumbel_sigmoid() {
     let noise = random(&[3, 5], 2);
-    for tau in [0.5, 2.0f32] {
+    let draw = GateDraw::Logistic(noise.clone());
+    for tau in [0.5, 2.0] {
+        let estimator = Estimator::GumbelSigmoid { tau: TauSchedule::constant(tau), hard: false };
         Check {
             op: "gumbel_sigmoid",
             case: format!("soft, tau {tau}"),
@@ -98,9 +103,9 @@ fn soft_gumbel_sigmoid() {
             tolerance: 1e-5,
         }
         .run(
-            |inputs| gate::gumbel_sigmoid(&inputs[0], &noise, tau, false),
+            |inputs| estimator.apply(&inputs[0], &[5], &draw, 0.0),
             |at| {
-                let soft = |(p, e): (&f64, f64)| 1.0 / (1.0 + (-(p + e) / f64::from(tau)).exp());
+                let soft = |(p, e): (&f64, f64)| 1.0 / (1.0 + (-(p + e) / tau).exp());
                 at[0].iter().zip(widen(noise.data())).map(soft).collect()
             },
         );
@@ -156,7 +161,8 @@ fn target_rate() {
 /// A convolution: MACs, and the slots whose densities multiply them.
 type Conv = (f64, Option<usize>, Option<usize>);
 
-/// Blocks of convolutions whose cost is that of the MACs that run, beside 12 that always do and a gater of 5.
+/// Blocks of convolutions whose cost is that of the MACs that run, beside 12 that always do and a
+/// gater of 5.
 struct Blocks(Vec<Vec<Conv>>);
 
 impl Blocks {

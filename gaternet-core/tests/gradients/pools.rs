@@ -2,7 +2,7 @@
 
 use gaternet_core::ops::{self, Pool2dOptions};
 use gaternet_kernels::dims::{PlaneDims, PoolDims};
-use gaternet_kernels::reference::{max_pool, pool as reference};
+use gaternet_kernels::reference::{avg_pool2d, global_avg_pool, max_pool2d};
 
 use crate::check::{Check, random};
 
@@ -18,7 +18,7 @@ fn global_avg_pool() {
         }
         .run(
             |inputs| ops::global_avg_pool(&inputs[0]),
-            |at| reference::global_avg_forward(dims, &at[0]),
+            |at| global_avg_pool::forward(dims, &at[0]),
         );
     }
 }
@@ -54,7 +54,7 @@ fn avg_pool2d() {
         }
         .run(
             |inputs| ops::avg_pool2d(&inputs[0], options),
-            |at| reference::avg_forward(&dims, &at[0]),
+            |at| avg_pool2d::forward(&dims, &at[0]),
         );
     }
 }
@@ -69,7 +69,10 @@ fn max_pool2d() {
             inputs: vec![("x", random(&x, 1))],
             tolerance: 1e-5,
         }
-        .run(|inputs| ops::max_pool2d(&inputs[0], options), |at| max_pool::forward(&dims, &at[0]));
+        .run(
+            |inputs| ops::max_pool2d(&inputs[0], options),
+            |at| max_pool2d::forward(&dims, &at[0]),
+        );
     }
 }
 

@@ -72,19 +72,6 @@ pub fn scale(isa: Isa, a: &[f32], factor: f32, y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// `a += weight·(b - a)`: a running mean, as `torch.lerp`.
-///
-/// # Errors
-/// [`KernelError`](crate::KernelError) if the lengths differ.
-pub fn lerp(isa: Isa, a: &mut [f32], b: &[f32], weight: f32) -> Result<()> {
-    check_len("elementwise::lerp", "b", a.len(), b.len())?;
-    for_runs(a, 1, 1, |range, a| {
-        let b = &b[range];
-        dispatch!(isa, approach(a: &mut [f32], b: &[f32], weight: f32));
-    });
-    Ok(())
-}
-
 /// The sum of all elements, in f64 and in an order that does not depend on the number of threads.
 #[must_use]
 pub fn sum(a: &[f32]) -> f64 {
@@ -128,11 +115,6 @@ fn accumulate(a: &mut [f32], b: &[f32]) {
 }
 
 #[inline(always)]
-fn approach(a: &mut [f32], b: &[f32], weight: f32) {
-    a.iter_mut().zip(b).for_each(|(a, b)| *a += weight * (b - *a));
-}
-
-#[inline(always)]
 fn products(a: &[f32], b: &[f32], y: &mut [f32]) {
     y.iter_mut().zip(a).zip(b).for_each(|((y, a), b)| *y = a * b);
 }
@@ -165,9 +147,6 @@ mod tests {
                 let mut y = a.clone();
                 add_assign(isa, &mut y, &b).expect("equally long");
                 assert_close((isa, "add_assign"), &y, &zip(|a, b| a + b), 1e-6);
-                let mut y = a.clone();
-                lerp(isa, &mut y, &b, 0.25).expect("equally long");
-                assert_close((isa, "lerp"), &y, &zip(|a, b| 0.75 * a + 0.25 * b), 1e-6);
                 let parts = [a.as_slice(), &b, &a].concat();
                 sum_parts(isa, &parts, &mut y);
                 assert_close((isa, "sum_parts"), &y, &zip(|a, b| a + b + a), 1e-6);
@@ -188,7 +167,6 @@ mod tests {
         assert!(mul(isa, &[1.0; 4], &[1.0; 4], &mut y).is_err());
         assert!(scale(isa, &[1.0; 4], 2.0, &mut y).is_err());
         assert!(add_assign(isa, &mut y, &[1.0; 4]).is_err());
-        assert!(lerp(isa, &mut y, &[1.0; 4], 0.5).is_err());
         assert_eq!(y, [7.0; 3]);
     }
 }

@@ -2,8 +2,8 @@
 //! whatever x holds there, NaN included, does not show.
 
 use super::isa::{Isa, dispatch};
-use super::lanes::{BLOCK, sums_along};
 use super::parallel::for_runs;
+use super::reduce::{BLOCK, sums_along};
 use crate::dims::{PlaneDims, checked_len};
 use crate::error::{Result, check_len};
 

@@ -3,31 +3,16 @@
 use std::fmt;
 use std::sync::OnceLock;
 
+use super::simd::{KernelSet, SETS};
 use crate::error::{KernelError, Result};
 
-/// The levels, slowest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    /// Portable Rust.
-    Scalar,
-    /// NEON, twice 4 lanes. In tests on other processors, a model of its intrinsics.
-    #[cfg(any(target_arch = "aarch64", test))]
-    Neon,
-    /// AVX2 and FMA, 8 lanes.
-    #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// AVX-512 (F, VL, BW, DQ), 16 lanes.
-    #[cfg(target_arch = "x86_64")]
-    Avx512,
-    /// The same with AVX512-BF16.
-    #[cfg(target_arch = "x86_64")]
-    Avx512Bf16,
-}
-
 /// An instruction set this machine has. A value exists only for a set that was detected, so
-/// holding one is the proof that its kernels may be called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Isa(Level);
+/// holding one is the proof that its kernels may be called. Sets are ordered from slow to fast.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Isa {
+    /// Which of [`SETS`].
+    number: usize,
+}
 
 impl Isa {
     /// The set the library uses: the best of this machine, or the lower one that the environment
@@ -54,7 +39,8 @@ impl Isa {
     /// Every set this machine has, slowest first.
     #[must_use]
     pub fn available() -> Vec<Isa> {
-        detect().into_iter().map(Isa).collect()
+        let numbers = (0..SETS.len()).filter(|number| (SETS[*number].detected)());
+        numbers.map(|number| Isa { number }).collect()
     }
 
     /// The set called `name`.
@@ -72,66 +58,23 @@ impl Isa {
         })
     }
 
-    /// The level of kernels of f32, for which AVX512-BF16 is AVX-512.
-    pub(crate) fn level(self) -> Level {
-        match self.0 {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 => Level::Avx512,
-            level => level,
-        }
-    }
-
-    /// The level of kernels of bf16.
-    pub(crate) fn bf16_level(self) -> Level {
-        self.0
+    /// Its kernels, which may be called.
+    pub(crate) fn kernels(self) -> &'static KernelSet {
+        SETS[self.number]
     }
 }
 
+/// The name, as in `GATERNET_ISA`.
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            Level::Scalar => "scalar",
-            #[cfg(any(target_arch = "aarch64", test))]
-            Level::Neon => "neon",
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => "avx2",
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => "avx512",
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 => "avx512bf16",
-        })
+        f.write_str(self.kernels().name)
     }
 }
 
-/// Slowest first.
-#[cfg(target_arch = "x86_64")]
-fn detect() -> Vec<Level> {
-    let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
-    let avx512 = avx2
-        && is_x86_feature_detected!("avx512f")
-        && is_x86_feature_detected!("avx512vl")
-        && is_x86_feature_detected!("avx512bw")
-        && is_x86_feature_detected!("avx512dq");
-    let levels = [
-        (Level::Scalar, true),
-        #[cfg(test)]
-        (Level::Neon, true),
-        (Level::Avx2, avx2),
-        (Level::Avx512, avx512),
-        (Level::Avx512Bf16, avx512 && is_x86_feature_detected!("avx512bf16")),
-    ];
-    levels.into_iter().filter(|(_, here)| *here).map(|(level, _)| level).collect()
-}
-
-/// Slowest first.
-#[cfg(not(target_arch = "x86_64"))]
-fn detect() -> Vec<Level> {
-    vec![
-        Level::Scalar,
-        // Every aarch64 processor that runs std has it.
-        #[cfg(any(target_arch = "aarch64", test))]
-        Level::Neon,
-    ]
+impl fmt::Debug for Isa {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Isa").field(&self.kernels().name).finish()
+    }
 }
 
 /// Compiles one safe, `#[inline(always)]` body once per instruction set, so that the
@@ -149,13 +92,13 @@ macro_rules! dispatch {
         #[target_feature(enable = "avx2,fma")]
         #[allow(clippy::too_many_arguments)]
         fn avx2($($arg: $ty),*) $(-> $ret)? { $body($($arg),*) }
-        match $crate::cpu::isa::Isa::level($isa) {
-            // SAFETY: an `Isa` of this level exists only where the features were detected.
+        match $crate::cpu::isa::Isa::kernels($isa).features {
+            // SAFETY: an `Isa` with these features exists only where they were detected.
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::isa::Level::Avx512 => unsafe { avx512($($arg),*) },
+            $crate::cpu::simd::Features::Avx512 => unsafe { avx512($($arg),*) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            $crate::cpu::isa::Level::Avx2 => unsafe { avx2($($arg),*) },
+            $crate::cpu::simd::Features::Avx2 => unsafe { avx2($($arg),*) },
             _ => $body($($arg),*),
         }
     }};

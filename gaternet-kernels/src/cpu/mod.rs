@@ -1,23 +1,26 @@
 //! CPU kernels. Each file is one op; hot loops exist once per instruction set ([`isa`]).
 
 pub mod adamw;
+pub mod avg_pool2d;
 pub mod batch_norm;
 pub mod concat;
 pub mod conv2d;
 pub mod cross_entropy;
 pub mod elementwise;
+pub mod ema;
 pub mod gate;
+pub mod global_avg_pool;
 pub mod isa;
-mod lanes;
 pub mod linear;
-pub mod max_pool;
-pub mod mix;
+pub mod max_pool2d;
 pub mod pad;
 mod parallel;
-pub mod pool;
+mod reduce;
 pub mod relu;
 mod scratch;
 pub mod sgd;
+pub mod shake_shake;
 mod shared_slice;
 pub mod sigmoid;
 mod simd;
+mod windows;

@@ -1,100 +1,18 @@
 //! Borders of zeros around planes, and (where negative) cropping.
 
 use super::parallel::for_runs;
-use crate::error::{KernelError, Result, check_len};
-
-/// Sizes of planes and of their borders.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PadDims {
-    planes: usize,
-    in_size: [usize; 2],
-    out_size: [usize; 2],
-    /// (top, left): where the input starts in the output.
-    offset: [isize; 2],
-}
-
-impl PadDims {
-    /// `padding` is (left, right, top, bottom), as in `torch.nn.functional.pad`; a negative one crops.
-    ///
-    /// # Errors
-    /// [`KernelError::Dims`] if nothing would be left of a side or a buffer would not fit in the
-    /// address space.
-    pub fn new(planes: usize, in_size: [usize; 2], padding: [isize; 4]) -> Result<PadDims> {
-        let fail = |rule| {
-            let got = format!("{planes} planes of {in_size:?}, padding {padding:?}");
-            KernelError::Dims { op: "pad", rule, got }
-        };
-        let [left, right, top, bottom] = padding;
-        let side = |size: usize, before: isize, after: isize| {
-            size.checked_add_signed(before)?.checked_add_signed(after).filter(|&side| side > 0)
-        };
-        let out_size = side(in_size[0], top, bottom).zip(side(in_size[1], left, right));
-        let Some((h, w)) = out_size else {
-            return Err(fail("something must be left of every side"));
-        };
-        for [h, w] in [in_size, [h, w]] {
-            crate::dims::checked_len("pad", &[planes, h, w])?;
-        }
-        Ok(PadDims { planes, in_size, out_size: [h, w], offset: [top, left] })
-    }
-
-    /// Number of planes.
-    #[must_use]
-    pub fn planes(&self) -> usize {
-        self.planes
-    }
-
-    /// (H, W) of the input.
-    #[must_use]
-    pub fn in_size(&self) -> [usize; 2] {
-        self.in_size
-    }
-
-    /// (top, left): where the input starts in the output.
-    #[must_use]
-    pub fn offset(&self) -> [isize; 2] {
-        self.offset
-    }
-
-    /// (H, W) of the output.
-    #[must_use]
-    pub fn out_size(&self) -> [usize; 2] {
-        self.out_size
-    }
-
-    /// The way back: crops what this adds and fills what this crops.
-    #[must_use]
-    pub fn inverse(&self) -> PadDims {
-        PadDims {
-            planes: self.planes,
-            in_size: self.out_size,
-            out_size: self.in_size,
-            offset: self.offset.map(|offset| -offset),
-        }
-    }
-
-    /// Elements of the input.
-    #[must_use]
-    pub fn input_len(&self) -> usize {
-        self.planes * self.in_size[0] * self.in_size[1]
-    }
-
-    /// Elements of the output.
-    #[must_use]
-    pub fn output_len(&self) -> usize {
-        self.planes * self.out_size[0] * self.out_size[1]
-    }
-}
+use crate::dims::PadDims;
+use crate::error::{Result, check_len};
 
 /// y (planes, OH, OW) of x (planes, H, W). The gradient of x is the same of the gradient of y, with
 /// [`PadDims::inverse`].
 ///
 /// # Errors
-/// [`KernelError`] if a length does not fit `dims`.
+/// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
 pub fn forward(dims: &PadDims, x: &[f32], y: &mut [f32]) -> Result<()> {
     check_len("pad::forward", "x", dims.input_len(), x.len())?;
     check_len("pad::forward", "y", dims.output_len(), y.len())?;
-    let ([h, w], [oh, ow], [top, left]) = (dims.in_size, dims.out_size, dims.offset);
+    let ([h, w], [oh, ow], [top, left]) = (dims.in_size(), dims.out_size(), dims.offset());
     // Columns of a row that both have: in the output, and where they start in the input.
     let (to, from) = (left.max(0) as usize, (-left).max(0) as usize);
     let common = w.saturating_sub(from).min(ow.saturating_sub(to));

@@ -19,9 +19,3 @@ pub(crate) fn with_scratch<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) ->
     SCRATCH.set(buffer);
     result
 }
-
-/// The same memory for words of bits.
-pub(crate) fn as_words(floats: &mut [f32]) -> &mut [u32] {
-    // SAFETY: both types have the same size and alignment, and every bit pattern is a value of each.
-    unsafe { std::slice::from_raw_parts_mut(floats.as_mut_ptr().cast(), floats.len()) }
-}

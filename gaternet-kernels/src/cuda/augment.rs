@@ -1,12 +1,14 @@
 //! Batches of augmented images from a data set of bytes that stays on the device.
 
+use bytemuck::NoUninit;
+
 use super::buffer::CudaBuffer;
 use super::clock::Clock;
-use super::compile::{Source, source};
 use super::error::Result;
-use super::launch::{Launch, Value, address, grid_yz, int};
+use super::launch::{Launch, address, grid_yz, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, for_both};
+use super::source::{Source, source};
 use crate::dims::checked_len;
 use crate::error::{KernelError, check_len};
 
@@ -176,7 +178,7 @@ pub fn batch<T: Activation>(
 }
 
 /// Mirrors `Options` of augment.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Options {
     batch: i32,
@@ -192,6 +194,3 @@ struct Options {
     mean: [f32; MAX_CHANNELS],
     std: [f32; MAX_CHANNELS],
 }
-
-// SAFETY: the same ints and floats in the same order.
-unsafe impl Value for Options {}

@@ -4,13 +4,15 @@
 //! x, y, residual and their gradients are (N, P, stride(C)); see [`layout`](super::layout). Where a gate is 0, `a` is
 //! exactly 0.
 
+use bytemuck::NoUninit;
+
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::conv2d::GateColumns;
 use super::error::Result;
-use super::gate::check_gates;
-use super::launch::{Kernel, Launch, Value, int};
+use super::launch::{Kernel, Launch, int};
+use super::live_filters::check_gates;
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
+use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 
@@ -134,7 +136,7 @@ pub fn scratch_len(dims: PlaneDims) -> usize {
 }
 
 /// Mirrors `Options` of batch_norm.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Options {
     eps: f32,
@@ -144,9 +146,6 @@ struct Options {
     gate_stride: i32,
     gate_first: i32,
 }
-
-// SAFETY: the same floats and ints in the same order.
-unsafe impl Value for Options {}
 
 /// y with the statistics of this batch, which are written to `batch`.
 ///

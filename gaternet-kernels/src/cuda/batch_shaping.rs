@@ -1,11 +1,13 @@
 //! Batch-shaping: a Beta distribution over the batch for the probability of every gate.
 
+use bytemuck::NoUninit;
+
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::gate_loss::Loss;
-use super::launch::{Kernel, Launch, Value, int};
+use super::launch::{Kernel, Launch, int};
+use super::source::{Source, source};
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source =
@@ -49,7 +51,7 @@ pub fn forward_backward(
     let steps = weight.steps(OP, 1)?;
     int(OP, "gates", len)?;
     let (batch, columns) = (int(OP, "batch", batch)?, int(OP, "columns", columns)?);
-    let raw = Raw { a, b, batch, columns, steps };
+    let raw = Raw { a, b, batch, columns, steps, padding: 0 };
     let device = &result.device().clone();
     let launch = Launch::new(device, &SHAPE)?
         .read(preactivation)
@@ -75,7 +77,7 @@ pub fn forward_backward(
 }
 
 /// Mirrors `Shaping` of batch_shaping.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Raw {
     a: f64,
@@ -83,7 +85,6 @@ struct Raw {
     batch: i32,
     columns: i32,
     steps: i32,
+    /// A multiple of 8 bytes, as in C++.
+    padding: i32,
 }
-
-// SAFETY: the same numbers in the same order.
-unsafe impl Value for Raw {}

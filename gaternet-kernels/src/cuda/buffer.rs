@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use bytemuck::Pod;
 use cudarc::driver::{CudaSlice, DevicePtr, result};
 use half::bf16;
 
@@ -11,11 +12,8 @@ use super::device::CudaDevice;
 use super::error::{Doing, Result};
 use crate::error::check_len;
 
-/// What a buffer can hold.
-///
-/// # Safety
-/// Every bit pattern must be a value, all zeros must be 0, and there must be no padding.
-pub unsafe trait CudaElement: Copy + Send + Sync + 'static + private::Sealed {}
+/// What a buffer can hold: plain numbers.
+pub trait CudaElement: Pod + Send + Sync + private::Sealed {}
 
 mod private {
     pub trait Sealed {}
@@ -24,8 +22,7 @@ mod private {
 macro_rules! elements {
     ($($type:ty),*) => {$(
         impl private::Sealed for $type {}
-        // SAFETY: a plain number.
-        unsafe impl CudaElement for $type {}
+        impl CudaElement for $type {}
     )*};
 }
 elements!(f32, f64, bf16, u8, u16, u32, u64, i32);
@@ -63,7 +60,7 @@ impl<T: CudaElement> CudaBuffer<T> {
     pub fn uninit(device: &CudaDevice, len: usize) -> Result<CudaBuffer<T>> {
         let bytes = (len * size_of::<T>()).max(1); // the driver does not allocate 0 bytes
         let slice = device.capture().submit("allocating", || {
-            // SAFETY: bytes of any bits are values of a `CudaElement`, see there.
+            // SAFETY: bytes of any bits are values of a `Pod`.
             unsafe { device.stream().alloc::<u8>(bytes) }.doing("allocating device memory")
         })?;
         let address = slice.device_ptr(device.stream()).0;
@@ -143,8 +140,7 @@ impl<T: CudaElement> CudaBuffer<T> {
     /// # Errors
     /// As [`copy_to_slice`](Self::copy_to_slice).
     pub fn to_vec(&self) -> Result<Vec<T>> {
-        // SAFETY: all zeros are a value of a `CudaElement`.
-        let mut values = vec![unsafe { std::mem::zeroed() }; self.len];
+        let mut values = vec![T::zeroed(); self.len];
         self.copy_to_slice(&mut values)?;
         Ok(values)
     }

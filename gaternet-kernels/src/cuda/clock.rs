@@ -1,10 +1,10 @@
 //! The seed and the number of the step, in device memory: a graph that reads them does another step at every launch.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
+use super::source::{Source, source};
 use crate::error::KernelError;
 
 pub(super) static SOURCE: Source = source!("clock.cu", ["random.cuh", "dev.cuh"]);

@@ -7,120 +7,15 @@ use std::sync::{Arc, OnceLock};
 
 use cudarc::driver::{CudaContext, CudaModule};
 use cudarc::nvrtc::Ptx;
-use sha2::{Digest, Sha256};
 
-use super::device::CudaOptions;
 use super::error::{CudaError, Doing, Result};
 use super::nvrtc::Nvrtc;
+use super::options::CudaOptions;
+use super::source::Source;
 use super::store;
 
 #[cfg(test)]
 mod tests;
-
-/// A file of `kernels-cu/`, embedded, with the headers it includes.
-#[derive(Debug)]
-pub struct Source {
-    pub(super) file: &'static str,
-    pub(super) text: &'static str,
-    pub(super) headers: &'static [(&'static str, &'static str)],
-    /// The only architecture that it is for, if it is not for all.
-    pub(super) only: Option<&'static str>,
-}
-
-/// A [`Source`] of `kernels-cu/` and its headers: `source!("conv2d.cu", ["conv2d.cuh", "dev.cuh"])`.
-macro_rules! source {
-    ($file:literal, [$($header:literal),*]) => {
-        $crate::cuda::compile::source!($file, [$($header),*], None)
-    };
-    ($file:literal, [$($header:literal),*], $only:expr) => {
-        $crate::cuda::compile::Source {
-            file: $file,
-            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels-cu/", $file)),
-            headers: &[$(($header, include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/kernels-cu/", $header)))),*],
-            only: $only,
-        }
-    };
-}
-pub(super) use source;
-
-/// Every source.
-pub fn sources() -> impl Iterator<Item = &'static Source> {
-    [
-        &super::augment::SOURCE,
-        &super::batch_norm::SOURCE,
-        &super::batch_shaping::SOURCE,
-        &super::clock::SOURCE,
-        &super::concat::SOURCE,
-        &super::convert::SOURCE,
-        &super::cross_entropy::SOURCE,
-        &super::dropout::SOURCE,
-        &super::ema::SOURCE,
-        &super::gate::SOURCE,
-        &super::gate_apply::SOURCE,
-        &super::gate_group::SOURCE,
-        &super::gate_largest::SOURCE,
-        &super::gate_loss::SOURCE,
-        &super::gate_target::SOURCE,
-        &super::gumbel_sigmoid::SOURCE,
-        &super::linear::SOURCE,
-        &super::mix::SOURCE,
-        &super::pad::SOURCE,
-        &super::pool::SOURCE,
-        &super::pool2d::SOURCE,
-        &super::sem_hash::SOURCE,
-        &super::sgd::SOURCE,
-        &super::sigmoid::SOURCE,
-        &super::straight_through::SOURCE,
-    ]
-    .into_iter()
-    .chain(super::conv2d::SOURCES)
-}
-
-/// Options of NVRTC besides the architecture. Not `--use_fast_math`: it flushes denormal numbers to 0, so that a
-/// gate that is not 0 would count as off.
-pub(super) const OPTIONS: [&str; 1] = ["--std=c++17"];
-
-impl Source {
-    /// The name of the file in `kernels-cu/`.
-    #[must_use]
-    pub fn file(&self) -> &'static str {
-        self.file
-    }
-
-    /// Whether it can be compiled for an architecture such as `sm_90a`: a source that uses instructions of one
-    /// architecture only is for no other.
-    #[must_use]
-    pub fn is_for(&self, architecture: &str) -> bool {
-        self.only.is_none_or(|only| only == architecture)
-    }
-
-    /// Name of the file with its machine code, or PTX; with the version of `nvrtc`, as this compiled it. It changes
-    /// with all that decides the contents, so an outdated file is never used.
-    fn image_name(&self, architecture: &str, nvrtc: Option<(i32, i32)>) -> String {
-        let stem = self.file.trim_end_matches(".cu");
-        let compiler =
-            nvrtc.map_or(String::new(), |(major, minor)| format!("nvrtc{major}.{minor}."));
-        let kind = if is_ptx(architecture) { "ptx" } else { "cubin" };
-        format!("{stem}-{:016x}.{compiler}{architecture}.{kind}", self.hash())
-    }
-
-    /// Of the source, its headers and the options.
-    fn hash(&self) -> u64 {
-        let mut hash = Sha256::new();
-        let headers = self.headers.iter().flat_map(|(name, text)| [*name, *text]);
-        for part in [self.file, self.text].into_iter().chain(headers).chain(OPTIONS) {
-            hash.update((part.len() as u64).to_le_bytes());
-            hash.update(part);
-        }
-        let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hash.finalize());
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
-    }
-}
-
-/// PTX is the driver's assembly language, which it compiles when it is loaded.
-pub(super) fn is_ptx(architecture: &str) -> bool {
-    architecture.starts_with("compute_")
-}
 
 /// What the driver loads for a [`Source`].
 #[derive(Debug, Clone)]
@@ -134,7 +29,7 @@ pub struct Image {
 /// Where an [`Image`] is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// This file of the folder of [`build_cubins`].
+    /// This file of the folder of [`build_cubins`](super::build_cubins).
     Prebuilt(PathBuf),
     /// This file, which an earlier run wrote.
     Cache(PathBuf),
@@ -149,32 +44,6 @@ impl fmt::Display for Origin {
             Origin::Compiled => f.write_str("NVRTC"),
         }
     }
-}
-
-/// Compiles every source for every architecture that it is for into `folder`, to be used where NVRTC is not
-/// ([`CudaOptions::cubins`]), with the `nvrtc` of [`CudaOptions::nvrtc`]. Needs no GPU. An architecture such as
-/// `compute_80` gives PTX, which a driver compiles for any later device.
-///
-/// # Errors
-/// [`CudaError::NoCompiler`], [`CudaError::Compile`] or [`CudaError::Io`].
-pub fn build_cubins(
-    folder: &Path,
-    architectures: &[&str],
-    nvrtc: Option<&Path>,
-) -> Result<Vec<PathBuf>> {
-    let nvrtc = Nvrtc::open(nvrtc);
-    let mut written = Vec::new();
-    for source in sources() {
-        for architecture in architectures.iter().filter(|name| source.is_for(name)) {
-            let nvrtc =
-                nvrtc.as_ref().map_err(|reason| no_compiler(source, architecture, None, reason))?;
-            let path = folder.join(source.image_name(architecture, None));
-            store::write(&path, &nvrtc.compile(source, architecture)?)
-                .map_err(|error| CudaError::Io { path: path.clone(), error })?;
-            written.push(path);
-        }
-    }
-    Ok(written)
 }
 
 /// Finds or makes the images for devices of one compute capability.
@@ -289,7 +158,7 @@ fn read(path: &Path) -> Option<Vec<u8>> {
         .ok()
 }
 
-fn no_compiler(
+pub(super) fn no_compiler(
     source: &Source,
     architecture: &str,
     folder: Option<PathBuf>,

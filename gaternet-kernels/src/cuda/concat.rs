@@ -1,29 +1,29 @@
 //! Channels of two activations (N, P, stride(C)) side by side, and the way back.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Launch, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, Planes, THREADS, for_both};
+use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source = source!("concat.cu", ["plane.cuh", "dev.cuh"]);
-static JOIN: ForBoth = for_both!(&SOURCE, "concat_join");
-static RANGE: ForBoth = for_both!(&SOURCE, "concat_range");
+static FORWARD: ForBoth = for_both!(&SOURCE, "concat_forward");
+static SPLIT: ForBoth = for_both!(&SOURCE, "concat_split");
 
 /// y of `dims`: the first `a_channels` channels are a's, the others b's.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit, or there are more channels in a than in y; the driver's errors.
-pub fn join<T: Activation>(
+pub fn forward<T: Activation>(
     dims: PlaneDims,
     a_channels: usize,
     [a, b]: [&CudaBuffer<T>; 2],
     y: &mut CudaBuffer<T>,
 ) -> Result<()> {
-    const OP: &str = "concat";
+    const OP: &str = "concat_forward";
     let Some(b_channels) = dims.channels.checked_sub(a_channels) else {
         let rule = "the result must have the channels of both";
         return Err(
@@ -42,7 +42,7 @@ pub fn join<T: Activation>(
         int(OP, "channels", b_stride)?,
     ];
     let device = &y.device().clone();
-    let launch = Launch::new(device, JOIN.of::<T>())?
+    let launch = Launch::new(device, FORWARD.of::<T>())?
         .read(a)
         .read(b)
         .write(y)
@@ -50,23 +50,23 @@ pub fn join<T: Activation>(
         .value(&a_channels)
         .value(&a_stride)
         .value(&b_stride);
-    // SAFETY: the parameters of concat_join; lengths and grid fit the dims, and the channels of a and b are those of y.
+    // SAFETY: the parameters of concat_forward; lengths and grid fit the dims, and the channels of a and b are those of y.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
 /// y of `dims`: the channels of x, which has `x_channels`, from `first` on. So is the gradient of each part of a
-/// [`join`].
+/// [`forward`].
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit, or x has not these channels; the driver's errors.
-pub fn range<T: Activation>(
+pub fn split<T: Activation>(
     dims: PlaneDims,
     first: usize,
     x_channels: usize,
     x: &CudaBuffer<T>,
     y: &mut CudaBuffer<T>,
 ) -> Result<()> {
-    const OP: &str = "concat_range";
+    const OP: &str = "concat_split";
     if first.checked_add(dims.channels).is_none_or(|end| end > x_channels) {
         let rule = "the channels must be some of x";
         let got = format!("from {first} of {x_channels}, {dims:?}");
@@ -78,12 +78,12 @@ pub fn range<T: Activation>(
     check_len(OP, "x", dims.batch * dims.plane * x_stride, x.len())?;
     let [first, x_stride] = [int(OP, "channels", first)?, int(OP, "channels", x_stride)?];
     let device = &y.device().clone();
-    let launch = Launch::new(device, RANGE.of::<T>())?
+    let launch = Launch::new(device, SPLIT.of::<T>())?
         .read(x)
         .write(y)
         .value(&planes)
         .value(&first)
         .value(&x_stride);
-    // SAFETY: the parameters of concat_range; lengths and grid fit the dims, and x has the channels.
+    // SAFETY: the parameters of concat_split; lengths and grid fit the dims, and x has the channels.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }

@@ -3,11 +3,11 @@
 use half::bf16;
 
 use super::buffer::{CudaBuffer, CudaElement};
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Kernel, Launch, grid_yz, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, Planes, for_both};
+use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 

@@ -1,9 +1,9 @@
 //! Softmax cross-entropy with smoothed labels, one or two for a sample: loss, gradient and number of right answers.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Kernel, Launch, address, int};
+use super::source::{Source, source};
 use crate::dims::checked_len;
 use crate::error::{KernelError, check_len};
 

@@ -2,68 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use cudarc::driver::sys::{CUdevice_attribute, CUfunction_attribute};
 use cudarc::driver::{CudaContext, CudaFunction, CudaModule, CudaStream, result, sys};
 
-use super::compile::{Compiler, Source};
+use super::capture::CaptureLock;
+use super::compile::Compiler;
 use super::error::{CudaError, Doing, Result};
-use super::graph::CaptureLock;
-
-/// Which device, and where compiled kernels are.
-#[derive(Debug, Clone, Default)]
-#[non_exhaustive]
-pub struct CudaOptions {
-    /// The device's number, from 0.
-    pub ordinal: usize,
-    /// Folder in which compiled kernels are kept from run to run; `None` compiles them in every run.
-    pub cache: Option<PathBuf>,
-    /// Folder of kernels that were compiled elsewhere ([`build_cubins`](super::build_cubins)).
-    pub cubins: Option<PathBuf>,
-    /// The file of NVRTC, which compiles kernels that are not in the folders; `None` looks where the loader and CUDA
-    /// toolkits have it.
-    pub nvrtc: Option<PathBuf>,
-    /// Which instructions multiply matrices.
-    pub products: Products,
-}
-
-/// The instructions that multiply matrices, for comparisons.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Products {
-    /// The faster, by the device and the sizes.
-    #[default]
-    Auto,
-    /// mma.sync, which every device has.
-    MmaSync,
-    /// wgmma wherever it is possible.
-    Wgmma,
-}
-
-impl CudaOptions {
-    /// Device `ordinal`; compiled kernels are kept in `GATERNET_CACHE`, else in `gaternet` in the user's cache
-    /// folder, and those of `GATERNET_CUBINS`, else of the folder `cubins` beside the program, are used; NVRTC is
-    /// `GATERNET_NVRTC`.
-    #[must_use]
-    pub fn from_env(ordinal: usize) -> CudaOptions {
-        let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);
-        // A relative path is to be ignored (XDG Base Directory Specification 0.8).
-        let xdg = || folder("XDG_CACHE_HOME").filter(|path| path.is_absolute());
-        let user = || xdg().or_else(|| Some(folder("HOME")?.join(".cache")));
-        let beside = || {
-            let beside = std::env::current_exe().ok()?.parent()?.join("cubins");
-            beside.is_dir().then_some(beside)
-        };
-        CudaOptions {
-            ordinal,
-            cache: folder("GATERNET_CACHE").or_else(|| Some(user()?.join("gaternet"))),
-            cubins: folder("GATERNET_CUBINS").or_else(beside),
-            nvrtc: folder("GATERNET_NVRTC"),
-            products: Products::Auto,
-        }
-    }
-}
+use super::options::{CudaOptions, Products};
+use super::source::Source;
 
 /// An NVIDIA GPU. Clones are the same device and the same stream.
 #[derive(Clone)]

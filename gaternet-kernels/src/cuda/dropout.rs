@@ -2,10 +2,10 @@
 
 use super::buffer::CudaBuffer;
 use super::clock::Stream;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::Launch;
 use super::planes::{Activation, ForBoth, Planes, THREADS, for_both};
+use super::source::{Source, source};
 use crate::dims::PlaneDims;
 use crate::error::KernelError;
 

@@ -2,10 +2,10 @@
 
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
-use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch, address};
+use super::source::{Source, source};
 use super::table::{Rows, THREADS, Table};
 use crate::error::check_len;
 
@@ -31,14 +31,15 @@ impl Averages {
         let mut rows = Rows::default();
         for (value, average) in pairs {
             check_len(OP, "average", value.len(), average.len())?;
-            let words = [address(Some(value)), address(Some(average)), value.len() as u64];
-            rows.push(OP, value.len(), &words, [value.memory(), average.memory()])?;
+            // Mirrors `Row` of ema.cu.
+            let row = [address(Some(value)), address(Some(average)), value.len() as u64];
+            rows.push(OP, value.len(), row, [value.memory(), average.memory()])?;
         }
         Ok(Averages { table: rows.upload(device)? })
     }
 
     /// `average += share·(value - average)` for all of them, as
-    /// [`lerp`](crate::cpu::elementwise::lerp), with the share of the clock's step; may be part of
+    /// [`ema::update`](crate::cpu::ema::update), with the share of the clock's step; may be part of
     /// a graph.
     ///
     /// # Errors

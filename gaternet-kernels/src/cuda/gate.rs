@@ -1,155 +1,207 @@
-//! Lists of live filters, made on the device: the host never waits for the gates.
+//! `y = relu(gate·x + residual)` of activations (N, P, stride(C)), also between dense and compact ones; see
+//! [`layout`](super::layout). Where a gate is 0, `gate·x` is exactly 0.
+
+use bytemuck::NoUninit;
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
-use super::conv2d::GateGradient;
-use super::device::CudaDevice;
+use super::conv2d::GateColumns;
 use super::error::Result;
-use super::launch::{Kernel, Launch, int};
-use crate::active::ActiveFilters;
-use crate::error::KernelError;
+use super::launch::{Launch, int};
+use super::live_filters::{LiveFilters, check_gates};
+use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
+use super::source::{Source, source};
+use crate::dims::PlaneDims;
+use crate::error::{KernelError, check_len};
 
-pub(super) static SOURCE: Source = source!("gate.cu", ["dev.cuh"]);
-static COMPACT: Kernel = Kernel { source: &SOURCE, name: "gate_compact" };
-static GRADIENT: Kernel = Kernel { source: &SOURCE, name: "gate_gradient" };
-const OP: &str = "gate_compact";
+pub(super) static SOURCE: Source = source!("gate.cu", ["plane.cuh", "dev.cuh"]);
+static FORWARD: ForBoth = for_both!(&SOURCE, "gate_forward");
+static BACKWARD: ForBoth = for_both!(&SOURCE, "gate_backward");
 
-/// The live filters of each sample, on the device: those whose gate is not 0, ascending.
+/// Which activation is compact.
+#[derive(Debug, Clone, Copy, Default)]
+pub enum Compact<'a> {
+    /// None.
+    #[default]
+    Nothing,
+    /// The one that is read, x.
+    Source(&'a LiveFilters),
+    /// The one that is written: y, or the gradient of x.
+    Target(&'a LiveFilters),
+}
+
+impl Compact<'_> {
+    fn live(&self) -> Option<&LiveFilters> {
+        match self {
+            Compact::Nothing => None,
+            Compact::Source(live) | Compact::Target(live) => Some(live),
+        }
+    }
+}
+
+/// What is done to x.
 #[derive(Debug)]
-pub struct LiveFilters {
-    batch: usize,
-    filters: usize,
-    /// (N, C): the first `counts[n]` of row n.
-    pub(super) indices: CudaBuffer<u16>,
-    /// (N).
-    pub(super) counts: CudaBuffer<i32>,
+pub struct Apply<'a, T> {
+    /// A factor for each channel; 1 if absent.
+    pub gates: Option<GateColumns<'a>>,
+    /// Dense, as y, which is dense then; 0 if absent.
+    pub residual: Option<&'a CudaBuffer<T>>,
+    /// Whether a ReLU comes last. NaN passes through it.
+    pub relu: bool,
 }
 
-impl LiveFilters {
-    /// Lists for `batch` samples of `filters` filters, all empty.
-    ///
-    /// # Errors
-    /// [`KernelError::Dims`] for more than 65536 filters; [`CudaError`](super::CudaError) of an allocation.
-    pub fn empty(device: &CudaDevice, batch: usize, filters: usize) -> Result<LiveFilters> {
-        if filters > 1 << 16 {
-            let rule = "a list holds filter numbers of 16 bits";
-            return Err(
-                KernelError::Dims { op: OP, rule, got: format!("{filters} filters") }.into()
-            );
-        }
-        let indices = CudaBuffer::uninit(device, batch * filters)?;
-        let counts = CudaBuffer::zeros(device, batch)?;
-        Ok(LiveFilters { batch, filters, indices, counts })
+impl<T> Clone for Apply<'_, T> {
+    fn clone(&self) -> Self {
+        *self
     }
+}
+impl<T> Copy for Apply<'_, T> {}
 
-    /// Lists the filters whose gates are not 0 (NaN is not 0). `gates` has a row of `stride` values for each
-    /// sample, of which the columns from `first` on are used. May be part of a graph.
-    ///
-    /// # Errors
-    /// [`KernelError`] if `gates` is not (N, stride) or the columns do not fit in a row.
-    pub fn refill(&mut self, gates: &CudaBuffer<f32>, stride: usize, first: usize) -> Result<()> {
-        check_gates(OP, gates, stride, first, self.batch, self.filters)?;
-        let device = gates.device();
-        let (stride, first) = (int(OP, "stride", stride)?, int(OP, "first", first)?);
-        let (batch, filters) = (int(OP, "batch", self.batch)?, int(OP, "filters", self.filters)?);
-        let launch = Launch::new(device, &COMPACT)?
-            .read(gates)
-            .write(&mut self.indices)
-            .write(&mut self.counts)
-            .value(&stride)
-            .value(&first)
-            .value(&filters);
-        // SAFETY: the parameters of gate_compact; a warp reads `filters` gates of its row, which the check above
-        // has seen, and writes at most as many indices and one count.
-        unsafe { launch.run([batch as u32, 1, 1], 32, 0) }
-    }
-
-    /// Number of samples, N.
-    #[must_use]
-    pub fn batch(&self) -> usize {
-        self.batch
-    }
-
-    /// Number of filters that a row chooses from, C.
-    #[must_use]
-    pub fn filters(&self) -> usize {
-        self.filters
-    }
-
-    /// A copy on the host; waits for the device.
-    ///
-    /// # Errors
-    /// As [`CudaBuffer::to_vec`].
-    pub fn to_host(&self) -> Result<ActiveFilters> {
-        let (indices, counts) = (self.indices.to_vec()?, self.counts.to_vec()?);
-        let mut gates = vec![0.0; self.batch * self.filters];
-        for (n, &count) in counts.iter().enumerate() {
-            let row = n * self.filters;
-            for &filter in &indices[row..row + usize::try_from(count).unwrap_or(0)] {
-                gates[row + usize::from(filter)] = 1.0;
-            }
-        }
-        let stride = self.filters.max(1);
-        Ok(ActiveFilters::from_columns(&gates, stride, 0, self.filters)
-            .unwrap_or_else(ActiveFilters::empty))
-    }
-
-    /// `Err` unless these are lists for `batch` samples of `filters` filters.
-    pub(super) fn check(
-        &self,
-        op: &'static str,
-        batch: usize,
-        filters: usize,
-    ) -> Result<(), KernelError> {
-        if (self.batch, self.filters) == (batch, filters) {
-            return Ok(());
-        }
-        let (got_batch, got_filters) = (self.batch, self.filters);
-        Err(KernelError::ActiveFilters { op, list: "live", got_batch, got_filters, batch, filters })
+impl<T> Default for Apply<'_, T> {
+    fn default() -> Self {
+        Apply { gates: None, residual: None, relu: false }
     }
 }
 
-/// Sums the partial sums of a convolution's epilogue, which has checked the lengths.
-pub(super) fn gradient(
-    batch: usize,
-    filters: usize,
-    blocks: usize,
-    live: Option<&LiveFilters>,
-    of_gates: GateGradient<'_>,
+/// Where the gradients go; each is overwritten.
+#[derive(Debug)]
+pub struct Grads<'a, T> {
+    /// As x.
+    pub x: Option<&'a mut CudaBuffer<T>>,
+    /// (N, stride) of the gates, whose columns are written: `Σ grad·x` over the plane, where a gate is 0 too.
+    pub gates: Option<&'a mut CudaBuffer<f32>>,
+    /// As y.
+    pub residual: Option<&'a mut CudaBuffer<T>>,
+}
+
+/// Mirrors `Options` of gate.cu.
+#[derive(Debug, Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Options {
+    relu: i32,
+    gate_stride: i32,
+    gate_first: i32,
+    compact: i32,
+}
+
+/// y of x.
+///
+/// # Errors
+/// [`KernelError`] if a buffer or the lists do not fit `dims`, or there is a residual for a compact y; the driver's
+/// errors.
+pub fn forward<T: Activation>(
+    dims: PlaneDims,
+    compact: Compact<'_>,
+    apply: Apply<'_, T>,
+    x: &CudaBuffer<T>,
+    y: &mut CudaBuffer<T>,
 ) -> Result<()> {
-    const OP: &str = "gate_gradient";
-    let device = &of_gates.gradient.device().clone();
-    let blocks = int(OP, "blocks", blocks)?;
-    let filters = int(OP, "filters", filters)?;
-    let stride = int(OP, "stride", of_gates.stride)?;
-    let first = int(OP, "first", of_gates.first)?;
-    let launch = Launch::new(device, &GRADIENT)?
-        .read(of_gates.scratch)
-        .read_if(live.map(|live| &live.indices))
-        .read_if(live.map(|live| &live.counts))
-        .write(of_gates.gradient)
-        .value(&blocks)
-        .value(&filters)
-        .value(&stride)
-        .value(&first);
-    // SAFETY: the parameters of gate_gradient; the scratch has `blocks` sums for each gate, and the row has the
-    // columns.
-    unsafe { launch.run([int(OP, "batch", batch)? as u32, 1, 1], 128, 0) }
+    const OP: &str = "gate_forward";
+    let (planes, options) = check(OP, dims, compact, &apply)?;
+    let residual = ("residual", apply.residual.map(CudaBuffer::len));
+    check_whole(OP, planes, &[("x", Some(x.len())), ("y", Some(y.len())), residual])?;
+    if apply.residual.is_some() && matches!(compact, Compact::Target(_)) {
+        let rule = "a compact result has no residual";
+        return Err(KernelError::Dims { op: OP, rule, got: format!("{dims:?}") }.into());
+    }
+    let device = &y.device().clone();
+    let launch = Launch::new(device, FORWARD.of::<T>())?
+        .read(x)
+        .read_if(apply.gates.map(|columns| columns.gates))
+        .read_if(compact.live().map(|live| &live.indices))
+        .read_if(compact.live().map(|live| &live.counts))
+        .read_if(apply.residual)
+        .write(y)
+        .value(&planes)
+        .value(&options);
+    // SAFETY: the parameters of gate_forward; lengths and grid fit the dims, the columns of the gates a row, and lists
+    // hold at most C channels below C.
+    unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// `Err` unless `gates` is (`batch`, `stride`) and has the columns `first..first + filters`.
-pub(super) fn check_gates(
-    op: &'static str,
-    gates: &CudaBuffer<f32>,
-    stride: usize,
-    first: usize,
-    batch: usize,
-    filters: usize,
-) -> Result<(), KernelError> {
-    if first.checked_add(filters).is_none_or(|end| end > stride) {
-        let rule = "the columns of the gates must lie in a row";
-        let got = format!("columns {first}.. of {filters} filters in rows of {stride}");
-        return Err(KernelError::Dims { op, rule, got });
+/// Gradients of [`forward`] for a dense x, from that of a dense y; with [`Compact::Target`] that of x is compact. The
+/// values of `apply.residual` are not read, those of `y` only with a ReLU.
+///
+/// # Errors
+/// [`KernelError`] if a buffer or the lists do not fit `dims`, x is said to be compact, or the gradient of gates is asked
+/// for that are not there; the driver's errors.
+pub fn backward<T: Activation>(
+    dims: PlaneDims,
+    compact: Compact<'_>,
+    apply: Apply<'_, T>,
+    [x, y, grad_y]: [&CudaBuffer<T>; 3],
+    grads: Grads<'_, T>,
+) -> Result<()> {
+    const OP: &str = "gate_backward";
+    let (planes, options) = check(OP, dims, compact, &apply)?;
+    let lengths = [
+        ("x", Some(x.len())),
+        ("y", Some(y.len())),
+        ("grad_y", Some(grad_y.len())),
+        ("grads.x", grads.x.as_ref().map(|grad| grad.len())),
+        ("grads.residual", grads.residual.as_ref().map(|grad| grad.len())),
+    ];
+    check_whole(OP, planes, &lengths)?;
+    let fail = |rule| Err(KernelError::Dims { op: OP, rule, got: format!("{dims:?}") }.into());
+    if matches!(compact, Compact::Source(_)) {
+        return fail("x must be dense");
     }
-    crate::error::check_len(op, "gates", batch * stride, gates.len())
+    let gates = apply.gates.map(|columns| columns.gates);
+    match (&grads.gates, gates) {
+        (Some(grad), Some(gates)) => check_len(OP, "grads.gates", gates.len(), grad.len())?,
+        (Some(_), None) => return fail("a gradient of gates needs gates"),
+        (None, _) => {}
+    }
+    let device = &grad_y.device().clone();
+    let Grads { x: grad_x, gates: grad_gates, residual: grad_residual } = grads;
+    let launch = Launch::new(device, BACKWARD.of::<T>())?
+        .read(x)
+        .read_if(apply.relu.then_some(y))
+        .read(grad_y)
+        .read_if(gates)
+        .read_if(compact.live().map(|live| &live.indices))
+        .read_if(compact.live().map(|live| &live.counts))
+        .write_if(grad_x)
+        .write_if(grad_gates)
+        .write_if(grad_residual)
+        .value(&planes)
+        .value(&options);
+    // SAFETY: the parameters of gate_backward; as above.
+    unsafe { launch.run(planes.grid(OP)?, THREADS, SUM_BYTES) }
+}
+
+fn check<T>(
+    op: &'static str,
+    dims: PlaneDims,
+    compact: Compact<'_>,
+    apply: &Apply<'_, T>,
+) -> Result<(Planes, Options), KernelError> {
+    let mut options = Options {
+        relu: i32::from(apply.relu),
+        gate_stride: 0,
+        gate_first: 0,
+        compact: match compact {
+            Compact::Nothing => 0,
+            Compact::Source(_) => 1,
+            Compact::Target(_) => 2,
+        },
+    };
+    if let Some(live) = compact.live() {
+        live.check(op, dims.batch, dims.channels)?;
+    }
+    if let Some(GateColumns { gates, stride, first }) = apply.gates {
+        check_gates(op, gates, stride, first, dims.batch, dims.channels)?;
+        options.gate_stride = int(op, "gate stride", stride)?;
+        options.gate_first = int(op, "first gate", first)?;
+    }
+    Ok((Planes::new(op, dims)?, options))
+}
+
+fn check_whole(
+    op: &'static str,
+    planes: Planes,
+    buffers: &[(&'static str, Option<usize>)],
+) -> Result<(), KernelError> {
+    buffers
+        .iter()
+        .try_for_each(|&(name, got)| got.map_or(Ok(()), |got| planes.check(op, name, got)))
 }

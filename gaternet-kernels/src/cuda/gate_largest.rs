@@ -1,10 +1,10 @@
 //! Gates that are open because their pre-activations are the largest of their slot: top-k, and floors.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::gate_slots::GateSlots;
 use super::launch::{Kernel, Launch, grid_yz, int};
+use super::source::{Source, source};
 use crate::error::check_len;
 
 pub(super) static SOURCE: Source = source!("gate_largest.cu", ["dev.cuh"]);

@@ -1,13 +1,15 @@
 //! A price for what gates execute above or below a target, with bounds for parts of a network.
 
+use bytemuck::NoUninit;
+
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
-use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
 use super::gate_loss::Loss;
 use super::gate_slots::GateSlots;
-use super::launch::{Kernel, Launch, Value, grid_yz, int};
+use super::launch::{Kernel, Launch, grid_yz, int};
+use super::source::{Source, source};
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source = source!("gate_target.cu", ["random.cuh", "dev.cuh"]);
@@ -171,7 +173,7 @@ pub fn forward_backward(
 }
 
 /// Mirrors `Target` of gate_target.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Raw {
     always: f32,
@@ -183,6 +185,3 @@ struct Raw {
     batch: i32,
     steps: i32,
 }
-
-// SAFETY: the same floats and ints in the same order.
-unsafe impl Value for Raw {}

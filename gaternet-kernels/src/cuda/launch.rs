@@ -3,12 +3,13 @@
 use std::ffi::c_void;
 use std::sync::Arc;
 
+use bytemuck::NoUninit;
 use cudarc::driver::{CudaFunction, result};
 
 use super::buffer::{CudaBuffer, Memory};
-use super::compile::Source;
 use super::device::CudaDevice;
 use super::error::{Doing, Result};
+use super::source::Source;
 use crate::error::KernelError;
 
 /// A kernel of a source.
@@ -17,22 +18,6 @@ pub(super) struct Kernel {
     pub(super) source: &'static Source,
     pub(super) name: &'static str,
 }
-
-/// A value that a kernel takes as it is.
-///
-/// # Safety
-/// The C++ type of the parameter must have the same layout.
-pub(super) unsafe trait Value: Copy {}
-// SAFETY: `int`.
-unsafe impl Value for i32 {}
-// SAFETY: `unsigned`.
-unsafe impl Value for u32 {}
-// SAFETY: `float`.
-unsafe impl Value for f32 {}
-// SAFETY: `unsigned long long`.
-unsafe impl Value for u64 {}
-// SAFETY: a struct of pointers.
-unsafe impl<const N: usize> Value for [u64; N] {}
 
 /// A launch whose arguments are being put together, in the order of the kernel's parameters.
 pub(super) struct Launch<'a> {
@@ -95,8 +80,8 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// A number or a struct of them.
-    pub(super) fn value<T: Value>(mut self, value: &'a T) -> Self {
+    /// A number or a struct of them, laid out as in C++.
+    pub(super) fn value<T: NoUninit>(mut self, value: &'a T) -> Self {
         self.arguments.push(std::ptr::from_ref(value).cast_mut().cast());
         self
     }

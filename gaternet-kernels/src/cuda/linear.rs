@@ -2,10 +2,12 @@
 //!
 //! Where a ReLU followed, the gradients take `y` as `open`: `grad_y` counts where it is above 0.
 
+use bytemuck::NoUninit;
+
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
-use super::launch::{Kernel, Launch, Value, grid_yz, int};
+use super::launch::{Kernel, Launch, grid_yz, int};
+use super::source::{Source, source};
 use crate::dims::{LinearDims, checked_len};
 use crate::error::{KernelError, check_len};
 
@@ -19,7 +21,7 @@ const THREADS: u32 = 256;
 const SHARED_BYTES: u32 = 2 * 16 * 68 * 4;
 
 /// Mirrors `Product` of linear.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Product {
     /// m, n, k.
@@ -28,9 +30,6 @@ struct Product {
     strides: [i32; 4],
     relu: i32,
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Product {}
 
 /// y (N, O).
 ///

@@ -12,8 +12,8 @@ use std::time::Instant;
 
 use libloading::Library;
 
-use super::compile::{OPTIONS, Source, is_ptx};
 use super::error::{CudaError, Result};
+use super::source::{OPTIONS, Source, is_ptx};
 
 /// `nvrtcResult`: 0 is success.
 type Status = c_int;

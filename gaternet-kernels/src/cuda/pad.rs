@@ -1,20 +1,22 @@
 //! Rows and columns of zeros around the planes of activations (N, P, stride(C)), and cropping.
 
+use bytemuck::NoUninit;
+
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
-use super::launch::{Launch, Value, int};
+use super::launch::{Launch, int};
 use super::layout::stride;
 use super::planes::{Activation, ForBoth, Planes, THREADS, for_both};
-use crate::cpu::pad::PadDims;
+use super::source::{Source, source};
+use crate::dims::PadDims;
 use crate::dims::PlaneDims;
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source = source!("pad.cu", ["plane.cuh", "dev.cuh"]);
-static PAD: ForBoth = for_both!(&SOURCE, "pad_planes");
+static PAD: ForBoth = for_both!(&SOURCE, "pad_forward");
 
 /// Mirrors `Borders` of pad.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Borders {
     in_h: i32,
@@ -23,9 +25,6 @@ struct Borders {
     top: i32,
     left: i32,
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Borders {}
 
 /// y (N, OH·OW, S) of x (N, H·W, S), with the N·C planes of `dims`. The gradient of x is the same of that of y, with
 /// [`PadDims::inverse`].
@@ -69,6 +68,6 @@ pub fn forward<T: Activation>(
     let device = &y.device().clone();
     let launch =
         Launch::new(device, PAD.of::<T>())?.read(x).write(y).value(&planes).value(&borders);
-    // SAFETY: the parameters of pad_planes; lengths and grid fit the dims, and the kernel stays inside the planes of x.
+    // SAFETY: the parameters of pad_forward; lengths and grid fit the dims, and the kernel stays inside the planes of x.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }

@@ -1,11 +1,12 @@
 //! What kernels that go through the planes of a dense activation (N, P, S) share (`kernels-cu/plane.cuh`).
 
+use bytemuck::NoUninit;
 use half::bf16;
 
 use super::buffer::CudaBuffer;
 use super::conv2d::ConvElement;
 use super::error::Result;
-use super::launch::{Kernel, Value, grid_yz, int};
+use super::launch::{Kernel, grid_yz, int};
 use super::layout::stride;
 use crate::dims::{PlaneDims, checked_len};
 use crate::error::{KernelError, check_len};
@@ -75,7 +76,7 @@ macro_rules! for_both {
 pub(super) use for_both;
 
 /// Mirrors `Planes` of plane.cuh.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 pub(super) struct Planes {
     batch: i32,
@@ -83,9 +84,6 @@ pub(super) struct Planes {
     pixels: i32,
     stride: i32,
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Planes {}
 
 impl Planes {
     pub(super) fn new(op: &'static str, dims: PlaneDims) -> Result<Planes, KernelError> {

@@ -1,13 +1,14 @@
 //! Stochastic gradient descent as `torch.optim.SGD`, on f32 parameters of any layout: one launch for all of them.
 
+use bytemuck::NoUninit;
 use half::bf16;
 
 use super::buffer::CudaBuffer;
 use super::clock::Clock;
-use super::compile::{Source, source};
 use super::device::CudaDevice;
 use super::error::Result;
-use super::launch::{Kernel, Launch, Value, address, int};
+use super::launch::{Kernel, Launch, address, int};
+use super::source::{Source, source};
 use super::table::{Rows, THREADS, Table};
 use crate::error::{KernelError, check_len};
 
@@ -98,18 +99,18 @@ impl Sgd {
             check_len(OP, "grad", len, grad.len())?;
             check_len(OP, "velocity", len, velocity.map_or(len, CudaBuffer::len))?;
             check_len(OP, "copy", len, copy.map_or(len, CudaBuffer::len))?;
-            // Mirrors `Row` of sgd.cu.
-            let words = [
-                address(Some(rates)),
-                address(Some(grad)),
-                address(Some(param)),
-                address(velocity),
-                address(copy),
-                u64::from(weight_decay.to_bits()) | (len as u64) << 32,
-            ];
+            let row = Row {
+                rates: address(Some(rates)),
+                grad: address(Some(grad)),
+                param: address(Some(param)),
+                velocity: address(velocity),
+                copy: address(copy),
+                weight_decay,
+                len: int(OP, "length", len)?,
+            };
             let memories = [rates.memory(), grad.memory(), param.memory()].into_iter();
             let memories = memories.chain(velocity.map(CudaBuffer::memory));
-            rows.push(OP, len, &words, memories.chain(copy.map(CudaBuffer::memory)))?;
+            rows.push(OP, len, row, memories.chain(copy.map(CudaBuffer::memory)))?;
         }
         let table = rows.upload(device)?;
         let clip = |max_norm| -> Result<Clip> {
@@ -168,8 +169,21 @@ impl Sgd {
     }
 }
 
+/// Mirrors `Row` of sgd.cu.
+#[derive(Clone, Copy, NoUninit)]
+#[repr(C)]
+struct Row {
+    rates: u64,
+    grad: u64,
+    param: u64,
+    velocity: u64,
+    copy: u64,
+    weight_decay: f32,
+    len: i32,
+}
+
 /// Mirrors `Constants` of sgd.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Raw {
     momentum: f32,
@@ -177,6 +191,3 @@ struct Raw {
     nesterov: i32,
     steps: i32,
 }
-
-// SAFETY: the same floats and ints in the same order.
-unsafe impl Value for Raw {}

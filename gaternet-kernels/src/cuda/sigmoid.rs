@@ -1,9 +1,9 @@
 //! `y = 1 / (1 + exp(-x))` of vectors in f32; NaN stays NaN.
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
+use super::source::{Source, source};
 use crate::error::check_len;
 
 pub(super) static SOURCE: Source = source!("sigmoid.cu", ["dev.cuh"]);

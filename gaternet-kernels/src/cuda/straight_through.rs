@@ -1,9 +1,9 @@
 //! The gradient of straight-through gates; the gates are [`sem_hash::hard`](super::sem_hash::hard).
 
 use super::buffer::CudaBuffer;
-use super::compile::{Source, source};
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
+use super::source::{Source, source};
 use crate::error::check_len;
 
 pub(super) static SOURCE: Source = source!("straight_through.cu", ["dev.cuh"]);

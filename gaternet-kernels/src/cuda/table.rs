@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use bytemuck::NoUninit;
+
 use super::buffer::{CudaBuffer, Memory};
 use super::device::CudaDevice;
 use super::error::Result;
@@ -47,15 +49,15 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// A row of arrays of `len` elements: its words, and the memory that they name.
+    /// A row of arrays of `len` elements, of whole words, and the memory whose addresses it holds.
     ///
     /// # Errors
     /// [`KernelError`](crate::KernelError) if a kernel cannot count them.
-    pub(super) fn push<'a>(
+    pub(super) fn push<'a, R: NoUninit>(
         &mut self,
         op: &'static str,
         len: usize,
-        words: &[u64],
+        cells: R,
         memories: impl IntoIterator<Item = &'a Arc<Memory>>,
     ) -> Result<()> {
         let row = int(op, "rows", self.count)?;
@@ -65,7 +67,7 @@ impl Rows {
         }
         int(op, "parts", self.parts.len())?;
         self.count += 1;
-        self.words.extend(words);
+        self.words.extend_from_slice(bytemuck::cast_slice(&[cells]));
         self.memories.extend(memories.into_iter().cloned());
         Ok(())
     }

@@ -26,12 +26,12 @@ pub(crate) fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
         let (a, b) = (values(1, of_a.len()), values(2, of_b.len()));
         let mut y = unwritten::<T>(device, dense_len(of_y));
         let both = [&upload_dense::<T>(device, of_a, &a), &upload_dense::<T>(device, of_b, &b)];
-        concat::join(of_y, parts[0], both, &mut y).map_err(text)?;
+        concat::forward(of_y, parts[0], both, &mut y).map_err(text)?;
         let want = reference::forward(batch, &[&widen(&a), &widen(&b)]);
         close(&format!("{of_y:?} of {parts:?}"), &download_dense(of_y, &y)?, &want, 0.0)?;
         for (dims, first, want) in [(of_a, 0, &a), (of_b, parts[0], &b)] {
             let mut part = unwritten::<T>(device, dense_len(dims));
-            concat::range(dims, first, of_y.channels, &y, &mut part).map_err(text)?;
+            concat::split(dims, first, of_y.channels, &y, &mut part).map_err(text)?;
             let what = format!("{dims:?} from {first}");
             close(&what, &download_dense(dims, &part)?, &widen(want), 0.0)?;
         }
@@ -53,11 +53,11 @@ fn what_does_not_fit_is_refused() {
     let [a, b] = [0; 2].map(|_| unwritten::<f32>(&device, 16));
     let mut y = unwritten::<f32>(&device, 32);
     let mut join =
-        |first| concat::join(dims, first, [&a, &b], &mut y).expect_err("refused").to_string();
+        |first| concat::forward(dims, first, [&a, &b], &mut y).expect_err("refused").to_string();
     assert!(join(21).contains("the result must have the channels of both"));
     assert!(join(17).contains("`a` has 16 elements, its dims need 32"));
     let error =
-        concat::range(PlaneDims { channels: 3, ..dims }, 18, 20, &y, &mut unwritten(&device, 16));
+        concat::split(PlaneDims { channels: 3, ..dims }, 18, 20, &y, &mut unwritten(&device, 16));
     let error = error.expect_err("beyond").to_string();
     assert!(error.contains("the channels must be some of x"), "{error}");
 }

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use cudarc::driver::{CudaContext, CudaModule, CudaStream, LaunchConfig, PushKernelArg};
 use cudarc::nvrtc::Ptx;
 use gaternet_kernels::cuda::bf16;
-use gaternet_testing::driver::real;
-use gaternet_testing::skipped;
+use gaternet_kernels::test_support::driver::real;
+use gaternet_kernels::test_support::skipped;
 use rand::{Rng, RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 

@@ -2,8 +2,8 @@ use std::process::Command;
 
 use gaternet_kernels::Device;
 use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaOptions, LiveFilters};
-use gaternet_testing::driver::real;
-use gaternet_testing::skipped;
+use gaternet_kernels::test_support::driver::real;
+use gaternet_kernels::test_support::skipped;
 
 use crate::check::upload;
 use crate::emulator::{self, EMULATOR};

@@ -7,8 +7,8 @@ mod training;
 
 use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{CudaDevice, LiveFilters, Products, bf16};
-use gaternet_testing::driver::real;
-use gaternet_testing::emulator::Patch;
+use gaternet_kernels::test_support::driver::real;
+use gaternet_kernels::test_support::emulator::Patch;
 
 use crate::check::{gates, lists, upload};
 use crate::conv2d::{Case, Trial};
@@ -262,8 +262,8 @@ const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "arguments in the wrong order",
-            source: "gate.cu",
-            file: "gate.cu",
+            source: "live_filters.cu",
+            file: "live_filters.cu",
             good: "int stride, int first, int filters) {\n    const int n = blockIdx.x, lane",
             bad: "int first, int stride, int filters) {\n    const int n = blockIdx.x, lane",
         },
@@ -273,8 +273,8 @@ const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "the bound of the filters is missing",
-            source: "gate.cu",
-            file: "gate.cu",
+            source: "live_filters.cu",
+            file: "live_filters.cu",
             good: "filter < filters && !(row[filter] == 0.0f)",
             bad: "!(row[filter] == 0.0f)",
         },
@@ -412,7 +412,7 @@ fn a_report_names_the_file_and_the_line() {
     }
     for (fault, place) in [
         ("a barrier is missing", "conv2d.cu:"),
-        ("the bound of the filters is missing", "gate.cu:"),
+        ("the bound of the filters is missing", "live_filters.cu:"),
         ("a shuffle in a branch", "dev.cuh:"),
     ] {
         let _planted = EMULATOR.plant(fault);

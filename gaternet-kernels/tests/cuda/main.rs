@@ -1,6 +1,6 @@
 //! The CUDA kernels and their launch code against the f64 reference.
 //!
-//! Without a GPU they run on the emulator of gaternet-testing, which g++ builds; with `GATERNET_CUDA=real` on device 0
+//! Without a GPU they run on the emulator of gaternet-kernels, which g++ builds; with `GATERNET_CUDA=real` on device 0
 //! of the machine's own driver.
 
 mod augment;
@@ -18,19 +18,19 @@ mod ema;
 mod emulator;
 mod faults;
 mod gate;
-mod gate_apply;
-mod gate_group;
 mod gate_largest;
 mod gate_loss;
 mod gate_target;
+mod global_avg_pool;
 mod graph;
 mod gumbel_sigmoid;
 mod linear;
-mod mix;
+mod live_filters;
 mod pad;
-mod pool;
 mod pool2d;
+mod repeat_interleave;
 mod sem_hash;
 mod sgd;
+mod shake_shake;
 mod sigmoid;
 mod straight_through;

@@ -1,5 +1,5 @@
+use gaternet_kernels::PadDims;
 use gaternet_kernels::PlaneDims;
-use gaternet_kernels::cpu::pad::PadDims;
 use gaternet_kernels::cuda::{CudaDevice, bf16, pad};
 use gaternet_kernels::reference::pad as reference;
 

@@ -1,5 +1,5 @@
-use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, bf16, pool2d};
-use gaternet_kernels::reference::{max_pool, pool as reference};
+use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, avg_pool2d, bf16, max_pool2d};
+use gaternet_kernels::reference;
 use gaternet_kernels::{PlaneDims, PoolDims};
 
 use crate::check::{
@@ -45,18 +45,24 @@ pub(crate) fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
         let new = |planes| unwritten::<T>(device, dense_len(planes));
 
         let mut y = new(of_y);
-        pool2d::avg_forward(&dims, &x, &mut y).map_err(text)?;
-        check("mean", of_y, &y, &reference::avg_forward(&dims, &x64), T::BOUND)?;
+        avg_pool2d::forward(&dims, &x, &mut y).map_err(text)?;
+        check("mean", of_y, &y, &reference::avg_pool2d::forward(&dims, &x64), T::BOUND)?;
         let mut grad_x = new(of_x);
-        pool2d::avg_backward(&dims, &grad, &mut grad_x).map_err(text)?;
-        check("mean, gradient", of_x, &grad_x, &reference::avg_backward(&dims, &grad64), T::BOUND)?;
+        avg_pool2d::backward(&dims, &grad, &mut grad_x).map_err(text)?;
+        check(
+            "mean, gradient",
+            of_x,
+            &grad_x,
+            &reference::avg_pool2d::backward(&dims, &grad64),
+            T::BOUND,
+        )?;
 
         let mut y = new(of_y);
-        pool2d::max_forward(&dims, &x, &mut y).map_err(text)?;
-        check("maximum", of_y, &y, &max_pool::forward(&dims, &x64), 0.0)?;
+        max_pool2d::forward(&dims, &x, &mut y).map_err(text)?;
+        check("maximum", of_y, &y, &reference::max_pool2d::forward(&dims, &x64), 0.0)?;
         let mut grad_x = new(of_x);
-        pool2d::max_backward(&dims, &x, &grad, &mut grad_x).map_err(text)?;
-        let want = max_pool::backward(&dims, &x64, &grad64);
+        max_pool2d::backward(&dims, &x, &grad, &mut grad_x).map_err(text)?;
+        let want = reference::max_pool2d::backward(&dims, &x64, &grad64);
         check("maximum, gradient", of_x, &grad_x, &want, T::BOUND)?;
     }
     Ok(())
@@ -78,9 +84,9 @@ fn a_nan_or_an_infinity_is_shown_and_gets_the_gradient() {
     for (x, place) in [([1.0, f32::NAN, 2.0, 0.0], 1), ([down; 4], 0), ([1.0, 2.0, 2.0, down], 1)] {
         let x_d = upload_dense::<f32>(&device, of(4), &x);
         let (mut y, mut grad_x) = (unwritten(&device, 16), unwritten(&device, 64));
-        pool2d::max_forward(&dims, &x_d, &mut y).expect("a launch");
+        max_pool2d::forward(&dims, &x_d, &mut y).expect("a launch");
         let grad = upload_dense::<f32>(&device, of(1), &[5.0]);
-        pool2d::max_backward(&dims, &x_d, &grad, &mut grad_x).expect("a launch");
+        max_pool2d::backward(&dims, &x_d, &grad, &mut grad_x).expect("a launch");
         let shown = download_dense(of(1), &y).expect("no fault")[0];
         assert_eq!(shown.to_bits(), x[place].to_bits(), "{x:?}");
         let mut want = [0.0; 4];
@@ -96,10 +102,10 @@ fn wrong_lengths_are_refused() {
     let (x, short) = (unwritten::<f32>(&device, 16 * 16), unwritten::<f32>(&device, 16));
     let mut out = unwritten::<f32>(&device, 16);
     for error in [
-        pool2d::avg_forward(&dims, &x, &mut out),
-        pool2d::max_forward(&dims, &short, &mut out),
-        pool2d::avg_backward(&dims, &short, &mut out),
-        pool2d::max_backward(&dims, &short, &short, &mut out),
+        avg_pool2d::forward(&dims, &x, &mut out),
+        max_pool2d::forward(&dims, &short, &mut out),
+        avg_pool2d::backward(&dims, &short, &mut out),
+        max_pool2d::backward(&dims, &short, &short, &mut out),
     ] {
         let error = error.expect_err("too short").to_string();
         assert!(error.contains("has 16 elements, its dims need"), "{error}");

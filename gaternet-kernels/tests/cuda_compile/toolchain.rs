@@ -5,7 +5,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gaternet_testing::skipped;
+use gaternet_kernels::test_support::skipped;
 
 /// NVIDIA's compilers.
 pub(crate) struct Toolchain {

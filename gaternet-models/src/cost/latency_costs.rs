@@ -1,4 +1,4 @@
-//! The seconds that a network takes, and how many of them the gates switch.
+//! Seconds that a network takes, and how many of them the gates switch.
 
 use gaternet_core::gate::{GateCost, GateDensities, RunningCost};
 use gaternet_core::{Error, Result, digits};
@@ -6,42 +6,44 @@ use serde::{Deserialize, Serialize};
 
 use super::time_table::TimeTable;
 
-/// A convolution whose time gates change.
+/// A convolution whose time the gates change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConvTime {
-    /// The slot whose gates switch its filters; `None` if all run.
+    /// The gated layer whose gates switch its filters; `None` if all run.
     pub filters: Option<usize>,
-    /// The slot whose gates switch its input channels; `None` if all are read.
+    /// The gated layer whose gates switch its input channels; `None` if all are read.
     pub channels: Option<usize>,
-    /// Its table among those of the [`LatencyCosts`].
+    /// Index of its table in [`LatencyCosts::tables`].
     pub table: usize,
 }
 
 /// Seconds that a batch takes, as they were measured on some machine: the [`GateCost`] of
-/// [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency). The densities are those of the batch, a slot's mean
-/// gate. The parts are the slots, of which the density is what runs.
+/// [`GateLoss::TargetLatency`](crate::GateLoss::TargetLatency). The density of a gated layer is the
+/// mean of its gates over the batch. The parts of the cost are the gated layers, and what runs of a
+/// part is its density.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LatencyCosts {
-    /// Of the network without gates; positive.
+    /// Seconds of the network without gates; positive.
     pub plain: f64,
-    /// Of what no gate changes, the gater included.
+    /// Seconds of what no gate changes, the gater included.
     pub fixed: f64,
-    /// The convolutions that gates change.
+    /// The convolutions that the gates change.
     pub convs: Vec<ConvTime>,
-    /// What they take.
+    /// Seconds of the convolutions over their densities.
     pub tables: Vec<TimeTable>,
-    /// Slots of the gates.
+    /// Number of gated layers.
     pub slots: usize,
 }
 
 impl LatencyCosts {
-    /// The time with these shares of open gates in the slots, over that of the network without gates:
-    /// `(fixed + sum over convolutions of table(filters, channels)) / plain`.
+    /// The time at these fractions of open gates in the gated layers, over that of the network
+    /// without gates: `(fixed + sum over convolutions of table(filters, channels)) / plain`.
     ///
     /// # Errors
-    /// [`Error::Config`] if the costs are not whole, [`Error::Shape`] if there is not a density for each slot.
+    /// [`Error::Config`] if the costs are not whole, [`Error::Shape`] if there is not a density for
+    /// each gated layer.
     pub fn ratio(&self, densities: &[f64]) -> Result<f64> {
         self.check()?;
         if densities.len() != self.slots {
@@ -55,7 +57,7 @@ impl LatencyCosts {
         Ok(self.ratio_of(densities, |_, _| ()))
     }
 
-    /// `Err` unless some gates have this [`ratio`](Self::ratio).
+    /// Checks that some gates have this [`ratio`](Self::ratio).
     ///
     /// # Errors
     /// [`Error::Config`] with the ratios of all gates closed and all open.
@@ -63,7 +65,7 @@ impl LatencyCosts {
         self.density_for(target).map(|_| ())
     }
 
-    /// The density of each slot over the batch.
+    /// The density of each gated layer over the batch.
     fn means(&self, densities: &GateDensities) -> Result<Vec<f64>> {
         self.check()?;
         if densities.slots() != self.slots {
@@ -76,7 +78,8 @@ impl LatencyCosts {
         Ok(densities.means())
     }
 
-    /// [`ratio`](Self::ratio); `each` gets slots and the change of the ratio with their densities.
+    /// Computes the [`ratio`](Self::ratio); `each` gets gated layers and the change of the ratio
+    /// with their densities.
     fn ratio_of(&self, densities: &[f64], mut each: impl FnMut(usize, f64)) -> f64 {
         let mut seconds = self.fixed;
         for conv in &self.convs {
@@ -94,7 +97,7 @@ impl LatencyCosts {
         seconds / self.plain
     }
 
-    /// The density at which the network takes the target, if all slots have it.
+    /// The density at which the network meets the target, if all gated layers have it.
     fn density_for(&self, target: f64) -> Result<f64> {
         self.check()?;
         let ratio = |density: f64| self.ratio_of(&vec![density; self.slots], |_, _| ());
@@ -107,8 +110,9 @@ impl LatencyCosts {
                     "{} (all gates closed take {least:.3}, all open {most:.3})",
                     digits(target)
                 ),
-                rule: "must be between what the network takes with all gates closed and with all open, gater \
-                       included, over the plain one: with a cheaper gater or more gates it can be lower",
+                rule: "must be between what the network takes with all gates closed and with all \
+                       open, gater included, over the plain one: with a cheaper gater or more \
+                       gates it can be lower",
             });
         }
         for _ in 0..50 {
@@ -179,7 +183,8 @@ mod tests {
     const DENSITIES: [f64; 3] = [0.1, 0.5, 1.0];
     const WIDTHS: [usize; 2] = [2, 3];
 
-    /// One of 10 ms at most, one of 20 that both slots switch, one that reads the second.
+    /// Costs of at most 10 ms for a convolution of one layer's filters, 20 for one that both layers
+    /// switch, and one that reads the second layer.
     fn costs() -> LatencyCosts {
         let conv = |filters, channels, table| ConvTime { filters, channels, table };
         let table = |seconds: fn(usize, usize) -> f64| {

@@ -1,4 +1,4 @@
-//! The multiply-accumulates of a network, and how many of them the gates switch.
+//! Multiply-accumulates of a network, and how many of them the gates switch.
 
 use gaternet_core::gate::{GateCost, GateDensities, RunningCost};
 use gaternet_core::{Error, Result, Tensor, digits};
@@ -6,11 +6,11 @@ use gaternet_core::{Error, Result, Tensor, digits};
 /// Multiply-accumulates of one convolution, and the gates that save some.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConvMacs {
-    /// Of one sample with everything open.
+    /// Multiply-accumulates for one sample with every filter and channel active.
     pub macs: f64,
-    /// The slot whose gates switch its filters; `None` if all run.
+    /// The gated layer whose gates switch its filters; `None` if all run.
     pub filters: Option<usize>,
-    /// The slot whose gates switch its input channels; `None` if all are read.
+    /// The gated layer whose gates switch its input channels; `None` if all are read.
     pub channels: Option<usize>,
 }
 
@@ -18,34 +18,37 @@ pub struct ConvMacs {
 /// [`GateLoss::TargetMacs`](crate::GateLoss::TargetMacs), whose parts are the blocks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MacCosts {
-    /// The convolutions that gates change, block by block.
+    /// The convolutions that the gates change, block by block.
     pub blocks: Vec<Vec<ConvMacs>>,
-    /// Of what no gate changes: a stem, shortcuts, a classifier.
+    /// Multiply-accumulates that no gate changes: a stem, shortcuts, a classifier.
     pub fixed: f64,
-    /// Of what decides the gates. It runs, but is no part of the network without gates.
+    /// Multiply-accumulates of the gater. It runs, but is no part of the network without gates.
     pub gater: f64,
 }
 
 impl MacCosts {
-    /// What runs with gates (N, C), gater included, over the network without gates:
+    /// The MACs that run with gates (N, C), gater included, over those of the network without
+    /// gates:
     ///
     /// ```text
     /// (gater + fixed + sum over convolutions of macs · mean over n of filters(n) · channels(n))
     ///   / (fixed + sum over convolutions of macs)
     /// ```
     ///
-    /// where `filters(n)` and `channels(n)` are the means of the gates of sample n in the convolution's slots, 1
-    /// without a slot: with gates of 0 and 1 this is live filters times live channels, sample by sample. The
-    /// slots have these widths, in order.
+    /// where `filters(n)` and `channels(n)` are the means of the gates of sample n in the
+    /// convolution's gated layers, 1 without one: with gates of 0 and 1 this is active filters
+    /// times active channels, sample by sample. `widths` are the numbers of filters of the gated
+    /// layers, in order.
     ///
     /// # Errors
-    /// [`Error::Config`] if MACs are negative, not finite or 0 for a whole block, [`Error::Shape`] if there is
-    /// no gate, the widths do not add up to C, or a convolution names a slot that is not there.
+    /// [`Error::Config`] if MACs are negative, not finite or 0 for a whole block, [`Error::Shape`]
+    /// if there is no gate, the widths do not add up to C, or a convolution names a gated layer
+    /// that is not there.
     pub fn ratio(&self, gates: &Tensor, widths: &[usize]) -> Result<f64> {
         Ok(self.running(&GateDensities::new(gates, widths)?)?.ratio)
     }
 
-    /// `Err` unless some gates have this [`ratio`](Self::ratio).
+    /// Checks that some gates have this [`ratio`](Self::ratio).
     ///
     /// # Errors
     /// [`Error::Config`] with the ratios of all gates closed and all open.
@@ -53,16 +56,18 @@ impl MacCosts {
         self.block_share(target).map(|_| ())
     }
 
-    /// The share of its MACs that every block must execute so that the [`ratio`](Self::ratio) is `target`.
+    /// The fraction of its MACs that every block must execute so that the [`ratio`](Self::ratio) is
+    /// `target`.
     ///
     /// # Errors
-    /// [`Error::Config`] with the ratios of all gates closed and all open, if it is not between them.
+    /// [`Error::Config`] with the ratios of all gates closed and all open, if it is not between
+    /// them.
     pub fn block_share(&self, target: f64) -> Result<f64> {
         let dense = self.dense();
         let (always, whole) = (self.gater + self.fixed, self.fixed + dense);
-        let share = (target * whole - always) / dense;
-        if (0.0..=1.0).contains(&share) {
-            return Ok(share);
+        let fraction = (target * whole - always) / dense;
+        if (0.0..=1.0).contains(&fraction) {
+            return Ok(fraction);
         }
         let [least, most] = [always / whole, (always + dense) / whole];
         Err(Error::Config {
@@ -71,12 +76,12 @@ impl MacCosts {
                 "{} (all gates closed cost {least:.3}, all open {most:.3})",
                 digits(target)
             ),
-            rule: "must be between what the network costs with all gates closed and with all open, gater \
-                   included: with a cheaper gater or more gates it can be lower",
+            rule: "must be between what the network costs with all gates closed and with all \
+                   open, gater included: with a cheaper gater or more gates it can be lower",
         })
     }
 
-    /// MACs of all blocks with everything open.
+    /// MACs of all blocks with every filter active.
     fn dense(&self) -> f64 {
         self.blocks.iter().map(|block| dense(block)).sum()
     }
@@ -130,7 +135,7 @@ impl GateCost for MacCosts {
         let (whole, blocks) = (self.fixed + self.dense(), self.blocks.len() as f64);
         let mut grads = vec![vec![0.0; densities.batch()]; densities.slots()];
         for (block, by_part) in self.blocks.iter().zip(by_parts) {
-            // With respect to the MACs that the block executes.
+            // Change of the cost with the MACs that the block executes.
             let slope = by_ratio / whole + by_part / (blocks * dense(block));
             for conv in block {
                 conv.add_gradient(densities, slope / densities.batch() as f64, &mut grads);
@@ -179,7 +184,7 @@ mod tests {
 
     #[test]
     fn pairs_of_filters_and_channels_are_counted_by_sample() {
-        // Each slot is half open, but never both at once.
+        // Each gated layer is half open, but never both at once.
         let gates = Tensor::new(vec![1.0, 0.0, 0.0, 1.0], [2, 2]).expect("4 values");
         let ratio = |costs: &MacCosts| costs.ratio(&gates, &[1, 1]).expect("fits");
         let both =
@@ -194,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_a_block_leaves_out_what_always_runs() {
+    fn the_fraction_of_a_block_leaves_out_what_always_runs() {
         let blocks = vec![vec![conv(6.0, Some(0), None)], vec![conv(2.0, Some(1), None)]];
         let costs = MacCosts { blocks, fixed: 2.0, gater: 1.0 };
         assert!((costs.block_share(0.5).expect("can be") - 2.0 / 8.0).abs() < 1e-12);
@@ -243,11 +248,12 @@ mod tests {
         }
     }
 
-    /// In f64, as [`GateCost::running`] itself is: a central difference is exact to about 1e-9.
+    /// Central differences in f64, in which [`GateCost::running`] itself computes, are exact to
+    /// about 1e-9.
     #[test]
     fn gradients_are_those_of_central_differences() {
         let widths = [1, 1, 1];
-        // A convolution may read the slot it writes.
+        // A convolution may read the gated layer that it writes.
         let costs = MacCosts {
             blocks: vec![
                 vec![conv(30.0, Some(0), None), conv(50.0, Some(1), Some(0))],
@@ -267,7 +273,7 @@ mod tests {
             by_ratio * ratio + (by_parts[0] * parts[0] + by_parts[1] * parts[1]) / 2.0
         };
         let grads = costs.gradient(&densities(&values), by_ratio, &by_parts).expect("fits");
-        // A power of two, which every one of these gates takes exactly.
+        // A power of two, which every one of these gates can take exactly.
         let step = 1.0 / 1024.0;
         for (slot, grads) in grads.iter().enumerate() {
             for (n, grad) in grads.iter().enumerate() {

@@ -1,6 +1,8 @@
-//! What a network costs, and how much of it the gates switch: in multiply-accumulates, counted
+//! Costs of a network, and how much of them the gates switch: in multiply-accumulates, counted
 //! (`mac_costs.rs`), and in seconds, measured (`latency_costs.rs`).
 
+mod gated_cost;
+pub(crate) mod latency;
 mod latency_costs;
 mod mac_costs;
 mod network_cost;

@@ -1,4 +1,4 @@
-//! Multiply-accumulates (MACs), dense and as executed for a batch's gates.
+//! Multiply-accumulates (MACs) of a network, dense and as executed for a batch's gates.
 //!
 //! Convolutions, linear layers and global pooling (one for each pixel) count; normalisation,
 //! activations and additions do not.
@@ -6,22 +6,24 @@
 use gaternet_core::gate::Gates;
 
 use super::mac_costs::{ConvMacs, MacCosts};
-use crate::gate_plan::{ConvSlots, GatePlan};
+use crate::gating::gate_plan::{ConvSlots, GatePlan};
 use crate::network::ConvSpec;
 
 /// MACs for one image.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Cost {
-    /// Backbone with every filter running.
+    /// MACs of the backbone with every filter running.
     pub backbone: f64,
-    /// Backbone with the filters that ran, the mean over a batch; equal to `backbone` without gates.
+    /// MACs of the backbone with the filters that ran, the mean over a batch; equal to `backbone`
+    /// without gates.
     pub executed: f64,
-    /// Gater; 0 without one.
+    /// MACs of the gater; 0 without one.
     pub gater: f64,
 }
 
 impl Cost {
-    /// Everything that ran, over the plain backbone: below 1 saves work, gater included.
+    /// MACs of everything that ran, gater included, over those of the plain backbone: below 1 saves
+    /// work.
     #[must_use]
     pub fn ratio(&self) -> f64 {
         (self.executed + self.gater) / self.backbone
@@ -33,14 +35,15 @@ pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> Ve
     let mut macs = vec![0.0; gates.values().dims()[0]];
     for (conv, slots) in convs.iter().zip(plan.convs()) {
         for (n, macs) in macs.iter_mut().enumerate() {
-            *macs += conv.macs() as f64 * share(slots.computed(), gates, n);
+            *macs += conv.macs() as f64 * active_fraction(slots.computed(), gates, n);
         }
     }
     macs
 }
 
-/// What a loss needs to know of a backbone of `macs` MACs for one image, and its gater. A block is what shares
-/// gates: convolutions with the same slot, of filters, of channels or of their reader, are in one.
+/// The costs, for a loss, of a backbone of `macs` MACs for one image and its gater. A block of the
+/// costs is what shares gates: convolutions with a gated layer in common, of filters, of channels
+/// or of their reader.
 pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f64) -> MacCosts {
     let mut blocks: Vec<Vec<ConvMacs>> = Vec::new();
     for (conv, slots) in convs.iter().zip(plan.convs()) {
@@ -61,12 +64,13 @@ pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f6
     MacCosts { blocks, fixed: macs - gated, gater }
 }
 
-/// Share of (filter, channel) pairs that run for image `n`: `live filters(n) · live channels(n) / (F·C)`. The two
-/// need not be independent, so the mean over images is not the product of the means.
-fn share(slots: ConvSlots, gates: &Gates, n: usize) -> f64 {
+/// The fraction of (filter, channel) pairs that run for image `n`: `active filters(n) · active
+/// channels(n) / (F·C)`. The two need not be independent, so the mean over images is not the
+/// product of the means.
+fn active_fraction(slots: ConvSlots, gates: &Gates, n: usize) -> f64 {
     let open = |slot: Option<usize>| {
-        let live = slot.and_then(|slot| gates.live(slot));
-        live.map_or(1.0, |live| live.row(n).len() as f64 / live.filters() as f64)
+        let list = slot.and_then(|slot| gates.live(slot));
+        list.map_or(1.0, |list| list.row(n).len() as f64 / list.filters() as f64)
     };
     open(slots.filters) * open(slots.channels)
 }

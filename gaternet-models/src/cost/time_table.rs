@@ -1,20 +1,20 @@
-//! Time of a convolution over its densities, between the measured ones.
+//! Time of a convolution over its densities, interpolated between measured ones.
 
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Seconds over the densities of a convolution's filters and of its channels: linear in each of the two between
-/// densities that were measured, and beyond the outer ones as between the nearest two; never negative.
+/// Seconds over the densities of a convolution's filters and of its channels: linear in each of the
+/// two between measured densities, extrapolated from the nearest two beyond them, never negative.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Rows")]
 pub struct TimeTable {
-    /// Two at least, ascending.
+    /// Measured densities, two at least, ascending.
     densities: Vec<f64>,
-    /// Of each density of the filters (rows) and of the channels (columns).
+    /// Seconds at each density of the filters (rows) and of the channels (columns).
     seconds: Vec<Vec<f64>>,
 }
 
-/// What a file says, which may be no table.
+/// The rows of a file, which may be no valid table.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Rows {
@@ -30,22 +30,23 @@ impl TryFrom<Rows> for TimeTable {
     }
 }
 
-/// Seconds at a pair of densities, and how they change with each.
+/// Seconds at a pair of densities, and their derivatives.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Time {
-    /// Not negative.
+    /// Seconds, not negative.
     pub seconds: f64,
-    /// With the density of the filters.
+    /// Change of the seconds with the density of the filters.
     pub by_filters: f64,
-    /// With the density of the channels.
+    /// Change of the seconds with the density of the channels.
     pub by_channels: f64,
 }
 
 impl TimeTable {
-    /// `seconds(filters, channels)` at indices of `densities`.
+    /// Makes the table of `seconds(filters, channels)`, whose arguments are indices of `densities`.
     ///
     /// # Errors
-    /// [`Error::Config`] with the table unless the densities are two or more, ascending, and the times finite.
+    /// [`Error::Config`] with the table unless the densities are two or more, ascending, and the
+    /// times finite.
     pub fn new(densities: &[f64], seconds: impl Fn(usize, usize) -> f64) -> Result<TimeTable> {
         let row =
             |filters| (0..densities.len()).map(|channels| seconds(filters, channels)).collect();
@@ -91,7 +92,8 @@ impl TimeTable {
         Time { seconds, by_filters: (below - above) / height, by_channels }
     }
 
-    /// Number of the measured density before this one, the share of the way to the next, and the whole way.
+    /// Number of the measured density before this one, the fraction of the way to the next, and the
+    /// length of the way.
     fn cell(&self, density: f64) -> (usize, f64, f64) {
         let next = self.densities.iter().position(|measured| density <= *measured);
         let next = next.unwrap_or(self.densities.len() - 1).max(1);

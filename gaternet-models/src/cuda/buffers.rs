@@ -1,4 +1,4 @@
-//! The memory of a step: made once for a batch size, so that a graph can be replayed on it.
+//! The buffers of a step, made once for a batch size, so that a graph can be replayed on them.
 
 use std::cell::{Ref, RefCell, RefMut};
 use std::collections::BTreeMap;
@@ -11,43 +11,43 @@ use gaternet_kernels::{LinearDims, PlaneDims};
 use super::error::{Error, Result};
 use super::gates::Gates;
 use super::value::{Map, Row};
-use crate::gated_net::GatedNet;
+use crate::gating::gated_net::GatedNet;
 
-/// Which buffers there are to be.
+/// The buffers that a step will have.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
-    /// N.
+    /// Number of images N.
     pub(super) batch: usize,
     maps: Vec<usize>,
     rows: Vec<usize>,
-    /// The most that a kernel needs; all share one buffer.
+    /// Length of the scratch buffer, which all kernels share: the most that one needs.
     pub(super) scratch: usize,
-    /// The slots whose open filters are listed, with their number of filters.
+    /// The gated layers whose active filters are listed, with their numbers of filters.
     pub(super) lists: BTreeMap<usize, usize>,
 }
 
 impl Sizes {
-    /// None yet, for a batch.
+    /// No buffers yet, for a batch.
     pub(super) fn new(batch: usize) -> Sizes {
         Sizes { batch, ..Sizes::default() }
     }
 
-    /// Maps (C, H, W) of each image.
+    /// Adds maps (C, H, W) of each image.
     pub(super) fn maps(&mut self, [channels, h, w]: [usize; 3]) -> Map {
         self.map(self.batch * h * w * stride(channels))
     }
 
-    /// Vectors of this length, one for each image.
+    /// Adds vectors of this length, one for each image.
     pub(super) fn rows(&mut self, len: usize) -> Row {
         self.row(self.batch * len)
     }
 
-    /// Of maps (C, H, W).
+    /// Dims of maps (C, H, W).
     pub(super) fn planes(&self, [channels, h, w]: [usize; 3]) -> PlaneDims {
         PlaneDims { batch: self.batch, channels, plane: h * w }
     }
 
-    /// Of a linear layer.
+    /// Dims of a linear layer.
     pub(super) fn linear(&self, linear: &Linear) -> LinearDims {
         let weight = linear.weight().shape();
         let [out_features, in_features] = [weight.dims()[0], weight.dims()[1]];
@@ -64,7 +64,7 @@ impl Sizes {
         Row(self.rows.len() - 1)
     }
 
-    /// As large as another.
+    /// Adds maps as large as others.
     pub(super) fn like(&mut self, map: Map) -> Map {
         self.map(self.maps[map.0])
     }
@@ -78,7 +78,8 @@ impl Sizes {
     }
 }
 
-/// Every buffer of a step. No node reads what it writes, so a borrow that fails is a bug of the builder.
+/// Every buffer of a step. No node reads what it writes, so a borrow that fails is a bug of the
+/// builder.
 #[derive(Debug)]
 pub(super) struct Buffers<T> {
     pub(super) batch: usize,
@@ -89,7 +90,7 @@ pub(super) struct Buffers<T> {
 }
 
 impl<T: Activation> Buffers<T> {
-    /// `model` has the gates, if there are any.
+    /// Makes the buffers; `model` has the gates, if there are any.
     pub(super) fn new(
         device: &CudaDevice,
         batch: usize,

@@ -1,4 +1,5 @@
-//! What the ops of a network ask for on a GPU: training and evaluation each answer in their way.
+//! The trait [`Emit`]: what the ops of a network ask for on a GPU, and training and evaluation each
+//! answer in their way.
 
 use gaternet_core::nn::{BatchNorm2d, Conv2d, Linear};
 use gaternet_kernels::Conv2dDims;
@@ -8,26 +9,26 @@ use super::error::Result;
 use super::maps::{MapLayer, PairLayer};
 use super::value::{Factors, Map, Row, Value};
 use crate::plan::Lists;
-use crate::program::Gate;
+use crate::program::gate::Gate;
 
-/// A convolution of maps.
+/// A convolution of maps that is to be emitted.
 pub(crate) struct ConvStep<'a> {
     pub(super) conv: &'a Conv2d,
     pub(super) dims: Conv2dDims,
-    /// The side of the weight that lies in rows. A weight has one such side: if channels and filters
-    /// are gated it is that of the channels, which save work in training too.
+    /// The side of the weight that lies in rows. A weight has one such side: if channels and
+    /// filters are gated it is that of the channels, which save work in training too.
     pub(super) rows: Rows,
     pub(super) x: Map,
-    /// The slot by whose gates x is compact.
-    pub(super) open: Option<usize>,
+    /// The gated layer by whose gates x is compact; `None` if x is dense.
+    pub(super) active: Option<usize>,
     pub(super) lists: Lists,
-    /// Whether the only reader gathers the active filters.
-    pub(super) gathered: bool,
-    /// (F, OH, OW).
+    /// Whether the output may be compact: its only reader takes the active channels alone.
+    pub(super) compact: bool,
+    /// Shape (F, OH, OW) of the output.
     pub(super) shape: [usize; 3],
 }
 
-/// What follows the op of a step, as far as the op has not taken it: `relu(gate · norm(y) +
+/// The part of a step after its op, as far as the op has not taken it: `relu(gate · norm(y) +
 /// residual)`, with the gate where its position is.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Rest<'a> {
@@ -37,18 +38,18 @@ pub(crate) struct Rest<'a> {
     pub(super) relu: bool,
 }
 
-/// Launches, collected for one batch size.
+/// A collector of launches for one batch size.
 pub(crate) trait Emit {
-    /// N.
+    /// Number of images N.
     fn batch(&self) -> usize;
 
-    /// What is put before the name of a thing that has no kernel: `training ` or nothing.
+    /// Prefix to the name of a thing that has no kernel: `training ` or nothing.
     fn purpose(&self) -> &'static str;
 
-    /// A convolution, with what it takes of the rest.
+    /// Emits a convolution, with what it takes of the rest.
     fn conv(&mut self, conv: ConvStep<'_>, rest: &mut Rest<'_>) -> Result<Value>;
 
-    /// `relu(gate · norm(x) + residual)` of x (C, H, W), with the gates of a slot.
+    /// Emits `relu(gate · norm(x) + residual)` for x (C, H, W), with the gates of a gated layer.
     fn norm(
         &mut self,
         norm: &BatchNorm2d,
@@ -57,10 +58,10 @@ pub(crate) trait Emit {
         rest: (Option<usize>, Option<Map>, bool),
     ) -> Result<Map>;
 
-    /// `relu(norm(x))` of vectors of C features.
+    /// Emits `relu(norm(x))` for vectors of C features.
     fn row_norm(&mut self, norm: &BatchNorm2d, x: Row, channels: usize, relu: bool) -> Result<Row>;
 
-    /// `relu(factors · x + residual)` of x (C, H, W).
+    /// Emits `relu(factors · x + residual)` for x (C, H, W).
     fn apply(
         &mut self,
         x: Map,
@@ -70,30 +71,32 @@ pub(crate) trait Emit {
         relu: bool,
     ) -> Result<Map>;
 
-    /// Whether the launch that writes x, if it was the last, has done this too: `relu(x + residual)`.
+    /// Adds `relu(x + residual)` to the launch that writes x, if that was the last and can do it;
+    /// returns whether it does.
     fn extend(&mut self, x: Map, residual: Option<Map>, relu: bool) -> bool;
 
-    /// Whether the linear layer that writes x, if it was the last, has applied a ReLU too.
+    /// Adds a ReLU to the linear layer that writes x, if that was the last; returns whether it
+    /// does.
     fn extend_linear(&mut self, x: Row) -> bool;
 
-    /// `gate · x` by the gates of a slot; if `gathered`, of the active channels alone.
-    fn gate(&mut self, x: Map, shape: [usize; 3], slot: usize, gathered: bool) -> Result<Value>;
+    /// Emits `gate · x` by the gates of a gated layer; if `compact`, of the active channels alone.
+    fn gate(&mut self, x: Map, shape: [usize; 3], slot: usize, compact: bool) -> Result<Value>;
 
-    /// A layer without parameters, of maps (C, H, W).
+    /// Emits a layer without parameters, of maps (C, H, W).
     fn map(&mut self, layer: MapLayer, x: Map, shape: [usize; 3]) -> Map;
 
-    /// A layer of two maps that makes one of this shape.
+    /// Emits a layer of two maps that makes one of this shape.
     fn pair(&mut self, layer: PairLayer, parts: [Map; 2], shape: [usize; 3]) -> Map;
 
-    /// Zeros with probability p.
+    /// Emits dropout with probability p.
     fn dropout(&mut self, p: f32, x: Map, shape: [usize; 3]) -> Result<Map>;
 
-    /// The mean of each plane of x (C, H, W).
+    /// Emits the mean of each plane of x (C, H, W).
     fn global_avg_pool(&mut self, x: Map, shape: [usize; 3]) -> Row;
 
-    /// `x · weight^T + bias`.
+    /// Emits `x · weight^T + bias`.
     fn linear(&mut self, linear: &Linear, x: Row) -> Result<Row>;
 
-    /// `1 / (1 + exp(-x))`.
+    /// Emits `1 / (1 + exp(-x))`.
     fn sigmoid(&mut self, x: Row) -> Row;
 }

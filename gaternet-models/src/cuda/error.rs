@@ -1,16 +1,16 @@
-//! What can go wrong with a network on a GPU.
+//! Errors of networks on a GPU.
 
 use gaternet_kernels::KernelError;
 use gaternet_kernels::cuda::CudaError;
 
-/// Why a network cannot run on a GPU, or did not.
+/// The reason why a network cannot run on a GPU, or did not.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The GPU's.
+    /// An error of the GPU.
     #[error(transparent)]
     Cuda(#[from] CudaError),
-    /// The network's.
+    /// An error of the network.
     #[error(transparent)]
     Model(#[from] gaternet_core::Error),
     /// Something for which there is no kernel.
@@ -27,7 +27,7 @@ impl From<KernelError> for Error {
     }
 }
 
-/// Result of a call that needs a GPU.
+/// The result of a call that needs a GPU.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 pub(super) fn unsupported<T>(what: impl Into<String>) -> Result<T> {

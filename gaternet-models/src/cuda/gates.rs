@@ -1,69 +1,67 @@
-//! Gates on the device: from the gater's output to those of all filters, as [`GateRule`](crate::gate_rule::GateRule) has it.
+//! Gates on the device: from the gater's output to the gates of all filters, as
+//! [`GateRule`](crate::gating::gate_rule::GateRule) has it.
 
 use std::cell::{Ref, RefCell};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use gaternet_core::gate::Estimator;
 use gaternet_kernels::cuda::conv2d::GateColumns;
 use gaternet_kernels::cuda::{
-    CudaBuffer, CudaDevice, GateGroups, GateSlots, LiveFilters, gate_group, gate_largest, sem_hash,
+    CudaBuffer, CudaDevice, GateGroups, GateSlots, LiveFilters, gate_largest, repeat_interleave,
+    sem_hash,
 };
 
 use super::error::{Error, Result};
-use crate::gated_net::GatedNet;
+use crate::gating::gate_rule::{GateRule, Selection};
+use crate::gating::gated_net::GatedNet;
 
 /// All gates of a batch; empty without a gater.
 #[derive(Debug)]
 pub(super) struct Gates {
-    /// Of each slot.
+    /// Columns of each gated layer.
     columns: Vec<Range<usize>>,
     rule: Option<Rule>,
-    /// (N, c).
+    /// Values (N, c).
     pub(super) values: RefCell<CudaBuffer<f32>>,
-    /// (N, c).
+    /// Gradient (N, c).
     pub(super) grad: RefCell<CudaBuffer<f32>>,
     lists: BTreeMap<usize, RefCell<LiveFilters>>,
 }
 
-/// How the gater's output becomes gates.
+/// The rule that makes gates of the gater's output.
 #[derive(Debug)]
 struct Rule {
-    estimator: Estimator,
-    /// Of the gater's outputs, with how many top-k or the floor opens.
+    rule: GateRule,
+    /// Outputs of the gater by gated layer, and how many of each open because they are the largest.
     slots: GateSlots,
-    floor: bool,
-    /// `None` if every filter has a gate of its own.
+    /// The groups of filters that share gates; `None` if every filter has a gate of its own.
     groups: Option<Groups>,
 }
 
 #[derive(Debug)]
 struct Groups {
     groups: GateGroups,
-    /// (N, outputs of the gater).
+    /// Values (N, outputs of the gater) of the shared gates.
     values: RefCell<CudaBuffer<f32>>,
     grad: RefCell<CudaBuffer<f32>>,
 }
 
 impl Rule {
     fn new(device: &CudaDevice, batch: usize, model: &GatedNet) -> Result<Rule> {
-        let (config, plan) = (model.config(), model.plan());
-        let (estimator, floor) = (config.estimator, config.floor);
-        let open = |width| estimator.fixed_count(width).unwrap_or_else(|| floor.count(width));
-        let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * plan.outputs())?.into());
-        let repeats = plan.repeats();
-        let groups = match repeats.iter().all(|filters| *filters == 1) {
+        let rule = model.rule();
+        let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * rule.outputs())?.into());
+        let groups = match rule.is_single() {
             true => None,
             false => {
-                let groups = GateGroups::new(device, &repeats)?;
+                let groups = GateGroups::new(device, rule.repeats())?;
                 Some(Groups { groups, values: zeros()?, grad: zeros()? })
             }
         };
-        let slots = GateSlots::new(device, &plan.output_widths(), open)?;
-        Ok(Rule { estimator, slots, floor: !floor.is_none(), groups })
+        let slots = GateSlots::new(device, rule.widths(), |width| rule.largest(width))?;
+        Ok(Rule { rule, slots, groups })
     }
 
-    /// The gates that `estimate` makes, with the floor, for all filters.
+    /// Fills in the gates of all filters, which `estimate` and min-active make.
     fn fill(
         &self,
         preact: &CudaBuffer<f32>,
@@ -72,7 +70,7 @@ impl Rule {
     ) -> Result<()> {
         let of_gater = |gates: &mut CudaBuffer<f32>| {
             estimate(gates)?;
-            match self.floor {
+            match self.rule.ranks() {
                 true => Ok::<_, Error>(gate_largest::floor(&self.slots, preact, gates)?),
                 false => Ok(()),
             }
@@ -81,12 +79,13 @@ impl Rule {
             return of_gater(values);
         };
         of_gater(&mut of_groups.borrow_mut())?;
-        Ok(gate_group::expand(groups, &of_groups.borrow(), values)?)
+        Ok(repeat_interleave::forward(groups, &of_groups.borrow(), values)?)
     }
 }
 
 impl Gates {
-    /// For the gates of `model`; `lists` are the slots whose open filters are listed, with their number of filters.
+    /// Makes the gates of `model`; `lists` are the gated layers whose active filters are listed,
+    /// with their numbers of filters.
     pub(super) fn new(
         device: &CudaDevice,
         batch: usize,
@@ -111,16 +110,16 @@ impl Gates {
         self.columns.last().map_or(0, |columns| columns.end)
     }
 
-    /// A slot's columns of `values`.
+    /// Columns of a gated layer in `values`.
     pub(super) fn of<'a>(&self, slot: usize, values: &'a CudaBuffer<f32>) -> GateColumns<'a> {
         GateColumns { gates: values, stride: self.count(), first: self.columns[slot].start }
     }
 
-    pub(super) fn live(&self, slot: usize) -> Ref<'_, LiveFilters> {
+    pub(super) fn active(&self, slot: usize) -> Ref<'_, LiveFilters> {
         self.lists[&slot].borrow()
     }
 
-    /// Lists what is open now.
+    /// Lists the filters that are active now.
     pub(super) fn refill(&self) -> Result<()> {
         let values = self.values.borrow();
         for (slot, list) in &self.lists {
@@ -129,22 +128,20 @@ impl Gates {
         Ok(())
     }
 
-    /// Gates (N, c) of evaluation, 0 or 1, of pre-activations (N, outputs of the gater).
+    /// Makes the gates (N, c) of evaluation, 0 or 1, of gate logits (N, outputs of the gater).
     pub(super) fn evaluate(
         &self,
         preact: &CudaBuffer<f32>,
         values: &mut CudaBuffer<f32>,
     ) -> Result<()> {
         let Some(rule) = &self.rule else { return Ok(()) };
-        rule.fill(preact, values, |gates| match rule.estimator {
-            Estimator::TopK { .. } => Ok(gate_largest::top_k(&rule.slots, preact, gates)?),
-            Estimator::SemHash | Estimator::StraightThrough | Estimator::GumbelSigmoid { .. } => {
-                Ok(sem_hash::hard(preact, gates)?)
-            }
+        rule.fill(preact, values, |gates| match rule.rule.selection() {
+            Selection::Largest => Ok(gate_largest::top_k(&rule.slots, preact, gates)?),
+            Selection::Threshold => Ok(sem_hash::hard(preact, gates)?),
         })
     }
 
-    /// Gates of training, which `estimate` makes of these pre-activations.
+    /// Makes the gates of training, which `estimate` computes from these gate logits.
     pub(super) fn train(
         &self,
         preact: &CudaBuffer<f32>,
@@ -154,7 +151,7 @@ impl Gates {
         rule.fill(preact, &mut self.values.borrow_mut(), estimate)
     }
 
-    /// Gives `estimator` the gradient of the gates of the gater's outputs.
+    /// Gives `estimator` the gradient of the gates (N, outputs of the gater).
     pub(super) fn backward(
         &self,
         estimator: impl FnOnce(&CudaBuffer<f32>) -> Result<()>,
@@ -162,7 +159,7 @@ impl Gates {
         let grad = self.grad.borrow();
         match self.rule.as_ref().and_then(|rule| rule.groups.as_ref()) {
             Some(Groups { groups, grad: of_groups, .. }) => {
-                gate_group::gradient(groups, &grad, &mut of_groups.borrow_mut())?;
+                repeat_interleave::backward(groups, &grad, &mut of_groups.borrow_mut())?;
                 estimator(&of_groups.borrow())
             }
             None => estimator(&grad),

@@ -7,9 +7,10 @@ use super::error::{Result, unsupported};
 use super::step::CudaStep;
 use super::value::{Factors, Map, Row, Value};
 use crate::network::gather;
-use crate::program::{GatePosition, Program, Step};
+use crate::program::gate::GatePosition;
+use crate::program::{Program, Step};
 
-/// Emits the steps of `program` on images of `size` (H, W); its output.
+/// Emits the steps of `program` on images of `size` (H, W) and returns the output.
 pub(super) fn lower(
     program: &Program,
     images: Map,
@@ -29,7 +30,7 @@ pub(super) fn lower(
     Ok(values[program.output()])
 }
 
-/// `alone`: no other step reads its first input.
+/// Emits a step; `alone` if no other step reads its first input.
 fn add(
     step: &Step,
     values: &[Value],
@@ -49,24 +50,24 @@ fn add(
         emit,
         rest: Rest { norm, gate, residual, relu },
         lists: step.lists,
-        gathered: step.gathered,
+        compact: step.compact,
     };
     let value = step.op.cuda(&mut at)?;
     let fresh = value != at.inputs[0];
     let CudaStep { emit, rest, .. } = at;
     match value {
-        Value::Map(x) => finish_map(x, shape, rest, step.gathered, alone || fresh, emit),
+        Value::Map(x) => finish_map(x, shape, rest, step.compact, alone || fresh, emit),
         Value::Row(x) => finish_row(x, shape[0], rest, alone || fresh, emit),
         Value::Open(..) => Ok(value),
     }
 }
 
-/// `alone`: nobody else reads x.
+/// Emits what follows an op of maps; `alone` if nobody else reads x.
 fn finish_map(
     x: Map,
     shape: [usize; 3],
     rest: Rest<'_>,
-    gathered: bool,
+    compact: bool,
     alone: bool,
     emit: &mut dyn Emit,
 ) -> Result<Value> {
@@ -80,7 +81,7 @@ fn finish_map(
         None => emit.apply(x, shape, before.map(Factors::Gates), residual, relu)?,
     };
     match after {
-        Some(slot) => emit.gate(y, shape, slot, gathered),
+        Some(slot) => emit.gate(y, shape, slot, compact),
         None => Ok(Value::Map(y)),
     }
 }
@@ -106,7 +107,7 @@ fn finish_row(
     }
 }
 
-/// `Err` if vectors of this length are not maps of one pixel, as the kernel of batch norm takes them.
+/// Checks that the kernel of batch norm can take vectors of this length as maps of one pixel.
 fn check_row_norm(len: usize) -> Result<()> {
     if stride(len) == len {
         return Ok(());

@@ -1,24 +1,25 @@
-//! Layers of maps that have no parameter, as training and inference have them alike.
+//! Layers of maps without parameters, which training and inference have alike.
 
-use gaternet_kernels::cpu::pad::PadDims;
-use gaternet_kernels::cuda::{Activation, CudaBuffer, Stream, concat, mix, pad, pool2d};
-use gaternet_kernels::{PlaneDims, PoolDims};
+use gaternet_kernels::cuda::{
+    Activation, CudaBuffer, Stream, avg_pool2d, concat, max_pool2d, pad, shake_shake,
+};
+use gaternet_kernels::{PadDims, PlaneDims, PoolDims};
 
 use super::error::Result;
 
-/// From a map to a map.
+/// A layer from a map to a map.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum MapLayer {
-    /// Means of windows.
+    /// Average pooling.
     AvgPool(PoolDims),
-    /// Largest values of windows.
+    /// Max pooling.
     MaxPool(PoolDims),
-    /// Zeros around, or what is cut off.
+    /// Padding with zeros, or cropping.
     Pad(PadDims),
 }
 
 impl MapLayer {
-    /// (H, W) of the result.
+    /// Size (H, W) of the result.
     pub(super) fn out_size(&self) -> [usize; 2] {
         match self {
             MapLayer::AvgPool(dims) | MapLayer::MaxPool(dims) => dims.out_size(),
@@ -33,8 +34,8 @@ impl MapLayer {
         y: &mut CudaBuffer<T>,
     ) -> Result<()> {
         let launched = match self {
-            MapLayer::AvgPool(dims) => pool2d::avg_forward(dims, x, y),
-            MapLayer::MaxPool(dims) => pool2d::max_forward(dims, x, y),
+            MapLayer::AvgPool(dims) => avg_pool2d::forward(dims, x, y),
+            MapLayer::MaxPool(dims) => max_pool2d::forward(dims, x, y),
             MapLayer::Pad(dims) => pad::forward(batch, dims, x, y),
         };
         Ok(launched?)
@@ -48,23 +49,23 @@ impl MapLayer {
         grad_x: &mut CudaBuffer<T>,
     ) -> Result<()> {
         let launched = match self {
-            MapLayer::AvgPool(dims) => pool2d::avg_backward(dims, grad_y, grad_x),
-            MapLayer::MaxPool(dims) => pool2d::max_backward(dims, x, grad_y, grad_x),
+            MapLayer::AvgPool(dims) => avg_pool2d::backward(dims, grad_y, grad_x),
+            MapLayer::MaxPool(dims) => max_pool2d::backward(dims, x, grad_y, grad_x),
             MapLayer::Pad(dims) => pad::forward(batch, &dims.inverse(), grad_y, grad_x),
         };
         Ok(launched?)
     }
 }
 
-/// From two maps to one.
+/// A layer from two maps to one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum PairLayer {
-    /// Side by side.
+    /// Concatenation of channels.
     Concat {
-        /// Channels of the first.
+        /// Number of channels of the first map.
         first: usize,
     },
-    /// Shake-Shake.
+    /// The mean of two maps, with random weights in training (Shake-Shake).
     Mix,
 }
 
@@ -74,7 +75,7 @@ impl PairLayer {
         matches!(self, PairLayer::Mix)
     }
 
-    /// Sizes of both, if these are the result's.
+    /// Dims of both maps, if `dims` are those of the result.
     pub(super) fn parts(&self, dims: PlaneDims) -> [PlaneDims; 2] {
         match *self {
             PairLayer::Concat { first } => {
@@ -84,7 +85,7 @@ impl PairLayer {
         }
     }
 
-    /// Without a stream, the weights of a mix are halves.
+    /// Runs the layer; without a stream, the weights of [`Mix`](Self::Mix) are halves.
     pub(super) fn forward<T: Activation>(
         &self,
         dims: PlaneDims,
@@ -93,8 +94,8 @@ impl PairLayer {
         y: &mut CudaBuffer<T>,
     ) -> Result<()> {
         let launched = match *self {
-            PairLayer::Concat { first } => concat::join(dims, first, parts, y),
-            PairLayer::Mix => mix::forward(dims, stream, parts, y),
+            PairLayer::Concat { first } => concat::forward(dims, first, parts, y),
+            PairLayer::Mix => shake_shake::forward(dims, stream, parts, y),
         };
         Ok(launched?)
     }
@@ -109,10 +110,10 @@ impl PairLayer {
         let launched = match *self {
             PairLayer::Concat { first } => {
                 let [of_a, of_b] = self.parts(dims);
-                concat::range(of_a, 0, dims.channels, grad_y, grad_a)?;
-                concat::range(of_b, first, dims.channels, grad_y, grad_b)
+                concat::split(of_a, 0, dims.channels, grad_y, grad_a)?;
+                concat::split(of_b, first, dims.channels, grad_y, grad_b)
             }
-            PairLayer::Mix => mix::backward(dims, stream, grad_y, [grad_a, grad_b]),
+            PairLayer::Mix => shake_shake::backward(dims, stream, grad_y, [grad_a, grad_b]),
         };
         Ok(launched?)
     }

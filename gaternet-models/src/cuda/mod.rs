@@ -1,8 +1,9 @@
 //! Networks on an NVIDIA GPU: [`CudaTrainer`] trains a model, [`CudaPlan`] evaluates one.
 //!
-//! Both are made of a [`Model`](crate::Model): a network is a list of steps as data, which are compiled to launches of
-//! the kernels of [`gaternet_kernels::cuda`] on buffers of one batch size. Weights come from the model and go back to it,
-//! so that files, evaluation and export are the same as on the CPU.
+//! Both are made of a [`Model`](crate::Model): a network is a list of steps as data, which are
+//! compiled to launches of the kernels of [`gaternet_kernels::cuda`] on buffers of one batch size.
+//! Weights come from the model and go back to it, so that files, evaluation and export are the same
+//! as on the CPU.
 
 mod buffers;
 mod emit;
@@ -25,7 +26,7 @@ pub use train::{CudaTrainer, TrainImages, TrainOptions, TrainSums, augment, imag
 pub(crate) use value::Factors;
 pub use value::Value;
 
-/// What `work` launches, as a graph.
+/// Captures what `work` launches as a graph.
 fn capture(device: &CudaDevice, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {
     let mut failed = None;
     let graph = CudaGraph::capture(device, || {

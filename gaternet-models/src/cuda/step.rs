@@ -10,24 +10,24 @@ use super::maps::MapLayer;
 use super::value::Value;
 use crate::plan::Lists;
 
-/// What an [`Op`](crate::Op) of this crate lowers itself to launches with.
+/// The access to launches with which an [`Op`](crate::Op) of this crate lowers itself.
 pub struct CudaStep<'a> {
     pub(crate) inputs: Vec<Value>,
-    /// (C, H, W) of each input.
+    /// Shape (C, H, W) of each input.
     pub(crate) shapes: Vec<[usize; 3]>,
     pub(crate) emit: &'a mut dyn Emit,
     pub(super) rest: Rest<'a>,
     pub(super) lists: Lists,
-    pub(super) gathered: bool,
+    pub(super) compact: bool,
 }
 
 impl CudaStep<'_> {
-    /// N.
+    /// Number of images N.
     pub(crate) fn batch(&self) -> usize {
         self.emit.batch()
     }
 
-    /// `Err` that there is no kernel for this.
+    /// Returns the error that there is no kernel for this.
     ///
     /// # Errors
     /// [`Error::Unsupported`](super::Error::Unsupported), always.
@@ -36,19 +36,19 @@ impl CudaStep<'_> {
     }
 
     pub(crate) fn conv(&mut self, conv: &Conv2d, dims: Conv2dDims) -> Result<Value> {
-        let (x, open) = match self.inputs[0] {
+        let (x, active) = match self.inputs[0] {
             Value::Map(x) => (x, None),
             Value::Open(x, slot) => (x, Some(slot)),
             Value::Row(_) => return unsupported("convolutions of vectors"),
         };
         let rows = if self.lists.channels.is_some() { Rows::Channels } else { Rows::Filters };
         let [h, w] = dims.out_size();
-        let (shape, lists, gathered) = ([dims.out_channels(), h, w], self.lists, self.gathered);
-        let conv = ConvStep { conv, dims, rows, x, open, lists, gathered, shape };
+        let (shape, lists, compact) = ([dims.out_channels(), h, w], self.lists, self.compact);
+        let conv = ConvStep { conv, dims, rows, x, active, lists, compact, shape };
         self.emit.conv(conv, &mut self.rest)
     }
 
-    /// A layer of maps, which is called `name`.
+    /// Emits a layer of maps, which messages call `name`.
     pub(crate) fn map(&mut self, layer: MapLayer, name: &str) -> Result<Value> {
         match self.inputs[0] {
             Value::Map(x) => Ok(Value::Map(self.emit.map(layer, x, self.shapes[0]))),

@@ -1,6 +1,6 @@
-//! Names of the buffers of a pass, before they are made.
+//! Handles of the buffers of a pass, before they are made.
 
-/// An activation or its gradient, (N, P, S); dense, or compact by the gates of a slot.
+/// An activation or its gradient, (N, P, S); dense, or compact by the gates of a gated layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Map(pub(super) usize);
 
@@ -11,19 +11,19 @@ pub struct Row(pub(super) usize);
 /// A value of a network on the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Value {
-    /// Maps, dense.
+    /// Dense maps.
     Map(Map),
-    /// The active channels of maps, by the gates of a slot.
+    /// The active channels of maps alone, by the gates of the gated layer with this number.
     Open(Map, usize),
     /// Vectors.
     Row(Row),
 }
 
-/// What the channels of a sample are multiplied by.
+/// The factors of a sample's channels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Factors {
-    /// The gates of a slot.
+    /// The gates of the gated layer with this number.
     Gates(usize),
-    /// (N, C), as in squeeze-and-excitation.
+    /// Vectors (N, C), as in squeeze-and-excitation.
     Row(Row),
 }

@@ -1,4 +1,4 @@
-//! Writing a network, step by step.
+//! [`NetworkBuilder`], which writes a network step by step.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -15,12 +15,12 @@ use super::step::{Step, Value};
 use super::{Network, output_shape};
 use crate::ops::Op;
 
-/// (H, W) of the images for which steps are checked when they are added. Sums and concatenations of
-/// maps whose sizes differ here differ for most images; windows are smaller.
+/// Size (H, W) of the images for which steps are checked when they are added. Sums and
+/// concatenations of maps whose sizes differ here differ for most images; windows are smaller.
 const TRIAL: [usize; 2] = [1024, 1024];
 
-/// Collects the steps of a [`Network`], in the order they run, with fresh weights: convolutions Kaiming
-/// normal (fan-out), batch norm 1 and 0, linear bias 0. Names are those of the state dict.
+/// Collects the steps of a [`Network`], in the order they run, with fresh weights: convolutions
+/// Kaiming normal (fan-out), batch norm 1 and 0, linear bias 0. Names are those of the state dict.
 ///
 /// A step that cannot be is an error of the call that adds it or, where that returns a [`Value`]
 /// alone, of the next that can fail, at the latest of [`finish`](Self::finish); it names the layer.
@@ -45,24 +45,25 @@ const TRIAL: [usize; 2] = [1024, 1024];
 pub struct NetworkBuilder {
     id: u64,
     steps: Vec<Step>,
-    /// (C, H, W) of each value for images of [`TRIAL`] size.
+    /// Shape (C, H, W) of each value for images of [`TRIAL`] size.
     shapes: Vec<[usize; 3]>,
-    /// Those of the state dict that are taken.
+    /// State-dict names that are taken.
     names: HashSet<String>,
-    /// Steps with filters.
+    /// Number of steps so far whose op has filters.
     numbered: usize,
-    /// Filters of the hidden convolutions still to come, the next last, if they are given.
+    /// Filters of the inner convolutions still to come, the next one last; `None` if the calls
+    /// decide.
     pub(super) hidden_filters: Option<Vec<usize>>,
     pub(super) weights: Weights,
-    /// The first thing that went wrong in a call that could not say so.
+    /// The first failure of a call that could not return it.
     failed: Option<Error>,
 }
 
-/// Where weights come from.
+/// The source of a network's weights.
 #[derive(Debug)]
 pub(crate) enum Weights {
     Drawn(Box<ChaCha8Rng>),
-    /// They will be set: until then they take no memory.
+    /// The weights will be set later: until then they take no memory.
     Unset,
 }
 
@@ -71,8 +72,8 @@ impl Weights {
         Weights::Drawn(Box::new(ChaCha8Rng::seed_from_u64(seed)))
     }
 
-    /// Whether a start of its own may be written over some; those that will be set take no memory
-    /// for it.
+    /// Whether the weights are fresh, so that special initial values may be written over some;
+    /// unset weights take no memory for it.
     pub(crate) fn are_drawn(&self) -> bool {
         matches!(self, Weights::Drawn(_))
     }
@@ -105,10 +106,10 @@ impl Weights {
     }
 }
 
-/// What follows the op of a step.
+/// The part of a step after its op: batch norm, residual, ReLU, and its role.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Rest {
-    /// Name of a batch norm.
+    /// Name of the batch norm, if there is one.
     pub(super) norm: Option<String>,
     pub(super) residual: Option<Value>,
     pub(super) relu: bool,
@@ -116,7 +117,8 @@ pub(super) struct Rest {
 }
 
 impl NetworkBuilder {
-    /// For images of `channels` channels, which are the value returned; weights are drawn from `seed`.
+    /// Starts a network for images of `channels` channels, which are the value returned; weights
+    /// are drawn from `seed`.
     #[must_use]
     pub fn new(channels: usize, seed: u64) -> (NetworkBuilder, Value) {
         NetworkBuilder::with_weights(channels, Weights::drawn(seed))
@@ -139,13 +141,15 @@ impl NetworkBuilder {
         (net, images)
     }
 
-    /// From here on, hidden convolutions have these numbers of filters instead of what they are told.
+    /// From here on, inner convolutions have these numbers of filters instead of those of the
+    /// calls.
     pub(crate) fn narrow_hidden(&mut self, filters: &[usize]) {
         self.hidden_filters = Some(filters.iter().rev().copied().collect());
     }
 
     /// # Errors
-    /// [`Error::Config`] if [`narrow_hidden`](Self::narrow_hidden) was told of more convolutions than came.
+    /// [`Error::Config`] if [`narrow_hidden`](Self::narrow_hidden) was given more numbers than
+    /// convolutions came.
     pub(crate) fn check_hidden(&self) -> Result<()> {
         match self.hidden_filters.as_ref().map(Vec::len) {
             None | Some(0) => Ok(()),
@@ -153,8 +157,8 @@ impl NetworkBuilder {
         }
     }
 
-    /// Goes on after the first `steps` steps of `network`, whose layers are shared with it; the
-    /// value of the last of them is returned too.
+    /// Starts with the first `steps` steps of `network`, whose layers are shared with it; also
+    /// returns the value of the last of them.
     pub(crate) fn extend(
         network: &Network,
         steps: usize,
@@ -167,7 +171,7 @@ impl NetworkBuilder {
         Ok((net, last))
     }
 
-    /// C of a value; 0 of one that is not of this builder.
+    /// Channels C of a value; 0 if the value is not of this builder.
     #[must_use]
     pub fn channels(&self, value: Value) -> usize {
         match value.builder == self.id {
@@ -176,23 +180,33 @@ impl NetworkBuilder {
         }
     }
 
-    /// The network; its output is the last value written.
+    /// Returns the network, whose output is the last value written.
     ///
     /// # Errors
-    /// What went wrong in a step before that could not say so.
+    /// The error of an earlier call that could not return it, and [`Error::Layer`] if the last
+    /// layer computes feature maps instead of vectors.
     pub fn finish(self) -> Result<Network> {
         Ok(self.finish_with_weights()?.0)
     }
 
-    /// The network, and the source of its weights, for those that follow.
+    /// Returns the network and the source of its weights, for layers that follow.
     pub(crate) fn finish_with_weights(self) -> Result<(Network, Weights)> {
-        match self.failed {
-            Some(error) => Err(error),
-            None => Ok((Network::new(self.shapes[0][0], self.steps), self.weights)),
+        if let Some(error) = self.failed {
+            return Err(error);
         }
+        if let [channels, h, w] = self.shapes[self.steps.len()]
+            && [h, w] != [1, 1]
+        {
+            let rule = "the last layer must compute vectors (N, features), those of a classifier \
+                        its logits: end with global_avg_pool and linear";
+            let got = format!("{channels} maps");
+            let last = self.steps.last().map_or("images", |step| &step.name);
+            return Err(Error::Shape { op: "network", rule, got }.at(last));
+        }
+        Ok((Network::new(self.shapes[0][0], self.steps), self.weights))
     }
 
-    /// Adds a step of `op`, whose name stands for it in messages if it has none.
+    /// Adds a step of `op`; without a name, messages call it `step` and its number.
     pub(super) fn push(
         &mut self,
         name: Option<String>,
@@ -231,7 +245,7 @@ impl NetworkBuilder {
             Some(norm) => Some((norm, self.weights.batch_norm(shape[0])?)),
             None => None,
         };
-        // A batch norm alone has one name.
+        // A batch norm without an op shares its name with the step.
         let own = named && norm.as_ref().is_none_or(|(norm, _)| norm != name);
         let names = own.then_some(name).into_iter().chain(norm.iter().map(|(norm, _)| &**norm));
         for name in names {
@@ -254,8 +268,8 @@ impl NetworkBuilder {
         Ok(Value { number: self.steps.len(), builder: self.id })
     }
 
-    /// The value of a step, or after a failure, which the next call that can fail returns, the
-    /// images.
+    /// The value of an added step; after a failure the images, and the next call that can fail
+    /// returns the error.
     pub(super) fn or_later(&mut self, added: Result<Value>) -> Value {
         added.unwrap_or_else(|error| {
             self.failed = Some(error);
@@ -263,7 +277,7 @@ impl NetworkBuilder {
         })
     }
 
-    /// `Err` if the value is not of this builder, or an earlier step has failed.
+    /// Checks that a value is of this builder and that no earlier step has failed.
     pub(super) fn check(&mut self, value: Value) -> Result<()> {
         match self.failed.take() {
             Some(error) => Err(error),
@@ -281,7 +295,7 @@ impl NetworkBuilder {
 }
 
 pub(super) fn hidden_error(value: String) -> Error {
-    let rule = "must be a number for each hidden convolution, in the order they run, at most what the \
-                architecture has";
+    let rule = "must be a number for each inner convolution, in the order they run, at most what \
+                the architecture has";
     Error::Config { field: "hidden filters", value, rule }
 }

@@ -1,4 +1,4 @@
-//! A convolution, or an op of a program's own, and what follows it in its step.
+//! Builders of a step whose op is a convolution or an op of a program's own.
 
 use std::sync::Arc;
 
@@ -35,29 +35,29 @@ pub struct OpBuilder<'a> {
     rest: Rest,
 }
 
-/// What can follow the op of a step is the same for each.
+/// Writes the methods for what follows the op of a step: they are the same for both builders.
 macro_rules! rest {
     ($builder:ident) => {
         impl $builder<'_> {
-            /// A batch norm after it.
+            /// Appends a batch norm.
             pub fn batch_norm(mut self, name: impl Into<String>) -> Self {
                 self.rest.norm = Some(name.into());
                 self
             }
 
-            /// Added after batch norm and gates.
+            /// Adds a value of the same shape, after batch norm and gates.
             pub fn residual(mut self, value: Value) -> Self {
                 self.rest.residual = Some(value);
                 self
             }
 
-            /// A ReLU at the end.
+            /// Appends a ReLU, the last thing the step does.
             pub fn relu(mut self) -> Self {
                 self.rest.relu = true;
                 self
             }
 
-            /// Which placements gate it.
+            /// Sets which placements gate it; [`ConvRole::Ungated`] by default.
             pub fn role(mut self, role: ConvRole) -> Self {
                 self.rest.role = role;
                 self
@@ -81,19 +81,19 @@ impl<'a> ConvBuilder<'a> {
         ConvBuilder { net, name, input, filters, kernel, stride, padding, rest }
     }
 
-    /// Step of the kernel.
+    /// Sets the stride of the kernel in both directions; 1 by default.
     pub fn stride(mut self, stride: usize) -> Self {
         self.stride = stride;
         self
     }
 
-    /// Border of zeros.
+    /// Sets the border of zeros on each side; half a kernel by default.
     pub fn padding(mut self, padding: usize) -> Self {
         self.padding = padding;
         self
     }
 
-    /// Adds it.
+    /// Adds the step to the network and returns its output.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Layer`] with the layer's name, if a size is 0, the name is taken, a
@@ -130,11 +130,12 @@ impl<'a> OpBuilder<'a> {
         OpBuilder { net, name, op, inputs: inputs.to_vec(), rest: Rest::default() }
     }
 
-    /// Adds it.
+    /// Adds the step to the network and returns its output.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Layer`] with the layer's name, if the op refuses the shapes of its
-    /// inputs, the name is taken, a value is not of this builder, or the residual has another shape.
+    /// inputs, the name is taken, a value is not of this builder, or the residual has another
+    /// shape.
     pub fn done(self) -> Result<Value> {
         let OpBuilder { net, name, op, inputs, rest } = self;
         net.push(Some(name), op, &inputs, rest)

@@ -1,23 +1,24 @@
-//! A backbone's convolutions as data: what placement and cost need to know of them.
+//! A backbone's convolutions as data: what placement and costs need to know of them.
 
-/// One convolution of a backbone, as [`GatePlan`](crate::GatePlan) and [`Cost`](crate::Cost) see it.
+/// One convolution of a backbone, as [`GatePlan`](crate::GatePlan) and [`Cost`](crate::Cost) see
+/// it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConvSpec {
     /// State-dict name of the layer.
     pub name: String,
-    /// C.
+    /// Input channels C; 1 for a depthwise convolution.
     pub in_channels: usize,
-    /// F.
+    /// Filters F, the output channels.
     pub out_channels: usize,
-    /// (KH, KW).
+    /// Size (KH, KW) of the kernel.
     pub kernel: [usize; 2],
-    /// (OH, OW).
+    /// Size (OH, OW) of the output for the images that were asked for.
     pub out_size: [usize; 2],
-    /// Its place in the network.
+    /// Place in the network, which decides where it can be gated.
     pub role: ConvRole,
     /// Name of the [`Hidden`](ConvRole::Hidden) convolution whose filters are its input channels;
-    /// `None` if it reads the images or the input of its unit. Of a depthwise convolution that of any
-    /// other that only it reads.
+    /// `None` if it reads the images or the input of its block. For a depthwise convolution, the
+    /// name of any convolution whose output only it reads.
     pub reads: Option<String>,
     /// Whether each filter reads the one input channel of its number ([`Reads::Same`]).
     ///
@@ -25,15 +26,17 @@ pub struct ConvSpec {
     pub depthwise: bool,
 }
 
-/// The place of a convolution in a network: what a [`GatePlacement`](crate::GatePlacement) goes by.
+/// The place of a convolution in a network, by which a [`GatePlacement`](crate::GatePlacement)
+/// gates it or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ConvRole {
     /// Never gated: the stem, a shortcut, a transition.
     #[default]
     Ungated,
-    /// Inside a unit: after batch norm and ReLU its output goes to one other convolution and nowhere else.
+    /// An inner convolution of a block: after batch norm and ReLU its output goes to one other
+    /// convolution and nowhere else.
     Hidden,
-    /// The last of a unit: after batch norm the shortcut is added.
+    /// The last convolution of a block: after its batch norm the shortcut is added.
     ResidualOutput,
 }
 

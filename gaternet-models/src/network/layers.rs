@@ -1,4 +1,4 @@
-//! The layers of this crate, as a builder adds them.
+//! The calls of a [`NetworkBuilder`] that add the layers of this crate.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use crate::ops::{
 };
 
 impl NetworkBuilder {
-    /// A convolution with `filters` filters of `kernel` x `kernel`, stride 1, a border of half a kernel,
-    /// no gates and nothing after it, unless the builder it returns is told so.
+    /// Adds a convolution with `filters` filters of `kernel` x `kernel`, stride 1, a border of half
+    /// a kernel, no gates and nothing after it, unless the returned builder changes that.
     pub fn conv(
         &mut self,
         name: impl Into<String>,
@@ -26,7 +26,7 @@ impl NetworkBuilder {
         ConvBuilder::new(self, name.into(), input, filters, kernel)
     }
 
-    /// An [`Op`] of a program's own on these inputs; `name` is what its parameters' names begin with
+    /// Adds an [`Op`] of a program's own on these inputs; `name` begins the names of its parameters
     /// in the state dict.
     pub fn op(
         &mut self,
@@ -37,7 +37,7 @@ impl NetworkBuilder {
         OpBuilder::new(self, name.into(), Arc::new(op), inputs)
     }
 
-    /// `relu(bn(input))`, for a batch norm that follows no convolution.
+    /// Adds `relu(bn(input))`, for a batch norm that follows no convolution.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Layer`] if it cannot be added.
@@ -45,7 +45,7 @@ impl NetworkBuilder {
         self.push_batch_norm(name.into(), input, true)
     }
 
-    /// `bn(input)`, for a batch norm that follows no convolution.
+    /// Adds `bn(input)`, for a batch norm that follows no convolution.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Layer`] if it cannot be added.
@@ -58,10 +58,10 @@ impl NetworkBuilder {
         self.push(Some(name), Arc::new(Identity), &[input], rest)
     }
 
-    /// (N, C) -> (N, features).
+    /// Adds a fully connected layer, (N, C) -> (N, features).
     ///
     /// # Errors
-    /// [`gaternet_core::Error::Layer`] if one of them is 0, or the input are maps.
+    /// [`gaternet_core::Error::Layer`] if a size is 0, or the input is feature maps.
     pub fn linear(
         &mut self,
         name: impl Into<String>,
@@ -75,17 +75,17 @@ impl NetworkBuilder {
         self.push(Some(name), Arc::new(linear), &[input], Rest::default())
     }
 
-    /// `max(0, input)`.
+    /// Adds a ReLU, `max(0, input)`.
     pub fn relu(&mut self, input: Value) -> Value {
         self.sum(input, Rest { relu: true, ..Rest::default() })
     }
 
-    /// `a + b`.
+    /// Adds the sum `a + b`.
     pub fn add(&mut self, a: Value, b: Value) -> Value {
         self.sum(a, Rest { residual: Some(b), ..Rest::default() })
     }
 
-    /// `max(0, a + b)`.
+    /// Adds `max(0, a + b)`.
     pub fn add_relu(&mut self, a: Value, b: Value) -> Value {
         self.sum(a, Rest { residual: Some(b), relu: true, ..Rest::default() })
     }
@@ -95,27 +95,27 @@ impl NetworkBuilder {
         self.or_later(added)
     }
 
-    /// The largest value of each window.
+    /// Adds max pooling: the largest value of each window.
     pub fn max_pool(&mut self, input: Value, options: Pool2dOptions) -> Value {
         self.unnamed(MaxPool2d(options), &[input])
     }
 
-    /// The mean of each window.
+    /// Adds average pooling: the mean of each window, the zeros of its border included.
     pub fn avg_pool(&mut self, input: Value, options: Pool2dOptions) -> Value {
         self.unnamed(AvgPool2d(options), &[input])
     }
 
-    /// (N, C, H, W) -> (N, C), the mean of each map.
+    /// Adds global average pooling, (N, C, H, W) -> (N, C): the mean of each feature map.
     pub fn global_avg_pool(&mut self, input: Value) -> Value {
         self.unnamed(GlobalAvgPool, &[input])
     }
 
-    /// Zeros (left, right, top, bottom) around each map; negative numbers crop.
+    /// Adds zeros (left, right, top, bottom) around each feature map; negative numbers crop.
     pub fn pad(&mut self, input: Value, padding: [isize; 4]) -> Value {
         self.unnamed(Pad(padding), &[input])
     }
 
-    /// The channels of all inputs, in their order.
+    /// Puts the channels of all inputs side by side, in the order of the inputs.
     ///
     /// # Errors
     /// [`gaternet_core::Error::Layer`] if there is no input, or their sizes differ.
@@ -123,22 +123,23 @@ impl NetworkBuilder {
         self.push(None, Arc::new(Concat), inputs, Rest::default())
     }
 
-    /// `1 / (1 + exp(-input))`.
+    /// Adds a sigmoid, `1 / (1 + exp(-input))`.
     pub fn sigmoid(&mut self, input: Value) -> Value {
         self.unnamed(Sigmoid, &[input])
     }
 
-    /// Maps (N, C, H, W) times `factors` (N, C), as in squeeze-and-excitation.
+    /// Multiplies feature maps (N, C, H, W) by `factors` (N, C), as in squeeze-and-excitation.
     pub fn scale_channels(&mut self, maps: Value, factors: Value) -> Value {
         self.unnamed(ScaleChannels, &[maps, factors])
     }
 
-    /// In training, zeros with probability `p`; see [`gaternet_core::ops::dropout`].
+    /// Sets values to 0 with probability `p` in training; see [`gaternet_core::ops::dropout`].
     pub fn dropout(&mut self, input: Value, p: f32) -> Value {
         self.unnamed(Dropout(p), &[input])
     }
 
-    /// A mean of two branches, with random weights in training; see [`gaternet_core::ops::shake_shake`].
+    /// Adds a mean of two branches, with random weights in training; see
+    /// [`gaternet_core::ops::shake_shake`].
     pub fn shake_shake(&mut self, a: Value, b: Value) -> Value {
         self.unnamed(ShakeShake, &[a, b])
     }

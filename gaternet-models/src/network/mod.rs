@@ -18,22 +18,22 @@ pub use step::Value;
 
 use crate::ops::{Op, Reads};
 
-/// A network of convolutions, written with a [`NetworkBuilder`]. Its convolutions say where gates may
-/// sit ([`ConvRole`]); what is gated is up to the [`GatePlan`](crate::GatePlan).
+/// A network of convolutions, written with a [`NetworkBuilder`]. Its convolutions say where gates
+/// may sit ([`ConvRole`]); what is gated is up to the [`GatePlan`](crate::GatePlan).
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// Of the images.
+    /// Channels C of the images.
     channels: usize,
     steps: Vec<Step>,
 }
 
 impl Network {
-    /// Of images with `channels` channels.
+    /// A network of `steps` on images of `channels` channels.
     pub(crate) fn new(channels: usize, steps: Vec<Step>) -> Network {
         Network { channels, steps }
     }
 
-    /// Other steps on the same images.
+    /// A network of other steps on the same images.
     pub(crate) fn with_steps(&self, steps: Vec<Step>) -> Network {
         Network::new(self.channels, steps)
     }
@@ -42,14 +42,14 @@ impl Network {
         &self.steps
     }
 
-    /// Channels of the images, C of (N, C, H, W).
+    /// Channels C of the images (N, C, H, W).
     #[must_use]
     pub fn channels(&self) -> usize {
         self.channels
     }
 
-    /// (C, H, W) of each value for images of `size` (H, W): the images, then each step's output; vectors
-    /// are (C, 1, 1).
+    /// Shape (C, H, W) of each value for images of `size` (H, W): the images, then each step's
+    /// output; vectors are (C, 1, 1).
     ///
     /// # Errors
     /// If images of this size do not fit; the error names the layer.
@@ -72,7 +72,7 @@ impl Network {
         Ok(self.list_convs(|step| [shapes[step + 1][1], shapes[step + 1][2]]))
     }
 
-    /// The convolutions, with outputs of one pixel: for what does not depend on sizes.
+    /// The convolutions with outputs of one pixel, for what does not depend on sizes.
     pub(crate) fn sizeless_convs(&self) -> Vec<ConvSpec> {
         self.list_convs(|_| [1, 1])
     }
@@ -81,7 +81,7 @@ impl Network {
         let conv = |(at, step): (usize, &Step)| {
             let filters = step.op.filters()?;
             let source = self.source(step.inputs[0]);
-            // What a depthwise convolution reads is its own, whatever it is for.
+            // A depthwise convolution names its source, whatever the role of that.
             let source = source.filter(|source| match filters.reads {
                 Reads::All => source.role == ConvRole::Hidden,
                 Reads::Same => true,
@@ -100,7 +100,7 @@ impl Network {
         self.steps.iter().enumerate().filter_map(conv).collect()
     }
 
-    /// The convolution whose filters are the channels of a value that a single step reads.
+    /// The convolution whose filters are the channels of `value`, if a single step reads the value.
     fn source(&self, value: usize) -> Option<&Step> {
         let step = &self.steps[value.checked_sub(1)?];
         let readers = self.steps.iter().flat_map(Step::reads).filter(|read| *read == value);
@@ -114,8 +114,8 @@ impl Network {
         if keeps_zeros { self.source(step.inputs[0]) } else { None }
     }
 
-    /// MACs for one image of `size` (H, W) with every filter running: convolutions, linear layers, and one
-    /// for each pixel of a global pool.
+    /// MACs for one image of `size` (H, W) with every filter running: convolutions, linear layers,
+    /// and one for each pixel of a global pool.
     ///
     /// # Errors
     /// If images of this size do not fit.
@@ -145,14 +145,15 @@ impl Network {
         (last.op.is_linear() && alone).then_some(&last.name)
     }
 
-    /// Width of the last step's output.
+    /// Width of the output.
     #[must_use]
     pub fn features(&self) -> usize {
         self.steps.last().map_or(self.channels, |step| step.channels)
     }
 }
 
-/// (C, H, W) of the output of a step of `op`, if these are the shapes of the values before it.
+/// Shape (C, H, W) of the output of a step of `op`, where `shapes` are those of the values before
+/// it.
 pub(crate) fn output_shape(
     op: &dyn Op,
     inputs: &[usize],

@@ -12,26 +12,26 @@ use crate::ops::Op;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Value {
     pub(crate) number: usize,
-    /// Of the builder.
+    /// Id of the builder that made it.
     pub(crate) builder: u64,
 }
 
-/// `relu(norm(op(inputs)) + residual)`, as far as these are there.
+/// A step `relu(norm(op(inputs)) + residual)`; norm, residual and ReLU are optional.
 #[derive(Debug, Clone)]
 pub(crate) struct Step {
-    /// State-dict name of the op, or what stands for one.
+    /// State-dict name of the op, or `step` and a number for one without state.
     pub(crate) name: String,
     pub(crate) op: Arc<dyn Op>,
     /// Numbers of the values that the op takes, at least one.
     pub(crate) inputs: Vec<usize>,
-    /// With its state-dict name.
+    /// Batch norm and its state-dict name.
     pub(crate) norm: Option<(String, BatchNorm2d)>,
     pub(crate) residual: Option<usize>,
     pub(crate) relu: bool,
     pub(crate) role: ConvRole,
-    /// Its number among the ops with filters, if it has any.
+    /// Number among the steps whose op has filters, if it has any.
     pub(crate) number: Option<usize>,
-    /// C of the output.
+    /// Channels C of the output.
     pub(crate) channels: usize,
 }
 

@@ -1,63 +1,49 @@
-//! From pre-activations to gates and masks.
+//! The nodes from gate logits to gates and masks.
 
-use gaternet_core::gate::{Estimator, hard_gate};
+use gaternet_core::gate::hard_gate;
 
 use super::graph::{Attribute, Graph, int_list};
 use super::proto;
-use crate::gate_plan::GatePlan;
-use crate::gated_config::GatedConfig;
+use crate::gating::gate_plan::GatePlan;
+use crate::gating::gate_rule::{GateRule, Selection};
 
-/// How a slot's pre-activations become gates.
-enum Rule {
-    /// From this value on, they are open.
-    From(String),
-    /// So many of the largest are open, the others have this value.
-    Largest(String),
-}
-
-/// The gates of evaluation (N, c) of pre-activations (N, c), and the masks (N, F, 1, 1) that they are
-/// of each slot.
+/// Adds the gates of evaluation (N, c) of gate logits (N, outputs of the gater), and their masks
+/// (N, F, 1, 1) for each gated layer.
 pub(super) fn add(
     graph: &mut Graph,
     preact: String,
     plan: &GatePlan,
-    config: &GatedConfig,
+    rule: &GateRule,
 ) -> (String, Vec<String>) {
     let name = |conv: &str, part: &str| format!("gate.{conv}.{part}");
     let convs = || plan.slots().iter().map(|slot| slot.conv.as_str());
-    let GatedConfig { estimator, floor, .. } = *config;
-    let rule = match estimator {
-        Estimator::TopK { .. } => Rule::Largest(graph.floats("gate.closed", &[], &[0.0])),
-        Estimator::SemHash | Estimator::StraightThrough | Estimator::GumbelSigmoid { .. } => {
-            Rule::From(graph.floats("gate.least", &[], &[least_open()]))
-        }
+    // A threshold compares with the least logit that opens a gate; else all gates start at 0.
+    let start = match rule.selection() {
+        Selection::Largest => graph.floats("gate.closed", &[], &[0.0]),
+        Selection::Threshold => graph.floats("gate.least", &[], &[least_open()]),
     };
-    let sorts = matches!(estimator, Estimator::TopK { .. }) || !floor.is_none();
-    let open = sorts.then(|| graph.floats("gate.open", &[], &[1.0]));
-    let widths = graph.ints("gate.widths", &int_list(&plan.output_widths()));
+    let open = rule.ranks().then(|| graph.floats("gate.open", &[], &[1.0]));
+    let widths = graph.ints("gate.widths", &int_list(rule.widths()));
     let slots: Vec<_> = convs().map(|conv| name(conv, "preact")).collect();
     graph.node_with_outputs("Split", "gate.slots", [preact, widths], [axis()], slots.clone());
     let (mut gates, mut masks) = (Vec::new(), Vec::new());
     for (slot, preact) in plan.slots().iter().zip(slots) {
         let name = |part: &str| name(&slot.conv, part);
-        let width = slot.outputs.len();
-        let (mut values, count) = match &rule {
-            Rule::From(least) => {
-                let inputs = [preact.clone(), least.clone()];
+        let mut values = match rule.selection() {
+            Selection::Threshold => {
+                let inputs = [preact.clone(), start.clone()];
                 let open = graph.node("GreaterOrEqual", &name("open"), inputs, []);
                 let to = ("to", Attribute::Int(proto::FLOAT.into()));
-                (graph.node("Cast", &name("value"), [open], [to]), floor.count(width))
+                graph.node("Cast", &name("value"), [open], [to])
             }
-            Rule::Largest(closed) => {
-                let zeros = fill(graph, &name("zeros"), closed, preact.clone());
-                (zeros, estimator.fixed_count(width).unwrap_or_default())
-            }
+            Selection::Largest => fill(graph, &name("zeros"), &start, preact.clone()),
         };
+        let count = rule.largest(slot.outputs.len());
         if let (Some(open), 1..) = (&open, count) {
             values = add_largest(graph, name, preact, count, (values, open));
         }
         if plan.group() > 1 {
-            // The group of each filter.
+            // The index of the shared gate of each filter.
             let groups: Vec<_> =
                 (0..slot.columns.len()).map(|f| (f / plan.group()) as i64).collect();
             let groups = graph.ints(&name("groups"), &groups);
@@ -70,7 +56,7 @@ pub(super) fn add(
     (gates, masks)
 }
 
-/// `values` with ones at the indices of the `count` largest, the first of equals.
+/// Adds `values` with ones at the indices of the `count` largest, the first of equals.
 fn add_largest(
     graph: &mut Graph,
     name: impl Fn(&str) -> String,
@@ -86,7 +72,7 @@ fn add_largest(
     graph.node("ScatterElements", &name("opened"), [values, indices, ones], [axis()])
 }
 
-/// `value` in the shape of `like`.
+/// Adds `value` in the shape of `like`.
 fn fill(graph: &mut Graph, name: &str, value: &str, like: String) -> String {
     let shape = graph.node("Shape", &format!("{name}.shape"), [like], []);
     graph.node("Expand", name, [value.to_owned(), shape], [])
@@ -96,7 +82,7 @@ fn axis() -> (&'static str, Attribute) {
     ("axis", Attribute::Int(1))
 }
 
-/// The least pre-activation that [`hard_gate`] opens, slightly below 0.
+/// The least gate logit that [`hard_gate`] opens, slightly below 0.
 fn least_open() -> f32 {
     let (mut closed, mut open) = (-1.0_f32, 0.0);
     loop {

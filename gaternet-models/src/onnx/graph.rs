@@ -1,4 +1,4 @@
-//! Writing a graph, node by node.
+//! An ONNX graph, written node by node.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,14 +12,14 @@ use super::proto::{
     TensorShapeProto, TensorTypeProto, TypeProto, ValueInfoProto,
 };
 
-/// Of the standard operators, of 2022: ONNX Runtime from 1.12 on reads it.
+/// Version of the standard operators, of 2022: ONNX Runtime from 1.12 on reads it.
 const OPSET: i64 = 17;
-/// Of the file format, the one that came with these operators.
+/// Version of the file format, the one that came with these operators.
 const IR: i64 = 8;
 /// The most bytes that a protobuf message can have.
 const MOST_BYTES: usize = i32::MAX as usize;
 
-/// A graph in the making. Values are named; a node's output has the name of the node.
+/// A graph that is being written. Values have names; a node's output has the name of the node.
 pub(super) struct Graph {
     graph: GraphProto,
 }
@@ -27,11 +27,11 @@ pub(super) struct Graph {
 /// A size of an input or output.
 pub(super) enum Size<'a> {
     Fixed(usize),
-    /// Whatever it is in a run.
+    /// A named size, which may differ from run to run.
     Named(&'a str),
 }
 
-/// Values of an attribute.
+/// The value of an attribute.
 pub(crate) enum Attribute {
     Float(f32),
     Int(i64),
@@ -43,7 +43,7 @@ impl Graph {
         Graph { graph: GraphProto { name: name.to_owned(), ..GraphProto::default() } }
     }
 
-    /// An input; its name is returned.
+    /// Adds an input and returns its name.
     pub(super) fn input(&mut self, name: &str, shape: &[Size<'_>]) -> String {
         self.graph.input.push(value_info(name, shape));
         name.to_owned()
@@ -55,13 +55,13 @@ impl Graph {
         self.graph.output.push(value_info(name, shape));
     }
 
-    /// f32 values that are stored in the file.
+    /// Adds f32 values that are stored in the file.
     pub(super) fn floats(&mut self, name: &str, shape: &[usize], values: &[f32]) -> String {
         let raw = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.initializer(name, shape, FLOAT, raw)
     }
 
-    /// A list of i64 values that is stored in the file.
+    /// Adds a list of i64 values that is stored in the file.
     pub(super) fn ints(&mut self, name: &str, values: &[i64]) -> String {
         let raw = values.iter().flat_map(|x| x.to_le_bytes()).collect();
         self.initializer(name, &[values.len()], INT64, raw)
@@ -79,7 +79,7 @@ impl Graph {
         name
     }
 
-    /// Adds a node; its output is returned.
+    /// Adds a node and returns its output.
     pub(super) fn node(
         &mut self,
         op: &str,
@@ -91,7 +91,7 @@ impl Graph {
         name.to_owned()
     }
 
-    /// [`node`](Self::node) for several outputs.
+    /// Adds a node with several outputs, as [`node`](Self::node) does.
     pub(super) fn node_with_outputs(
         &mut self,
         op: &str,
@@ -109,13 +109,13 @@ impl Graph {
         });
     }
 
-    /// (N, C) -> (N, C, 1, 1), which multiplies planes.
+    /// Adds the reshaping (N, C) -> (N, C, 1, 1), whose result multiplies feature maps.
     pub(super) fn planes(&mut self, name: &str, values: String) -> String {
         let axes = self.ints(&format!("{name}.axes"), &[2, 3]);
         self.node("Unsqueeze", name, [values, axes], [])
     }
 
-    /// The bytes of the file `path`.
+    /// Writes the graph as the bytes of the file `path`.
     ///
     /// # Errors
     /// [`Error::Data`] if there are more than such a file can have.
@@ -157,7 +157,7 @@ fn attribute((name, value): (&'static str, Attribute)) -> AttributeProto {
     }
 }
 
-/// f32 values of this shape.
+/// Describes f32 values of this shape.
 fn value_info(name: &str, shape: &[Size<'_>]) -> ValueInfoProto {
     let dim = |size: &Size<'_>| match size {
         Size::Fixed(size) => Dimension { dim_value: Some(*size as i64), dim_param: None },

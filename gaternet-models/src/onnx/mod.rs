@@ -1,9 +1,9 @@
-//! Models as ONNX files, to be served where this library is not.
+//! Models as ONNX files, to be served by other programs.
 //!
-//! The input is `images` (N, 3, H, W), the output `logits` (N, classes), of any number of images of any size
-//! that fits. Batch norm is folded into the convolutions. Of a gated network the file holds the gater as well,
-//! its gates (N, c) are another output, `gates`, and each masks the output of its filter by a `Mul`: the same
-//! logits, but no work is skipped.
+//! The input is `images` (N, C, H, W), the output `logits` (N, classes), of any number of images of
+//! any size that fits. Batch norm is folded into the convolutions. Of a gated network the file
+//! holds the gater as well, its gates (N, c) are another output, `gates`, and each masks the output
+//! of its filter by a `Mul`: the same logits, but no work is skipped.
 
 mod gates;
 mod graph;
@@ -22,26 +22,24 @@ pub(crate) use graph::{Attribute, int_list};
 use graph::{Graph, Size};
 pub use step::OnnxStep;
 
-use crate::backbone::IMAGE_CHANNELS;
-use crate::gated_net::GatedNet;
-use crate::model::Model;
-use crate::plain_net::PlainNet;
+use crate::files::model::Model;
+use crate::gating::gated_net::GatedNet;
+use crate::network::Network;
+use crate::networks::plain_net::PlainNet;
 use crate::program::{Mode, Program};
 
-const IMAGES: [Size<'static>; 4] = [
-    Size::Named("batch"),
-    Size::Fixed(IMAGE_CHANNELS),
-    Size::Named("height"),
-    Size::Named("width"),
-];
+fn images_of(network: &Network) -> [Size<'static>; 4] {
+    let channels = Size::Fixed(network.channels());
+    [Size::Named("batch"), channels, Size::Named("height"), Size::Named("width")]
+}
 
 impl Model {
-    /// Writes the model as an ONNX file (opset 17), its evaluation pass with batch norm folded: `images`
-    /// (N, 3, H, W) to `logits` (N, classes) and, of a gated model, `gates` (N, c).
+    /// Writes the model as an ONNX file (opset 17), its evaluation pass with batch norm folded:
+    /// `images` (N, C, H, W) to `logits` (N, classes) and, of a gated model, `gates` (N, c).
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be written, [`Error::NonFinite`] if a weight is NaN, [`Error::Data`] if
-    /// the model is larger than such a file can be.
+    /// [`Error::Io`] if the file cannot be written, [`Error::NonFinite`] if a weight is NaN,
+    /// [`Error::Data`] if the model is larger than such a file can be.
     pub fn save_onnx(
         &self,
         path: impl AsRef<Path>,
@@ -55,17 +53,17 @@ impl Model {
 }
 
 impl PlainNet {
-    /// [`Model::save_onnx`] of a plain network.
+    /// Writes a plain network as [`Model::save_onnx`] does.
     ///
     /// # Errors
-    /// Those of [`Model::save_onnx`].
+    /// The errors of [`Model::save_onnx`].
     pub fn save_onnx(
         &self,
         path: impl AsRef<Path>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let mut graph = Graph::new(&self.config().to_string());
-        let images = graph.input("images", &IMAGES);
+        let images = graph.input("images", &images_of(self.network()));
         let program = Program::new(self.network(), None, Mode::Infer);
         let logits = network::add(&mut graph, "", &program, images, &[])?;
         add_logits(&mut graph, logits, self);
@@ -74,24 +72,24 @@ impl PlainNet {
 }
 
 impl GatedNet {
-    /// [`Model::save_onnx`] of a gated network.
+    /// Writes a gated network as [`Model::save_onnx`] does.
     ///
     /// # Errors
-    /// Those of [`Model::save_onnx`].
+    /// The errors of [`Model::save_onnx`].
     pub fn save_onnx(
         &self,
         path: impl AsRef<Path>,
         metadata: &BTreeMap<String, String>,
     ) -> Result<()> {
         let mut graph = Graph::new(&format!("gated {}", self.backbone().config()));
-        let images = graph.input("images", &IMAGES);
+        let images = graph.input("images", &images_of(self.backbone().network()));
         let gater = Program::new(self.gater().network(), None, Mode::Infer);
         let preact = network::add(&mut graph, "gater", &gater, images.clone(), &[])?;
-        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), self.config());
+        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), &self.rule());
         let shape = [Size::Named("batch"), Size::Fixed(self.plan().gates())];
         graph.output(gates, "gates", &shape);
         let backbone = self.program(Mode::Infer);
-        let logits = network::add(&mut graph, "backbone", &backbone, images, &masks)?;
+        let logits = network::add(&mut graph, "backbone", backbone, images, &masks)?;
         add_logits(&mut graph, logits, self.backbone());
         save(graph, path.as_ref(), self, metadata)
     }

@@ -1,14 +1,15 @@
-//! The steps of a program as nodes.
+//! Programs as nodes of a graph.
 
 use gaternet_core::Result;
 use gaternet_core::nn::{BatchNorm2d, scoped};
 
 use super::graph::{Attribute, Graph};
 use super::step::OnnxStep;
-use crate::program::{GatePosition, Program, Step};
+use crate::program::gate::GatePosition;
+use crate::program::{Program, Step};
 
-/// Adds the steps; the value of the last is returned. Names of nodes and weights start with `prefix`.
-/// `masks` are (N, F, 1, 1) of each gated layer, 0 or 1.
+/// Adds the steps and returns the output of the last. Names of nodes and weights start with
+/// `prefix`; `masks` are (N, F, 1, 1) for each gated layer, 0 or 1.
 pub(super) fn add(
     graph: &mut Graph,
     prefix: &str,
@@ -39,7 +40,7 @@ fn add_step(
     let y = step.op.onnx(&mut at)?;
     let OnnxStep { graph, norm, inputs, .. } = at;
     let y = match norm {
-        // A batch norm alone has the name of its step.
+        // A batch norm without an op shares its name with the step.
         Some(norm) if inputs[0] == y => add_batch_norm(graph, &name, norm, y),
         Some(norm) => add_batch_norm(graph, &part("norm"), norm, y),
         None => y,

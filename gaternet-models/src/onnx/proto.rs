@@ -3,11 +3,11 @@
 
 use prost::Message;
 
-/// `TensorProto.DataType`.
+/// The value `FLOAT` of `TensorProto.DataType`.
 pub(super) const FLOAT: i32 = 1;
 pub(super) const INT64: i32 = 7;
 
-/// `AttributeProto.AttributeType`.
+/// The value `FLOAT` of `AttributeProto.AttributeType`.
 pub(super) const ATTRIBUTE_FLOAT: i32 = 1;
 pub(super) const ATTRIBUTE_INT: i32 = 2;
 pub(super) const ATTRIBUTE_INTS: i32 = 7;
@@ -94,7 +94,7 @@ pub(super) struct TensorProto {
     pub(super) data_type: i32,
     #[prost(string, tag = "8")]
     pub(super) name: String,
-    /// Little-endian.
+    /// Bytes of the values, little-endian.
     #[prost(bytes = "vec", tag = "9")]
     pub(super) raw_data: Vec<u8>,
 }
@@ -113,7 +113,7 @@ pub(super) struct TypeProto {
     pub(super) tensor_type: Option<TensorTypeProto>,
 }
 
-/// `TypeProto.Tensor`.
+/// The message `TypeProto.Tensor`.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct TensorTypeProto {
     #[prost(int32, tag = "1")]
@@ -128,7 +128,8 @@ pub(super) struct TensorShapeProto {
     pub(super) dim: Vec<Dimension>,
 }
 
-/// `TensorShapeProto.Dimension`: a number, or the name of one that differs from run to run.
+/// The message `TensorShapeProto.Dimension`: a number, or the name of a size that differs from run
+/// to run.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Dimension {
     #[prost(int64, optional, tag = "1")]

@@ -1,14 +1,14 @@
-//! A step of a network, as its op writes it into a graph.
+//! A step of a network, as its op sees it in an ONNX graph.
 
 use gaternet_core::nn::BatchNorm2d;
 use gaternet_core::{Error, Result};
 
 use super::graph::{Attribute, Graph};
 
-/// What an [`Op`](crate::Op) of this crate writes its nodes with.
+/// The access to the graph with which an [`Op`](crate::Op) of this crate writes its nodes.
 pub struct OnnxStep<'a> {
     pub(super) graph: &'a mut Graph,
-    /// Of the node, and what the names of its weights begin with.
+    /// Name of the node, with which the names of its weights begin.
     pub(super) name: String,
     pub(super) inputs: Vec<String>,
     /// The batch norm that follows, until the op takes it.
@@ -16,7 +16,7 @@ pub struct OnnxStep<'a> {
 }
 
 impl<'a> OnnxStep<'a> {
-    /// `Err` that there is no node for this.
+    /// Returns the error that there is no node for this.
     ///
     /// # Errors
     /// [`Error::Config`], always.
@@ -37,19 +37,19 @@ impl<'a> OnnxStep<'a> {
         self.inputs.clone()
     }
 
-    /// f32 values that are stored in the file.
+    /// Adds f32 values that are stored in the file.
     pub(crate) fn floats(&mut self, part: &str, shape: &[usize], values: &[f32]) -> String {
         let name = self.name_of(part);
         self.graph.floats(&name, shape, values)
     }
 
-    /// A list of i64 values that is stored in the file.
+    /// Adds a list of i64 values that is stored in the file.
     pub(crate) fn ints(&mut self, part: &str, values: &[i64]) -> String {
         let name = self.name_of(part);
         self.graph.ints(&name, values)
     }
 
-    /// The node of the op itself; its output is returned.
+    /// Adds the node of the op itself and returns its output.
     pub(crate) fn node(
         &mut self,
         op: &str,
@@ -59,13 +59,13 @@ impl<'a> OnnxStep<'a> {
         self.graph.node(op, &self.name, inputs, attributes)
     }
 
-    /// A node before or after it.
+    /// Adds a node before or after the op's own.
     pub(crate) fn part(&mut self, part: &str, op: &str, inputs: impl Into<Vec<String>>) -> String {
         let name = self.name_of(part);
         self.graph.node(op, &name, inputs, [])
     }
 
-    /// (N, C) -> (N, C, 1, 1), which multiplies planes.
+    /// Adds the reshaping (N, C) -> (N, C, 1, 1), whose result multiplies feature maps.
     pub(crate) fn planes(&mut self, part: &str, values: String) -> String {
         let name = self.name_of(part);
         self.graph.planes(&name, values)

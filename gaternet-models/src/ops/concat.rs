@@ -37,7 +37,7 @@ impl Op for Concat {
         Ok(Planned::each_sample(Kernel))
     }
 
-    /// Two at a time.
+    /// Emits concatenations of two maps, one after the other.
     #[cfg(feature = "cuda")]
     fn cuda(&self, step: &mut CudaStep<'_>) -> cuda::Result<cuda::Value> {
         let maps = step.inputs.iter().zip(&step.shapes).map(|(input, shape)| match input {

@@ -1,4 +1,4 @@
-//! In training, zeros with a probability.
+//! Dropout: in training, values become 0 with a probability.
 
 use gaternet_core::ops::{self, Live};
 use gaternet_core::{Ctx, Result, Tensor};
@@ -11,7 +11,7 @@ use crate::ops::identity::Identity;
 use crate::ops::op::Op;
 use crate::plan::{PlanContext, Planned};
 
-/// With this probability; see [`gaternet_core::ops::dropout`].
+/// Dropout with this probability; see [`gaternet_core::ops::dropout`].
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Dropout(pub(crate) f32);
 

@@ -2,7 +2,7 @@
 
 use gaternet_core::ops::{self, Live};
 use gaternet_core::{Ctx, Result, Tensor};
-use gaternet_kernels::cpu::pool;
+use gaternet_kernels::cpu::global_avg_pool;
 use gaternet_kernels::{Isa, PlaneDims};
 
 #[cfg(feature = "cuda")]
@@ -39,7 +39,7 @@ impl Op for GlobalAvgPool {
         Ok(Planned::each_sample(Kernel { isa: at.isa(), dims }))
     }
 
-    /// One for each pixel.
+    /// Counts one multiply-accumulate for each pixel.
     fn macs(&self, inputs: &[[usize; 3]]) -> u64 {
         inputs[0].iter().product::<usize>() as u64
     }
@@ -64,6 +64,6 @@ impl Op for GlobalAvgPool {
 
 impl SampleKernel for Kernel {
     fn run(&self, inputs: Inputs<'_>, _: Option<&[u32]>, output: &mut [f32]) -> Result<()> {
-        Ok(pool::global_avg_forward(self.isa, self.dims, inputs.get(0), output)?)
+        Ok(global_avg_pool::forward(self.isa, self.dims, inputs.get(0), output)?)
     }
 }

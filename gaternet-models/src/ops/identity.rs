@@ -1,4 +1,4 @@
-//! The input itself: a step of a batch norm, a sum or a ReLU alone.
+//! The identity: the op of steps that are a batch norm, a sum or a ReLU alone.
 
 use gaternet_core::ops::Live;
 use gaternet_core::{Ctx, Result, Tensor};

@@ -10,11 +10,11 @@ use gaternet_kernels::cpu::linear;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep};
+use crate::gating::pruning::Pruning;
 #[cfg(feature = "onnx")]
 use crate::onnx::{Attribute, OnnxStep};
 use crate::ops::op::Op;
 use crate::plan::{Inputs, PlanContext, Planned, SampleKernel};
-use crate::pruning::Pruning;
 
 struct Kernel {
     dims: LinearDims,
@@ -84,7 +84,7 @@ impl Op for Linear {
 }
 
 impl SampleKernel for Kernel {
-    // A product of one row may sum in another order than that of many: always one.
+    // A product of one row may sum in another order than one of many rows, so it is always one.
     fn run(&self, inputs: Inputs<'_>, _: Option<&[u32]>, output: &mut [f32]) -> Result<()> {
         let (weight, bias) = (self.weight.data(), self.bias.data());
         Ok(linear::forward(self.dims, inputs.get(0), weight, Some(bias), output)?)
@@ -95,7 +95,7 @@ impl SampleKernel for Kernel {
     }
 }
 
-/// [O, I].
+/// Sizes [O, I] of the weight.
 fn sizes(linear: &Linear) -> [usize; 2] {
     let weight = linear.weight();
     let dims = weight.shape();

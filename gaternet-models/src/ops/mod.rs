@@ -1,5 +1,5 @@
-//! The ops of a network's steps, one file each: what it computes on tensors, in a plan, on a GPU and
-//! in an ONNX file.
+//! The ops of a network's steps, one file each: what each computes on tensors, in a plan, on a GPU
+//! and in an ONNX file.
 
 mod concat;
 mod conv2d;

@@ -1,4 +1,4 @@
-//! Batch norm of a plan, where no op has taken it.
+//! Batch norm of a plan as a kernel of its own, where no convolution takes it.
 
 use gaternet_core::nn::BatchNorm2d;
 use gaternet_core::{Result, Tensor};
@@ -7,7 +7,7 @@ use gaternet_kernels::cpu::batch_norm;
 
 use crate::plan::{BatchKernel, Operands};
 
-/// A batch norm that follows no convolution, each (C).
+/// A batch norm that follows no convolution; its tensors are (C) each.
 pub(crate) struct NormKernel {
     weight: Tensor,
     bias: Tensor,
@@ -18,7 +18,7 @@ pub(crate) struct NormKernel {
 }
 
 impl NormKernel {
-    /// For maps of `plane` pixels.
+    /// The kernel of `bn` for feature maps of `plane` pixels.
     pub(crate) fn new(bn: &BatchNorm2d, plane: usize) -> NormKernel {
         NormKernel {
             weight: bn.weight().tensor(),

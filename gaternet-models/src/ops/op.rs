@@ -1,4 +1,5 @@
-//! What a step of a network computes, as training, plans, counts and files ask for it.
+//! The trait [`Op`]: what a step of a network computes, as training, plans, counts and files ask
+//! for it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +10,10 @@ use gaternet_core::{Ctx, Error, Result, Tensor};
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep};
+use crate::gating::pruning::Pruning;
 #[cfg(feature = "onnx")]
 use crate::onnx::OnnxStep;
 use crate::plan::{PlanContext, Planned};
-use crate::pruning::Pruning;
 
 /// The work of one step of a [`Network`](crate::Network): a convolution, a pool, or an op of a
 /// program's own, which [`NetworkBuilder::op`](crate::NetworkBuilder::op) adds.
@@ -25,24 +26,25 @@ use crate::pruning::Pruning;
 ///
 /// Cloning a network shares its ops, as it shares its weights.
 pub trait Op: fmt::Debug + Send + Sync {
-    /// What errors call it, as in `max pooling`.
+    /// Name in error messages, as in `max pooling`.
     fn name(&self) -> &str;
 
-    /// (C, H, W) of the output for inputs of these shapes; a vector of C features is (C, 1, 1).
-    /// Networks take images of any size, so this holds for any size too.
+    /// Shape (C, H, W) of the output for inputs of these shapes; a vector of C features is (C, 1,
+    /// 1). Networks take images of any size, so this holds for any size too.
     ///
     /// # Errors
     /// [`Error::Shape`] if the op cannot be applied to such inputs.
     fn shape(&self, inputs: &[[usize; 3]]) -> Result<[usize; 3]>;
 
-    /// The output (N, C, H, W) or (N, C) for these inputs, in the graph of gradients if `ctx`
-    /// tracks them. Channels that `active` does not list may hold anything: the gates make them 0.
+    /// Computes the output (N, C, H, W) or (N, C) for these inputs, in the graph of gradients if
+    /// `ctx` tracks them. Channels that `active` does not list may hold anything: the gates make
+    /// them 0.
     ///
     /// # Errors
-    /// If the inputs do not fit the op, naming it and the shapes.
+    /// An error if the inputs do not fit the op, naming it and the shapes.
     fn forward(&self, inputs: &[&Tensor], active: &Live, ctx: &mut Ctx) -> Result<Tensor>;
 
-    /// The same for evaluation on the processor, prepared for inputs of one size.
+    /// Compiles the op for evaluation on the processor, for inputs of one size.
     ///
     /// # Errors
     /// If the op cannot be applied to such inputs.
@@ -55,20 +57,20 @@ pub trait Op: fmt::Debug + Send + Sync {
         0
     }
 
-    /// Its filters, one for each channel of the output, if gates can leave them out.
+    /// The filters, one for each channel of the output, if gates can leave them out.
     fn filters(&self) -> Option<Filters> {
         None
     }
 
-    /// Whether its plan reads only the input channels whose gates are open, so that what is before it
-    /// need not set the others to 0. `false` by default: they are 0.
+    /// Whether its plan reads only the active input channels, so that the step before it need not
+    /// set the others to 0. `false` by default: they are 0.
     fn skips_channels(&self) -> bool {
         false
     }
 
     /// Whether each channel of the output is made of the same channel of the only input, and is 0
-    /// where that is 0: then gates that close the input's channels close the output's. `false` by
-    /// default.
+    /// where that is 0: then a channel that is inactive in the input is inactive in the output.
+    /// `false` by default.
     fn keeps_zeros(&self) -> bool {
         false
     }
@@ -86,17 +88,17 @@ pub trait Op: fmt::Debug + Send + Sync {
     }
 
     /// Adds its parameters and buffers, each with `prefix` before its name, as
-    /// [`Module::collect`](gaternet_core::nn::Module::collect) does. None by default.
+    /// [`Module::collect`](gaternet_core::nn::Module::collect) does. Adds none by default.
     fn collect(&self, prefix: &str, out: &mut Vec<(String, State)>) {
         let _ = (prefix, out);
     }
 
     /// A copy with weights of its own that has only what `pruning` keeps, for
     /// [`GatedNet::static_part`](crate::GatedNet::static_part); `None` if the op itself will do,
-    /// the default of one without state.
+    /// which is the default for an op without state.
     ///
     /// # Errors
-    /// [`Error::Config`] if the op cannot be pruned, the default of one with state.
+    /// [`Error::Config`] if the op cannot be pruned, which is the default for an op with state.
     fn pruned(&self, pruning: Pruning<'_>) -> Result<Option<Arc<dyn Op>>> {
         let mut state = Vec::new();
         self.collect("", &mut state);
@@ -107,44 +109,45 @@ pub trait Op: fmt::Debug + Send + Sync {
         Err(Error::Config { field: "op", value: self.name().to_owned(), rule })
     }
 
-    /// Its launches on a GPU.
+    /// Emits the launches of the op on a GPU and returns the value they compute.
     ///
     /// # Errors
-    /// [`cuda::Error::Unsupported`] if there is no kernel for it, the default.
+    /// [`cuda::Error::Unsupported`] if there is no kernel for it, which is the default.
     #[cfg(feature = "cuda")]
     fn cuda(&self, step: &mut CudaStep<'_>) -> cuda::Result<cuda::Value> {
         step.refuse(self.name())
     }
 
-    /// Its nodes in an ONNX graph; the name of the value they compute.
+    /// Writes the nodes of the op into an ONNX graph and returns the name of the value they
+    /// compute.
     ///
     /// # Errors
-    /// [`Error::Config`] if there is no node for it, the default.
+    /// [`Error::Config`] if there is no node for it, which is the default.
     #[cfg(feature = "onnx")]
     fn onnx(&self, step: &mut OnnxStep<'_>) -> Result<String> {
         step.refuse(self.name())
     }
 }
 
-/// The filters of an [`Op`]: what placements, counts and tables list of it.
+/// The filters of an [`Op`], as placements, counts and tables list them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filters {
-    /// F, channels of the output.
+    /// Number of filters F, the channels of the output.
     pub count: usize,
     /// Input channels that each filter reads: C of a convolution, 1 of a depthwise one.
     pub channels: usize,
-    /// (KH, KW) of a filter.
+    /// Size (KH, KW) of a filter.
     pub kernel: [usize; 2],
-    /// Which channels those are.
+    /// The input channels that each filter reads.
     pub reads: Reads,
 }
 
 /// The input channels that a filter reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reads {
-    /// All: its work falls with those whose gates are closed.
+    /// Every filter reads all channels: its work falls with those that are inactive.
     All,
-    /// The one of its own number, as a depthwise convolution: where its gate is closed nothing reads
-    /// that channel, and what makes it need not run either.
+    /// Each filter reads the channel of its own number, as in a depthwise convolution: where its
+    /// gate is closed nothing reads that channel, and what computes it need not run either.
     Same,
 }

@@ -1,8 +1,9 @@
-//! Zeros around each feature map, or what is cut off it.
+//! Padding and cropping: zeros around each feature map, or a border cut off it.
 
 use gaternet_core::ops::{self, Live};
 use gaternet_core::{Ctx, Result, Tensor};
-use gaternet_kernels::cpu::pad::{self, PadDims};
+use gaternet_kernels::PadDims;
+use gaternet_kernels::cpu::pad;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep, MapLayer};
@@ -11,7 +12,7 @@ use crate::onnx::OnnxStep;
 use crate::ops::op::Op;
 use crate::plan::{Inputs, PlanContext, Planned, SampleKernel};
 
-/// Left, right, top, bottom; negative numbers crop.
+/// Padding on the left, right, top and bottom; negative numbers crop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pad(pub(crate) [isize; 4]);
 

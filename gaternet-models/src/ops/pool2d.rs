@@ -2,7 +2,7 @@
 
 use gaternet_core::ops::{self, Live, Pool2dOptions};
 use gaternet_core::{Ctx, Result, Tensor};
-use gaternet_kernels::cpu::{max_pool, pool};
+use gaternet_kernels::cpu::{avg_pool2d, max_pool2d};
 use gaternet_kernels::dims::PoolDims;
 use gaternet_kernels::{Isa, KernelError};
 
@@ -13,11 +13,11 @@ use crate::onnx::{Attribute, OnnxStep, int_list};
 use crate::ops::op::Op;
 use crate::plan::{Inputs, PlanContext, Planned, SampleKernel};
 
-/// The largest value of each window.
+/// Max pooling: the largest value of each window.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct MaxPool2d(pub(crate) Pool2dOptions);
 
-/// The mean of each window, the zeros of its border included.
+/// Average pooling: the mean of each window, the zeros of its border included.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AvgPool2d(pub(crate) Pool2dOptions);
 
@@ -43,7 +43,7 @@ impl Op for MaxPool2d {
     }
 
     fn plan(&self, at: &mut PlanContext<'_>) -> Result<Planned> {
-        plan(self.0, at, max_pool::forward)
+        plan(self.0, at, max_pool2d::forward)
     }
 
     #[cfg(feature = "cuda")]
@@ -73,7 +73,7 @@ impl Op for AvgPool2d {
     }
 
     fn plan(&self, at: &mut PlanContext<'_>) -> Result<Planned> {
-        plan(self.0, at, pool::avg_forward)
+        plan(self.0, at, avg_pool2d::forward)
     }
 
     #[cfg(feature = "cuda")]

@@ -1,4 +1,4 @@
-//! A batch norm with running statistics, as a factor and a summand of each channel.
+//! A batch norm with running statistics, as a scale and a shift of each channel.
 
 use gaternet_core::nn::BatchNorm2d;
 
@@ -17,8 +17,8 @@ pub(crate) fn scale_shift(bn: &BatchNorm2d) -> (Vec<f64>, Vec<f64>) {
     (scales, shifts)
 }
 
-/// Weight (F, C, KH, KW) and bias (F) of the layer that is `bn(layer(x))` of one with this weight
-/// and no bias; without a batch norm the weight itself and zeros.
+/// Weight (F, C, KH, KW) and bias (F) of the layer that computes `bn(layer(x))`, from the weight of
+/// a layer without bias; without a batch norm that weight and zeros.
 pub(crate) fn fold(
     mut weight: Vec<f32>,
     filters: usize,

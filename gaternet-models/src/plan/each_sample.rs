@@ -1,4 +1,4 @@
-//! Ops of one sample at a time, with what follows them in their step.
+//! Ops that compute one sample at a time, with what follows them in their step.
 
 use gaternet_core::Result;
 use gaternet_core::nn::BatchNorm2d;
@@ -6,13 +6,13 @@ use gaternet_kernels::cpu::elementwise;
 
 use super::kernel::{BatchKernel, Inputs, Lists, Operands, SampleKernel};
 use super::mask::{close, rectify};
+use crate::gating::pruning::Pruning;
 use crate::ops::scale_shift;
-use crate::pruning::Pruning;
 
-/// `relu(gate · norm(op(inputs)) + residual)` of each sample.
+/// A kernel that computes `relu(gate · norm(op(inputs)) + residual)` sample by sample.
 pub(super) struct EachSample {
     op: Box<dyn SampleKernel>,
-    /// Scale and shift of each channel.
+    /// Scale and shift of each channel, from the batch norm.
     norm: Option<(Vec<f32>, Vec<f32>)>,
     lists: Lists,
 }
@@ -35,9 +35,9 @@ impl EachSample {
 
 impl BatchKernel for EachSample {
     fn run(&self, operands: &Operands<'_>, output: &mut [f32]) -> Result<()> {
-        let Operands { isa, samples, inputs, residual, relu, leave_dead, masks, .. } = *operands;
+        let Operands { isa, samples, inputs, residual, relu, skip_inactive, masks, .. } = *operands;
         let count = samples.count();
-        let active = self.lists.filters.map(|slot| &operands.live[slot]);
+        let active = self.lists.filters.map(|slot| &operands.active[slot]);
         let len = output.len() / count;
         samples.try_for_each(len, output, |n, output| {
             let sample = |values: &'_ [f32]| {
@@ -58,7 +58,7 @@ impl BatchKernel for EachSample {
                     y.iter_mut().for_each(|y| *y = *y * scale + shift);
                 }
             }
-            if let (Some(row), Some(active), false) = (row, active, leave_dead) {
+            if let (Some(row), Some(active), false) = (row, active, skip_inactive) {
                 close(row, active.filters(), output);
             }
             if let Some(residual) = residual {

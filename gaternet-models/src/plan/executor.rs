@@ -1,4 +1,5 @@
-//! A program, compiled: batch norm folded into weights, weights laid out, buffers shared.
+//! Executor of a compiled program: batch norm folded into weights, weights laid out, buffers
+//! shared.
 
 use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
@@ -15,64 +16,67 @@ use super::each_sample::EachSample;
 use super::kernel::{BatchKernel, Inputs, Operands, PlanContext, PlannedKind, Samples};
 use super::layout::Layout;
 use super::options::PlanOptions;
+use crate::gating::pruning::PruningMap;
 use crate::network::gather;
 use crate::program::{Program, Step};
-use crate::pruning::Kept;
 
-/// Most bytes of weights of a network that threads go through on their own. More, up to four times as many as they
-/// are laid out, do not stay in a shared cache of usual size, so every group of images would fetch them from memory.
+/// Most bytes of weights of a network that each thread goes through on its own. More, which take up
+/// to four times as many bytes once they are laid out, do not stay in a shared cache of usual size,
+/// so every group of images would fetch them from memory.
 const CACHED_WEIGHTS: usize = 4 << 20;
-/// Most images that a thread takes through the network together: each convolution's weights are fetched into its
-/// cache once for all of them.
+/// Most images that a thread takes through the network together: each convolution's weights are
+/// fetched into its cache once for all of them.
 const TOGETHER: usize = 8;
 
 /// A network ready to run on images of one size.
 pub(super) struct Executor {
     isa: Isa,
     steps: Vec<Compiled>,
-    /// (C, H, W).
+    /// Shape (C, H, W) of an image.
     image: [usize; 3],
-    /// Floats of each buffer for one sample.
+    /// Length of each buffer for one sample, in floats.
     buffers: Vec<usize>,
     input: Place,
     output: Place,
-    /// Compute closed filters and discard them.
+    /// Whether inactive filters are computed and discarded.
     masks: bool,
-    /// Run each op over the whole batch before the next: weights are fetched once a batch, activations
-    /// leave the cores' caches.
+    /// Whether each op runs over the whole batch before the next: weights are fetched once a batch,
+    /// but activations leave the cores' caches.
     pub(super) by_layer: bool,
     timed: AtomicBool,
-    /// Nanoseconds of each step since they were last asked for, all threads together, while they are
+    /// Nanoseconds of each step since they were last taken, all threads together, while steps are
     /// timed.
     spent: Vec<AtomicU64>,
-    /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
+    /// Buffers of calls that are over. A call takes one arena, so calls on several threads share
+    /// none.
     idle: Mutex<Vec<Arena>>,
 }
 
-/// Buffers for some samples.
+/// The buffers of a call.
 type Arena = Vec<Vec<f32>>;
 
-/// Where a value is.
+/// The place of a value in the buffers.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     buffer: usize,
-    /// Floats of one sample.
+    /// Length for one sample, in floats.
     len: usize,
 }
 
-/// A step: `relu(op(inputs) + residual)`.
+/// A compiled step `relu(op(inputs) + residual)`.
 struct Compiled {
     kernel: Box<dyn BatchKernel>,
     inputs: Vec<Place>,
     residual: Option<Place>,
     relu: bool,
-    /// Whether all that read the output list its active channels.
-    leave_dead: bool,
+    /// Whether the planes of inactive filters may hold anything, because all readers leave them
+    /// out.
+    skip_inactive: bool,
     output: Place,
 }
 
-/// `Err` if there is no memory for the values of one image and for where the convolutions read
-/// them, a few bytes for each pixel: an allocation that fails would end the process.
+/// Checks that there is memory for the values of one image and for the tables by which convolutions
+/// read them, a few bytes for each pixel: an allocation that fails would end the process.
 fn check_memory(
     size: [usize; 2],
     buffers: &[usize],
@@ -100,11 +104,11 @@ fn no_memory(got: String) -> Error {
 }
 
 impl Executor {
-    /// Of the steps of `program`, which was made with `kept`.
+    /// Compiles the steps of `program`, which was lowered with `kept`.
     pub(super) fn new(
         program: &Program,
         options: PlanOptions,
-        kept: Option<&Kept<'_>>,
+        kept: Option<&PruningMap<'_>>,
     ) -> Result<Executor> {
         let isa = Isa::current()?;
         let shapes = program.shapes(options.size)?;
@@ -137,7 +141,7 @@ impl Executor {
                 inputs: step.inputs.iter().map(|value| place(*value)).collect(),
                 residual: step.residual.map(place),
                 relu: step.relu,
-                leave_dead: options.skip && step.listed,
+                skip_inactive: options.skip && step.readers_skip,
                 output: place(at + 1),
             });
         }
@@ -160,7 +164,7 @@ impl Executor {
         })
     }
 
-    /// From here on, the time of each step is measured.
+    /// From here on, measures the time of each step.
     pub(super) fn time_steps(&self) {
         self.timed.store(true, Relaxed);
     }
@@ -176,30 +180,30 @@ impl Executor {
         self.steps.iter().map(|step| step.kernel.weight_bytes()).sum()
     }
 
-    /// Floats of one sample, going in.
+    /// Length of one sample of the input, in floats.
     pub(super) fn input_len(&self) -> usize {
         self.input.len
     }
 
-    /// (C, H, W) of an image.
+    /// Shape (C, H, W) of an image.
     pub(super) fn input_shape(&self) -> [usize; 3] {
         self.image
     }
 
-    /// Floats of one sample, coming out.
+    /// Length of one sample of the output, in floats.
     pub(super) fn output_len(&self) -> usize {
         self.output.len
     }
 
-    /// `input` and `output` hold the same number of samples, `live` the lists of every slot of the plan
-    /// for them.
+    /// Runs all samples: `input` and `output` hold the same number of them, and `active` the lists
+    /// of every gated layer for them.
     ///
-    /// With a sample for every thread and weights that stay cached, each thread runs some through the whole
-    /// network: their activations stay in that core's cache. Otherwise each op uses all threads. The bits are
-    /// the same.
+    /// With a sample for every thread and weights that stay cached, each thread runs some through
+    /// the whole network: their activations stay in that core's cache. Otherwise each op uses all
+    /// threads. The bits are the same.
     pub(super) fn run(
         &self,
-        live: &[ActiveFilters],
+        active: &[ActiveFilters],
         input: &[f32],
         output: &mut [f32],
     ) -> Result<()> {
@@ -209,24 +213,24 @@ impl Executor {
         }
         if self.by_layer || count < rayon::current_num_threads() {
             // From outside the pool every op would wait for a worker to wake up.
-            return rayon::scope(|_| self.pass(Samples::All(count), live, input, output));
+            return rayon::scope(|_| self.pass(Samples::All(count), active, input, output));
         }
         let group = (count / rayon::current_num_threads()).clamp(1, TOGETHER);
         let inputs = input.par_chunks(group * self.input.len);
         let outputs = output.par_chunks_mut(group * self.output.len);
-        // A group at a time, because open gates and so times differ by sample.
+        // A group at a time, because active filters and so times differ by sample.
         let groups = inputs.zip(outputs).enumerate().with_max_len(1);
         groups.try_for_each(|(n, (input, output))| {
             let first = n * group;
             let samples = first..first + input.len() / self.input.len;
-            self.pass(Samples::Some(samples), live, input, output)
+            self.pass(Samples::Some(samples), active, input, output)
         })
     }
 
     fn pass(
         &self,
         samples: Samples,
-        live: &[ActiveFilters],
+        active: &[ActiveFilters],
         input: &[f32],
         output: &mut [f32],
     ) -> Result<()> {
@@ -242,18 +246,18 @@ impl Executor {
         let timed = self.timed.load(Relaxed);
         for (number, step) in self.steps.iter().enumerate() {
             let start = timed.then(Instant::now);
-            // Taken out, so that it can be written while its neighbours are read.
+            // The buffer is taken out, so that it can be written while its neighbours are read.
             let mut target = mem::take(&mut arena[step.output.buffer]);
             let read = |place: Place| &arena[place.buffer][..place.len * count];
             let inputs = |i: usize| read(step.inputs[i]);
             let operands = Operands {
                 isa: self.isa,
                 samples: &samples,
-                live,
+                active,
                 inputs: Inputs::new(step.inputs.len(), &inputs),
                 residual: step.residual.map(read),
                 relu: step.relu,
-                leave_dead: step.leave_dead,
+                skip_inactive: step.skip_inactive,
                 masks: self.masks,
             };
             let result = step.kernel.run(&operands, &mut target[..step.output.len * count]);
@@ -278,7 +282,7 @@ fn compile(step: &Step, mut at: PlanContext<'_>) -> Result<Box<dyn BatchKernel>>
     let left = pruning.filters().is_some() || pruning.channels().is_some();
     let mut planned = step.op.plan(&mut at);
     if left && at.pruning.is_some() {
-        // The op has prepared all of itself.
+        // The op did not take the pruning, so a pruned copy is planned in its place.
         (at.norm, at.pruning) = (norm, None);
         planned = match step.op.pruned(pruning)? {
             Some(op) => op.plan(&mut at),

@@ -1,39 +1,42 @@
-//! A model's evaluation pass on the processor.
+//! [`InferencePlan`]: a model's evaluation pass on the processor.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gaternet_core::{Error, Result, Tensor};
+use gaternet_core::{Error, Result};
 
 use super::OP;
+use super::active_lists::ActiveLists;
 use super::executor::Executor;
-use super::live::LiveLists;
 use super::options::PlanOptions;
-use crate::calibration::Calibration;
-use crate::finite;
-use crate::gate_rule::GateRule;
-use crate::gated_net::GatedNet;
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::calibration::Calibration;
+use crate::gating::gate_rule::GateRule;
+use crate::gating::gated_net::GatedNet;
+use crate::gating::pruning::PruningMap;
 use crate::network::Network;
-use crate::plain_net::PlainNet;
+use crate::networks::plain_net::PlainNet;
+use crate::program::finite;
 use crate::program::{Mode, Program};
-use crate::pruning::Kept;
 
-/// A model's evaluation pass, prepared for images of one size: batch norm is folded into the convolutions'
-/// weights, weights and buffers are laid out, the live filters of the whole network are listed once a batch.
+/// A model's evaluation pass, prepared for images of one size: batch norm is folded into the
+/// convolutions' weights, weights and buffers are laid out, the active filters of the whole network
+/// are listed once a batch.
 ///
-/// In a batch with an image for every thread, each thread runs some images through the whole network; in a
-/// smaller one all threads share each convolution. Once every thread has done its share nothing is allocated, but
-/// for the lists by which [`Estimator::TopK`](gaternet_core::gate::Estimator::TopK) and a floor sort.
-/// A network of more than 2^20 weights, 2^21 in bf16, runs layer by layer over the batch, and needs memory for
-/// the activations of all its images.
+/// In a batch with an image for every thread, each thread runs some images through the whole
+/// network; in a smaller one all threads share each convolution. Once every thread has run a pass
+/// nothing more is allocated, but for the lists by which
+/// [`Estimator::TopK`](gaternet_core::gate::Estimator::TopK) and min-active sort. A network of more
+/// than 2^20 weights, 2^21 in bf16, runs layer by layer over the batch, and needs memory for the
+/// activations of all its images.
 ///
 /// One plan serves any number of threads at once: a pass takes memory from a pool inside, and all
 /// share the weights. A clone is the same plan.
 ///
 /// Weights are copied: training the model further does not change its plan. Logits differ from
 /// [`Model::forward`]'s by rounding, to f32 or the type of the products, and so may a gate whose
-/// pre-activation is about 0; they depend neither on the number of threads nor on the other samples of a batch.
+/// logit is about 0; they depend neither on the number of threads nor on the other samples of a
+/// batch.
 #[derive(Clone)]
 pub struct InferencePlan(Arc<Inner>);
 
@@ -46,17 +49,17 @@ struct Inner {
 struct Gating {
     gater: Executor,
     rule: GateRule,
-    /// Of no sample.
-    lists: LiveLists,
+    /// Lists without samples, which each call copies.
+    lists: ActiveLists,
     /// Memory of the calls that are over. A call takes one, so calls on several threads share none.
     idle: Mutex<Vec<Scratch>>,
 }
 
-/// The gates of a call.
+/// The gates and lists of a call.
 struct Scratch {
-    /// (N, c).
+    /// Values (N, c) of the gates.
     gates: Vec<f32>,
-    lists: LiveLists,
+    lists: ActiveLists,
 }
 
 impl InferencePlan {
@@ -71,54 +74,60 @@ impl InferencePlan {
         }
     }
 
-    /// [`new`](Self::new) of a network without gates.
+    /// Plans a network without gates, as [`new`](Self::new) does.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new).
+    /// The errors of [`new`](Self::new).
     pub fn plain(model: &PlainNet, options: PlanOptions) -> Result<InferencePlan> {
         let backbone = executor(model.network(), options, None)?;
         Ok(InferencePlan(Arc::new(Inner { backbone, gating: None, options })))
     }
 
-    /// [`new`](Self::new) of a gated network.
+    /// Plans a gated network, as [`new`](Self::new) does.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new).
+    /// The errors of [`new`](Self::new).
     pub fn gated(model: &GatedNet, options: PlanOptions) -> Result<InferencePlan> {
-        InferencePlan::keeping(model, options, &Kept::new(model.plan(), None))
+        InferencePlan::keeping(model, options, &PruningMap::new(model.plan(), None))
     }
 
-    /// [`gated`](Self::gated) without the filters that no image of the calibration set opens: they have
-    /// no weights, nor have the channels that read them, and a gate that opens one counts as closed. Filters
-    /// that every image of the set opens always run: a gate that closes one counts as open. If that leaves
-    /// nothing to decide, [`run`](Self::run) leaves out the gater. An image that opens none of the
-    /// former and all of the latter has the logits of the whole plan, bit for bit.
+    /// Plans a gated network without the filters that no image of the calibration set opens: they
+    /// have no weights, nor have the channels that read them, and a gate that opens one counts as
+    /// closed. Filters that every image of the set opens always run: a gate that closes one counts
+    /// as open. If that leaves nothing to decide, [`run`](Self::run) leaves out the gater. An image
+    /// that opens none of the former and all of the latter has the logits of the whole plan, bit
+    /// for bit.
     ///
     /// # Errors
-    /// Those of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another number of gates.
+    /// The errors of [`new`](Self::new), and [`Error::Shape`] if the calibration is of another
+    /// number of gates.
     pub fn calibrated(
         model: &GatedNet,
         options: PlanOptions,
         calibration: &Calibration,
     ) -> Result<InferencePlan> {
         let fates = calibration.fates(model.plan())?;
-        InferencePlan::keeping(model, options, &Kept::new(model.plan(), Some(&fates)))
+        InferencePlan::keeping(model, options, &PruningMap::new(model.plan(), Some(&fates)))
     }
 
-    fn keeping(model: &GatedNet, options: PlanOptions, kept: &Kept<'_>) -> Result<InferencePlan> {
+    fn keeping(
+        model: &GatedNet,
+        options: PlanOptions,
+        kept: &PruningMap<'_>,
+    ) -> Result<InferencePlan> {
         let backbone = executor(model.backbone().network(), options, Some(kept))?;
         let gater = executor(model.gater().network(), options, None)?;
-        let (rule, lists) = (model.rule(), LiveLists::new(kept));
+        let (rule, lists) = (model.rule(), ActiveLists::new(kept));
         let gating = Some(Gating { gater, rule, lists, idle: Mutex::default() });
         Ok(InferencePlan(Arc::new(Inner { backbone, gating, options })))
     }
 
-    /// Logits (N, classes) of `images` (N, C, H, W): gater, gates, backbone.
+    /// Writes the logits (N, classes) of `images` (N, C, H, W): runs gater, gates and backbone.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a length is not that of N samples, or the gater's output is not a number.
-    /// An image with a pixel that is not finite has logits of NaN and is named by the error, which
-    /// comes when all others have theirs.
+    /// [`Error::Shape`] if a length is not that of N samples, or the gater's output is not a
+    /// number. An image with a pixel that is not finite has logits of NaN and is named by the
+    /// error, which comes when all others have theirs.
     pub fn run(&self, images: &[f32], logits: &mut [f32]) -> Result<()> {
         let batch = self.samples(images)?;
         self.check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;
@@ -127,7 +136,7 @@ impl InferencePlan {
             None => self.0.backbone.run(&[], images, logits)?,
             Some(gating) => gating.with_scratch(|gates, lists| {
                 gates.resize(batch * lists.gates(), 0.0);
-                if !lists.settled() {
+                if !lists.is_constant() {
                     gating.decide(images, gates)?;
                     let width = lists.gates();
                     bad.iter().for_each(|n| gates[n * width..(n + 1) * width].fill(0.0));
@@ -138,25 +147,37 @@ impl InferencePlan {
         self.refuse(&bad, logits)
     }
 
-    /// [`run`](Self::run) of a tensor of images (N, C, H, W) of the plan's size: their logits
-    /// (N, classes), in no graph.
+    /// Runs as [`run`](Self::run) and also writes the gates (N, c), 0 or 1, that the gater decided
+    /// on; a calibrated plan writes its decisions too where the calibration overrides them.
     ///
     /// # Errors
-    /// Those of [`run`](Self::run), also if the images are of another size.
-    pub fn forward(&self, images: &Tensor) -> Result<Tensor> {
-        let [batch, sample @ ..] = images.dims() else {
-            return self.wrong_images(images.shape().to_string());
-        };
-        if sample != self.0.backbone.input_shape() {
-            return self.wrong_images(images.shape().to_string());
+    /// The errors of [`run`](Self::run).
+    pub fn run_with_decisions(
+        &self,
+        images: &[f32],
+        logits: &mut [f32],
+        gates: &mut [f32],
+    ) -> Result<()> {
+        let batch = self.samples(images)?;
+        self.check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;
+        self.check("the gates must be (N, c)", gates.len(), batch, self.gate_count())?;
+        let bad = finite::bad_images(images, self.0.backbone.input_len());
+        match &self.0.gating {
+            None => self.0.backbone.run(&[], images, logits)?,
+            Some(gating) => {
+                gating.decide(images, gates)?;
+                let width = self.gate_count();
+                bad.iter().for_each(|n| gates[n * width..(n + 1) * width].fill(0.0));
+                gating.with_scratch(|_, lists| {
+                    self.0.backbone.run(lists.fill(gates)?, images, logits)
+                })?;
+            }
         }
-        let mut logits = vec![0.0; batch * self.classes()];
-        self.run(images.data(), &mut logits)?;
-        Tensor::new(logits, [*batch, self.classes()])
+        self.refuse(&bad, logits)
     }
 
-    /// The gates (N, c), 0 or 1, that the gater decides on for `images` (N, C, H, W); c is 0 without a
-    /// gater.
+    /// Writes the gates (N, c), 0 or 1, that the gater decides on for `images` (N, C, H, W); c is 0
+    /// without a gater.
     ///
     /// # Errors
     /// [`Error::Shape`] if a length is not that of N samples.
@@ -169,11 +190,12 @@ impl InferencePlan {
         }
     }
 
-    /// Logits (N, classes) of `images` (N, C, H, W) with these gates (N, c), each 0 or 1.
+    /// Writes the logits (N, classes) of `images` (N, C, H, W) with these gates (N, c), each 0 or
+    /// 1.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a length is not that of N samples or a gate is neither 0 nor 1; of images
-    /// that are not finite as [`run`](Self::run).
+    /// [`Error::Shape`] if a length is not that of N samples or a gate is neither 0 nor 1; for
+    /// images that are not finite the error of [`run`](Self::run).
     pub fn run_with_gates(&self, images: &[f32], gates: &[f32], logits: &mut [f32]) -> Result<()> {
         let batch = self.samples(images)?;
         self.check("the logits must be (N, classes)", logits.len(), batch, self.classes())?;
@@ -193,10 +215,16 @@ impl InferencePlan {
         self.0.gating.as_ref().map_or(0, |gating| gating.lists.gates())
     }
 
-    /// Width of the output layer.
+    /// Number of classes, the width of the output layer.
     #[must_use]
     pub fn classes(&self) -> usize {
         self.0.backbone.output_len()
+    }
+
+    /// Shape (C, H, W) of the images.
+    #[must_use]
+    pub fn image(&self) -> [usize; 3] {
+        self.0.backbone.input_shape()
     }
 
     /// Bytes of the weights as they are laid out for the kernels, gater included, without biases.
@@ -206,7 +234,7 @@ impl InferencePlan {
         self.0.backbone.weight_bytes() + gater
     }
 
-    /// From here on, the time of each step of the backbone is measured.
+    /// From here on, measures the time of each step of the backbone.
     pub(crate) fn time_steps(&self) {
         self.0.backbone.time_steps();
     }
@@ -221,7 +249,7 @@ impl InferencePlan {
         &mut Arc::get_mut(&mut self.0).expect("one clone").backbone
     }
 
-    /// N of images (N, C, H, W).
+    /// Number N of images (N, C, H, W).
     fn samples(&self, images: &[f32]) -> Result<usize> {
         let len = self.0.backbone.input_len();
         if images.len().is_multiple_of(len) {
@@ -246,7 +274,8 @@ impl InferencePlan {
         Err(Error::Shape { op: OP, rule, got })
     }
 
-    /// `Err` of the images that are not finite, whose logits are NaN.
+    /// Writes logits of NaN for the images that are not finite, and returns the error that names
+    /// them.
     fn refuse(&self, bad: &[usize], logits: &mut [f32]) -> Result<()> {
         let classes = self.classes();
         bad.iter().for_each(|n| logits[n * classes..(n + 1) * classes].fill(f32::NAN));
@@ -265,22 +294,27 @@ impl fmt::Debug for InferencePlan {
     }
 }
 
-fn executor(network: &Network, options: PlanOptions, kept: Option<&Kept<'_>>) -> Result<Executor> {
+fn executor(
+    network: &Network,
+    options: PlanOptions,
+    kept: Option<&PruningMap<'_>>,
+) -> Result<Executor> {
     Executor::new(&Program::new(network, kept, Mode::Infer), options, kept)
 }
 
 impl Gating {
     fn decide(&self, images: &[f32], gates: &mut [f32]) -> Result<()> {
         let batch = images.len() / self.gater.input_len();
-        // The pre-activations, no more than there are gates.
+        // The gate logits are no more than the gates.
         self.gater.run(&[], images, &mut gates[..batch * self.rule.outputs()])?;
         self.rule.eval_in_place(batch, gates)
     }
 
-    /// What is left by a call that fails is as good as new: the next one writes all that it reads.
+    /// Calls with memory that is kept from call to call. What a failed call leaves does no harm:
+    /// the next one writes all that it reads.
     fn with_scratch<R>(
         &self,
-        call: impl FnOnce(&mut Vec<f32>, &mut LiveLists) -> Result<R>,
+        call: impl FnOnce(&mut Vec<f32>, &mut ActiveLists) -> Result<R>,
     ) -> Result<R> {
         let taken = self.idle().pop();
         let mut scratch =

@@ -1,4 +1,4 @@
-//! What the steps of a plan run: an op of a network, prepared for inputs of one size.
+//! Kernels of a plan: ops of a network, prepared for inputs of one size.
 
 use std::ops::Range;
 
@@ -8,21 +8,21 @@ use gaternet_kernels::{ActiveFilters, Isa};
 use rayon::prelude::*;
 
 use super::options::PlanOptions;
-use crate::pruning::Pruning;
+use crate::gating::pruning::Pruning;
 
-/// What an op is prepared for.
+/// The circumstances for which an op prepares its kernel.
 pub struct PlanContext<'a> {
     pub(crate) isa: Isa,
     pub(crate) options: PlanOptions,
-    /// (C, H, W) of each input with all its channels.
+    /// Shape (C, H, W) of each input with all its channels.
     pub(crate) whole: Vec<[usize; 3]>,
-    /// The same with the channels that are kept.
+    /// Shape (C, H, W) of each input with the channels that pruning keeps.
     pub(crate) inputs: Vec<[usize; 3]>,
-    /// What is left of filters and channels, until the op takes it.
+    /// The filters and channels that pruning keeps, until the op takes them.
     pub(crate) pruning: Option<Pruning<'a>>,
     /// The batch norm that follows, until the op takes it.
     pub(crate) norm: Option<&'a BatchNorm2d>,
-    /// The lists by which filters and channels are left out.
+    /// The lists by which inactive filters and channels are left out.
     pub(crate) lists: Lists,
 }
 
@@ -35,24 +35,24 @@ pub(crate) struct Lists {
 }
 
 impl<'a> PlanContext<'a> {
-    /// (C, H, W) of each input.
+    /// Shape (C, H, W) of each input.
     #[must_use]
     pub fn inputs(&self) -> &[[usize; 3]] {
         &self.inputs
     }
 
-    /// For the kernels of [`gaternet_kernels::cpu`].
+    /// Instruction set for the kernels of [`gaternet_kernels::cpu`].
     #[must_use]
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// What is left of filters and channels, for an op that prepares only that.
+    /// Takes the filters and channels that pruning keeps, for an op that prepares only those.
     pub(crate) fn take_pruning(&mut self) -> Pruning<'a> {
         self.pruning.take().unwrap_or_default()
     }
 
-    /// The batch norm after the op, for one that computes it itself.
+    /// Takes the batch norm after the op, for an op that computes it itself.
     pub(crate) fn take_norm(&mut self) -> Option<&'a BatchNorm2d> {
         self.norm.take()
     }
@@ -62,9 +62,11 @@ impl<'a> PlanContext<'a> {
 pub struct Planned(pub(crate) PlannedKind);
 
 pub(crate) enum PlannedKind {
-    /// One sample at a time; batch norm, gates, residual and ReLU are applied to what it leaves.
+    /// A kernel for one sample at a time; batch norm, gates, residual and ReLU are applied to its
+    /// output.
     Sample(Box<dyn SampleKernel>),
-    /// All samples of a pass, with gates, residual and ReLU; the batch norm only if it was taken.
+    /// A kernel for all samples of a pass, which applies gates, residual and ReLU, and the batch
+    /// norm if it took it.
     Batch(Box<dyn BatchKernel>),
 }
 
@@ -81,31 +83,31 @@ impl Planned {
 
 /// An op's evaluation pass over one sample.
 pub trait SampleKernel: Send + Sync {
-    /// Writes all of `output` (C, H, W), or of a gated op the channels that `active` lists in
+    /// Writes all of `output` (C, H, W), or for a gated op the channels that `active` lists in
     /// ascending order; others may be left as they are, and are set to 0 afterwards.
     ///
     /// # Errors
-    /// What the op's kernels refuse.
+    /// An error of the op's kernels.
     fn run(&self, inputs: Inputs<'_>, active: Option<&[u32]>, output: &mut [f32]) -> Result<()>;
 
-    /// Bytes of the weights.
+    /// Bytes of the weights; 0 by default.
     fn weight_bytes(&self) -> usize {
         0
     }
 }
 
-/// An op's evaluation pass over all samples of a pass.
+/// An op's evaluation pass over several samples.
 pub(crate) trait BatchKernel: Send + Sync {
-    /// `relu(op(inputs) + residual)`; `output` and the inputs are (samples, ...).
+    /// Computes `relu(op(inputs) + residual)`; `output` and the inputs are (samples, ...).
     fn run(&self, operands: &Operands<'_>, output: &mut [f32]) -> Result<()>;
 
-    /// Bytes of the weights as they are laid out, without biases.
+    /// Bytes of the weights as they are laid out, without biases; 0 by default.
     fn weight_bytes(&self) -> usize {
         0
     }
 }
 
-/// The inputs of a step, each (C, H, W) of one sample.
+/// The inputs of a step for one sample, each (C, H, W).
 #[derive(Clone, Copy)]
 pub struct Inputs<'a> {
     read: &'a (dyn Fn(usize) -> &'a [f32] + Sync),
@@ -117,17 +119,17 @@ impl<'a> Inputs<'a> {
         Inputs { read, count }
     }
 
-    /// Input `number`, counted from 0.
+    /// The input with this number, counted from 0.
     ///
     /// # Panics
-    /// If the step has fewer.
+    /// If the step has fewer inputs.
     #[must_use]
     pub fn get(&self, number: usize) -> &'a [f32] {
         assert!(number < self.count, "input {number} of {}", self.count);
         (self.read)(number)
     }
 
-    /// How many the step has.
+    /// Number of inputs.
     #[must_use]
     pub fn count(&self) -> usize {
         self.count
@@ -139,22 +141,23 @@ pub(crate) struct Operands<'a> {
     pub(crate) isa: Isa,
     pub(crate) samples: &'a Samples,
     /// The lists of every gated layer for the samples of the batch.
-    pub(crate) live: &'a [ActiveFilters],
+    pub(crate) active: &'a [ActiveFilters],
     pub(crate) inputs: Inputs<'a>,
     pub(crate) residual: Option<&'a [f32]>,
     pub(crate) relu: bool,
-    /// Leave planes of inactive filters as they are: nobody reads them.
-    pub(crate) leave_dead: bool,
-    /// Compute inactive filters and discard them.
+    /// Whether the planes of inactive filters may be left as they are, because nobody reads them.
+    pub(crate) skip_inactive: bool,
+    /// Whether inactive filters are computed and discarded.
     pub(crate) masks: bool,
 }
 
 /// The samples of a pass over the steps.
 #[derive(Clone)]
 pub(crate) enum Samples {
-    /// Some of the batch, on this thread.
+    /// Some samples of the batch, on this thread.
     Some(Range<usize>),
-    /// This many, each op on all threads: a sample on each, or if there are too few, each on all.
+    /// All samples, this many, with each op on all threads: a sample on each, or if there are too
+    /// few, each on all.
     All(usize),
 }
 
@@ -166,7 +169,7 @@ impl Samples {
         }
     }
 
-    /// Number in the batch of the first.
+    /// Number in the batch of the first sample.
     pub(crate) fn first(&self) -> usize {
         match self {
             Samples::Some(range) => range.start,
@@ -174,8 +177,8 @@ impl Samples {
         }
     }
 
-    /// `op(n, output)` for the `len` floats of `output` that are each sample's, n its number among
-    /// these.
+    /// Calls `op(n, output)` for each sample n with the `len` floats of `output` that are its own,
+    /// in parallel if these are [`All`](Samples::All); n counts from the first sample here.
     pub(crate) fn try_for_each(
         &self,
         len: usize,

@@ -1,24 +1,24 @@
-//! Which buffer holds which value, so that few buffers serve a deep network.
+//! Layout of values in buffers, so that few buffers serve a deep network.
 
-/// Buffers for the values of a list of steps.
+/// The buffers for the values of a list of steps.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Layout {
-    /// Length of each buffer, that of the longest value it holds.
+    /// Length of each buffer, which is that of the longest value it holds.
     pub(super) buffers: Vec<usize>,
-    /// The buffer of each value.
+    /// Number of the buffer of each value.
     pub(super) of_value: Vec<usize>,
 }
 
 impl Layout {
-    /// `lens` are those of the values, `done` the values that no step after each reads. Value 0 is
-    /// there before step 0, value i + 1 is written by step i. A step writes into a buffer that no
-    /// value lives in which it or a later step reads.
+    /// Lays out values of the lengths `lens`; `done` has for each step the values that no later
+    /// step reads. Value 0 is there before step 0, value i + 1 is written by step i. A step never
+    /// writes into a buffer whose value it or a later step reads.
     pub(super) fn new<'a>(lens: &[usize], done: impl Iterator<Item = &'a [usize]>) -> Layout {
         let mut layout = Layout { buffers: vec![lens[0]], of_value: vec![0] };
         let mut idle: Vec<usize> = Vec::new();
         for (step, done) in done.enumerate() {
             let len = lens[step + 1];
-            // The shortest that is long enough, else the longest.
+            // The shortest buffer that is long enough, else the longest.
             let fit = |buffer: &usize| match layout.buffers[*buffer] {
                 enough if enough >= len => (0, enough),
                 short => (1, len - short),
@@ -40,7 +40,7 @@ impl Layout {
 mod tests {
     use super::*;
 
-    /// A layout for steps that read these values, which later ones read is up to them.
+    /// The layout for steps of which step i reads the values `reads[i]`; `done` follows from these.
     fn layout(lens: &[usize], reads: &[Vec<usize>]) -> Layout {
         let mut done = vec![Vec::new(); reads.len()];
         for value in 0..lens.len() {
@@ -78,7 +78,8 @@ mod tests {
 
     #[test]
     fn residual_units_need_three_however_many_there_are() {
-        // Values: input, stem, then hidden and output of each unit, which reads its input again at its end.
+        // Values are the input, the stem, then an inner one and the output of each block, which
+        // reads its input again at its end.
         let units = 50;
         let mut reads = vec![vec![0]];
         for unit in 0..units {

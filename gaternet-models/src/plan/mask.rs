@@ -1,4 +1,4 @@
-//! Inactive filters of an output that has all of them.
+//! Masking: zeros for the inactive filters of an output that has all of them.
 
 use gaternet_core::Result;
 use gaternet_kernels::ActiveFilters;
@@ -6,7 +6,8 @@ use gaternet_kernels::cpu::elementwise;
 
 use super::kernel::Operands;
 
-/// `relu(gate · output + residual)`, where the gate of a filter is 1 if it is active, else 0.
+/// Computes `relu(gate · output + residual)` in place, where the gate of a filter is 1 if it is
+/// active, else 0.
 pub(crate) fn mask(
     operands: &Operands<'_>,
     active: Option<&ActiveFilters>,
@@ -39,7 +40,7 @@ pub(super) fn close(active: &[u32], filters: usize, output: &mut [f32]) {
     output[next..].fill(0.0);
 }
 
-/// `max(0, y)` in place; NaN passes through.
+/// Computes `max(0, y)` in place; NaN passes through.
 pub(super) fn rectify(y: &mut [f32]) {
     y.iter_mut().for_each(|y| *y = if *y <= 0.0 { 0.0 } else { *y });
 }

@@ -1,20 +1,20 @@
-//! How a plan is made.
+//! Options of a plan.
 
-use gaternet_kernels::cpu::conv2d::DType;
+use gaternet_kernels::DType;
 
-/// How a plan is made.
+/// Options of a plan: size and number of the images, skipping, and the type of products.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlanOptions {
-    /// Height and width of the images; 32x32 by default.
+    /// Size (H, W) of the images; 32x32 by default.
     pub size: [usize; 2],
-    /// Leave out closed filters, the default. Otherwise they are computed and their output is set to 0, with
-    /// the same bits: what gates cost in an implementation that masks.
+    /// Whether inactive filters are left out, the default. Otherwise they are computed and their
+    /// output is set to 0, with the same bits: what gates cost in an implementation that masks.
     pub skip: bool,
-    /// Images of a usual run, 64 by default. Any number can be run; with many weights, other algorithms are
-    /// the fastest for one image than for several that share them.
+    /// Number of images of a usual run, 64 by default. Any number can be run; with many weights,
+    /// other algorithms are the fastest for one image than for several that share them.
     pub batch: usize,
-    /// What all convolutions multiply, those of the gater included; f32 by default. Activations, sums and all
-    /// other layers are f32 with each.
+    /// Type of the operands of all convolutions, those of the gater included; f32 by default.
+    /// Activations, sums and all other layers are f32 with each.
     pub dtype: DType,
 }
 

@@ -1,4 +1,4 @@
-//! What only the inside of a plan shows.
+//! Tests of what only the inside of a plan shows.
 
 use gaternet_core::{Ctx, Tensor};
 

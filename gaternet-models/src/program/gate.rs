@@ -1,12 +1,12 @@
-//! The gates of a step.
+//! The gates of a step: which, and where they multiply.
 
-/// Where the gates of a step's filters multiply.
+/// The place in a step at which the gates of its filters multiply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GatePosition {
-    /// After the batch norm, before the residual is added.
+    /// The gate multiplies after the batch norm, before the residual is added.
     BeforeSum,
-    /// After the ReLU: a gate before it would get no gradient while it is closed. Where gates are
-    /// 0 or 1 and there is no gradient, both are one.
+    /// The gate multiplies after the ReLU: before it, a closed gate would get no gradient. Where
+    /// gates are 0 or 1 and there is no gradient, both positions give the same.
     AfterRelu,
 }
 

@@ -1,31 +1,31 @@
-//! Runs a program on tensors, with gradients where they are asked for.
+//! Programs on tensors, with gradients where they are asked for.
 
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::Epilogue;
 use gaternet_core::ops::Live;
 use gaternet_core::{Ctx, Result, Tensor, ops};
 
-use super::{Gate, GatePosition, Mode, Program, Step};
-use crate::finite;
+use super::gate::{Gate, GatePosition};
+use super::lowering::{Mode, Program, Step};
 use crate::network::Network;
+use crate::program::finite;
 
 /// The gates of a pass.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Gating<'a> {
     pub(crate) gates: &'a Gates,
-    /// Leave out filters whose gate is 0; otherwise compute and discard them, which batch statistics
-    /// and the straight-through gradient of their gates need.
+    /// Whether inactive filters are left out; otherwise they are computed and discarded, which
+    /// batch statistics and the straight-through gradient of their gates need.
     pub(crate) skip: bool,
 }
 
 impl Network {
-    /// Output (N, features) of `images` (N, C, H, W): the last step's.
+    /// Output (N, features) of the network for `images` (N, C, H, W).
     ///
     /// # Errors
     /// If the images do not fit the network: the error names the layer, the op and the shapes.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
-        let mode = if ctx.training() { Mode::Train } else { Mode::Infer };
-        Program::new(self, None, mode).run(images, None, ctx)
+        Program::new(self, None, Mode::of(ctx)).run(images, None, ctx)
     }
 }
 
@@ -41,7 +41,7 @@ impl Program {
         if let [0, _, h, w] = *images.dims() {
             return self.of_nothing([h, w]);
         }
-        // (N, C, H, W) or (N, C), as long as a later step reads it.
+        // A value (N, C, H, W) or (N, C) is there as long as a later step reads it.
         let mut values = vec![Some(ctx.input(images))];
         for step in &self.steps {
             let output = forward(step, &values, gating, ctx);
@@ -53,7 +53,7 @@ impl Program {
 }
 
 impl Program {
-    /// The output for no image.
+    /// The output for a batch without images.
     fn of_nothing(&self, size: [usize; 2]) -> Result<Tensor> {
         match self.shapes(size)?[self.output] {
             [features, 1, 1] => Tensor::zeros([0, features]),
@@ -89,13 +89,13 @@ fn forward(
     gated(y, after.as_ref())
 }
 
-/// (N, F); each multiplies a filter's output. `None` if the filters have no gates.
+/// The gates (N, F) that multiply the outputs of the filters; `None` if the filters have no gates.
 fn values_of(step: &Step, gating: Gating<'_>) -> Result<Option<Tensor>> {
     let gates = step.gate.map(|gate| gating.gates.slot(gate.slot)).transpose()?;
     Ok(gates.map(|gates| gates.values))
 }
 
-/// What has to be computed.
+/// The filters to be computed and the channels to be read.
 fn active(step: &Step, Gating { gates, skip }: Gating<'_>) -> Live {
     if !skip {
         return Live::default();
@@ -108,7 +108,7 @@ fn gated(x: Tensor, gates: Option<&Tensor>) -> Result<Tensor> {
     gates.map_or(Ok(x.clone()), |gates| ops::gate(&x, gates))
 }
 
-/// `relu(y + residual)`.
+/// Computes `relu(y + residual)`.
 fn finish(mut y: Tensor, residual: Option<&Tensor>, relu: bool) -> Result<Tensor> {
     if let Some(residual) = residual {
         y = ops::add(&y, residual)?;

@@ -30,8 +30,8 @@ pub(crate) fn gates(model: &GatedResNet, density: usize) -> Gates {
     Gates::new(values, &plan.widths()).expect("the plan's widths")
 }
 
-/// Makes NaN of every weight that only closed gates touch: of the filters that are off in all samples, and
-/// in the convolutions that read them. Returns the number of such filters.
+/// Makes NaN of every weight that only closed gates touch: of the filters that are off in all
+/// samples, and in the convolutions that read them. Returns the number of such filters.
 pub(crate) fn poison(model: &GatedResNet, gates: &Gates) -> usize {
     let parameters: BTreeMap<_, _> = model.parameters().into_iter().collect();
     let mut poisoned = 0;

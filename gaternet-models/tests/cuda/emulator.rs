@@ -1,7 +1,7 @@
-//! The device that the tests run on: the emulator of gaternet-testing, or a GPU.
+//! The device that the tests run on: the emulator of gaternet-kernels, or a GPU.
 
 use gaternet_kernels::cuda::{CudaDevice, CudaOptions};
-use gaternet_testing::driver::{Driver, real};
+use gaternet_kernels::test_support::driver::{Driver, real};
 
 static EMULATOR: Driver = Driver::sound(env!("CARGO_TARGET_TMPDIR"));
 

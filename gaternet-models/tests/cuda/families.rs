@@ -50,7 +50,8 @@ fn shake_shake() -> BackboneConfig {
     of(Family::ShakeShake { depth: 8, base: 16 })
 }
 
-/// Pools that overlap, three values side by side, a border, a hidden convolution whose gated filters are dropped out.
+/// Pools that overlap, three values side by side, a border, a hidden convolution whose gated
+/// filters are dropped out.
 fn custom() -> Network {
     let (mut net, images) = NetworkBuilder::new(3, 5);
     let stem =
@@ -105,11 +106,13 @@ fn ten_steps_of_a_densenet_are_those_of_the_cpu() {
     agrees_in_f32("densenet, gated", || gated(densenet(), GatePlacement::All));
 }
 
-/// Ten steps of so many layers are chaotic: on the CPU too, weights that are 1e-6 apart give losses that are 3e-3 apart
-/// in the third. So one step and its gradients are compared; the layers are in the custom network too.
+/// Ten steps of so many layers are chaotic: on the CPU too, weights that are 1e-6 apart give losses
+/// that are 3e-3 apart in the third. So one step and its gradients are compared; the layers are in
+/// the custom network too.
 #[test]
 fn a_step_of_an_imagenet_resnet_is_that_of_the_cpu() {
-    // The smallest whose last maps have more than a pixel: batch norm of four values multiplies what is rounded.
+    // The smallest whose last maps have more than a pixel: batch norm of four values multiplies
+    // what is rounded.
     let data = Data::of_side(IMAGES, 64);
     first_step(&data, "imagenet", || plain(imagenet()));
     first_step(&data, "imagenet, se", || plain(squeezed(imagenet())));
@@ -154,8 +157,8 @@ fn logits_and_gates_of_all_families_are_those_of_the_cpu() {
     check::<f32>("custom, gated", &custom_gated(), 1e-5);
 }
 
-/// Both paths of every unit get the weights of the first: then the forward pass is the same whatever is drawn, and so
-/// is the sum of the gradients of both.
+/// Both paths of every unit get the weights of the first: then the forward pass is the same
+/// whatever is drawn, and so is the sum of the gradients of both.
 fn twins(config: BackboneConfig) -> Model {
     let model = plain(config);
     let all = model.state();

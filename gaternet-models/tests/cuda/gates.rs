@@ -1,8 +1,9 @@
 //! Everything about gates that a configuration can change, in training and in evaluation.
 //!
-//! Ten steps at a high learning rate magnify rounding, most of all where gates are hard or a target pulls: with some other
-//! groups and weights than those here, single gates are open on one side only in the last steps. At a tenth of the rate
-//! those agree too, and [`gradients`](crate::gradients) compares single steps of all.
+//! Ten steps at a high learning rate magnify rounding, most of all where gates are hard or a target
+//! pulls: with some other groups and weights than those here, single gates are open on one side
+//! only in the last steps. At a tenth of the rate those agree too, and
+//! [`gradients`](crate::gradients) compares single steps of all.
 
 use gaternet_core::gate::{Estimator, GateFloor, TauSchedule};
 use gaternet_models::{BackboneConfig, GateLoss, GatePlacement, GateTerm, GatedConfig};

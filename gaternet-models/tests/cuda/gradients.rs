@@ -1,5 +1,5 @@
-//! One step from equal weights. Ten steps at a high learning rate magnify rounding until gates differ; here a wrong gradient
-//! has nothing to hide behind.
+//! One step from equal weights. Ten steps at a high learning rate magnify rounding until gates
+//! differ; here a wrong gradient has nothing to hide behind.
 
 use gaternet_core::gate::{Estimator, GateFloor, TauSchedule};
 use gaternet_models::{BackboneConfig, GateLoss, GatePlacement, GateTerm, Model};

@@ -1,7 +1,7 @@
 //! Training and evaluation on a GPU against the CPU.
 //!
-//! Without a GPU they run on the emulator of gaternet-testing, with `GATERNET_CUDA=real` on device 0
-//! of the machine's own driver.
+//! Without a GPU they run on the emulator of gaternet-kernels, with `GATERNET_CUDA=real` on device
+//! 0 of the machine's own driver.
 
 mod emulator;
 mod families;

@@ -123,7 +123,8 @@ fn averages_are_those_of_the_cpu() {
     assert!(far, "the averages are the values");
 }
 
-/// As in the epochs in which all gates are open: only the backbone is trained, and the averages are those of the whole model.
+/// As in the epochs in which all gates are open: only the backbone is trained, and the averages are
+/// those of the whole model.
 #[test]
 fn what_is_not_trained_is_averaged_too() {
     let Some(device) = emulator::device() else { return };

@@ -1,7 +1,8 @@
 use gaternet_core::Ctx;
+use gaternet_kernels::Device;
 use gaternet_kernels::cuda::{Activation, bf16};
 use gaternet_models::cuda::CudaPlan;
-use gaternet_models::{GatePlacement, Model};
+use gaternet_models::{GatePlacement, Model, Plan, PlanOptions};
 
 use crate::emulator;
 use crate::setup::{
@@ -76,4 +77,37 @@ fn logits_and_gates_are_those_of_the_cpu() {
 fn logits_in_bf16_stay_near_those_of_the_cpu() {
     check::<bf16>("plain", &plain(resnet()), 0.05);
     check::<bf16>("gated", &gated(resnet(), GatePlacement::All), 0.05);
+}
+
+#[test]
+fn a_plan_of_a_device_is_that_of_the_cpu_from_any_thread() {
+    let Some(device) = emulator::device() else { return };
+    let (model, data) = (gated(resnet(), GatePlacement::All), Data::new(5));
+    train(&model, &Data::new(10));
+    let options = PlanOptions { size: [SIDE; 2], batch: 2, ..PlanOptions::default() };
+    let gpu = Plan::new(&model, options, &Device::Cuda(device)).expect("kernels for all");
+    let cpu = Plan::new(&model, options, &Device::Cpu).expect("it fits");
+    assert_eq!([gpu.gate_count(), gpu.classes()], [cpu.gate_count(), cpu.classes()]);
+    // More than the batch.
+    let images = data.images(&[0, 1, 2, 3, 4]);
+    let want = cpu.forward(&images).expect("they fit");
+    let far = |got: &[f32]| distance(got, want.data());
+    let forward = || gpu.forward(&images).expect("they fit");
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..2).map(|_| scope.spawn(forward)).collect();
+        for thread in threads {
+            let got = thread.join().expect("no panic");
+            assert!(far(got.data()) < 1e-5, "{:.1e}", far(got.data()));
+        }
+    });
+    let mut pixels = images.data().to_vec();
+    pixels[SIDE * SIDE * 3 * 3] = f32::NAN;
+    let mut logits = vec![0.0; 5 * CLASSES];
+    let error = gpu.run(&pixels, &mut logits).expect_err("not finite").to_string();
+    assert!(error.contains("image 3 of the batch"), "{error}");
+    for (at, logit) in logits.iter().enumerate() {
+        assert_eq!(logit.is_nan(), at / CLASSES == 3, "logit {at}: {logit}");
+    }
+    let error = gpu.run(&pixels[1..], &mut logits).expect_err("a pixel is missing").to_string();
+    assert!(error.contains("must be of N images"), "{error}");
 }

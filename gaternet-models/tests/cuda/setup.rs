@@ -139,7 +139,7 @@ fn rates(steps: usize) -> Vec<f32> {
 }
 
 pub(crate) fn sgd(model: &Model) -> Sgd {
-    let config = SgdConfig { weight_decay: 1e-3, ..SgdConfig::default() };
+    let config = SgdConfig::default().with_weight_decay(1e-3);
     match model {
         Model::Plain(model) => Sgd::new(model.parameters(), config),
         Model::Gated(model) => {

@@ -140,7 +140,8 @@ fn ten_steps_of_a_gated_network_are_those_of_the_cpu() {
     }
 }
 
-/// Gates without batch norm, whose closed filters need no backward pass; batch norm before the convolutions.
+/// Gates without batch norm, whose closed filters need no backward pass; batch norm before the
+/// convolutions.
 #[test]
 fn ten_steps_of_a_gated_wide_network_are_those_of_the_cpu() {
     agrees_in_f32("wide", || gated(wide(), GatePlacement::ResidualOutput));
@@ -152,9 +153,10 @@ fn ten_steps_of_a_gated_bottleneck_network_are_those_of_the_cpu() {
     agrees_in_f32("bottleneck", || gated(bottleneck(), GatePlacement::All));
 }
 
-/// Rounding activations and weights to 8 bits moves what a step computes by some of 2^-9; from step to step it grows,
-/// since batches of four at a high learning rate are chaotic. So the first steps are compared, and the gradient of the
-/// first one, in which a ReLU that opens elsewhere counts most: 6 % were seen, and a wrong factor is more than the bound.
+/// Rounding activations and weights to 8 bits moves what a step computes by some of 2^-9; from step
+/// to step it grows, since batches of four at a high learning rate are chaotic. So the first steps
+/// are compared, and the gradient of the first one, in which a ReLU that opens elsewhere counts
+/// most: 6 % were seen, and a wrong factor is more than the bound.
 #[test]
 fn steps_in_bf16_stay_near_those_of_the_cpu() {
     let models: [(&str, &dyn Fn(BackboneConfig) -> Model); 2] =

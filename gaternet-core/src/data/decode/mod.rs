@@ -16,8 +16,11 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::dataset::CHANNELS;
+use super::{Image, Layout};
 use crate::{Error, Result};
+
+/// Red, green, blue.
+pub(super) const CHANNELS: usize = 3;
 
 /// Bytes that reading, decoding and converting one image may hold at once.
 const LIMIT: u64 = 512 << 20;
@@ -25,6 +28,8 @@ const LIMIT: u64 = 512 << 20;
 /// times this.
 const LARGE: u64 = 64 << 20;
 static ONE_LARGE: Mutex<()> = Mutex::new(());
+
+const WANTED: &str = "a whole JPEG, PNG, WebP, BMP, TIFF or PNM file";
 
 /// A part of an image: left, top, width, height, in pixels.
 pub(super) type View = [usize; 4];
@@ -111,7 +116,6 @@ impl Rgb {
         Rgb { width: view[2], height: view[3], pixels }
     }
 
-    #[cfg(test)]
     fn of_bytes(bytes: Vec<u8>, limit: u64) -> Result<Rgb, String> {
         let header = Header::of(&bytes, limit)?;
         let whole = [0, 0, header.width, header.height];
@@ -127,18 +131,36 @@ impl Rgb {
         let bytes = read(path, LIMIT)?;
         Header::of(&bytes, LIMIT).map(drop).map_err(|got| refused(path, got))
     }
+}
 
-    /// What lies in `view` of planes (3, height, width).
-    pub(super) fn from_planes(planes: &[u8], [height, width]: [usize; 2], view: View) -> Rgb {
-        let at = |i: usize| planes[i % CHANNELS * height * width + i / CHANNELS];
-        let pixels = (0..planes.len()).map(at).collect();
-        Rgb { width: view[2], height: view[3], pixels: cut(pixels, [width, CHANNELS], view) }
+impl From<Rgb> for Image<'static> {
+    fn from(Rgb { width, height, pixels }: Rgb) -> Image<'static> {
+        Image::of_checked(pixels, Layout::Hwc, [CHANNELS, height, width])
+    }
+}
+
+impl Image<'static> {
+    /// Reads and decodes an image file, whatever its name says: JPEG, PNG, WebP, BMP, TIFF or PNM, as
+    /// RGB bytes (H, W, 3). With the feature `images`.
+    ///
+    /// Grey becomes three equal channels, transparency is left out, of several pictures the first
+    /// is read. Orientation in the metadata of a JPEG is not applied, and colour profiles are not.
+    /// It takes at most 512 MiB at once.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Field`] naming it if it is no such image,
+    /// broken, cut off or too large.
+    pub fn open(path: impl AsRef<Path>) -> Result<Image<'static>> {
+        Rgb::decode(path.as_ref()).map(Image::from)
     }
 
-    /// (3, height, width).
-    pub(super) fn planes(&self) -> Vec<u8> {
-        let channel = |c| self.pixels.iter().skip(c).step_by(CHANNELS).copied();
-        (0..CHANNELS).flat_map(channel).collect()
+    /// The same of what is in a file, as a request brings it. With the feature `images`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it is no such image, broken, cut off or too large.
+    pub fn decode(file: Vec<u8>) -> Result<Image<'static>> {
+        let decoded = Rgb::of_bytes(file, LIMIT).map(Image::from);
+        decoded.map_err(|got| Error::Shape { op: "Image::decode", rule: WANTED, got })
     }
 }
 
@@ -245,7 +267,7 @@ fn refused(path: &Path, got: String) -> Error {
     Error::Field {
         path: path.to_path_buf(),
         field: "image".to_owned(),
-        expected: "a whole JPEG, PNG, WebP, BMP, TIFF or PNM file".to_owned(),
+        expected: WANTED.to_owned(),
         got,
     }
 }

@@ -239,7 +239,7 @@ fn tool(command: &[&str], input: &[u8]) -> Option<Vec<u8>> {
 #[test]
 fn a_grid_of_jpegs_is_decoded_as_by_djpeg_or_refused() {
     if tool(&["djpeg"], b"").is_none() && Command::new("djpeg").arg("-version").output().is_err() {
-        gaternet_testing::skipped("djpeg", "there is no djpeg");
+        gaternet_kernels::test_support::skipped("djpeg", "there is no djpeg");
         return;
     }
     let folder = tempfile::tempdir().expect("a folder");
@@ -293,4 +293,15 @@ fn a_grid_of_jpegs_is_decoded_as_by_djpeg_or_refused() {
         }
     }
     assert!(same > 300 && refused > 100, "{same} decoded, {refused} refused");
+}
+
+#[test]
+fn bytes_of_a_file_are_the_image_of_the_file() {
+    for path in files("good").iter().filter(|path| !name(path).ends_with(".ppm")) {
+        let bytes = fs::read(path).expect("in the repository");
+        let image = Image::decode(bytes.clone()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(image, Image::open(path).unwrap_or_else(|error| panic!("{error}")));
+        let message = Image::decode(bytes[..9].to_vec()).expect_err("cut off").to_string();
+        assert!(message.starts_with("Image::decode: a whole JPEG"), "{message}");
+    }
 }

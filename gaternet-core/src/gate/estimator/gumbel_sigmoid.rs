@@ -14,7 +14,7 @@ use crate::tensor::Tensor;
 ///
 /// # Errors
 /// [`Error::Shape`] if it would not fit in the address space.
-pub fn logistic_noise(batch: usize, gates: usize, rng: &mut impl Rng) -> Result<Tensor> {
+pub(super) fn logistic_noise(batch: usize, gates: usize, rng: &mut impl Rng) -> Result<Tensor> {
     let mut noise = Tensor::zeros([batch, gates])?;
     for noise in noise.data_mut() {
         // The middles of 2^24 equal parts of (0, 1): never 0 or 1, whose noise would be infinite.
@@ -25,15 +25,18 @@ pub fn logistic_noise(batch: usize, gates: usize, rng: &mut impl Rng) -> Result<
     Ok(noise)
 }
 
-/// Training gates (N, C) of pre-activations (N, C) and logistic noise (N, C). With `g = preact + noise`
-/// they are `sigmoid(g / tau)` or, if `hard`, `1(g > 0)` with the gradient of the former (straight through).
-/// `1(g > 0)` is 1 with probability `sigmoid(preact)`, whatever tau is. Maddison et al. 2017
-/// (arXiv 1611.00712), Jang et al. 2017 (arXiv 1611.01144).
+/// The training gates (N, C) of [`Estimator::GumbelSigmoid`](super::Estimator::GumbelSigmoid), of
+/// logistic noise (N, C).
 ///
 /// # Errors
 /// [`Error::Shape`] if the noise is not for the pre-activations, [`Error::Config`] if tau is not positive
 /// and finite.
-pub fn gumbel_sigmoid(preact: &Tensor, noise: &Tensor, tau: f32, hard: bool) -> Result<Tensor> {
+pub(super) fn gumbel_sigmoid(
+    preact: &Tensor,
+    noise: &Tensor,
+    tau: f32,
+    hard: bool,
+) -> Result<Tensor> {
     let op = "gumbel_sigmoid";
     ops::check_shape(op, "the noise must be for the pre-activations", noise, preact.shape())?;
     if !(tau.is_finite() && tau > 0.0) {

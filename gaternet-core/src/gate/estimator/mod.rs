@@ -5,12 +5,12 @@ mod straight_through;
 mod tau;
 mod top_k;
 
-pub use gumbel_sigmoid::{gumbel_sigmoid, logistic_noise};
-pub use straight_through::straight_through;
 pub use tau::TauSchedule;
-pub use top_k::top_k;
 
+use gumbel_sigmoid::{gumbel_sigmoid, logistic_noise};
+use straight_through::straight_through;
 pub(super) use top_k::largest;
+use top_k::top_k;
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
@@ -29,14 +29,22 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Estimator {
-    /// Improved SemHash (Kaiser & Bengio 2018), the paper's: [`sem_hash`].
+    /// Improved SemHash (Kaiser & Bengio 2018), the paper's. With `g = pre-activation + noise`, a
+    /// training gate is `1(g > 0)` in samples whose coin says discrete and `max(0, min(1, 1.2 ·
+    /// sigmoid(g) - 0.1))` in the others. The gradient is that of the latter in both, so it is 0
+    /// where the latter is 0 or 1.
     #[default]
     SemHash,
-    /// The step without noise and its gradient passed straight through (Bengio et al. 2013):
-    /// [`straight_through`]. The same gates in training and evaluation.
+    /// The gate of evaluation, [`hard_gate`] of each pre-activation g, with the gradient of the
+    /// identity, but 0 where `|g| > 1` and a step against it would take g further out: straight
+    /// through (Bengio et al. 2013, arXiv 1308.3432), clipped so that no pre-activation runs away.
+    /// Hubara et al. 2016 (arXiv 1602.02830) have 0 wherever `|g| > 1`; a gate that starts there,
+    /// as with a bias of 2, would stay for good.
     StraightThrough,
-    /// Binary concrete gates (Maddison et al. 2017, Jang et al. 2017): [`gumbel_sigmoid`]. A gate is open
-    /// with probability `sigmoid(pre-activation)` in training.
+    /// Binary concrete gates (Maddison et al. 2017, arXiv 1611.00712; Jang et al. 2017, arXiv
+    /// 1611.01144). With `g = pre-activation + logistic noise`, a training gate is `sigmoid(g /
+    /// tau)` or, if `hard`, `1(g > 0)` with the gradient of the former. `1(g > 0)` is 1 with
+    /// probability `sigmoid(pre-activation)`, whatever tau is.
     GumbelSigmoid {
         /// Temperature, above 0: small ones are closer to 0 and 1, with gradients of more variance.
         #[serde(default = "default_tau")]
@@ -46,8 +54,11 @@ pub enum Estimator {
         #[serde(default = "default_hard")]
         hard: bool,
     },
-    /// A fixed number of filters of each slot, those with the largest pre-activations: [`top_k`]. Every
-    /// sample has the same cost, and no loss on the gates is needed.
+    /// A fixed number of filters of each slot, `max(1, round(density · width))`: those with the
+    /// largest pre-activations, the first of equals. Every sample has the same cost, and no loss on
+    /// the gates is needed. The gradient is that of the sigmoid for all of them, so that a closed
+    /// filter can come back. As the k-winners of Feature Boosting and Suppression (Gao et al. 2019,
+    /// arXiv 1810.05331), without its boosting.
     TopK {
         /// Share of the filters of a slot that are open, above 0 and up to 1; at least one is.
         density: f32,
@@ -163,7 +174,7 @@ impl Estimator {
         let mut gates = storage::take(preact.len());
         gates.copy_from_slice(preact.data());
         self.eval_in_place(&mut gates, widths)?;
-        Tensor::new(gates, preact.shape())
+        Ok(Tensor::new(gates, preact.shape())?.on(preact.own_isa()))
     }
 
     /// [`eval`](Self::eval) of a slice: whole rows of pre-activations become gates.
@@ -219,7 +230,6 @@ mod tests {
     use rand_chacha::rand_core::SeedableRng;
 
     use super::*;
-    use crate::gate::hard;
 
     const TAU: TauSchedule = TauSchedule { first: 0.5, last: 0.5, share: 1.0 };
     const ALL: [Estimator; 5] = [
@@ -243,7 +253,8 @@ mod tests {
         let want = sem_hash(&preact, &draw).expect("fits");
         assert_eq!(gates.expect("fits").data(), want.data());
         let gates = Estimator::default().eval(&preact, &[2, 4]).expect("fits");
-        assert_eq!(gates.data(), hard(&preact).expect("any").data());
+        let hard: Vec<f32> = preact.data().iter().map(|&g| hard_gate(g)).collect();
+        assert_eq!(gates.data(), hard);
     }
 
     #[test]

@@ -6,14 +6,8 @@ use crate::gate::sem_hash::hard_gate;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// The evaluation gate [`hard_gate`] of each pre-activation g, with the gradient of the identity, but 0 where
-/// `|g| > 1` and a step against it would take g further out: the straight-through estimator of Bengio et al.
-/// 2013 (arXiv 1308.3432), clipped so that no pre-activation runs away. Hubara et al. 2016 (arXiv 1602.02830) have
-/// 0 wherever `|g| > 1`; a gate that starts there, as with a bias of 2, would stay for good.
-///
-/// # Errors
-/// Never for a tensor that exists.
-pub fn straight_through(preact: &Tensor) -> Result<Tensor> {
+/// The gates (N, C) of [`Estimator::StraightThrough`](super::Estimator::StraightThrough).
+pub(super) fn straight_through(preact: &Tensor) -> Result<Tensor> {
     let mut gates = storage::take(preact.len());
     gates.iter_mut().zip(preact.data()).for_each(|(gate, &g)| *gate = hard_gate(g));
     let save = |_: &Tensor| StraightThrough { preact: preact.detach() };

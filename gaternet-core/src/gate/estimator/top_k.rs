@@ -8,14 +8,11 @@ use crate::tensor::Tensor;
 
 use super::check_widths;
 
-/// Gates (N, C): in each sample and slot, 1 for the `k = max(1, round(density · width))` largest
-/// pre-activations, the first of equals, and 0 for the others. The gradient is that of the sigmoid for
-/// all of them (straight through), so that a closed filter can come back. As the k-winners of Feature
-/// Boosting and Suppression (Gao et al. 2019, arXiv 1810.05331), without its boosting.
+/// The gates (N, C) of [`Estimator::TopK`](super::Estimator::TopK).
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the widths do not add up to C.
-pub fn top_k(preact: &Tensor, widths: &[usize], density: f32) -> Result<Tensor> {
+pub(super) fn top_k(preact: &Tensor, widths: &[usize], density: f32) -> Result<Tensor> {
     check_widths(preact, widths)?;
     let mut gates = storage::take(preact.len());
     gates.copy_from_slice(preact.data());

@@ -70,6 +70,8 @@ fn shape_gate(
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     /// scipy: `np.mean((betainc(.6, .4, np.sort(p, 0)) - (np.arange(1, 4) / 4)[:, None]) ** 2)`
@@ -77,14 +79,14 @@ mod tests {
     fn the_loss_agrees_with_scipy() {
         let p = Tensor::new(vec![0.2, 0.9, 0.7, 0.1, 0.4, 0.5], [3, 2]).expect("6 values");
         let loss = batch_shaping(&p, 0.6, 0.4).and_then(|loss| loss.item()).expect("fits");
-        assert!((loss - 0.019_963_47).abs() < 1e-7, "{loss}");
+        assert_abs_diff_eq!(loss, 0.019_963_47, epsilon = 1e-7);
     }
 
     #[test]
     fn gates_of_the_prior_cost_nothing_and_constant_gates_are_spread() {
         let uniform = Tensor::new(vec![0.75, 0.25, 0.5], [3, 1]).expect("3 values");
         let loss = batch_shaping(&uniform, 1.0, 1.0).and_then(|loss| loss.item()).expect("fits");
-        assert!(loss < 1e-12, "{loss}");
+        assert_abs_diff_eq!(loss, 0.0, epsilon = 1e-12);
 
         let always = Tensor::full([3, 1], 1.0).expect("small").leaf();
         let loss = batch_shaping(&always, 0.6, 0.4).expect("fits");

@@ -6,8 +6,8 @@ use crate::error::{Error, Result, digits};
 /// enough for all that are let in.
 const MAX_TERMS: usize = 300;
 
-/// The distribution Beta(a, b), with density `x^(a-1) · (1-x)^(b-1) / B(a, b)` on (0, 1): the prior of
-/// [`batch_shaping`](super::batch_shaping()).
+/// The distribution Beta(a, b), with density `x^(a-1) · (1-x)^(b-1) / B(a, b)` on (0, 1): the prior
+/// of [`batch_shaping`](super::batch_shaping()).
 #[derive(Debug, Clone, Copy)]
 pub struct Beta {
     a: f64,

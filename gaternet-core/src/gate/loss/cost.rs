@@ -3,12 +3,13 @@
 use super::GateDensities;
 use crate::error::Result;
 
-/// The cost of a network as a function of its gates: what [`target_cost`](super::target_cost()) trains for.
+/// The cost of a network as a function of its gates: what [`target_cost`](super::target_cost())
+/// trains for.
 ///
-/// A cost may be multiply-accumulates, seconds, joules, or whatever a caller can write as a differentiable function
-/// of the densities of the gated layers. It is a ratio to the same network without gates, so that targets
-/// are comparable, and is made of parts (the blocks of a network, or its layers), for each of which it
-/// says which fraction of the part runs.
+/// A cost may be multiply-accumulates, seconds, joules, or whatever a caller can write as a
+/// differentiable function of the densities of the gated layers. It is a ratio to the same network
+/// without gates, so that targets are comparable, and is made of parts (the blocks of a network, or
+/// its layers), for each of which it says which fraction of the part runs.
 ///
 /// ```
 /// use gaternet_core::{Result, Tensor, gate};
@@ -66,7 +67,8 @@ pub trait GateCost {
     /// by_ratio · ratio + mean over parts i of by_parts[i] · parts[i]
     /// ```
     ///
-    /// with [`running`](Self::running)'s `ratio` and `parts`. `by_parts` has as many entries as those.
+    /// with [`running`](Self::running)'s `ratio` and `parts`. `by_parts` has as many entries as
+    /// those.
     ///
     /// # Errors
     /// Those of [`running`](Self::running).

@@ -5,8 +5,8 @@ use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// The mean gate of every gated layer (slot) in every sample: what a [`GateCost`](super::GateCost) goes by.
-/// With gates of 0 and 1 it is the fraction of the slot's filters that run.
+/// The mean gate of every gated layer (slot) in every sample: what a [`GateCost`](super::GateCost)
+/// goes by. With gates of 0 and 1 it is the fraction of the slot's filters that run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GateDensities {
     /// (slots, N)

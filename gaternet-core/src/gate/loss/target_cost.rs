@@ -8,32 +8,34 @@ use crate::tensor::Tensor;
 
 /// Share of the training after which no bound holds.
 const BOUNDED: f64 = 1.0 / 3.0;
-/// Within this share of the target the pull of the loss grows in proportion to the distance; beyond, it
-/// is the same everywhere.
+/// Within this share of the target the pull of the loss grows in proportion to the distance;
+/// beyond, it is the same everywhere.
 const NEAR: f64 = 0.02;
 
-/// A penalty for every share of the network's cost that is above or below the target, shape `()`, of gates (N, C)
-/// in slots of these widths:
+/// A penalty for every share of the network's cost that is above or below the target, shape `()`,
+/// of gates (N, C) in slots of these widths:
 ///
 /// ```text
 /// d(ratio - target) + mean over parts of max(0, part - upper)² + max(0, lower - part)²
 /// d(x) = |x| - r/2 where |x| > r, else x² / 2r;    r = 0.02 · target
 /// ```
 ///
-/// `ratio` and `part` are those of [`GateCost::running`]: everything that runs over the network without gates,
-/// and the fraction of a part that runs. The bounds are those of [`block_bounds`] at `progress`, the share of the
-/// training that is done, around [`GateCost::part_fraction`], at which all parts together meet the target: early
-/// in the training none is closed before it has learnt anything, later only the sum counts.
+/// `ratio` and `part` are those of [`GateCost::running`]: everything that runs over the network
+/// without gates, and the fraction of a part that runs. The bounds are those of [`block_bounds`] at
+/// `progress`, the share of the training that is done, around [`GateCost::part_fraction`], at which
+/// all parts together meet the target: early in the training none is closed before it has learnt
+/// anything, later only the sum counts.
 ///
-/// Bounds and count are those of Dynamic Convolutions (Verelst & Tuytelaars 2020, arXiv 1912.03203), whose first
-/// term is `(ratio - target)²`. Its pull vanishes at the target, where that of the task does not, so that a network
-/// comes to rest above it. Here the pull of a weight w is w all the way (an exact penalty): the network comes to
-/// rest within `r · p / w` of the target, where the task would pay p for a whole network more.
+/// Bounds and count are those of Dynamic Convolutions (Verelst & Tuytelaars 2020, arXiv
+/// 1912.03203), whose first term is `(ratio - target)²`. Its pull vanishes at the target, where
+/// that of the task does not, so that a network comes to rest above it. Here the pull of a weight w
+/// is w all the way (an exact penalty): the network comes to rest within `r · p / w` of the target,
+/// where the task would pay p for a whole network more.
 ///
 /// # Errors
-/// [`Error::Config`](crate::Error::Config) if the gates cannot meet the target, the target is not positive or
-/// progress is not 0 to 1; [`Error::Shape`](crate::Error::Shape) if there is no gate or the widths do not add up
-/// to C; those of the cost.
+/// [`Error::Config`](crate::Error::Config) if the gates cannot meet the target, the target is not
+/// positive or progress is not 0 to 1; [`Error::Shape`](crate::Error::Shape) if there is no gate or
+/// the widths do not add up to C; those of the cost.
 pub fn target_cost(
     gates: &Tensor,
     widths: &[usize],
@@ -69,8 +71,8 @@ fn pull_to(target: f64, ratio: f64) -> (f64, f64) {
     }
 }
 
-/// (lower, upper) bound of the fraction of a part that runs: both the target at the start, 0 and
-/// 1 after a third of the training. In between they are `s · target` and `1 - s · (1 - target)` with
+/// (lower, upper) bound of the fraction of a part that runs: both the target at the start, 0 and 1
+/// after a third of the training. In between they are `s · target` and `1 - s · (1 - target)` with
 /// `s = cos²(pi / 2 · 3 · progress)`.
 #[must_use]
 pub fn block_bounds(target: f64, progress: f64) -> (f64, f64) {
@@ -80,11 +82,14 @@ pub fn block_bounds(target: f64, progress: f64) -> (f64, f64) {
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
     use crate::error::Error;
     use crate::gate::RunningCost;
 
-    /// Two parts of one slot each, each half of the network, whose gradient lacks a sample if `short`.
+    /// Two parts of one slot each, each half of the network, whose gradient lacks a sample if
+    /// `short`.
     struct Halves {
         short: bool,
     }
@@ -133,15 +138,17 @@ mod tests {
     fn bounds_hold_early_and_then_only_the_sum_counts() {
         assert_eq!(block_bounds(0.25, 0.0), (0.25, 0.25));
         let (lower, upper) = block_bounds(0.25, 1.0 / 6.0);
-        assert!((lower - 0.125).abs() < 1e-12 && (upper - 0.625).abs() < 1e-12);
+        assert_abs_diff_eq!(lower, 0.125, epsilon = 1e-12);
+        assert_abs_diff_eq!(upper, 0.625, epsilon = 1e-12);
         for progress in [1.0 / 3.0, 0.5, 1.0] {
             let (lower, upper) = block_bounds(0.25, progress);
-            assert!(lower.abs() < 1e-12 && (upper - 1.0).abs() < 1e-12);
+            assert_abs_diff_eq!(lower, 0.0, epsilon = 1e-12);
+            assert_abs_diff_eq!(upper, 1.0, epsilon = 1e-12);
         }
         // One part is open, the other closed: half of the cost.
         let gates = [1.0, 0.0, 1.0, 0.0];
-        assert!((loss(gates, 0.5, 0.0).0 - 0.25).abs() < 1e-7);
-        assert!(loss(gates, 0.5, 0.5).0 < 1e-12);
+        assert_abs_diff_eq!(loss(gates, 0.5, 0.0).0, 0.25, epsilon = 1e-7);
+        assert_abs_diff_eq!(loss(gates, 0.5, 0.5).0, 0.0, epsilon = 1e-12);
     }
 
     #[test]
@@ -152,8 +159,8 @@ mod tests {
             let (_, grads) = loss([open; 4], 0.5, 1.0);
             assert!(grads.iter().all(|grad| (grad - want).abs() < 1e-5), "{open}: {grads:?}");
         }
-        assert!(loss([0.5; 4], 0.5, 1.0).0 < 1e-12);
-        assert!((loss([1.0; 4], 0.5, 1.0).0 - (0.5 - 0.005)).abs() < 1e-7);
+        assert_abs_diff_eq!(loss([0.5; 4], 0.5, 1.0).0, 0.0, epsilon = 1e-12);
+        assert_abs_diff_eq!(loss([1.0; 4], 0.5, 1.0).0, 0.5 - 0.005, epsilon = 1e-7);
     }
 
     #[test]

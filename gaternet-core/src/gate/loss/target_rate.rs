@@ -28,6 +28,8 @@ pub fn target_rate(gates: &Tensor, widths: &[usize], target: f64) -> Result<Tens
 
 #[cfg(test)]
 mod tests {
+    use approx::assert_abs_diff_eq;
+
     use super::*;
 
     #[test]
@@ -36,7 +38,7 @@ mod tests {
         let gates = Tensor::new(gates, [2, 3]).expect("6 values");
         // Rates 1 and 1/4.
         let loss = target_rate(&gates, &[1, 2], 0.5).and_then(|loss| loss.item()).expect("fits");
-        assert!((loss - (0.25 + 0.0625) / 2.0).abs() < 1e-7, "{loss}");
+        assert_abs_diff_eq!(loss, (0.25 + 0.0625) / 2.0, epsilon = 1e-7);
         assert!(target_rate(&gates, &[1, 1], 0.5).is_err(), "2 of 3 gates");
         assert!(target_rate(&gates, &[3, 0], 0.5).is_err(), "a slot without gates has no rate");
         assert!(target_rate(&gates, &[3], -0.5).is_err());

@@ -4,8 +4,8 @@ use super::{Affine, Channel, Epilogue, check, check_samples, elements};
 use std::ops::Range;
 
 use crate::cpu::isa::{Isa, dispatch};
-use crate::cpu::lanes::{BLOCK, sums_along};
 use crate::cpu::parallel::for_runs;
+use crate::cpu::reduce::{BLOCK, sums_along};
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::PlaneDims;
 use crate::error::{Result, check_len};

@@ -2,8 +2,8 @@
 
 use super::{Affine, Channel, Epilogue, check, check_samples, elements};
 use crate::cpu::isa::{Isa, dispatch};
-use crate::cpu::lanes::{BLOCK, LANES, sums_around, total};
 use crate::cpu::parallel::for_runs;
+use crate::cpu::reduce::{BLOCK, LANES, sums_around, total};
 use crate::dims::PlaneDims;
 use crate::error::Result;
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::{DType, winograd};
+use super::winograd;
 use crate::dims::Conv2dDims;
+use crate::dtype::DType;
 use crate::error::{KernelError, Result};
 
 /// Lanes of a vector; with fewer, the order of the costs is the same.

@@ -2,9 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::Live;
 use super::bf16;
 use super::direct::Direct;
+use super::live::Live;
 use super::sample::{Sample, SampleEpilogue};
 use super::winograd::{Elements, Weights, Winograd, WinogradBf16};
 use crate::active::ActiveFilters;

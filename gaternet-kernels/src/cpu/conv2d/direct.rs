@@ -20,12 +20,12 @@ pub(super) struct Direct {
 
 impl Direct {
     pub(super) fn forward(isa: Isa, dims: &Conv2dDims) -> Direct {
-        let tiles = Tiles::of(isa);
+        let tiles = &isa.kernels().tiles;
         Direct { tiles, plan: Plan::forward(dims, tiles.lanes) }
     }
 
     pub(super) fn backward_input(isa: Isa, dims: &Conv2dDims) -> Direct {
-        let tiles = Tiles::of(isa);
+        let tiles = &isa.kernels().tiles;
         Direct { tiles, plan: Plan::backward_input(dims, tiles.lanes) }
     }
 

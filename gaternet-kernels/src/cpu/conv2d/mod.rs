@@ -5,82 +5,34 @@
 //! Winograd's (`winograd/`), and a [`PreparedConv2d`] also with products of bf16 (`bf16/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
 
 mod algorithm;
-mod bf16;
+pub(crate) mod bf16;
 mod channel_last;
 mod correlate;
 mod direct;
+pub(crate) mod image;
+mod live;
 mod method;
 mod plan;
 mod prepared;
 mod sample;
 #[cfg(test)]
 mod tests;
-mod tile;
-mod weight_grad;
-mod winograd;
+pub(crate) mod tile;
+pub(crate) mod weight_grad;
+pub(crate) mod winograd;
 
-use std::ops::RangeInclusive;
-
-use crate::active::ActiveFilters;
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
-use crate::error::{KernelError, Result, check_len};
+use crate::error::{Result, check_len};
 pub use algorithm::Algorithm;
 use correlate::{Batch, Engine};
 use direct::Direct;
-pub use method::{DType, Method};
+pub use live::Live;
+use live::every;
+pub use method::Method;
 pub use prepared::{Epilogue, PreparedConv2d};
+pub(crate) use winograd::elements;
 use winograd::{Elements, Weights, Winograd};
-
-/// What is live in each sample; `None` means all. A filter that is not live has an output plane of
-/// exact zeros and its weights are not read; a channel that is not live is not read and counts as
-/// zeros.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Live<'a> {
-    /// Live output filters, (N) lists over F.
-    pub filters: Option<&'a ActiveFilters>,
-    /// Live input channels, (N) lists over C.
-    pub channels: Option<&'a ActiveFilters>,
-}
-
-impl Live<'_> {
-    fn check(&self, op: &'static str, dims: &Conv2dDims) -> Result<()> {
-        self.check_lists(op, dims, dims.batch()..=dims.batch())
-    }
-
-    /// `batch` is how many samples the lists may have.
-    fn check_lists(
-        &self,
-        op: &'static str,
-        dims: &Conv2dDims,
-        batch: RangeInclusive<usize>,
-    ) -> Result<()> {
-        let lists = [
-            ("live.filters", self.filters, dims.out_channels()),
-            ("live.channels", self.channels, dims.in_channels()),
-        ];
-        for (list, active, filters) in lists {
-            let Some(active) = active else { continue };
-            if !batch.contains(&active.batch()) || active.filters() != filters {
-                return Err(KernelError::ActiveFilters {
-                    op,
-                    list,
-                    got_batch: active.batch(),
-                    got_filters: active.filters(),
-                    batch: *batch.start(),
-                    filters,
-                });
-            }
-        }
-        Ok(())
-    }
-}
-
-/// 0, 1, ...: as many as there are filters and channels. `Conv2dDims` keeps both far below `u32::MAX` on
-/// any machine that can hold them.
-fn every(dims: &Conv2dDims) -> Vec<u32> {
-    (0..dims.out_channels().max(dims.in_channels()) as u32).collect()
-}
 
 /// `output[n, f] = Σ_c weight[f, c] ⋆ input[n, c]` for the live filters f and channels c of sample n.
 ///

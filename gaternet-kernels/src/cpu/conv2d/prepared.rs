@@ -4,10 +4,12 @@ use std::ops::Range;
 
 use super::correlate::{Batch, Engine};
 use super::direct::Direct;
+use super::live::{Live, every};
 use super::winograd::{Elements, Weights, Winograd, WinogradBf16};
-use super::{Algorithm, DType, Live, Method, bf16, every};
+use super::{Algorithm, Method, bf16};
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
+use crate::dtype::DType;
 use crate::error::{KernelError, Result, check_len};
 
 /// What follows a convolution in the same pass over memory: `relu(sum + bias + residual)`; by default

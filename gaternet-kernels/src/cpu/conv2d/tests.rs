@@ -3,6 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::DType;
+use crate::active::ActiveFilters;
 use crate::reference::conv2d as reference;
 use crate::testing::{assert_close, values, widen};
 

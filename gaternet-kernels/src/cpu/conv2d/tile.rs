@@ -9,7 +9,6 @@
 use rayon::prelude::*;
 
 use super::plan::{CopyRow, PixelVector, Tap};
-use crate::cpu::isa::{Isa, Level};
 
 /// Most rows of any tile.
 pub(crate) const MAX_ROWS: usize = 8;
@@ -50,24 +49,12 @@ pub(crate) struct Tiles {
     pub(crate) lanes: usize,
     pub(crate) copy: CopyRow,
     /// `[P - 1]`: the most rows that fit in the registers with P vectors.
-    pub(super) max_rows: &'static [usize],
+    pub(crate) max_rows: &'static [usize],
     /// `[P - 1][F - 1]`.
-    pub(super) kernels: &'static [&'static [TileFn]],
+    pub(crate) kernels: &'static [&'static [TileFn]],
 }
 
 impl Tiles {
-    pub(crate) fn of(isa: Isa) -> &'static Tiles {
-        match isa.level() {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &avx512::TILES,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => &avx2::TILES,
-            #[cfg(any(target_arch = "aarch64", test))]
-            Level::Neon => &neon::TILES,
-            _ => &scalar::TILES,
-        }
-    }
-
     pub(crate) fn kernel(&self, rows: usize, vectors: usize) -> TileFn {
         self.kernels[vectors - 1][rows - 1]
     }
@@ -121,8 +108,8 @@ pub(crate) fn share_out(
 
 /// Adds a tile's products to its sums, channel by channel.
 macro_rules! add_products {
-    ($isa:ident, $args:ident, $vectors:ident, $sums:ident) => {
-        use crate::cpu::simd::$isa::fmadd;
+    ($args:ident, $vectors:ident, $sums:ident) => {
+        use super::vectors::fmadd;
         for channel in $args.channels {
             let channel = *channel as usize;
             // SAFETY: every address below is one that the contract makes readable.
@@ -146,17 +133,18 @@ macro_rules! add_products {
     };
 }
 
-/// Kernels of an instruction set, which `add_products!` and the vectors of `$simd` are for.
-macro_rules! tile_kernels {
+/// The tiles of an instruction set as `$name::TILES`, of which `$add_products` adds the products.
+/// Vectors are those of the module `vectors` beside it.
+macro_rules! register_tiles {
     (
-        $(#[$feature:meta])? $isa:ident, $simd:ident, $add_products:ident,
+        $(#[$feature:meta])? $name:ident, $add_products:path,
         { $($p:literal: [$($f:literal)+]),+ $(,)? }
     ) => {
-        mod $isa {
-            use super::{Tile, TileFn, Tiles};
-            use crate::cpu::simd::$simd::{
+        pub(super) mod $name {
+            use super::vectors::{
                 LANES, V, add, load, load_lanes, relu, splat, store, store_lanes,
             };
+            use $crate::cpu::conv2d::tile::{Tile, TileFn, Tiles};
 
             const FULL: u16 = ((1u32 << LANES) - 1) as u16;
 
@@ -166,7 +154,7 @@ macro_rules! tile_kernels {
             unsafe fn tile<const F: usize, const P: usize>(args: &Tile<'_>) {
                 let mut sums: [[V; P]; F] = std::array::from_fn(|f| [splat(args.biases[f]); P]);
                 let vectors: &[_; P] = args.vectors.first_chunk().expect("a tile of P vectors");
-                $add_products!($isa, args, vectors, sums);
+                $add_products!(args, vectors, sums);
                 for f in 0..F {
                     for p in 0..P {
                         // SAFETY: the pixels of the mask are writable in this row's plane.
@@ -214,9 +202,9 @@ macro_rules! tile_kernels {
                 }
             }
 
-            pub(super) static TILES: Tiles = Tiles {
+            pub(in super::super) const TILES: Tiles = Tiles {
                 lanes: LANES,
-                // SAFETY: `Tiles::of` hands this out for a detected instruction set only.
+                // SAFETY: a `KernelSet` is used only where its instruction set was detected.
                 copy: |to, from| unsafe { copy_row(to, from) },
                 max_rows: &[$([$($f),+].len()),+],
                 kernels: &[$(&[$(tile::<$f, $p> as TileFn),+]),+],
@@ -225,40 +213,12 @@ macro_rules! tile_kernels {
     };
 }
 
-// 32 registers: F·P sums, P pixels and F weights (the compiler loads all weights of a tap first).
-#[cfg(target_arch = "x86_64")]
-tile_kernels!(#[target_feature(enable = "avx512f")] avx512, avx512, add_products, {
-    1: [1 2 3 4 5 6 7 8],
-    2: [1 2 3 4 5 6 7 8],
-    3: [1 2 3 4 5 6 7],
-    4: [1 2 3 4 5],
-    5: [1 2 3 4],
-    6: [1 2 3],
-});
-// 16 registers.
-#[cfg(target_arch = "x86_64")]
-tile_kernels!(#[target_feature(enable = "avx2,fma")] avx2, avx2, add_products, {
-    1: [1 2 3 4 5 6 7],
-    2: [1 2 3 4],
-    3: [1 2 3],
-});
-// 32 registers, two a vector: 2·F·P sums, 2·P pixels and F weights; the compiler spills some of 5x2.
-#[cfg(any(target_arch = "aarch64", test))]
-tile_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, neon, add_products, {
-    1: [1 2 3 4 5 6 7 8],
-    2: [1 2 3 4],
-    3: [1 2 3],
-    4: [1 2],
-});
-// 16 registers of four floats on x86-64, 32 elsewhere.
-#[cfg(target_arch = "x86_64")]
-tile_kernels!(scalar, scalar, add_products, {
-    1: [1 2 3 4 5 6],
-    2: [1 2 3],
-});
-#[cfg(not(target_arch = "x86_64"))]
-tile_kernels!(scalar, scalar, add_products, {
-    1: [1 2 3 4 5 6],
-    2: [1 2 3 4],
-});
-pub(super) use tile_kernels;
+/// [`register_tiles`] of f32.
+macro_rules! tile_kernels {
+    ($(#[$feature:meta])? $name:ident, $sizes:tt) => {
+        $crate::cpu::conv2d::tile::register_tiles!(
+            $(#[$feature])? $name, $crate::cpu::conv2d::tile::add_products, $sizes
+        );
+    };
+}
+pub(crate) use {add_products, register_tiles, tile_kernels};

@@ -45,26 +45,6 @@ fn a_file_name_changes_with_all_that_decides_the_contents() {
 }
 
 #[test]
-fn every_header_of_a_source_is_embedded_and_none_is_missing() {
-    for source in sources() {
-        let mut included: Vec<&str> = Vec::new();
-        let texts = source.headers.iter().map(|header| header.1).chain([source.text]);
-        for line in texts.flat_map(str::lines) {
-            if let Some(name) = line.strip_prefix("#include \"").and_then(|l| l.strip_suffix('"'))
-                && !name.ends_with(".h") // the emulator's
-                && !included.contains(&name)
-            {
-                included.push(name);
-            }
-        }
-        let mut embedded: Vec<&str> = source.headers.iter().map(|header| header.0).collect();
-        included.sort_unstable();
-        embedded.sort_unstable();
-        assert_eq!(embedded, included, "{}", source.file);
-    }
-}
-
-#[test]
 fn a_device_gets_the_best_prebuilt_file_that_it_runs() {
     let folder = temp_dir();
     let put = |source: &Source, architecture: &str| {

@@ -1,6 +1,8 @@
 //! The sizes of a pass: which side is read and which is written, and how a tap finds its pixel.
 
-use super::super::launch::{Value, int};
+use bytemuck::NoUninit;
+
+use super::super::launch::int;
 use super::super::layout::{Rows, stride};
 use crate::dims::Conv2dDims;
 use crate::error::KernelError;
@@ -24,7 +26,7 @@ impl Direction {
 }
 
 /// Mirrors `Geometry` of conv2d.cuh.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 pub(super) struct Geometry {
     pub(super) source_size: [i32; 2],
@@ -43,9 +45,6 @@ pub(super) struct Geometry {
     pub(super) gate_first: i32,
     pub(super) relu: i32,
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Geometry {}
 
 impl Geometry {
     pub(super) fn new(

@@ -5,98 +5,24 @@
 //! activation, *from rows* a dense activation from the live rows (`kernels-cu/conv2d.cuh`). An activation on the
 //! side of the rows is compact where there is a list of live rows, else dense; see [`layout`](super::layout).
 
+mod element;
 mod epilogue;
 mod geometry;
 mod pass;
 mod weight_grad;
 mod wgmma;
 
-use half::bf16;
-
+pub use self::element::ConvElement;
+pub(super) use self::element::SOURCES;
 pub use self::epilogue::{Backward, Forward, GateColumns, GateGradient};
 use self::geometry::Direction;
 use self::pass::Pass;
-use self::weight_grad::WeightGrad;
 pub use self::weight_grad::{backward_weight, backward_weight_scratch_len};
-use super::buffer::{CudaBuffer, CudaElement};
-use super::compile::{Source, source};
+use super::buffer::CudaBuffer;
 use super::error::Result;
-use super::gate::LiveFilters;
-use super::launch::Kernel;
 use super::layout::Rows;
+use super::live_filters::LiveFilters;
 use crate::dims::Conv2dDims;
-
-pub(super) static SOURCES: [&Source; 4] =
-    [&SOURCE, &F32_SOURCE, &WEIGHT_GRAD_SOURCE, &wgmma::SOURCE];
-static SOURCE: Source = source!("conv2d.cu", ["conv2d.cuh", "conv2d_epilogue.cuh", "dev.cuh"]);
-static F32_SOURCE: Source =
-    source!("conv2d_f32.cu", ["conv2d.cuh", "conv2d_epilogue.cuh", "dev.cuh"]);
-static WEIGHT_GRAD_SOURCE: Source = source!("conv2d_weight_grad.cu", ["conv2d.cuh", "dev.cuh"]);
-
-/// What activations and weights are made of: bf16 or f32.
-pub trait ConvElement: CudaElement {
-    #[doc(hidden)]
-    const KERNELS: &'static Kernels;
-    #[doc(hidden)]
-    fn weight_grad(call: WeightGrad<'_, Self>) -> Result<()>;
-}
-
-/// The kernels for one element, and their tiles.
-#[derive(Debug)]
-#[doc(hidden)]
-pub struct Kernels {
-    to_rows: Kernel,
-    from_rows: Kernel,
-    /// Of a block.
-    threads: u32,
-    /// Outputs of a block; 0 if every place of the target's stride is one block.
-    tile_outputs: usize,
-    /// Bytes of shared memory, without the lists of where rows begin.
-    tile_bytes: usize,
-    /// Whether *to rows* has such a list, of the block's outputs.
-    lists_outputs: bool,
-    /// Whether *from rows* has one, of all live rows.
-    lists_rows: bool,
-    /// Those to use instead where it is worth it.
-    wgmma: Option<&'static Kernels>,
-}
-
-/// Pixels of a block, in all kernels.
-const TILE_PIXELS: usize = 128;
-
-impl ConvElement for bf16 {
-    const KERNELS: &'static Kernels = &Kernels {
-        to_rows: Kernel { source: &SOURCE, name: "conv2d_to_rows" },
-        from_rows: Kernel { source: &SOURCE, name: "conv2d_from_rows" },
-        threads: 128,
-        tile_outputs: 64,
-        tile_bytes: 48 << 10,
-        lists_outputs: false,
-        lists_rows: true,
-        wgmma: Some(&wgmma::KERNELS),
-    };
-
-    fn weight_grad(call: WeightGrad<'_, Self>) -> Result<()> {
-        call.run_bf16()
-    }
-}
-
-impl ConvElement for f32 {
-    const KERNELS: &'static Kernels = &Kernels {
-        to_rows: Kernel { source: &F32_SOURCE, name: "conv2d_f32_to_rows" },
-        from_rows: Kernel { source: &F32_SOURCE, name: "conv2d_f32_from_rows" },
-        threads: 128,
-        tile_outputs: 0,
-        tile_bytes: 16,
-        lists_outputs: false,
-        lists_rows: false,
-        wgmma: None,
-    };
-
-    fn weight_grad(call: WeightGrad<'_, Self>) -> Result<()> {
-        call.run_f32()
-    }
-}
 
 /// output (N, OH, OW, stride(F)) of input (N, H, W, stride(C)).
 ///

@@ -3,13 +3,13 @@
 use super::super::buffer::CudaBuffer;
 use super::super::device::CudaDevice;
 use super::super::error::Result;
-use super::super::gate::{self, LiveFilters, check_gates};
 use super::super::launch::{Launch, address, grid_yz, int};
 use super::super::layout::{Rows, stride};
+use super::super::live_filters::{self, LiveFilters, check_gates};
+use super::element::{ConvElement, Kernels, TILE_PIXELS};
 use super::epilogue::Epilogue;
 use super::geometry::{Direction, Geometry, sides};
 use super::wgmma::{Tiling, most_blocks};
-use super::{ConvElement, Kernels, TILE_PIXELS};
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, check_len};
 
@@ -110,7 +110,13 @@ impl Pass {
         match epilogue.gate_gradient {
             Some(of_gates) => {
                 let live = live.filter(|_| self.to_rows);
-                gate::gradient(self.batch, self.outputs, grid[0] as usize, live, of_gates)
+                live_filters::gate_gradient(
+                    self.batch,
+                    self.outputs,
+                    grid[0] as usize,
+                    live,
+                    of_gates,
+                )
             }
             None => Ok(()),
         }

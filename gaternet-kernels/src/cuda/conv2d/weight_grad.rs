@@ -1,25 +1,17 @@
 //! The gradient of the weight.
 
-use half::bf16;
-
 use super::super::buffer::CudaBuffer;
 use super::super::device::CudaDevice;
 use super::super::error::Result;
-use super::super::gate::LiveFilters;
 use super::super::launch::{Kernel, Launch, grid_yz, int};
 use super::super::layout::{Rows, stride};
+use super::super::live_filters::LiveFilters;
+use super::element::{ConvElement, WeightGradKind};
 use super::geometry::{Direction, Geometry};
-use super::{ConvElement, F32_SOURCE, WEIGHT_GRAD_SOURCE};
 use crate::dims::Conv2dDims;
 use crate::error::check_len;
 
 const OP: &str = "conv2d_backward_weight";
-
-static TILES_OF_64: Kernel = Kernel { source: &WEIGHT_GRAD_SOURCE, name: "conv2d_weight_grad_64" };
-static TILES_OF_128: Kernel =
-    Kernel { source: &WEIGHT_GRAD_SOURCE, name: "conv2d_weight_grad_128" };
-static SUM_SPLITS: Kernel = Kernel { source: &WEIGHT_GRAD_SOURCE, name: "conv2d_sum_splits" };
-static F32: Kernel = Kernel { source: &F32_SOURCE, name: "conv2d_f32_weight_grad" };
 
 /// Of conv2d_weight_grad.cu: (tap, column) pairs of a block, and bytes of shared memory that suffice for both tiles.
 const TILE_FLAT: usize = 128;
@@ -67,7 +59,7 @@ pub fn backward_weight<T: ConvElement>(
         Rows::Filters => (grad_output, input),
         Rows::Channels => (input, grad_output),
     };
-    T::weight_grad(WeightGrad {
+    let call = WeightGrad {
         geometry,
         batch: int(OP, "batch", dims.batch())?,
         splits: splits(grad_weight.device(), dims, rows),
@@ -76,7 +68,13 @@ pub fn backward_weight<T: ConvElement>(
         source,
         scratch,
         gradient: grad_weight,
-    })
+    };
+    match &T::WEIGHT_GRAD.0 {
+        WeightGradKind::TensorCores { tiles_of_64, tiles_of_128, sum_splits } => {
+            call.run_in_tiles(tiles_of_64, tiles_of_128, sum_splits)
+        }
+        WeightGradKind::Plain(kernel) => call.run_plain(kernel),
+    }
 }
 
 /// How many values of scratch [`backward_weight`] needs on `device`.
@@ -98,8 +96,7 @@ fn splits(device: &CudaDevice, dims: &Conv2dDims, rows: Rows) -> usize {
 }
 
 /// A checked call.
-#[doc(hidden)]
-pub struct WeightGrad<'a, T> {
+struct WeightGrad<'a, T> {
     geometry: Geometry,
     batch: i32,
     splits: usize,
@@ -134,12 +131,15 @@ impl<T> WeightGrad<'_, T> {
         // lengths; the lists hold at most `rows` numbers below `rows`.
         unsafe { launch.run(grid, threads, shared) }
     }
-}
 
-impl WeightGrad<'_, bf16> {
-    pub(super) fn run_bf16(mut self) -> Result<()> {
+    fn run_in_tiles(
+        mut self,
+        tiles_of_64: &Kernel,
+        tiles_of_128: &Kernel,
+        sum_splits: &Kernel,
+    ) -> Result<()> {
         let rows = self.geometry.rows as usize;
-        let (kernel, tile) = if rows <= 64 { (&TILES_OF_64, 64) } else { (&TILES_OF_128, 128) };
+        let (kernel, tile) = if rows <= 64 { (tiles_of_64, 64) } else { (tiles_of_128, 128) };
         let row_tiles = if self.live.is_some() { 1 } else { rows.div_ceil(tile) };
         let grid = [
             int(OP, "columns", self.flat().div_ceil(TILE_FLAT))? as u32,
@@ -153,7 +153,7 @@ impl WeightGrad<'_, bf16> {
         let device = &self.gradient.device().clone();
         let length = int(OP, "length", self.gradient.len())?;
         let splits = int(OP, "splits", self.splits)?;
-        let launch = Launch::new(device, &SUM_SPLITS)?
+        let launch = Launch::new(device, sum_splits)?
             .read(self.scratch)
             .write(self.gradient)
             .value(&length)
@@ -161,13 +161,11 @@ impl WeightGrad<'_, bf16> {
         // SAFETY: the parameters of conv2d_sum_splits; `scratch` has `splits` times `length` values.
         unsafe { launch.run([length.cast_unsigned().div_ceil(256), 1, 1], 256, 0) }
     }
-}
 
-impl WeightGrad<'_, f32> {
-    pub(super) fn run_f32(mut self) -> Result<()> {
+    fn run_plain(mut self, kernel: &Kernel) -> Result<()> {
         self.splits = 1;
         let blocks = int(OP, "columns", self.flat().div_ceil(128))? as u32;
         let rows = grid_yz(OP, "rows", self.geometry.rows as usize)?;
-        self.launch(&F32, [blocks, rows, 1], 128, 0)
+        self.launch(kernel, [blocks, rows, 1], 128, 0)
     }
 }

@@ -1,33 +1,17 @@
 //! When the kernels for compute capability 9.0 are used, and how they cut a map into rectangles.
 
-use super::super::compile::{Source, source};
-use super::super::device::{CudaDevice, Products};
-use super::super::launch::{Kernel, Value};
-use super::Kernels;
+use bytemuck::NoUninit;
+
+use super::super::device::CudaDevice;
+use super::super::options::Products;
+use super::element::TILE_PIXELS;
 use super::geometry::Geometry;
-
-pub(in super::super) static SOURCE: Source = source!(
-    "conv2d_wgmma.cu",
-    ["conv2d.cuh", "conv2d_epilogue.cuh", "dev.cuh", "dev90.cuh"],
-    Some("sm_90a")
-);
-
-pub(super) static KERNELS: Kernels = Kernels {
-    to_rows: Kernel { source: &SOURCE, name: "conv2d_wgmma_to_rows" },
-    from_rows: Kernel { source: &SOURCE, name: "conv2d_wgmma_from_rows" },
-    threads: 256,
-    tile_outputs: 128,
-    tile_bytes: 64 << 10,
-    lists_outputs: true,
-    lists_rows: true,
-    wgmma: None,
-};
 
 /// Fewer outputs, or channels to sum over, leave most of a tile empty.
 const LARGE: i32 = 64;
 
 /// Mirrors `Tiling` of conv2d_wgmma.cu.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 pub(super) struct Tiling {
     tile: [i32; 2],
@@ -35,9 +19,6 @@ pub(super) struct Tiling {
     patch: [i32; 2],
     patch_bytes: i32,
 }
-
-// SAFETY: the same ints in the same order.
-unsafe impl Value for Tiling {}
 
 impl Tiling {
     /// For a pass that the kernels can do and `device` should do with them.
@@ -93,7 +74,7 @@ fn tile_of([h, w]: [usize; 2]) -> [usize; 2] {
 pub(super) fn most_blocks(size: [usize; 2]) -> usize {
     let [tile_h, tile_w] = tile_of(size);
     let rectangles = size[0].div_ceil(tile_h) * size[1].div_ceil(tile_w);
-    rectangles.max((size[0] * size[1]).div_ceil(super::TILE_PIXELS))
+    rectangles.max((size[0] * size[1]).div_ceil(TILE_PIXELS))
 }
 
 #[cfg(test)]

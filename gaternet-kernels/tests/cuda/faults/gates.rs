@@ -1,13 +1,13 @@
 //! Faults of estimators, floors and losses of gates.
 
 use gaternet_kernels::cuda::CudaDevice;
-use gaternet_testing::emulator::Patch;
+use gaternet_kernels::test_support::emulator::Patch;
 
 use super::Fault;
-use crate::{batch_shaping, gate_group, gate_largest, gate_target, gumbel_sigmoid};
+use crate::{batch_shaping, gate_largest, gate_target, gumbel_sigmoid, repeat_interleave};
 
 fn sums_of_gates(device: &CudaDevice) -> Result<(), String> {
-    gate_group::check(device, &[2, 4, 1], 3)
+    repeat_interleave::check(device, &[2, 4, 1], 3)
 }
 
 fn floor(device: &CudaDevice) -> Result<(), String> {
@@ -30,8 +30,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "a group has the filters of all groups to its end",
-            source: "gate_group.cu",
-            file: "gate_group.cu",
+            source: "repeat_interleave.cu",
+            file: "repeat_interleave.cu",
             good: "for (int i = firsts[group]; i < firsts[group + 1]; i++) sum",
             bad: "for (int i = 0; i < firsts[group + 1]; i++) sum",
         },

@@ -1,10 +1,10 @@
 //! Faults of layers without gates.
 
 use gaternet_kernels::cuda::{CudaDevice, bf16};
-use gaternet_testing::emulator::Patch;
+use gaternet_kernels::test_support::emulator::Patch;
 
 use super::Fault;
-use crate::{concat, dropout, mix, pad, pool2d};
+use crate::{concat, dropout, pad, pool2d, shake_shake};
 
 fn windows(device: &CudaDevice) -> Result<(), String> {
     pool2d::grid::<f32>(device)
@@ -23,15 +23,15 @@ fn dropped(device: &CudaDevice) -> Result<(), String> {
 }
 
 fn mixed(device: &CudaDevice) -> Result<(), String> {
-    mix::grid::<f32>(device)
+    shake_shake::grid::<f32>(device)
 }
 
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "the last of equal values gets the gradient",
-            source: "pool2d.cu",
-            file: "pool2d.cu",
+            source: "max_pool2d.cu",
+            file: "max_pool2d.cu",
             good: "return x > best || x != x;",
             bad: "return x >= best || x != x;",
         },
@@ -41,8 +41,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "a window that ends before a value gets its gradient",
-            source: "pool2d.cu",
-            file: "pool2d.cu",
+            source: "avg_pool2d.cu",
+            file: "pool2d.cuh",
             good: "before / stride + 1, min(",
             bad: "before / stride, min(",
         },
@@ -52,8 +52,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "a window reads beyond the last row",
-            source: "pool2d.cu",
-            file: "pool2d.cu",
+            source: "avg_pool2d.cu",
+            file: "pool2d.cuh",
             good: "min(first + kernel, size)",
             bad: "first + kernel",
         },
@@ -107,8 +107,8 @@ pub(super) const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "the gradient is mixed as the values were",
-            source: "mix.cu",
-            file: "mix.cu",
+            source: "shake_shake.cu",
+            file: "shake_shake.cu",
             good: "share(clock, stream, place.n, 1)",
             bad: "share(clock, stream, place.n, 0)",
         },

@@ -2,7 +2,7 @@
 
 use gaternet_kernels::cuda::CudaDevice;
 use gaternet_kernels::cuda::sgd::Constants;
-use gaternet_testing::emulator::Patch;
+use gaternet_kernels::test_support::emulator::Patch;
 
 use super::Fault;
 use crate::{augment, cross_entropy, ema, sgd};

@@ -1,4 +1,5 @@
-//! The launches of an evaluation pass: batch norm, gates, residual and ReLU go into a convolution's.
+//! Builder of the launches of an evaluation pass: batch norm, gates, residual and ReLU go into a
+//! convolution's.
 
 use gaternet_core::nn::{BatchNorm2d, Linear};
 use gaternet_kernels::LinearDims;
@@ -37,39 +38,39 @@ impl<T: Activation> Emit for Builder<'_, T> {
 
     fn conv(&mut self, conv: ConvStep<'_>, rest: &mut Rest<'_>) -> Result<Value> {
         let Rest { norm, residual, relu, .. } = std::mem::take(rest);
-        let ConvStep { conv: host, dims, rows, x, open, lists, gathered, shape } = conv;
-        if let Some(slot) = open {
+        let ConvStep { conv: host, dims, rows, x, active, lists, compact, shape } = conv;
+        if let Some(slot) = active {
             self.sizes.lists.insert(slot, dims.in_channels());
         }
         let weights = ConvWeights::new(self.device, host, norm, &dims, rows)?;
         let (planes, y) = (self.sizes.planes(shape), self.sizes.maps(shape));
-        let (live, gates) = (open, lists.filters);
-        let mut op = ConvOp { dims, rows, weights, x, live, gates, residual, relu, y };
+        let gates = lists.filters;
+        let mut op = ConvOp { dims, rows, weights, x, active, gates, residual, relu, y };
         let Some(slot) = lists.filters else {
             self.ops.push(Op::Conv(op.into()));
             return Ok(Value::Map(y));
         };
         if rows == Rows::Channels {
             self.ops.push(Op::Conv(op.into()));
-            if !gathered {
+            if !compact {
                 return Ok(Value::Map(y));
             }
             self.sizes.lists.insert(slot, shape[0]);
-            let collected = self.sizes.maps(shape);
-            self.ops.push(Op::Collect { dims: planes, slot, x: y, y: collected });
-            return Ok(Value::Open(collected, slot));
+            let gathered = self.sizes.maps(shape);
+            self.ops.push(Op::Collect { dims: planes, slot, x: y, y: gathered });
+            return Ok(Value::Open(gathered, slot));
         }
-        // Only open filters are computed, and stand side by side; those are 1 that the lists have.
+        // Only active filters are computed, and lie side by side: their gates are 1.
         self.sizes.lists.insert(slot, shape[0]);
-        (op.live, op.gates) = (Some(slot), None);
-        if gathered && residual.is_none() {
+        (op.active, op.gates) = (Some(slot), None);
+        if compact && residual.is_none() {
             self.ops.push(Op::Conv(op.into()));
             return Ok(Value::Open(y, slot));
         }
         (op.residual, op.relu) = (None, false);
         self.ops.push(Op::Conv(op.into()));
-        let (live, factors, dense) = (Some(slot), None, self.sizes.maps(shape));
-        self.ops.push(Op::Add { dims: planes, live, factors, x: y, residual, relu, y: dense });
+        let (active, factors, dense) = (Some(slot), None, self.sizes.maps(shape));
+        self.ops.push(Op::Add { dims: planes, active, factors, x: y, residual, relu, y: dense });
         Ok(Value::Map(dense))
     }
 
@@ -111,7 +112,7 @@ impl<T: Activation> Emit for Builder<'_, T> {
             Some(Factors::Gates(_)) => return unsupported("gates of what is no convolution"),
         };
         let (dims, y) = (self.sizes.planes(shape), self.sizes.maps(shape));
-        self.ops.push(Op::Add { dims, live: None, factors, x, residual, relu, y });
+        self.ops.push(Op::Add { dims, active: None, factors, x, residual, relu, y });
         Ok(y)
     }
 

@@ -1,4 +1,4 @@
-//! Evaluation on a GPU: open filters only, one launch for most convolutions.
+//! Evaluation on a GPU: active filters only, one launch for most convolutions.
 
 mod builder;
 mod op;
@@ -17,24 +17,25 @@ use super::buffers::Buffers;
 use super::error::{Result, unsupported};
 use super::lower::lower;
 use super::value::{Map, Row, Value};
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::pruning::PruningMap;
 use crate::program::{Mode, Program};
-use crate::pruning::Kept;
 
-/// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the convolutions, gates are made
-/// and the open filters listed on the device, and closed filters are not computed. Activations and products are in T
-/// (bf16 or f32), vectors and gates in f32.
+/// A model's evaluation pass on a GPU, for images of one size: batch norm is folded into the
+/// convolutions, gates are made and the active filters listed on the device, and inactive filters
+/// are not computed. Activations and products are in T (bf16 or f32), vectors and gates in f32.
 ///
-/// It keeps the layers of its model: what they learn later, [`refresh`](Self::refresh) copies.
+/// It keeps the layers of its model: later changes of their weights are copied by
+/// [`refresh`](Self::refresh).
 pub struct CudaPlan<T> {
     buffers: Buffers<T>,
     ops: Vec<Op<T>>,
     images: Map,
     logits: Row,
-    /// (N, 3, H, W), as they come.
+    /// Images (N, C, H, W) of the caller.
     host_images: CudaBuffer<f32>,
     chosen: Chosen,
-    /// Of the images.
+    /// Dims of the images.
     planes: PlaneDims,
     classes: usize,
     ran: bool,
@@ -42,21 +43,22 @@ pub struct CudaPlan<T> {
     device: CudaDevice,
 }
 
-/// Which images of a data set on the device a pass has.
+/// The images of a data set on the device that a pass takes.
 struct Chosen {
-    /// (N): their numbers.
+    /// Numbers (N) of the images.
     order: CudaBuffer<i32>,
-    /// (N).
+    /// Labels (N) of the images.
     labels: CudaBuffer<i32>,
     clock: Clock,
 }
 
 impl<T: Activation> CudaPlan<T> {
-    /// For up to `batch` images of `size` (H, W) at once.
+    /// Makes a plan for up to `batch` images of `size` (H, W) at once.
     ///
     /// # Errors
     /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer;
-    /// [`Error::Model`](super::Error::Model) if the images do not fit, or `batch` is 0; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if the images do not fit, or `batch` is 0; errors of
+    /// the GPU.
     pub fn new(
         device: &CudaDevice,
         model: &Model,
@@ -80,7 +82,7 @@ impl<T: Activation> CudaPlan<T> {
             let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
             builder.ops.push(Op::Gates { preact });
         }
-        let kept = gated.map(|model| Kept::new(model.plan(), None));
+        let kept = gated.map(|model| PruningMap::new(model.plan(), None));
         let program = Program::new(backbone, kept.as_ref(), Mode::Infer);
         let Value::Row(logits) = lower(&program, images, size, &mut builder)? else {
             return unsupported("logits that are maps");
@@ -106,10 +108,10 @@ impl<T: Activation> CudaPlan<T> {
         })
     }
 
-    /// Takes the weights and statistics that the model has now.
+    /// Copies the weights and statistics that the model has now.
     ///
     /// # Errors
-    /// The GPU's.
+    /// Errors of the GPU.
     pub fn refresh(&mut self) -> Result<()> {
         self.ops.iter_mut().try_for_each(Op::refresh)
     }
@@ -120,23 +122,24 @@ impl<T: Activation> CudaPlan<T> {
         self.buffers.gates.count()
     }
 
-    /// Width of the output layer.
+    /// Number of classes, the width of the output layer.
     #[must_use]
     pub fn classes(&self) -> usize {
         self.classes
     }
 
-    /// Logits (N, classes) and gates (N, c), 0 or 1, of `images` (N, 3, H, W), N up to the batch of the plan. A gate
-    /// whose pre-activation is not a number is neither, and its filter is computed.
+    /// Writes logits (N, classes) and gates (N, c), 0 or 1, of `images` (N, C, H, W), N up to the
+    /// batch of the plan. A gate whose logit is NaN is neither, and its filter is computed.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples; the GPU's errors.
+    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples; errors of the
+    /// GPU.
     pub fn run(&mut self, images: &[f32], logits: &mut [f32], gates: &mut [f32]) -> Result<()> {
         let PlaneDims { channels, plane, .. } = self.planes;
         let sample = (channels * plane).max(1);
         let count = images.len() / sample;
         self.check(images.len() == count * sample, count, [logits.len(), gates.len()])?;
-        // Whatever the others are, no sample depends on another.
+        // The other images may be anything: no sample depends on another.
         let mut whole = vec![0.0; self.planes.len()];
         whole[..images.len()].copy_from_slice(images);
         self.host_images.copy_from_slice(&whole)?;
@@ -145,12 +148,12 @@ impl<T: Activation> CudaPlan<T> {
         self.read(logits, gates)
     }
 
-    /// The same of the images with these `numbers` (N) in a data set on the device, changed as `augment` says, which is to
-    /// normalise them: at step 0 of seed 0.
+    /// Runs as [`run`](Self::run) on the images with these `numbers` (N) in a data set on the
+    /// device, changed as `augment` says, which is to normalise them: at step 0 of seed 0.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples or a number is not one of the data set;
-    /// the GPU's errors, also if its images are of another size.
+    /// [`Error::Model`](super::Error::Model) if a length is not that of N samples or a number is
+    /// not one of the data set; errors of the GPU, also if its images are of another size.
     pub fn run_on(
         &mut self,
         images: &Images,
@@ -162,7 +165,7 @@ impl<T: Activation> CudaPlan<T> {
         let known = numbers.iter().all(|&number| number < images.len());
         self.check(known, numbers.len(), [logits.len(), gates.len()])?;
         let mut order = vec![0; self.planes.batch];
-        // They are below the length of a buffer of labels, which fits in an i32.
+        // Numbers are below the length of a buffer of labels, which fits in an i32.
         order.iter_mut().zip(numbers).for_each(|(place, &number)| *place = number as i32);
         let Chosen { order: chosen, labels, clock } = &mut self.chosen;
         chosen.copy_from_slice(&order)?;
@@ -192,7 +195,7 @@ impl<T: Activation> CudaPlan<T> {
         Ok(())
     }
 
-    /// The first pass loads kernels, which a graph cannot.
+    /// Launches a pass. The first one loads kernels, which a graph cannot, so it runs as it is.
     fn launch(&mut self) -> Result<()> {
         if self.ran && self.graph.is_none() {
             self.graph = Some(super::capture(&self.device, || self.pass())?);

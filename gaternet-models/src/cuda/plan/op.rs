@@ -1,9 +1,9 @@
-//! What an evaluation pass launches.
+//! The launches of an evaluation pass.
 
 use gaternet_kernels::cuda::conv2d::{self, Forward, GateColumns};
-use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
+use gaternet_kernels::cuda::gate::{self, Apply, Compact};
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{Activation, linear, pool, sigmoid};
+use gaternet_kernels::cuda::{Activation, global_avg_pool, linear, sigmoid};
 use gaternet_kernels::{Conv2dDims, LinearDims, PlaneDims};
 
 use super::weights::{ConvWeights, LinearWeights, NormWeights};
@@ -12,11 +12,11 @@ use crate::cuda::buffers::Buffers;
 use crate::cuda::maps::{MapLayer, PairLayer};
 use crate::cuda::value::{Map, Row};
 
-/// One launch, or few.
+/// An op of the pass: one launch, or few.
 #[derive(Debug)]
 pub(super) enum Op<T> {
     Conv(Box<ConvOp<T>>),
-    /// `y = relu(scale·x + bias)`.
+    /// Batch norm, `y = relu(scale·x + bias)`.
     Norm {
         dims: PlaneDims,
         weights: NormWeights,
@@ -24,18 +24,19 @@ pub(super) enum Op<T> {
         relu: bool,
         y: Map,
     },
-    /// `y = relu(factor·x + residual)`, x compact by the gates of `live` if that is there.
+    /// The sum `y = relu(factor·x + residual)`, with x compact by the gates of `active` if there is
+    /// one.
     Add {
         dims: PlaneDims,
-        live: Option<usize>,
-        /// (N, C); 1 without.
+        active: Option<usize>,
+        /// Factors (N, C); 1 without.
         factors: Option<Row>,
         x: Map,
         residual: Option<Map>,
         relu: bool,
         y: Map,
     },
-    /// The open channels of x, by the gates of a slot.
+    /// The active channels of x, by the gates of a gated layer.
     Collect {
         dims: PlaneDims,
         slot: usize,
@@ -65,7 +66,7 @@ pub(super) enum Op<T> {
         relu: bool,
         y: Row,
     },
-    /// [`Norm`](Op::Norm) of vectors as maps of one pixel.
+    /// Batch norm as [`Norm`](Op::Norm), of vectors as maps of one pixel.
     RowNorm {
         dims: PlaneDims,
         weights: NormWeights,
@@ -77,22 +78,22 @@ pub(super) enum Op<T> {
         x: Row,
         y: Row,
     },
-    /// Gates of pre-activations, 0 or 1, and their lists.
+    /// The gates of gate logits, 0 or 1, and their lists.
     Gates {
         preact: Row,
     },
 }
 
-/// `y = relu(gate·(scale·conv(x) + bias) + residual)`.
+/// A convolution with what follows it, `y = relu(gate·(scale·conv(x) + bias) + residual)`.
 #[derive(Debug)]
 pub(super) struct ConvOp<T> {
     pub(super) dims: Conv2dDims,
     pub(super) rows: Rows,
     pub(super) weights: ConvWeights<T>,
     pub(super) x: Map,
-    /// The slot by whose gates the side of the rows is compact.
-    pub(super) live: Option<usize>,
-    /// The slot that multiplies a dense output.
+    /// The gated layer by whose gates the side of the rows is compact.
+    pub(super) active: Option<usize>,
+    /// The gated layer whose gates multiply a dense output.
     pub(super) gates: Option<usize>,
     pub(super) residual: Option<Map>,
     pub(super) relu: bool,
@@ -100,7 +101,7 @@ pub(super) struct ConvOp<T> {
 }
 
 impl<T: Activation> Op<T> {
-    /// Takes what the model has now.
+    /// Copies the weights that the model has now.
     pub(super) fn refresh(&mut self) -> Result<()> {
         match self {
             Op::Conv(conv) => conv.weights.refresh(),
@@ -116,9 +117,9 @@ impl<T: Activation> Op<T> {
             Op::Norm { dims, ref weights, x, relu, y } => {
                 weights.run(dims, relu, &buffers.map(x), &mut buffers.map_mut(y))
             }
-            Op::Add { dims, live, factors, x, residual, relu, y } => {
-                let live = live.map(|slot| buffers.gates.live(slot));
-                let compact = live.as_deref().map_or(Compact::Nothing, Compact::Source);
+            Op::Add { dims, active, factors, x, residual, relu, y } => {
+                let active = active.map(|slot| buffers.gates.active(slot));
+                let compact = active.as_deref().map_or(Compact::Nothing, Compact::Source);
                 let residual = residual.map(|value| buffers.map(value));
                 let factors = factors.map(|row| buffers.row(row));
                 let gates = factors.as_deref().map(|factors| GateColumns {
@@ -128,13 +129,13 @@ impl<T: Activation> Op<T> {
                 });
                 let apply = Apply { gates, residual: residual.as_deref(), relu };
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
-                Ok(gate_apply::forward(dims, compact, apply, &x, &mut y)?)
+                Ok(gate::forward(dims, compact, apply, &x, &mut y)?)
             }
             Op::Collect { dims, slot, x, y } => {
-                let live = buffers.gates.live(slot);
+                let active = buffers.gates.active(slot);
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
-                let compact = Compact::Target(&live);
-                Ok(gate_apply::forward(dims, compact, Apply::default(), &x, &mut y)?)
+                let compact = Compact::Target(&active);
+                Ok(gate::forward(dims, compact, Apply::default(), &x, &mut y)?)
             }
             Op::Map { layer, x, y } => {
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
@@ -146,7 +147,7 @@ impl<T: Activation> Op<T> {
             }
             Op::GlobalPool { dims, x, y } => {
                 let (x, mut y) = (buffers.map(x), buffers.row_mut(y));
-                Ok(pool::global_avg_forward(dims, &x, &mut y)?)
+                Ok(global_avg_pool::forward(dims, &x, &mut y)?)
             }
             Op::Linear { dims, ref weights, x, relu, y } => {
                 let (x, mut y) = (buffers.row(x), buffers.row_mut(y));
@@ -172,7 +173,7 @@ impl<T: Activation> Op<T> {
 impl<T: Activation> ConvOp<T> {
     fn run(&self, buffers: &Buffers<T>) -> Result<()> {
         let gates = &buffers.gates;
-        let (values, live) = (gates.values.borrow(), self.live.map(|slot| gates.live(slot)));
+        let (values, active) = (gates.values.borrow(), self.active.map(|slot| gates.active(slot)));
         let residual = self.residual.map(|value| buffers.map(value));
         let affine = self.weights.affine.as_ref();
         let epilogue = Forward {
@@ -183,7 +184,7 @@ impl<T: Activation> ConvOp<T> {
             relu: self.relu,
         };
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
-        let (live, weight) = (live.as_deref(), self.weights.weight.values());
-        Ok(conv2d::forward(&self.dims, self.rows, live, &x, weight, epilogue, &mut y)?)
+        let (active, weight) = (active.as_deref(), self.weights.weight.values());
+        Ok(conv2d::forward(&self.dims, self.rows, active, &x, weight, epilogue, &mut y)?)
     }
 }

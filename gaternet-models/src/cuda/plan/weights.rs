@@ -9,7 +9,7 @@ use gaternet_kernels::{Conv2dDims, PlaneDims};
 use crate::cuda::Result;
 use crate::ops::scale_shift;
 
-/// A convolution.
+/// The weight of a convolution, and the batch norm after it.
 #[derive(Debug)]
 pub(super) struct ConvWeights<T> {
     conv: Conv2d,
@@ -17,7 +17,7 @@ pub(super) struct ConvWeights<T> {
     dims: Conv2dDims,
     rows: Rows,
     pub(super) weight: Weight<T>,
-    /// (F) each; what follows the sums of a batch norm: `scale·sum + bias`.
+    /// Scale and bias (F) of the batch norm after the sums: `scale·sum + bias`.
     pub(super) affine: Option<[CudaBuffer<f32>; 2]>,
 }
 
@@ -40,7 +40,7 @@ impl<T: Activation> ConvWeights<T> {
         })
     }
 
-    /// What the model has now.
+    /// Copies the weights that the model has now.
     pub(super) fn refresh(&mut self) -> Result<()> {
         let weight = self.conv.weight().tensor();
         self.weight.set(&self.rows.pack_weight(&self.dims, weight.data()))?;
@@ -51,11 +51,11 @@ impl<T: Activation> ConvWeights<T> {
     }
 }
 
-/// Batch norm that follows no convolution: scale and shift.
+/// A batch norm that follows no convolution: scale and shift.
 #[derive(Debug)]
 pub(super) struct NormWeights {
     host: BatchNorm2d,
-    /// (C) each, with mean 0 and variance 1.
+    /// Scale and bias (C), for a batch norm with mean 0 and variance 1.
     affine: [CudaBuffer<f32>; 2],
     mean: CudaBuffer<f32>,
     var: CudaBuffer<f32>,
@@ -76,7 +76,7 @@ impl NormWeights {
         set(&mut self.affine, &fold(&self.host))
     }
 
-    /// `y = relu(scale·x + bias)`.
+    /// Computes `y = relu(scale·x + bias)`.
     pub(super) fn run<T: Activation>(
         &self,
         dims: PlaneDims,
@@ -115,7 +115,7 @@ impl LinearWeights {
     }
 }
 
-/// `bn(x) = scale·x + bias`.
+/// Scale and bias of `bn(x) = scale·x + bias`.
 fn fold(bn: &BatchNorm2d) -> [Vec<f32>; 2] {
     let (scale, shift) = scale_shift(bn);
     [scale, shift].map(|values| values.into_iter().map(|value| value as f32).collect())

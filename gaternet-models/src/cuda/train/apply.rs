@@ -4,7 +4,7 @@ use std::cell::Ref;
 
 use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::conv2d::GateColumns;
-use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact, Grads as ApplyGrads};
+use gaternet_kernels::cuda::gate::{self, Apply, Compact, Grads as ApplyGrads};
 use gaternet_kernels::cuda::{Activation, CudaBuffer};
 
 use super::rows::{RowGrads, new_grad};
@@ -13,32 +13,32 @@ use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::value::{Factors, Map, Row};
 
-/// `y = relu(factor·x + residual)`.
+/// A node `y = relu(factor·x + residual)`.
 #[derive(Debug)]
 pub(super) struct ApplyNode {
     pub(super) dims: PlaneDims,
-    /// Dense.
+    /// The input, dense.
     pub(super) x: Map,
     pub(super) factors: Option<Factors>,
     pub(super) residual: Option<Map>,
     pub(super) relu: bool,
     pub(super) y: Map,
     /// Whether y is compact by the gates: then its reader computes the gradients.
-    pub(super) collect: bool,
+    pub(super) compact: bool,
     pub(super) backward: Option<ApplyBackward>,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct ApplyBackward {
     grad_y: Map,
-    /// `None` if it is that of y.
+    /// Gradient of x; `None` if it is that of y.
     grad_x: Option<Map>,
-    /// The slot by whose gates `grad_x` is compact: closed channels have no gradient.
-    collect: Option<usize>,
-    /// Of a row of factors.
+    /// The gated layer by whose gates `grad_x` is compact: inactive channels have no gradient.
+    compact: Option<usize>,
+    /// Gradient of a row of factors.
     grad_factors: Option<Row>,
-    /// `None` without a residual, or if it is that of y.
+    /// Gradient of the residual; `None` without one, or if it is that of y.
     grad_residual: Option<Map>,
     sums: Vec<Sum>,
 }
@@ -46,10 +46,11 @@ pub(super) struct ApplyBackward {
 impl ApplyNode {
     /// Whether residual and ReLU may still be given to it.
     pub(super) fn takes_more(&self) -> bool {
-        self.residual.is_none() && !self.relu && !self.collect
+        self.residual.is_none() && !self.relu && !self.compact
     }
 
-    /// `of_rows`: x is read here only, by a convolution whose weight has its filters in rows.
+    /// Gives the gradients their places. `of_rows`: x is read here only, and a convolution whose
+    /// weight has its filters in rows writes it.
     pub(super) fn plan_backward(
         &mut self,
         sizes: &mut Sizes,
@@ -65,38 +66,38 @@ impl ApplyNode {
             sums.extend(grads.add(sizes, dims, value, grad_residual.unwrap_or(grad_y)));
         }
         let grad_x = (factors.is_some() || relu).then(|| sizes.like(x));
-        let (collect, grad_factors) = match factors {
+        let (compact, grad_factors) = match factors {
             Some(Factors::Gates(slot)) => (of_rows.then_some(slot), None),
             Some(Factors::Row(row)) => (None, Some(new_grad(sizes, rows, row)?)),
             None => (None, None),
         };
         match grad_x {
-            Some(to) if collect.is_some() => grads.set(x, to, collect),
+            Some(to) if compact.is_some() => grads.set(x, to, compact),
             to => sums.extend(grads.add(sizes, dims, x, to.unwrap_or(grad_y))),
         }
-        if let Some(slot) = collect {
+        if let Some(slot) = compact {
             sizes.lists.insert(slot, dims.channels);
         }
         self.backward =
-            Some(ApplyBackward { grad_y, grad_x, collect, grad_factors, grad_residual, sums });
+            Some(ApplyBackward { grad_y, grad_x, compact, grad_factors, grad_residual, sums });
         Ok(())
     }
 
     pub(super) fn forward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
         let values = self.factors.map(|factors| values_of(factors, buffers));
         let residual = self.residual.map(|value| buffers.map(value));
-        let live = match self.factors {
-            Some(Factors::Gates(slot)) if self.collect => Some(buffers.gates.live(slot)),
+        let active = match self.factors {
+            Some(Factors::Gates(slot)) if self.compact => Some(buffers.gates.active(slot)),
             _ => None,
         };
-        let compact = live.as_deref().map_or(Compact::Nothing, Compact::Target);
+        let compact = active.as_deref().map_or(Compact::Nothing, Compact::Target);
         let apply = Apply {
             gates: self.columns(buffers, values.as_deref()),
             residual: residual.as_deref(),
             relu: self.relu,
         };
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
-        Ok(gate_apply::forward(self.dims, compact, apply, &x, &mut y)?)
+        Ok(gate::forward(self.dims, compact, apply, &x, &mut y)?)
     }
 
     pub(super) fn backward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
@@ -107,8 +108,8 @@ impl ApplyNode {
                 Some(Factors::Gates(_)) => Some(buffers.gates.grad.borrow_mut()),
                 _ => backward.grad_factors.map(|to| buffers.row_mut(to)),
             };
-            let live = backward.collect.map(|slot| buffers.gates.live(slot));
-            let compact = live.as_deref().map_or(Compact::Nothing, Compact::Target);
+            let active = backward.compact.map(|slot| buffers.gates.active(slot));
+            let compact = active.as_deref().map_or(Compact::Nothing, Compact::Target);
             let apply = Apply {
                 gates: self.columns(buffers, values.as_deref()),
                 residual: None,
@@ -123,7 +124,7 @@ impl ApplyNode {
             };
             let (x, y) = (buffers.map(self.x), buffers.map(self.y));
             let grad_y = buffers.map(backward.grad_y);
-            gate_apply::backward(self.dims, compact, apply, [&x, &y, &grad_y], grads)?;
+            gate::backward(self.dims, compact, apply, [&x, &y, &grad_y], grads)?;
         }
         backward.sums.iter().try_for_each(|sum| sum.run(buffers))
     }

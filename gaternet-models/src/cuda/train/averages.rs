@@ -1,4 +1,5 @@
-//! Exponential moving averages of parameters and statistics, which stay on the device from step to step.
+//! Exponential moving averages of parameters and statistics, which stay on the device from step to
+//! step.
 
 use std::cell::RefCell;
 
@@ -13,10 +14,10 @@ use crate::cuda::Result;
 pub(super) struct Averages {
     kernel: RefCell<ema::Averages>,
     entries: Vec<Entry>,
-    /// Its step is the number of updates made: averages can begin after the training did.
+    /// A clock whose step is the number of updates made: averages can begin after the training did.
     updates: RefCell<Clock>,
-    /// Of the values in each update, up to the last that differs from those after it.
-    shares: CudaBuffer<f32>,
+    /// Fraction of the new values in each update, up to the last that differs from those after it.
+    fractions: CudaBuffer<f32>,
 }
 
 #[derive(Debug)]
@@ -28,7 +29,7 @@ struct Entry {
 }
 
 impl Averages {
-    /// Of what `weights` have of `ema`, from its averages on, for `steps` more updates.
+    /// Averages what `weights` have of `ema`, from its averages on, for `steps` more updates.
     pub(super) fn new<T: Activation>(
         device: &CudaDevice,
         weights: &Weights<T>,
@@ -40,7 +41,7 @@ impl Averages {
             let Some((layout, shape, value)) = weights.value(state) else { continue };
             let average = match average {
                 Some(average) => CudaBuffer::from_slice(device, &layout.pack(average.data()))?,
-                // The share of the first update is 1.
+                // The fraction of the first update is 1.
                 None => CudaBuffer::zeros(device, value.len())?,
             };
             values.push(value);
@@ -50,14 +51,14 @@ impl Averages {
         let pairs = pairs.zip(entries.iter_mut().map(|entry| &mut entry.average));
         let kernel = ema::Averages::new(device, pairs)?.into();
         let updates = Clock::new(device, 0, ema.updates() as u64)?.into();
-        let shares = CudaBuffer::from_slice(device, &shares(ema, steps))?;
-        Ok(Averages { kernel, entries, updates, shares })
+        let fractions = CudaBuffer::from_slice(device, &fractions(ema, steps))?;
+        Ok(Averages { kernel, entries, updates, fractions })
     }
 
     /// Takes in the present values.
     pub(super) fn update(&self) -> Result<()> {
         let mut clock = self.updates.borrow_mut();
-        self.kernel.borrow_mut().update(PerStep { clock: &clock, values: &self.shares })?;
+        self.kernel.borrow_mut().update(PerStep { clock: &clock, values: &self.fractions })?;
         Ok(clock.advance()?)
     }
 
@@ -72,16 +73,16 @@ impl Averages {
     }
 }
 
-/// The share of each update, of those made and `steps` more; ends with the first that all after it
-/// have.
-fn shares(ema: &Ema, steps: usize) -> Vec<f32> {
+/// The fraction of each update, of those made and `steps` more; ends with the first that all after
+/// it have.
+fn fractions(ema: &Ema, steps: usize) -> Vec<f32> {
     let all = (0..(ema.updates() + steps).max(1)).map(|update| ema.share(update));
-    let (mut shares, last) = (Vec::new(), 1.0 - ema.decay());
-    for share in all {
-        shares.push(share);
-        if share == last {
+    let (mut fractions, last) = (Vec::new(), 1.0 - ema.decay());
+    for fraction in all {
+        fractions.push(fraction);
+        if fraction == last {
             break;
         }
     }
-    shares
+    fractions
 }

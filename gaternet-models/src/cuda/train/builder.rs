@@ -21,7 +21,7 @@ use crate::cuda::emit::{ConvStep, Emit, Rest};
 use crate::cuda::error::Result;
 use crate::cuda::maps::{MapLayer, PairLayer};
 use crate::cuda::value::{Factors, Map, Row, Value};
-use crate::gated_net::GatedNet;
+use crate::gating::gated_net::GatedNet;
 
 /// Collects the nodes of a step for one batch size.
 pub(super) struct Builder<'a, T> {
@@ -30,11 +30,11 @@ pub(super) struct Builder<'a, T> {
     pub(super) nodes: Vec<Node>,
     /// Values that depend on no parameter.
     pub(super) constant: HashSet<Map>,
-    /// The rows of the weight that computes a value.
+    /// For each value, the rows of the weight that computes it.
     pub(super) computed_by: HashMap<Map, Rows>,
-    /// What compact maps were made of.
+    /// For each compact map, what it was made of.
     hidden: HashMap<Map, Hidden>,
-    /// How many layers draw random numbers.
+    /// Number of layers that draw random numbers.
     streams: u32,
 }
 
@@ -51,14 +51,14 @@ impl<'a, T: Activation> Builder<'a, T> {
         }
     }
 
-    /// The images, (C, H, W).
+    /// Adds the images, (C, H, W).
     pub(super) fn images(&mut self, shape: [usize; 3]) -> Map {
         let images = self.sizes.maps(shape);
         self.constant.insert(images);
         images
     }
 
-    /// The gates of `model`, of its gater's output.
+    /// Adds the gates of `model`, made of its gater's output.
     pub(super) fn gates(&mut self, preact: Row, model: &GatedNet) {
         let [grad_preact, noisy] = [(); 2].map(|()| self.sizes.row_like(preact));
         let gates = model.plan().gates();
@@ -75,8 +75,8 @@ impl<'a, T: Activation> Builder<'a, T> {
 
     fn push_apply(&mut self, x: Map, shape: [usize; 3], rest: Applied) -> Map {
         let (dims, y) = (self.sizes.planes(shape), self.sizes.maps(shape));
-        let Applied { factors, residual, relu, collect } = rest;
-        let node = ApplyNode { dims, x, factors, residual, relu, y, collect, backward: None };
+        let Applied { factors, residual, relu, compact } = rest;
+        let node = ApplyNode { dims, x, factors, residual, relu, y, compact, backward: None };
         self.nodes.push(Node::Apply(node));
         y
     }
@@ -90,7 +90,7 @@ impl<'a, T: Activation> Builder<'a, T> {
         y
     }
 
-    /// A number that no other layer of the step has.
+    /// A number that no other layer of the step has, for its random numbers.
     fn stream(&mut self) -> u32 {
         self.streams += 1;
         self.streams - 1
@@ -102,7 +102,7 @@ struct Applied {
     factors: Option<Factors>,
     residual: Option<Map>,
     relu: bool,
-    collect: bool,
+    compact: bool,
 }
 
 impl<T: Activation> Emit for Builder<'_, T> {
@@ -115,12 +115,12 @@ impl<T: Activation> Emit for Builder<'_, T> {
     }
 
     fn conv(&mut self, conv: ConvStep<'_>, _: &mut Rest<'_>) -> Result<Value> {
-        let ConvStep { conv: host, dims, rows, x, open, shape, .. } = conv;
-        if let Some(slot) = open {
+        let ConvStep { conv: host, dims, rows, x, active, shape, .. } = conv;
+        if let Some(slot) = active {
             self.sizes.lists.insert(slot, dims.in_channels());
         }
         let (y, weight) = (self.sizes.maps(shape), self.weights.conv(host, &dims, rows)?);
-        let hidden = open.map(|_| self.hidden[&x]);
+        let hidden = active.map(|_| self.hidden[&x]);
         self.nodes.push(Node::Conv(ConvNode { weight, dims, rows, x, hidden, y, backward: None }));
         self.computed_by.insert(y, rows);
         Ok(Value::Map(y))
@@ -153,7 +153,7 @@ impl<T: Activation> Emit for Builder<'_, T> {
         residual: Option<Map>,
         relu: bool,
     ) -> Result<Map> {
-        Ok(self.push_apply(x, shape, Applied { factors, residual, relu, collect: false }))
+        Ok(self.push_apply(x, shape, Applied { factors, residual, relu, compact: false }))
     }
 
     fn extend(&mut self, x: Map, residual: Option<Map>, relu: bool) -> bool {
@@ -176,11 +176,11 @@ impl<T: Activation> Emit for Builder<'_, T> {
         }
     }
 
-    fn gate(&mut self, h: Map, shape: [usize; 3], slot: usize, gathered: bool) -> Result<Value> {
+    fn gate(&mut self, h: Map, shape: [usize; 3], slot: usize, compact: bool) -> Result<Value> {
         let factors = Some(Factors::Gates(slot));
-        let applied = Applied { factors, collect: gathered, ..Applied::default() };
+        let applied = Applied { factors, compact, ..Applied::default() };
         let gated = self.push_apply(h, shape, applied);
-        if !gathered {
+        if !compact {
             return Ok(Value::Map(gated));
         }
         self.sizes.lists.insert(slot, shape[0]);

@@ -11,7 +11,7 @@ use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::value::Map;
 
-/// `y = conv(x)`.
+/// A node `y = conv(x)`.
 #[derive(Debug)]
 pub(super) struct ConvNode {
     /// Number of the weight.
@@ -19,32 +19,35 @@ pub(super) struct ConvNode {
     pub(super) dims: Conv2dDims,
     pub(super) rows: Rows,
     pub(super) x: Map,
-    /// What x was made of, if it is compact.
+    /// The map of which x is the active channels, if x is compact.
     pub(super) hidden: Option<Hidden>,
-    /// Dense.
+    /// The output, dense.
     pub(super) y: Map,
     pub(super) backward: Option<ConvBackward>,
 }
 
-/// `x = gate·h`, of which the open channels are there: what the gates of a hidden convolution leave for the next.
+/// The dense map h of which `x = gate·h` holds the active channels: what the gates of an inner
+/// convolution leave for the next.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hidden {
     pub(super) h: Map,
     pub(super) slot: usize,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct ConvBackward {
     grad_y: Map,
-    /// The slot by whose gates `grad_y` is compact.
-    live: Option<usize>,
-    /// Of x, or of the h it was made of; and what that has from elsewhere.
+    /// The gated layer by whose gates `grad_y` is compact.
+    active: Option<usize>,
+    /// Gradient of x, or of the h it was made of, and the gradient that this value has from other
+    /// readers.
     grad_x: Option<(Map, Option<Map>)>,
 }
 
 impl ConvNode {
-    /// If x is `constant` it needs no gradient. What scratch is needed depends on the device.
+    /// Gives the gradients their places; if x is `constant` it needs none. The scratch that is
+    /// needed depends on the device.
     pub(super) fn plan_backward(
         &mut self,
         device: &CudaDevice,
@@ -63,7 +66,7 @@ impl ConvNode {
             grads.set(value, to, None);
             (to, more)
         });
-        self.backward = Some(ConvBackward { grad_y: grad_y.at, live: grad_y.live, grad_x });
+        self.backward = Some(ConvBackward { grad_y: grad_y.at, active: grad_y.active, grad_x });
     }
 
     pub(super) fn forward<T: Activation>(
@@ -72,10 +75,10 @@ impl ConvNode {
         buffers: &Buffers<T>,
     ) -> Result<()> {
         let weight = weights.convs[self.weight].weight.borrow();
-        let live = self.hidden.map(|hidden| buffers.gates.live(hidden.slot));
+        let active = self.hidden.map(|hidden| buffers.gates.active(hidden.slot));
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
-        let (live, epilogue) = (live.as_deref(), Forward::default());
-        Ok(conv2d::forward(&self.dims, self.rows, live, &x, weight.values(), epilogue, &mut y)?)
+        let (active, epilogue) = (active.as_deref(), Forward::default());
+        Ok(conv2d::forward(&self.dims, self.rows, active, &x, weight.values(), epilogue, &mut y)?)
     }
 
     pub(super) fn backward<T: Activation>(
@@ -87,25 +90,26 @@ impl ConvNode {
         let ConvNode { dims, rows, .. } = self;
         let (gates, param) = (&buffers.gates, &weights.convs[self.weight]);
         let (x, grad_y) = (buffers.map(self.x), buffers.map(backward.grad_y));
-        let of_y = backward.live.map(|slot| gates.live(slot));
+        let of_y = backward.active.map(|slot| gates.active(slot));
         {
-            let of_x = self.hidden.map(|hidden| gates.live(hidden.slot));
-            let live = of_x.as_deref().or(of_y.as_deref());
+            let of_x = self.hidden.map(|hidden| gates.active(hidden.slot));
+            let active = of_x.as_deref().or(of_y.as_deref());
             let (mut scratch, mut grad) = (buffers.scratch(), param.grad.borrow_mut());
-            conv2d::backward_weight(dims, *rows, live, &x, &grad_y, &mut scratch, &mut grad)?;
+            conv2d::backward_weight(dims, *rows, active, &x, &grad_y, &mut scratch, &mut grad)?;
         }
         let Some((to, more)) = backward.grad_x else { return Ok(()) };
         let (weight, mut grad_x) = (param.weight.borrow(), buffers.map_mut(to));
         let more = more.map(|more| buffers.map(more));
         let residual = more.as_deref();
-        let live = of_y.as_deref();
+        let active = of_y.as_deref();
         let weight = weight.values();
         let Some(Hidden { h, slot }) = self.hidden else {
             let epilogue = Backward { residual, ..Backward::default() };
-            conv2d::backward_input(dims, *rows, live, &grad_y, weight, epilogue, &mut grad_x)?;
+            conv2d::backward_input(dims, *rows, active, &grad_y, weight, epilogue, &mut grad_x)?;
             return Ok(());
         };
-        // All channels: a gate that is closed has a gradient too, the straight-through estimator's.
+        // A closed gate has a gradient too, the straight-through estimator's, so all channels are
+        // computed.
         let (values, h, mut scratch) = (gates.values.borrow(), buffers.map(h), buffers.scratch());
         let mut gradient = gates.grad.borrow_mut();
         let columns = gates.of(slot, &values);
@@ -121,6 +125,6 @@ impl ConvNode {
                 first: columns.first,
             }),
         };
-        Ok(conv2d::backward_input(dims, *rows, live, &grad_y, weight, epilogue, &mut grad_x)?)
+        Ok(conv2d::backward_input(dims, *rows, active, &grad_y, weight, epilogue, &mut grad_x)?)
     }
 }

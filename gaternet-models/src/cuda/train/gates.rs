@@ -2,20 +2,21 @@
 
 use gaternet_kernels::cuda::Activation;
 
-use super::node::Step;
+use super::pass::Pass;
 use super::rows::RowGrads;
 use crate::cuda::Result;
 use crate::cuda::value::Row;
 
-/// The estimator, the floor, groups, and the losses of the gates.
+/// The node of the gates: estimator, min-active, shared gates, and the losses of the gates.
 #[derive(Debug)]
 pub(super) struct GatesNode {
-    /// (N, outputs of the gater).
+    /// Gate logits (N, outputs of the gater).
     pub(super) preact: Row,
     pub(super) grad_preact: Row,
-    /// (N, outputs of the gater): pre-activations with the estimator's noise.
+    /// Gate logits with the estimator's noise, (N, outputs of the gater).
     pub(super) noisy: Row,
-    /// (N, c): the gates of evaluation; `None` if no loss looks at them, or those of the pass are the same.
+    /// Gates (N, c) of evaluation; `None` if no loss looks at them, or those of the pass are the
+    /// same.
     pub(super) evaluated: Option<Row>,
 }
 
@@ -24,10 +25,10 @@ impl GatesNode {
         rows.insert(self.preact, self.grad_preact);
     }
 
-    pub(super) fn forward<T: Activation>(&self, step: Step<'_, T>) -> Result<()> {
-        let Step { buffers, metrics, clock, .. } = step;
+    pub(super) fn forward<T: Activation>(&self, pass: Pass<'_, T>) -> Result<()> {
+        let Pass { buffers, gating, clock, .. } = pass;
         let (gates, preact) = (&buffers.gates, buffers.row(self.preact));
-        match metrics.gating.as_ref().filter(|gating| gating.draws()) {
+        match gating.filter(|gating| gating.draws()) {
             Some(gating) => gates.train(&preact, |values| {
                 let mut noisy = buffers.row_mut(self.noisy);
                 gating.draw(buffers.batch, clock, &preact, &mut noisy, values)
@@ -40,16 +41,16 @@ impl GatesNode {
         gates.refill()
     }
 
-    pub(super) fn backward<T: Activation>(&self, step: Step<'_, T>) -> Result<()> {
-        let Step { buffers, metrics, clock, .. } = step;
-        let Some(gating) = &metrics.gating else { return Ok(()) };
+    pub(super) fn backward<T: Activation>(&self, pass: Pass<'_, T>) -> Result<()> {
+        let Pass { buffers, metrics, clock, gating, .. } = pass;
+        let Some(gating) = gating else { return Ok(()) };
         let evaluated = self.evaluated.map(|row| buffers.row(row));
-        gating.add_losses(step, evaluated.as_deref())?;
+        gating.add_losses((buffers, metrics, clock), evaluated.as_deref())?;
         let [preact, noisy] = [self.preact, self.noisy].map(|row| buffers.row(row));
         let mut grad_preact = buffers.row_mut(self.grad_preact);
         buffers
             .gates
             .backward(|grad| gating.backward(clock, [&preact, &noisy], grad, &mut grad_preact))?;
-        gating.add_losses_of_preact(step, &preact, &mut grad_preact)
+        gating.add_losses_of_preact((buffers, metrics, clock), &preact, &mut grad_preact)
     }
 }

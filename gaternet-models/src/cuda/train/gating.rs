@@ -1,5 +1,5 @@
-//! What the gates of a model are trained with: its estimator, and the losses of the gates with their weights. What changes over
-//! the training is a value for every step in device memory.
+//! The training of a model's gates: its estimator, and the losses of the gates with their weights.
+//! What changes over the training is a value for every step in device memory.
 
 use gaternet_core::gate::{Estimator, block_bounds};
 use gaternet_kernels::cuda::gate_loss::{self, Loss};
@@ -9,26 +9,27 @@ use gaternet_kernels::cuda::sem_hash::{self, Draw};
 use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, GateSlots, PerStep};
 use gaternet_kernels::cuda::{batch_shaping, straight_through};
 
-use super::TrainOptions;
-use super::node::Step;
+use super::metrics::Metrics;
+use super::options::TrainOptions;
 use crate::cost::MacCosts;
+use crate::cuda::buffers::Buffers;
 use crate::cuda::error::{Result, unsupported};
-use crate::gate_loss::GateLoss;
-use crate::gated_config::GatedConfig;
-use crate::gated_net::GatedNet;
+use crate::gating::gate_loss::GateLoss;
+use crate::gating::gated_config::GatedConfig;
+use crate::gating::gated_net::GatedNet;
 
 #[derive(Debug)]
 pub(super) struct Gating {
     estimator: Estimator,
     /// Temperature of each step; 1 where the estimator has none.
     taus: CudaBuffer<f32>,
-    /// Of the gates of filters.
+    /// The gated layers of the filters' gates.
     slots: GateSlots,
     /// Weight of the mean gate at each step.
     l1: CudaBuffer<f32>,
-    /// With (steps, 3): weight and bounds.
+    /// The losses with a target, each with its weight and bounds at each step, (steps, 3).
     targets: Vec<(GateTarget, CudaBuffer<f32>)>,
-    /// Parameters of the distribution, and weight at each step.
+    /// The batch-shaping losses: parameters of the distribution, and weight at each step.
     shapings: Vec<([f64; 2], CudaBuffer<f32>)>,
 }
 
@@ -38,7 +39,7 @@ pub(super) fn counts_evaluation(config: &GatedConfig) -> bool {
     draws(config.estimator) && losses.any(|term| term.weight > 0.0 && term.loss.has_target())
 }
 
-/// Scratch of the losses.
+/// Length of the scratch buffer that the losses need.
 pub(super) fn gate_scratch(model: &GatedNet, batch: usize) -> usize {
     let plan = model.plan();
     let of_target = gate_target::scratch_len(batch, plan.slots().len());
@@ -54,7 +55,7 @@ fn draws(estimator: Estimator) -> bool {
 }
 
 impl Gating {
-    /// Of `model`, for images of `shape` (C, H, W).
+    /// The training of the gates of `model`, for images of `shape` (C, H, W).
     pub(super) fn new(
         device: &CudaDevice,
         model: &GatedNet,
@@ -84,9 +85,9 @@ impl Gating {
                 }
                 GateLoss::TargetMacs { target } => {
                     let costs = model.mac_costs([shape[1], shape[2]])?;
-                    let share = costs.block_share(target.into())?;
+                    let fraction = costs.block_share(target.into())?;
                     let schedule = table(&|done| {
-                        let (lower, upper) = block_bounds(share, done);
+                        let (lower, upper) = block_bounds(fraction, done);
                         vec![term.weight_at(done), lower as f32, upper as f32]
                     })?;
                     let target = of_macs(device, &costs, plan.slots().len(), target)?;
@@ -120,7 +121,7 @@ impl Gating {
         draws(self.estimator)
     }
 
-    /// Gates of pre-activations, and `noisy` for the gradient, if there is noise.
+    /// Computes the gates of gate logits and, if there is noise, `noisy` for the gradient.
     pub(super) fn draw(
         &self,
         batch: usize,
@@ -142,7 +143,7 @@ impl Gating {
         }
     }
 
-    /// Gradient of the pre-activations from that of their gates.
+    /// Computes the gradient of the gate logits from that of their gates.
     pub(super) fn backward(
         &self,
         clock: &Clock,
@@ -157,7 +158,7 @@ impl Gating {
             Estimator::GumbelSigmoid { .. } => {
                 gumbel_sigmoid::backward(noisy, grad, tau, grad_preact)?;
             }
-            // That of the sigmoid.
+            // The gradient of the sigmoid.
             Estimator::TopK { .. } => gumbel_sigmoid::backward(preact, grad, tau, grad_preact)?,
         }
         Ok(())
@@ -167,14 +168,13 @@ impl Gating {
         PerStep { clock, values: &self.taus }
     }
 
-    /// Adds the gradients of the losses of gates to theirs. `evaluated` are the gates of evaluation, if they are others
-    /// than those of the pass.
+    /// Adds the gradients of the losses of gates to those of the gates. `evaluated` are the gates
+    /// of evaluation, if they are others than those of the pass.
     pub(super) fn add_losses<T: Activation>(
         &self,
-        step: Step<'_, T>,
+        (buffers, metrics, clock): (&Buffers<T>, &Metrics, &Clock),
         evaluated: Option<&CudaBuffer<f32>>,
     ) -> Result<()> {
-        let Step { buffers, metrics, clock, .. } = step;
         let (values, mut grad) = (buffers.gates.values.borrow(), buffers.gates.grad.borrow_mut());
         let [mut result, mut totals] =
             [metrics.gate_loss.borrow_mut(), metrics.gate_totals.borrow_mut()];
@@ -195,14 +195,13 @@ impl Gating {
         Ok(())
     }
 
-    /// Adds the gradients of the losses of pre-activations to `grad_preact`.
+    /// Adds the gradients of the losses of gate logits to `grad_preact`.
     pub(super) fn add_losses_of_preact<T: Activation>(
         &self,
-        step: Step<'_, T>,
+        (buffers, metrics, clock): (&Buffers<T>, &Metrics, &Clock),
         preact: &CudaBuffer<f32>,
         grad_preact: &mut CudaBuffer<f32>,
     ) -> Result<()> {
-        let Step { buffers, metrics, clock, .. } = step;
         let mut loss = Loss {
             grad: grad_preact,
             result: &mut metrics.gate_loss.borrow_mut(),
@@ -217,22 +216,22 @@ impl Gating {
     }
 }
 
-/// The MACs of a model of `slots` slots.
+/// The target loss of the MACs of a model with `slots` gated layers.
 fn of_macs(device: &CudaDevice, costs: &MacCosts, slots: usize, target: f32) -> Result<GateTarget> {
     let whole = costs.fixed + costs.blocks.iter().flatten().map(|conv| conv.macs).sum::<f64>();
-    let share = |macs: f64| (macs / whole) as f32;
+    let fraction = |macs: f64| (macs / whole) as f32;
     let blocks: Vec<Vec<ConvShare>> = costs
         .blocks
         .iter()
         .map(|block| {
             let conv = block.iter().map(|conv| ConvShare {
-                work: share(conv.macs),
+                work: fraction(conv.macs),
                 filters: conv.filters,
                 channels: conv.channels,
             });
             conv.collect()
         })
         .collect();
-    let always = share(costs.gater + costs.fixed);
+    let always = fraction(costs.gater + costs.fixed);
     Ok(GateTarget::new(device, &blocks, slots, Some([always, target]))?)
 }

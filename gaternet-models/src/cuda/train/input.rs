@@ -1,4 +1,4 @@
-//! Where the images of a step come from: a data set on the device, or the caller.
+//! Input of a step: images of a data set on the device, or of the caller.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::cuda::Result;
 /// The images of a training.
 #[derive(Debug, Clone)]
 pub enum TrainImages {
-    /// On the device, where they are augmented.
+    /// Images on the device, where they are augmented.
     Resident(Arc<Images>),
-    /// So many elsewhere, of which each step gets a batch.
+    /// This number of images elsewhere, of which each step is given a batch.
     Copied(usize),
 }
 
@@ -36,14 +36,14 @@ impl TrainImages {
     }
 }
 
-/// What all batch sizes share.
+/// The settings that all batch sizes share.
 pub(super) struct Setup {
     pub(super) images: TrainImages,
-    /// Of images on the device.
+    /// Augmentation of images on the device.
     pub(super) augment: Augment,
-    /// Whether images are blended.
+    /// Whether images are mixed in pairs (mixup).
     pub(super) mixup: bool,
-    /// (C, H, W) of an image.
+    /// Shape (C, H, W) of an image.
     pub(super) shape: [usize; 3],
 }
 
@@ -51,17 +51,17 @@ pub(super) struct Setup {
 #[derive(Debug)]
 pub(super) struct Input {
     source: Source,
-    /// (N).
+    /// Labels (N) of the images.
     labels: RefCell<CudaBuffer<i32>>,
-    /// Of blended images.
+    /// Labels and fraction of mixed images.
     mixed: Option<Mixed>,
 }
 
 #[derive(Debug)]
 struct Mixed {
-    /// (N): the labels of the partners.
+    /// Labels (N) of the partners.
     labels: RefCell<CudaBuffer<i32>>,
-    /// (1): of the image itself.
+    /// Fraction (1) of the image itself, the rest being its partner's.
     share: RefCell<CudaBuffer<f32>>,
 }
 
@@ -70,20 +70,20 @@ enum Source {
     Resident {
         images: Arc<Images>,
         augment: Augment,
-        /// The numbers of the images of an epoch's batches.
+        /// Numbers of the images of an epoch's batches.
         order: CudaBuffer<i32>,
-        /// Their partners, and the share of each batch.
+        /// Numbers of the partners, and the fraction of each batch.
         mix: Option<(CudaBuffer<i32>, CudaBuffer<f32>)>,
     },
     Copied {
-        /// (N, C, H, W), as they come.
+        /// Images (N, C, H, W) of the caller.
         images: CudaBuffer<f32>,
         planes: PlaneDims,
     },
 }
 
 impl Input {
-    /// For `batches` batches of `batch` images.
+    /// Makes the input for `batches` batches of `batch` images.
     pub(super) fn new(
         device: &CudaDevice,
         setup: &Setup,
@@ -118,19 +118,20 @@ impl Input {
         })
     }
 
-    /// Whether each step gets its images.
+    /// Whether each step is given its images.
     pub(super) fn is_copied(&self) -> bool {
         matches!(self.source, Source::Copied { .. })
     }
 
-    /// The images of the batches to come, the one of step `step` (of the clock) first, and their partners.
+    /// Sets the images of the batches to come, the one of step `step` (of the clock) first, and
+    /// their partners.
     pub(super) fn begin(&mut self, order: &[i32], draws: &[MixupDraw], step: u64) -> Result<()> {
         let batch = self.labels.borrow().len();
         let Source::Resident { order: on_device, mix, .. } = &mut self.source else {
             return refuse("images", "on the device", "a step gets its images by step_on");
         };
         let batches = order.len() / batch;
-        // The kernel takes the place of a step modulo the number of batches.
+        // The kernel finds the place of a step modulo the number of batches.
         let first = (step % batches as u64) as usize;
         let mut rotated = order.to_vec();
         rotated.rotate_right(first * batch);
@@ -155,7 +156,7 @@ impl Input {
         Ok(shares.copy_from_slice(&rotated)?)
     }
 
-    /// The images of the next step.
+    /// Copies the images of the next step.
     pub(super) fn copy(
         &mut self,
         batch: &Batch,
@@ -208,7 +209,7 @@ impl Input {
         }
     }
 
-    /// Does `work` with what the logits should say.
+    /// Calls `work` with the targets of the logits.
     pub(super) fn with_targets<R>(&self, work: impl FnOnce(Targets<'_>) -> R) -> R {
         let labels = self.labels.borrow();
         let mixed = self.mixed.as_ref().map(|m| (m.labels.borrow(), m.share.borrow()));

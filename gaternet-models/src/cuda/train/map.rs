@@ -1,4 +1,4 @@
-//! Layers of maps that have no parameter, forward and backward.
+//! Layers of maps without parameters, forward and backward.
 
 use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::{Activation, Clock, Stream, dropout};
@@ -9,10 +9,10 @@ use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::maps::{MapLayer, PairLayer};
 use crate::cuda::value::Map;
 
-/// What a [`MapNode`] does.
+/// The layer of a [`MapNode`].
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Pass {
-    /// Zeros with probability p, by the stream of this number.
+    /// Dropout with probability p, by the random stream of this number.
     Dropout {
         p: f32,
         stream: u32,
@@ -20,18 +20,18 @@ pub(super) enum Pass {
     Layer(MapLayer),
 }
 
-/// A map made of one.
+/// A node that makes a map of one.
 #[derive(Debug)]
 pub(super) struct MapNode {
     pub(super) pass: Pass,
-    /// Of x.
+    /// Dims of x.
     pub(super) dims: PlaneDims,
     pub(super) x: Map,
     pub(super) y: Map,
     pub(super) backward: Option<MapBackward>,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct MapBackward {
     grad_y: Map,
@@ -40,7 +40,7 @@ pub(super) struct MapBackward {
 }
 
 impl MapNode {
-    /// If x is `constant` it needs no gradient.
+    /// Gives the gradients their places; if x is `constant` it needs none.
     pub(super) fn plan_backward(&mut self, sizes: &mut Sizes, grads: &mut Grads, constant: bool) {
         let Some(grad_y) = grads.dense(self.y).filter(|_| !constant) else { return };
         let grad_x = sizes.like(self.x);
@@ -81,20 +81,20 @@ impl MapNode {
     }
 }
 
-/// A map made of two.
+/// A node that makes a map of two.
 #[derive(Debug)]
 pub(super) struct PairNode {
     pub(super) layer: PairLayer,
-    /// The number of the stream of what is drawn.
+    /// Number of the random stream of the layer, if it draws.
     pub(super) stream: Option<u32>,
-    /// Of y.
+    /// Dims of y.
     pub(super) dims: PlaneDims,
     pub(super) parts: [Map; 2],
     pub(super) y: Map,
     pub(super) backward: Option<PairBackward>,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct PairBackward {
     grad_y: Map,

@@ -3,23 +3,22 @@
 use std::collections::{HashMap, HashSet};
 
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{Activation, Clock, CudaDevice};
+use gaternet_kernels::cuda::{Activation, CudaDevice};
 
 use super::apply::ApplyNode;
 use super::conv::ConvNode;
 use super::gates::GatesNode;
 use super::map::{MapNode, PairNode};
-use super::metrics::Metrics;
 use super::norm::NormNode;
+use super::pass::Pass;
 use super::row_norm::RowNormNode;
 use super::rows::{LinearNode, PoolNode, RowGrads, SigmoidNode};
 use super::sum::Grads;
-use super::weights::Weights;
 use crate::cuda::Result;
-use crate::cuda::buffers::{Buffers, Sizes};
+use crate::cuda::buffers::Sizes;
 use crate::cuda::value::{Map, Row};
 
-/// Something that a step computes.
+/// A node: something that a step computes.
 #[derive(Debug)]
 pub(super) enum Node {
     Conv(ConvNode),
@@ -34,23 +33,8 @@ pub(super) enum Node {
     Gates(GatesNode),
 }
 
-/// What all nodes read.
-pub(super) struct Step<'a, T> {
-    pub(super) weights: &'a Weights<T>,
-    pub(super) buffers: &'a Buffers<T>,
-    pub(super) metrics: &'a Metrics,
-    pub(super) clock: &'a Clock,
-}
-
-impl<T> Clone for Step<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-impl<T> Copy for Step<'_, T> {}
-
 impl Node {
-    /// The maps that it reads.
+    /// The maps that the node reads.
     fn reads(&self) -> [Option<Map>; 2] {
         match self {
             Node::Conv(node) => [Some(node.x), None],
@@ -63,8 +47,8 @@ impl Node {
         }
     }
 
-    pub(super) fn forward<T: Activation>(&self, step: Step<'_, T>) -> Result<()> {
-        let Step { weights, buffers, .. } = step;
+    pub(super) fn forward<T: Activation>(&self, pass: Pass<'_, T>) -> Result<()> {
+        let Pass { weights, buffers, .. } = pass;
         match self {
             Node::Conv(node) => node.forward(weights, buffers),
             Node::Norm(node) => node.forward(weights, buffers),
@@ -73,14 +57,14 @@ impl Node {
             Node::Linear(node) => node.forward(weights, buffers),
             Node::RowNorm(node) => node.forward(weights, buffers),
             Node::Sigmoid(node) => node.forward(buffers),
-            Node::Map(node) => node.forward(buffers, step.clock),
-            Node::Pair(node) => node.forward(buffers, step.clock),
-            Node::Gates(node) => node.forward(step),
+            Node::Map(node) => node.forward(buffers, pass.clock),
+            Node::Pair(node) => node.forward(buffers, pass.clock),
+            Node::Gates(node) => node.forward(pass),
         }
     }
 
-    pub(super) fn backward<T: Activation>(&self, step: Step<'_, T>) -> Result<()> {
-        let Step { weights, buffers, .. } = step;
+    pub(super) fn backward<T: Activation>(&self, pass: Pass<'_, T>) -> Result<()> {
+        let Pass { weights, buffers, .. } = pass;
         match self {
             Node::Conv(node) => node.backward(weights, buffers),
             Node::Norm(node) => node.backward(weights, buffers),
@@ -89,9 +73,9 @@ impl Node {
             Node::Linear(node) => node.backward(weights, buffers),
             Node::RowNorm(node) => node.backward(weights, buffers),
             Node::Sigmoid(node) => node.backward(buffers),
-            Node::Map(node) => node.backward(buffers, step.clock),
-            Node::Pair(node) => node.backward(buffers, step.clock),
-            Node::Gates(node) => node.backward(step),
+            Node::Map(node) => node.backward(buffers, pass.clock),
+            Node::Pair(node) => node.backward(buffers, pass.clock),
+            Node::Gates(node) => node.backward(pass),
         }
     }
 }

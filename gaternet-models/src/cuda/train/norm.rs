@@ -12,12 +12,12 @@ use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::value::Map;
 
-/// `y = relu(gate·norm(x) + residual)`.
+/// A node `y = relu(gate·norm(x) + residual)`.
 #[derive(Debug)]
 pub(super) struct NormNode {
     pub(super) norm: BatchNorm,
     pub(super) x: Map,
-    /// Slot.
+    /// The gated layer whose gates multiply.
     pub(super) gates: Option<usize>,
     pub(super) residual: Option<Map>,
     pub(super) relu: bool,
@@ -25,14 +25,14 @@ pub(super) struct NormNode {
     pub(super) backward: Option<NormBackward>,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct NormBackward {
     grad_y: Map,
     grad_x: Map,
-    /// Of x, from elsewhere.
+    /// Gradient of x from other readers.
     more: Option<Map>,
-    /// `None` without a residual, or if it is that of y.
+    /// Gradient of the residual; `None` without one, or if it is that of y.
     grad_residual: Option<Map>,
     sum: Option<Sum>,
 }
@@ -97,18 +97,19 @@ impl NormNode {
     }
 }
 
-/// The launches of a batch norm of maps, or of vectors as maps of one pixel, with the statistics of the batch.
+/// The launches of a batch norm of maps, or of vectors as maps of one pixel, with the statistics of
+/// the batch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct BatchNorm {
-    /// Among those of the weights.
+    /// Number among the batch norms of the weights.
     pub(super) number: usize,
     pub(super) dims: PlaneDims,
 }
 
-/// Where the gradients go, but those of weight and bias.
+/// The buffers for all gradients except those of weight and bias.
 pub(super) struct GradsBefore<'a, U> {
     pub(super) x: &'a mut CudaBuffer<U>,
-    /// Of x, from elsewhere.
+    /// Gradient of x from other readers.
     pub(super) more: Option<&'a CudaBuffer<U>>,
     pub(super) gates: Option<&'a mut CudaBuffer<f32>>,
     pub(super) residual: Option<&'a mut CudaBuffer<U>>,
@@ -116,7 +117,7 @@ pub(super) struct GradsBefore<'a, U> {
 }
 
 impl BatchNorm {
-    /// The running statistics follow.
+    /// Computes y with the statistics of the batch, which also update the running statistics.
     pub(super) fn forward<T: Activation, U: Activation>(
         self,
         weights: &Weights<T>,

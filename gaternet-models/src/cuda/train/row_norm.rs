@@ -10,10 +10,11 @@ use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::value::Row;
 
-/// `y = relu(norm(x))`.
+/// A node `y = relu(norm(x))` of vectors.
 #[derive(Debug)]
 pub(super) struct RowNormNode {
-    /// Of maps of one pixel: the vectors' length is a multiple of what a map's channels are padded to.
+    /// A batch norm of maps of one pixel: the vectors' length is a multiple of what a map's
+    /// channels are padded to.
     pub(super) norm: BatchNorm,
     pub(super) x: Row,
     pub(super) relu: bool,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use gaternet_kernels::cuda::{Activation, linear, pool, sigmoid};
+use gaternet_kernels::cuda::{Activation, global_avg_pool, linear, sigmoid};
 use gaternet_kernels::{LinearDims, PlaneDims};
 
 use super::sum::{Grads, Sum};
@@ -12,7 +12,7 @@ use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::error::unsupported;
 use crate::cuda::value::{Map, Row};
 
-/// Gradients of vectors.
+/// The gradient of each vector that has one.
 pub(super) type RowGrads = HashMap<Row, Row>;
 
 /// A buffer for the gradient of `value`, which one layer alone reads.
@@ -24,7 +24,7 @@ pub(super) fn new_grad(sizes: &mut Sizes, rows: &mut RowGrads, value: Row) -> Re
     }
 }
 
-/// Where the gradients of a layer from vectors x to vectors y are.
+/// The places of the gradients of a layer from vectors x to vectors y.
 #[derive(Debug)]
 pub(super) struct RowBackward {
     pub(super) grad_y: Row,
@@ -32,7 +32,7 @@ pub(super) struct RowBackward {
 }
 
 impl RowBackward {
-    /// `None` if nobody wants the gradient of y.
+    /// Gives the gradients their places; `None` if nobody wants the gradient of y.
     pub(super) fn plan(
         sizes: &mut Sizes,
         rows: &mut RowGrads,
@@ -44,7 +44,7 @@ impl RowBackward {
     }
 }
 
-/// The mean of each plane.
+/// A node of the mean of each plane.
 #[derive(Debug)]
 pub(super) struct PoolNode {
     pub(super) dims: PlaneDims,
@@ -53,7 +53,7 @@ pub(super) struct PoolNode {
     pub(super) backward: Option<PoolBackward>,
 }
 
-/// Where the gradients are.
+/// The places of the gradients.
 #[derive(Debug)]
 pub(super) struct PoolBackward {
     grad_y: Row,
@@ -71,7 +71,7 @@ impl PoolNode {
 
     pub(super) fn forward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
         let (x, mut y) = (buffers.map(self.x), buffers.row_mut(self.y));
-        Ok(pool::global_avg_forward(self.dims, &x, &mut y)?)
+        Ok(global_avg_pool::forward(self.dims, &x, &mut y)?)
     }
 
     pub(super) fn backward<T: Activation>(&self, buffers: &Buffers<T>) -> Result<()> {
@@ -79,13 +79,13 @@ impl PoolNode {
         {
             let grad_y = buffers.row(backward.grad_y);
             let mut grad_x = buffers.map_mut(backward.grad_x);
-            pool::global_avg_backward(self.dims, &grad_y, &mut grad_x)?;
+            global_avg_pool::backward(self.dims, &grad_y, &mut grad_x)?;
         }
         backward.sum.map_or(Ok(()), |sum| sum.run(buffers))
     }
 }
 
-/// `y = relu(x·weightᵀ + bias)`.
+/// A node `y = relu(x·weightᵀ + bias)`.
 #[derive(Debug)]
 pub(super) struct LinearNode {
     /// Numbers of weight and bias.
@@ -131,7 +131,7 @@ impl LinearNode {
     }
 }
 
-/// `y = 1 / (1 + exp(-x))`.
+/// A node `y = 1 / (1 + exp(-x))`.
 #[derive(Debug)]
 pub(super) struct SigmoidNode {
     pub(super) x: Row,

@@ -1,27 +1,27 @@
-//! Gradients of a value that several nodes read.
+//! Sums of the gradients of a value that several nodes read.
 
 use std::collections::HashMap;
 
 use gaternet_kernels::PlaneDims;
 use gaternet_kernels::cuda::Activation;
-use gaternet_kernels::cuda::gate_apply::{self, Apply, Compact};
+use gaternet_kernels::cuda::gate::{self, Apply, Compact};
 
 use crate::cuda::Result;
 use crate::cuda::buffers::{Buffers, Sizes};
 use crate::cuda::value::Map;
 
-/// A gradient: dense, or compact by the gates of a slot.
+/// The place of a gradient: dense, or compact by the gates of a gated layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Grad {
     pub(super) at: Map,
-    pub(super) live: Option<usize>,
+    pub(super) active: Option<usize>,
 }
 
 /// The gradients that the nodes seen so far have written, from the last one backward.
 #[derive(Debug, Default)]
 pub(super) struct Grads(HashMap<Map, Grad>);
 
-/// `sum = part + more`, by nodes that cannot add.
+/// A launch `sum = part + more`, for nodes that cannot add.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sum {
     dims: PlaneDims,
@@ -40,12 +40,12 @@ impl Grads {
         self.of(value).map(|grad| grad.at)
     }
 
-    /// From here on, this is the gradient of `value`.
-    pub(super) fn set(&mut self, value: Map, at: Map, live: Option<usize>) {
-        self.0.insert(value, Grad { at, live });
+    /// Makes this the gradient of `value` from here on.
+    pub(super) fn set(&mut self, value: Map, at: Map, active: Option<usize>) {
+        self.0.insert(value, Grad { at, active });
     }
 
-    /// Adds `part` to the gradient of `value`: what is left to be computed for it.
+    /// Adds `part` to the gradient of `value`; returns the sum that is left to be computed for it.
     pub(super) fn add(
         &mut self,
         sizes: &mut Sizes,
@@ -68,6 +68,6 @@ impl Sum {
         let more = buffers.map(self.more);
         let apply = Apply { residual: Some(&*more), ..Apply::default() };
         let (part, mut sum) = (buffers.map(self.part), buffers.map_mut(self.sum));
-        Ok(gate_apply::forward(self.dims, Compact::Nothing, apply, &part, &mut sum)?)
+        Ok(gate::forward(self.dims, Compact::Nothing, apply, &part, &mut sum)?)
     }
 }

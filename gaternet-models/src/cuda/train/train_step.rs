@@ -8,26 +8,30 @@ use gaternet_kernels::cuda::{Activation, Clock, CudaDevice, CudaGraph};
 
 use super::averages::Averages;
 use super::builder::Builder;
+use super::gating::Gating;
 use super::input::{Input, Setup};
 use super::metrics::Metrics;
-use super::node::{Node, Step, plan_backward};
+use super::node::{Node, plan_backward};
+use super::pass::Pass;
 use super::weights::Weights;
 use crate::cuda::Result;
 use crate::cuda::buffers::Buffers;
 use crate::cuda::error::unsupported;
 use crate::cuda::lower::lower;
 use crate::cuda::value::{Map, Row, Value};
-use crate::model::Model;
+use crate::files::model::Model;
+use crate::gating::pruning::PruningMap;
 use crate::program::{Mode, Program};
-use crate::pruning::Kept;
 
-/// What the steps of all batch sizes share.
+/// The state that the steps of all batch sizes share.
 pub(super) struct Shared<T> {
     pub(super) device: CudaDevice,
     pub(super) weights: Weights<T>,
     pub(super) optimizer: RefCell<Sgd>,
     pub(super) averages: Option<Averages>,
     pub(super) clock: RefCell<Clock>,
+    /// The training of the gates, if there are any.
+    pub(super) gating: Option<Gating>,
     pub(super) metrics: Metrics,
     pub(super) label_smoothing: f32,
 }
@@ -41,14 +45,14 @@ pub(super) struct TrainStep<T> {
     grad_logits: Row,
     pub(super) classes: usize,
     pub(super) input: Input,
-    /// How many batches of this size an epoch has.
+    /// Number of batches of this size in an epoch.
     pub(super) batches: usize,
     ran: bool,
     graph: Option<CudaGraph>,
 }
 
 impl<T: Activation> TrainStep<T> {
-    /// For `batches` batches of `batch` images.
+    /// Makes the step for `batches` batches of `batch` images.
     pub(super) fn new(
         weights: &mut Weights<T>,
         device: &CudaDevice,
@@ -69,7 +73,7 @@ impl<T: Activation> TrainStep<T> {
                 (model.backbone().network(), Some(&**model))
             }
         };
-        let kept = gated.map(|model| Kept::new(model.plan(), None));
+        let kept = gated.map(|model| PruningMap::new(model.plan(), None));
         let lowered = Program::new(backbone, kept.as_ref(), Mode::Train);
         let Value::Row(logits) = lower(&lowered, images, size, &mut builder)? else {
             return unsupported("a loss of maps");
@@ -93,8 +97,8 @@ impl<T: Activation> TrainStep<T> {
         })
     }
 
-    /// The next step. The first runs as it is, since kernels are loaded when they are first used; from then on it is a
-    /// graph if `graphs`.
+    /// Runs the next step. The first runs as it is, since kernels are loaded when they are first
+    /// used; from then on it is a graph if `graphs`.
     pub(super) fn run(&mut self, shared: &Shared<T>, graphs: bool) -> Result<()> {
         if self.ran && graphs && self.graph.is_none() {
             self.graph = Some(crate::cuda::capture(&shared.device, || self.step(shared))?);
@@ -107,7 +111,7 @@ impl<T: Activation> TrainStep<T> {
         Ok(())
     }
 
-    /// The next step runs as it is.
+    /// Makes the next step run as it is.
     pub(super) fn forget_graph(&mut self) {
         (self.ran, self.graph) = (false, None);
     }
@@ -118,10 +122,11 @@ impl<T: Activation> TrainStep<T> {
         {
             let clock = shared.clock.borrow();
             self.input.load(&clock, &mut buffers.map_mut(self.images))?;
-            let step = Step { weights, buffers, metrics, clock: &clock };
-            self.nodes.iter().try_for_each(|node| node.forward(step))?;
+            let gating = shared.gating.as_ref();
+            let pass = Pass { weights, buffers, gating, metrics, clock: &clock };
+            self.nodes.iter().try_for_each(|node| node.forward(pass))?;
             self.loss(metrics, shared.label_smoothing)?;
-            self.nodes.iter().rev().try_for_each(|node| node.backward(step))?;
+            self.nodes.iter().rev().try_for_each(|node| node.backward(pass))?;
             shared.optimizer.borrow_mut().step(&clock)?;
         }
         shared.averages.as_ref().map_or(Ok(()), Averages::update)?;

@@ -1,4 +1,5 @@
-//! The parameters of a model on the device: with gradients and velocities, and the way there and back.
+//! The parameters of a model on the device, with gradients and velocities, and the way there and
+//! back.
 
 use std::cell::{Ref, RefCell};
 use std::collections::HashMap;
@@ -14,12 +15,12 @@ use gaternet_kernels::cuda::{Activation, CudaBuffer, CudaDevice, Weight};
 use crate::cuda::Result;
 use crate::cuda::error::unsupported;
 
-/// How a parameter lies in device memory.
+/// Layout of a parameter in device memory.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Layout {
-    /// As on the host.
+    /// The layout of the host.
     Flat,
-    /// The weight of a convolution.
+    /// The layout of the weight of a convolution, packed in rows.
     Rows(Conv2dDims, Rows),
 }
 
@@ -46,23 +47,23 @@ pub(super) struct Param<T> {
     layout: Layout,
     pub(super) weight: RefCell<Weight<T>>,
     pub(super) grad: RefCell<CudaBuffer<f32>>,
-    /// `None` while it is frozen.
+    /// The training of the parameter; `None` while it is frozen.
     training: Option<Training>,
 }
 
-/// How a parameter is trained.
+/// Settings and state of a parameter's training.
 #[derive(Debug)]
 struct Training {
     name: String,
     /// Index of its learning rates.
     rates: usize,
     weight_decay: f32,
-    /// `None` without momentum.
+    /// Velocity; `None` without momentum.
     velocity: Option<CudaBuffer<f32>>,
 }
 
 impl<T: Activation> Param<T> {
-    /// What the optimiser has of it; nothing while it is frozen.
+    /// The parameter as the optimiser takes it; nothing while it is frozen.
     fn trained<'a>(&'a mut self, rates: &'a [CudaBuffer<f32>]) -> Option<SgdParam<'a>> {
         let training = self.training.as_mut()?;
         let Weight { master, copy, .. } = self.weight.get_mut();
@@ -76,7 +77,7 @@ impl<T: Activation> Param<T> {
         })
     }
 
-    /// Its place, its shape on the host, and what it is now.
+    /// The layout of the parameter, its shape on the host, and its values now.
     fn value(&self) -> (Layout, Shape, Ref<'_, CudaBuffer<f32>>) {
         let master = Ref::map(self.weight.borrow(), |weight| &weight.master);
         (self.layout, self.host.tensor().shape().clone(), master)
@@ -97,7 +98,7 @@ impl<T: Activation> Param<T> {
     }
 }
 
-/// Batch norm: the numbers of its parameters, its statistics.
+/// A batch norm: the numbers of its parameters, and its statistics.
 #[derive(Debug)]
 pub(super) struct Norm {
     host: BatchNorm2d,
@@ -105,7 +106,7 @@ pub(super) struct Norm {
     pub(super) bias: usize,
     pub(super) eps: f32,
     pub(super) momentum: f32,
-    /// (C) each: of the batch.
+    /// Mean (C) of the batch.
     pub(super) mean: RefCell<CudaBuffer<f32>>,
     pub(super) var: RefCell<CudaBuffer<f32>>,
     pub(super) running_mean: RefCell<CudaBuffer<f32>>,
@@ -118,20 +119,20 @@ pub(super) struct Weights<T> {
     device: CudaDevice,
     /// Weights of convolutions.
     pub(super) convs: Vec<Param<T>>,
-    /// All others.
+    /// All other parameters.
     pub(super) others: Vec<Param<f32>>,
     pub(super) norms: Vec<Norm>,
-    /// Where a parameter is, by its id.
+    /// Number of each parameter, by its id.
     found: HashMap<u64, usize>,
     optimizer: Optimizer,
 }
 
-/// What is to become of each parameter.
+/// The optimiser's settings for each parameter.
 #[derive(Debug)]
 struct Optimizer {
     config: SgdConfig,
     settings: HashMap<u64, Settings>,
-    /// For each factor, the learning rates of all steps.
+    /// The learning rates of all steps, for each factor.
     rates: Vec<CudaBuffer<f32>>,
 }
 
@@ -168,7 +169,7 @@ impl Optimizer {
 }
 
 impl<T: Activation> Weights<T> {
-    /// None yet; `rates` are the learning rates of all steps.
+    /// No parameters yet; `rates` are the learning rates of all steps.
     pub(super) fn new(device: &CudaDevice, sgd: &Sgd, rates: &[f32]) -> Result<Weights<T>> {
         Ok(Weights {
             device: device.clone(),
@@ -180,7 +181,7 @@ impl<T: Activation> Weights<T> {
         })
     }
 
-    /// The number of a convolution's weight.
+    /// The number of a convolution's weight, which is added if it is not there.
     pub(super) fn conv(&mut self, conv: &Conv2d, dims: &Conv2dDims, rows: Rows) -> Result<usize> {
         let host = conv.weight();
         if let Some(&at) = self.found.get(&host.id()) {
@@ -192,12 +193,12 @@ impl<T: Activation> Weights<T> {
         Ok(self.convs.len() - 1)
     }
 
-    /// The numbers of weight and bias.
+    /// The numbers of weight and bias, which are added if they are not there.
     pub(super) fn linear(&mut self, linear: &Linear) -> Result<[usize; 2]> {
         Ok([self.other(linear.weight())?, self.other(linear.bias())?])
     }
 
-    /// The number of a batch norm.
+    /// The number of a batch norm, which is added if it is not there.
     pub(super) fn norm(&mut self, bn: &BatchNorm2d) -> Result<usize> {
         let (weight, bias) = (self.other(bn.weight())?, self.other(bn.bias())?);
         if let Some(at) = self.norms.iter().position(|norm| norm.weight == weight) {
@@ -242,7 +243,7 @@ impl<T: Activation> Weights<T> {
                 Some(velocity) => {
                     Some(CudaBuffer::from_slice(&self.device, &layout.pack(velocity.data()))?)
                 }
-                // What the first step makes of it is the gradient, as on the host.
+                // A velocity of 0: the first step makes it the gradient, as on the host.
                 None => Some(CudaBuffer::zeros(&self.device, packed.len())?),
             };
             Ok(Training {
@@ -261,7 +262,7 @@ impl<T: Activation> Weights<T> {
         })
     }
 
-    /// The optimiser of all parameters; none is added after it.
+    /// Makes the optimiser of all parameters; none can be added after it.
     pub(super) fn optimizer(&mut self, max_norm: Option<f32>) -> Result<Kernel> {
         let Optimizer { config, rates, .. } = &self.optimizer;
         let SgdConfig { momentum, dampening, nesterov, .. } = *config;
@@ -271,8 +272,8 @@ impl<T: Activation> Weights<T> {
         Ok(Kernel::new(&self.device, constants, convs.chain(others))?)
     }
 
-    /// How a parameter or statistic of the model lies on the device, its shape on the host, and what it is now; `None` if
-    /// it is not here.
+    /// The layout on the device of a parameter or statistic of the model, its shape on the host,
+    /// and its values now; `None` if it is not on the device.
     pub(super) fn value(&self, state: &State) -> Option<(Layout, Shape, Ref<'_, CudaBuffer<f32>>)> {
         match state {
             State::Parameter(host) => {
@@ -292,13 +293,13 @@ impl<T: Activation> Weights<T> {
         }
     }
 
-    /// Copies parameters and statistics into the model and velocities into `sgd`; `batches` have been trained since the
-    /// last time.
+    /// Copies parameters and statistics into the model and velocities into `sgd`; `batches` have
+    /// been trained since the last time.
     pub(super) fn store(&self, sgd: &mut Sgd, batches: i64) -> Result<()> {
         let mut velocities = Vec::new();
         self.convs.iter().try_for_each(|param| param.store(&mut velocities))?;
         self.others.iter().try_for_each(|param| param.store(&mut velocities))?;
-        // Those that rest keep theirs.
+        // Frozen parameters keep their velocities.
         let moved: Vec<String> = velocities.iter().map(|(name, _)| name.clone()).collect();
         velocities.extend(sgd.state().into_iter().filter(|(name, _)| !moved.contains(name)));
         sgd.load_state(velocities)?;

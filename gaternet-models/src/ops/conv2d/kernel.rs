@@ -1,13 +1,13 @@
-//! Convolutions of a plan: folded, without what is dropped, and masked where a plan does not skip.
+//! Convolutions of a plan: batch norm folded in, pruned, and masked where a plan does not skip.
 
 use gaternet_core::Result;
 use gaternet_core::nn::Conv2d;
 use gaternet_kernels::cpu::conv2d::{Epilogue, Live, Method, PreparedConv2d};
 use gaternet_kernels::{Conv2dDims, Isa};
 
+use crate::gating::pruning::{KeptLayer, Pruning};
 use crate::ops::scale_shift::fold;
 use crate::plan::{BatchKernel, Lists, Operands, PlanContext, Planned, Samples, mask};
-use crate::pruning::{KeptSlot, Pruning};
 
 struct Kernel {
     conv: PreparedConv2d,
@@ -17,14 +17,14 @@ struct Kernel {
 pub(super) fn plan(conv: &Conv2d, at: &mut PlanContext<'_>) -> Result<Planned> {
     let weight = conv.weight().tensor().data().to_vec();
     let folded = fold(weight, conv.shape()[0], at.take_norm());
-    let dims = super::dims(conv, at.options.batch, at.whole[0])?;
-    // The choice for all, so that dropping some does not change a bit.
+    let dims = dims(conv, at.options.batch, at.whole[0])?;
+    // The algorithm is that of the whole convolution, so that pruning does not change a bit.
     let method = Method::choose(at.options.dtype, &dims);
     let conv = prepare(at.isa, method, &dims, folded, at.take_pruning())?;
     Ok(Planned::batch(Kernel { conv, lists: at.lists }))
 }
 
-/// The convolution with what is kept of its filters and its channels.
+/// Prepares the convolution with the filters and channels that pruning keeps.
 fn prepare(
     isa: Isa,
     method: Method,
@@ -39,7 +39,7 @@ fn prepare(
     let shape = [filters, channels, kh, kw];
     let dims = Conv2dDims::new([1, channels, h, w], shape, dims.stride(), dims.padding())?;
     Ok(match kept.filters {
-        Some(KeptSlot { filters, compact: false, .. }) => {
+        Some(KeptLayer { filters, compact: false, .. }) => {
             PreparedConv2d::of_filters(isa, method, &dims, filters, &weight, Some(&bias))?
         }
         _ => PreparedConv2d::with_method(isa, method, &dims, &weight, Some(&bias))?,
@@ -48,10 +48,10 @@ fn prepare(
 
 impl BatchKernel for Kernel {
     fn run(&self, operands: &Operands<'_>, output: &mut [f32]) -> Result<()> {
-        let list = |slot: Option<usize>| slot.map(|slot| &operands.live[slot]);
+        let list = |slot: Option<usize>| slot.map(|slot| &operands.active[slot]);
         let (filters, channels) = (list(self.lists.filters), list(self.lists.channels));
         let (residual, relu) = (operands.residual, operands.relu);
-        let epilogue = Epilogue { residual, relu, leave_dead: operands.leave_dead };
+        let epilogue = Epilogue { residual, relu, leave_dead: operands.skip_inactive };
         let all = Live::default();
         match filters {
             _ if !operands.masks => {
@@ -74,17 +74,27 @@ impl Kernel {
     fn convolve(
         &self,
         operands: &Operands<'_>,
-        live: Live<'_>,
+        active: Live<'_>,
         epilogue: Epilogue<'_>,
         output: &mut [f32],
     ) -> Result<()> {
         let input = operands.inputs.get(0);
         match operands.samples {
             Samples::Some(range) => {
-                self.conv.forward_here(range.clone(), live, input, epilogue, output)?;
+                self.conv.forward_here(range.clone(), active, input, epilogue, output)?;
             }
-            Samples::All(count) => self.conv.forward(*count, live, input, epilogue, output)?,
+            Samples::All(count) => self.conv.forward(*count, active, input, epilogue, output)?,
         }
         Ok(())
     }
+}
+
+pub(super) fn dims(
+    conv: &Conv2d,
+    batch: usize,
+    [channels, h, w]: [usize; 3],
+) -> Result<Conv2dDims> {
+    let options = conv.options();
+    let input = [batch, channels, h, w];
+    Ok(Conv2dDims::new(input, conv.shape(), options.stride, options.padding)?)
 }

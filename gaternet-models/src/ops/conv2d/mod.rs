@@ -4,23 +4,22 @@ mod kernel;
 
 use std::sync::Arc;
 
-use gaternet_core::nn::{Conv2d, Module, State};
-use gaternet_core::ops::Live;
-use gaternet_core::{Ctx, Error, Result, Tensor};
-use gaternet_kernels::Conv2dDims;
-
+use self::kernel::dims;
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep};
+use crate::gating::pruning::Pruning;
 #[cfg(feature = "onnx")]
 use crate::onnx::{Attribute, OnnxStep, int_list};
 use crate::ops::op::{Filters, Op, Reads};
 #[cfg(feature = "onnx")]
 use crate::ops::scale_shift::fold;
 use crate::plan::{PlanContext, Planned};
-use crate::pruning::Pruning;
+use gaternet_core::nn::{Conv2d, Module, State};
+use gaternet_core::ops::Live;
+use gaternet_core::{Ctx, Error, Result, Tensor};
 
-/// Most multiply-accumulates for one image: sums of them are exact in f64, and those of all layers
-/// of a network do not overflow.
+/// Most multiply-accumulates of a convolution for one image: sums of them are exact in f64, and
+/// those of all layers of a network do not overflow.
 const MAX_MACS: usize = 1 << 53;
 
 impl Op for Conv2d {
@@ -87,7 +86,7 @@ impl Op for Conv2d {
         step.conv(self, dims)
     }
 
-    /// Batch norm goes into weight and bias, as in an inference plan.
+    /// Writes one `Conv` node, with batch norm folded into weight and bias as in an inference plan.
     #[cfg(feature = "onnx")]
     fn onnx(&self, step: &mut OnnxStep<'_>) -> Result<String> {
         let (shape, options) = (Conv2d::shape(self), self.options());
@@ -104,10 +103,4 @@ impl Op for Conv2d {
         let x = step.input(0);
         Ok(step.node("Conv", [x, weight, bias], attributes))
     }
-}
-
-fn dims(conv: &Conv2d, batch: usize, [channels, h, w]: [usize; 3]) -> Result<Conv2dDims> {
-    let options = conv.options();
-    let input = [batch, channels, h, w];
-    Ok(Conv2dDims::new(input, conv.shape(), options.stride, options.padding)?)
 }

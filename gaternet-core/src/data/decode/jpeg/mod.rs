@@ -22,8 +22,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::super::dataset::CHANNELS;
-use super::{Header, Kind, View, area, check_len, cut};
+use super::{CHANNELS, Header, Kind, View, area, check_len, cut};
 use colour::Colour;
 use markers::{Component, Frame};
 

@@ -1,7 +1,6 @@
 //! The live channels of a sample, in pairs.
 
 use super::kernels::{NUMBERS, Step};
-use crate::cpu::scratch::as_words;
 
 /// Live channels. Adjacent ones of the list are a pair; the last may be alone.
 #[derive(Debug, Clone, Copy)]
@@ -22,7 +21,7 @@ impl<'a> Channels<'a> {
 
     /// `room` is as long as [`room`](Self::room) says.
     pub(in super::super) fn new(list: &'a [u32], room: &'a mut [f32]) -> Channels<'a> {
-        let steps = Step::some_of(as_words(room));
+        let steps = Step::some_of(room);
         let used = if steps.is_empty() { 0 } else { fill(list, steps) };
         Channels { list, steps: &steps[..used] }
     }

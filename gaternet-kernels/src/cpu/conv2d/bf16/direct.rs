@@ -6,7 +6,6 @@ use std::ptr::null;
 
 use super::channels::Channels;
 use super::kernels::{Kernels, Pack};
-use super::tiles::tiles;
 use super::weights::Weights;
 use crate::cpu::conv2d::plan::{Plan, Tap};
 use crate::cpu::conv2d::sample::Sample;
@@ -32,7 +31,7 @@ pub(in super::super) struct Direct {
 
 impl Direct {
     pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims) -> Direct {
-        let (kernels, tiles) = (Kernels::of(isa), tiles(isa));
+        let (kernels, tiles) = (&isa.kernels().bf16, &isa.kernels().bf16_tiles);
         let plan = Plan::forward(dims, tiles.lanes);
         let pairs = dims.in_channels().div_ceil(2);
         let of_plan = plan.phases.iter().flat_map(|phase| &phase.taps);

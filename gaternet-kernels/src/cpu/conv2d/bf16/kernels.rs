@@ -1,122 +1,105 @@
 //! The loops over pairs of bf16, once per instruction set. A pair has the place of an f32.
 
-use crate::cpu::isa::{Isa, Level};
+use bytemuck::{Pod, Zeroable};
 
 /// Most rows of a register tile.
-pub(in super::super) const MAX_ROWS: usize = 8;
+pub(crate) const MAX_ROWS: usize = 8;
 
 /// Vectors of two channels, to be rounded and paired, the first in the upper halves.
-pub(in super::super) struct Pack {
+pub(crate) struct Pack {
     /// Adjacent vectors of f32; `second` is null for zeros.
-    pub(in super::super) first: *const f32,
-    pub(in super::super) second: *const f32,
-    pub(in super::super) vectors: usize,
+    pub(crate) first: *const f32,
+    pub(crate) second: *const f32,
+    pub(crate) vectors: usize,
     /// Vectors of pairs, `step` pairs apart.
-    pub(in super::super) target: *mut f32,
-    pub(in super::super) step: usize,
+    pub(crate) target: *mut f32,
+    pub(crate) step: usize,
 }
 
 /// A row of weights, to be compressed to live channels.
-pub(super) struct Compress<'a> {
+pub(crate) struct Compress<'a> {
     /// (elements, pairs); a vector more is readable.
-    pub(super) source: *const f32,
-    pub(super) elements: usize,
-    pub(super) pairs: usize,
-    pub(super) channels: &'a [u32],
+    pub(crate) source: *const f32,
+    pub(crate) elements: usize,
+    pub(crate) pairs: usize,
+    pub(crate) channels: &'a [u32],
     /// How the same is done 32 numbers at a time, on x86-64 only.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
-    pub(super) steps: &'a [Step],
+    pub(crate) steps: &'a [Step],
     /// As the source; of each element only the live pairs are used. A vector more is writable.
-    pub(super) target: *mut f32,
+    pub(crate) target: *mut f32,
 }
 
 /// Numbers of a vector.
-pub(super) const NUMBERS: usize = 32;
+pub(crate) const NUMBERS: usize = 32;
 
 /// A step of compressing, which places numbers from one or two vectors of the source in a vector of the target.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-pub(super) struct Step {
+pub(crate) struct Step {
     /// Where each number comes from, of 16 bits: 0 to 31 are of `first`, 32 to 63 of `second`.
-    pub(super) from: [u32; NUMBERS / 2],
+    pub(crate) from: [u32; NUMBERS / 2],
     /// The numbers that are placed now, as bits. The others are 0.
-    pub(super) placed: u32,
+    pub(crate) placed: u32,
     /// Which number of the source `first` starts at; [`Step::PLACED`] if it is what the steps before placed.
-    pub(super) first: u32,
-    pub(super) second: u32,
+    pub(crate) first: u32,
+    pub(crate) second: u32,
     /// 1 in the last step of the target's vector, else 0.
-    pub(super) last: u32,
+    pub(crate) last: u32,
 }
 
 impl Step {
-    pub(super) const PLACED: u32 = u32::MAX;
+    pub(crate) const PLACED: u32 = u32::MAX;
     /// Words of a step.
-    pub(super) const LEN: usize = size_of::<Step>() / size_of::<u32>();
+    pub(crate) const LEN: usize = size_of::<Step>() / size_of::<u32>();
 
     /// As many steps as fit.
-    pub(super) fn some_of(words: &mut [u32]) -> &mut [Step] {
-        let count = words.len() / Step::LEN;
-        // SAFETY: a step is `LEN` words, of which any bits are valid, and has their alignment.
-        unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), count) }
+    pub(crate) fn some_of(room: &mut [f32]) -> &mut [Step] {
+        let whole = room.len() / Step::LEN * Step::LEN;
+        bytemuck::cast_slice_mut(&mut room[..whole])
     }
 }
 
 /// Sums over pairs of channels for F rows and P vectors of a Winograd convolution's tiles.
-pub(in super::super) struct Products {
+pub(crate) struct Products {
     /// n².
-    pub(in super::super) elements: usize,
+    pub(crate) elements: usize,
     /// Pairs to sum over.
-    pub(in super::super) pairs: usize,
+    pub(crate) pairs: usize,
     /// (n², pairs, P) vectors, elements `source_element` pairs apart.
-    pub(in super::super) source: *const f32,
-    pub(in super::super) source_element: usize,
+    pub(crate) source: *const f32,
+    pub(crate) source_element: usize,
     /// (n², pairs) of each row, elements `weight_element` pairs apart.
-    pub(in super::super) weights: [*const f32; MAX_ROWS],
-    pub(in super::super) weight_element: usize,
+    pub(crate) weights: [*const f32; MAX_ROWS],
+    pub(crate) weight_element: usize,
     /// (n², F, P) vectors of f32, elements `target_element` floats apart.
-    pub(in super::super) target: *mut f32,
-    pub(in super::super) target_element: usize,
+    pub(crate) target: *mut f32,
+    pub(crate) target_element: usize,
 }
 
 /// # Safety
 /// The instruction set is present. What the arguments describe is readable, or for a target writable and
 /// accessed by nothing else meanwhile.
-pub(in super::super) type PackFn = unsafe fn(&Pack);
+pub(crate) type PackFn = unsafe fn(&Pack);
 /// # Safety
 /// As [`PackFn`].
-pub(super) type CompressFn = unsafe fn(&Compress<'_>);
+pub(crate) type CompressFn = unsafe fn(&Compress<'_>);
 /// # Safety
 /// As [`PackFn`].
-pub(in super::super) type ProductsFn = unsafe fn(&Products);
+pub(crate) type ProductsFn = unsafe fn(&Products);
 
 /// Kernels of an instruction set.
-pub(in super::super) struct Kernels {
-    pub(in super::super) lanes: usize,
-    pub(in super::super) pack: PackFn,
-    pub(super) compress: CompressFn,
+pub(crate) struct Kernels {
+    pub(crate) lanes: usize,
+    pub(crate) pack: PackFn,
+    pub(crate) compress: CompressFn,
     /// `[P - 1][F - 1]`: as many rows as fit in the registers with P vectors.
-    pub(in super::super) products: &'static [&'static [ProductsFn]],
-}
-
-impl Kernels {
-    pub(in super::super) fn of(isa: Isa) -> &'static Kernels {
-        match isa.bf16_level() {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512Bf16 => &avx512bf16::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &avx512::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => &avx2::KERNELS,
-            #[cfg(any(target_arch = "aarch64", test))]
-            Level::Neon => &scalar::KERNELS,
-            Level::Scalar => &scalar::KERNELS,
-        }
-    }
+    pub(crate) products: &'static [&'static [ProductsFn]],
 }
 
 /// # Safety
 /// That of [`CompressFn`], but for the instruction set.
-unsafe fn compress(args: &Compress<'_>) {
+pub(crate) unsafe fn compress(args: &Compress<'_>) {
     for element in 0..args.elements {
         // SAFETY: channels are below twice the pairs, and so is their number, rounded up to pairs.
         unsafe {
@@ -133,54 +116,21 @@ unsafe fn compress(args: &Compress<'_>) {
     }
 }
 
-/// [`compress`], 32 numbers at a time.
-///
-/// # Safety
-/// That of [`CompressFn`].
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw")]
-unsafe fn compress_vectors(args: &Compress<'_>) {
-    use std::arch::x86_64::{
-        _mm512_loadu_si512, _mm512_maskz_permutex2var_epi16, _mm512_setzero_si512,
-        _mm512_storeu_si512,
-    };
-    for element in 0..args.elements {
-        // SAFETY: the vectors of a step start in the element, and a vector more than the elements is
-        // readable. The last vector may reach into the next element, which is written later, or the vector
-        // beyond.
-        unsafe {
-            let source = args.source.add(element * args.pairs).cast::<u16>();
-            let mut target = args.target.add(element * args.pairs);
-            let mut numbers = _mm512_setzero_si512();
-            for step in args.steps {
-                if step.first != Step::PLACED {
-                    numbers = _mm512_loadu_si512(source.add(step.first as usize).cast());
-                }
-                let second = _mm512_loadu_si512(source.add(step.second as usize).cast());
-                let from = _mm512_loadu_si512(step.from.as_ptr().cast());
-                numbers = _mm512_maskz_permutex2var_epi16(step.placed, numbers, from, second);
-                if step.last == 1 {
-                    _mm512_storeu_si512(target.cast(), numbers);
-                    target = target.add(NUMBERS / 2);
-                }
-            }
-        }
-    }
-}
-
+/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the modules `vectors`
+/// and `pairs` beside it, and so is `$compress`.
 macro_rules! bf16_kernels {
-    ($(#[$feature:meta])? $isa:ident, $vectors:ident, $compress:path, {
+    ($(#[$feature:meta])? $name:ident, $compress:ident, {
         $($p:literal: [$($f:literal)+]),+ $(,)?
     }) => {
-        mod $isa {
+        pub(super) mod $name {
             use std::array::from_fn;
 
-            use super::{Kernels, Pack, Products, ProductsFn};
-            use crate::cpu::simd::bf16::$isa as pairs;
-            use crate::cpu::simd::$vectors::{LANES, V, load, store, zero};
+            use super::pairs;
+            use super::vectors::{LANES, V, load, store, zero};
+            use $crate::cpu::conv2d::bf16::{Kernels, Pack, Products, ProductsFn};
 
             /// # Safety
-            /// That of [`PackFn`](super::PackFn).
+            /// That of `PackFn`.
             $(#[$feature])?
             unsafe fn pack(args: &Pack) {
                 for i in 0..args.vectors {
@@ -228,43 +178,14 @@ macro_rules! bf16_kernels {
                 }
             }
 
-            pub(super) static KERNELS: Kernels = Kernels {
+            pub(in super::super) const KERNELS: Kernels = Kernels {
                 lanes: LANES,
                 pack,
-                compress: $compress,
+                compress: super::$compress,
                 products: &[$(&[$(products::<$f, $p> as ProductsFn),+]),+],
             };
         }
     };
 }
 
-#[cfg(target_arch = "x86_64")]
-bf16_kernels!(#[target_feature(enable = "avx512f,avx512bw,avx512bf16")] avx512bf16, avx512, super::compress_vectors, {
-    1: [1 2 3 4 5 6 7 8],
-    2: [1 2 3 4 5 6 7 8],
-    3: [1 2 3 4 5 6 7],
-    4: [1 2 3 4 5],
-});
-// A pair of pixels and a pair of weights take two registers each.
-#[cfg(target_arch = "x86_64")]
-bf16_kernels!(#[target_feature(enable = "avx512f")] avx512, avx512, super::compress_vectors, {
-    1: [1 2 3 4 5 6 7 8],
-    2: [1 2 3 4 5 6 7 8],
-    3: [1 2 3 4 5 6],
-    4: [1 2 3 4],
-});
-#[cfg(target_arch = "x86_64")]
-bf16_kernels!(#[target_feature(enable = "avx2,fma")] avx2, avx2, super::compress, {
-    1: [1 2 3 4 5 6],
-    2: [1 2 3 4],
-});
-#[cfg(target_arch = "x86_64")]
-bf16_kernels!(scalar, scalar, super::compress, {
-    1: [1 2 3 4],
-    2: [1 2],
-});
-#[cfg(not(target_arch = "x86_64"))]
-bf16_kernels!(scalar, scalar, super::compress, {
-    1: [1 2 3 4 5 6],
-    2: [1 2 3],
-});
+pub(crate) use bf16_kernels;

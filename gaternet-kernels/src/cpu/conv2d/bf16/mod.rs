@@ -9,7 +9,7 @@
 
 mod channels;
 mod direct;
-mod kernels;
+pub(crate) mod kernels;
 #[cfg(test)]
 pub(super) mod tests;
 mod tiles;
@@ -17,5 +17,6 @@ mod weights;
 
 pub(super) use channels::Channels;
 pub(super) use direct::Direct;
-pub(super) use kernels::{Kernels, MAX_ROWS, Pack, Products};
+pub(crate) use kernels::{Kernels, MAX_ROWS, Pack, Products, ProductsFn, bf16_kernels, compress};
+pub(crate) use tiles::{add_products_of_pairs, bf16_tile_kernels};
 pub(super) use weights::Weights;

@@ -5,8 +5,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 
+use crate::DType;
 use crate::cpu::conv2d::tests::{Case, Geometry, algorithms, gates, live_list};
-use crate::cpu::conv2d::{Algorithm, DType, Epilogue, Live, Method, PreparedConv2d};
+use crate::cpu::conv2d::{Algorithm, Epilogue, Live, Method, PreparedConv2d};
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
 use crate::reference::conv2d as reference;

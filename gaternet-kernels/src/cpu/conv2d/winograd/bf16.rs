@@ -25,7 +25,7 @@ impl WinogradBf16 {
     /// `tile` is m, 2 or 4; the kernel 3x3, the stride 1, the padding at most 2.
     pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims, tile: usize) -> WinogradBf16 {
         let f32 = Winograd::forward(isa, dims, tile);
-        WinogradBf16 { kernels: Kernels::of(isa), f32, channels: dims.in_channels() }
+        WinogradBf16 { kernels: &isa.kernels().bf16, f32, channels: dims.in_channels() }
     }
 
     /// `weight` (F, C, 3, 3), transformed.

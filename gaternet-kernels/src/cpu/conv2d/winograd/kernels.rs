@@ -1,133 +1,122 @@
 //! The loops of a Winograd convolution, once per instruction set. The lanes are tiles.
 
 use super::layout::Block;
-use crate::cpu::isa::{Isa, Level};
 
 /// Most rows of a register tile.
-pub(super) const MAX_ROWS: usize = 8;
+pub(crate) const MAX_ROWS: usize = 8;
 
 /// Rows to be copied into a bordered plane.
-pub(super) struct Rows {
-    pub(super) source: *const f32,
-    pub(super) target: *mut f32,
-    pub(super) target_stride: usize,
-    pub(super) rows: usize,
+pub(crate) struct Rows {
+    pub(crate) source: *const f32,
+    pub(crate) target: *mut f32,
+    pub(crate) target_stride: usize,
+    pub(crate) rows: usize,
     /// Floats of a row, and of the source from one to the next.
-    pub(super) width: usize,
+    pub(crate) width: usize,
 }
 
 /// One vector of tiles of one channel, to be transformed.
-pub(super) struct Input<'a> {
+pub(crate) struct Input<'a> {
     /// Bordered plane.
-    pub(super) plane: *const f32,
-    pub(super) row_stride: usize,
-    pub(super) block: &'a Block,
+    pub(crate) plane: *const f32,
+    pub(crate) row_stride: usize,
+    pub(crate) block: &'a Block,
     /// (n²) vectors, `element` floats apart.
-    pub(super) target: *mut f32,
-    pub(super) element: usize,
+    pub(crate) target: *mut f32,
+    pub(crate) element: usize,
 }
 
 /// Sums over channels for F rows and P vectors of tiles.
-pub(super) struct Products<'a> {
+pub(crate) struct Products<'a> {
     /// n².
-    pub(super) elements: usize,
-    pub(super) channels: &'a [u32],
+    pub(crate) elements: usize,
+    pub(crate) channels: &'a [u32],
     /// (n², C, P) vectors, elements `source_element` floats apart.
-    pub(super) source: *const f32,
-    pub(super) source_element: usize,
+    pub(crate) source: *const f32,
+    pub(crate) source_element: usize,
     /// (n², C) of each row, elements `weight_element` floats apart.
-    pub(super) weights: [*const f32; MAX_ROWS],
-    pub(super) weight_element: usize,
+    pub(crate) weights: [*const f32; MAX_ROWS],
+    pub(crate) weight_element: usize,
     /// (n², F, P) vectors, elements `target_element` floats apart.
-    pub(super) target: *mut f32,
-    pub(super) target_element: usize,
+    pub(crate) target: *mut f32,
+    pub(crate) target_element: usize,
 }
 
 /// One vector of tiles of one row, to be transformed back.
-pub(super) struct Output<'a> {
+pub(crate) struct Output<'a> {
     /// (n²) vectors, `element` floats apart.
-    pub(super) source: *const f32,
-    pub(super) element: usize,
-    pub(super) block: &'a Block,
+    pub(crate) source: *const f32,
+    pub(crate) element: usize,
+    pub(crate) block: &'a Block,
     /// Output plane, and the equal plane that is added to it, or null.
-    pub(super) plane: *mut f32,
-    pub(super) residual: *const f32,
+    pub(crate) plane: *mut f32,
+    pub(crate) residual: *const f32,
     /// OW.
-    pub(super) width: usize,
-    pub(super) bias: f32,
-    pub(super) relu: bool,
+    pub(crate) width: usize,
+    pub(crate) bias: f32,
+    pub(crate) relu: bool,
 }
 
 /// One tile of a vector of channels, to be transformed.
-pub(super) struct Spread {
+pub(crate) struct Spread {
     /// The tile's first pixel, channel-last.
-    pub(super) pixels: *const f32,
-    pub(super) row_stride: usize,
-    pub(super) pixel_stride: usize,
+    pub(crate) pixels: *const f32,
+    pub(crate) row_stride: usize,
+    pub(crate) pixel_stride: usize,
     /// (n²) vectors, `element` floats apart.
-    pub(super) target: *mut f32,
-    pub(super) element: usize,
+    pub(crate) target: *mut f32,
+    pub(crate) element: usize,
 }
 
 /// # Safety
 /// The instruction set is present. What the arguments describe is readable; targets and the pixels of
 /// `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
-pub(super) type InputFn = unsafe fn(&Input<'_>);
+pub(crate) type InputFn = unsafe fn(&Input<'_>);
 /// # Safety
 /// As [`InputFn`].
-pub(super) type RowsFn = unsafe fn(&Rows);
+pub(crate) type RowsFn = unsafe fn(&Rows);
 /// # Safety
 /// As [`InputFn`].
-pub(super) type ProductsFn = unsafe fn(&Products<'_>);
+pub(crate) type ProductsFn = unsafe fn(&Products<'_>);
 /// # Safety
 /// As [`InputFn`].
-pub(super) type OutputFn = unsafe fn(&Output<'_>);
+pub(crate) type OutputFn = unsafe fn(&Output<'_>);
 /// # Safety
 /// As [`InputFn`].
-pub(super) type SpreadFn = unsafe fn(&Spread);
+pub(crate) type SpreadFn = unsafe fn(&Spread);
 
 /// Kernels of an instruction set.
-pub(super) struct Kernels {
-    pub(super) lanes: usize,
-    pub(super) copy: RowsFn,
+pub(crate) struct Kernels {
+    pub(crate) lanes: usize,
+    pub(crate) copy: RowsFn,
     /// Transforms for tiles of 2x2 and of 4x4, of any blocks and of adjacent ones.
-    pub(super) transforms: [[(InputFn, OutputFn); 2]; 2],
+    pub(crate) transforms: [[(InputFn, OutputFn); 2]; 2],
     /// Transforms whose lanes are channels: `Bᵀ d B` of n x n pixels, and `A y Aᵀ` of m x m.
-    pub(super) by_channel: [(SpreadFn, SpreadFn); 2],
+    pub(crate) by_channel: [(SpreadFn, SpreadFn); 2],
     /// `[P - 1][F - 1]`: as many rows as fit in the registers with P vectors.
-    pub(super) products: &'static [&'static [ProductsFn]],
+    pub(crate) products: &'static [&'static [ProductsFn]],
 }
 
-impl Kernels {
-    pub(super) fn of(isa: Isa) -> &'static Kernels {
-        match isa.level() {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &avx512::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => &avx2::KERNELS,
-            #[cfg(any(target_arch = "aarch64", test))]
-            Level::Neon => &neon::KERNELS,
-            _ => &scalar::KERNELS,
-        }
-    }
-}
-
+/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module `vectors`
+/// beside it.
 macro_rules! winograd_kernels {
-    ($(#[$feature:meta])? $isa:ident, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
-        pub(super) mod $isa {
+    ($(#[$feature:meta])? $name:ident, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
+        pub(super) mod $name {
             use std::array::from_fn;
 
-            use super::{Input, Kernels, Output, Products, ProductsFn, Rows, Spread};
-            use crate::cpu::simd::$isa::{
+            use super::vectors::{
                 LANES, V, add, deinterleave2, deinterleave4, fmadd, interleave2, interleave4, load,
                 load_eights, load_masked, load_masked_eights, mul, relu, splat, store, store_masked,
                 store_masked_eights, sub, zero,
+            };
+            use $crate::cpu::conv2d::winograd::{
+                A, B, Input, Kernels, Output, Products, ProductsFn, Rows, Spread,
             };
 
             const EIGHTS: usize = LANES / 8;
 
             /// # Safety
-            /// That of [`RowsFn`](super::RowsFn).
+            /// That of `RowsFn`.
             $(#[$feature])?
             unsafe fn copy(args: &Rows) {
                 let tail = ((1u32 << (args.width % LANES)) - 1) as u16;
@@ -159,7 +148,6 @@ macro_rules! winograd_kernels {
                     out[2] = sub(d[2], d[1]);
                     out[3] = sub(d[1], d[3]);
                 } else {
-                    use super::super::{A, B};
                     let (a, b) = (splat(A), splat(B));
                     let middle = splat(-(A * A + B * B));
                     let even_a = fmadd(splat(-B * B), d[2], d[4]);
@@ -186,7 +174,6 @@ macro_rules! winograd_kernels {
                     out[0] = add(p[0], sum_a);
                     out[1] = sub(difference_a, p[3]);
                 } else {
-                    use super::super::{A, B};
                     let (sum_b, difference_b) = (add(p[3], p[4]), sub(p[3], p[4]));
                     let combine = |a: f32, of_a: V, b: f32, of_b: V| {
                         fmadd(splat(b), of_b, mul(splat(a), of_a))
@@ -210,7 +197,6 @@ macro_rules! winograd_kernels {
                     out[2] = sub(y[0], y[1]);
                     out[3] = sub(zero(), y[1]);
                 } else {
-                    use super::super::{A, B};
                     for (i, point) in [A, B].into_iter().enumerate() {
                         let square = point * point;
                         let even = fmadd(splat(square), y[2], y[0]);
@@ -255,7 +241,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of [`InputFn`](super::InputFn).
+            /// That of `InputFn`.
             $(#[$feature])?
             unsafe fn input<const M: usize, const N: usize, const ADJACENT: bool>(
                 args: &Input<'_>,
@@ -279,7 +265,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of [`SpreadFn`](super::SpreadFn).
+            /// That of `SpreadFn`.
             $(#[$feature])?
             unsafe fn spread_pixels<const N: usize>(args: &Spread) {
                 // SAFETY: n x n pixels are readable, n² vectors writable.
@@ -295,7 +281,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of [`SpreadFn`](super::SpreadFn).
+            /// That of `SpreadFn`.
             $(#[$feature])?
             unsafe fn expand_pixels<const M: usize, const N: usize>(args: &Spread) {
                 // SAFETY: m x m pixels are readable, n² vectors writable.
@@ -323,7 +309,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of [`OutputFn`](super::OutputFn).
+            /// That of `OutputFn`.
             $(#[$feature])?
             unsafe fn output<const M: usize, const N: usize, const ADJACENT: bool>(
                 args: &Output<'_>,
@@ -408,7 +394,7 @@ macro_rules! winograd_kernels {
                 }
             }
 
-            pub(super) static KERNELS: Kernels = Kernels {
+            pub(in super::super) const KERNELS: Kernels = Kernels {
                 lanes: LANES,
                 copy,
                 transforms: [
@@ -431,33 +417,4 @@ macro_rules! winograd_kernels {
     };
 }
 
-#[cfg(target_arch = "x86_64")]
-winograd_kernels!(#[target_feature(enable = "avx512f,avx512vl")] avx512, {
-    1: [1 2 3 4 5 6 7 8],
-    2: [1 2 3 4 5 6 7 8],
-    3: [1 2 3 4 5 6 7],
-    4: [1 2 3 4 5],
-});
-#[cfg(target_arch = "x86_64")]
-winograd_kernels!(#[target_feature(enable = "avx2,fma")] avx2, {
-    1: [1 2 3 4 5 6 7],
-    2: [1 2 3 4],
-    3: [1 2 3],
-});
-#[cfg(any(target_arch = "aarch64", test))]
-winograd_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, {
-    1: [1 2 3 4 5 6 7 8],
-    2: [1 2 3 4 5],
-    3: [1 2 3],
-    4: [1 2],
-});
-#[cfg(target_arch = "x86_64")]
-winograd_kernels!(scalar, {
-    1: [1 2 3 4 5 6],
-    2: [1 2 3],
-});
-#[cfg(not(target_arch = "x86_64"))]
-winograd_kernels!(scalar, {
-    1: [1 2 3 4 5 6],
-    2: [1 2 3 4],
-});
+pub(crate) use winograd_kernels;

@@ -5,28 +5,28 @@ use std::ops::Range;
 use crate::dims::Conv2dDims;
 
 /// Most groups of eight adjacent pixels in a row of a vector of tiles: 16 tiles of 4 pixels.
-pub(super) const MAX_EIGHTS: usize = 8;
+pub(crate) const MAX_EIGHTS: usize = 8;
 
 /// One vector of tiles, in the order of the map. A row of it is a few groups of eight adjacent pixels.
 #[derive(Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     /// Bordered rows that its tiles read.
-    pub(super) rows: Range<usize>,
+    pub(crate) rows: Range<usize>,
     /// Offset in the bordered plane of the first row of each eight pixels.
-    pub(super) sources: [usize; MAX_EIGHTS],
-    pub(super) targets: [Target; MAX_EIGHTS],
+    pub(crate) sources: [usize; MAX_EIGHTS],
+    pub(crate) targets: [Target; MAX_EIGHTS],
     /// Whether the eights of a vector are adjacent in the bordered plane and on the map.
-    pub(super) adjacent: bool,
+    pub(crate) adjacent: bool,
 }
 
 /// Where eight output pixels and those below them go.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Target {
+pub(crate) struct Target {
     /// Offset in the output plane of the first pixel.
-    pub(super) offset: usize,
+    pub(crate) offset: usize,
     /// Pixels of a row, as the lanes of an eight, and rows that are on the map.
-    pub(super) mask: u8,
-    pub(super) rows: usize,
+    pub(crate) mask: u8,
+    pub(crate) rows: usize,
 }
 
 /// A 3x3 convolution with stride 1 as tiles of `tile`x`tile` output pixels.

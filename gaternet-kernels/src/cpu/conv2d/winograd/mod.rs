@@ -11,9 +11,10 @@
 //! elements instead (`elements/`).
 
 mod bf16;
-mod elements;
+pub(crate) mod elements;
 mod kernels;
 mod layout;
+mod points;
 pub(super) mod weight_grad;
 mod weights;
 
@@ -27,14 +28,13 @@ use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 pub(super) use bf16::WinogradBf16;
 pub(super) use elements::Elements;
-use kernels::{Input, Kernels, MAX_ROWS, Output, Products, Rows};
+pub(crate) use kernels::{
+    Input, Kernels, MAX_ROWS, Output, Products, ProductsFn, Rows, Spread, winograd_kernels,
+};
 use layout::Layout;
 pub(super) use layout::grid;
+pub(crate) use points::{A, B};
 pub(super) use weights::Weights;
-
-// The points of m = 4 are 0, ±A, ±B and infinity. A = 1/√2, B = √2 round less than the usual 1 and 2.
-const A: f32 = std::f32::consts::FRAC_1_SQRT_2;
-const B: f32 = std::f32::consts::SQRT_2;
 
 /// Floats of transformed pixels to work on at a time: what the second-level cache holds beside weights.
 const CACHED: usize = 160 * 1024;
@@ -52,13 +52,13 @@ pub(super) struct Winograd {
 impl Winograd {
     /// `tile` is m, 2 or 4; the kernel 3x3, the stride 1, the padding at most 2.
     pub(super) fn forward(isa: Isa, dims: &Conv2dDims, tile: usize) -> Winograd {
-        let kernels = Kernels::of(isa);
+        let kernels = &isa.kernels().winograd;
         let layout = Layout::forward(dims, tile, kernels.lanes);
         Winograd { kernels, layout, out_plane: dims.out_plane() }
     }
 
     pub(super) fn backward_input(isa: Isa, dims: &Conv2dDims, tile: usize) -> Winograd {
-        let kernels = Kernels::of(isa);
+        let kernels = &isa.kernels().winograd;
         let layout = Layout::backward_input(dims, tile, kernels.lanes);
         Winograd { kernels, layout, out_plane: dims.in_plane() }
     }

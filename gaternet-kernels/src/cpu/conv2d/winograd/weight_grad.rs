@@ -14,8 +14,9 @@ use rayon::prelude::*;
 
 use super::kernels::{Kernels, Spread, SpreadFn};
 use super::weights::Gradient;
-use crate::cpu::conv2d::Live;
-use crate::cpu::conv2d::channel_last::{Bordered, channel_last};
+use crate::cpu::conv2d::channel_last::channel_last;
+use crate::cpu::conv2d::image::Bordered;
+use crate::cpu::conv2d::live::Live;
 use crate::cpu::conv2d::tile::even_ranges;
 use crate::cpu::conv2d::weight_grad::{CHUNKS, Kernels as Products, MAX_FILTERS, Tile};
 use crate::cpu::elementwise::sum_parts;
@@ -87,7 +88,7 @@ impl Maps {
             front: [0, 0],
             width: grid[1] * tile,
         };
-        let (kernels, products) = (Kernels::of(isa), Products::of(isa));
+        let (kernels, products) = (&isa.kernels().winograd, &isa.kernels().weight_grad);
         Maps { isa, kernels, products, tile, input, grad, grid }
     }
 

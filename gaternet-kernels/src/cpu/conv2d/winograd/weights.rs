@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use super::{A, B};
+use super::points::{A, B};
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 

@@ -1,100 +1,87 @@
 //! The loops, once per instruction set.
 
-use super::order::TILES;
 use crate::cpu::conv2d::winograd::layout::Block;
-use crate::cpu::isa::{Isa, Level};
 
 /// Most rows of a register tile.
-pub(super) const MAX_ROWS: usize = 6;
+pub(crate) const MAX_ROWS: usize = 6;
 
 /// Four tiles of one channel, to be transformed.
-pub(super) struct Input<'a> {
+pub(crate) struct Input<'a> {
     /// Bordered plane.
-    pub(super) plane: *const f32,
-    pub(super) row_stride: usize,
-    pub(super) block: &'a Block,
+    pub(crate) plane: *const f32,
+    pub(crate) row_stride: usize,
+    pub(crate) block: &'a Block,
     /// Parts of (4 tiles, LANES), `part` floats apart.
-    pub(super) target: *mut f32,
-    pub(super) part: usize,
+    pub(crate) target: *mut f32,
+    pub(crate) part: usize,
     /// (4 tiles, 4): the last quad.
-    pub(super) last: *mut f32,
+    pub(crate) last: *mut f32,
 }
 
 /// Sums over channels of one part of four tiles, for F rows.
-pub(super) struct Products<'a> {
-    pub(super) channels: &'a [u32],
+pub(crate) struct Products<'a> {
+    pub(crate) channels: &'a [u32],
     /// (C, 4 tiles, LANES) or (C, 4 tiles, 4).
-    pub(super) source: *const f32,
+    pub(crate) source: *const f32,
     /// (C, LANES) or (C, 4) of each row.
-    pub(super) weights: [*const f32; MAX_ROWS],
+    pub(crate) weights: [*const f32; MAX_ROWS],
     /// (4 tiles, LANES) or (4 tiles, 4) of each row, `target_row` floats apart.
-    pub(super) target: *mut f32,
-    pub(super) target_row: usize,
+    pub(crate) target: *mut f32,
+    pub(crate) target_row: usize,
     /// Whether the sums go on from what the target holds.
-    pub(super) resume: bool,
+    pub(crate) resume: bool,
 }
 
 /// Four tiles of one row, to be transformed back.
-pub(super) struct Output<'a> {
+pub(crate) struct Output<'a> {
     /// Parts of (4 tiles, LANES), then (4 tiles, 4).
-    pub(super) source: *const f32,
-    pub(super) block: &'a Block,
+    pub(crate) source: *const f32,
+    pub(crate) block: &'a Block,
     /// Output plane, and the equal plane that is added to it, or null.
-    pub(super) plane: *mut f32,
-    pub(super) residual: *const f32,
+    pub(crate) plane: *mut f32,
+    pub(crate) residual: *const f32,
     /// OW.
-    pub(super) width: usize,
-    pub(super) bias: f32,
-    pub(super) relu: bool,
+    pub(crate) width: usize,
+    pub(crate) bias: f32,
+    pub(crate) relu: bool,
 }
 
 /// # Safety
 /// The instruction set is present. What the arguments describe is readable; targets and the pixels of
 /// `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
-pub(super) type InputFn = unsafe fn(&Input<'_>);
+pub(crate) type InputFn = unsafe fn(&Input<'_>);
 /// # Safety
 /// As [`InputFn`].
-pub(super) type ProductsFn = unsafe fn(&Products<'_>);
+pub(crate) type ProductsFn = unsafe fn(&Products<'_>);
 /// # Safety
 /// As [`InputFn`].
-pub(super) type OutputFn = unsafe fn(&Output<'_>);
+pub(crate) type OutputFn = unsafe fn(&Output<'_>);
 
 /// Kernels of an instruction set.
-pub(super) struct Kernels {
-    pub(super) lanes: usize,
-    pub(super) input: InputFn,
-    pub(super) output: OutputFn,
+pub(crate) struct Kernels {
+    pub(crate) lanes: usize,
+    pub(crate) input: InputFn,
+    pub(crate) output: OutputFn,
     /// `[F - 1]`: of a vector of elements, and of the last quad.
-    pub(super) products: &'static [[ProductsFn; 2]],
+    pub(crate) products: &'static [[ProductsFn; 2]],
 }
 
-impl Kernels {
-    pub(super) fn of(isa: Isa) -> &'static Kernels {
-        match isa.level() {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &avx512::KERNELS,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => &avx2::KERNELS,
-            #[cfg(any(target_arch = "aarch64", test))]
-            Level::Neon => &neon::KERNELS,
-            _ => &scalar::KERNELS,
-        }
-    }
-}
-
+/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module `vectors`
+/// beside it, and transforms those of `winograd`.
 macro_rules! element_kernels {
-    ($(#[$feature:meta])? $isa:ident, [$($f:literal)+]) => {
-        mod $isa {
+    ($(#[$feature:meta])? $name:ident, [$($f:literal)+]) => {
+        pub(super) mod $name {
             use std::array::from_fn;
 
-            use super::super::order::PAIRS;
-            use super::{Input, Kernels, Output, Products, ProductsFn, TILES};
-            use crate::cpu::conv2d::winograd::kernels::$isa::{gather, spread};
-            use crate::cpu::conv2d::winograd::{A, B};
-            use crate::cpu::simd::$isa::{
+            use super::vectors::{
                 LANES, V, add, fmadd, load, load_eights, load_masked_eights, mul, relu, shuffle4,
                 splat, splat4, store, store_masked_eights, sub, transpose_fours, zero,
             };
+            use super::winograd::{gather, spread};
+            use $crate::cpu::conv2d::elements::{
+                Input, Kernels, Output, PAIRS, Products, ProductsFn, TILES,
+            };
+            use $crate::cpu::conv2d::winograd::{A, B};
 
             const EIGHTS: usize = LANES / 8;
             /// Fours of a vector: of tiles that are transformed together, or of a tile's quads.
@@ -142,7 +129,7 @@ macro_rules! element_kernels {
             }
 
             /// # Safety
-            /// That of [`InputFn`](super::InputFn).
+            /// That of `InputFn`.
             $(#[$feature])?
             unsafe fn input(args: &Input<'_>) {
                 for v in 0..VECTORS {
@@ -177,7 +164,7 @@ macro_rules! element_kernels {
             }
 
             /// # Safety
-            /// That of [`OutputFn`](super::OutputFn).
+            /// That of `OutputFn`.
             $(#[$feature])?
             unsafe fn output(args: &Output<'_>) {
                 for v in 0..VECTORS {
@@ -317,7 +304,7 @@ macro_rules! element_kernels {
                 }
             }
 
-            pub(super) static KERNELS: Kernels = Kernels {
+            pub(in super::super) const KERNELS: Kernels = Kernels {
                 lanes: LANES,
                 input,
                 output,
@@ -332,13 +319,4 @@ macro_rules! element_kernels {
     };
 }
 
-// 32 registers: 4·F sums, 4 pixels and a weight.
-#[cfg(target_arch = "x86_64")]
-element_kernels!(#[target_feature(enable = "avx512f,avx512vl")] avx512, [1 2 3 4 5 6]);
-// 16 registers.
-#[cfg(target_arch = "x86_64")]
-element_kernels!(#[target_feature(enable = "avx2,fma")] avx2, [1 2]);
-// 32 registers, two for a vector.
-#[cfg(any(target_arch = "aarch64", test))]
-element_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))] neon, [1 2]);
-element_kernels!(scalar, [1]);
+pub(crate) use element_kernels;

@@ -28,8 +28,9 @@ use crate::cpu::conv2d::tile::{even_range, even_ranges};
 use crate::cpu::isa::Isa;
 use crate::cpu::scratch::with_scratch;
 use crate::dims::Conv2dDims;
-use kernels::{Input, Kernels, MAX_ROWS, Output, Products};
-use order::{FLOATS, QUADS, TILES};
+pub(crate) use kernels::{Input, Kernels, MAX_ROWS, Output, Products, ProductsFn, element_kernels};
+use order::{FLOATS, QUADS};
+pub(crate) use order::{PAIRS, TILES};
 use weights::{Weights, line};
 
 /// Bytes of weights that a sample alone finds in the second-level cache.
@@ -78,9 +79,9 @@ impl Elements {
     }
 
     fn new(isa: Isa, layout: Layout, out_plane: usize, taps: &Taps<'_>) -> Elements {
-        let kernels = Kernels::of(isa);
+        let kernels = &isa.kernels().elements;
         let weights = Weights::new(kernels.lanes, taps);
-        Elements { maps: Maps::of(isa), kernels, layout, out_plane, weights }
+        Elements { maps: &isa.kernels().winograd, kernels, layout, out_plane, weights }
     }
 
     pub(in super::super) fn weight_bytes(&self) -> usize {

@@ -1,7 +1,7 @@
 //! The order in which a tile's 36 elements lie in vectors.
 
 /// Tiles that are worked on together.
-pub(super) const TILES: usize = 4;
+pub(crate) const TILES: usize = 4;
 /// Fours of elements in a tile.
 pub(super) const QUADS: usize = 9;
 /// Floats of `TILES` tiles.
@@ -9,7 +9,7 @@ pub(super) const FLOATS: usize = TILES * QUADS * 4;
 
 /// The rows whose first and last elements make up the last quads. In these pairs, the transform back
 /// adds and subtracts whole quads.
-pub(super) const PAIRS: [[usize; 2]; 3] = [[0, 5], [1, 3], [2, 4]];
+pub(crate) const PAIRS: [[usize; 2]; 3] = [[0, 5], [1, 3], [2, 4]];
 
 /// Number in its tile, row by row, of the element at a position. Quad y < 6 has the inner elements of row y,
 /// the other three have the first and last elements of two rows each.

@@ -1,0 +1,57 @@
+//! Which filters and channels a convolution computes.
+
+use std::ops::RangeInclusive;
+
+use crate::active::ActiveFilters;
+use crate::dims::Conv2dDims;
+use crate::error::{KernelError, Result};
+
+/// What is live in each sample; `None` means all. A filter that is not live has an output plane of
+/// exact zeros and its weights are not read; a channel that is not live is not read and counts as
+/// zeros.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Live<'a> {
+    /// Live output filters, (N) lists over F.
+    pub filters: Option<&'a ActiveFilters>,
+    /// Live input channels, (N) lists over C.
+    pub channels: Option<&'a ActiveFilters>,
+}
+
+impl Live<'_> {
+    pub(super) fn check(&self, op: &'static str, dims: &Conv2dDims) -> Result<()> {
+        self.check_lists(op, dims, dims.batch()..=dims.batch())
+    }
+
+    /// `batch` is how many samples the lists may have.
+    pub(super) fn check_lists(
+        &self,
+        op: &'static str,
+        dims: &Conv2dDims,
+        batch: RangeInclusive<usize>,
+    ) -> Result<()> {
+        let lists = [
+            ("live.filters", self.filters, dims.out_channels()),
+            ("live.channels", self.channels, dims.in_channels()),
+        ];
+        for (list, active, filters) in lists {
+            let Some(active) = active else { continue };
+            if !batch.contains(&active.batch()) || active.filters() != filters {
+                return Err(KernelError::ActiveFilters {
+                    op,
+                    list,
+                    got_batch: active.batch(),
+                    got_filters: active.filters(),
+                    batch: *batch.start(),
+                    filters,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// 0, 1, ...: as many as there are filters and channels. `Conv2dDims` keeps both far below `u32::MAX` on
+/// any machine that can hold them.
+pub(super) fn every(dims: &Conv2dDims) -> Vec<u32> {
+    (0..dims.out_channels().max(dims.in_channels()) as u32).collect()
+}

@@ -1,0 +1,60 @@
+//! Maxima of windows of dense activations (N, P, stride(C)), of which the border is never one.
+
+use super::buffer::CudaBuffer;
+use super::error::Result;
+use super::launch::Launch;
+use super::planes::{Activation, ForBoth, THREADS, for_both};
+use super::pool2d::windows_of;
+use super::source::{Source, source};
+use crate::dims::PoolDims;
+
+pub(super) static SOURCE: Source = source!("max_pool2d.cu", ["pool2d.cuh", "plane.cuh", "dev.cuh"]);
+static FORWARD: ForBoth = for_both!(&SOURCE, "max_pool2d_forward");
+static BACKWARD: ForBoth = for_both!(&SOURCE, "max_pool2d_backward");
+
+/// Maxima of the windows: y (N, OH·OW, S) of x (N, H·W, S); NaN where a window holds one.
+///
+/// # Errors
+/// As [`forward`].
+pub fn forward<T: Activation>(
+    dims: &PoolDims,
+    x: &CudaBuffer<T>,
+    y: &mut CudaBuffer<T>,
+) -> Result<()> {
+    const OP: &str = "max_pool2d_forward";
+    let (windows, [of_x, of_y]) = windows_of(OP, dims)?;
+    of_x.check(OP, "x", x.len())?;
+    of_y.check(OP, "y", y.len())?;
+    let device = &y.device().clone();
+    let launch =
+        Launch::new(device, FORWARD.of::<T>())?.read(x).write(y).value(&of_y).value(&windows);
+    // SAFETY: the parameters of max_pool2d_forward; as above.
+    unsafe { launch.run(of_y.grid_of_pixels(OP)?, THREADS, 0) }
+}
+
+/// Gradient of x (N, H·W, S) from x and `grad_y` (N, OH·OW, S): each goes to the value that its window shows, the first of
+/// equals.
+///
+/// # Errors
+/// As [`forward`].
+pub fn backward<T: Activation>(
+    dims: &PoolDims,
+    x: &CudaBuffer<T>,
+    grad_y: &CudaBuffer<T>,
+    grad_x: &mut CudaBuffer<T>,
+) -> Result<()> {
+    const OP: &str = "max_pool2d_backward";
+    let (windows, [of_x, of_y]) = windows_of(OP, dims)?;
+    of_x.check(OP, "x", x.len())?;
+    of_y.check(OP, "grad_y", grad_y.len())?;
+    of_x.check(OP, "grad_x", grad_x.len())?;
+    let device = &grad_x.device().clone();
+    let launch = Launch::new(device, BACKWARD.of::<T>())?
+        .read(x)
+        .read(grad_y)
+        .write(grad_x)
+        .value(&of_x)
+        .value(&windows);
+    // SAFETY: the parameters of max_pool2d_backward; as above.
+    unsafe { launch.run(of_x.grid_of_pixels(OP)?, THREADS, 0) }
+}

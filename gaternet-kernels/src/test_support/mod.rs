@@ -1,0 +1,13 @@
+//! What the tests of all crates share: tests that a machine may not be able to run, and the
+//! emulator that stands for a GPU.
+//!
+//! No stable interface. The features `testing` and `testing-driver` are for dev-dependencies.
+
+#[cfg(feature = "testing-driver")]
+pub mod driver;
+pub mod emulator;
+mod python;
+mod skip;
+
+pub use python::python;
+pub use skip::skipped;

@@ -1,0 +1,5 @@
+//! Files of models: checkpoints, and weights for a model that is there.
+
+pub(crate) mod checkpoint;
+pub(crate) mod model;
+pub(crate) mod weights;
