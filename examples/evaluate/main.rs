@@ -2,16 +2,10 @@
 
 mod args;
 mod distribution;
-#[path = "../common/pipeline.rs"]
-mod pipeline;
 mod predictions;
 mod results;
-#[path = "../common/sets.rs"]
-mod sets;
 mod sweep;
 mod threshold;
-#[path = "../common/trained_data.rs"]
-mod trained_data;
 
 use std::process::ExitCode;
 
@@ -19,8 +13,10 @@ use anyhow::{Result, bail, ensure};
 use gaternet::cli::command_line::parse;
 use gaternet::cli::image_check::checked;
 use gaternet::cli::report::{exit_code, say};
+use gaternet::cli::sets::Sets;
 use gaternet::cli::threads::use_threads;
-use gaternet::cli::{classes, note};
+use gaternet::cli::trained_data::trained_data;
+use gaternet::cli::{note, pipeline};
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::core::data::Dataset;
 use gaternet::models::train::{EvaluationOptions, TestSet, Warning, evaluate_with};
@@ -30,10 +26,8 @@ use crate::args::Args;
 use crate::distribution::{Distribution, Image};
 use crate::predictions::write_predictions;
 use crate::results::Results;
-use crate::sets::Sets;
 use crate::sweep::{Speed, sweep};
 use crate::threshold::Thresholds;
-use crate::trained_data::trained_data;
 
 fn main() -> ExitCode {
     exit_code(run())

@@ -1,11 +1,10 @@
 //! A trained network at another gate threshold.
 
 use anyhow::Result;
+use gaternet::cli::trained_data::for_first_images;
 use gaternet::core::Tensor;
 use gaternet::core::data::{Augment, Dataset, ImageSource};
 use gaternet::models::{DType, GatedNet, InferencePlan, PlainNet, PlanOptions};
-
-use crate::trained_data::for_first_images;
 
 /// A gated network, and what its gater says of some calibration images.
 pub(crate) struct Thresholds<'a> {

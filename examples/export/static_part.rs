@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 use gaternet::cli::image_check::checked;
+use gaternet::cli::pipeline;
+use gaternet::cli::sets::Sets;
 use gaternet::cli::table::{millions, percent, print_table};
+use gaternet::cli::trained_data::{for_first_images, trained_data};
 use gaternet::core::data::{Augment, Dataset, ImageSource};
 use gaternet::core::nn::Module;
 use gaternet::models::{Calibration, GatedNet, InferencePlan, Model, PlanOptions};
 
 use crate::args::Args;
-use crate::pipeline;
-use crate::sets::Sets;
-use crate::trained_data::{for_first_images, trained_data};
 
 /// Images of a pass.
 const BATCH: usize = 128;

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use gaternet::core::data::{Dataset, Loader, LoaderConfig};
-use gaternet::models::train::{Data, Metrics, RunFolder};
-use gaternet::models::{InferencePlan, Model, PlanOptions};
-
-use crate::pipeline;
+use gaternet::cli::pipeline;
 use gaternet::cli::report::say;
 use gaternet::cli::table::{millions, percent};
 use gaternet::cli::timing::{RUNS, median_seconds};
+use gaternet::core::data::{Dataset, Loader, LoaderConfig};
+use gaternet::models::train::{Data, Metrics, RunFolder};
+use gaternet::models::{InferencePlan, Model, PlanOptions};
 
 /// Images of a pass whose time is measured.
 const BATCH: usize = 64;

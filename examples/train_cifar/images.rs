@@ -1,11 +1,11 @@
 //! The images of a run.
 
 use anyhow::Result;
+use gaternet::cli::image_check::{self, checked};
+use gaternet::cli::sets::Sets;
 use gaternet::models::train::{Data, Skipped};
 
 use crate::args_data::DataArgs;
-use crate::sets::Sets;
-use gaternet::cli::image_check::{self, checked};
 
 /// The sets of a run, looked at; the built-in ones are drawn from `seed`.
 pub(crate) fn open(args: &DataArgs, seed: u64) -> Result<Data> {

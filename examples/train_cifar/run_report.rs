@@ -3,13 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
+use gaternet::cli::note::note;
+use gaternet::cli::table::{millions, percent, print_table};
 use gaternet::core::data::SYNTHETIC;
 use gaternet::kernels::Device;
 use gaternet::models::Model;
 use gaternet::models::train::{Metrics, Position, Results, RunFolder, Standing, Trainer};
-
-use gaternet::cli::note::note;
-use gaternet::cli::table::{millions, percent, print_table};
 
 /// What will be trained, on stderr.
 pub(crate) fn announce(trainer: &Trainer) {

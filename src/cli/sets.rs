@@ -4,9 +4,9 @@ use std::cmp::Reverse;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use gaternet::core::data::{Cifar, Dataset, ImageFolder, ImageSource, synthetic};
+use gaternet_core::data::{Cifar, Dataset, ImageFolder, ImageSource, synthetic};
 
-use gaternet::cli::note::note;
+use crate::cli::note::note;
 
 /// Images of the built-in training or test set, at most: 3 GB.
 const MAX_IMAGES: usize = 1_000_000;
@@ -16,19 +16,22 @@ const NAMED_ENDS: usize = 10;
 
 /// A training and a test set, which several runs may share.
 #[derive(Clone)]
-pub(crate) struct Sets {
+pub struct Sets {
     /// For training, for tests.
-    pub(crate) images: [ImageSource; 2],
+    pub images: [ImageSource; 2],
 }
 
 impl Sets {
     /// The name of both, as in `cifar10`.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.images[0].name()
     }
 
     /// The built-in sets, drawn from `seed`.
-    pub(crate) fn built_in(seed: u64, train: usize, test: usize) -> Result<Sets> {
+    ///
+    /// # Errors
+    /// If one has more than a million images.
+    pub fn built_in(seed: u64, train: usize, test: usize) -> Result<Sets> {
         for (set, images) in [("train-images", train), ("test-images", test)] {
             ensure!(images <= MAX_IMAGES, "{set} = {images}: must be at most {MAX_IMAGES}");
         }
@@ -37,7 +40,10 @@ impl Sets {
     }
 
     /// Whatever `dir` holds.
-    pub(crate) fn open(dir: &Path) -> Result<Sets> {
+    ///
+    /// # Errors
+    /// If that is neither, both, or cannot be read.
+    pub fn open(dir: &Path) -> Result<Sets> {
         if !ImageFolder::is_in(dir) {
             let Cifar { train, test } = Cifar::load(dir).with_context(|| {
                 let dir = dir.display();
@@ -58,7 +64,7 @@ impl Sets {
 }
 
 /// Says on stderr which files were not taken for images.
-pub(crate) fn say_left_out(folder: &ImageFolder) {
+pub fn say_left_out(folder: &ImageFolder) {
     let ends = folder.left_out();
     if ends.is_empty() {
         return;

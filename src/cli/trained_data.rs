@@ -4,19 +4,22 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use gaternet::core::checkpoint::{Checkpoint, Outline};
-use gaternet::core::data::{
+use gaternet_core::checkpoint::{Checkpoint, Outline};
+use gaternet_core::data::{
     Augment, Dataset, ImageFolder, ImageSource, Loader, LoaderConfig, SYNTHETIC,
 };
 
-use crate::classes::{self, Metadata};
-use crate::sets::{Sets, say_left_out};
+use crate::cli::classes::{self, Metadata};
+use crate::cli::sets::{Sets, say_left_out};
 
 /// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was
 /// trained with, of whose training images the first `train` are drawn. With 0 of them, image files
 /// for tests are enough, and both sets of files are those. Classes are the model's, in its order;
 /// where that is not the data's, only if `by_name`.
-pub(crate) fn trained_data(
+///
+/// # Errors
+/// If there is no such data, or its classes are not the model's.
+pub fn trained_data(
     checkpoint: &Path,
     dir: Option<&Path>,
     train: usize,
@@ -60,7 +63,10 @@ fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Sets
 
 /// Calls `each` with the first `count` images of a set, (N, C, H, W), at most `batch_size` at a
 /// time.
-pub(crate) fn for_first_images(
+///
+/// # Errors
+/// If there are not as many, one cannot be read, or those of `each`.
+pub fn for_first_images(
     images: &ImageSource,
     augment: &Augment,
     count: usize,
