@@ -10,24 +10,21 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use gaternet::cli::throughput_network::{Gating, Network};
-use gaternet::models::{BackboneConfig, DType, GatePlacement, GatedConfig};
+use gaternet::models::{DType, GatePlacement, GatedConfig, ModelName};
 
+const MODELS: [ModelName; 4] =
+    [ModelName::Resnet20, ModelName::Resnet56, ModelName::Resnet110, ModelName::Wrn28_10];
 const DENSITY: f64 = 0.5;
 
 fn main() {
     common::run(|criterion| {
-        for (model, backbone) in [
-            ("resnet20", BackboneConfig::resnet(20, 10)),
-            ("resnet56", BackboneConfig::resnet(56, 10)),
-            ("resnet110", BackboneConfig::resnet(110, 10)),
-            ("wrn28-10", BackboneConfig::wide_resnet(28, 10, 10)),
-        ] {
+        for model in MODELS {
             let config =
-                GatedConfig { placement: GatePlacement::All, ..GatedConfig::new(backbone) };
+                GatedConfig { placement: GatePlacement::All, ..GatedConfig::new(model.config(10)) };
             let network = Network::new(config).expect("a valid configuration");
             for batch in [1, 64] {
                 for dtype in DType::ALL {
-                    inference(criterion, model, &network, batch, dtype);
+                    inference(criterion, &model.to_string(), &network, batch, dtype);
                 }
             }
         }

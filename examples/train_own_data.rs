@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io::{Write, stderr, stdout};
 use std::path::Path;
 
-use gaternet::core::data::{Augment, Dataset};
+use gaternet::core::data::{Augment, InMemory};
 use gaternet::core::optim::{Decay, Schedule};
 use gaternet::kernels::Device;
 use gaternet::models::train::{
@@ -17,7 +17,7 @@ use gaternet::models::{GatePlacement, GatedConfig, GaterConfig};
 
 /// Stripes of 24x24 pixels in one of three directions, each with a phase, a width and a colour of
 /// its own.
-fn stripes(first: usize, count: usize) -> gaternet::core::Result<Dataset> {
+fn stripes(first: usize, count: usize) -> gaternet::core::Result<InMemory> {
     let image = |i: usize| {
         let (x, y) = [(1, 0), (0, 1), (1, 1)][i % 3];
         let (phase, width, colour) =
@@ -30,7 +30,7 @@ fn stripes(first: usize, count: usize) -> gaternet::core::Result<Dataset> {
     let numbers = first..first + count;
     let labels = numbers.clone().map(|i| i % 3).collect();
     let classes = ["columns", "rows", "diagonals"].map(str::to_owned).to_vec();
-    Dataset::with_size(numbers.flat_map(image).collect(), [24; 2], labels, classes)
+    InMemory::new(numbers.flat_map(image).collect(), [3, 24, 24], labels, classes)
 }
 
 /// A line for each epoch, and whatever there is to say.

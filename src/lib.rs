@@ -31,7 +31,7 @@ pub use gaternet_models::{
 /// # Ok(()) }
 /// ```
 pub mod prelude {
-    pub use gaternet_core::data::{Augment, Loader, LoaderConfig};
+    pub use gaternet_core::data::{Augment, Dataset, Loader, LoaderConfig};
     pub use gaternet_core::nn::Module;
     pub use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
     pub use gaternet_core::{Ctx, Tensor};

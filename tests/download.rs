@@ -1,15 +1,11 @@
 //! Downloads: a whole folder or nothing. Without a network.
 
-#[path = "../examples/train_cifar/download.rs"]
-mod download;
-
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
 
-use download::Archive;
 use flate2::{Compression, write::GzEncoder};
-use gaternet::cli::note;
+use gaternet::cli::download::Archive;
 use md5::{Digest, Md5};
 
 /// `set/file` with the contents `pixels`, and its checksum.

@@ -172,14 +172,14 @@ fn inside([h, w]: [usize; 2], dy: usize, dx: usize) -> [std::ops::Range<usize>; 
 /// `y[i] = sum over the taps of weight · x[i + tap - 1]`, zeros around.
 fn convolve(x: &[f32], weight: &[f32], [h, w]: [usize; 2], y: &mut [f32]) {
     y.fill(0.0);
-    for tap in 0..TAPS {
+    for (tap, weight) in weight.iter().enumerate() {
         let (dy, dx) = (tap / SIDE, tap % SIDE);
         let [rows, columns] = inside([h, w], dy, dx);
         for row in rows {
             let to = row * w + columns.start..row * w + columns.end;
             let from = (row + dy - 1) * w + columns.start + dx - 1;
             let x = &x[from..from + columns.len()];
-            y[to].iter_mut().zip(x).for_each(|(y, x)| *y += weight[tap] * x);
+            y[to].iter_mut().zip(x).for_each(|(y, x)| *y += weight * x);
         }
     }
 }

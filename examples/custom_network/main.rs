@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use gaternet::cli::report::{exit_code, say};
-use gaternet::core::data::{Augment, Loader, LoaderConfig, synthetic};
+use gaternet::core::data::{Augment, Dataset, Loader, LoaderConfig, synthetic};
 use gaternet::core::nn::Module;
 use gaternet::core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet::core::{Ctx, Tensor};

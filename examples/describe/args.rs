@@ -4,13 +4,12 @@ use anyhow::Result;
 use clap::Parser;
 use gaternet::cli::dtype::DTypeName;
 use gaternet::cli::gate_override;
+use gaternet::cli::names::{ModelName, PlacementName};
 use gaternet::core::nn::Module;
 use gaternet::models::{
     BackboneConfig, Family, GateOverride, GatePlacement, GatedConfig, GatedResNet, GaterConfig,
     Model, PlainNet,
 };
-
-use gaternet::cli::names::{ModelName, PlacementName};
 
 /// Prints a network's parameters, multiply-accumulates (MACs) for one image and gates, unit by
 /// unit.

@@ -2,6 +2,7 @@
 
 use gaternet::cli::report::{OutputError, say};
 use gaternet::cli::table::{millions, percent};
+
 use gaternet::core::Tensor;
 use gaternet::models::train::predictions;
 use serde::Serialize;

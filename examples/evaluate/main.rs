@@ -1,19 +1,11 @@
 //! Measures a trained model: accuracy, open gates, MACs and speed on a test set.
 
 mod args;
-#[path = "../common/data.rs"]
-mod data;
 mod distribution;
-#[path = "../common/pipeline.rs"]
-mod pipeline;
 mod predictions;
 mod results;
-#[path = "../common/sets.rs"]
-mod sets;
 mod sweep;
 mod threshold;
-#[path = "../common/trained_data.rs"]
-mod trained_data;
 
 use std::process::ExitCode;
 
@@ -21,9 +13,12 @@ use anyhow::{Result, bail, ensure};
 use gaternet::cli::command_line::parse;
 use gaternet::cli::image_check::checked;
 use gaternet::cli::report::{exit_code, say};
+use gaternet::cli::sets::Sets;
 use gaternet::cli::threads::use_threads;
-use gaternet::cli::{classes, note};
+use gaternet::cli::trained_data::trained_data;
+use gaternet::cli::{note, pipeline};
 use gaternet::core::checkpoint::Checkpoint;
+use gaternet::core::data::Dataset;
 use gaternet::models::train::{EvaluationOptions, TestSet, Warning, evaluate_with};
 use gaternet::models::{DType, Model};
 
@@ -31,10 +26,8 @@ use crate::args::Args;
 use crate::distribution::{Distribution, Image};
 use crate::predictions::write_predictions;
 use crate::results::Results;
-use crate::sets::Sets;
 use crate::sweep::{Speed, sweep};
 use crate::threshold::Thresholds;
-use crate::trained_data::trained_data;
 
 fn main() -> ExitCode {
     exit_code(run())
@@ -58,7 +51,8 @@ fn run() -> Result<()> {
     let augment = pipeline::of(&args.checkpoint, args.image_size, args.resize)?;
     let data =
         trained_data(&args.checkpoint, args.data.as_deref(), train_images, args.classes_by_name)?;
-    let Sets { name, images: [train, images] } = data;
+    let name = data.name().to_owned();
+    let Sets { images: [train, images] } = data;
     let ([train, images], skipped) = match moves_thresholds {
         true => checked([train, images], args.skip_bad)?,
         false => {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use gaternet::core::checkpoint::replace_file;
-use gaternet::core::data::ImageSource;
+use gaternet::core::data::{Dataset, ImageSource};
 use serde_json::{Value, json};
 
 use crate::distribution::Image;
@@ -14,11 +14,9 @@ use crate::distribution::Image;
 pub(crate) fn write_predictions(path: &Path, images: &[Image], source: &ImageSource) -> Result<()> {
     let classes = source.classes();
     let name = |number: usize| -> Value {
-        match source {
-            ImageSource::Memory(_) => json!(number),
-            ImageSource::Files(folder) => {
-                json!(folder.path(number).map(|path| path.display().to_string()))
-            }
+        match source.path(number) {
+            Some(path) => json!(path.display().to_string()),
+            None => json!(number),
         }
     };
     Ok(replace_file(path, |file| {

@@ -11,7 +11,7 @@ use gaternet::models::train::Evaluation;
 
 /// What is printed.
 pub(crate) struct Results<'a> {
-    pub(crate) data: &'static str,
+    pub(crate) data: String,
     /// Image files that were left out.
     pub(crate) skipped: Vec<Skipped>,
     pub(crate) dtype: DType,

@@ -9,6 +9,7 @@ use gaternet::cli::report::say;
 use gaternet::cli::table::percent;
 use gaternet::core::Tensor;
 use gaternet::core::checkpoint::replace_file;
+use gaternet::core::data::Dataset;
 use gaternet::models::train::{Evaluation, EvaluationOptions, TestSet, evaluate_with};
 use gaternet::models::{GatedNet, Model};
 use serde::Serialize;
@@ -75,7 +76,7 @@ pub(crate) fn sweep(
         None => add(None)?,
         Some(thresholds) => {
             add(Some(0.0))?;
-            let size = [test.augment.side(); 2];
+            let size = test.augment.output_size(&test.images)?;
             let [closed, open] =
                 [f32::MIN, f32::MAX].map(|preact| ratio(thresholds.model(), size, preact));
             let (closed, open) = (closed?, open?);

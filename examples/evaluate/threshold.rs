@@ -1,11 +1,10 @@
 //! A trained network at another gate threshold.
 
 use anyhow::Result;
+use gaternet::cli::trained_data::for_first_images;
 use gaternet::core::Tensor;
-use gaternet::core::data::{Augment, CHANNELS, ImageSource};
+use gaternet::core::data::{Augment, Dataset, ImageSource};
 use gaternet::models::{DType, GatedNet, InferencePlan, PlainNet, PlanOptions};
-
-use crate::trained_data::for_first_images;
 
 /// A gated network, and what its gater says of some calibration images.
 pub(crate) struct Thresholds<'a> {
@@ -27,15 +26,16 @@ impl<'a> Thresholds<'a> {
         count: usize,
         (batch_size, dtype): (usize, DType),
     ) -> Result<Thresholds<'a>> {
-        let (size, outputs) = ([augment.side(); 2], model.plan().outputs());
+        let (size, outputs) = (augment.output_size(images)?, model.plan().outputs());
         // The gater alone, its outputs as they are.
         let gater = PlainNet::custom(model.gater().network().clone());
         let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
         let gater = InferencePlan::plain(&gater, options)?;
         let mut preact = Vec::new();
+        let image_len = images.channels() * size[0] * size[1];
         for_first_images(images, augment, count, batch_size, |images| {
             let before = preact.len();
-            preact.resize(before + images.len() / (CHANNELS * size[0] * size[1]) * outputs, 0.0);
+            preact.resize(before + images.len() / image_len * outputs, 0.0);
             Ok(gater.run(images, &mut preact[before..])?)
         })?;
         let preact = Tensor::new(preact, [count, outputs])?;

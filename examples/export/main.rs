@@ -1,20 +1,11 @@
 //! Writes a trained model for other programs: as ONNX, or without its gates.
 
 mod args;
-#[path = "../common/data.rs"]
-mod data;
-#[path = "../common/pipeline.rs"]
-mod pipeline;
-#[path = "../common/sets.rs"]
-mod sets;
 mod static_part;
-#[path = "../common/trained_data.rs"]
-mod trained_data;
 
 use std::process::ExitCode;
 
 use anyhow::{Result, bail, ensure};
-use gaternet::cli::classes;
 use gaternet::cli::command_line::parse;
 use gaternet::cli::report::{exit_code, say};
 use gaternet::cli::threads::use_threads;

@@ -2,15 +2,15 @@
 
 use anyhow::Result;
 use gaternet::cli::image_check::checked;
+use gaternet::cli::pipeline;
+use gaternet::cli::sets::Sets;
 use gaternet::cli::table::{millions, percent, print_table};
-use gaternet::core::data::{Augment, CHANNELS, ImageSource};
+use gaternet::cli::trained_data::{for_first_images, trained_data};
+use gaternet::core::data::{Augment, Dataset, ImageSource};
 use gaternet::core::nn::Module;
 use gaternet::models::{Calibration, GatedNet, InferencePlan, Model, PlanOptions};
 
 use crate::args::Args;
-use crate::pipeline;
-use crate::sets::Sets;
-use crate::trained_data::{for_first_images, trained_data};
 
 /// Images of a pass.
 const BATCH: usize = 128;
@@ -18,7 +18,8 @@ const BATCH: usize = 128;
 /// The static part of `model` by the first `images` training images, and a table of what is left.
 pub(crate) fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
     let data = trained_data(&args.checkpoint, args.data.as_deref(), images, args.classes_by_name)?;
-    let Sets { name, images: [train, _] } = data;
+    let name = data.name().to_owned();
+    let Sets { images: [train, _] } = data;
     let ([train], _) = checked([train], args.skip_bad)?;
     let augment = pipeline::of(&args.checkpoint, None, None)?;
     let calibration = calibrate(model, &train, &augment, images)?;
@@ -31,7 +32,7 @@ pub(crate) fn static_part(args: &Args, model: &GatedNet, images: usize) -> Resul
     let least = args.min_open * images as f64;
     let kept = counts.iter().filter(|opened| **opened as f64 > least).count();
     let share = |gates: usize| format!("{gates} ({})", percent(gates as f64 / counts.len() as f64));
-    let (whole, size) = (model.backbone(), [augment.side(); 2]);
+    let (whole, size) = (model.backbone(), augment.output_size(&train)?);
     let of = |part: f64, whole: f64| format!("{} of {}", millions(part), millions(whole));
     let parameters = [part.parameter_count(), whole.parameter_count()].map(|count| count as f64);
     let macs = [part.macs(size)?, whole.macs(size)?].map(|count| count as f64);
@@ -55,12 +56,12 @@ fn calibrate(
     augment: &Augment,
     count: usize,
 ) -> Result<Calibration> {
-    let size = [augment.side(); 2];
+    let size = augment.output_size(images)?;
+    let image_len = images.channels() * size[0] * size[1];
     let plan = InferencePlan::gated(model, PlanOptions { size, ..PlanOptions::default() })?;
     let mut calibration = Calibration::new(plan.gate_count());
     for_first_images(images, augment, count, BATCH, |images| {
-        let mut gates =
-            vec![0.0; images.len() / (CHANNELS * size[0] * size[1]) * plan.gate_count()];
+        let mut gates = vec![0.0; images.len() / image_len * plan.gate_count()];
         plan.gates(images, &mut gates)?;
         Ok(calibration.add(&gates)?)
     })?;

@@ -2,10 +2,9 @@
 
 use clap::Parser;
 use gaternet::cli::dtype::DTypeName;
+use gaternet::cli::names::{ModelName, PlacementName};
 use gaternet::cli::throughput_network::Gating;
 use gaternet::models::{GatedConfig, GaterConfig};
-
-use gaternet::cli::names::{ModelName, PlacementName};
 
 /// Measures whole networks (imagenet-* on 224x224 images, the others on 32x32): the plain backbone,
 /// and the gated network with its closed filters computed (masked) or not (skipped).

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use gaternet::cli::dtype::DTypeName;
+use gaternet::cli::names::{ModelName, PlacementName};
 use gaternet::cli::report::say;
 use gaternet::cli::table::rounded;
 use gaternet::cli::throughput_network::{Gating, Network};
@@ -12,7 +13,6 @@ use gaternet::models::DType;
 use serde::Serialize;
 
 use crate::args::Args;
-use gaternet::cli::names::{ModelName, PlacementName};
 
 /// A line of `--json`.
 #[derive(Debug, Serialize)]

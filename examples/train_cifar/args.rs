@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
+use gaternet::cli::names::PlacementName;
 use gaternet::models::train::RunFolder;
 
 use crate::args_augment::AugmentArgs;
@@ -14,7 +15,6 @@ use crate::args_gater_training::GaterTrainingArgs;
 use crate::args_gates::GateArgs;
 use crate::args_optim::OptimArgs;
 use crate::args_run::RunArgs;
-use gaternet::cli::names::PlacementName;
 
 /// Trains a gated network, or the plain one with the same recipe (--dense), on CIFAR-10, CIFAR-100,
 /// image files or a built-in set of drawn shapes that needs no download.

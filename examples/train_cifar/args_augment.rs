@@ -4,9 +4,8 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use gaternet::core::data::{Augment, Mixup, PaddingMode, ResizedCrop, SIDE};
-
 use gaternet::cli::command_line::write_value;
+use gaternet::core::data::{Augment, Cifar, Mixup, PaddingMode, ResizedCrop};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Augmentation")]
@@ -63,7 +62,7 @@ impl fmt::Display for PaddingName {
 
 impl AugmentArgs {
     pub(crate) fn augment(&self) -> Result<Augment> {
-        let (cutout, side) = (self.cutout, self.image_size.unwrap_or(SIDE));
+        let (cutout, side) = (self.cutout, self.image_size.unwrap_or(Cifar::SIZE[0]));
         ensure!(cutout <= side, "--cutout {cutout}: must be at most {side}");
         if let Some(size) = self.image_size {
             return Ok(Augment { cutout, ..Augment::train_resized(size) });

@@ -2,9 +2,8 @@
 
 use std::path::PathBuf;
 
-use gaternet::models::BackboneConfig;
-
 use gaternet::cli::names::ModelName;
+use gaternet::models::BackboneConfig;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Backbone")]

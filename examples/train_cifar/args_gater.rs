@@ -1,10 +1,9 @@
 //! The gates and the network that decides them.
 
+use gaternet::cli::gate_override;
+use gaternet::cli::names::PlacementName;
 use gaternet::core::gate::GateFloor;
 use gaternet::models::{GateOverride, GaterConfig};
-
-use crate::gate_override;
-use gaternet::cli::names::PlacementName;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Gates and gater")]

@@ -4,11 +4,11 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
+use gaternet::cli::command_line::write_value;
 use gaternet::core::gate::{Estimator, TauSchedule};
 use gaternet::models::{GateLoss, GateTerm};
 
 use crate::args_optim::not_negative;
-use gaternet::cli::command_line::write_value;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Training of the gates")]

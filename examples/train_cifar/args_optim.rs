@@ -4,9 +4,8 @@ use std::fmt;
 
 use anyhow::{Result, ensure};
 use clap::ValueEnum;
-use gaternet::core::optim::{Decay, Schedule};
-
 use gaternet::cli::command_line::write_value;
+use gaternet::core::optim::{Decay, Schedule};
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Optimisation")]

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use gaternet::kernels::Device;
-
 use gaternet::cli::device::DeviceName;
 use gaternet::cli::dtype::DTypeName;
+use gaternet::kernels::Device;
 
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Run")]

@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use gaternet::core::data::{Loader, LoaderConfig};
-use gaternet::models::train::{Data, Metrics, RunFolder};
-use gaternet::models::{InferencePlan, Model, PlanOptions};
-
-use crate::pipeline;
+use gaternet::cli::pipeline;
 use gaternet::cli::report::say;
 use gaternet::cli::table::{millions, percent};
 use gaternet::cli::timing::{RUNS, median_seconds};
+use gaternet::core::data::{Dataset, Loader, LoaderConfig};
+use gaternet::models::train::{Data, Metrics, RunFolder};
+use gaternet::models::{InferencePlan, Model, PlanOptions};
 
 /// Images of a pass whose time is measured.
 const BATCH: usize = 64;
@@ -32,7 +31,7 @@ pub(crate) fn print([gated, plain]: [&RunFolder; 2], data: &Data) -> Result<()> 
     let test = &data.test;
     let batch_size = BATCH.min(test.len());
     let config = LoaderConfig { batch_size, drop_last: false, shuffle: false, seed: 0, augment };
-    let size = [config.augment.side(); 2];
+    let size = config.augment.output_size(test)?;
     let first = Loader::new(test.clone(), config)?.epoch(0).next().transpose()?;
     let images = first.context("the test set has no image")?.images;
     let options = PlanOptions { size, batch: batch_size, ..PlanOptions::default() };

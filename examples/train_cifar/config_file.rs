@@ -7,10 +7,10 @@ use std::fs;
 use anyhow::{Context, Result, anyhow, bail};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, Command, CommandFactory};
+use gaternet::cli::command_line::{self, meant, meant_value, parse_from};
 use toml::de::{DeTable, DeValue};
 
 use crate::args::Args;
-use gaternet::cli::command_line::{self, meant, meant_value, parse_from};
 
 /// The command line; options that it lacks come from the file of `--config`, unless they contradict it.
 pub(crate) fn arguments() -> Result<Vec<OsString>> {

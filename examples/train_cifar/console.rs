@@ -4,12 +4,12 @@
 use std::fmt::Display;
 use std::io::{IsTerminal, stderr};
 
+use gaternet::cli::note::note;
+use gaternet::cli::table::percent;
 use gaternet::models::train::{Metrics, Observer, PhaseName, PhaseStart, Steps, Warning};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::interrupt::Interrupt;
-use gaternet::cli::note::note;
-use gaternet::cli::table::percent;
 
 /// Progress on stderr.
 pub(crate) struct Console {

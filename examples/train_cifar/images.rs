@@ -1,20 +1,20 @@
 //! The images of a run.
 
 use anyhow::Result;
+use gaternet::cli::image_check::{self, checked};
+use gaternet::cli::sets::Sets;
 use gaternet::models::train::{Data, Skipped};
 
 use crate::args_data::DataArgs;
-use crate::data::Data as BuiltIn;
-use crate::sets::Sets;
-use gaternet::cli::image_check::{self, checked};
 
 /// The sets of a run, looked at; the built-in ones are drawn from `seed`.
 pub(crate) fn open(args: &DataArgs, seed: u64) -> Result<Data> {
-    let Sets { name, images } = match args.built_in() {
-        true => BuiltIn::built_in(seed, args.train_images, args.test_images)?.into(),
+    let sets = match args.built_in() {
+        true => Sets::built_in(seed, args.train_images, args.test_images)?,
         false => Sets::open(args.dir())?,
     };
-    let ([train, test], skipped) = checked(images, args.skip_bad)?;
+    let name = sets.name().to_owned();
+    let ([train, test], skipped) = checked(sets.images, args.skip_bad)?;
     let skipped = skipped.into_iter();
     let skipped = skipped.map(|image_check::Skipped { path, reason }| Skipped { path, reason });
     Ok(Data { skipped: skipped.collect(), ..Data::new(name, train, test) })

@@ -13,35 +13,24 @@ mod args_run;
 mod comparison;
 mod config_file;
 mod console;
-#[path = "../common/data.rs"]
-mod data;
-#[cfg(feature = "download")]
-mod download;
 mod images;
 mod interrupt;
 mod options;
-#[path = "../common/pipeline.rs"]
-mod pipeline;
 mod recipe;
 mod repeat;
 mod run_report;
-#[path = "../common/sets.rs"]
-mod sets;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
 #[cfg(not(feature = "download"))]
 use anyhow::ensure;
-use gaternet::cli::gate_override;
 #[cfg(feature = "download")]
-use gaternet::cli::note;
-
-#[cfg(feature = "download")]
-use crate::download::Archive;
-use crate::interrupt::Interrupted;
+use gaternet::cli::download::Archive;
 use gaternet::cli::report::exit_code;
 use gaternet::cli::threads::use_threads;
+
+use crate::interrupt::Interrupted;
 
 /// The official archive; its page states the checksum.
 #[cfg(feature = "download")]

@@ -3,6 +3,9 @@
 use std::path::Path;
 
 use anyhow::Result;
+use gaternet::cli::note::note;
+use gaternet::cli::report::say;
+use gaternet::cli::table::{percent, print_table};
 use gaternet::kernels::Device;
 use gaternet::models::train::{
     Existing, Outcome, Place, RunFolder, Spread, Summary, SummaryFile, Trainer,
@@ -17,9 +20,6 @@ use crate::interrupt::Interrupt;
 use crate::options::Options;
 use crate::recipe;
 use crate::run_report::{RunReport, announce, describe, say_how_to_go_on};
-use gaternet::cli::note::note;
-use gaternet::cli::report::say;
-use gaternet::cli::table::{percent, print_table};
 
 /// The run of `args` on `device`, or one for each seed, or the gated one and the plain one.
 pub(crate) fn run(args: &Args, options: &Options, device: &Device) -> Result<()> {

@@ -3,19 +3,18 @@
 use std::path::Path;
 
 use anyhow::Result;
+use gaternet::cli::note::note;
+use gaternet::cli::table::{millions, percent, print_table};
+use gaternet::core::data::SYNTHETIC;
 use gaternet::kernels::Device;
 use gaternet::models::Model;
 use gaternet::models::train::{Metrics, Position, Results, RunFolder, Standing, Trainer};
-
-use crate::data::BUILT_IN;
-use gaternet::cli::note::note;
-use gaternet::cli::table::{millions, percent, print_table};
 
 /// What will be trained, on stderr.
 pub(crate) fn announce(trainer: &Trainer) {
     let [train, test] = trainer.image_counts();
     let name = match trainer.data_name() {
-        BUILT_IN => "the built-in set (--data DIR trains on CIFAR or image files)",
+        SYNTHETIC => "the built-in set (--data DIR trains on CIFAR or image files)",
         name => name,
     };
     let (recipe, model) = (trainer.recipe(), trainer.model());

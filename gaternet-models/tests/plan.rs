@@ -249,7 +249,7 @@ fn a_calibration_may_open_nothing_and_must_be_of_the_networks_gates() {
     assert!(error.contains("8 values for 7 gates"), "{error}");
     calibration.add(&[1.0; 14]).expect("two images");
     let plan = InferencePlan::calibrated(&model, PlanOptions::default(), &calibration);
-    let error = plan.err().expect("not its gates").to_string();
+    let error = plan.expect_err("not its gates").to_string();
     assert!(error.contains("7 for 336"), "{error}");
 }
 
@@ -279,6 +279,6 @@ fn what_does_not_fit_is_refused() {
     assert_eq!(logits, [7.0; BATCH * 10], "something was written");
     plan.run(&[], &mut []).expect("no images, no logits");
     let options = PlanOptions { size: [32, 0], ..PlanOptions::default() };
-    let error = InferencePlan::gated(&model, options).err().expect("no pixels").to_string();
+    let error = InferencePlan::gated(&model, options).expect_err("no pixels").to_string();
     assert!(error.contains("conv2d"), "{error}");
 }

@@ -21,7 +21,7 @@ fn a_plan_for_more_than_the_memory_is_refused() {
     for model in models() {
         for size in [[1 << 20, 1 << 14], [1 << 14, 1 << 20], [1 << 17, 1 << 17]] {
             let options = PlanOptions { size, batch: 1, ..PlanOptions::default() };
-            let error = InferencePlan::new(&model, options).err().expect("4 TB").to_string();
+            let error = InferencePlan::new(&model, options).expect_err("4 TB").to_string();
             let parts = [String::from("must fit in memory"), format!("image of {size:?}")];
             assert!(parts.iter().all(|part| error.contains(part)), "{error}");
         }
@@ -47,7 +47,7 @@ fn sizes_whose_products_overflow_are_errors_and_not_other_numbers() {
                 "{size:?}: {error}"
             );
             let options = PlanOptions { size, ..PlanOptions::default() };
-            let error = InferencePlan::new(&model, options).err().expect("too large");
+            let error = InferencePlan::new(&model, options).expect_err("too large");
             assert!(
                 matches!(error.root(), Error::Shape { .. } | Error::Kernel(_)),
                 "{size:?}: {error}"

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gaternet_core::checkpoint::Checkpoint;
-use gaternet_core::data::{Augment, Dataset, Mixup};
+use gaternet_core::data::{Augment, InMemory, Mixup};
 use gaternet_models::train::{
     Data, Error, EvaluationOptions, Existing, GaterTraining, Metrics, Observer, Outcome, PhaseName,
     PhaseStart, Place, Recipe, RunFolder, Skipped, Standing, Steps, TestSet, Trainer, evaluate,
@@ -17,12 +17,12 @@ use gaternet_models::{
 use tempfile::tempdir;
 
 /// `count` images of 16x16 pixels in two classes.
-fn images(count: usize) -> Dataset {
+fn images(count: usize) -> InMemory {
     let image =
         |i: usize| (0..3 * 16 * 16).map(move |at| ((at + 31 * i) % 97 + 80 * (i % 2)) as u8);
     let classes = ["a", "b"].map(str::to_owned).to_vec();
     let labels = (0..count).map(|i| i % 2).collect();
-    Dataset::with_size((0..count).flat_map(image).collect(), [16; 2], labels, classes)
+    InMemory::new((0..count).flat_map(image).collect(), [3, 16, 16], labels, classes)
         .expect("as many as there are labels")
 }
 

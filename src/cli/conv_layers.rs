@@ -169,7 +169,7 @@ pub struct Gates {
 const SAMPLES: usize = 64;
 
 impl Gates {
-    /// For as many batches as [`SAMPLES`] take, each gate of each sample open with probability
+    /// For as many batches as 64 samples take, each gate of each sample open with probability
     /// `density`.
     pub fn draw(
         layer: Layer,

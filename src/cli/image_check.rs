@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use gaternet_core::data::{BadImage, ImageFolder, ImageSource};
+use gaternet_core::data::{BadImage, Dataset, ImageFolder, ImageSource};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::cli::note::note;

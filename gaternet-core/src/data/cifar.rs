@@ -4,20 +4,27 @@ use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use super::dataset::{Dataset, IMAGE_LEN};
+use super::InMemory;
 use crate::{Error, Result};
 
-/// The training and the test set of CIFAR-10 or CIFAR-100.
+/// [C, H, W] of an image.
+const SHAPE: [usize; 3] = [3, 32, 32];
+/// Bytes of an image: three planes, each row by row.
+const IMAGE_LEN: usize = 3 * 32 * 32;
+
+/// The training and the test set of CIFAR-10 or CIFAR-100, RGB images of 32x32 pixels with the
+/// [name](super::Dataset::name) `cifar10` or `cifar100`.
 #[derive(Debug, Clone)]
 pub struct Cifar {
     /// 50,000 images in the official files.
-    pub train: Dataset,
+    pub train: InMemory,
     /// 10,000 images in the official files.
-    pub test: Dataset,
+    pub test: InMemory,
 }
 
 /// What the files of one of the two sets look like.
 struct Layout {
+    name: &'static str,
     folder: &'static str,
     names: &'static str,
     classes: usize,
@@ -31,6 +38,7 @@ struct Layout {
 
 static LAYOUTS: [Layout; 2] = [
     Layout {
+        name: "cifar10",
         folder: "cifar-10-batches-bin",
         names: "batches.meta.txt",
         classes: 10,
@@ -47,6 +55,7 @@ static LAYOUTS: [Layout; 2] = [
         test_records: 10_000,
     },
     Layout {
+        name: "cifar100",
         folder: "cifar-100-binary",
         names: "fine_label_names.txt",
         classes: 100,
@@ -59,6 +68,9 @@ static LAYOUTS: [Layout; 2] = [
 ];
 
 impl Cifar {
+    /// [H, W] of an image, in pixels.
+    pub const SIZE: [usize; 2] = [SHAPE[1], SHAPE[2]];
+
     /// Reads the set in `dir`, which holds `cifar-10-batches-bin/` or `cifar-100-binary/` or is that
     /// folder itself.
     ///
@@ -134,7 +146,7 @@ impl Layout {
         files: &[&str],
         max_records: usize,
         classes: &[String],
-    ) -> Result<Dataset> {
+    ) -> Result<InMemory> {
         let record = self.label_bytes + IMAGE_LEN;
         let (mut images, mut labels) = (Vec::new(), Vec::new());
         for path in files.iter().map(|file| dir.join(file)) {
@@ -154,7 +166,7 @@ impl Layout {
                 images.extend_from_slice(&record[self.label_bytes..]);
             }
         }
-        Dataset::new(images, labels, classes.to_vec())
+        Ok(InMemory::new(images, SHAPE, labels, classes.to_vec())?.with_name(self.name))
     }
 }
 
@@ -189,7 +201,12 @@ fn read_error(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Dataset;
     use super::*;
+
+    fn bytes(data: &InMemory, index: usize) -> Vec<u8> {
+        data.image(index).expect("in range").bytes().expect("bytes").to_vec()
+    }
 
     /// Records whose pixels all equal the index of the record.
     fn records(labels: &[&[u8]]) -> Vec<u8> {
@@ -224,7 +241,8 @@ mod tests {
         write(&inner, "batches.meta.txt", (names.join("\r\n") + "\n\n").as_bytes());
         let cifar = Cifar::load(&inner).expect("the folder itself");
         assert_eq!(cifar.train.labels(), [0, 9, 1, 9, 2, 9, 3, 9, 4, 9]);
-        assert_eq!(cifar.train.image(3), Some(&[1; IMAGE_LEN][..]));
+        assert_eq!(bytes(&cifar.train, 3), [1; IMAGE_LEN]);
+        assert_eq!([cifar.train.name(), cifar.test.name()], ["cifar10"; 2]);
         assert_eq!(cifar.test.labels(), [7]);
         assert_eq!(cifar.test.classes(), names);
     }
@@ -237,7 +255,8 @@ mod tests {
         write(&inner, "test.bin", &records(&[&[1, 42]]));
         let cifar = Cifar::load(dir.path()).expect("load");
         assert_eq!(cifar.train.labels(), [99, 0]);
-        assert_eq!(cifar.train.image(1), Some(&[1; IMAGE_LEN][..]));
+        assert_eq!(bytes(&cifar.train, 1), [1; IMAGE_LEN]);
+        assert_eq!([cifar.train.name(), cifar.test.name()], ["cifar100"; 2]);
         assert_eq!(cifar.test.labels(), [42]);
     }
 

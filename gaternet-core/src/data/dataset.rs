@@ -1,187 +1,200 @@
-//! Labelled images in memory, as bytes.
+//! What a set of labelled images is.
 
-use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
 
+use rayon::prelude::*;
+
+use super::Image;
 use crate::{Error, Result};
 
-/// Channels of an image: red, green, blue.
-pub const CHANNELS: usize = 3;
-/// Height and width of an image of CIFAR.
-pub const SIDE: usize = 32;
-/// Bytes of an image of CIFAR: three planes, each row by row.
-pub const IMAGE_LEN: usize = CHANNELS * SIDE * SIDE;
-
-/// Largest side of an image, in pixels.
-const MAX_SIDE: usize = 4096;
-
-/// Labelled RGB images of one size: bytes (N, 3, H, W), one label each, and the names of the
-/// classes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Dataset {
-    pub(super) images: Vec<u8>,
-    pub(super) labels: Vec<usize>,
-    pub(super) classes: Vec<String>,
-    /// H, W.
-    pub(super) size: [usize; 2],
-}
-
-impl Dataset {
-    /// `images` is (N, 3, 32, 32), `labels` (N).
-    ///
-    /// # Errors
-    /// Those of [`with_size`](Self::with_size).
-    pub fn new(images: Vec<u8>, labels: Vec<usize>, classes: Vec<String>) -> Result<Dataset> {
-        Dataset::with_size(images, [SIDE; 2], labels, classes)
-    }
-
-    /// `images` is (N, 3, H, W) with `size` [H, W], `labels` (N).
-    ///
-    /// # Errors
-    /// [`Error::Config`] if a side is 0 or above 4096, `images` is not 3 H W bytes per label or a
-    /// label is not below the number of classes.
-    pub fn with_size(
-        images: Vec<u8>,
-        size: [usize; 2],
-        labels: Vec<usize>,
-        classes: Vec<String>,
-    ) -> Result<Dataset> {
-        let [height, width] = size;
-        if size.iter().any(|side| !(1..=MAX_SIDE).contains(side)) {
-            return Err(Error::Config {
-                field: "size",
-                value: format!("{height}x{width}"),
-                rule: "must be between 1 and 4096 each",
-            });
-        }
-        let len = CHANNELS * height * width;
-        if labels.len().checked_mul(len) != Some(images.len()) {
-            return Err(Error::Config {
-                field: "images",
-                value: format!(
-                    "{} bytes for {} labels of {height}x{width} pixels",
-                    images.len(),
-                    labels.len()
-                ),
-                rule: "every label needs an image of 3 H W bytes",
-            });
-        }
-        if let Some(i) = labels.iter().position(|&label| label >= classes.len()) {
-            return Err(Error::Config {
-                field: "labels",
-                value: format!("{} of image {i}, with {} classes", labels[i], classes.len()),
-                rule: "a label must be below the number of classes",
-            });
-        }
-        Ok(Dataset { images, labels, classes, size })
-    }
-
-    /// N.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.labels.len()
-    }
+/// Labelled images that can be asked for in any order, from several threads at once: what a
+/// [`Loader`](super::Loader) goes through and [`Augment`](super::Augment) prepares, as PyTorch's
+/// `Dataset` of map style. [`InMemory`](super::InMemory) images,
+/// [`Cifar`](super::Cifar), [`synthetic`](super::synthetic) ones and image folders are such sets;
+/// so is any type of yours that has these methods:
+///
+/// ```
+/// use gaternet_core::data::{Augment, Dataset, Image, Layout, Loader, LoaderConfig, Normalize};
+///
+/// /// Grey images of 28x28 pixels: bright on the left or on the right.
+/// struct Halves(Vec<String>);
+///
+/// impl Dataset for Halves {
+///     fn len(&self) -> usize { 100 }
+///     fn classes(&self) -> &[String] { &self.0 }
+///     fn channels(&self) -> usize { 1 }
+///     fn size(&self) -> Option<[usize; 2]> { Some([28, 28]) }
+///     fn label(&self, index: usize) -> gaternet_core::Result<usize> { Ok(index % 2) }
+///     fn image(&self, index: usize) -> gaternet_core::Result<Image<'_>> {
+///         let bright = |x: usize| x / 14 == index % 2;
+///         let bytes: Vec<u8> = (0..28 * 28).map(|i| 255 * u8::from(bright(i % 28))).collect();
+///         Image::new(bytes, Layout::Chw, [1, 28, 28])
+///     }
+/// }
+///
+/// let halves = Halves(vec!["left".to_owned(), "right".to_owned()]);
+/// let augment = Augment { normalize: Normalize::of(&halves)?, flip: false, ..Augment::train() };
+/// let config = LoaderConfig { batch_size: 10, drop_last: false, shuffle: true, seed: 0, augment };
+/// let batch = Loader::new(halves, config)?.epoch(0).next().expect("ten batches")?;
+/// assert_eq!(batch.images.dims(), [10, 1, 28, 28]);
+/// # Ok::<_, gaternet_core::Error>(())
+/// ```
+pub trait Dataset: Send + Sync {
+    /// N, the number of images.
+    fn len(&self) -> usize;
 
     /// True if there is no image.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.labels.is_empty()
-    }
-
-    /// [H, W] in pixels.
-    #[must_use]
-    pub fn size(&self) -> [usize; 2] {
-        self.size
-    }
-
-    fn image_len(&self) -> usize {
-        CHANNELS * self.size[0] * self.size[1]
-    }
-
-    /// The bytes of image `index`, (3, H, W); `None` from N on.
-    #[must_use]
-    pub fn image(&self, index: usize) -> Option<&[u8]> {
-        self.images.chunks_exact(self.image_len()).nth(index)
-    }
-
-    /// The bytes of all images, (N, 3, H, W).
-    #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.images
-    }
-
-    /// The class of every image, (N).
-    #[must_use]
-    pub fn labels(&self) -> &[usize] {
-        &self.labels
+    fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// The names of the classes.
-    #[must_use]
-    pub fn classes(&self) -> &[String] {
-        &self.classes
-    }
+    fn classes(&self) -> &[String];
 
-    /// A copy of the images in `range`, for a validation or a calibration set.
+    /// C, the number of channels of every image.
+    fn channels(&self) -> usize;
+
+    /// [H, W] in pixels that every image has; an image of another size is then an error that says
+    /// which one it is, unless images are resized. `None` if they differ: such images have to be
+    /// resized.
+    fn size(&self) -> Option<[usize; 2]>;
+
+    /// The class of image `index`, below the number of [`classes`](Self::classes).
     ///
     /// # Errors
-    /// [`Error::Config`] if the range does not lie within `0..N`.
-    pub fn slice(&self, range: Range<usize>) -> Result<Dataset> {
-        let Some(labels) = self.labels.get(range.clone()) else {
-            return Err(Error::Config {
-                field: "range",
-                value: format!("{range:?} of {} images", self.len()),
-                rule: "must lie within the data set",
-            });
-        };
-        Ok(Dataset {
-            images: self.images[range.start * self.image_len()..range.end * self.image_len()]
-                .to_vec(),
-            labels: labels.to_vec(),
-            classes: self.classes.clone(),
-            size: self.size,
-        })
+    /// [`Error::Config`] from N on, and whatever reading the label meets.
+    fn label(&self, index: usize) -> Result<usize>;
+
+    /// Image `index`.
+    ///
+    /// # Errors
+    /// [`Error::Config`] from N on, and whatever reading the image meets.
+    fn image(&self, index: usize) -> Result<Image<'_>>;
+
+    /// A part of image `index`: `part` gets the size of the image, [H, W], and says left, top, width
+    /// and height in pixels. Worth writing where a part is read faster than the whole.
+    ///
+    /// # Errors
+    /// Those of [`image`](Self::image) and [`Image::crop`].
+    fn image_part(
+        &self,
+        index: usize,
+        part: &mut dyn FnMut([usize; 2]) -> [usize; 4],
+    ) -> Result<Image<'_>> {
+        let image = self.image(index)?;
+        let view = part(image.size());
+        image.crop(view)
+    }
+
+    /// What checkpoints call the set, as in `cifar10`.
+    fn name(&self) -> &str {
+        "images"
+    }
+
+    /// The file of image `index`, if it has one.
+    fn path(&self, index: usize) -> Option<PathBuf> {
+        let _ = index;
+        None
+    }
+
+    /// Whether an image is read at the cost of a look at memory, so that a task of the thread pool
+    /// had better take several. It changes the speed only.
+    fn is_in_memory(&self) -> bool {
+        false
     }
 }
 
-impl Dataset {
-    /// The same images; `labels` (N) are below the number of `classes`.
-    pub(super) fn relabelled(&self, labels: Vec<usize>, classes: Vec<String>) -> Dataset {
-        Dataset { labels, classes, ..self.clone() }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn names(n: usize) -> Vec<String> {
-        (0..n).map(|i| i.to_string()).collect()
-    }
-
-    #[test]
-    fn images_and_labels_must_match() {
-        let error = Dataset::new(vec![0; IMAGE_LEN], vec![0, 1], names(2)).expect_err("lengths");
-        assert!(error.to_string().contains("3072 bytes for 2 labels of 32x32"), "{error}");
-        let wide = |size| Dataset::with_size(vec![7; 2 * 3 * 48 * 40], size, vec![0, 1], names(2));
-        let data = wide([48, 40]).expect("two images");
-        assert_eq!((data.len(), data.size()), (2, [48, 40]));
-        assert_eq!(data.image(1).map(<[u8]>::len), Some(5760));
-        assert_eq!(data.slice(1..2).expect("in range").bytes().len(), 5760);
-        for size in [[48, 41], [0, 40], [48, usize::MAX]] {
-            assert!(wide(size).is_err(), "{size:?}");
+/// The methods of a [`Dataset`] that are those of another one, `$data` of `$self`.
+macro_rules! same_as {
+    ($self:ident => $data:expr) => {
+        fn len(&$self) -> usize {
+            $data.len()
         }
-        let error = Dataset::new(vec![0; 2 * IMAGE_LEN], vec![0, 2], names(2)).expect_err("label");
-        assert!(error.to_string().contains("2 of image 1, with 2 classes"), "{error}");
-    }
 
-    #[test]
-    fn slice_copies_the_images_of_its_labels() {
-        let images = (0..4).flat_map(|i| vec![i as u8; IMAGE_LEN]).collect();
-        let data = Dataset::new(images, vec![0, 1, 2, 3], names(4)).expect("valid");
-        let middle = data.slice(1..3).expect("in range");
-        assert_eq!(middle.labels(), [1, 2]);
-        assert_eq!(middle.image(1).map(|image| image[0]), Some(2));
-        assert_eq!(middle.image(2), None);
-        assert!(data.slice(3..5).is_err());
+        fn is_empty(&$self) -> bool {
+            $data.is_empty()
+        }
+
+        fn classes(&$self) -> &[String] {
+            $data.classes()
+        }
+
+        fn channels(&$self) -> usize {
+            $data.channels()
+        }
+
+        fn size(&$self) -> Option<[usize; 2]> {
+            $data.size()
+        }
+
+        fn label(&$self, index: usize) -> $crate::Result<usize> {
+            $data.label(index)
+        }
+
+        fn image(&$self, index: usize) -> $crate::Result<$crate::data::Image<'_>> {
+            $data.image(index)
+        }
+
+        fn image_part(
+            &$self,
+            index: usize,
+            part: &mut dyn FnMut([usize; 2]) -> [usize; 4],
+        ) -> $crate::Result<$crate::data::Image<'_>> {
+            $data.image_part(index, part)
+        }
+
+        fn name(&$self) -> &str {
+            $data.name()
+        }
+
+        fn path(&$self, index: usize) -> Option<std::path::PathBuf> {
+            $data.path(index)
+        }
+
+        fn is_in_memory(&$self) -> bool {
+            $data.is_in_memory()
+        }
+    };
+}
+pub(super) use same_as;
+
+impl<D: Dataset + ?Sized> Dataset for Arc<D> {
+    same_as!(self => (**self));
+}
+
+/// The images of `data` that cannot be read, in order, each with the reason. All of them are read,
+/// on all cores. [`Subset::without`](super::Subset::without) leaves them out.
+#[must_use]
+pub fn bad_images(data: &dyn Dataset) -> Vec<(usize, Error)> {
+    let read = |index| Some((index, data.image(index).err()?));
+    (0..data.len()).into_par_iter().filter_map(read).collect()
+}
+
+/// An `Err` for an index that is not below the number of images.
+pub(super) fn no_image(index: usize, len: usize) -> Error {
+    Error::Config {
+        field: "indices",
+        value: format!("{index} of {len} images"),
+        rule: "must be below the number of images",
     }
+}
+
+/// The label that each label of `classes` becomes where the classes are in the order of `names`.
+///
+/// # Errors
+/// [`Error::Config`] unless `names` has every class once, and nothing else.
+pub(super) fn relabelling(classes: &[String], names: &[String]) -> Result<Vec<usize>> {
+    let [mut before, mut after] = [classes, names].map(<[String]>::to_vec);
+    before.sort();
+    after.sort();
+    if before != after || after.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Err(Error::Config {
+            field: "class names",
+            value: format!("{names:?} for {classes:?}"),
+            rule: "must be those of the images, each once",
+        });
+    }
+    let place = |class: &String| names.iter().position(|name| name == class);
+    Ok(classes.iter().filter_map(place).collect())
 }

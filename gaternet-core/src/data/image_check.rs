@@ -10,6 +10,7 @@ use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
 
+use super::Dataset;
 use super::decode::Rgb;
 use super::image_folder::ImageFolder;
 use crate::{Error, checkpoint};

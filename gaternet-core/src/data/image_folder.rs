@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::dataset::{no_image, relabelling};
+use super::decode::{Encoded, Rgb};
+use super::{Dataset, Image};
 use crate::{Error, Result};
 
 /// Ends of the names of images, in any case: those of torchvision.
@@ -15,7 +18,10 @@ const EXTENSIONS: [&str; 9] = ["jpg", "jpeg", "png", "ppm", "bmp", "pgm", "tif",
 /// pgm, tif, tiff and webp, in the order of `torchvision.datasets.ImageFolder`: classes by name, of
 /// a class the files of a folder by name, then those of the folders in it, whose whole paths are
 /// sorted. Only the list is in memory; a [`Loader`](super::Loader) decodes the files as it goes, by
-/// what is in them and not by their names.
+/// what is in them and not by their names, to RGB bytes as [`Image::open`] does.
+///
+/// Where images are not resized, all have to be 32x32, or of the size that
+/// [`with_size`](Self::with_size) says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageFolder {
     root: PathBuf,
@@ -25,7 +31,12 @@ pub struct ImageFolder {
     labels: Vec<usize>,
     /// How many files were left out, by the end of their names.
     left_out: BTreeMap<String, usize>,
+    /// H, W.
+    size: [usize; 2],
 }
+
+/// [H, W] of images that are not resized: CIFAR's.
+const SIZE: [usize; 2] = [32; 2];
 
 impl ImageFolder {
     /// Lists `root`. Names that begin with a dot are left out, and so is what has another end; both
@@ -59,7 +70,7 @@ impl ImageFolder {
             labels.resize(files.len(), label);
             others.into_iter().for_each(|(end, files)| count_many(&mut left_out, &end, files));
         }
-        Ok(ImageFolder { root, classes, files, labels, left_out })
+        Ok(ImageFolder { root, classes, files, labels, left_out, size: SIZE })
     }
 
     /// Whether `dir` holds `train/`, `val/` or `test/`.
@@ -103,22 +114,10 @@ impl ImageFolder {
         Ok([train, test])
     }
 
-    /// Number of images, N.
+    /// The same files; where they are not resized, all have to be [H, W] pixels large.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.files.len()
-    }
-
-    /// Never true of an opened folder.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.files.is_empty()
-    }
-
-    /// The file of image `index`; `None` from N on.
-    #[must_use]
-    pub fn path(&self, index: usize) -> Option<PathBuf> {
-        self.files.get(index).map(|file| self.root.join(file))
+    pub fn with_size(self, size: [usize; 2]) -> ImageFolder {
+        ImageFolder { size, ..self }
     }
 
     /// The folder that was opened.
@@ -167,17 +166,74 @@ impl ImageFolder {
         &self.labels
     }
 
-    /// The names of the classes.
-    #[must_use]
-    pub fn classes(&self) -> &[String] {
-        &self.classes
+    /// The same files with the classes in the order of `names`; each keeps its class, whose label is
+    /// then another number.
+    ///
+    /// # Errors
+    /// [`Error::Config`] unless `names` has every class once, and nothing else.
+    pub fn with_classes(&self, names: &[String]) -> Result<ImageFolder> {
+        let places = relabelling(&self.classes, names)?;
+        let labels = self.labels.iter().map(|&label| places[label]).collect();
+        Ok(ImageFolder { labels, classes: names.to_vec(), ..self.clone() })
+    }
+
+    fn file(&self, index: usize) -> Result<PathBuf> {
+        self.path(index).ok_or_else(|| no_image(index, self.len()))
     }
 }
 
-impl ImageFolder {
-    /// The same files; `labels` (N) are below the number of `classes`.
-    pub(super) fn relabelled(&self, labels: Vec<usize>, classes: Vec<String>) -> ImageFolder {
-        ImageFolder { labels, classes, ..self.clone() }
+impl Dataset for ImageFolder {
+    fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn channels(&self) -> usize {
+        super::decode::CHANNELS
+    }
+
+    fn size(&self) -> Option<[usize; 2]> {
+        Some(self.size)
+    }
+
+    fn label(&self, index: usize) -> Result<usize> {
+        self.labels.get(index).copied().ok_or_else(|| no_image(index, self.len()))
+    }
+
+    fn image(&self, index: usize) -> Result<Image<'_>> {
+        Rgb::decode(&self.file(index)?).map(Image::from)
+    }
+
+    /// Of a JPEG only the rows down to the end of the part are decoded, and damage to the data below
+    /// is not found.
+    fn image_part(
+        &self,
+        index: usize,
+        part: &mut dyn FnMut([usize; 2]) -> [usize; 4],
+    ) -> Result<Image<'_>> {
+        let path = self.file(index)?;
+        let file = Encoded::open(&path)?;
+        let [width, height] = file.size();
+        let view @ [left, top, across, down] = part([height, width]);
+        let inside = |start: usize, len: usize, side| {
+            len > 0 && start.checked_add(len).is_some_and(|end| end <= side)
+        };
+        if !inside(left, across, width) || !inside(top, down, height) {
+            // The same error as of images in memory.
+            return Image::from(file.decode([0, 0, width, height])?).crop(view);
+        }
+        file.decode(view).map(Image::from)
+    }
+
+    fn name(&self) -> &str {
+        "image-folder"
+    }
+
+    fn path(&self, index: usize) -> Option<PathBuf> {
+        self.files.get(index).map(|file| self.root.join(file))
     }
 }
 

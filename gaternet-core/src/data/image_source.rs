@@ -1,124 +1,183 @@
-//! Where images come from.
+//! A data set by what can be done with it beyond reading it.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Augment, Dataset, ImageFolder};
-use crate::{Error, Result, Tensor};
+use super::dataset::{relabelling, same_as};
+#[cfg(feature = "images")]
+use super::image_folder::ImageFolder;
+use super::{Dataset, Image, InMemory};
+use crate::Result;
 
-/// Labelled images: in memory, or in files that are read when they are needed. Clones share them.
-#[derive(Debug, Clone)]
+/// Any [`Dataset`], as a training or a program holds it: bytes in memory can be copied to a GPU as
+/// they are, files can be checked before a run, and of others nothing more is known. Clones share
+/// the images.
+#[derive(Clone)]
+#[non_exhaustive]
 pub enum ImageSource {
-    /// Images of one size.
-    Memory(Arc<Dataset>),
-    /// Images of any size.
+    /// Bytes in memory.
+    Memory(Arc<InMemory>),
+    /// Image files. With the feature `images`.
+    #[cfg(feature = "images")]
     Files(Arc<ImageFolder>),
+    /// Any other data set.
+    Other(Arc<dyn Dataset>),
 }
 
-impl From<Arc<Dataset>> for ImageSource {
-    fn from(data: Arc<Dataset>) -> ImageSource {
+impl From<Arc<InMemory>> for ImageSource {
+    fn from(data: Arc<InMemory>) -> ImageSource {
         ImageSource::Memory(data)
     }
 }
 
-impl From<Dataset> for ImageSource {
-    fn from(data: Dataset) -> ImageSource {
+impl From<InMemory> for ImageSource {
+    fn from(data: InMemory) -> ImageSource {
         ImageSource::Memory(data.into())
     }
 }
 
+impl From<InMemory<f32>> for ImageSource {
+    fn from(data: InMemory<f32>) -> ImageSource {
+        ImageSource::other(data)
+    }
+}
+
+#[cfg(feature = "images")]
 impl From<ImageFolder> for ImageSource {
     fn from(folder: ImageFolder) -> ImageSource {
         ImageSource::Files(folder.into())
     }
 }
 
+impl From<Arc<dyn Dataset>> for ImageSource {
+    fn from(data: Arc<dyn Dataset>) -> ImageSource {
+        ImageSource::Other(data)
+    }
+}
+
 impl ImageSource {
-    /// N.
+    /// A data set of one's own.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.labels().len()
+    pub fn other(data: impl Dataset + 'static) -> ImageSource {
+        ImageSource::Other(Arc::new(data))
     }
 
-    /// True if there is no image.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.labels().is_empty()
-    }
-
-    /// The class of every image, (N).
-    #[must_use]
-    pub fn labels(&self) -> &[usize] {
-        match self {
-            ImageSource::Memory(data) => data.labels(),
-            ImageSource::Files(folder) => folder.labels(),
-        }
-    }
-
-    /// The names of the classes.
-    #[must_use]
-    pub fn classes(&self) -> &[String] {
-        match self {
-            ImageSource::Memory(data) => data.classes(),
-            ImageSource::Files(folder) => folder.classes(),
-        }
-    }
-
-    /// The same images with the classes in the order of `names`; each keeps its class, whose
-    /// label is then another number.
+    /// The same images with the classes in the order of `names`; each keeps its class, whose label
+    /// is then another number.
     ///
     /// # Errors
-    /// [`Error::Config`] unless `names` has every class once, and nothing else.
+    /// [`Error::Config`](crate::Error::Config) unless `names` has every class once, and nothing
+    /// else.
     pub fn with_classes(&self, names: &[String]) -> Result<ImageSource> {
-        let [mut before, mut after] = [self.classes(), names].map(<[String]>::to_vec);
-        before.sort();
-        after.sort();
-        if before != after || after.windows(2).any(|pair| pair[0] == pair[1]) {
-            return Err(Error::Config {
-                field: "class names",
-                value: format!("{names:?} for {:?}", self.classes()),
-                rule: "must be those of the images, each once",
-            });
-        }
-        let place = |class: &String| names.iter().position(|name| name == class);
-        let places: Vec<usize> = self.classes().iter().filter_map(place).collect();
-        let labels = self.labels().iter().map(|&label| places[label]).collect();
         Ok(match self {
-            ImageSource::Memory(data) => data.relabelled(labels, names.to_vec()).into(),
-            ImageSource::Files(folder) => folder.relabelled(labels, names.to_vec()).into(),
+            ImageSource::Memory(data) => data.with_classes(names)?.into(),
+            #[cfg(feature = "images")]
+            ImageSource::Files(folder) => folder.with_classes(names)?.into(),
+            ImageSource::Other(data) => ImageSource::other(Relabelled {
+                places: relabelling(data.classes(), names)?,
+                classes: names.to_vec(),
+                data: Arc::clone(data),
+            }),
         })
     }
 
-    pub(super) fn batch(
-        &self,
-        augment: &Augment,
-        indices: &[usize],
-        seed: u64,
-        epoch: u64,
-    ) -> Result<Tensor> {
+    fn data(&self) -> &dyn Dataset {
         match self {
-            ImageSource::Memory(data) => augment.batch(data, indices, seed, epoch),
-            ImageSource::Files(folder) => augment.batch_of_files(folder, indices, seed, epoch),
+            ImageSource::Memory(data) => data,
+            #[cfg(feature = "images")]
+            ImageSource::Files(folder) => folder,
+            ImageSource::Other(data) => data,
         }
+    }
+}
+
+impl Dataset for ImageSource {
+    same_as!(self => self.data());
+}
+
+impl fmt::Debug for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ImageSource({} {})", self.len(), self.name())
+    }
+}
+
+/// A data set whose classes have another order.
+struct Relabelled {
+    data: Arc<dyn Dataset>,
+    /// What becomes of each label of the data.
+    places: Vec<usize>,
+    classes: Vec<String>,
+}
+
+impl Dataset for Relabelled {
+    fn len(&self) -> usize {
+        self.data.len()
+    }
+
+    fn classes(&self) -> &[String] {
+        &self.classes
+    }
+
+    fn channels(&self) -> usize {
+        self.data.channels()
+    }
+
+    fn size(&self) -> Option<[usize; 2]> {
+        self.data.size()
+    }
+
+    fn label(&self, index: usize) -> Result<usize> {
+        let label = self.data.label(index)?;
+        // A label that is no class stays none: who asked for it says so.
+        Ok(self.places.get(label).copied().unwrap_or(label))
+    }
+
+    fn image(&self, index: usize) -> Result<Image<'_>> {
+        self.data.image(index)
+    }
+
+    fn image_part(
+        &self,
+        index: usize,
+        part: &mut dyn FnMut([usize; 2]) -> [usize; 4],
+    ) -> Result<Image<'_>> {
+        self.data.image_part(index, part)
+    }
+
+    fn name(&self) -> &str {
+        self.data.name()
+    }
+
+    fn path(&self, index: usize) -> Option<PathBuf> {
+        self.data.path(index)
+    }
+
+    fn is_in_memory(&self) -> bool {
+        self.data.is_in_memory()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::IMAGE_LEN;
     use super::*;
 
     #[test]
-    fn classes_in_another_order_are_the_same_images() {
+    fn classes_in_another_order_are_the_same_images_whatever_the_source() {
         let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
         let before = names(&["cat", "dog", "eel"]);
-        let data = Dataset::new(vec![0; 4 * IMAGE_LEN], vec![2, 0, 1, 0], before).expect("valid");
-        let source = ImageSource::from(data);
-        let after = source.with_classes(&names(&["dog", "eel", "cat"])).expect("a permutation");
-        assert_eq!(after.labels(), [1, 2, 0, 2]);
-        assert_eq!(after.classes(), ["dog", "eel", "cat"]);
-        for bad in [&["dog", "eel"][..], &["dog", "dog", "cat"], &["dog", "eel", "cat", "cat"]] {
-            let message = source.with_classes(&names(bad)).expect_err("other names").to_string();
+        let data = InMemory::new(vec![7_u8; 4], [1, 1, 1], vec![2, 0, 1, 0], before);
+        let data = data.expect("valid").with_name("animals");
+        for source in [ImageSource::other(data.clone()), ImageSource::from(data)] {
+            let after = source.with_classes(&names(&["dog", "eel", "cat"])).expect("a permutation");
+            assert_eq!([0, 1, 2, 3].map(|i| after.label(i).expect("in range")), [1, 2, 0, 2]);
+            assert_eq!(after.classes(), ["dog", "eel", "cat"]);
+            assert_eq!((after.name(), after.len(), after.size()), ("animals", 4, Some([1, 1])));
+            assert_eq!(after.image(3).expect("in range"), source.image(3).expect("in range"));
+            let message = source.with_classes(&names(&["dog"])).expect_err("one").to_string();
             assert!(message.contains("each once"), "{message}");
+            let kept = matches!(after, ImageSource::Memory(_));
+            assert_eq!(kept, matches!(source, ImageSource::Memory(_)));
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Batches, prepared in the background.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 
 use rand::seq::SliceRandom;
 
-use super::{Augment, ImageSource, stream};
+use super::{Augment, Dataset, stream};
 use crate::{Error, Result, Tensor};
 
 /// Batches that are prepared at once: the thread pool has work while the last image of one is not
@@ -33,31 +34,29 @@ pub struct LoaderConfig {
 /// A batch of images and what they show.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// (N, 3, S, S), augmented and normalised; S is [`Augment::side`].
+    /// (N, C, H, W), augmented and normalised; see [`Augment::batch`].
     pub images: Tensor,
     /// (N).
     pub labels: Vec<usize>,
 }
 
 /// Epochs of batches of one data set.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Loader {
-    data: ImageSource,
+    data: Arc<dyn Dataset>,
     config: LoaderConfig,
 }
 
 impl Loader {
-    /// A loader of `data`, a [`Dataset`](super::Dataset) or an [`ImageFolder`](super::ImageFolder).
+    /// A loader of `data`: a [`Dataset`], or an `Arc` of one, which it shares.
     ///
     /// # Errors
     /// [`Error::Config`] if the batch size is 0 or larger than the data set, or a field of the
     /// augmentation is unusable, by itself or with these images (see [`Augment::batch`]).
-    pub fn new(data: impl Into<ImageSource>, config: LoaderConfig) -> Result<Loader> {
-        let data = data.into();
+    pub fn new(data: impl Dataset + 'static, config: LoaderConfig) -> Result<Loader> {
+        let data: Arc<dyn Dataset> = Arc::new(data);
         config.augment.check()?;
-        if let ImageSource::Memory(data) = &data {
-            config.augment.check_padding(data.size())?;
-        }
+        config.augment.output_size(&data)?;
         if config.batch_size == 0 || config.batch_size > data.len() {
             return Err(Error::Config {
                 field: "batch_size",
@@ -70,8 +69,8 @@ impl Loader {
 
     /// The images.
     #[must_use]
-    pub fn dataset(&self) -> &ImageSource {
-        &self.data
+    pub fn dataset(&self) -> &dyn Dataset {
+        &*self.data
     }
 
     /// Batches of an epoch; a last, smaller one counts unless it is dropped.
@@ -132,6 +131,18 @@ impl Loader {
         order
     }
 
+    fn label(&self, index: usize) -> Result<usize> {
+        let (label, classes) = (self.data.label(index)?, self.data.classes().len());
+        if label < classes {
+            return Ok(label);
+        }
+        Err(Error::Shape {
+            op: "Dataset::label",
+            rule: "a label must be below the number of classes",
+            got: format!("{label} of image {index}, with {classes} classes"),
+        })
+    }
+
     /// Sends the batches of a lane, whose first has the number `first`, or up to one that nobody
     /// waits for.
     fn produce(
@@ -144,14 +155,20 @@ impl Loader {
         let LoaderConfig { batch_size, seed, ref augment, .. } = self.config;
         let batches = order.chunks(batch_size).take(self.batches());
         for indices in batches.skip(first).step_by(LANES) {
-            let batch = self.data.batch(augment, indices, seed, epoch).map(|images| Batch {
-                images,
-                labels: indices.iter().map(|&i| self.data.labels()[i]).collect(),
+            let batch = augment.batch(&self.data, indices, seed, epoch).and_then(|images| {
+                let labels = indices.iter().map(|&index| self.label(index));
+                Ok(Batch { images, labels: labels.collect::<Result<_>>()? })
             });
             if sender.send(batch).is_err() {
                 return;
             }
         }
+    }
+}
+
+impl fmt::Debug for Loader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Loader({} {}, {:?})", self.data.len(), self.data.name(), self.config)
     }
 }
 
@@ -200,17 +217,21 @@ impl Drop for Batches {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Dataset, IMAGE_LEN};
+    use super::super::{Image, InMemory, Layout, Normalize};
     use super::*;
+
+    const IMAGE_LEN: usize = 3072;
 
     /// Image i is all i, of class i.
     fn loader(n: usize, batch_size: usize, shuffle: bool) -> Loader {
         let images = (0..n).flat_map(|i| vec![i as u8; IMAGE_LEN]).collect();
         let classes = (0..n).map(|i| i.to_string()).collect();
-        let data = Dataset::new(images, (0..n).collect(), classes).expect("valid");
-        let augment = Augment { mean: [0.0; 3], std: [1.0 / 255.0; 3], ..Augment::eval() };
+        let data = InMemory::<u8>::new(images, [3, 32, 32], (0..n).collect(), classes);
+        let data = data.expect("valid");
+        let normalize = Normalize::new([0.0; 3], [1.0 / 255.0; 3]).expect("usable");
+        let augment = Augment { normalize, ..Augment::eval() };
         let config = LoaderConfig { batch_size, drop_last: false, shuffle, seed: 7, augment };
-        Loader::new(Arc::new(data), config).expect("loader")
+        Loader::new(data, config).expect("loader")
     }
 
     fn labels(loader: &Loader, epoch: u64) -> Vec<Vec<usize>> {
@@ -280,8 +301,7 @@ mod tests {
         assert_eq!(batches.next().expect("one").expect("batch").labels, [0]);
         // Joins the thread: this would hang if it waited for a reader.
         drop(batches);
-        let ImageSource::Memory(data) = &loader.data else { panic!("a data set in memory") };
-        assert_eq!(Arc::strong_count(data), 1, "the thread still holds the data");
+        assert_eq!(Arc::strong_count(&loader.data), 1, "the thread still holds the data");
     }
 
     #[test]
@@ -289,7 +309,8 @@ mod tests {
         let config = loader(5, 5, false).config;
         let new = |size: [usize; 2], crop_padding| {
             let images = vec![0; 5 * 3 * size[0] * size[1]];
-            let data = Dataset::with_size(images, size, vec![0; 5], vec!["all".to_owned()]);
+            let shape = [3, size[0], size[1]];
+            let data = InMemory::<u8>::new(images, shape, vec![0; 5], vec!["all".to_owned()]);
             let augment = Augment { crop_padding, ..config.augment.clone() };
             let config = LoaderConfig { augment, ..config.clone() };
             Loader::new(data.expect("valid"), config).map(|loader| loader.batches())
@@ -311,6 +332,60 @@ mod tests {
             let message = error.to_string();
             let part = format!("batch_size = {batch_size} of 5 images");
             assert!(message.contains(&part), "no {part:?} in {message:?}");
+        }
+    }
+
+    /// Two images, of which something is not as the rest says.
+    struct Odd {
+        classes: Vec<String>,
+        shape: [usize; 3],
+        label: usize,
+    }
+
+    impl Dataset for Odd {
+        fn len(&self) -> usize {
+            2
+        }
+
+        fn classes(&self) -> &[String] {
+            &self.classes
+        }
+
+        fn channels(&self) -> usize {
+            1
+        }
+
+        fn size(&self) -> Option<[usize; 2]> {
+            Some([8, 6])
+        }
+
+        fn label(&self, index: usize) -> Result<usize> {
+            Ok(index * self.label)
+        }
+
+        fn image(&self, _: usize) -> Result<Image<'_>> {
+            Image::new(vec![0_u8; self.shape.iter().product()], Layout::Hwc, self.shape)
+        }
+    }
+
+    #[test]
+    fn a_data_set_that_contradicts_itself_is_an_error_that_says_how() {
+        let first = |shape, label, channels: usize| -> Result<Batch> {
+            let data = Odd { classes: vec!["only".to_owned()], shape, label };
+            let normalize = Normalize::new(vec![0.5; channels], vec![0.5; channels])?;
+            let augment = Augment { normalize, ..Augment::eval() };
+            let config = LoaderConfig { augment, ..loader(2, 2, false).config };
+            Loader::new(data, config)?.epoch(0).next().expect("one batch")
+        };
+        assert_eq!(first([1, 8, 6], 0, 1).expect("consistent").images.dims(), [2, 1, 8, 6]);
+        for (shape, label, channels, part) in [
+            ([1, 6, 8], 0, 1, "1 channels of 8x6 for image 0, which should have 1 of 6x8"),
+            ([2, 8, 6], 0, 1, "2 channels of 6x8"),
+            ([1, 8, 6], 1, 1, "1 of image 1, with 1 classes"),
+            ([1, 8, 6], 0, 3, "mean = [0.5, 0.5, 0.5] with images of 1 channels"),
+        ] {
+            let message = first(shape, label, channels).expect_err(part).to_string();
+            assert!(message.contains(part), "no {part:?} in {message:?}");
         }
     }
 }

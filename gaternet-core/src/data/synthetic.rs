@@ -4,9 +4,15 @@ use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use super::dataset::{CHANNELS, Dataset, IMAGE_LEN, SIDE};
 use super::shapes::{SHAPES, Shape};
-use super::stream;
+use super::{InMemory, stream};
+
+/// [Name](super::Dataset::name) of the [`synthetic`] images.
+pub const SYNTHETIC: &str = "synthetic";
+
+const CHANNELS: usize = 3;
+const SIDE: usize = 32;
+const IMAGE_LEN: usize = CHANNELS * SIDE * SIDE;
 
 /// Ten classes of shapes and textures, 32x32 RGB: a training and a test set.
 ///
@@ -17,21 +23,20 @@ use super::stream;
 ///
 /// Image `i` is of class `i % 10` and depends on `seed`, its set and `i` only. Drawn on all cores.
 #[must_use]
-pub fn synthetic(seed: u64, train: usize, test: usize) -> (Dataset, Dataset) {
+pub fn synthetic(seed: u64, train: usize, test: usize) -> (InMemory, InMemory) {
     (draw_set(seed, 0, train), draw_set(seed, 1, test))
 }
 
-fn draw_set(seed: u64, set: u64, len: usize) -> Dataset {
+fn draw_set(seed: u64, set: u64, len: usize) -> InMemory {
     let mut images = vec![0; len * IMAGE_LEN];
     images.par_chunks_exact_mut(IMAGE_LEN).enumerate().for_each(|(i, image)| {
         draw(&SHAPES[i % SHAPES.len()], &mut stream(seed, set, i as u64), image);
     });
-    Dataset {
-        images,
-        labels: (0..len).map(|i| i % SHAPES.len()).collect(),
-        classes: SHAPES.iter().map(|shape| shape.name.into()).collect(),
-        size: [SIDE; 2],
-    }
+    let labels = (0..len).map(|i| i % SHAPES.len()).collect();
+    let classes = SHAPES.iter().map(|shape| shape.name.into()).collect();
+    InMemory::new(images, [CHANNELS, SIDE, SIDE], labels, classes)
+        .expect("an image of a class for each label")
+        .with_name(SYNTHETIC)
 }
 
 /// Draws one image (3, 32, 32) of `shape`.
@@ -130,14 +135,15 @@ fn direction(rng: &mut ChaCha8Rng) -> (f32, f32) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Dataset;
     use super::*;
 
     const CLASSES: usize = SHAPES.len();
 
     /// Test accuracy of a linear softmax classifier of the pixels, trained by SGD.
-    fn linear_accuracy(train: &Dataset, test: &Dataset) -> f64 {
-        let pixels = |data: &Dataset, i: usize| -> Vec<f32> {
-            let image = data.image(i).expect("image");
+    fn linear_accuracy(train: &InMemory, test: &InMemory) -> f64 {
+        let pixels = |data: &InMemory, i: usize| -> Vec<f32> {
+            let image = &data.samples()[i * IMAGE_LEN..][..IMAGE_LEN];
             image.iter().map(|&x| f32::from(x) / 255.0 - 0.5).collect()
         };
         let logits = |weight: &[f32], x: &[f32]| -> [f32; CLASSES] {
@@ -177,11 +183,13 @@ mod tests {
         assert!(accuracy < 0.6, "linear test accuracy {accuracy}");
 
         // The same classifier does learn where a bright patch says the class.
-        let patch = |mut data: Dataset| {
-            for (image, label) in data.images.chunks_mut(IMAGE_LEN).zip(&data.labels) {
+        let patch = |data: InMemory| {
+            let mut samples = data.samples().to_vec();
+            for (image, label) in samples.chunks_mut(IMAGE_LEN).zip(data.labels()) {
                 image[label * 100..][..50].fill(255);
             }
-            data
+            let (labels, classes) = (data.labels().to_vec(), data.classes().to_vec());
+            InMemory::new(samples, data.shape(), labels, classes).expect("as large as before")
         };
         let accuracy = linear_accuracy(&patch(train), &patch(test));
         assert!(accuracy > 0.9, "accuracy {accuracy} on an easy set: the classifier is broken");
@@ -190,12 +198,13 @@ mod tests {
     #[test]
     fn classes_are_balanced_and_named() {
         let (train, test) = synthetic(0, 100, 50);
-        let count = |data: &Dataset, class| data.labels().iter().filter(|&&l| l == class).count();
+        let count = |data: &InMemory, class| data.labels().iter().filter(|&&l| l == class).count();
         for class in 0..CLASSES {
             assert_eq!((count(&train, class), count(&test, class)), (10, 5), "class {class}");
         }
         assert_eq!(train.classes().len(), CLASSES);
         assert_eq!(train.classes(), test.classes());
+        assert_eq!([train.name(), test.name()], [SYNTHETIC; 2]);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Convolution without bias.
 
+use gaternet_kernels::cpu::conv2d::Cache;
 use rand::Rng;
 
 use super::{Module, State, scoped};
@@ -15,6 +16,8 @@ pub struct Conv2d {
     weight: Parameter,
     shape: [usize; 4],
     options: Conv2dOptions,
+    /// What the passes share from step to step; that of a clone too.
+    cache: Cache,
 }
 
 impl Conv2d {
@@ -34,7 +37,7 @@ impl Conv2d {
         check(shape, options)?;
         let fan_out = out_channels as f64 * kh as f64 * kw as f64;
         let weight = Tensor::randn(shape, (2.0 / fan_out).sqrt() as f32, rng)?;
-        Ok(Conv2d { weight: Parameter::new(weight), shape, options })
+        Ok(Conv2d { weight: Parameter::new(weight), shape, options, cache: Cache::default() })
     }
 
     /// Without weights, which will be set: 0 and without memory until they are read.
@@ -50,7 +53,7 @@ impl Conv2d {
     ) -> Result<Conv2d> {
         let shape = [out_channels, in_channels, kh, kw];
         check(shape, options)?;
-        Ok(Conv2d { weight: Parameter::zeros(shape)?, shape, options })
+        Ok(Conv2d { weight: Parameter::zeros(shape)?, shape, options, cache: Cache::default() })
     }
 
     /// With this weight (F, C, KH, KW).
@@ -60,7 +63,7 @@ impl Conv2d {
     pub fn from_weight(weight: Tensor, options: Conv2dOptions) -> Result<Conv2d> {
         let shape = ops::dims("conv2d", "the weight must be (F, C, KH, KW)", &weight)?;
         check(shape, options)?;
-        Ok(Conv2d { weight: Parameter::new(weight), shape, options })
+        Ok(Conv2d { weight: Parameter::new(weight), shape, options, cache: Cache::default() })
     }
 
     /// (N, F, OH, OW) of x (N, C, H, W).
@@ -68,7 +71,7 @@ impl Conv2d {
     /// # Errors
     /// Those of [`ops::conv2d`].
     pub fn forward(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        ops::conv2d(x, &self.weight.value(ctx), self.options)
+        self.forward_gated(x, ctx, Live::default())
     }
 
     /// [`forward`](Self::forward) that skips what is not live.
@@ -76,7 +79,7 @@ impl Conv2d {
     /// # Errors
     /// Those of [`ops::conv2d_gated`].
     pub fn forward_gated(&self, x: &Tensor, ctx: &Ctx, live: Live) -> Result<Tensor> {
-        ops::conv2d_gated(x, &self.weight.value(ctx), self.options, live)
+        ops::conv2d_cached(x, &self.weight.value(ctx), self.options, live, &self.cache)
     }
 
     /// (F, C, KH, KW).

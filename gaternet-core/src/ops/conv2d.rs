@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gaternet_kernels::cpu::conv2d::{self as kernel, Algorithm};
+use gaternet_kernels::cpu::conv2d::{self as kernel, Cache, Passes};
 use gaternet_kernels::{ActiveFilters, Conv2dDims};
 
 use super::{dims, isa};
@@ -64,6 +64,17 @@ pub fn conv2d_gated(
     options: Conv2dOptions,
     live: Live,
 ) -> Result<Tensor> {
+    conv2d_cached(x, weight, options, live, &Cache::default())
+}
+
+/// [`conv2d_gated`] for a layer, whose `cache` keeps what its passes share from step to step.
+pub(crate) fn conv2d_cached(
+    x: &Tensor,
+    weight: &Tensor,
+    options: Conv2dOptions,
+    live: Live,
+    cache: &Cache,
+) -> Result<Tensor> {
     let dims = Conv2dDims::new(
         dims("conv2d", "the input must be (N, C, H, W)", x)?,
         dims("conv2d", "the weight must be (F, C, KH, KW)", weight)?,
@@ -71,18 +82,17 @@ pub fn conv2d_gated(
         options.padding,
     )?;
     let mut y = storage::take(dims.output_len());
-    let isa = isa(&[x, weight])?;
-    let algorithm = Algorithm::choose(&dims);
-    kernel::forward(isa, algorithm, &dims, live.borrow(), x.data(), weight.data(), &mut y)?;
+    let passes = cache.passes(isa(&[x, weight])?, &dims)?;
+    passes.forward(live.borrow(), x.data(), weight.data(), &mut y)?;
     let [oh, ow] = dims.out_size();
     let shape = [dims.batch(), dims.out_channels(), oh, ow];
-    let save = |_: &Tensor| Conv2d { dims, live, x: x.detach(), weight: weight.detach() };
+    let save = |_: &Tensor| Conv2d { passes, live, x: x.detach(), weight: weight.detach() };
     Tensor::from_op(y, shape, &[x, weight], save)
 }
 
 #[derive(Debug)]
 struct Conv2d {
-    dims: Conv2dDims,
+    passes: Arc<Passes>,
     live: Live,
     x: Tensor,
     weight: Tensor,
@@ -94,35 +104,16 @@ impl Backward for Conv2d {
     }
 
     fn backward(&self, grad: Tensor, needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
-        let isa = grad.isa()?;
-        let Conv2d { dims, live, x, weight } = self;
+        let Conv2d { passes, live, x, weight } = self;
         let mut grads = vec![None; 2];
         if needs[0] {
             let mut data = storage::take(x.len());
-            kernel::backward_input(
-                isa,
-                Algorithm::choose(dims),
-                dims,
-                live.borrow(),
-                grad.data(),
-                weight.data(),
-                &mut data,
-            )?;
+            passes.backward_input(live.borrow(), grad.data(), weight.data(), &mut data)?;
             grads[0] = Some(Tensor::new(data, x.shape())?);
         }
         if needs[1] {
             let mut data = storage::take(weight.len());
-            let gated = live.filters.is_some() || live.channels.is_some();
-            let algorithm = Algorithm::choose_for_weight(dims, gated);
-            kernel::backward_weight(
-                isa,
-                algorithm,
-                dims,
-                live.borrow(),
-                x.data(),
-                grad.data(),
-                &mut data,
-            )?;
+            passes.backward_weight(live.borrow(), x.data(), grad.data(), &mut data)?;
             grads[1] = Some(Tensor::new(data, weight.shape())?);
         }
         Ok(grads)

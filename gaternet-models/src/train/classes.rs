@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gaternet_core::data::ImageSource;
+use gaternet_core::data::{Dataset, ImageSource};
 
 use super::data::Data;
 use super::error::{Error, Result};

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use gaternet_core::data::{Augment, ImageSource};
+#[cfg(feature = "cuda")]
+use gaternet_core::data::Augment;
+use gaternet_core::data::ImageSource;
 
 /// A training and a test set, which several runs may share. This file and
 /// [`TestSet`](super::TestSet) are all of the training that knows where images come from.
@@ -29,21 +31,14 @@ pub struct Skipped {
 }
 
 impl Data {
-    /// `train` and `test` are data sets in memory or folders of image files.
+    /// `train` and `test` are data sets in memory, folders of image files, or data sets of one's own
+    /// ([`ImageSource::other`]).
     pub fn new(
         name: impl Into<String>,
         train: impl Into<ImageSource>,
         test: impl Into<ImageSource>,
     ) -> Data {
         Data { name: name.into(), train: train.into(), test: test.into(), skipped: Vec::new() }
-    }
-}
-
-/// [H, W] of the images of `source` once they are augmented, in pixels.
-pub(super) fn size_of(source: &ImageSource, augment: &Augment) -> [usize; 2] {
-    match source {
-        ImageSource::Memory(data) => augment.size_of(data.size()),
-        ImageSource::Files(_) => [augment.side(); 2],
     }
 }
 

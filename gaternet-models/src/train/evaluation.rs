@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use gaternet_core::data::{Augment, Batches, ImageSource, Loader, LoaderConfig};
+use gaternet_core::data::{Augment, Batches, Dataset, ImageSource, Loader, LoaderConfig};
 use gaternet_core::gate::Gates;
 use gaternet_core::{Ctx, Tensor, ops};
 use gaternet_kernels::Device;
@@ -13,7 +13,6 @@ use gaternet_kernels::cuda::augment;
 
 #[cfg(feature = "cuda")]
 use super::data::fits_on_gpu;
-use super::data::size_of;
 use super::error::{Error, Result};
 #[cfg(feature = "cuda")]
 use crate::cuda;
@@ -184,7 +183,7 @@ impl<'a> Pass<'a> {
         }
         let batch_size = batch_size.min(test.images.len());
         let augment = test.augment.clone();
-        let size = size_of(&test.images, &augment);
+        let size = augment.output_size(&test.images)?;
         let config =
             LoaderConfig { batch_size, drop_last: false, shuffle: false, seed: 0, augment };
         let loader = Loader::new(test.images.clone(), config)?;
@@ -215,7 +214,8 @@ impl<'a> Pass<'a> {
         if numbers.is_empty() {
             return Ok(None);
         }
-        let labels: Vec<usize> = numbers.iter().map(|&i| test.images.labels()[i]).collect();
+        let labels = numbers.iter().map(|&image| test.images.label(image));
+        let labels = labels.collect::<Result<Vec<usize>, _>>()?;
         let from_host = self.batches.as_mut().and_then(Iterator::next).transpose()?;
         let input = match (&from_host, self.resident) {
             (Some(batch), _) => Input::Host(&batch.images),

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use gaternet_core::Ctx;
-use gaternet_core::data::{Augment, CHANNELS, MixupDraw};
+use gaternet_core::data::{Augment, Dataset, MixupDraw};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Ema, Schedule, Sgd};
 use gaternet_kernels::cuda::{Activation, CudaDevice, bf16};
@@ -43,12 +43,12 @@ pub(super) fn check(
 
 fn shape(images: &Images) -> [usize; 3] {
     let [height, width] = images.size();
-    [CHANNELS, height, width]
+    [images.train().channels(), height, width]
 }
 
 /// Whether the images are kept and augmented on the GPU.
 fn resident(recipe: &Recipe, images: &Images) -> bool {
-    fits_on_gpu(images.loader().dataset(), &recipe.augment)
+    fits_on_gpu(images.train(), &recipe.augment)
 }
 
 fn options(
@@ -183,7 +183,7 @@ impl Epoch<'_> {
         let trained: Vec<bool> = parameters.iter().map(|(_, p)| p.requires_grad()).collect();
         if slot.as_ref().is_none_or(|trainer| trainer.trained != trained) {
             *slot = None; // its memory first
-            let data = images.loader().dataset();
+            let data = images.train();
             let data = match resident(recipe, images) {
                 true => upload(device, data)?.into(),
                 false => TrainImages::Copied(data.len()),
@@ -201,7 +201,7 @@ impl Epoch<'_> {
     fn draws(&self, first: usize) -> Result<Vec<MixupDraw>> {
         let Work { recipe, images, .. } = *self.work;
         let Some(mixup) = recipe.mixup else { return Ok(Vec::new()) };
-        let count = images.loader().dataset().len();
+        let count = images.train().len();
         let draw = |step: usize| {
             let batch = recipe.batch_size.min(count - step * recipe.batch_size);
             let mut ctx = Ctx::train(recipe.seed).with_stream((first + step + 1) as u64);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use gaternet_core::Error as ModelError;
 use gaternet_core::checkpoint::Checkpoint;
+use gaternet_core::data::Dataset;
 use gaternet_kernels::Device;
 use serde::Serialize;
 use serde_json::Value;

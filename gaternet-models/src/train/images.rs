@@ -1,13 +1,14 @@
 //! Sets, and how a training goes through them.
 
-use gaternet_core::data::Loader;
+use gaternet_core::data::{ImageSource, Loader};
 
-use super::data::{Data, size_of};
+use super::data::Data;
 use super::error::Result;
 use super::evaluation::TestSet;
 use super::recipe::Recipe;
 
 pub(super) struct Images {
+    train: ImageSource,
     loader: Loader,
     test: TestSet,
     size: [usize; 2],
@@ -15,10 +16,15 @@ pub(super) struct Images {
 
 impl Images {
     pub(super) fn new(data: &Data, recipe: &Recipe) -> Result<Images> {
-        let size = size_of(&data.train, &recipe.augment);
+        let size = recipe.augment.output_size(&data.train)?;
         let loader = Loader::new(data.train.clone(), recipe.loader())?;
         let test = TestSet::new(data.test.clone(), recipe.test_augment.clone());
-        Ok(Images { loader, test, size })
+        Ok(Images { train: data.train.clone(), loader, test, size })
+    }
+
+    /// What the loader goes through.
+    pub(super) fn train(&self) -> &ImageSource {
+        &self.train
     }
 
     pub(super) fn loader(&self) -> &Loader {

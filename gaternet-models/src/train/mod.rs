@@ -3,7 +3,7 @@
 //! it stood, to the same bits.
 //!
 //! ```
-//! use gaternet_core::data::{Augment, Dataset};
+//! use gaternet_core::data::{Augment, InMemory};
 //! use gaternet_core::optim::{Decay, Schedule};
 //! use gaternet_models::train::{
 //!     Data, Existing, Metrics, Observer, Outcome, PhaseName, Place, Recipe, RunFolder, Trainer,
@@ -11,11 +11,11 @@
 //! use gaternet_models::{GatedConfig, GaterConfig, Model};
 //!
 //! /// Images of 16x16 pixels, every other one bright.
-//! fn shades(count: usize) -> gaternet_core::Result<Dataset> {
+//! fn shades(count: usize) -> gaternet_core::Result<InMemory> {
 //!     let image = |i: usize| [[60_u8, 190][i % 2]; 3 * 16 * 16];
 //!     let labels = (0..count).map(|i| i % 2).collect();
 //!     let classes = ["dark", "bright"].map(str::to_owned).to_vec();
-//!     Dataset::with_size((0..count).flat_map(image).collect(), [16; 2], labels, classes)
+//!     InMemory::new((0..count).flat_map(image).collect(), [3, 16, 16], labels, classes)
 //! }
 //!
 //! /// What is seen of the training; it could end it, too.

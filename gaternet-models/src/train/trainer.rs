@@ -7,6 +7,7 @@ use std::ops::ControlFlow;
 use std::path::PathBuf;
 
 use gaternet_core::checkpoint;
+use gaternet_core::data::Dataset;
 use gaternet_kernels::Device;
 use serde_json::json;
 

@@ -65,20 +65,20 @@ impl Crop {
 
     /// Fills row `y` of the cropped (and mirrored) plane with what `put` makes of its pixels;
     /// `plane` has rows of `row.len()`.
-    pub(super) fn row(
+    pub(super) fn row<T: Copy + Default>(
         self,
         mode: PaddingMode,
-        plane: &[u8],
+        plane: &[T],
         y: usize,
         row: &mut [f32],
-        put: impl Fn(u8) -> f32,
+        put: impl Fn(T) -> f32,
     ) {
         let width = row.len();
         let source = mode.source(y as isize + self.down, plane.len() / width);
         let source = source.map(|source| &plane[source * width..][..width]);
         for (x, out) in row.iter_mut().enumerate() {
             let at = mode.source(x as isize + self.right, width);
-            *out = put(source.zip(at).map_or(0, |(source, x)| source[x]));
+            *out = put(source.zip(at).map_or_else(T::default, |(source, x)| source[x]));
         }
         if self.flip {
             row.reverse();

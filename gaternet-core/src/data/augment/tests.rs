@@ -1,29 +1,40 @@
 //! Images as they come out, against their specification pixel by pixel.
 
-use std::path::Path;
-
-use super::super::dataset::IMAGE_LEN;
-use super::super::{ImageSource, Loader, LoaderConfig};
+use super::super::{InMemory, Loader, LoaderConfig, synthetic};
 use super::*;
 
-/// 1,000 images of pseudo-random bytes.
-fn dataset() -> Dataset {
-    let images = (0..1000 * IMAGE_LEN as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
-    Dataset::new(images.collect(), vec![0; 1000], vec!["any".into()]).expect("valid")
+const IMAGE_LEN: usize = 3072;
+
+pub(super) fn in_memory(images: Vec<u8>, size: [usize; 2], count: usize) -> InMemory {
+    let [height, width] = size;
+    let data = InMemory::new(images, [3, height, width], vec![0; count], vec!["any".into()]);
+    data.expect("valid")
 }
 
-fn raw() -> Augment {
-    Augment { mean: [0.0; 3], std: [1.0 / 255.0; 3], ..Augment::eval() }
+/// The bytes of an image, (C, H, W).
+pub(super) fn bytes(data: &InMemory, index: usize) -> Vec<u8> {
+    data.image(index).expect("image").bytes().expect("bytes").to_vec()
+}
+
+fn scaled(mean: [f32; 3], std: [f32; 3]) -> Normalize {
+    Normalize { mean: mean.into(), std: std.into() }
+}
+
+/// 1,000 images of pseudo-random bytes.
+pub(super) fn dataset() -> InMemory {
+    let images = (0..1000 * IMAGE_LEN as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
+    in_memory(images.collect(), [32; 2], 1000)
+}
+
+pub(super) fn raw() -> Augment {
+    Augment { normalize: scaled([0.0; 3], [1.0 / 255.0; 3]), ..Augment::eval() }
 }
 
 #[test]
 fn eval_normalises_each_channel() {
-    let data = Dataset::new(
-        (0..IMAGE_LEN).map(|i| (i / 1024 * 100) as u8).collect(),
-        vec![0],
-        vec!["any".into()],
-    );
-    let batch = Augment::eval().batch(&data.expect("valid"), &[0], 0, 0).expect("batch");
+    let images = (0..IMAGE_LEN).map(|i| (i / 1024 * 100) as u8).collect();
+    let data = in_memory(images, [32; 2], 1);
+    let batch = Augment::eval().batch(&data, &[0], 0, 0).expect("batch");
     assert_eq!(batch.dims(), [1, 3, 32, 32]);
     // PyTorch: transforms.Normalize(mean, std)(torch.tensor([0, 100, 200]) / 255)
     for (plane, want) in batch.data().chunks(1024).zip([-1.989_474, -0.369_787, 1.291_337]) {
@@ -40,11 +51,11 @@ fn crops_show_every_offset_and_flips_half_and_borders_are_those_of_the_mode() {
         let batch = augment.batch(&data, &all, 1, 0).expect("batch");
         let mut seen = std::collections::BTreeMap::new();
         for (i, out) in batch.data().chunks(IMAGE_LEN).enumerate() {
-            let image = data.image(i).expect("image");
+            let image = bytes(&data, i);
             let draws = (-2..=2).flat_map(|d| (-2..=2).map(move |r| (d, r)));
             let draws = draws.flat_map(|(d, r)| [(d, r, false), (d, r, true)]);
             let found: Vec<_> =
-                draws.filter(|&draw| shows(out, image, draw, padding_mode)).collect();
+                draws.filter(|&draw| shows(out, &image, draw, padding_mode)).collect();
             assert_eq!(found.len(), 1, "{padding_mode:?}: image {i} is not one crop of its source");
             *seen.entry(found[0]).or_insert(0) += 1;
         }
@@ -100,7 +111,12 @@ fn cutout_is_anywhere_and_changes_no_other_draw() {
     let data = dataset();
     let all: Vec<_> = (0..data.len()).collect();
     // No pixel is 0 by itself.
-    let augment = Augment { crop_padding: 2, flip: true, mean: [-1.0; 3], ..raw() };
+    let augment = Augment {
+        crop_padding: 2,
+        flip: true,
+        normalize: scaled([-1.0; 3], [1.0 / 255.0; 3]),
+        ..raw()
+    };
     let whole = augment.batch(&data, &all, 1, 0).expect("batch");
     let cut = Augment { cutout: 16, ..augment }.batch(&data, &all, 1, 0).expect("batch");
     let pixels = cut.data().iter().zip(whole.data());
@@ -132,8 +148,14 @@ fn unusable_fields_are_errors() {
     let data = dataset();
     let cases = [
         ("crop_padding = 32", Augment { crop_padding: 32, ..raw() }),
-        ("std = [1.0, 0.0, 1.0]", Augment { std: [1.0, 0.0, 1.0], ..raw() }),
-        ("mean = [NaN, 0.0, 0.0]", Augment { mean: [f32::NAN, 0.0, 0.0], ..raw() }),
+        (
+            "std = [1.0, 0.0, 1.0]",
+            Augment { normalize: scaled([0.0; 3], [1.0, 0.0, 1.0]), ..raw() },
+        ),
+        (
+            "mean = [NaN, 0.0, 0.0]",
+            Augment { normalize: scaled([f32::NAN, 0.0, 0.0], [1.0; 3]), ..raw() },
+        ),
     ];
     for (part, augment) in cases {
         let message = augment.batch(&data, &[0], 0, 0).expect_err(part).to_string();
@@ -143,158 +165,19 @@ fn unusable_fields_are_errors() {
     assert!(message.contains("1000"), "{message}");
 }
 
-/// An image file; its name says nothing of its format.
-fn write(path: &Path, [width, height]: [u32; 2], pixel: impl Fn(u32, u32) -> [u8; 3]) {
-    let mut bytes = format!("P6 {width} {height} 255\n").into_bytes();
-    bytes.extend(
-        (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).flat_map(|(x, y)| pixel(x, y)),
-    );
-    std::fs::write(path, bytes).expect("a writable folder");
-}
-
-/// Files of two classes, `count` of them, 40 to 59 pixels wide. Image i has red i, green x, blue y.
-fn folder(dir: &Path, count: u32) -> ImageFolder {
-    for i in 0..count {
-        let class = dir.join(["even", "odd"][i as usize % 2]);
-        std::fs::create_dir_all(&class).expect("a folder");
-        let path = class.join(format!("{i:03}.png"));
-        write(&path, [40 + i % 20, 50], |x, y| [i as u8, x as u8, y as u8]);
-    }
-    ImageFolder::open(dir).expect("just written")
-}
-
-fn resized(crop: ResizedCrop) -> Augment {
-    Augment { resized: Some(crop), ..raw() }
-}
-
 #[test]
-fn files_are_resized_cropped_flipped_and_normalised() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let data = folder(dir.path(), 40);
-    let all: Vec<_> = (0..data.len()).collect();
-    let center = resized(ResizedCrop::Center { size: 30, resize: 40 });
-    let batch = center.batch_of_files(&data, &all, 0, 0).expect("batch");
-    assert_eq!(batch.dims(), [40, 3, 30, 30]);
-    // The even ones come first. The first is 40x50: its crop begins at (10, 5).
-    for (at, out) in batch.data().chunks(2700).enumerate() {
-        let number = if at < 20 { 2 * at } else { 2 * (at - 20) + 1 };
-        assert!(out[..900].iter().all(|red| (red - number as f32).abs() < 1e-3), "image {at}");
-    }
-    let first = &batch.data()[900..2700];
-    assert!((first[0] - 5.0).abs() < 1e-3 && (first[900] - 10.0).abs() < 1e-3, "{first:?}");
-    let flipped = Augment { flip: true, ..center.clone() };
-    let flipped = flipped.batch_of_files(&data, &all, 0, 0).expect("batch");
-    let mirrored = |row: &[f32]| row.iter().rev().copied().collect::<Vec<_>>();
-    let mut count = 0;
-    for (got, want) in flipped.data().chunks(2700).zip(batch.data().chunks(2700)) {
-        let is_mirrored = got[900..930] != want[900..930];
-        count += usize::from(is_mirrored);
-        for (got, want) in got.chunks(30).zip(want.chunks(30)) {
-            assert_eq!(got, if is_mirrored { mirrored(want) } else { want.to_vec() });
-        }
-    }
-    assert!((10..30).contains(&count), "{count} of 40 flipped");
-
-    let random = resized(ResizedCrop::Random { size: 8, scale: [0.1, 0.3] });
-    let random = Augment { cutout: 4, mean: [-1.0; 3], ..random };
-    let batch = random.batch_of_files(&data, &all, 0, 0).expect("batch");
-    assert_eq!(batch.dims(), [40, 3, 8, 8]);
-    let cut = |out: &&[f32]| out.iter().filter(|&&x| x == 0.0).count() == 3 * 16;
-    assert!(batch.data().chunks(192).filter(cut).count() > 5, "no square was cut out");
-}
-
-#[test]
-fn a_random_crop_depends_on_seed_epoch_and_image_only() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let data = ImageSource::from(folder(dir.path(), 30));
-    let augment = Augment { flip: true, ..Augment::train_resized(16) };
-    let config = LoaderConfig { batch_size: 8, drop_last: false, shuffle: true, seed: 5, augment };
-    let epoch = |epoch| {
-        let loader = Loader::new(data.clone(), config.clone()).expect("valid");
-        let batches = loader.epoch(epoch).map(|batch| batch.expect("good files"));
-        batches.map(|batch| (batch.labels, batch.images.data().to_vec())).collect::<Vec<_>>()
-    };
-    let one_thread = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("pool");
-    let first = epoch(2);
-    assert_eq!(first.len(), 4);
-    let order: Vec<usize> = first.iter().flat_map(|(labels, _)| labels.clone()).collect();
-    assert_eq!(order.iter().sum::<usize>(), 15, "every image once");
-    assert_eq!(epoch(2), first);
-    assert_ne!(epoch(3), first);
-    let all: Vec<_> = (0..30).collect();
-    let batch = |indices: &[usize]| {
-        let batch = data.batch(&config.augment, indices, 5, 2).expect("good files");
-        batch.data().to_vec()
-    };
-    let whole = batch(&all);
-    assert_eq!(one_thread.install(|| batch(&all)), whole);
-    assert_eq!(batch(&[17]), whole[17 * 768..18 * 768]);
-}
-
-#[test]
-fn images_of_32_pixels_need_no_resizing_and_cifar_can_be_resized() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let class = dir.path().join("any");
-    std::fs::create_dir(&class).expect("a folder");
-    let data = dataset();
-    let planes = data.image(7).expect("image");
-    let at = |c: usize, x: u32, y: u32| planes[c * 1024 + (y * 32 + x) as usize];
-    write(&class.join("7.png"), [32; 2], |x, y| [at(0, x, y), at(1, x, y), at(2, x, y)]);
-    let files = ImageFolder::open(dir.path()).expect("just written");
-    let one = Dataset::new(planes.to_vec(), vec![0], vec!["any".into()]).expect("valid");
-    for augment in [
-        Augment { cutout: 8, ..Augment::train() },
-        Augment { resized: Some(ResizedCrop::Random { size: 24, scale: [0.2, 1.0] }), ..raw() },
-    ] {
-        for epoch in 0..4 {
-            let want = augment.batch(&one, &[0], 1, epoch).expect("batch");
-            let got = augment.batch_of_files(&files, &[0], 1, epoch).expect("batch");
-            assert_eq!(got.data(), want.data());
-        }
-    }
-}
-
-#[test]
-fn a_bad_file_ends_the_epoch_with_its_name() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let data = folder(dir.path(), 12);
-    for broken in ["even/004.png", "odd/003.png"] {
-        std::fs::write(dir.path().join(broken), "no image").expect("a writable folder");
-    }
-    let augment = Augment::eval_resized(16);
-    let config = LoaderConfig { batch_size: 4, drop_last: false, shuffle: false, seed: 0, augment };
-    let loader = Loader::new(data.clone(), config).expect("valid");
-    let batches: Vec<_> = loader.epoch(0).collect();
-    let messages: Vec<_> =
-        batches.iter().filter_map(|batch| batch.as_ref().err()).map(Error::to_string).collect();
-    assert_eq!(messages.len(), 2, "the first batch and the second one");
-    assert!(messages[0].contains("004.png"), "{messages:?}");
-    assert!(messages[1].contains("003.png") && messages[1].contains("8 bytes"), "{messages:?}");
-
-    let message = Augment::eval().batch_of_files(&data, &[0], 0, 0).expect_err("not 32x32");
-    let message = message.to_string();
-    for part in ["000.png", "32x32 pixels, or a size to resize images to", "40x50"] {
-        assert!(message.contains(part), "no {part:?} in {message:?}");
-    }
-    let both = Augment { crop_padding: 4, ..Augment::eval_resized(16) };
-    let message = both.batch_of_files(&data, &[0], 0, 0).expect_err("both crops").to_string();
-    assert!(message.contains("crop_padding = 4: must be 0 where images are resized"), "{message}");
-}
-
-#[test]
-fn images_of_any_size_in_memory_are_shifted_mirrored_and_resized() {
+fn images_of_any_size_in_memory_are_shifted_and_mirrored() {
     let size @ [height, width] = [48, 40];
     let pixels = |i: usize| (i.wrapping_mul(2_654_435_761) >> 24) as u8;
     let images: Vec<u8> = (0..100 * 3 * height * width).map(pixels).collect();
-    let classes = vec!["any".into()];
-    let data = Dataset::with_size(images, size, vec![0; 100], classes).expect("valid");
+    let data = in_memory(images, size, 100);
     let all: Vec<_> = (0..100).collect();
     let augment = Augment { crop_padding: 3, flip: true, cutout: 10, ..raw() };
     let batch = augment.batch(&data, &all, 1, 0).expect("batch");
     assert_eq!(batch.dims(), [100, 3, 48, 40]);
     let mut shifts = std::collections::BTreeSet::new();
     for (i, out) in batch.data().chunks(3 * height * width).enumerate() {
-        let image = data.image(i).expect("image");
+        let image = bytes(&data, i);
         let shown = |down: isize, right: isize, flip: bool| {
             out.iter().enumerate().all(|(at, &got)| {
                 let (plane, y, x) = (at / (height * width), at / width % height, at % width);
@@ -315,19 +198,92 @@ fn images_of_any_size_in_memory_are_shifted_mirrored_and_resized() {
     }
     assert!(shifts.len() > 40, "{shifts:?}");
 
-    let whole = resized(ResizedCrop::Center { size: 40, resize: 40 });
-    let batch = whole.batch(&data, &[5], 0, 0).expect("batch");
-    assert_eq!(batch.dims(), [1, 3, 40, 40]);
-    let image = data.image(5).expect("image");
-    for (at, &got) in batch.data().iter().enumerate() {
-        // The middle 40 of 48 rows.
-        let (plane, y, x) = (at / 1600, at / 40 % 40 + 4, at % 40);
-        assert!((got - f32::from(image[(plane * height + y) * width + x])).abs() < 1e-3);
-    }
-
-    let small = Dataset::with_size(vec![0; 3 * 20 * 8], [20, 8], vec![0], vec!["any".into()]);
+    let small = in_memory(vec![0; 3 * 20 * 8], [20, 8], 1);
     let padded = Augment { crop_padding: 8, ..raw() };
-    let message =
-        padded.batch(&small.expect("valid"), &[0], 0, 0).expect_err("padding").to_string();
+    let message = padded.batch(&small, &[0], 0, 0).expect_err("padding").to_string();
     assert!(message.contains("crop_padding = 8 with images of 20x8"), "{message}");
+}
+
+#[test]
+fn every_number_of_channels_and_every_type_is_augmented_as_colours_are() {
+    let (size @ [height, width], count) = ([20, 12], 40);
+    let plane = height * width;
+    let samples: Vec<u8> = (0..count * 3 * plane).map(|i| (i * i % 251) as u8).collect();
+    let colours = in_memory(samples.clone(), size, count);
+    let all: Vec<_> = (0..count).collect();
+    let augment = Augment { crop_padding: 4, flip: true, cutout: 5, ..Augment::eval() };
+    let want = augment.batch(&colours, &all, 9, 2).expect("batch");
+    for channels in [1, 2, 4, 7] {
+        let image = |i: usize| -> Vec<u8> {
+            (0..channels)
+                .flat_map(|c| samples[(i * 3 + c % 3) * plane..][..plane].to_vec())
+                .collect()
+        };
+        let bytes: Vec<u8> = (0..count).flat_map(image).collect();
+        let numbers: Vec<f32> = bytes.iter().map(|byte| f32::from(*byte) / 255.0).collect();
+        let shape = [channels, height, width];
+        let (labels, names) = (vec![0; count], vec!["any".to_owned()]);
+        let bytes = InMemory::new(bytes, shape, labels.clone(), names.clone()).expect("valid");
+        let numbers = InMemory::new(numbers, shape, labels, names).expect("valid");
+        let cycled = |of: &[f32]| (0..channels).map(|c| of[c % 3]).collect::<Vec<_>>();
+        let Normalize { mean, std } = &augment.normalize;
+        let normalize = Normalize { mean: cycled(mean), std: cycled(std) };
+        let augment = Augment { normalize, ..augment.clone() };
+        let sets: [&dyn Dataset; 2] = [&bytes, &numbers];
+        for data in sets {
+            let got = augment.batch(data, &all, 9, 2).expect("batch");
+            assert_eq!(got.dims(), [count, channels, height, width]);
+            let images = got.data().chunks(channels * plane).zip(want.data().chunks(3 * plane));
+            for (got, want) in images {
+                for (c, got) in got.chunks(plane).enumerate() {
+                    assert_eq!(got, &want[c % 3 * plane..][..plane], "channel {c} of {channels}");
+                }
+            }
+        }
+    }
+}
+
+/// FNV-1a of the bits.
+pub(super) fn hash(values: &[f32]) -> u64 {
+    values.iter().fold(0xcbf2_9ce4_8422_2325, |hash, value| {
+        (hash ^ u64::from(value.to_bits())).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// A stored run is repeated bit by bit, so whoever changes these bits breaks it. They were printed
+/// by the code that knew 32x32 RGB only.
+#[test]
+fn batches_keep_their_bits_from_version_to_version() {
+    let (data, _) = synthetic(5, 200, 0);
+    let all: Vec<_> = (0..200).rev().collect();
+    for (augment, bits) in [
+        (Augment::eval(), 0x8b64_1275_e6f3_1ea7),
+        (Augment { cutout: 11, ..Augment::train() }, 0xdccb_243a_e90f_f104),
+        (Augment { padding_mode: PaddingMode::Reflect, ..Augment::train() }, 0xe68c_fb2c_bf97_44d5),
+    ] {
+        let batch = augment.batch(&data, &all, 3, 7).expect("batch");
+        assert_eq!(hash(batch.data()), bits, "{augment:?}");
+    }
+    let config = LoaderConfig {
+        batch_size: 7,
+        drop_last: false,
+        shuffle: true,
+        seed: 11,
+        augment: Augment::train(),
+    };
+    let mut seen = Vec::new();
+    for batch in Loader::new(data, config).expect("valid").epoch_from(3, 2) {
+        let batch = batch.expect("in memory");
+        seen.extend_from_slice(batch.images.data());
+        seen.extend(batch.labels.iter().map(|label| *label as f32));
+    }
+    assert_eq!(hash(&seen), 0xb752_ba51_f1e2_8b36, "the rest of an epoch");
+}
+
+#[cfg(not(feature = "images"))]
+#[test]
+fn resizing_without_the_feature_is_an_error_that_names_it() {
+    let data = in_memory(vec![0; IMAGE_LEN], [32; 2], 1);
+    let message = Augment::eval_resized(24).batch(&data, &[0], 0, 0).expect_err("no feature");
+    assert!(message.to_string().contains("takes the feature `images`"), "{message}");
 }

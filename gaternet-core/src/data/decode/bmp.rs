@@ -1,6 +1,6 @@
 //! BMP without compression, in the kinds that Pillow reads.
 
-use super::{CHANNELS, Header, Kind, area, cut_off, number};
+use super::header::{CHANNELS, Header, area, cut_off, number};
 
 /// Where the pixels lie and what they are.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ enum Format {
     Bits16([(u32, u32); 3]),
 }
 
-pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+pub(super) fn header(bytes: &[u8]) -> Result<Header<Bmp>, String> {
     let field = |at| number::<4>(bytes, at, false);
     let short = |at| number::<2>(bytes, at, false);
     let start = field(10)? as usize;
@@ -76,7 +76,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
         return Err(cut_off(bytes));
     }
     let memory = area(width, height, CHANNELS as u64);
-    let kind = Kind::Bmp(Bmp { start, stride, top_down, format });
+    let kind = Bmp { start, stride, top_down, format };
     Ok(Header { width, height, memory, kind })
 }
 

@@ -5,9 +5,11 @@
 //! let pass.
 
 mod bmp;
+mod header;
 mod jpeg;
 mod png;
 mod pnm;
+mod rows;
 mod tiff;
 mod webp;
 
@@ -16,7 +18,12 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use super::dataset::CHANNELS;
+pub(super) use header::{CHANNELS, View};
+
+use header::Header;
+use rows::{check_len, cut};
+
+use super::{Image, Layout};
 use crate::{Error, Result};
 
 /// Bytes that reading, decoding and converting one image may hold at once.
@@ -26,14 +33,13 @@ const LIMIT: u64 = 512 << 20;
 const LARGE: u64 = 64 << 20;
 static ONE_LARGE: Mutex<()> = Mutex::new(());
 
-/// A part of an image: left, top, width, height, in pixels.
-pub(super) type View = [usize; 4];
+const WANTED: &str = "a whole JPEG, PNG, WebP, BMP, TIFF or PNM file";
 
 /// An image file that has been looked at and not been decoded.
 pub(super) struct Encoded<'a> {
     path: &'a Path,
     bytes: Vec<u8>,
-    header: Header,
+    header: Looked,
 }
 
 /// An image of any size: bytes (height, width, 3), red, green, blue.
@@ -44,14 +50,8 @@ pub(super) struct Rgb {
     pub(super) pixels: Vec<u8>,
 }
 
-/// What a file says of itself, as far as the file bears it out.
-struct Header {
-    width: usize,
-    height: usize,
-    /// Bytes that decoding and converting hold at once, the file itself aside.
-    memory: u64,
-    kind: Kind,
-}
+/// A file of any format that has been looked at.
+type Looked = Header<Kind>;
 
 enum Kind {
     Jpeg(jpeg::Jpeg),
@@ -69,7 +69,7 @@ impl Encoded<'_> {
     /// Those of [`Rgb::check`].
     pub(super) fn open(path: &Path) -> Result<Encoded<'_>> {
         let bytes = read(path, LIMIT)?;
-        let header = Header::of(&bytes, LIMIT).map_err(|got| refused(path, got))?;
+        let header = Looked::of(&bytes, LIMIT).map_err(|got| refused(path, got))?;
         Ok(Encoded { path, bytes, header })
     }
 
@@ -111,9 +111,8 @@ impl Rgb {
         Rgb { width: view[2], height: view[3], pixels }
     }
 
-    #[cfg(test)]
     fn of_bytes(bytes: Vec<u8>, limit: u64) -> Result<Rgb, String> {
-        let header = Header::of(&bytes, limit)?;
+        let header = Looked::of(&bytes, limit)?;
         let whole = [0, 0, header.width, header.height];
         header.decode(bytes, limit, whole)
     }
@@ -125,34 +124,56 @@ impl Rgb {
     /// compressed data that leaves the structure of the file whole.
     pub(super) fn check(path: &Path) -> Result<()> {
         let bytes = read(path, LIMIT)?;
-        Header::of(&bytes, LIMIT).map(drop).map_err(|got| refused(path, got))
-    }
-
-    /// What lies in `view` of planes (3, height, width).
-    pub(super) fn from_planes(planes: &[u8], [height, width]: [usize; 2], view: View) -> Rgb {
-        let at = |i: usize| planes[i % CHANNELS * height * width + i / CHANNELS];
-        let pixels = (0..planes.len()).map(at).collect();
-        Rgb { width: view[2], height: view[3], pixels: cut(pixels, [width, CHANNELS], view) }
-    }
-
-    /// (3, height, width).
-    pub(super) fn planes(&self) -> Vec<u8> {
-        let channel = |c| self.pixels.iter().skip(c).step_by(CHANNELS).copied();
-        (0..CHANNELS).flat_map(channel).collect()
+        Looked::of(&bytes, LIMIT).map(drop).map_err(|got| refused(path, got))
     }
 }
 
-impl Header {
-    fn of(bytes: &[u8], limit: u64) -> Result<Header, String> {
+impl From<Rgb> for Image<'static> {
+    fn from(Rgb { width, height, pixels }: Rgb) -> Image<'static> {
+        Image::of_checked(pixels, Layout::Hwc, [CHANNELS, height, width])
+    }
+}
+
+impl Image<'static> {
+    /// Reads and decodes an image file, whatever its name says: JPEG, PNG, WebP, BMP, TIFF or PNM, as
+    /// RGB bytes (H, W, 3). With the feature `images`.
+    ///
+    /// Grey becomes three equal channels, transparency is left out, of several pictures the first
+    /// is read. Orientation in the metadata of a JPEG is not applied, and colour profiles are not.
+    /// It takes at most 512 MiB at once.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be read, [`Error::Field`] naming it if it is no such image,
+    /// broken, cut off or too large.
+    pub fn open(path: impl AsRef<Path>) -> Result<Image<'static>> {
+        Rgb::decode(path.as_ref()).map(Image::from)
+    }
+
+    /// The same of what is in a file, as a request brings it. With the feature `images`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it is no such image, broken, cut off or too large.
+    pub fn decode(file: Vec<u8>) -> Result<Image<'static>> {
+        let decoded = Rgb::of_bytes(file, LIMIT).map(Image::from);
+        decoded.map_err(|got| Error::Shape { op: "Image::decode", rule: WANTED, got })
+    }
+}
+
+impl Looked {
+    fn of(bytes: &[u8], limit: u64) -> Result<Looked, String> {
         let header = match bytes {
-            [0xFF, 0xD8, ..] => jpeg::header(bytes),
-            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => png::header(bytes),
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => webp::header(bytes),
-            [b'B', b'M', ..] => bmp::header(bytes),
-            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
-                tiff::header(bytes, limit)
+            [0xFF, 0xD8, ..] => jpeg::header(bytes).map(|header| header.map(Kind::Jpeg)),
+            [0x89, b'P', b'N', b'G', b'\r', b'\n', 0x1A, b'\n', ..] => {
+                png::header(bytes).map(|header| header.map(|()| Kind::Png))
             }
-            [b'P', b'1'..=b'6', ..] => pnm::header(bytes),
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => {
+                webp::header(bytes).map(|header| header.map(|()| Kind::WebP))
+            }
+            [b'B', b'M', ..] => bmp::header(bytes).map(|header| header.map(Kind::Bmp)),
+            [b'I', b'I', 42 | 43, 0, ..] | [b'M', b'M', 0, 42 | 43, ..] => {
+                tiff::header(bytes, limit).map(|header| header.map(|()| Kind::Tiff))
+            }
+            [b'P', b'1'..=b'6', ..] => pnm::header(bytes).map(|header| header.map(Kind::Pnm)),
             [b'G', b'I', b'F', b'8', ..] => Err("a GIF file".to_owned()),
             [_, _, _, _, b'f', b't', b'y', b'p', b'a', b'v', b'i', ..] => {
                 Err("an AVIF file".to_owned())
@@ -197,29 +218,6 @@ impl Header {
     }
 }
 
-/// `Err` unless there are so many `channels` of an image.
-fn check_len(samples: &[u8], [width, height]: [usize; 2], channels: usize) -> Result<(), String> {
-    if samples.len() != width * height * channels {
-        return Err(format!("{} bytes of pixels for {width}x{height}", samples.len()));
-    }
-    Ok(())
-}
-
-/// What lies in `view` of samples (rows, columns, channels). In place: there may be no memory for
-/// both.
-fn cut(mut samples: Vec<u8>, [columns, channels]: [usize; 2], view: View) -> Vec<u8> {
-    let [left, top, width, height] = view;
-    let kept = width * channels;
-    if kept < columns * channels || top > 0 {
-        for y in 0..height {
-            let start = ((top + y) * columns + left) * channels;
-            samples.copy_within(start..start + kept, y * kept);
-        }
-    }
-    samples.truncate(height * kept);
-    samples
-}
-
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let io = |source| Error::Io { action: "read", path: path.to_path_buf(), source };
     // Before it is opened: that waits for the other end of a pipe.
@@ -245,52 +243,9 @@ fn refused(path: &Path, got: String) -> Error {
     Error::Field {
         path: path.to_path_buf(),
         field: "image".to_owned(),
-        expected: "a whole JPEG, PNG, WebP, BMP, TIFF or PNM file".to_owned(),
+        expected: WANTED.to_owned(),
         got,
     }
-}
-
-/// `width * height * bytes`, without overflow.
-fn area(width: usize, height: usize, bytes: u64) -> u64 {
-    (width as u64).saturating_mul(height as u64).saturating_mul(bytes)
-}
-
-/// `Err` if so many bytes of pixels cannot come out of `held` compressed ones, of which each gives
-/// at most `most`.
-fn check_claim(size: [usize; 2], pixels: u64, held: u64, most: u64) -> Result<(), String> {
-    // What a stream needs before its first pixel is less than this.
-    if pixels / most > held + 64 {
-        let [width, height] = size;
-        return Err(format!("{width}x{height} pixels, more than its {held} bytes can hold"));
-    }
-    Ok(())
-}
-
-/// Grey (N) as (N, 3).
-fn grey(samples: impl Iterator<Item = u8>, len: usize) -> Vec<u8> {
-    let mut pixels = Vec::with_capacity(len * CHANNELS);
-    samples.for_each(|sample| pixels.extend([sample; CHANNELS]));
-    pixels
-}
-
-/// Pillow's way from cyan, magenta, yellow and black to red, green and blue.
-fn from_cmyk([c, m, y, k]: [u8; 4]) -> [u8; 3] {
-    let white = u32::from(255 - k);
-    [c, m, y].map(|ink| {
-        let product = u32::from(ink) * white + 128;
-        white.saturating_sub((product + (product >> 8)) >> 8) as u8
-    })
-}
-
-/// The big- or little-endian number of N bytes at `at`.
-fn number<const N: usize>(bytes: &[u8], at: usize, big: bool) -> Result<u64, String> {
-    let field = bytes.get(at..at.saturating_add(N)).ok_or_else(|| cut_off(bytes))?;
-    let push = |sum: u64, byte: &u8| sum << 8 | u64::from(*byte);
-    Ok(if big { field.iter().fold(0, push) } else { field.iter().rev().fold(0, push) })
-}
-
-fn cut_off(bytes: &[u8]) -> String {
-    format!("a file cut off after {} bytes", bytes.len())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use png::{ColorType, Decoder, Limits, Transformations};
 
-use super::{CHANNELS, Header, Kind, area, check_claim, cut_off, grey, number};
+use super::header::{CHANNELS, Header, area, check_claim, cut_off, grey, number};
 
 /// The most bytes that one byte of a deflate stream can stand for.
 const DEFLATE: u64 = 1032;
@@ -12,7 +12,7 @@ const DEFLATE: u64 = 1032;
 const SCRATCH: usize = 64 << 20;
 
 /// All chunks up to the last one, with the checksums of those that matter.
-pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+pub(super) fn header(bytes: &[u8]) -> Result<Header<()>, String> {
     let mut at = 8;
     let mut data_bytes = 0;
     loop {
@@ -43,7 +43,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
         ColorType::Rgb => 0,
         _ => area(width, height, CHANNELS as u64),
     };
-    Ok(Header { width, height, memory: output.saturating_add(converted), kind: Kind::Png })
+    Ok(Header { width, height, memory: output.saturating_add(converted), kind: () })
 }
 
 /// To 8 bits a sample, without palettes.

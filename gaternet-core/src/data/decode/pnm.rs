@@ -1,6 +1,6 @@
 //! PNM: `.pbm`, `.pgm` and `.ppm`, as text and as bytes.
 
-use super::{CHANNELS, Header, Kind, area, cut_off};
+use super::header::{CHANNELS, Header, area, cut_off};
 
 /// Where the samples begin and how they are written.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub(super) struct Pnm {
     most: Option<u32>,
 }
 
-pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+pub(super) fn header(bytes: &[u8]) -> Result<Header<Pnm>, String> {
     let kind = bytes[1];
     let mut at = 2;
     let mut next = || token(bytes, &mut at);
@@ -45,7 +45,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
         return Err(cut_off(bytes));
     }
     let memory = area(width, height, CHANNELS as u64);
-    Ok(Header { width, height, memory, kind: Kind::Pnm(Pnm { start, text, channels, most }) })
+    Ok(Header { width, height, memory, kind: Pnm { start, text, channels, most } })
 }
 
 /// The next number of the header, over white space and comments.

@@ -206,7 +206,7 @@ fn damaged_files_are_errors_or_images() {
                 _ => drop(bytes.remove(at)),
             }
         }
-        if let Ok(header) = Header::of(&bytes, LIMIT) {
+        if let Ok(header) = Looked::of(&bytes, LIMIT) {
             assert!(
                 header.memory < 64 << 20,
                 "{} bytes for a file of {}",
@@ -272,7 +272,7 @@ fn a_grid_of_jpegs_is_decoded_as_by_djpeg_or_refused() {
                     match Rgb::of_bytes(jpeg.clone(), LIMIT) {
                         Ok(got) => {
                             for view in views([width, height]) {
-                                let header = Header::of(&jpeg, LIMIT).expect("decoded above");
+                                let header = Looked::of(&jpeg, LIMIT).expect("decoded above");
                                 let part = header.decode(jpeg.clone(), LIMIT, view);
                                 let part = part.expect("decoded above").pixels;
                                 assert_eq!(part, got.part(view).pixels, "{view:?}");
@@ -293,4 +293,15 @@ fn a_grid_of_jpegs_is_decoded_as_by_djpeg_or_refused() {
         }
     }
     assert!(same > 300 && refused > 100, "{same} decoded, {refused} refused");
+}
+
+#[test]
+fn bytes_of_a_file_are_the_image_of_the_file() {
+    for path in files("good").iter().filter(|path| !name(path).ends_with(".ppm")) {
+        let bytes = fs::read(path).expect("in the repository");
+        let image = Image::decode(bytes.clone()).unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(image, Image::open(path).unwrap_or_else(|error| panic!("{error}")));
+        let message = Image::decode(bytes[..9].to_vec()).expect_err("cut off").to_string();
+        assert!(message.starts_with("Image::decode: a whole JPEG"), "{message}");
+    }
 }

@@ -6,7 +6,7 @@ use tiff::ColorType;
 use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::Tag;
 
-use super::{CHANNELS, Header, Kind, area, check_claim, cut_off, from_cmyk, grey, number};
+use super::header::{CHANNELS, Header, area, check_claim, cut_off, from_cmyk, grey, number};
 
 /// Largest value of a tag but for the pixels, in bytes: lists of a million strips, profiles.
 const TAG: usize = 16 << 20;
@@ -17,7 +17,7 @@ const BLACK_IS_ZERO: u16 = 1;
 
 type Tiff<'a> = Decoder<Cursor<&'a [u8]>>;
 
-pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header, String> {
+pub(super) fn header(bytes: &[u8], limit: u64) -> Result<Header<()>, String> {
     check_directory(bytes)?;
     look(bytes, limit).map_err(|error| error.to_string())?
 }
@@ -63,7 +63,7 @@ fn position(bytes: &[u8], at: u64) -> Result<usize, String> {
     usize::try_from(at).ok().filter(|at| *at <= bytes.len()).ok_or_else(|| cut_off(bytes))
 }
 
-fn look(bytes: &[u8], limit: u64) -> tiff::TiffResult<Result<Header, String>> {
+fn look(bytes: &[u8], limit: u64) -> tiff::TiffResult<Result<Header<()>, String>> {
     let mut tiff = decoder(bytes, limit)?;
     let (width, height) = tiff.dimensions()?;
     let size @ [width, height] = [width, height].map(|side| side as usize);
@@ -102,7 +102,7 @@ fn look(bytes: &[u8], limit: u64) -> tiff::TiffResult<Result<Header, String>> {
     }
     // A tile or strip at a time lies beside the picture; it can be as large.
     let memory = area(width, height, CHANNELS as u64).saturating_add(raw.saturating_mul(2));
-    Ok(Ok(Header { width, height, memory, kind: Kind::Tiff }))
+    Ok(Ok(Header { width, height, memory, kind: () }))
 }
 
 const NONE: u16 = 1;

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image_webp::WebPDecoder;
 
-use super::{CHANNELS, Header, Kind, area, cut_off, number};
+use super::header::{CHANNELS, Header, area, check_claim, cut_off, number};
 
 /// Bytes that decoding holds for each pixel: planes, picture, canvas of an animation, result.
 const BYTES: u64 = 14;
@@ -14,7 +14,7 @@ const SMALL: u64 = 16 << 20;
 /// one colour.
 const PIXELS: u64 = 1024;
 
-pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+pub(super) fn header(bytes: &[u8]) -> Result<Header<()>, String> {
     if number::<4>(bytes, 4, false)? + 8 > bytes.len() as u64 {
         return Err(cut_off(bytes));
     }
@@ -23,9 +23,9 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
     let [width, height] = [width, height].map(|side| side as usize);
     let memory = area(width, height, BYTES);
     if memory > SMALL {
-        super::check_claim([width, height], area(width, height, 1), bytes.len() as u64, PIXELS)?;
+        check_claim([width, height], area(width, height, 1), bytes.len() as u64, PIXELS)?;
     }
-    Ok(Header { width, height, memory, kind: Kind::WebP })
+    Ok(Header { width, height, memory, kind: () })
 }
 
 fn decoder(bytes: &[u8]) -> Result<WebPDecoder<Cursor<&[u8]>>, String> {

@@ -6,7 +6,7 @@ use super::bf16;
 use super::direct::Direct;
 use super::live::Live;
 use super::sample::{Sample, SampleEpilogue};
-use super::winograd::{Elements, Weights, Winograd, WinogradBf16};
+use super::winograd::{Elements, Weights, Winograd, WinogradBf16, elements};
 use crate::active::ActiveFilters;
 use crate::dims::Conv2dDims;
 
@@ -16,14 +16,14 @@ pub(super) enum Engine<'a> {
     Winograd(&'a Winograd, &'a Weights),
     DirectBf16(&'a bf16::Direct, &'a bf16::Weights),
     WinogradBf16(&'a WinogradBf16, &'a bf16::Weights),
-    Elements(&'a Elements),
+    Elements(&'a Elements, &'a elements::Weights),
 }
 
 impl Engine<'_> {
     /// Samples that are best computed together, out of `count` for each thread.
     fn together(&self, count: usize) -> usize {
         match self {
-            Engine::Elements(elements) => elements.together(count),
+            Engine::Elements(_, weights) => Elements::together(weights, count),
             _ => 1,
         }
     }
@@ -46,15 +46,15 @@ impl Engine<'_> {
                 Engine::Winograd(winograd, weights) => winograd.sample(sample, weights, target),
                 Engine::DirectBf16(direct, weights) => direct.sample(sample, weights, target),
                 Engine::WinogradBf16(winograd, weights) => winograd.sample(sample, weights, target),
-                Engine::Elements(_) => {}
+                Engine::Elements(..) => {}
             }
         }
-        if let Engine::Elements(elements) = self {
+        if let Engine::Elements(elements, weights) = self {
             let (count, mut first) = (target.len() / target_len, 0);
             while first < count {
                 let run = (first..count).take_while(|n| sample(*n).has_products()).count();
                 let target = &mut target[first * target_len..(first + run) * target_len];
-                elements.samples(run, |n| sample(first + n), target_len, target);
+                elements.samples(weights, run, |n| sample(first + n), target_len, target);
                 first += run + 1;
             }
         }
@@ -71,7 +71,7 @@ impl Engine<'_> {
             Engine::Winograd(winograd, weights) => winograd.split(sample, weights, target),
             Engine::DirectBf16(direct, weights) => direct.split(sample, weights, target),
             Engine::WinogradBf16(winograd, weights) => winograd.split(sample, weights, target),
-            Engine::Elements(elements) => elements.split(sample, target),
+            Engine::Elements(elements, weights) => elements.split(weights, sample, target),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::correlate::{Batch, Engine};
 use super::direct::Direct;
 use super::live::{Live, every};
-use super::winograd::{Elements, Weights, Winograd, WinogradBf16};
+use super::winograd::{Elements, Taps, Weights, Winograd, WinogradBf16, elements};
 use super::{Algorithm, Method, bf16};
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
@@ -43,7 +43,7 @@ const OP: &str = "prepared conv2d";
 enum Form {
     Direct(Direct, Vec<f32>),
     Winograd(Winograd, Weights),
-    Elements(Elements),
+    Elements(Elements, elements::Weights),
     DirectBf16(bf16::Direct, bf16::Weights),
     WinogradBf16(WinogradBf16, bf16::Weights),
 }
@@ -54,19 +54,22 @@ impl Form {
         match (method.algorithm.tile(), method.dtype) {
             (None, DType::F32) => Form::Direct(Direct::forward(isa, dims), weight.to_vec()),
             (Some(4), DType::F32) if Elements::suits(dims.out_size()) => {
-                Form::Elements(Elements::forward(isa, dims, weight))
+                let room = vec![0.0; elements::Weights::len(dims)];
+                let weights = elements::Weights::new(isa, &Taps::forward(dims, weight), room);
+                Form::Elements(Elements::forward(isa, dims), weights)
             }
-            (Some(tile), DType::F32) => Form::Winograd(
-                Winograd::forward(isa, dims, tile),
-                Weights::forward(tile, dims, weight),
-            ),
+            (Some(tile), DType::F32) => {
+                let room = vec![0.0; Weights::len(tile, dims)];
+                let weights = Weights::new(isa, tile, &Taps::forward(dims, weight), room);
+                Form::Winograd(Winograd::forward(isa, dims, tile), weights)
+            }
             (None, DType::Bf16) => Form::DirectBf16(
                 bf16::Direct::forward(isa, dims),
                 bf16::Direct::weights(dims, weight),
             ),
             (Some(tile), DType::Bf16) => Form::WinogradBf16(
                 WinogradBf16::forward(isa, dims, tile),
-                WinogradBf16::weights(tile, dims, weight),
+                WinogradBf16::weights(isa, tile, dims, weight),
             ),
         }
     }
@@ -175,7 +178,7 @@ impl PreparedConv2d {
             Form::Direct(_, weight) => size_of_val(weight.as_slice()),
             Form::Winograd(_, weights) => size_of_val(weights.data.as_slice()),
             Form::DirectBf16(_, weights) | Form::WinogradBf16(_, weights) => weights.bytes(),
-            Form::Elements(elements) => elements.weight_bytes(),
+            Form::Elements(_, weights) => weights.bytes(),
         }
     }
 
@@ -246,7 +249,7 @@ impl PreparedConv2d {
             Form::Winograd(winograd, weights) => Engine::Winograd(winograd, weights),
             Form::DirectBf16(direct, weights) => Engine::DirectBf16(direct, weights),
             Form::WinogradBf16(winograd, weights) => Engine::WinogradBf16(winograd, weights),
-            Form::Elements(elements) => Engine::Elements(elements),
+            Form::Elements(elements, weights) => Engine::Elements(elements, weights),
         }
     }
 }

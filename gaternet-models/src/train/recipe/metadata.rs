@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gaternet_core::data::{Augment, PaddingMode, ResizedCrop};
+use gaternet_core::data::{Augment, Normalize, PaddingMode, ResizedCrop};
 
 use super::{Architecture, Recipe};
 use crate::{GateLoss, GatedConfig};
@@ -56,7 +56,10 @@ impl Recipe {
             PaddingMode::Constant => "constant",
             PaddingMode::Reflect => "reflect",
         };
-        let statistics = |augment: &Augment| format!("{:?} {:?}", augment.mean, augment.std);
+        let statistics = |augment: &Augment| {
+            let Normalize { mean, std } = &augment.normalize;
+            format!("{mean:?} {std:?}")
+        };
         let own_statistics = statistics(augment) != statistics(test_augment);
         // What only a program can ask for.
         let usual = size.map_or(Augment::train(), Augment::train_resized);
@@ -66,11 +69,11 @@ impl Recipe {
             ("cutout", Some(augment.cutout.to_string())),
             ("flip", (!augment.flip).then(|| "false".to_owned())),
             ("image_size", size.map(|size| size.to_string())),
-            ("mean", Some(format!("{:?}", test_augment.mean))),
+            ("mean", Some(format!("{:?}", test_augment.normalize.mean))),
             ("mixup", self.mixup.map(|mixup| mixup.alpha.to_string())),
             ("padding_mode", shifted.then(|| padding_mode.to_owned())),
             ("resize", resize.map(|resize| resize.to_string())),
-            ("std", Some(format!("{:?}", test_augment.std))),
+            ("std", Some(format!("{:?}", test_augment.normalize.std))),
             ("test_augmentation", test_only(test_augment)),
             ("train_crop", own_crop.then(|| format!("{:?}", augment.resized))),
             ("train_statistics", own_statistics.then(|| statistics(augment))),

@@ -1,6 +1,6 @@
 //! Tests of recipes.
 
-use gaternet_core::data::Augment;
+use gaternet_core::data::{Augment, Normalize};
 
 use super::*;
 
@@ -60,7 +60,8 @@ fn settings_out_of_range_are_named() {
 fn everything_that_changes_the_results_is_in_the_metadata() {
     let usual = Recipe::default();
     let flat = Augment { flip: false, ..Augment::train() };
-    let grey = Augment { mean: [0.5; 3], ..Augment::train() };
+    let normalize = Normalize { mean: vec![0.5; 3], ..Normalize::cifar10() };
+    let grey = Augment { normalize, ..Augment::train() };
     for (other, name) in [
         (Recipe { ema: Some(0.9), ..usual.clone() }, "ema"),
         (Recipe { augment: flat.clone(), ..usual.clone() }, "flip"),

@@ -1,7 +1,7 @@
 //! What the components of a JPEG mean, as libjpeg decides it, and how they become red, green and
 //! blue.
 
-use super::super::from_cmyk;
+use super::super::header::from_cmyk;
 use super::markers::Frame;
 
 /// What the components are.

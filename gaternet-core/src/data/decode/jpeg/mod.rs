@@ -22,8 +22,8 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
-use super::super::dataset::CHANNELS;
-use super::{Header, Kind, View, area, check_len, cut};
+use super::header::{CHANNELS, Header, View, area};
+use super::rows::{check_len, cut};
 use colour::Colour;
 use markers::{Component, Frame};
 
@@ -40,7 +40,7 @@ pub(super) struct Jpeg {
     colour: Colour,
 }
 
-pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
+pub(super) fn header(bytes: &[u8]) -> Result<Header<Jpeg>, String> {
     let frame = markers::read(bytes)?;
     let colour = colour::of(&frame)?;
     check_sampling(&frame)?;
@@ -61,7 +61,7 @@ pub(super) fn header(bytes: &[u8]) -> Result<Header, String> {
     };
     let output = area(width, height, components.len().max(3) as u64);
     let memory = output.saturating_add(coefficients).saturating_add(bytes.len() as u64);
-    Ok(Header { width, height, memory, kind: Kind::Jpeg(Jpeg { frame, colour }) })
+    Ok(Header { width, height, memory, kind: Jpeg { frame, colour } })
 }
 
 /// `Err` unless all components have the size of the first, or a half, a third or a quarter of it.

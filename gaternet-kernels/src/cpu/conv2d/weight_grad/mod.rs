@@ -19,7 +19,7 @@ use super::live::Live;
 use super::tile::even_ranges;
 use crate::cpu::elementwise::sum_parts;
 use crate::cpu::isa::Isa;
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::scratch::{give, take, with_scratch};
 use crate::dims::Conv2dDims;
 pub(crate) use kernels::{Kernels, MAX_FILTERS, Tile, TileFn, weight_grad_kernels};
 
@@ -42,16 +42,17 @@ pub(super) fn run(
     let samples = dims.batch().div_ceil(CHUNKS).max(1);
     let chunks = dims.batch().div_ceil(samples);
     let len = layout.partial_len(dims);
-    let mut partials = vec![0.0; chunks * len];
+    let mut buffer = take((chunks + 1) * len);
+    let (partials, sums) = buffer[..(chunks + 1) * len].split_at_mut(chunks * len);
     partials.par_chunks_mut(len).enumerate().for_each(|(chunk, partial)| {
+        partial.fill(0.0);
         let end = dims.batch().min((chunk + 1) * samples);
         for n in chunk * samples..end {
             add_sample(isa, dims, &layout, live, n, input, grad_output, partial);
         }
     });
 
-    let mut sums = vec![0.0; len];
-    sum_parts(isa, &partials, &mut sums);
+    sum_parts(isa, partials, sums);
 
     // (F, KH, KW·C padded to vectors) -> (F, C, KH, KW)
     let [kh, kw] = dims.kernel();
@@ -63,6 +64,7 @@ pub(super) fn run(
             *grad = sums[at];
         }
     });
+    give(buffer);
 }
 
 struct Layout {

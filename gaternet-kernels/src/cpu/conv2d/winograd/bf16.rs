@@ -4,6 +4,7 @@
 use std::ops::Range;
 
 use super::kernels::{Input, Output, Rows};
+use super::weights::Taps;
 use super::{CACHED, SLACK, Winograd};
 use crate::cpu::conv2d::bf16::{Channels, Kernels, MAX_ROWS, Pack, Products, Weights};
 use crate::cpu::conv2d::sample::Sample;
@@ -29,9 +30,15 @@ impl WinogradBf16 {
     }
 
     /// `weight` (F, C, 3, 3), transformed.
-    pub(in super::super) fn weights(tile: usize, dims: &Conv2dDims, weight: &[f32]) -> Weights {
+    pub(in super::super) fn weights(
+        isa: Isa,
+        tile: usize,
+        dims: &Conv2dDims,
+        weight: &[f32],
+    ) -> Weights {
         let (rows, channels) = (dims.out_channels(), dims.in_channels());
-        let f32 = super::Weights::forward(tile, dims, weight);
+        let room = vec![0.0; super::Weights::len(tile, dims)];
+        let f32 = super::Weights::new(isa, tile, &Taps::forward(dims, weight), room);
         let elements = (tile + 2) * (tile + 2);
         Weights::new([rows, channels, elements], |row, channel, element| {
             f32.data[element * f32.element + row * channels + channel]

@@ -2,6 +2,9 @@
 
 use super::layout::Block;
 
+/// Floats from those that are copied to those that are fetched: half a map of 32x32.
+pub(crate) const AHEAD: usize = 512;
+
 /// Most rows of a register tile.
 pub(crate) const MAX_ROWS: usize = 8;
 
@@ -106,11 +109,12 @@ macro_rules! winograd_kernels {
 
             use super::vectors::{
                 LANES, V, add, deinterleave2, deinterleave4, fmadd, interleave2, interleave4, load,
-                load_eights, load_masked, load_masked_eights, mul, relu, splat, store, store_masked,
+                load_eights, load_masked, load_masked_eights, mul, prefetch, relu, splat, store,
+                store_masked,
                 store_masked_eights, sub, zero,
             };
             use $crate::cpu::conv2d::winograd::{
-                A, B, Input, Kernels, Output, Products, ProductsFn, Rows, Spread,
+                A, AHEAD, B, Input, Kernels, Output, Products, ProductsFn, Rows, Spread,
             };
 
             const EIGHTS: usize = LANES / 8;
@@ -127,6 +131,7 @@ macro_rules! winograd_kernels {
                         let source = args.source.add(y * args.width);
                         let target = args.target.add(y * args.target_stride);
                         for x in (0..whole).step_by(LANES) {
+                            prefetch(source.wrapping_add(x + AHEAD));
                             store(target.add(x), load(source.add(x)));
                         }
                         if tail != 0 {

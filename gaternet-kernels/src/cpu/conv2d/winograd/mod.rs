@@ -29,12 +29,12 @@ use crate::dims::Conv2dDims;
 pub(super) use bf16::WinogradBf16;
 pub(super) use elements::Elements;
 pub(crate) use kernels::{
-    Input, Kernels, MAX_ROWS, Output, Products, ProductsFn, Rows, Spread, winograd_kernels,
+    AHEAD, Input, Kernels, MAX_ROWS, Output, Products, ProductsFn, Rows, Spread, winograd_kernels,
 };
 use layout::Layout;
 pub(super) use layout::grid;
 pub(crate) use points::{A, B};
-pub(super) use weights::Weights;
+pub(super) use weights::{Taps, Weights};
 
 /// Floats of transformed pixels to work on at a time: what the second-level cache holds beside weights.
 const CACHED: usize = 160 * 1024;
@@ -61,6 +61,11 @@ impl Winograd {
         let kernels = &isa.kernels().winograd;
         let layout = Layout::backward_input(dims, tile, kernels.lanes);
         Winograd { kernels, layout, out_plane: dims.in_plane() }
+    }
+
+    /// m.
+    pub(super) fn tile(&self) -> usize {
+        self.layout.tile
     }
 
     /// The live rows of a sample, on this thread.

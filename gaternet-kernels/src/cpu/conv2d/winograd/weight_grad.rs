@@ -21,7 +21,7 @@ use crate::cpu::conv2d::tile::even_ranges;
 use crate::cpu::conv2d::weight_grad::{CHUNKS, Kernels as Products, MAX_FILTERS, Tile};
 use crate::cpu::elementwise::sum_parts;
 use crate::cpu::isa::Isa;
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::scratch::{give, take, with_scratch};
 use crate::dims::Conv2dDims;
 
 /// Tiles whose products are summed in registers: as many as the second-level cache holds.
@@ -45,8 +45,10 @@ pub(in super::super) fn run(
     let chunks = dims.batch().div_ceil(samples);
     let gradient = Gradient::new(tile, dims, maps.columns());
     let at_a_time = (TILES / maps.tiles().max(1)).max(1);
-    let mut partials = vec![0.0; chunks * grad_weight.len()];
-    partials.par_chunks_mut(grad_weight.len()).enumerate().for_each(|(chunk, partial)| {
+    let len = gradient.taps_len();
+    let mut buffer = take((chunks + 1) * len);
+    let (partials, taps) = buffer[..(chunks + 1) * len].split_at_mut(chunks * len);
+    partials.par_chunks_mut(len).enumerate().for_each(|(chunk, partial)| {
         with_scratch(gradient.len() + maps.scratch_len(at_a_time), |scratch| {
             let (sums, scratch) = scratch.split_at_mut(gradient.len());
             sums.fill(0.0);
@@ -55,10 +57,12 @@ pub(in super::super) fn run(
                 let samples = first..last.min(first + at_a_time);
                 maps.add(live, samples, input, grad_output, scratch, sums);
             }
-            gradient.finish(sums, partial);
+            gradient.finish(isa, sums, partial);
         });
     });
-    sum_parts(isa, &partials, grad_weight);
+    sum_parts(isa, partials, taps);
+    gradient.in_order(taps, grad_weight);
+    give(buffer);
 }
 
 /// The input and the output gradient of a sample, bordered to whole tiles.

@@ -3,11 +3,15 @@
 use rayon::prelude::*;
 
 use super::points::{A, B};
+use crate::cpu::isa::{Isa, dispatch};
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
 /// Channels that are transformed together.
 const LANES: usize = 16;
+
+/// n² of the larger tile.
+const MOST_ELEMENTS: usize = 36;
 
 /// (n², rows, channels).
 #[derive(Debug)]
@@ -19,33 +23,29 @@ pub(in super::super) struct Weights {
 }
 
 impl Weights {
-    /// `weight` (F, C, 3, 3) for the forward pass: rows are filters, channels are channels.
-    pub(in super::super) fn forward(tile: usize, dims: &Conv2dDims, weight: &[f32]) -> Weights {
-        Weights::new(tile, &Taps::forward(dims, weight))
-    }
-
-    /// For the gradient to the input: rows are channels, channels are filters, and the kernel is turned
-    /// by 180 degrees.
-    pub(in super::super) fn backward_input(
+    /// Those of `taps` for tiles of m = `tile`, in memory `data` of at least [`len`](Self::len)
+    /// floats.
+    pub(in super::super) fn new(
+        isa: Isa,
         tile: usize,
-        dims: &Conv2dDims,
-        weight: &[f32],
+        taps: &Taps<'_>,
+        mut data: Vec<f32>,
     ) -> Weights {
-        Weights::new(tile, &Taps::backward_input(dims, weight))
-    }
-
-    fn new(tile: usize, taps: &Taps<'_>) -> Weights {
-        let (n, channels) = (tile + 2, taps.channels);
+        let channels = taps.channels;
         let element = taps.rows * channels;
-        let mut data = vec![0.0; n * n * element];
         let shared = SharedSlice::new(&mut data);
-        taps.transform(tile, |row, first, e, values| {
+        taps.transform(isa, tile, |row, first, e, values| {
             let at = e * element + row * channels + first;
             // SAFETY: each row and range of channels is written by one task, once.
             let target = unsafe { shared.part(at..at + values.len()) };
             target.copy_from_slice(values);
         });
         Weights { data, channels, element }
+    }
+
+    /// Floats that the weights of a convolution take.
+    pub(in super::super) fn len(tile: usize, dims: &Conv2dDims) -> usize {
+        (tile + 2) * (tile + 2) * dims.out_channels() * dims.in_channels()
     }
 
     /// From a row's first weight on.
@@ -55,7 +55,7 @@ impl Weights {
 }
 
 /// The kernels of a convolution, or those of the gradient to its input.
-pub(super) struct Taps<'a> {
+pub(in super::super) struct Taps<'a> {
     pub(super) rows: usize,
     pub(super) channels: usize,
     weight: &'a [f32],
@@ -65,12 +65,13 @@ pub(super) struct Taps<'a> {
 
 impl<'a> Taps<'a> {
     /// `weight` (F, C, 3, 3).
-    pub(super) fn forward(dims: &Conv2dDims, weight: &'a [f32]) -> Taps<'a> {
+    pub(in super::super) fn forward(dims: &Conv2dDims, weight: &'a [f32]) -> Taps<'a> {
         let (rows, channels) = (dims.out_channels(), dims.in_channels());
         Taps { rows, channels, weight, turned: false }
     }
 
-    pub(super) fn backward_input(dims: &Conv2dDims, weight: &'a [f32]) -> Taps<'a> {
+    /// `weight` (F, C, 3, 3), for the gradient to the input.
+    pub(in super::super) fn backward_input(dims: &Conv2dDims, weight: &'a [f32]) -> Taps<'a> {
         let (rows, channels) = (dims.in_channels(), dims.out_channels());
         Taps { rows, channels, weight, turned: true }
     }
@@ -86,6 +87,7 @@ impl<'a> Taps<'a> {
     /// done in parallel.
     pub(super) fn transform(
         &self,
+        isa: Isa,
         tile: usize,
         write: impl Fn(usize, usize, usize, &[f32]) + Sync,
     ) {
@@ -98,12 +100,18 @@ impl<'a> Taps<'a> {
                         *value = self.tap(row, first + lane, i);
                     }
                 }
-                let write = |e: usize, values: [f32; LANES]| write(row, first, e, &values[..count]);
-                if tile == 2 {
-                    transform(&kernel, &SMALL, write);
-                } else {
-                    transform(&kernel, &LARGE, write);
-                }
+                let mut elements = [[0.0; LANES]; MOST_ELEMENTS];
+                let (kernel, of) = (&kernel, &mut elements);
+                dispatch!(
+                    isa,
+                    transform_tile(
+                        tile: usize,
+                        kernel: &[[f32; LANES]; 9],
+                        of: &mut [[f32; LANES]; MOST_ELEMENTS],
+                    )
+                );
+                let elements = &elements[..(tile + 2) * (tile + 2)];
+                elements.iter().enumerate().for_each(|(e, v)| write(row, first, e, &v[..count]));
             }
         });
     }
@@ -126,12 +134,21 @@ const LARGE: [[f32; 3]; 6] = {
     ]
 };
 
-/// Calls `write(element, channels)` with the elements of `G g Gᵀ`.
+/// Writes the elements of `G g Gᵀ`, as many as `tile` has.
+#[inline(always)]
+fn transform_tile(tile: usize, kernel: &[[f32; LANES]; 9], of: &mut [[f32; LANES]; MOST_ELEMENTS]) {
+    if tile == 2 {
+        transform(kernel, &SMALL, of);
+    } else {
+        transform(kernel, &LARGE, of);
+    }
+}
+
 #[inline(always)]
 fn transform<const N: usize>(
     kernel: &[[f32; LANES]; 9],
     g: &[[f32; 3]; N],
-    write: impl Fn(usize, [f32; LANES]),
+    of: &mut [[f32; LANES]; MOST_ELEMENTS],
 ) {
     let combine = |[a, b, c]: [f32; 3], taps: [&[f32; LANES]; 3]| -> [f32; LANES] {
         std::array::from_fn(|lane| a * taps[0][lane] + b * taps[1][lane] + c * taps[2][lane])
@@ -140,7 +157,7 @@ fn transform<const N: usize>(
         let row: [[f32; LANES]; 3] =
             std::array::from_fn(|x| combine(*g_y, [&kernel[x], &kernel[3 + x], &kernel[6 + x]]));
         for (x, g_x) in g.iter().enumerate() {
-            write(y * N + x, combine(*g_x, [&row[0], &row[1], &row[2]]));
+            of[y * N + x] = combine(*g_x, [&row[0], &row[1], &row[2]]);
         }
     }
 }
@@ -164,23 +181,31 @@ impl Gradient {
         (self.tile + 2) * (self.tile + 2) * self.filters * self.columns
     }
 
-    /// Writes `grad_weight` (F, C, 3, 3) of `sums`.
-    pub(super) fn finish(&self, sums: &[f32], grad_weight: &mut [f32]) {
-        for (f, grad) in grad_weight.chunks_exact_mut(self.channels * 9).enumerate() {
-            for first in (0..self.channels).step_by(LANES) {
-                let taps = if self.tile == 2 {
-                    self.taps(&SMALL, f, first, sums)
-                } else {
-                    self.taps(&LARGE, f, first, sums)
-                };
-                for (i, grad) in grad[first * 9..].chunks_exact_mut(9).take(LANES).enumerate() {
-                    grad.iter_mut().zip(&taps).for_each(|(grad, tap)| *grad = tap[i]);
-                }
+    /// Floats of the gradient as [`finish`](Self::finish) writes it.
+    pub(super) fn taps_len(&self) -> usize {
+        self.filters * 9 * self.columns
+    }
+
+    /// Writes the gradient (F, 9, C in whole vectors) of `sums`: parts of the batch are added in
+    /// this order, since the one of the weights takes single floats.
+    pub(super) fn finish(&self, isa: Isa, sums: &[f32], taps: &mut [f32]) {
+        let gradient = self;
+        dispatch!(isa, finish(gradient: &Gradient, sums: &[f32], taps: &mut [f32]));
+    }
+
+    /// `grad_weight` (F, C, 3, 3) from `taps` (F, 9, C in whole vectors).
+    pub(super) fn in_order(&self, taps: &[f32], grad_weight: &mut [f32]) {
+        let grads = grad_weight.par_chunks_mut(self.channels * 9);
+        grads.zip(taps.par_chunks(9 * self.columns)).for_each(|(grads, taps)| {
+            for (c, grad) in grads.chunks_exact_mut(9).enumerate() {
+                let taps = taps[c..].iter().step_by(self.columns);
+                grad.iter_mut().zip(taps).for_each(|(grad, tap)| *grad = *tap);
             }
-        }
+        });
     }
 
     /// The nine taps of filter `f` and some channels from `first` on.
+    #[inline(always)]
     fn taps<const N: usize>(
         &self,
         g: &[[f32; 3]; N],
@@ -194,10 +219,10 @@ impl Gradient {
             let mut row = [[0.0; LANES]; 3];
             for (x, g_x) in g.iter().enumerate() {
                 let at = ((y * N + x) * self.filters + f) * self.columns + first;
+                let mut all = [0.0; LANES];
+                all[..count].copy_from_slice(&sums[at..at + count]);
                 for (row, g) in row.iter_mut().zip(g_x) {
-                    row.iter_mut()
-                        .zip(&sums[at..at + count])
-                        .for_each(|(row, sum)| *row += g * sum);
+                    row.iter_mut().zip(&all).for_each(|(row, sum)| *row += g * sum);
                 }
             }
             for (i, tap) in taps.iter_mut().enumerate() {
@@ -206,5 +231,21 @@ impl Gradient {
             }
         }
         taps
+    }
+}
+
+#[inline(always)]
+fn finish(gradient: &Gradient, sums: &[f32], taps: &mut [f32]) {
+    for (f, target) in taps.chunks_exact_mut(9 * gradient.columns).enumerate() {
+        for first in (0..gradient.columns).step_by(LANES) {
+            let taps = if gradient.tile == 2 {
+                gradient.taps(&SMALL, f, first, sums)
+            } else {
+                gradient.taps(&LARGE, f, first, sums)
+            };
+            for (target, tap) in target.chunks_exact_mut(gradient.columns).zip(taps) {
+                target[first..].iter_mut().zip(tap).for_each(|(target, tap)| *target = tap);
+            }
+        }
     }
 }

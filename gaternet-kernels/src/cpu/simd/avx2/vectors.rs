@@ -1,11 +1,12 @@
 //! Eight floats in a 256-bit register.
 
 use std::arch::x86_64::{
-    __m256, __m256i, _CMP_LE_OQ, _mm_loadu_ps, _mm256_add_ps, _mm256_and_si256, _mm256_andnot_ps,
-    _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_cmpeq_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
-    _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_mul_ps, _mm256_permute2f128_ps,
-    _mm256_set_m128, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_setzero_ps, _mm256_shuffle_ps,
-    _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps, _mm256_unpacklo_ps,
+    __m256, __m256i, _CMP_LE_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch, _mm256_add_ps,
+    _mm256_and_si256, _mm256_andnot_ps, _mm256_broadcast_ss, _mm256_cmp_ps, _mm256_cmpeq_epi32,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_mul_ps,
+    _mm256_permute2f128_ps, _mm256_set_m128, _mm256_set1_epi32, _mm256_setr_epi32,
+    _mm256_setzero_ps, _mm256_shuffle_ps, _mm256_storeu_ps, _mm256_sub_ps, _mm256_unpackhi_ps,
+    _mm256_unpacklo_ps,
 };
 
 use crate::cpu::simd::scalar::vectors as scalar;
@@ -248,4 +249,15 @@ pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn transpose_fours([a, b]: [V; LANES / 4]) -> [V; LANES / 4] {
     [_mm256_permute2f128_ps::<0x20>(a, b), _mm256_permute2f128_ps::<0x31>(a, b)]
+}
+
+/// Brings the cache line of `address` near; it may be any.
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+pub(crate) fn prefetch(address: *const f32) {
+    // SAFETY: a prefetch reads nothing that shows, and faults nowhere.
+    #[allow(unused_unsafe, reason = "not every Rust since 1.89 has it as a safe function")]
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
 }

@@ -1,13 +1,13 @@
 //! Sixteen floats in a 512-bit register.
 
 use std::arch::x86_64::{
-    __m256, __m512, _CMP_LE_OQ, _mm_loadu_ps, _mm256_castpd_ps, _mm256_castps_pd, _mm256_loadu_ps,
-    _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm512_add_ps, _mm512_broadcast_f32x4,
-    _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps256_ps512, _mm512_castps512_ps256,
-    _mm512_cmp_ps_mask, _mm512_extractf64x4_pd, _mm512_fmadd_ps, _mm512_insertf64x4,
-    _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps, _mm512_maskz_compress_ps,
-    _mm512_maskz_expand_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps, _mm512_mul_ps,
-    _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+    __m256, __m512, _CMP_LE_OQ, _MM_HINT_T0, _mm_loadu_ps, _mm_prefetch, _mm256_castpd_ps,
+    _mm256_castps_pd, _mm256_loadu_ps, _mm256_mask_storeu_ps, _mm256_maskz_loadu_ps, _mm512_add_ps,
+    _mm512_broadcast_f32x4, _mm512_castpd_ps, _mm512_castps_pd, _mm512_castps256_ps512,
+    _mm512_castps512_ps256, _mm512_cmp_ps_mask, _mm512_extractf64x4_pd, _mm512_fmadd_ps,
+    _mm512_insertf64x4, _mm512_loadu_ps, _mm512_loadu_si512, _mm512_mask_storeu_ps,
+    _mm512_maskz_compress_ps, _mm512_maskz_expand_ps, _mm512_maskz_loadu_ps, _mm512_maskz_mov_ps,
+    _mm512_mul_ps, _mm512_permutex2var_ps, _mm512_set1_ps, _mm512_setzero_ps, _mm512_shuffle_f32x4,
     _mm512_shuffle_ps, _mm512_storeu_ps, _mm512_sub_ps,
 };
 
@@ -311,4 +311,15 @@ pub(crate) fn transpose_fours([a, b, c, d]: [V; LANES / 4]) -> [V; LANES / 4] {
         _mm512_shuffle_f32x4::<0x88>(ab1, cd1),
         _mm512_shuffle_f32x4::<0xdd>(ab1, cd1),
     ]
+}
+
+/// Brings the cache line of `address` near; it may be any.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(crate) fn prefetch(address: *const f32) {
+    // SAFETY: a prefetch reads nothing that shows, and faults nowhere.
+    #[allow(unused_unsafe, reason = "not every Rust since 1.89 has it as a safe function")]
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
 }

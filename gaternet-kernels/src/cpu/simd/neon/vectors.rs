@@ -250,3 +250,8 @@ pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
 pub(crate) fn transpose_fours([[a, b], [c, d]]: [V; LANES / 4]) -> [V; LANES / 4] {
     [[a, c], [b, d]]
 }
+
+/// Does nothing: the intrinsic is not stable.
+#[inline]
+#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+pub(crate) fn prefetch(_: *const f32) {}

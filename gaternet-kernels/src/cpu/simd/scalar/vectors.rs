@@ -208,3 +208,7 @@ pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
 pub(crate) fn transpose_fours(v: [V; LANES / 4]) -> [V; LANES / 4] {
     std::array::from_fn(|i| std::array::from_fn(|lane| v[lane / 4][i * 4 + lane % 4]))
 }
+
+/// Does nothing: there is no portable prefetch.
+#[inline(always)]
+pub(crate) fn prefetch(_: *const f32) {}

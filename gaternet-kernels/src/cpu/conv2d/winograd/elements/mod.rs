@@ -21,7 +21,6 @@ use rayon::prelude::*;
 
 use super::kernels::{Kernels as Maps, Rows};
 use super::layout::{Layout, grid};
-use super::weights::Taps;
 use super::{SLACK, SharedSlice};
 use crate::cpu::conv2d::sample::Sample;
 use crate::cpu::conv2d::tile::{even_range, even_ranges};
@@ -31,7 +30,8 @@ use crate::dims::Conv2dDims;
 pub(crate) use kernels::{Input, Kernels, MAX_ROWS, Output, Products, ProductsFn, element_kernels};
 use order::{FLOATS, QUADS};
 pub(crate) use order::{PAIRS, TILES};
-use weights::{Weights, line};
+pub(in super::super) use weights::Weights;
+use weights::line;
 
 /// Bytes of weights that a sample alone finds in the second-level cache.
 const CACHED: usize = 640 << 10;
@@ -47,7 +47,6 @@ pub(in super::super) struct Elements {
     kernels: &'static Kernels,
     layout: Layout,
     out_plane: usize,
-    weights: Weights,
 }
 
 impl Elements {
@@ -63,67 +62,63 @@ impl Elements {
         floats * size_of::<f32>() <= CACHED || dims.batch() >= SAMPLES
     }
 
-    /// The kernel is 3x3, the stride 1, the padding at most 2; `weight` (F, C, 3, 3).
-    pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims, weight: &[f32]) -> Elements {
-        let layout = Layout::forward(dims, 4, TILES);
-        Elements::new(isa, layout, dims.out_plane(), &Taps::forward(dims, weight))
+    /// The kernel is 3x3, the stride 1, the padding at most 2.
+    pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims) -> Elements {
+        Elements::new(isa, Layout::forward(dims, 4, TILES), dims.out_plane())
     }
 
-    pub(in super::super) fn backward_input(
-        isa: Isa,
-        dims: &Conv2dDims,
-        weight: &[f32],
-    ) -> Elements {
-        let layout = Layout::backward_input(dims, 4, TILES);
-        Elements::new(isa, layout, dims.in_plane(), &Taps::backward_input(dims, weight))
+    pub(in super::super) fn backward_input(isa: Isa, dims: &Conv2dDims) -> Elements {
+        Elements::new(isa, Layout::backward_input(dims, 4, TILES), dims.in_plane())
     }
 
-    fn new(isa: Isa, layout: Layout, out_plane: usize, taps: &Taps<'_>) -> Elements {
-        let kernels = &isa.kernels().elements;
-        let weights = Weights::new(kernels.lanes, taps);
-        Elements { maps: &isa.kernels().winograd, kernels, layout, out_plane, weights }
-    }
-
-    pub(in super::super) fn weight_bytes(&self) -> usize {
-        self.weights.bytes()
+    fn new(isa: Isa, layout: Layout, out_plane: usize) -> Elements {
+        let kernels = isa.kernels();
+        Elements { maps: &kernels.winograd, kernels: &kernels.elements, layout, out_plane }
     }
 
     /// Samples that are best computed together, out of `count` for each thread.
-    pub(in super::super) fn together(&self, count: usize) -> usize {
-        if self.weights.bytes() <= CACHED { 1 } else { count.clamp(1, SAMPLES) }
+    pub(in super::super) fn together(weights: &Weights, count: usize) -> usize {
+        if weights.bytes() <= CACHED { 1 } else { count.clamp(1, SAMPLES) }
     }
 
     /// The live rows of `count` samples of `target_len` floats each, on this thread.
     pub(in super::super) fn samples<'a>(
         &self,
+        weights: &Weights,
         count: usize,
         sample: impl Fn(usize) -> Sample<'a>,
         target_len: usize,
         target: &mut [f32],
     ) {
-        self.group(count, sample, target_len, &SharedSlice::new(target));
+        self.group(weights, count, sample, target_len, &SharedSlice::new(target));
     }
 
     /// The live rows of a sample on all threads, each of which transforms all pixels.
-    pub(in super::super) fn split(&self, sample: &Sample<'_>, target: &mut [f32]) {
+    pub(in super::super) fn split(
+        &self,
+        weights: &Weights,
+        sample: &Sample<'_>,
+        target: &mut [f32],
+    ) {
         let (len, rows) = (target.len(), sample.rows.len());
         let target = &SharedSlice::new(target);
         let parts = rows.div_ceil(rows.div_ceil(rayon::current_num_threads()).max(MAX_ROWS));
         (0..parts).into_par_iter().for_each(|part| {
             let rows = &sample.rows[even_range(rows, parts, part)];
-            self.group(1, |_| Sample { rows, ..*sample }, len, target);
+            self.group(weights, 1, |_| Sample { rows, ..*sample }, len, target);
         });
     }
 
     /// `count` samples of `target_len` floats each.
     fn group<'a>(
         &self,
+        weights: &Weights,
         count: usize,
         sample: impl Fn(usize) -> Sample<'a>,
         target_len: usize,
         target: &SharedSlice<'_>,
     ) {
-        let (blocks, channels) = (&self.layout.blocks, self.weights.channels);
+        let (blocks, channels) = (&self.layout.blocks, weights.channels);
         let rows = target_len / self.out_plane;
         let bordered_rows = blocks.last().map_or(0, |block| block.rows.end);
         let bordered_len = bordered_rows * self.layout.row_stride + SLACK;
@@ -138,9 +133,14 @@ impl Elements {
             bordered.fill(0.0);
             let pixels_of = |n: usize| n * blocks.len() * pixels_len;
             for n in 0..count {
-                self.spread(&sample(n), bordered, &mut pixels[pixels_of(n)..pixels_of(n + 1)]);
+                self.spread(
+                    weights,
+                    &sample(n),
+                    bordered,
+                    &mut pixels[pixels_of(n)..pixels_of(n + 1)],
+                );
             }
-            for part in 0..self.weights.parts() {
+            for part in 0..weights.parts() {
                 for channels in ranges(channels, CHANNELS) {
                     for rows in ranges(rows, ROWS) {
                         for n in 0..count {
@@ -148,7 +148,14 @@ impl Elements {
                             for block in n * blocks.len()..(n + 1) * blocks.len() {
                                 let pixels = &pixels[block * pixels_len..][..pixels_len];
                                 let sums = &mut sums[block * sums_len..][..sums_len];
-                                self.multiply(sample, part, &channels, &rows, pixels, sums);
+                                self.multiply(
+                                    weights,
+                                    sample,
+                                    part,
+                                    [&channels, &rows],
+                                    pixels,
+                                    sums,
+                                );
                             }
                         }
                     }
@@ -162,13 +169,19 @@ impl Elements {
     }
 
     /// Live channels to `pixels`, for each block parts of (channels, tiles, lanes), then (channels, tiles, 4).
-    fn spread(&self, sample: &Sample<'_>, bordered: &mut [f32], pixels: &mut [f32]) {
+    fn spread(
+        &self,
+        weights: &Weights,
+        sample: &Sample<'_>,
+        bordered: &mut [f32],
+        pixels: &mut [f32],
+    ) {
         let layout = &self.layout;
         let row_stride = layout.row_stride;
         let (inside, first_row) = layout.inside(&(0..(bordered.len() - SLACK) / row_stride));
         let ([_, width], [_, left]) = (layout.in_size, layout.front);
-        let block_len = self.weights.channels * FLOATS;
-        let part = self.weights.channels * TILES * self.kernels.lanes;
+        let block_len = weights.channels * FLOATS;
+        let part = weights.channels * TILES * self.kernels.lanes;
         for channel in sample.channels.iter().map(|channel| *channel as usize) {
             let rows = Rows {
                 source: sample.plane(channel)[first_row * width..].as_ptr(),
@@ -181,7 +194,7 @@ impl Elements {
             // have room for them and what is left and right.
             unsafe { (self.maps.copy)(&rows) };
             for (block, pixels) in layout.blocks.iter().zip(pixels.chunks_exact_mut(block_len)) {
-                let (parts, last) = pixels.split_at_mut((self.weights.parts() - 1) * part);
+                let (parts, last) = pixels.split_at_mut((weights.parts() - 1) * part);
                 let args = Input {
                     plane: bordered.as_ptr(),
                     row_stride,
@@ -197,13 +210,13 @@ impl Elements {
         }
     }
 
-    /// One part of the sums of a block (live rows, `FLOATS`), for some rows, over some channels.
+    /// One part of the sums of a block (live rows, `FLOATS`), over some channels, for some rows.
     fn multiply(
         &self,
+        weights: &Weights,
         sample: &Sample<'_>,
         part: usize,
-        channels: &Range<usize>,
-        rows: &Range<usize>,
+        [channels, rows]: [&Range<usize>; 2],
         pixels: &[f32],
         sums: &mut [f32],
     ) {
@@ -213,13 +226,13 @@ impl Elements {
         if resume && channels.is_empty() {
             return;
         }
-        let last = part + 1 == self.weights.parts();
+        let last = part + 1 == weights.parts();
         let before = part * TILES * self.kernels.lanes;
         for range in even_ranges(live.len(), self.kernels.products.len()) {
             let range = live.start + range.start..live.start + range.end;
             let mut args = Products {
                 channels,
-                source: pixels[before * self.weights.channels..].as_ptr(),
+                source: pixels[before * weights.channels..].as_ptr(),
                 weights: [std::ptr::null(); MAX_ROWS],
                 target: sums[range.start * FLOATS + before..].as_mut_ptr(),
                 target_row: FLOATS,
@@ -227,7 +240,7 @@ impl Elements {
             };
             for (slot, row) in sample.rows[range.clone()].iter().enumerate() {
                 let row = sample.weight_row(*row as usize);
-                args.weights[slot] = self.weights.row(part, row).as_ptr();
+                args.weights[slot] = weights.row(part, row).as_ptr();
             }
             let products = self.kernels.products[range.len() - 1][usize::from(last)];
             // SAFETY: the instruction set was detected; pixels, weights and sums are those of one part,

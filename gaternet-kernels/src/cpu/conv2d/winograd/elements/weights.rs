@@ -2,14 +2,16 @@
 
 use super::order::{QUADS, TILES, element};
 use crate::cpu::conv2d::winograd::weights::Taps;
+use crate::cpu::isa::Isa;
 use crate::cpu::shared_slice::SharedSlice;
+use crate::dims::Conv2dDims;
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
 /// (parts, rows, channels, elements of a part), each row followed by one unused channel, which keeps
 /// rows out of each other's cache sets.
-pub(super) struct Weights {
+pub(in super::super::super) struct Weights {
     data: Vec<f32>,
     /// Where in `data` the first cache line starts.
     start: usize,
@@ -19,10 +21,9 @@ pub(super) struct Weights {
 }
 
 impl Weights {
-    pub(super) fn new(lanes: usize, taps: &Taps<'_>) -> Weights {
-        let (rows, channels) = (taps.rows, taps.channels);
-        let len = rows * (channels + 1) * QUADS * 4;
-        let mut data = vec![0.0; len + LINE / size_of::<f32>()];
+    /// Those of `taps`, in memory `data` of at least [`len`](Self::len) floats.
+    pub(in super::super::super) fn new(isa: Isa, taps: &Taps<'_>, mut data: Vec<f32>) -> Weights {
+        let (rows, channels, lanes) = (taps.rows, taps.channels, isa.kernels().elements.lanes);
         let start = line(&data);
         let mut weights = Weights { data: Vec::new(), start, rows, channels, lanes };
         let shared = SharedSlice::new(&mut data);
@@ -31,7 +32,7 @@ impl Weights {
             (0..QUADS * 4).for_each(|position| positions[element(position)] = position);
             positions
         };
-        taps.transform(4, |row, first, element, values| {
+        taps.transform(isa, 4, |row, first, element, values| {
             let position = positions[element];
             let part = (position / lanes).min(weights.parts() - 1);
             let in_part = position - part * lanes;
@@ -45,6 +46,17 @@ impl Weights {
         });
         weights.data = data;
         weights
+    }
+
+    /// Floats that the weights take of a convolution, or of the gradient to its input.
+    pub(in super::super::super) fn len(dims: &Conv2dDims) -> usize {
+        let [rows, channels] = [dims.out_channels(), dims.in_channels()];
+        (rows * channels + rows.max(channels)) * QUADS * 4 + LINE / size_of::<f32>()
+    }
+
+    /// The memory it was made in.
+    pub(in super::super::super) fn into_memory(self) -> Vec<f32> {
+        self.data
     }
 
     /// The vectors of elements, and the last quad.
@@ -67,7 +79,7 @@ impl Weights {
         &self.data[self.at(part, row)..][..self.channels * self.width(part)]
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(in super::super::super) fn bytes(&self) -> usize {
         self.rows * (self.channels + 1) * QUADS * 4 * size_of::<f32>()
     }
 }

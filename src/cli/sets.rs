@@ -3,42 +3,53 @@
 use std::cmp::Reverse;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
-use gaternet::core::data::{ImageFolder, ImageSource};
+use anyhow::{Context, Result, bail, ensure};
+use gaternet_core::data::{Cifar, Dataset, ImageFolder, ImageSource, synthetic};
 
-use crate::data::Data;
-use gaternet::cli::note::note;
+use crate::cli::note::note;
 
-/// Name of a set of image files.
-pub(crate) const IMAGE_FOLDER: &str = "image-folder";
+/// Images of the built-in training or test set, at most: 3 GB.
+const MAX_IMAGES: usize = 1_000_000;
 
 /// Endings of files that are named; of the others the number is said.
 const NAMED_ENDS: usize = 10;
 
 /// A training and a test set, which several runs may share.
 #[derive(Clone)]
-pub(crate) struct Sets {
-    /// `image-folder`, or as in [`Data`].
-    pub(crate) name: &'static str,
+pub struct Sets {
     /// For training, for tests.
-    pub(crate) images: [ImageSource; 2],
-}
-
-impl From<Data> for Sets {
-    fn from(Data { name, sets }: Data) -> Sets {
-        Sets { name, images: [sets.train.into(), sets.test.into()] }
-    }
+    pub images: [ImageSource; 2],
 }
 
 impl Sets {
+    /// The name of both, as in `cifar10`.
+    pub fn name(&self) -> &str {
+        self.images[0].name()
+    }
+
+    /// The built-in sets, drawn from `seed`.
+    ///
+    /// # Errors
+    /// If one has more than a million images.
+    pub fn built_in(seed: u64, train: usize, test: usize) -> Result<Sets> {
+        for (set, images) in [("train-images", train), ("test-images", test)] {
+            ensure!(images <= MAX_IMAGES, "{set} = {images}: must be at most {MAX_IMAGES}");
+        }
+        let (train, test) = synthetic(seed, train, test);
+        Ok(Sets { images: [train.into(), test.into()] })
+    }
+
     /// Whatever `dir` holds.
-    pub(crate) fn open(dir: &Path) -> Result<Sets> {
+    ///
+    /// # Errors
+    /// If that is neither, both, or cannot be read.
+    pub fn open(dir: &Path) -> Result<Sets> {
         if !ImageFolder::is_in(dir) {
-            let data = Data::cifar(dir).with_context(|| {
+            let Cifar { train, test } = Cifar::load(dir).with_context(|| {
                 let dir = dir.display();
                 format!("no data set in {dir}: neither CIFAR, nor train/ and val/ of image files")
             })?;
-            return Ok(data.into());
+            return Ok(Sets { images: [train.into(), test.into()] });
         }
         for cifar in ["cifar-10-batches-bin", "cifar-100-binary"].map(|name| dir.join(name)) {
             if cifar.exists() {
@@ -48,12 +59,12 @@ impl Sets {
         }
         let folders = ImageFolder::train_and_test(dir)?;
         folders.iter().for_each(say_left_out);
-        Ok(Sets { name: IMAGE_FOLDER, images: folders.map(ImageSource::from) })
+        Ok(Sets { images: folders.map(ImageSource::from) })
     }
 }
 
 /// Says on stderr which files were not taken for images.
-pub(crate) fn say_left_out(folder: &ImageFolder) {
+pub fn say_left_out(folder: &ImageFolder) {
     let ends = folder.left_out();
     if ends.is_empty() {
         return;

@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use gaternet::core::checkpoint::Checkpoint;
-use gaternet::core::data::{Augment, ResizedCrop};
+use gaternet_core::checkpoint::Checkpoint;
+use gaternet_core::data::{Augment, Cifar, Normalize, ResizedCrop};
 use serde::de::DeserializeOwned;
 
-/// As the metadata of `checkpoint` say, unless the command line does. A file that says nothing is of a model
-/// for CIFAR.
-pub(crate) fn of(
-    checkpoint: &Path,
-    image_size: Option<usize>,
-    resize: Option<usize>,
-) -> Result<Augment> {
+/// As the metadata of `checkpoint` say, unless the command line does. A file that says nothing is of
+/// a model for CIFAR.
+///
+/// # Errors
+/// If the file cannot be read, or its metadata are none of such sizes and numbers.
+pub fn of(checkpoint: &Path, image_size: Option<usize>, resize: Option<usize>) -> Result<Augment> {
     let file = Checkpoint::open(checkpoint)?;
     let metadata = &file.outline().metadata;
     let stored = |key: &str| entry::<usize>(checkpoint, metadata, key);
@@ -29,11 +28,12 @@ pub(crate) fn of(
         None => Augment::eval(),
     };
     if let Some(resize) = resize {
-        let size = augment.side();
+        let size = size.unwrap_or(Cifar::SIZE[0]);
         augment.resized = Some(ResizedCrop::Center { size, resize });
     }
-    augment.mean = entry(checkpoint, metadata, "mean")?.unwrap_or(augment.mean);
-    augment.std = entry(checkpoint, metadata, "std")?.unwrap_or(augment.std);
+    let normalize = Normalize::from_metadata(metadata);
+    let normalize = normalize.with_context(|| format!("metadata of {}", checkpoint.display()))?;
+    augment.normalize = normalize.unwrap_or(augment.normalize);
     augment.check()?;
     Ok(augment)
 }

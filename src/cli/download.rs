@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use md5::{Digest, Md5};
 use tempfile::TempDir;
 
-use super::note::note;
+use crate::cli::note::note;
 
 /// How the folders of downloads begin that are not complete.
 const SCRATCH: &str = ".download-";
@@ -21,18 +21,22 @@ const SCRATCH: &str = ".download-";
 const LOCK: &str = "lock";
 
 /// A `.tar.gz` with one folder in it.
-pub(crate) struct Archive<'a> {
-    pub(crate) url: &'a str,
+pub struct Archive<'a> {
+    /// Where it is.
+    pub url: &'a str,
     /// Of the archive, in hexadecimal.
-    pub(crate) md5: &'a str,
+    pub md5: &'a str,
     /// The folder in it.
-    pub(crate) folder: &'a str,
+    pub folder: &'a str,
 }
 
 impl Archive<'_> {
     /// Makes `dir/folder` unless it is there or is `dir` itself. What downloads of dead processes
     /// left in `dir` is removed.
-    pub(crate) fn fetch(&self, dir: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    /// As [`install`](Self::install), and if the archive cannot be had.
+    pub fn fetch(&self, dir: &Path) -> Result<()> {
         remove_leftovers(dir);
         if dir.join(self.folder).exists() || dir.ends_with(self.folder) && dir.exists() {
             return Ok(());
@@ -42,8 +46,12 @@ impl Archive<'_> {
         self.install(dir, length, body)
     }
 
-    /// Makes `dir/folder` of the archive that `body` reads.
-    pub(crate) fn install(&self, dir: &Path, length: Option<u64>, body: impl Read) -> Result<()> {
+    /// Makes `dir/folder` of the archive that `body` reads, of `length` bytes if that is known.
+    ///
+    /// # Errors
+    /// If it is not the archive of this checksum, or the folder cannot be written; nothing is left
+    /// of it then.
+    pub fn install(&self, dir: &Path, length: Option<u64>, body: impl Read) -> Result<()> {
         fs::create_dir_all(dir).with_context(|| format!("cannot create {}", dir.display()))?;
         let (scratch, _lock) =
             scratch(dir).with_context(|| format!("cannot write in {}", dir.display()))?;

@@ -4,18 +4,22 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::{Context, Result, bail, ensure};
-use gaternet::core::checkpoint::{Checkpoint, Outline};
-use gaternet::core::data::{Augment, ImageFolder, ImageSource, Loader, LoaderConfig};
+use gaternet_core::checkpoint::{Checkpoint, Outline};
+use gaternet_core::data::{
+    Augment, Dataset, ImageFolder, ImageSource, Loader, LoaderConfig, SYNTHETIC,
+};
 
-use crate::classes::{self, Metadata};
-use crate::data::{BUILT_IN, Data};
-use crate::sets::{IMAGE_FOLDER, Sets, say_left_out};
+use crate::cli::classes::{self, Metadata};
+use crate::cli::sets::{Sets, say_left_out};
 
 /// What the folder `dir` holds, or without one the built-in set that the model in `checkpoint` was
 /// trained with, of whose training images the first `train` are drawn. With 0 of them, image files
 /// for tests are enough, and both sets of files are those. Classes are the model's, in its order;
 /// where that is not the data's, only if `by_name`.
-pub(crate) fn trained_data(
+///
+/// # Errors
+/// If there is no such data, or its classes are not the model's.
+pub fn trained_data(
     checkpoint: &Path,
     dir: Option<&Path>,
     train: usize,
@@ -23,8 +27,9 @@ pub(crate) fn trained_data(
 ) -> Result<Sets> {
     let file = Checkpoint::open(checkpoint)?;
     let Outline { path, metadata, .. } = file.outline();
-    let Sets { name, images } = sets(checkpoint, metadata, dir, train)?;
-    Ok(Sets { name, images: classes::fitted(name, images, (path, metadata), by_name)? })
+    let sets = sets(checkpoint, metadata, dir, train)?;
+    let name = sets.name().to_owned();
+    Ok(Sets { images: classes::fitted(&name, sets.images, (path, metadata), by_name)? })
 }
 
 fn sets(checkpoint: &Path, metadata: &Metadata, dir: Option<&Path>, train: usize) -> Result<Sets> {
@@ -33,17 +38,17 @@ fn sets(checkpoint: &Path, metadata: &Metadata, dir: Option<&Path>, train: usize
             let test = ImageFolder::test(dir)?;
             say_left_out(&test);
             let test = ImageSource::from(test);
-            Ok(Sets { name: IMAGE_FOLDER, images: [test.clone(), test] })
+            Ok(Sets { images: [test.clone(), test] })
         }
         Some(dir) => Sets::open(dir),
-        None => Ok(built_in(checkpoint, metadata, train)?.into()),
+        None => built_in(checkpoint, metadata, train),
     }
 }
 
-fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Data> {
+fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Sets> {
     let path = checkpoint.display();
     let entry = |key: &str| metadata.get(key).map_or("none", String::as_str);
-    if entry("data") != BUILT_IN {
+    if entry("data") != SYNTHETIC {
         bail!("{path} was trained on {}, not on the built-in set: pass --data DIR", entry("data"));
     }
     fn number<N: FromStr>(path: &Path, key: &str, text: &str) -> Result<N> {
@@ -53,12 +58,15 @@ fn built_in(checkpoint: &Path, metadata: &Metadata, train: usize) -> Result<Data
     }
     let seed = number(checkpoint, "seed", entry("seed"))?;
     let images = number(checkpoint, "test_images", entry("test_images"))?;
-    Data::built_in(seed, train, images).with_context(|| format!("metadata of {path}"))
+    Sets::built_in(seed, train, images).with_context(|| format!("metadata of {path}"))
 }
 
-/// Calls `each` with the first `count` images of a set, (N, 3, H, W), at most `batch_size` at a
+/// Calls `each` with the first `count` images of a set, (N, C, H, W), at most `batch_size` at a
 /// time.
-pub(crate) fn for_first_images(
+///
+/// # Errors
+/// If there are not as many, one cannot be read, or those of `each`.
+pub fn for_first_images(
     images: &ImageSource,
     augment: &Augment,
     count: usize,
