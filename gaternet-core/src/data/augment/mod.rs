@@ -132,8 +132,8 @@ impl Augment {
     }
 
     /// The images `indices` of `data`, read and augmented on all cores: (`indices.len()`, C, H, W)
-    /// with H and W of [`output_size`](Self::output_size). Of an image file that is resized only the
-    /// part that is taken may be decoded, and damage to the rest is not found.
+    /// with H and W of [`output_size`](Self::output_size). Of an image file that is resized only
+    /// the part that is taken may be decoded, and damage to the rest is not found.
     ///
     /// What happens to image `i` depends on `seed`, `epoch` and `i` only.
     ///

@@ -28,7 +28,8 @@ use crate::{
 /// use gaternet_models::train::Recipe;
 ///
 /// let recipe: Recipe = serde_json::from_str(
-///     r#"{ "network": { "plain": { "kind": "resnet", "depth": 20, "classes": 10 } }, "epochs": 30, "ema": 0.99 }"#,
+///     r#"{ "network": { "plain": { "kind": "resnet", "depth": 20, "classes": 10 } },
+///          "epochs": 30, "ema": 0.99 }"#,
 /// )?;
 /// recipe.validate()?;
 /// assert_eq!(recipe.batch_size, 128);
