@@ -12,7 +12,7 @@ const MAX_CHANNELS: usize = 4;
 /// Copies the images of a data set of bytes in memory, with their labels, to `device`.
 ///
 /// # Errors
-/// [`Error::Unsupported`](super::Error::Unsupported) for image files and other data sets; errors of
+/// [`Error::Unsupported`](crate::cuda::Error::Unsupported) for image files and other data sets; errors of
 /// the GPU.
 pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images> {
     use gaternet_kernels::cuda::CudaBuffer;
@@ -30,7 +30,7 @@ pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images>
 /// The augmentation on a GPU that does the same as this one of the processor.
 ///
 /// # Errors
-/// [`Error::Unsupported`](super::Error::Unsupported) if it resizes images, or they have more than
+/// [`Error::Unsupported`](crate::cuda::Error::Unsupported) if it resizes images, or they have more than
 /// four channels.
 pub fn augment(host: &data::Augment) -> Result<Augment> {
     if host.resized.is_some() {
