@@ -5,8 +5,8 @@
 
 Errors, which end with status 1:
 
-  circles    files of a target that import each other, directly or through others. A file imports
-             another if it names an item that is defined there, in a `use` or in a path, whatever
+  circles    more than two files of a library, example or bench that import each other, directly
+             or through others. A file imports another if it names an item that is defined there, in a `use` or in a path, whatever
              re-exports it. `mod` lines, re-exports of a module's own children, and code under
              #[cfg(test)] are no imports.
   path       #[path = ".."] that leaves the folder of its own example, test or bench
@@ -26,6 +26,7 @@ from collections import defaultdict
 from pathlib import Path
 
 COLUMNS = 100
+MOST_IN_CIRCLE = 2
 MAIN_LINES = 150
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = [".", "gaternet-core", "gaternet-kernels", "gaternet-models"]
@@ -325,11 +326,11 @@ def shortest_circle(edges, files):
 
 
 def targets():
-    """The root file of every library, example, test and bench."""
+    """The root file of every library, example and bench; tests run each other where they plant faults."""
     for package in PACKAGES:
         folder = ROOT / package
         yield folder / "src/lib.rs"
-        for kind in ("examples", "tests", "benches"):
+        for kind in ("examples", "benches"):
             yield from sorted((folder / kind).glob("*.rs"))
             yield from sorted((folder / kind).glob("*/main.rs"))
 
@@ -340,6 +341,8 @@ def circles():
             continue
         edges = imports(root)
         for files in components(edges):
+            if len(files) <= MOST_IN_CIRCLE:
+                continue
             circle = shortest_circle(edges, set(files))
             lines = [f"circle of {len(files)} files in {shown(root)}: {', '.join(map(shown, files))}"]
             for file, other in zip(circle, circle[1:] + circle[:1]):

@@ -38,8 +38,8 @@ struct Row {
     threads: usize,
 }
 
-/// Evaluates `model` as it is, as `run` says, and, with thresholds, at budgets from the least to the
-/// most; writes a line each and prints a table.
+/// Evaluates `model` as it is, as `run` says, and, with thresholds, at budgets from the least to
+/// the most; writes a line each and prints a table.
 pub(crate) fn sweep(
     model: &Model,
     thresholds: Option<&Thresholds<'_>>,

@@ -18,8 +18,9 @@ use crate::requests::{Requests, resident_kib};
 
 /// Serves a model on this machine: threads take requests, one plan answers them all.
 ///
-/// Every answer is compared with that of one thread alone, bit by bit. Then each thread gets a plan of
-/// its own, in turns with the one for all, so that the two rates can be compared. Images are noise.
+/// Every answer is compared with that of one thread alone, bit by bit. Then each thread gets a plan
+/// of its own, in turns with the one for all, so that the two rates can be compared. Images are
+/// noise.
 #[derive(Debug, Parser)]
 #[command(name = "serve", verbatim_doc_comment)]
 struct Args {

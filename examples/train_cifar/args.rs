@@ -1,5 +1,5 @@
-//! The command line. Each file `args_*.rs` has one topic: its options, and how they become settings of the
-//! library.
+//! The command line. Each file `args_*.rs` has one topic: its options, and how they become settings
+//! of the library.
 
 use std::path::{Path, PathBuf};
 

@@ -10,8 +10,8 @@ use gaternet::core::data::{Augment, Cifar, Mixup, PaddingMode, ResizedCrop};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Augmentation")]
 pub(crate) struct AugmentArgs {
-    /// Train on random parts of the images, resized to this many pixels, and test on their middle, as is usual
-    /// on ImageNet [default: none, images have to be 32x32 and are shifted]
+    /// Train on random parts of the images, resized to this many pixels, and test on their middle,
+    /// as is usual on ImageNet [default: none, images have to be 32x32 and are shifted]
     #[arg(long, value_name = "PIXELS", conflicts_with_all = SHIFTS, verbatim_doc_comment)]
     pub(crate) image_size: Option<usize>,
 
@@ -28,12 +28,14 @@ pub(crate) struct AugmentArgs {
     #[arg(long, value_enum, default_value = "constant")]
     pub(crate) padding_mode: PaddingName,
 
-    /// A square of this side is cut out of every training image: 16 is usual on CIFAR-10, 0 for none
+    /// A square of this side is cut out of every training image: 16 is usual on CIFAR-10, 0 for
+    /// none
     #[arg(long, value_name = "PIXELS", default_value_t = 0)]
     pub(crate) cutout: usize,
 
-    /// Training images and their labels are blended in pairs, with shares from Beta(ALPHA, ALPHA): 0 not at
-    /// all, 0.2 to 1 is usual. train_accuracy then counts the share of the class that is named
+    /// Training images and their labels are blended in pairs, with shares from Beta(ALPHA, ALPHA):
+    /// 0 not at all, 0.2 to 1 is usual. train_accuracy then counts the share of the class that is
+    /// named
     #[arg(long, value_name = "ALPHA", default_value_t = 0.0, verbatim_doc_comment)]
     pub(crate) mixup: f32,
 

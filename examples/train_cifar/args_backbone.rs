@@ -12,8 +12,8 @@ pub(crate) struct BackboneArgs {
     #[arg(long, value_enum, default_value = "resnet20")]
     pub(crate) model: ModelName,
 
-    /// Every number of channels of the backbone is multiplied by this; `describe --wider` prints the width
-    /// that has the parameters of a gated model
+    /// Every number of channels of the backbone is multiplied by this; `describe --wider` prints
+    /// the width that has the parameters of a gated model
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, verbatim_doc_comment)]
     pub(crate) width: f64,
 

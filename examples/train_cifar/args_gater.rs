@@ -22,9 +22,9 @@ pub(crate) struct GaterArgs {
     #[arg(long, value_enum, default_value = "residual-output", conflicts_with = "dense")]
     pub(crate) placement: PlacementName,
 
-    /// Gate the convolutions whose names match a pattern, or leave them alone, whatever --placement says: * stands
-    /// for any characters, and of several that match a name the last counts. May be given several times; in a
-    /// file, a table `[gate]` with lines such as `"stage1.*" = "none"`
+    /// Gate the convolutions whose names match a pattern, or leave them alone, whatever --placement
+    /// says: * stands for any characters, and of several that match a name the last counts. May be
+    /// given several times; in a file, a table `[gate]` with lines such as `"stage1.*" = "none"`
     #[arg(long, value_name = "PATTERN=on|none", conflicts_with = "dense", verbatim_doc_comment)]
     #[arg(value_parser = gate_override::parse)]
     pub(crate) gate: Vec<GateOverride>,
@@ -33,8 +33,8 @@ pub(crate) struct GaterArgs {
     #[arg(long, value_name = "FILTERS", default_value_t = 1, conflicts_with = "dense")]
     pub(crate) gate_group: usize,
 
-    /// Gates that stay open in every layer, for every image: those with the largest outputs of the gater. With
-    /// groups, that many groups [default: 0]
+    /// Gates that stay open in every layer, for every image: those with the largest outputs of the
+    /// gater. With groups, that many groups [default: 0]
     #[arg(long, value_name = "GATES", verbatim_doc_comment)]
     #[arg(conflicts_with_all = ["dense", "min_open_share"])]
     pub(crate) min_open: Option<usize>,
@@ -43,8 +43,8 @@ pub(crate) struct GaterArgs {
     #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
     pub(crate) min_open_share: Option<f32>,
 
-    /// Units with gates start as their shortcut, open or closed: the weights of their last batch norm are 0. For
-    /// gates that open late, after --freeze-gater and a low --gate-bias
+    /// Units with gates start as their shortcut, open or closed: the weights of their last batch
+    /// norm are 0. For gates that open late, after --freeze-gater and a low --gate-bias
     #[arg(long, conflicts_with_all = ["dense", "backbone_checkpoint"], verbatim_doc_comment)]
     pub(crate) zero_init: bool,
 
@@ -56,7 +56,8 @@ pub(crate) struct GaterArgs {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, conflicts_with = "dense")]
     pub(crate) gater_width: f64,
 
-    /// The gater sees images averaged over squares of this side, 1, 2 or 4: 2 makes it four times cheaper
+    /// The gater sees images averaged over squares of this side, 1, 2 or 4: 2 makes it four times
+    /// cheaper
     #[arg(long, value_name = "PIXELS", default_value_t = 1, conflicts_with = "dense")]
     pub(crate) gater_pool: usize,
 
@@ -65,13 +66,14 @@ pub(crate) struct GaterArgs {
     pub(crate) bottleneck: usize,
 
     /// Where the bias of every gate starts: 0 as in the paper opens half of the gates at first, 2
-    /// about 98 %, which a short training on CIFAR needs [default: 2 on CIFAR, 0 on the built-in set]
+    /// about 98 %, which a short training on CIFAR needs [default: 2 on CIFAR, 0 on the built-in
+    /// set]
     #[arg(long, value_name = "BIAS", allow_negative_numbers = true, verbatim_doc_comment)]
     #[arg(conflicts_with = "dense")]
     pub(crate) gate_bias: Option<f32>,
 
-    /// Batch norm between the two layers from features to gates, as in the paper's text; the authors' code has
-    /// none
+    /// Batch norm between the two layers from features to gates, as in the paper's text; the
+    /// authors' code has none
     #[arg(long, conflicts_with = "dense", verbatim_doc_comment)]
     pub(crate) gater_batch_norm: bool,
 }

@@ -7,15 +7,15 @@ use gaternet::models::WarmUp;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Training of the gater")]
 pub(crate) struct GaterTrainingArgs {
-    /// Train the gater's ResNet as a classifier for this many epochs first, as in the paper. It has the
-    /// schedule and the augmentation of the rest, and averages (--ema) start after it
+    /// Train the gater's ResNet as a classifier for this many epochs first, as in the paper. It has
+    /// the schedule and the augmentation of the rest, and averages (--ema) start after it
     #[arg(long, value_name = "EPOCHS", default_value_t = 0, verbatim_doc_comment)]
     #[arg(conflicts_with_all = ["dense", "gater_checkpoint"])]
     pub(crate) pretrain_gater: usize,
 
-    /// Start from the gater in this file. Of a gated model, OUT/model.safetensors, it takes the whole gater;
-    /// of OUT/gater.safetensors, or a plain ResNet of the gater's depth and width, all but the layers from
-    /// features to gates
+    /// Start from the gater in this file. Of a gated model, OUT/model.safetensors, it takes the
+    /// whole gater; of OUT/gater.safetensors, or a plain ResNet of the gater's depth and width, all
+    /// but the layers from features to gates
     #[arg(long, value_name = "FILE", conflicts_with = "dense", verbatim_doc_comment)]
     pub(crate) gater_checkpoint: Option<PathBuf>,
 
@@ -27,7 +27,8 @@ pub(crate) struct GaterTrainingArgs {
     #[arg(long, value_name = "FACTOR", conflicts_with = "dense")]
     pub(crate) gater_weight_decay: Option<f32>,
 
-    /// In the first epochs all gates are open: the gater does not run, and metrics are the backbone's
+    /// In the first epochs all gates are open: the gater does not run, and metrics are the
+    /// backbone's
     #[arg(long, value_name = "EPOCHS", default_value_t = 0, conflicts_with = "dense")]
     pub(crate) open_epochs: usize,
 
@@ -39,7 +40,8 @@ pub(crate) struct GaterTrainingArgs {
     #[arg(long, value_name = "EPOCHS", default_value_t = 0, conflicts_with = "dense")]
     pub(crate) freeze_gater: usize,
 
-    /// The gater's ResNet is frozen in the first epochs, not the layers from its features to the gates
+    /// The gater's ResNet is frozen in the first epochs, not the layers from its features to the
+    /// gates
     #[arg(long, value_name = "EPOCHS", default_value_t = 0, conflicts_with = "dense")]
     pub(crate) freeze_extractor: usize,
 }

@@ -25,7 +25,8 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "TAU", conflicts_with = "dense")]
     tau_last: Option<f64>,
 
-    /// With the estimator gumbel-sigmoid: share of the steps in which the temperature changes [default: 1]
+    /// With the estimator gumbel-sigmoid: share of the steps in which the temperature changes
+    /// [default: 1]
     #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
     tau_share: Option<f64>,
 
@@ -41,14 +42,15 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "SHARE", conflicts_with_all = ["dense", "target_macs", "target_latency"])]
     target_rate: Option<f32>,
 
-    /// Train for this many MACs, gater included, over those of the plain network, instead of for few open
-    /// gates: 0.5 is half
+    /// Train for this many MACs, gater included, over those of the plain network, instead of for
+    /// few open gates: 0.5 is half
     #[arg(long, value_name = "RATIO", conflicts_with_all = ["dense", "target_latency"])]
     #[arg(verbatim_doc_comment)]
     target_macs: Option<f32>,
 
-    /// Train for this time, gater included, over that of the plain network, on this machine: a calibration of
-    /// some seconds before the training, kept as OUT/latency.json, predicts it from how open each layer is
+    /// Train for this time, gater included, over that of the plain network, on this machine: a
+    /// calibration of some seconds before the training, kept as OUT/latency.json, predicts it from
+    /// how open each layer is
     #[arg(long, value_name = "RATIO", conflicts_with = "dense", verbatim_doc_comment)]
     target_latency: Option<f32>,
 
@@ -57,20 +59,20 @@ pub(crate) struct GateArgs {
     #[arg(conflicts_with_all = ["dense", "target_rate", "target_macs", "lambda"])]
     pub(crate) latency_batch: usize,
 
-    /// Weight of the distance from the target. That of MACs and time is an exact penalty: the network comes to rest
-    /// at the target if the weight is more than what the task would pay for the MACs or time of a whole network
-    /// [default: with --target-rate 10, with the others 5]
+    /// Weight of the distance from the target. That of MACs and time is an exact penalty: the
+    /// network comes to rest at the target if the weight is more than what the task would pay for
+    /// the MACs or time of a whole network [default: with --target-rate 10, with the others 5]
     #[arg(long, value_name = "WEIGHT", conflicts_with = "dense", verbatim_doc_comment)]
     target_weight: Option<f32>,
 
-    /// Weight of the mean gate in the loss, if there is no target: a higher weight closes more filters
-    /// [default: 0.1, with the estimator top-k 0]
+    /// Weight of the mean gate in the loss, if there is no target: a higher weight closes more
+    /// filters [default: 0.1, with the estimator top-k 0]
     #[arg(long, value_name = "WEIGHT", verbatim_doc_comment)]
     #[arg(conflicts_with_all = ["dense", "target_rate", "target_macs", "target_latency", "target_weight"])]
     lambda: Option<f32>,
 
-    /// Weight of one more gate term, for gates that depend on the image: the distance of each gate's
-    /// probabilities in a batch from a Beta distribution
+    /// Weight of one more gate term, for gates that depend on the image: the distance of each
+    /// gate's probabilities in a batch from a Beta distribution
     #[arg(long, value_name = "WEIGHT", conflicts_with = "dense", verbatim_doc_comment)]
     batch_shaping: Option<f32>,
 

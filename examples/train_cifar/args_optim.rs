@@ -34,7 +34,8 @@ pub(crate) struct OptimArgs {
     #[arg(long, value_enum, default_value = "one-cycle")]
     pub(crate) schedule: ScheduleName,
 
-    /// With the schedule step: after which shares of all steps the learning rate drops [default: 0.5,0.75]
+    /// With the schedule step: after which shares of all steps the learning rate drops [default:
+    /// 0.5,0.75]
     #[arg(long, value_name = "SHARES", value_delimiter = ',')]
     pub(crate) milestones: Option<Vec<f64>>,
 

@@ -19,12 +19,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) seed: u64,
 
-    /// Run this many seeds, from that of --seed on, each in a folder OUT/seedN, and print the mean and the
-    /// standard deviation; they are also in OUT/summary.json
+    /// Run this many seeds, from that of --seed on, each in a folder OUT/seedN, and print the mean
+    /// and the standard deviation; they are also in OUT/summary.json
     #[arg(long, value_name = "SEEDS", verbatim_doc_comment)]
     pub(crate) repeat: Option<usize>,
 
-    /// Where the model is trained: cpu; cuda or cuda:NUMBER, an NVIDIA GPU; or best, a GPU if there is one
+    /// Where the model is trained: cpu; cuda or cuda:NUMBER, an NVIDIA GPU; or best, a GPU if there
+    /// is one
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceName::Cpu)]
     pub(crate) device: DeviceName,
 

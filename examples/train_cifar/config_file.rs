@@ -12,7 +12,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::args::Args;
 
-/// The command line; options that it lacks come from the file of `--config`, unless they contradict it.
+/// The command line; options that it lacks come from the file of `--config`, unless they contradict
+/// it.
 pub(crate) fn arguments() -> Result<Vec<OsString>> {
     let args: Args = command_line::parse();
     let Some(path) = &args.run.config else { return Ok(std::env::args_os().collect()) };

@@ -1,4 +1,5 @@
-//! Trains a gated network, or the plain one with the same recipe, on CIFAR, image files or the built-in set.
+//! Trains a gated network, or the plain one with the same recipe, on CIFAR, image files or the
+//! built-in set.
 
 mod advice;
 mod args;

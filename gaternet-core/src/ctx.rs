@@ -49,8 +49,8 @@ impl Ctx {
         self
     }
 
-    /// The pass is step `step`, from 0, of a training of `steps` steps: for what changes in the course of it,
-    /// as temperatures and bounds of gates do. Without, it is the first.
+    /// The pass is step `step`, from 0, of a training of `steps` steps: for what changes in the
+    /// course of it, as temperatures and bounds of gates do. Without, it is the first.
     #[must_use]
     pub fn with_progress(self, step: usize, steps: usize) -> Ctx {
         Ctx { progress: (step as f64 / steps.max(1) as f64).min(1.0), ..self }

@@ -53,9 +53,9 @@ impl Parameter {
         self.requires_grad.load(Ordering::Relaxed)
     }
 
-    /// Freezes the parameter, or with `true`, which it starts with, trains it again; from the next forward
-    /// pass on. As in PyTorch, a batch norm with frozen parameters still moves its running statistics in
-    /// training.
+    /// Freezes the parameter, or with `true`, which it starts with, trains it again; from the next
+    /// forward pass on. As in PyTorch, a batch norm with frozen parameters still moves its running
+    /// statistics in training.
     pub fn set_requires_grad(&self, requires_grad: bool) {
         self.requires_grad.store(requires_grad, Ordering::Relaxed);
     }

@@ -1,6 +1,7 @@
 //! Which filters run for which sample.
 
-/// The live filters of each sample of a batch, ascending: compressed rows, (N) lists over C filters.
+/// The live filters of each sample of a batch, ascending: compressed rows, (N) lists over C
+/// filters.
 ///
 /// A filter is live where its gate is not 0. A NaN gate is live, so that it shows in the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,8 +34,8 @@ impl ActiveFilters {
         Some(active)
     }
 
-    /// [`from_columns`](Self::from_columns) in place of these lists, and in their memory if they were for as
-    /// many samples and filters. Without a result nothing is changed.
+    /// [`from_columns`](Self::from_columns) in place of these lists, and in their memory if they
+    /// were for as many samples and filters. Without a result nothing is changed.
     pub fn refill(
         &mut self,
         gates: &[f32],

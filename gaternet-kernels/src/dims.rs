@@ -18,7 +18,8 @@ pub struct Conv2dDims {
 }
 
 impl Conv2dDims {
-    /// `input` is (N, C, H, W), `weight` is (F, C, KH, KW); `stride` and `padding` are (height, width).
+    /// `input` is (N, C, H, W), `weight` is (F, C, KH, KW); `stride` and `padding` are
+    /// (height, width).
     ///
     /// # Errors
     /// [`KernelError::Dims`] if the channels differ, a stride or kernel side is 0, the kernel is
@@ -170,7 +171,8 @@ impl Conv2dDims {
     }
 }
 
-/// Sizes of an op that treats every (sample, channel) plane alike: x (N, C, H, W) with `plane = H·W`.
+/// Sizes of an op that treats every (sample, channel) plane alike: x (N, C, H, W) with
+/// `plane = H·W`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaneDims {
     /// N.
@@ -345,7 +347,8 @@ pub struct PadDims {
 }
 
 impl PadDims {
-    /// `padding` is (left, right, top, bottom), as in `torch.nn.functional.pad`; a negative one crops.
+    /// `padding` is (left, right, top, bottom), as in `torch.nn.functional.pad`; a negative one
+    /// crops.
     ///
     /// # Errors
     /// [`KernelError::Dims`] if nothing would be left of a side or a buffer would not fit in the

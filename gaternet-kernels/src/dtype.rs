@@ -8,12 +8,13 @@ pub enum DType {
     /// Single precision, the default.
     #[default]
     F32,
-    /// bfloat16: the upper 16 bits of an f32, which are 8 significant ones. Input and weights, or what
-    /// Winograd's algorithm transforms them to, are rounded to the nearest, ties to even; products are exact.
+    /// bfloat16: the upper 16 bits of an f32, which are 8 significant ones. Input and weights, or
+    /// what Winograd's algorithm transforms them to, are rounded to the nearest, ties to even;
+    /// products are exact.
     ///
-    /// Of normal noise, outputs differ from those in f32 by 0.0024 of their root mean square (direct), 0.004
-    /// (F(2x2)) or 0.012 (F(4x4)), and skipping has the bits of masking. Fast where the processor has
-    /// AVX512-BF16; elsewhere slower than f32.
+    /// Of normal noise, outputs differ from those in f32 by 0.0024 of their root mean square
+    /// (direct), 0.004 (F(2x2)) or 0.012 (F(4x4)), and skipping has the bits of masking. Fast where
+    /// the processor has AVX512-BF16; elsewhere slower than f32.
     Bf16,
 }
 

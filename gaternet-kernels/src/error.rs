@@ -16,7 +16,8 @@ pub enum KernelError {
         /// Elements given.
         got: usize,
     },
-    /// Dims that describe no computation (a zero stride, a kernel larger than the padded input, ...).
+    /// Dims that describe no computation (a zero stride, a kernel larger than the padded input,
+    /// ...).
     #[error("{op}: {rule}, got {got}")]
     Dims {
         /// The kernel.

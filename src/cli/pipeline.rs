@@ -8,8 +8,8 @@ use gaternet_core::checkpoint::Checkpoint;
 use gaternet_core::data::{Augment, Cifar, Normalize, ResizedCrop};
 use serde::de::DeserializeOwned;
 
-/// As the metadata of `checkpoint` say, unless the command line does. A file that says nothing is of
-/// a model for CIFAR.
+/// As the metadata of `checkpoint` say, unless the command line does. A file that says nothing is
+/// of a model for CIFAR.
 ///
 /// # Errors
 /// If the file cannot be read, or its metadata are none of such sizes and numbers.

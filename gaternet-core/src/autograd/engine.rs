@@ -36,12 +36,12 @@ impl PartialEq for Pending {
 impl Eq for Pending {}
 
 impl Tensor {
-    /// Gradients of this scalar with respect to every parameter and leaf it was computed from. Frees
-    /// what the forward pass saved for it, so a graph can be walked once.
+    /// Gradients of this scalar with respect to every parameter and leaf it was computed from.
+    /// Frees what the forward pass saved for it, so a graph can be walked once.
     ///
     /// # Errors
-    /// [`Error::Shape`] if this is no scalar, [`Error::MissingGradient`] if it is in no graph or that
-    /// was walked before, or the error of an op.
+    /// [`Error::Shape`] if this is no scalar, [`Error::MissingGradient`] if it is in no graph or
+    /// that was walked before, or the error of an op.
     pub fn backward(&self) -> Result<Gradients> {
         backward(self, &[])
     }

@@ -1,4 +1,5 @@
-//! Reading a checkpoint: whatever the bytes are, a [`Checkpoint`] or an error that says what is wrong.
+//! Reading a checkpoint: whatever the bytes are, a [`Checkpoint`] or an error that says what is
+//! wrong.
 
 use std::collections::BTreeMap;
 use std::fs::File;

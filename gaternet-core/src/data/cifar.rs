@@ -71,8 +71,8 @@ impl Cifar {
     /// [H, W] of an image, in pixels.
     pub const SIZE: [usize; 2] = [SHAPE[1], SHAPE[2]];
 
-    /// Reads the set in `dir`, which holds `cifar-10-batches-bin/` or `cifar-100-binary/` or is that
-    /// folder itself.
+    /// Reads the set in `dir`, which holds `cifar-10-batches-bin/` or `cifar-100-binary/` or is
+    /// that folder itself.
     ///
     /// A file may hold fewer records than the official one, but only whole ones and at least one.
     /// Classes are named by `batches.meta.txt` or `fine_label_names.txt`; by their numbers if that

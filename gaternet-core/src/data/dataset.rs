@@ -72,8 +72,8 @@ pub trait Dataset: Send + Sync {
     /// [`Error::Config`] from N on, and whatever reading the image meets.
     fn image(&self, index: usize) -> Result<Image<'_>>;
 
-    /// A part of image `index`: `part` gets the size of the image, [H, W], and says left, top, width
-    /// and height in pixels. Worth writing where a part is read faster than the whole.
+    /// A part of image `index`: `part` gets the size of the image, [H, W], and says left, top,
+    /// width and height in pixels. Worth writing where a part is read faster than the whole.
     ///
     /// # Errors
     /// Those of [`image`](Self::image) and [`Image::crop`].

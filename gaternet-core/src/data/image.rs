@@ -194,6 +194,15 @@ impl<'a> Image<'a> {
         [self.shape[1], self.shape[2]]
     }
 
+    /// The same image, borrowed.
+    pub(super) fn view(&self) -> Image<'_> {
+        let pixels = match &self.pixels {
+            Pixels::U8(samples) => Pixels::U8(Cow::Borrowed(samples)),
+            Pixels::F32(samples) => Pixels::F32(Cow::Borrowed(samples)),
+        };
+        Image { pixels, layout: self.layout, shape: self.shape }
+    }
+
     /// The same image with its samples in the order of `layout`.
     #[must_use]
     pub fn into_layout(self, layout: Layout) -> Image<'a> {

@@ -166,8 +166,8 @@ impl ImageFolder {
         &self.labels
     }
 
-    /// The same files with the classes in the order of `names`; each keeps its class, whose label is
-    /// then another number.
+    /// The same files with the classes in the order of `names`; each keeps its class, whose label
+    /// is then another number.
     ///
     /// # Errors
     /// [`Error::Config`] unless `names` has every class once, and nothing else.
@@ -207,8 +207,8 @@ impl Dataset for ImageFolder {
         Rgb::decode(&self.file(index)?).map(Image::from)
     }
 
-    /// Of a JPEG only the rows down to the end of the part are decoded, and damage to the data below
-    /// is not found.
+    /// Of a JPEG only the rows down to the end of the part are decoded, and damage to the data
+    /// below is not found.
     fn image_part(
         &self,
         index: usize,

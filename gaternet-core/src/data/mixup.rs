@@ -10,9 +10,9 @@ use super::Batch;
 use crate::nn::one_hot;
 use crate::{Error, Result, Tensor, storage};
 
-/// Mixup (Zhang et al. 2018, arXiv 1710.09412): a batch is blended with a permutation of itself,
-/// `x = lambda · x[i] + (1 - lambda) · x[j]` and the labels alike, with one `lambda ~ Beta(alpha, alpha)`
-/// per batch, as in the authors' code.
+/// Mixup (Zhang et al. 2018, arXiv 1710.09412): a batch is blended with a permutation of itself, `x
+/// = lambda · x[i] + (1 - lambda) · x[j]` and the labels alike, with one
+/// `lambda ~ Beta(alpha, alpha)` per batch, as in the authors' code.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mixup {
@@ -34,8 +34,8 @@ pub struct MixupDraw {
 pub struct MixedBatch {
     /// (N, C, H, W).
     pub images: Tensor,
-    /// (N, K): the share of each class, for [`soft_cross_entropy`](crate::ops::soft_cross_entropy) or
-    /// [`CrossEntropyLoss`](crate::nn::CrossEntropyLoss).
+    /// (N, K): the share of each class, for [`soft_cross_entropy`](crate::ops::soft_cross_entropy)
+    /// or [`CrossEntropyLoss`](crate::nn::CrossEntropyLoss).
     pub targets: Tensor,
 }
 
@@ -71,8 +71,8 @@ impl Mixup {
     /// The batch, blended at random; its labels are of `classes` classes.
     ///
     /// # Errors
-    /// [`Error::Config`] if alpha is out of range, [`Error::Shape`] if a label is not below `classes` or
-    /// there is not one per image.
+    /// [`Error::Config`] if alpha is out of range, [`Error::Shape`] if a label is not below
+    /// `classes` or there is not one per image.
     pub fn apply(&self, batch: &Batch, classes: usize, rng: &mut impl Rng) -> Result<MixedBatch> {
         mixup(batch, classes, &self.draw(batch.labels.len(), rng)?)
     }
@@ -81,8 +81,8 @@ impl Mixup {
 /// The batch, blended as `draw` says.
 ///
 /// # Errors
-/// [`Error::Shape`] if a label is not below `classes` or there is not one label and one partner of the
-/// batch per image.
+/// [`Error::Shape`] if a label is not below `classes` or there is not one label and one partner of
+/// the batch per image.
 pub fn mixup(batch: &Batch, classes: usize, draw: &MixupDraw) -> Result<MixedBatch> {
     let Batch { images, labels } = batch;
     let samples = images.dims().first().copied().unwrap_or(0);

@@ -1,7 +1,8 @@
 //! Images and how they reach a model. A [`Dataset`] has them: images [`InMemory`], [`Cifar`] from
 //! disk, [`synthetic`] ones from a seed, a folder of image files (with the feature `images`), or a
 //! type of yours. [`Augment`] turns them into normalised tensors; [`Loader`] prepares shuffled
-//! batches in the background, and [`Mixup`] blends them. A server needs [`Normalize`] and [`top_k`].
+//! batches in the background, and [`Mixup`] blends them. A server needs [`Normalize`] and
+//! [`top_k`].
 //!
 //! Everything random here is a function of a seed, an epoch and the index of an image: it does not
 //! depend on the number of threads, and an interrupted run that resumes at an epoch sees the same

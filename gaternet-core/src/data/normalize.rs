@@ -129,8 +129,8 @@ impl Normalize {
     /// `Err` unless every number is usable.
     ///
     /// # Errors
-    /// [`Error::Config`] naming the field: there is no mean, there is not one standard deviation for
-    /// each mean, a mean is not finite or a standard deviation is not a positive finite number.
+    /// [`Error::Config`] naming the field: there is no mean, there is not one standard deviation
+    /// for each mean, a mean is not finite or a standard deviation is not a positive finite number.
     pub fn check(&self) -> Result<()> {
         let fail = |field, values: &[f32], rule| {
             Err(Error::Config { field, value: format!("{values:?}"), rule })

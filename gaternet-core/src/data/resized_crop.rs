@@ -7,14 +7,15 @@ use crate::{Error, Result};
 /// Largest side of an image for a model, in pixels: bounds what a setting can make us allocate.
 const MAX_SIDE: usize = 4096;
 
-/// Which part of an image becomes the `size` x `size` pixels that a model sees. Resizing is bilinear and
-/// averages over what it leaves out, as Pillow's and so torchvision's.
+/// Which part of an image becomes the `size` x `size` pixels that a model sees. Resizing is
+/// bilinear and averages over what it leaves out, as Pillow's and so torchvision's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ResizedCrop {
-    /// A random part, for training: torchvision's `RandomResizedCrop(size, scale)`. Its share of the image's
-    /// area is uniform in `scale`, the logarithm of width over height uniform between those of 3/4 and 4/3.
-    /// If ten draws do not fit into the image, it is the largest part in the middle with such a ratio.
+    /// A random part, for training: torchvision's `RandomResizedCrop(size, scale)`. Its share of
+    /// the image's area is uniform in `scale`, the logarithm of width over height uniform between
+    /// those of 3/4 and 4/3. If ten draws do not fit into the image, it is the largest part in the
+    /// middle with such a ratio.
     Random {
         /// Side in pixels.
         size: usize,
@@ -25,7 +26,8 @@ pub enum ResizedCrop {
     Center {
         /// Side in pixels.
         size: usize,
-        /// Pixels of the shorter side before the crop, at least `size`; 256 is usual for a size of 224.
+        /// Pixels of the shorter side before the crop, at least `size`; 256 is usual for a size of
+        /// 224.
         resize: usize,
     },
 }

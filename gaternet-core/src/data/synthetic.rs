@@ -16,10 +16,10 @@ const IMAGE_LEN: usize = CHANNELS * SIDE * SIDE;
 
 /// Ten classes of shapes and textures, 32x32 RGB: a training and a test set.
 ///
-/// Position, size, tilt, colours, background and noise are random; the shape is near the middle, upright
-/// within 27 degrees and lighter than its background. Neither a colour nor a pixel tells the class: a
-/// linear classifier of the pixels stays near 40 %, while a gated ResNet-20 gets 97 % right after five
-/// epochs of 4,000 images.
+/// Position, size, tilt, colours, background and noise are random; the shape is near the middle,
+/// upright within 27 degrees and lighter than its background. Neither a colour nor a pixel tells
+/// the class: a linear classifier of the pixels stays near 40 %, while a gated ResNet-20 gets 97 %
+/// right after five epochs of 4,000 images.
 ///
 /// Image `i` is of class `i % 10` and depends on `seed`, its set and `i` only. Drawn on all cores.
 #[must_use]

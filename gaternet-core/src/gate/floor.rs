@@ -9,11 +9,12 @@ use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// How many gates of every slot are open for every sample, whatever the estimator says: those with the largest
-/// pre-activations, before noise, the first of equals. With one or more, no layer is ever all off.
+/// How many gates of every slot are open for every sample, whatever the estimator says: those with
+/// the largest pre-activations, before noise, the first of equals. With one or more, no layer is
+/// ever all off.
 ///
-/// Such a gate is 1 in training and in evaluation. It has the gradient that the estimator gives it, as a gate that
-/// is off has (straight through).
+/// Such a gate is 1 in training and in evaluation. It has the gradient that the estimator gives it,
+/// as a gate that is off has (straight through).
 ///
 /// Serialised as `{ "gates": 1 }` or `{ "share": 0.1 }`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -64,12 +65,12 @@ impl GateFloor {
         self.count(1 << 20) == 0
     }
 
-    /// The training gates (N, C) of pre-activations (N, C), with the gates that stay open at 1. The slots of the
-    /// gates have these widths, in order. A gate that is NaN stays NaN.
+    /// The training gates (N, C) of pre-activations (N, C), with the gates that stay open at 1. The
+    /// slots of the gates have these widths, in order. A gate that is NaN stays NaN.
     ///
     /// # Errors
-    /// [`Error::Config`] if the share is out of range, [`Error::Shape`] if the shapes differ or the widths do not
-    /// add up to C.
+    /// [`Error::Config`] if the share is out of range, [`Error::Shape`] if the shapes differ or the
+    /// widths do not add up to C.
     pub fn apply(&self, gates: &Tensor, preact: &Tensor, widths: &[usize]) -> Result<Tensor> {
         self.validate()?;
         check_widths(preact, widths)?;
@@ -92,8 +93,8 @@ impl GateFloor {
         Tensor::from_op(values, gates.shape(), &[gates], |_| Floor)
     }
 
-    /// Makes infinite the pre-activations, whole rows of slots of these widths, of the gates that stay open, so that
-    /// any threshold opens them. NaN stays NaN.
+    /// Makes infinite the pre-activations, whole rows of slots of these widths, of the gates that
+    /// stay open, so that any threshold opens them. NaN stays NaN.
     ///
     /// # Errors
     /// [`Error::Config`] if the share is out of range.

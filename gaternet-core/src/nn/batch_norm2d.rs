@@ -10,8 +10,8 @@ use crate::tensor::Tensor;
 const EPS: f32 = 1e-5;
 const MOMENTUM: f32 = 0.1;
 
-/// `torch.nn.BatchNorm2d`, on (N, C) `torch.nn.BatchNorm1d` (eps 1e-5, momentum 0.1). State: `weight`, `bias`,
-/// `running_mean`, `running_var`, all (C), and `num_batches_tracked`.
+/// `torch.nn.BatchNorm2d`, on (N, C) `torch.nn.BatchNorm1d` (eps 1e-5, momentum 0.1). State:
+/// `weight`, `bias`, `running_mean`, `running_var`, all (C), and `num_batches_tracked`.
 #[derive(Debug, Clone)]
 pub struct BatchNorm2d {
     weight: Parameter,
@@ -64,8 +64,8 @@ impl BatchNorm2d {
         })
     }
 
-    /// `relu(bn(x) · gates + residual)` of x (N, C, H, W) or (N, C), where the epilogue asks for them. Training
-    /// normalises with the batch's statistics and moves the running ones
+    /// `relu(bn(x) · gates + residual)` of x (N, C, H, W) or (N, C), where the epilogue asks for
+    /// them. Training normalises with the batch's statistics and moves the running ones
     /// (`0.9 · running + 0.1 · batch`, the variance unbiased); evaluation uses the running ones.
     ///
     /// # Errors

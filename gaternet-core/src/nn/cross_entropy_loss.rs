@@ -33,8 +33,9 @@ impl<'a> From<&'a Tensor> for Targets<'a> {
     }
 }
 
-/// `torch.nn.CrossEntropyLoss`: the mean cross entropy of a batch, with label smoothing (Szegedy et al.
-/// 2016): the targets are `(1 - label_smoothing) · target + label_smoothing / K`. By default without.
+/// `torch.nn.CrossEntropyLoss`: the mean cross entropy of a batch, with label smoothing (Szegedy et
+/// al. 2016): the targets are `(1 - label_smoothing) · target + label_smoothing / K`. By default
+/// without.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct CrossEntropyLoss {
     label_smoothing: f32,

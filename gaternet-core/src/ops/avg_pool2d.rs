@@ -9,14 +9,14 @@ use crate::error::Result;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// (N, C, OH, OW) of x (N, C, H, W): the mean over each window, the zeros of the padding included, as
-/// `torch.nn.functional.avg_pool2d` (`count_include_pad=True`); `OH = (H + 2 · padding - KH) / stride +
-/// 1` rounded down, OW alike.
+/// (N, C, OH, OW) of x (N, C, H, W): the mean over each window, the zeros of the padding included,
+/// as `torch.nn.functional.avg_pool2d` (`count_include_pad=True`); `OH = (H + 2 · padding - KH) /
+/// stride + 1` rounded down, OW alike.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if x is not of rank 4,
-/// [`Error::Kernel`](crate::Error::Kernel) if the window does not fit, a stride is 0 or the padding is
-/// more than half the window.
+/// [`Error::Kernel`](crate::Error::Kernel) if the window does not fit, a stride is 0 or the padding
+/// is more than half the window.
 pub fn avg_pool2d(x: &Tensor, options: Pool2dOptions) -> Result<Tensor> {
     let dims = options.dims("avg_pool2d", x)?;
     let mut y = storage::take(dims.output_len());

@@ -88,8 +88,8 @@ pub struct BatchStats {
     pub var: Tensor,
 }
 
-/// `y = relu(z · gates + residual)` with `z = weight · (x - mean) / sqrt(var + eps) + bias`, all
-/// of the shape of x, and the statistics if they are the batch's. A plane whose gate is 0 adds exactly
+/// `y = relu(z · gates + residual)` with `z = weight · (x - mean) / sqrt(var + eps) + bias`, all of
+/// the shape of x, and the statistics if they are the batch's. A plane whose gate is 0 adds exactly
 /// +0, whatever x holds there; its gate has a gradient all the same, where the ReLU passes one. It
 /// passes none at 0: to train gates that are off and have no residual, put them after the ReLU with
 /// [`gate`](super::gate()).

@@ -8,8 +8,8 @@ use crate::shape::Shape;
 use crate::storage;
 use crate::tensor::{Tensor, elements};
 
-/// (N, C1 + C2 + ..., H, W) of inputs (N, C1, H, W), (N, C2, H, W), ...: `torch.cat(inputs, dim=1)`,
-/// for inputs (N, C) too.
+/// (N, C1 + C2 + ..., H, W) of inputs (N, C1, H, W), (N, C2, H, W), ...:
+/// `torch.cat(inputs, dim=1)`, for inputs (N, C) too.
 ///
 /// # Errors
 /// [`Error::Shape`] if there is no input, one has fewer than 2 sizes, or they differ in more than

@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// Elements that share a random stream: which is an element's depends on its place alone, so the mask
-/// does not depend on the number of threads.
+/// Elements that share a random stream: which is an element's depends on its place alone, so the
+/// mask does not depend on the number of threads.
 const BLOCK: usize = 16 * 1024;
 
-/// In training each element of x is 0 with probability `p`, else `x / (1 - p)`, so that its mean stays;
-/// in evaluation it is x. As `torch.nn.functional.dropout` (Srivastava et al. 2014).
+/// In training each element of x is 0 with probability `p`, else `x / (1 - p)`, so that its mean
+/// stays; in evaluation it is x. As `torch.nn.functional.dropout` (Srivastava et al. 2014).
 ///
 /// # Errors
 /// [`Error::Config`] if `p` is not in [0, 1).

@@ -11,8 +11,8 @@ use crate::storage;
 use crate::tensor::Tensor;
 
 /// `torch.nn.functional.pad(x, (left, right, top, bottom))` of x (N, C, H, W): that many rows and
-/// columns of zeros around every plane; a negative number crops. `[-1, 1, -1, 1]` shifts a plane by one
-/// pixel, as the second path of Shake-Shake's shortcut does.
+/// columns of zeros around every plane; a negative number crops. `[-1, 1, -1, 1]` shifts a plane by
+/// one pixel, as the second path of Shake-Shake's shortcut does.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if x is not of rank 4,

@@ -7,7 +7,8 @@ use crate::storage;
 use crate::tensor::Tensor;
 
 /// Column i of x (N, C) `repeats[i]` times, side by side: shape (N, sum of the repeats). That is
-/// `torch.repeat_interleave(x, repeats, dim=1)`. The gradient of a column is the sum of those of its copies.
+/// `torch.repeat_interleave(x, repeats, dim=1)`. The gradient of a column is the sum of those of
+/// its copies.
 ///
 /// # Errors
 /// [`Error::Shape`] if x is not of rank 2 or there is not a number for each column.

@@ -45,8 +45,8 @@ pub fn shake_shake(a: &Tensor, b: &Tensor, ctx: &mut Ctx) -> Result<Tensor> {
 }
 
 /// `y[n] = alpha[n] · a[n] + (1 - alpha[n]) · b[n]` of a and b (N, ...). The gradient of `a[n]` is
-/// `beta[n] · grad_y[n]` and that of `b[n]` is `(1 - beta[n]) · grad_y[n]`: not the derivative of y unless
-/// beta is alpha, which is the point.
+/// `beta[n] · grad_y[n]` and that of `b[n]` is `(1 - beta[n]) · grad_y[n]`: not the derivative of y
+/// unless beta is alpha, which is the point.
 ///
 /// # Errors
 /// [`Error::Shape`] if the shapes differ, have no batch or the draw is for another batch.

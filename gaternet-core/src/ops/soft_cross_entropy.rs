@@ -8,9 +8,9 @@ use crate::error::Result;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// `mean over n of -sum over k of targets[n, k] · log softmax(logits[n])[k]`, shape `()`, of logits and
-/// targets (N, K): `torch.nn.functional.cross_entropy` with class probabilities. Rows of targets should
-/// add up to 1. The targets are constants: they get no gradient.
+/// `mean over n of -sum over k of targets[n, k] · log softmax(logits[n])[k]`, shape `()`, of logits
+/// and targets (N, K): `torch.nn.functional.cross_entropy` with class probabilities. Rows of
+/// targets should add up to 1. The targets are constants: they get no gradient.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the shapes differ,

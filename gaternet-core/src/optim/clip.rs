@@ -14,13 +14,13 @@ use crate::tensor::Tensor;
 const EPS: f64 = 1e-6;
 
 /// `torch.nn.utils.clip_grad_norm_`: multiplies the gradients of `parameters` by
-/// `min(1, max_norm / (norm + 1e-6))`, where `norm` is the Euclidean norm of all of them together, and
-/// returns the norm they had. If that is not finite, neither are the gradients after.
+/// `min(1, max_norm / (norm + 1e-6))`, where `norm` is the Euclidean norm of all of them together,
+/// and returns the norm they had. If that is not finite, neither are the gradients after.
 /// [Frozen](Parameter::set_requires_grad) parameters have none and do not count.
 ///
 /// # Errors
-/// [`Error::Config`] if `max_norm` is negative or NaN, [`Error::MissingGradient`], naming the parameter, if
-/// one has none; then no gradient has changed.
+/// [`Error::Config`] if `max_norm` is negative or NaN, [`Error::MissingGradient`], naming the
+/// parameter, if one has none; then no gradient has changed.
 pub fn clip_grad_norm(
     parameters: &[(String, Parameter)],
     gradients: &mut Gradients,

@@ -63,12 +63,12 @@ impl Ema {
         Ok(())
     }
 
-    /// Takes in `updates` updates at once: those of the averages in `done`, by name, are made; all other values were the
-    /// same in all of them.
+    /// Takes in `updates` updates at once: those of the averages in `done`, by name, are made; all
+    /// other values were the same in all of them.
     ///
     /// # Errors
-    /// [`Error::Shape`] if `done` holds a name that is unknown or a shape that is not the value's; then nothing has
-    /// changed.
+    /// [`Error::Shape`] if `done` holds a name that is unknown or a shape that is not the value's;
+    /// then nothing has changed.
     pub fn update_with(&mut self, updates: usize, done: Vec<(String, Tensor)>) -> Result<()> {
         let mut done: HashMap<String, Tensor> = done.into_iter().collect();
         for (name, average) in &done {
@@ -120,8 +120,8 @@ impl Ema {
         self.entries.iter().map(|entry| (&*entry.name, &entry.state, entry.average.as_ref()))
     }
 
-    /// Runs `body` while the model has the averages (before the first update, its own values) in place of
-    /// its values: to evaluate or to save it.
+    /// Runs `body` while the model has the averages (before the first update, its own values) in
+    /// place of its values: to evaluate or to save it.
     ///
     /// # Errors
     /// Never: the averages have the shapes of the values.

@@ -18,9 +18,9 @@ macro_rules! operator {
     ($trait:ident, $method:ident, $op:path, $with:expr, $doc:literal) => {
         #[doc = $doc]
         ///
-        /// It returns a `Result`, with [`Error::Shape`](crate::Error::Shape) if the shapes differ: as
-        /// everywhere in this crate, a caller's mistake is no panic. The right side may be such a
-        /// result: `&a + (&b * 2.0)`.
+        /// It returns a `Result`, with [`Error::Shape`](crate::Error::Shape) if the shapes differ:
+        /// as everywhere in this crate, a caller's mistake is no panic. The right side may be such
+        /// a result: `&a + (&b * 2.0)`.
         impl<T: Borrow<Tensor>> $trait<T> for &Tensor {
             type Output = Result<Tensor>;
 

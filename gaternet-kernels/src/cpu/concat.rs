@@ -26,8 +26,8 @@ pub fn forward(batch: usize, parts: &[&[f32]], y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// One part of a matrix (batch, total): the columns from `start` on, as many as `part` (batch, width)
-/// holds. It is the gradient of that part.
+/// One part of a matrix (batch, total): the columns from `start` on, as many as `part`
+/// (batch, width) holds. It is the gradient of that part.
 ///
 /// # Errors
 /// [`KernelError`] if a slice is not `batch` rows or the part reaches beyond the columns.

@@ -1,5 +1,5 @@
-//! Softmax and the negative log-likelihood of the labels, or of a distribution over the classes, averaged
-//! over the batch.
+//! Softmax and the negative log-likelihood of the labels, or of a distribution over the classes,
+//! averaged over the batch.
 
 use crate::error::{KernelError, Result, check_len};
 
@@ -36,8 +36,8 @@ pub fn backward(probs: &[f32], labels: &[usize], scale: f32, grad: &mut [f32]) -
     Ok(())
 }
 
-/// Mean over n of `-Σ_k targets[n, k] · log softmax(logits[n])[k]`, of logits and targets (N, K); the
-/// probabilities (N, K) go to `probs`.
+/// Mean over n of `-Σ_k targets[n, k] · log softmax(logits[n])[k]`, of logits and targets (N, K);
+/// the probabilities (N, K) go to `probs`.
 ///
 /// # Errors
 /// [`KernelError`] if the batch is empty or the lengths do not fit.
@@ -61,7 +61,8 @@ pub fn soft_forward(
     Ok(loss / samples as f64)
 }
 
-/// Gradient of the logits (N, K): `scale·(prob·Σ_k targets[n, k] - target)`. The mean loss has scale 1/N.
+/// Gradient of the logits (N, K): `scale·(prob·Σ_k targets[n, k] - target)`. The mean loss has
+/// scale 1/N.
 ///
 /// # Errors
 /// As [`soft_forward`].

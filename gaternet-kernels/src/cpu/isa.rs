@@ -16,8 +16,8 @@ pub struct Isa {
 
 impl Isa {
     /// The set the library uses: the best of this machine, or the lower one that the environment
-    /// variable `GATERNET_ISA` names (`scalar`; `avx2`, `avx512` or `avx512bf16` on x86-64, `neon` on
-    /// aarch64). Read once per process.
+    /// variable `GATERNET_ISA` names (`scalar`; `avx2`, `avx512` or `avx512bf16` on x86-64, `neon`
+    /// on aarch64). Read once per process.
     ///
     /// # Errors
     /// [`KernelError::Isa`] if the variable holds another word or a set this machine lacks.

@@ -1,5 +1,5 @@
-//! The largest value of each window; padding is never one. A NaN in a window is its largest value, so
-//! that it shows.
+//! The largest value of each window; padding is never one. A NaN in a window is its largest value,
+//! so that it shows.
 
 use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;

@@ -9,8 +9,8 @@ pub(super) fn planes_of(dims: &PoolDims) -> [usize; 2] {
     [dims.in_size(), dims.out_size()].map(|[h, w]| h * w)
 }
 
-/// Calls `f(first input, input step, outputs)` for every output row and every tap of the window that
-/// meets the input: output `i` of the range goes with input `first + i·step`.
+/// Calls `f(first input, input step, outputs)` for every output row and every tap of the window
+/// that meets the input: output `i` of the range goes with input `first + i·step`.
 #[inline(always)]
 pub(super) fn for_window_rows(dims: &PoolDims, mut f: impl FnMut(usize, usize, Range<usize>)) {
     let [h, w] = dims.in_size();

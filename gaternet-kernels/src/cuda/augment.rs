@@ -32,7 +32,8 @@ impl Images {
     /// `bytes` is (M, `channels`, H, W) of up to 4 channels, `labels` (M).
     ///
     /// # Errors
-    /// [`KernelError`] if there is no image or pixel, there are more channels, or the lengths do not fit.
+    /// [`KernelError`] if there is no image or pixel, there are more channels, or the lengths do
+    /// not fit.
     pub fn new(
         bytes: CudaBuffer<u8>,
         labels: CudaBuffer<i32>,
@@ -62,8 +63,9 @@ impl Images {
     }
 }
 
-/// What is done to an image, in this order: pad by `crop_padding` and crop at a random place, mirror left and right with
-/// probability 1/2 (`flip`), `(x/255 - mean)/std`, set a square with a side of `cutout` pixels around a random pixel to 0.
+/// What is done to an image, in this order: pad by `crop_padding` and crop at a random place,
+/// mirror left and right with probability 1/2 (`flip`), `(x/255 - mean)/std`, set a square with a
+/// side of `cutout` pixels around a random pixel to 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augment {
     /// Pixels of padding, below height and width; 0 for no crop.
@@ -95,13 +97,13 @@ pub struct Mix<'a> {
 
 /// Fills `batch`, dense (N, H·W, stride(C)), and its `labels` (N).
 ///
-/// At step s these are images `order[(s mod (len/N))·N ..][..N]`, with `mix` `share·x + (1 - share)·y` of image and partner.
-/// What happens to an image depends on the clock's seed and step and its number only. A number that is not below M gives NaN
-/// and the label -1.
+/// At step s these are images `order[(s mod (len/N))·N ..][..N]`, with `mix`
+/// `share·x + (1 - share)·y` of image and partner. What happens to an image depends on the clock's
+/// seed and step and its number only. A number that is not below M gives NaN and the label -1.
 ///
 /// # Errors
-/// [`KernelError`] if a buffer does not fit, `order` is not a positive number of batches, or `augment` cannot be done; the
-/// driver's errors.
+/// [`KernelError`] if a buffer does not fit, `order` is not a positive number of batches, or
+/// `augment` cannot be done; the driver's errors.
 pub fn batch<T: Activation>(
     augment: &Augment,
     images: &Images,
@@ -173,7 +175,8 @@ pub fn batch<T: Activation>(
         .write(labels)
         .value(&raw)
         .value(&options);
-    // SAFETY: the parameters of augment_batch; the lengths are checked, and numbers of images are before they are used.
+    // SAFETY: the parameters of augment_batch; the lengths are checked, and numbers of images are
+    // before they are used.
     unsafe { launch.run(grid, THREADS, 0) }
 }
 

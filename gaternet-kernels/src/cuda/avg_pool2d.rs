@@ -28,7 +28,8 @@ pub fn forward<T: Activation>(
     let device = &y.device().clone();
     let launch =
         Launch::new(device, FORWARD.of::<T>())?.read(x).write(y).value(&of_y).value(&windows);
-    // SAFETY: the parameters of avg_pool2d_forward; lengths and grid fit the dims, and the kernel stays inside the planes.
+    // SAFETY: the parameters of avg_pool2d_forward; lengths and grid fit the dims, and the kernel
+    // stays inside the planes.
     unsafe { launch.run(of_y.grid_of_pixels(OP)?, THREADS, 0) }
 }
 

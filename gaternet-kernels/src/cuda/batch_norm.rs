@@ -1,8 +1,8 @@
 //! Batch normalisation of dense activations, fused with what follows it in a residual unit:
 //! `z = weight·(x - mean)/sqrt(var + eps) + bias`, `a = gate·z`, `y = relu(a + residual)`.
 //!
-//! x, y, residual and their gradients are (N, P, stride(C)); see [`layout`](super::layout). Where a gate is 0, `a` is
-//! exactly 0.
+//! x, y, residual and their gradients are (N, P, stride(C)); see [`layout`](super::layout). Where a
+//! gate is 0, `a` is exactly 0.
 
 use bytemuck::NoUninit;
 
@@ -86,7 +86,8 @@ pub struct BatchStats<'a> {
     pub running: Option<Running<'a>>,
 }
 
-/// `running = (1 - momentum)·running + momentum·batch`, with the unbiased variance, as `torch.nn.BatchNorm2d`.
+/// `running = (1 - momentum)·running + momentum·batch`, with the unbiased variance, as
+/// `torch.nn.BatchNorm2d`.
 #[derive(Debug)]
 pub struct Running<'a> {
     /// (C).
@@ -121,7 +122,8 @@ pub struct Grads<'a, T> {
     pub weight: &'a mut CudaBuffer<f32>,
     /// (C).
     pub bias: &'a mut CudaBuffer<f32>,
-    /// (N, stride) of the gates, whose columns are written: `Σ grad a · z` over the plane, where a gate is 0 too.
+    /// (N, stride) of the gates, whose columns are written: `Σ grad a · z` over the plane, where a
+    /// gate is 0 too.
     pub gates: Option<&'a mut CudaBuffer<f32>>,
     /// (N, P, S).
     pub residual: Option<&'a mut CudaBuffer<T>>,
@@ -150,8 +152,8 @@ struct Options {
 /// y with the statistics of this batch, which are written to `batch`.
 ///
 /// # Errors
-/// [`KernelError`] if a buffer does not fit `dims`, a channel has no value, or fewer than two with running statistics;
-/// the driver's errors.
+/// [`KernelError`] if a buffer does not fit `dims`, a channel has no value, or fewer than two with
+/// running statistics; the driver's errors.
 pub fn forward_train<T: Activation>(
     dims: PlaneDims,
     affine: Affine<'_>,
@@ -189,7 +191,8 @@ pub fn forward_train<T: Activation>(
         .write_if(running_var)
         .value(&call.planes)
         .value(&options);
-    // SAFETY: the parameters of batch_norm_merge; all buffers are (C), the scratch has the sums just written.
+    // SAFETY: the parameters of batch_norm_merge; all buffers are (C), the scratch has the sums
+    // just written.
     unsafe { launch.run(call.merge_grid(), MERGE_THREADS, MERGE_BYTES)? };
     call.normalise(Stats { mean, var }, x, y)
 }
@@ -212,11 +215,12 @@ pub fn forward_eval<T: Activation>(
     call.normalise(stats, x, y)
 }
 
-/// Gradients of [`forward_train`] or [`forward_eval`]. The values of `epilogue.residual` are not read.
+/// Gradients of [`forward_train`] or [`forward_eval`]. The values of `epilogue.residual` are not
+/// read.
 ///
 /// # Errors
-/// [`KernelError`] if a buffer does not fit `dims`, with `batch_stats` a channel has no value, or the gradient of gates
-/// is asked for that are not there; the driver's errors.
+/// [`KernelError`] if a buffer does not fit `dims`, with `batch_stats` a channel has no value, or
+/// the gradient of gates is asked for that are not there; the driver's errors.
 pub fn backward<T: Activation>(
     dims: PlaneDims,
     affine: Affine<'_>,
@@ -268,7 +272,8 @@ pub fn backward<T: Activation>(
         .write_if(grad_gates)
         .value(&call.planes)
         .value(&options);
-    // SAFETY: the parameters of batch_norm_backward_sums; lengths and grid fit the dims, the columns fit in a row.
+    // SAFETY: the parameters of batch_norm_backward_sums; lengths and grid fit the dims, the
+    // columns fit in a row.
     unsafe { launch.run(call.planes.grid(OP)?, THREADS, 2 * SUM_BYTES)? };
     let launch = Launch::new(device, &BACKWARD_MERGE)?
         .write(scratch)
@@ -279,7 +284,8 @@ pub fn backward<T: Activation>(
         .write(bias)
         .value(&call.planes)
         .value(&options);
-    // SAFETY: the parameters of batch_norm_backward_merge; the scratch has the sums just written and room for more.
+    // SAFETY: the parameters of batch_norm_backward_merge; the scratch has the sums just written
+    // and room for more.
     unsafe { launch.run(call.merge_grid(), MERGE_THREADS, MERGE_BYTES)? };
     let launch = Launch::new(device, BACKWARD_INPUT.of::<T>())?
         .read(x)
@@ -377,7 +383,8 @@ impl<'a, T: Activation> Call<'a, T> {
             .write(y)
             .value(&self.planes)
             .value(&self.options);
-        // SAFETY: the parameters of batch_norm_normalise; lengths and grid fit the dims, the columns of the gates a row.
+        // SAFETY: the parameters of batch_norm_normalise; lengths and grid fit the dims, the
+        // columns of the gates a row.
         unsafe { launch.run(self.planes.grid_of_pixels(self.op)?, THREADS, 0) }
     }
 }

@@ -19,13 +19,14 @@ const THREADS: u32 = 256;
 /// A float for each, beside eight, in the shared memory that every device has.
 const MAX_BATCH: usize = 48 * 1024 / 4 - 8;
 
-/// The Cramér-von-Mises distance of the probabilities `sigmoid(preactivation)` (N, C) of each gate, over the `batch`, from
-/// Beta(a, b), the mean over the gates, and its gradient with respect to the pre-activations times its weight. The scratch has at least C. At a step of
-/// weight 0 the loss does not count, whatever it is.
+/// The Cramér-von-Mises distance of the probabilities `sigmoid(preactivation)` (N, C) of each gate,
+/// over the `batch`, from Beta(a, b), the mean over the gates, and its gradient with respect to the
+/// pre-activations times its weight. The scratch has at least C. At a step of weight 0 the loss
+/// does not count, whatever it is.
 ///
 /// # Errors
-/// [`KernelError`] if a or b is not above 0 and at most 100, there is no gate, a batch has more than 12,280 samples, or a length
-/// does not fit; the driver's errors.
+/// [`KernelError`] if a or b is not above 0 and at most 100, there is no gate, a batch has more
+/// than 12,280 samples, or a length does not fit; the driver's errors.
 pub fn forward_backward(
     [a, b]: [f64; 2],
     batch: usize,
@@ -61,7 +62,8 @@ pub fn forward_backward(
         .write(scratch)
         .value(&raw);
     let shared_bytes = 4 * (8 + batch.cast_unsigned());
-    // SAFETY: the parameters of batch_shaping; a block has a column and a float of shared memory for each sample.
+    // SAFETY: the parameters of batch_shaping; a block has a column and a float of shared memory
+    // for each sample.
     unsafe { launch.run([columns.cast_unsigned(), 1, 1], THREADS, shared_bytes)? };
     let launch = Launch::new(device, &SUM)?
         .read(scratch)

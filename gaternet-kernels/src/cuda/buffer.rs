@@ -27,7 +27,8 @@ macro_rules! elements {
 }
 elements!(f32, f64, bf16, u8, u16, u32, u64, i32);
 
-/// `len` values on a device. Its memory is free again once the device has done the work it was given so far.
+/// `len` values on a device. Its memory is free again once the device has done the work it was
+/// given so far.
 pub struct CudaBuffer<T> {
     memory: Arc<Memory>,
     /// What a kernel gets as its argument.
@@ -105,14 +106,15 @@ impl<T: CudaElement> CudaBuffer<T> {
     /// Copies `values` to the device.
     ///
     /// # Errors
-    /// [`CudaError::Kernel`](super::CudaError::Kernel) unless `values` is as long as the buffer; not in a capture.
+    /// [`CudaError::Kernel`](super::CudaError::Kernel) unless `values` is as long as the buffer;
+    /// not in a capture.
     pub fn copy_from_slice(&mut self, values: &[T]) -> Result<()> {
         check_len("copy to the device", "values", self.len, values.len())?;
         let (stream, what) = (self.device().stream(), "copying from the host");
         stream.context().bind_to_thread().doing(what)?;
         self.device().capture().submit(what, || {
-            // SAFETY: both sides have these bytes. From memory that is not pinned, the driver has read all of them
-            // when the call returns.
+            // SAFETY: both sides have these bytes. From memory that is not pinned, the driver has
+            // read all of them when the call returns.
             unsafe { result::memcpy_htod_async(self.address, values, stream.cu_stream()) }
                 .doing(what)
         })
@@ -122,7 +124,8 @@ impl<T: CudaElement> CudaBuffer<T> {
     ///
     /// # Errors
     /// [`CudaError::Kernel`](super::CudaError::Kernel) unless `values` is as long as the buffer;
-    /// [`CudaError::Driver`](super::CudaError::Driver), also with the error of an earlier kernel; not in a capture.
+    /// [`CudaError::Driver`](super::CudaError::Driver), also with the error of an earlier kernel;
+    /// not in a capture.
     pub fn copy_to_slice(&self, values: &mut [T]) -> Result<()> {
         check_len("copy to the host", "values", self.len, values.len())?;
         let (stream, what) = (self.device().stream(), "copying to the host");

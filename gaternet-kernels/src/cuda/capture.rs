@@ -9,8 +9,8 @@ use cudarc::driver::{CudaSlice, CudaStream};
 
 use super::error::{CudaError, Doing, Result};
 
-/// What a capture keeps until its graph is gone: the memory that a recorded kernel reads or writes, and what was let go
-/// in the meantime.
+/// What a capture keeps until its graph is gone: the memory that a recorded kernel reads or writes,
+/// and what was let go in the meantime.
 pub(super) type Kept = Vec<Arc<dyn Any + Send + Sync>>;
 
 /// A capture that is under way.
@@ -20,8 +20,9 @@ struct Capture {
     kept: Mutex<Kept>,
 }
 
-/// Says whether a capture is under way. It is held while the driver is told anything: for writing by a capture's beginning
-/// and end, for reading by all else, so that nothing of another thread lands in a graph.
+/// Says whether a capture is under way. It is held while the driver is told anything: for writing
+/// by a capture's beginning and end, for reading by all else, so that nothing of another thread
+/// lands in a graph.
 #[derive(Default)]
 pub(super) struct CaptureLock(RwLock<Option<Capture>>);
 
@@ -59,7 +60,8 @@ impl CaptureLock {
         }
     }
 
-    /// Frees `slice`. That cannot be part of a graph: in a capture, of whatever thread, `keep` packs it for the graph.
+    /// Frees `slice`. That cannot be part of a graph: in a capture, of whatever thread, `keep`
+    /// packs it for the graph.
     pub(super) fn free<M: Any + Send + Sync>(
         &self,
         slice: CudaSlice<u8>,

@@ -1,4 +1,5 @@
-//! The seed and the number of the step, in device memory: a graph that reads them does another step at every launch.
+//! The seed and the number of the step, in device memory: a graph that reads them does another step
+//! at every launch.
 
 use super::buffer::CudaBuffer;
 use super::device::CudaDevice;

@@ -1,4 +1,5 @@
-//! From a CUDA source to a module on the device: compiled elsewhere, compiled in an earlier run, or compiled now.
+//! From a CUDA source to a module on the device: compiled elsewhere, compiled in an earlier run, or
+//! compiled now.
 
 use std::fmt;
 use std::io;
@@ -57,7 +58,8 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// For compute capability `capability`, with the folders and the file of `options`. Nothing is opened yet.
+    /// For compute capability `capability`, with the folders and the file of `options`. Nothing is
+    /// opened yet.
     #[must_use]
     pub fn new(capability: (i32, i32), options: &CudaOptions) -> Compiler {
         Compiler {
@@ -69,7 +71,8 @@ impl Compiler {
         }
     }
 
-    /// What to compile for, such as `sm_86`. The "a" of `sm_90a` adds the instructions that only this generation has.
+    /// What to compile for, such as `sm_86`. The "a" of `sm_90a` adds the instructions that only
+    /// this generation has.
     #[must_use]
     pub fn architecture(&self) -> String {
         match self.capability {
@@ -78,12 +81,12 @@ impl Compiler {
         }
     }
 
-    /// The first of: a prebuilt image, one that an earlier run compiled, one that is compiled now. Files that are
-    /// damaged or cannot be written cost a warning and time, nothing else.
+    /// The first of: a prebuilt image, one that an earlier run compiled, one that is compiled now.
+    /// Files that are damaged or cannot be written cost a warning and time, nothing else.
     ///
     /// # Errors
-    /// [`CudaError::NoCompiler`] if there is no prebuilt image and no NVRTC, [`CudaError::Compile`] if NVRTC refuses
-    /// the source.
+    /// [`CudaError::NoCompiler`] if there is no prebuilt image and no NVRTC, [`CudaError::Compile`]
+    /// if NVRTC refuses the source.
     pub fn image(&self, source: &Source) -> Result<Image> {
         self.prebuilt(source).map_or_else(|| self.cached_or_compiled(source), Ok)
     }
@@ -111,8 +114,8 @@ impl Compiler {
         })
     }
 
-    /// The best image of the folder of cubins that the device runs. Code for an earlier minor version runs on a
-    /// later one of the same major version; PTX runs on all later ones.
+    /// The best image of the folder of cubins that the device runs. Code for an earlier minor
+    /// version runs on a later one of the same major version; PTX runs on all later ones.
     fn prebuilt(&self, source: &Source) -> Option<Image> {
         let folder = self.cubins.as_ref()?;
         let (major, minor) = self.capability;

@@ -16,7 +16,8 @@ static SPLIT: ForBoth = for_both!(&SOURCE, "concat_split");
 /// y of `dims`: the first `a_channels` channels are a's, the others b's.
 ///
 /// # Errors
-/// [`KernelError`] if a buffer does not fit, or there are more channels in a than in y; the driver's errors.
+/// [`KernelError`] if a buffer does not fit, or there are more channels in a than in y; the
+/// driver's errors.
 pub fn forward<T: Activation>(
     dims: PlaneDims,
     a_channels: usize,
@@ -50,12 +51,13 @@ pub fn forward<T: Activation>(
         .value(&a_channels)
         .value(&a_stride)
         .value(&b_stride);
-    // SAFETY: the parameters of concat_forward; lengths and grid fit the dims, and the channels of a and b are those of y.
+    // SAFETY: the parameters of concat_forward; lengths and grid fit the dims, and the channels of
+    // a and b are those of y.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// y of `dims`: the channels of x, which has `x_channels`, from `first` on. So is the gradient of each part of a
-/// [`forward`].
+/// y of `dims`: the channels of x, which has `x_channels`, from `first` on. So is the gradient of
+/// each part of a [`forward`].
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit, or x has not these channels; the driver's errors.
@@ -84,6 +86,7 @@ pub fn split<T: Activation>(
         .value(&planes)
         .value(&first)
         .value(&x_stride);
-    // SAFETY: the parameters of concat_split; lengths and grid fit the dims, and x has the channels.
+    // SAFETY: the parameters of concat_split; lengths and grid fit the dims, and x has the
+    // channels.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }

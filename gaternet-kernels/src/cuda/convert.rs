@@ -79,7 +79,8 @@ fn each<T: CudaElement, U: CudaElement>(
     let length = int(kernel.name, "length", from.len())?;
     let device = &to.device().clone();
     let launch = Launch::new(device, kernel)?.read(from).write(to).value(&length);
-    // SAFETY: the parameters of convert_to_bf16 and convert_to_f32, which the callers choose by the types.
+    // SAFETY: the parameters of convert_to_bf16 and convert_to_f32, which the callers choose by the
+    // types.
     unsafe { launch.run([length.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 

@@ -1,4 +1,5 @@
-//! Softmax cross-entropy with smoothed labels, one or two for a sample: loss, gradient and number of right answers.
+//! Softmax cross-entropy with smoothed labels, one or two for a sample: loss, gradient and number
+//! of right answers.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -27,22 +28,24 @@ pub struct Targets<'a> {
 /// Where results go.
 #[derive(Debug)]
 pub struct Loss<'a> {
-    /// (2): the mean loss, and how many labels have the largest logit of their sample (the first, if several are equal); of
-    /// two labels, their shares.
+    /// (2): the mean loss, and how many labels have the largest logit of their sample (the first,
+    /// if several are equal); of two labels, their shares.
     pub result: &'a mut CudaBuffer<f32>,
-    /// (2): to which the *sum* of the losses and that number are added, so that the host may look after many batches.
+    /// (2): to which the *sum* of the losses and that number are added, so that the host may look
+    /// after many batches.
     pub totals: Option<&'a mut CudaBuffer<f32>>,
     /// At least 2·N.
     pub scratch: &'a mut CudaBuffer<f32>,
 }
 
-/// The mean over n of `-Σ_k t[n, k]·log softmax(logits[n])[k]` with
-/// `t = (1 - label_smoothing)·(share·one_hot(labels) + (1 - share)·one_hot(partners)) + label_smoothing/K`, of logits (N, K),
-/// and its gradient to the logits; without partners the share is 1. A label that is not below K gives NaN.
+/// The mean over n of `-Σ_k t[n, k]·log softmax(logits[n])[k]` with `t = (1 -
+/// label_smoothing)·(share·one_hot(labels) + (1 - share)·one_hot(partners)) + label_smoothing/K`,
+/// of logits (N, K), and its gradient to the logits; without partners the share is 1. A label that
+/// is not below K gives NaN.
 ///
 /// # Errors
-/// [`KernelError`] if there is no sample or class, the smoothing is not in [0, 1] or a length does not fit; the driver's
-/// errors.
+/// [`KernelError`] if there is no sample or class, the smoothing is not in [0, 1] or a length does
+/// not fit; the driver's errors.
 pub fn forward_backward(
     classes: usize,
     label_smoothing: f32,
@@ -87,7 +90,8 @@ pub fn forward_backward(
         .value(&k)
         .value(&label_smoothing);
     let blocks = n.cast_unsigned().div_ceil(WARPS);
-    // SAFETY: the parameters of cross_entropy_samples; the lengths are checked, and labels are before they are used.
+    // SAFETY: the parameters of cross_entropy_samples; the lengths are checked, and labels are
+    // before they are used.
     unsafe { launch.run([blocks, 1, 1], 32 * WARPS, 0)? };
     let launch = Launch::new(device, &SUMS)?.read(scratch).write(result).write_if(totals).value(&n);
     // SAFETY: the parameters of cross_entropy_sums; the lengths are checked.

@@ -37,7 +37,8 @@ impl CudaDevice {
     ///
     /// # Errors
     /// [`CudaError::NoDriver`], [`CudaError::DriverTooOld`], [`CudaError::NoDevice`] or
-    /// [`CudaError::DeviceTooOld`] if the device cannot be used, [`CudaError::Driver`] if the driver fails.
+    /// [`CudaError::DeviceTooOld`] if the device cannot be used, [`CudaError::Driver`] if the
+    /// driver fails.
     pub fn new(ordinal: usize) -> Result<CudaDevice> {
         CudaDevice::with_options(CudaOptions::from_env(ordinal))
     }
@@ -81,8 +82,8 @@ impl CudaDevice {
         if capability < (8, 0) {
             return Err(CudaError::DeviceTooOld { name, major: capability.0, minor: capability.1 });
         }
-        // With one stream there is nothing to track, and its events could not be captured in a graph.
-        // SAFETY: all work of the context is on the one stream made here.
+        // With one stream there is nothing to track, and its events could not be captured in a
+        // graph. SAFETY: all work of the context is on the one stream made here.
         unsafe { context.disable_event_tracking() };
         let stream = context.new_stream().doing("making a stream")?;
         let attribute = |which, what| -> Result<usize> {
@@ -146,7 +147,8 @@ impl CudaDevice {
     /// Waits until the device has done all it was told. Errors of kernels come out here.
     ///
     /// # Errors
-    /// [`CudaError::Driver`] with the error of an earlier kernel; [`CudaError::Capturing`] in a capture.
+    /// [`CudaError::Driver`] with the error of an earlier kernel; [`CudaError::Capturing`] in a
+    /// capture.
     pub fn synchronize(&self) -> Result<()> {
         let what = "waiting for the device";
         self.capture().submit(what, || self.0.stream.synchronize().doing(what))

@@ -1,4 +1,5 @@
-//! Dropout of activations (N, P, stride(C)), whose mask is a function of a [`Stream`] and the place.
+//! Dropout of activations (N, P, stride(C)), whose mask is a function of a [`Stream`] and the
+//! place.
 
 use super::buffer::CudaBuffer;
 use super::clock::Stream;
@@ -12,12 +13,12 @@ use crate::error::KernelError;
 pub(super) static SOURCE: Source = source!("dropout.cu", ["plane.cuh", "random.cuh", "dev.cuh"]);
 static MASK: ForBoth = for_both!(&SOURCE, "dropout_mask");
 
-/// Each value of y is 0 with probability `p`, to 2^-32, else `x / (1 - p)`. The gradient of x is the same of that of y,
-/// at the same step.
+/// Each value of y is 0 with probability `p`, to 2^-32, else `x / (1 - p)`. The gradient of x is
+/// the same of that of y, at the same step.
 ///
 /// # Errors
-/// [`KernelError`] if `p` is not in [0, 1), or a buffer does not fit `dims` or has more than 2^34 values; the driver's
-/// errors.
+/// [`KernelError`] if `p` is not in [0, 1), or a buffer does not fit `dims` or has more than 2^34
+/// values; the driver's errors.
 pub fn mask<T: Activation>(
     dims: PlaneDims,
     p: f32,

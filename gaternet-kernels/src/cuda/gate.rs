@@ -1,5 +1,5 @@
-//! `y = relu(gate·x + residual)` of activations (N, P, stride(C)), also between dense and compact ones; see
-//! [`layout`](super::layout). Where a gate is 0, `gate·x` is exactly 0.
+//! `y = relu(gate·x + residual)` of activations (N, P, stride(C)), also between dense and compact
+//! ones; see [`layout`](super::layout). Where a gate is 0, `gate·x` is exactly 0.
 
 use bytemuck::NoUninit;
 
@@ -67,7 +67,8 @@ impl<T> Default for Apply<'_, T> {
 pub struct Grads<'a, T> {
     /// As x.
     pub x: Option<&'a mut CudaBuffer<T>>,
-    /// (N, stride) of the gates, whose columns are written: `Σ grad·x` over the plane, where a gate is 0 too.
+    /// (N, stride) of the gates, whose columns are written: `Σ grad·x` over the plane, where a gate
+    /// is 0 too.
     pub gates: Option<&'a mut CudaBuffer<f32>>,
     /// As y.
     pub residual: Option<&'a mut CudaBuffer<T>>,
@@ -86,8 +87,8 @@ struct Options {
 /// y of x.
 ///
 /// # Errors
-/// [`KernelError`] if a buffer or the lists do not fit `dims`, or there is a residual for a compact y; the driver's
-/// errors.
+/// [`KernelError`] if a buffer or the lists do not fit `dims`, or there is a residual for a compact
+/// y; the driver's errors.
 pub fn forward<T: Activation>(
     dims: PlaneDims,
     compact: Compact<'_>,
@@ -113,17 +114,17 @@ pub fn forward<T: Activation>(
         .write(y)
         .value(&planes)
         .value(&options);
-    // SAFETY: the parameters of gate_forward; lengths and grid fit the dims, the columns of the gates a row, and lists
-    // hold at most C channels below C.
+    // SAFETY: the parameters of gate_forward; lengths and grid fit the dims, the columns of the
+    // gates a row, and lists hold at most C channels below C.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// Gradients of [`forward`] for a dense x, from that of a dense y; with [`Compact::Target`] that of x is compact. The
-/// values of `apply.residual` are not read, those of `y` only with a ReLU.
+/// Gradients of [`forward`] for a dense x, from that of a dense y; with [`Compact::Target`] that of
+/// x is compact. The values of `apply.residual` are not read, those of `y` only with a ReLU.
 ///
 /// # Errors
-/// [`KernelError`] if a buffer or the lists do not fit `dims`, x is said to be compact, or the gradient of gates is asked
-/// for that are not there; the driver's errors.
+/// [`KernelError`] if a buffer or the lists do not fit `dims`, x is said to be compact, or the
+/// gradient of gates is asked for that are not there; the driver's errors.
 pub fn backward<T: Activation>(
     dims: PlaneDims,
     compact: Compact<'_>,

@@ -1,4 +1,5 @@
-//! Gates that are open because their pre-activations are the largest of their slot: top-k, and floors.
+//! Gates that are open because their pre-activations are the largest of their slot: top-k, and
+//! floors.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -11,11 +12,12 @@ pub(super) static SOURCE: Source = source!("gate_largest.cu", ["dev.cuh"]);
 static LARGEST: Kernel = Kernel { source: &SOURCE, name: "gate_largest" };
 const THREADS: u32 = 128;
 
-/// The gates of top-k: 1 for the largest pre-activations (N, C) of each slot of each sample, as many as the slot says, the
-/// first of equals; 0 for the others, NaN for NaN.
+/// The gates of top-k: 1 for the largest pre-activations (N, C) of each slot of each sample, as
+/// many as the slot says, the first of equals; 0 for the others, NaN for NaN.
 ///
 /// # Errors
-/// [`KernelError`](crate::KernelError) if the lengths are not those of the slots; the driver's errors.
+/// [`KernelError`](crate::KernelError) if the lengths are not those of the slots; the driver's
+/// errors.
 pub fn top_k(
     slots: &GateSlots,
     preactivation: &CudaBuffer<f32>,
@@ -24,8 +26,9 @@ pub fn top_k(
     run("top_k", true, slots, preactivation, gates)
 }
 
-/// Opens the gates of the largest pre-activations (N, C) of each slot, as many as the slot says, the first of equals. The
-/// others stay what they are, and so does a gate that is NaN. Its gradient is the identity.
+/// Opens the gates of the largest pre-activations (N, C) of each slot, as many as the slot says,
+/// the first of equals. The others stay what they are, and so does a gate that is NaN. Its gradient
+/// is the identity.
 ///
 /// # Errors
 /// As [`top_k`].
@@ -54,6 +57,7 @@ fn run(
         .write(gates)
         .value(&columns)
         .value(&close);
-    // SAFETY: the parameters of gate_largest; both arrays have a row of the slots' columns for each sample.
+    // SAFETY: the parameters of gate_largest; both arrays have a row of the slots' columns for each
+    // sample.
     unsafe { launch.run([slots.slots() as u32, batch, 1], THREADS, 0) }
 }

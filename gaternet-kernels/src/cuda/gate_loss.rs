@@ -19,11 +19,13 @@ const MAX_BLOCKS: usize = 256;
 /// Where the results of a loss of gates go.
 #[derive(Debug)]
 pub struct Loss<'a> {
-    /// As the gates or pre-activations that the loss is of: to what it holds, its gradient times its weight is added.
+    /// As the gates or pre-activations that the loss is of: to what it holds, its gradient times
+    /// its weight is added.
     pub grad: &'a mut CudaBuffer<f32>,
     /// (1): the loss, without its weight.
     pub result: &'a mut CudaBuffer<f32>,
-    /// To whose first value samples times the weighted loss are added, so that the host may look after many batches.
+    /// To whose first value samples times the weighted loss are added, so that the host may look
+    /// after many batches.
     pub totals: &'a mut CudaBuffer<f32>,
     /// At least what the loss needs.
     pub scratch: &'a mut CudaBuffer<f32>,
@@ -39,9 +41,10 @@ fn blocks(len: usize) -> usize {
     len.div_ceil(THREADS as usize * GATES_OF_THREAD).min(MAX_BLOCKS)
 }
 
-/// The mean of |gate| for gates of `samples` samples; `weight·sign(gate)/count` is added to the gradient, 0 at a gate of
-/// exactly 0. The second value of the totals, (2), counts samples times the share of gates that are not 0; the scratch has
-/// [`l1_scratch_len`]. At a step of weight 0 the loss does not count, whatever it is.
+/// The mean of |gate| for gates of `samples` samples; `weight·sign(gate)/count` is added to the
+/// gradient, 0 at a gate of exactly 0. The second value of the totals, (2), counts samples times
+/// the share of gates that are not 0; the scratch has [`l1_scratch_len`]. At a step of weight 0 the
+/// loss does not count, whatever it is.
 ///
 /// # Errors
 /// [`KernelError`] if there is no gate or a length does not fit; the driver's errors.
@@ -73,7 +76,8 @@ pub fn l1(
         .write(scratch)
         .value(&count)
         .value(&steps);
-    // SAFETY: the parameters of gate_l1_partials; the lengths are checked, two partial sums for each block.
+    // SAFETY: the parameters of gate_l1_partials; the lengths are checked, two partial sums for
+    // each block.
     unsafe { launch.run([blocks.cast_unsigned(), 1, 1], THREADS, SHARED_BYTES)? };
     let launch = Launch::new(device, &SUM)?
         .read(scratch)

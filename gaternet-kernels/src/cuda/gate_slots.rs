@@ -16,10 +16,12 @@ pub struct GateSlots {
 }
 
 impl GateSlots {
-    /// Slots of these widths; in a slot of `width` columns, `open(width)` are to be open where it matters.
+    /// Slots of these widths; in a slot of `width` columns, `open(width)` are to be open where it
+    /// matters.
     ///
     /// # Errors
-    /// [`KernelError::Dims`] if a slot has no column, or more are to be open than it has; the driver's errors.
+    /// [`KernelError::Dims`] if a slot has no column, or more are to be open than it has; the
+    /// driver's errors.
     pub fn new(
         device: &CudaDevice,
         widths: &[usize],

@@ -35,8 +35,8 @@ pub struct ConvShare {
 /// What a target counts.
 #[derive(Debug)]
 pub struct GateTarget {
-    /// What runs whatever the gates are, and the target, both over the network without gates; `None` if there are bounds
-    /// only.
+    /// What runs whatever the gates are, and the target, both over the network without gates;
+    /// `None` if there are bounds only.
     total: Option<[f32; 2]>,
     /// (K).
     work: CudaBuffer<f32>,
@@ -47,12 +47,12 @@ pub struct GateTarget {
 }
 
 impl GateTarget {
-    /// For the blocks of convolutions of a network of `slots` slots. `total` is what runs whatever the gates are and the
-    /// target for everything, both over the network without gates.
+    /// For the blocks of convolutions of a network of `slots` slots. `total` is what runs whatever
+    /// the gates are and the target for everything, both over the network without gates.
     ///
     /// # Errors
-    /// [`KernelError::Dims`] if there is no block, a block is empty or without work, or a slot is not there; the driver's
-    /// errors.
+    /// [`KernelError::Dims`] if there is no block, a block is empty or without work, or a slot is
+    /// not there; the driver's errors.
     pub fn new(
         device: &CudaDevice,
         blocks: &[Vec<ConvShare>],
@@ -91,7 +91,8 @@ impl GateTarget {
     }
 }
 
-/// How many values of scratch [`forward_backward`] needs for `batch` samples with gates in `slots` slots.
+/// How many values of scratch [`forward_backward`] needs for `batch` samples with gates in `slots`
+/// slots.
 #[must_use]
 pub fn scratch_len(batch: usize, slots: usize) -> usize {
     2 * batch * slots
@@ -104,9 +105,11 @@ pub fn scratch_len(batch: usize, slots: usize) -> usize {
 /// d(x) = |x| - r/2 where |x| > r, else x² / 2r;    r = 0.02 · target
 /// ```
 ///
-/// `ratio` is what always runs and the sum over convolutions of work times the mean over samples of the share of open filters
-/// times that of open channels; `share` is that over the work of a block. Without a total there is no first term. Each step
-/// has a row (weight, lower, upper) in `schedule`; the scratch has at least [`scratch_len`]; at one of weight 0 the loss does not count, whatever it is.
+/// `ratio` is what always runs and the sum over convolutions of work times the mean over samples of
+/// the share of open filters times that of open channels; `share` is that over the work of a block.
+/// Without a total there is no first term. Each step has a row (weight, lower, upper) in
+/// `schedule`; the scratch has at least [`scratch_len`]; at one of weight 0 the loss does not
+/// count, whatever it is.
 ///
 /// # Errors
 /// [`KernelError`] if a length is not that of the slots; the driver's errors.
@@ -147,7 +150,8 @@ pub fn forward_backward(
         .write(scratch)
         .value(&columns)
         .value(&batch);
-    // SAFETY: the parameters of gate_shares; a warp has a slot of a sample, and writes the first half of the scratch.
+    // SAFETY: the parameters of gate_shares; a warp has a slot of a sample, and writes the first
+    // half of the scratch.
     unsafe { launch.run(grid, 32, 0)? };
     let launch = Launch::new(device, &TARGET)?
         .read(&target.work)
@@ -158,8 +162,8 @@ pub fn forward_backward(
         .write(result)
         .write(totals)
         .value(&raw);
-    // SAFETY: the parameters of gate_target; the convolutions name slots that there are, and there are two floats of
-    // shared memory for each.
+    // SAFETY: the parameters of gate_target; the convolutions name slots that there are, and there
+    // are two floats of shared memory for each.
     unsafe { launch.run([1, 1, 1], THREADS, 8 * convs.cast_unsigned())? };
     let launch = Launch::new(device, &GRADIENT)?
         .read(&slots.table)

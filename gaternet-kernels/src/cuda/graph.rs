@@ -6,8 +6,8 @@ use super::capture::Kept;
 use super::device::CudaDevice;
 use super::error::{CudaError, Doing, Result};
 
-/// Launches recorded by [`CudaGraph::capture`]: one call of the driver runs them all again, on the same buffers,
-/// which it keeps alive.
+/// Launches recorded by [`CudaGraph::capture`]: one call of the driver runs them all again, on the
+/// same buffers, which it keeps alive.
 pub struct CudaGraph {
     graph: cudarc::driver::CudaGraph,
     kept: Kept,
@@ -15,21 +15,21 @@ pub struct CudaGraph {
     device: CudaDevice,
 }
 
-// SAFETY: The driver asks that no two threads use a graph at the same time, not that one thread does
-// all of it (CUDA driver API, "Graphs thread safety"), and a launch makes the device's context that of
-// its thread. What is owned has one user at a time; it is not `Sync`.
+// SAFETY: The driver asks that no two threads use a graph at the same time, not that one thread
+// does all of it (CUDA driver API, "Graphs thread safety"), and a launch makes the device's context
+// that of its thread. What is owned has one user at a time; it is not `Sync`.
 unsafe impl Send for CudaGraph {}
 
 impl CudaGraph {
     /// Records what `work` launches, without running it.
     ///
-    /// Run `work` once before: kernels are compiled and loaded at their first use, and loading, allocating and
-    /// copying from or to the host cannot be recorded. Meanwhile only this thread can use the device; another gets
-    /// [`CudaError::CapturedElsewhere`].
+    /// Run `work` once before: kernels are compiled and loaded at their first use, and loading,
+    /// allocating and copying from or to the host cannot be recorded. Meanwhile only this thread
+    /// can use the device; another gets [`CudaError::CapturedElsewhere`].
     ///
     /// # Errors
-    /// The error of `work`; [`CudaError::Capturing`] in a capture, or if `work` did what cannot be recorded;
-    /// [`CudaError::CapturedElsewhere`] while another thread captures.
+    /// The error of `work`; [`CudaError::Capturing`] in a capture, or if `work` did what cannot be
+    /// recorded; [`CudaError::CapturedElsewhere`] while another thread captures.
     pub fn capture(device: &CudaDevice, work: impl FnOnce() -> Result<()>) -> Result<CudaGraph> {
         device.capture().begin(device.stream())?;
         let ending = EndCapture(device);
@@ -45,8 +45,8 @@ impl CudaGraph {
     /// Runs the recorded launches after what the device was told so far.
     ///
     /// # Errors
-    /// [`CudaError::Driver`]; [`CudaError::Capturing`] in a capture, [`CudaError::CapturedElsewhere`] in that of another
-    /// thread.
+    /// [`CudaError::Driver`]; [`CudaError::Capturing`] in a capture,
+    /// [`CudaError::CapturedElsewhere`] in that of another thread.
     pub fn launch(&self) -> Result<()> {
         let what = "launching a graph";
         self.device.capture().submit(what, || self.graph.launch().doing(what))

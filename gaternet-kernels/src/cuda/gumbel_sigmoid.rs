@@ -16,7 +16,8 @@ const THREADS: u32 = 256;
 /// The randomness of one training batch.
 #[derive(Debug, Clone, Copy)]
 pub enum Noise<'a> {
-    /// From the logistic distribution, for each gate: a function of the clock, the stream and the place.
+    /// From the logistic distribution, for each gate: a function of the clock, the stream and the
+    /// place.
     Random {
         /// Tells apart draws of one step; below 2^30.
         stream: u32,
@@ -25,8 +26,8 @@ pub enum Noise<'a> {
     Given(&'a CudaBuffer<f32>),
 }
 
-/// Training gates. With `g = preactivation + noise` they are `sigmoid(g / tau)` or, if `hard`, `1(g > 0)`. `noisy` gets g, for
-/// [`backward`].
+/// Training gates. With `g = preactivation + noise` they are `sigmoid(g / tau)` or, if `hard`,
+/// `1(g > 0)`. `noisy` gets g, for [`backward`].
 ///
 /// # Errors
 /// [`KernelError`] if the lengths do not fit or there is no temperature; the driver's errors.
@@ -70,8 +71,9 @@ pub fn forward(
     unsafe { launch.run([count.cast_unsigned().div_ceil(4 * THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient of the pre-activations from that of the gates: that of `sigmoid(noisy / tau)` for all (straight through). With a
-/// temperature of 1 it is also that of top-k, whose `noisy` are the pre-activations.
+/// Gradient of the pre-activations from that of the gates: that of `sigmoid(noisy / tau)` for all
+/// (straight through). With a temperature of 1 it is also that of top-k, whose `noisy` are the
+/// pre-activations.
 ///
 /// # Errors
 /// As [`forward`].

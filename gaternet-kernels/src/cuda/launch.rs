@@ -86,11 +86,12 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// Launches `grid` blocks of `threads` threads with `shared_bytes` of dynamic shared memory; nothing for a
-    /// grid without blocks.
+    /// Launches `grid` blocks of `threads` threads with `shared_bytes` of dynamic shared memory;
+    /// nothing for a grid without blocks.
     ///
     /// # Safety
-    /// The arguments must be the kernel's parameters, and with them it must stay inside its buffers.
+    /// The arguments must be the kernel's parameters, and with them it must stay inside its
+    /// buffers.
     pub(super) unsafe fn run(
         mut self,
         grid: [u32; 3],

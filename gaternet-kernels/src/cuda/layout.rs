@@ -1,8 +1,9 @@
 //! How activations and weights lie in device memory, and the way there and back on the host.
 //!
-//! An activation is (N, H, W, S) with S = [`stride`]`(C)`. Dense: channel c at c, zeros from C on. Compact: the live
-//! channels of each sample in ascending order, then zeros to the next multiple of 16; what follows is arbitrary.
-//! A weight is (R, KH, KW, S): its rows are the gated side, the other side is padded to S with zeros.
+//! An activation is (N, H, W, S) with S = [`stride`]`(C)`. Dense: channel c at c, zeros from C on.
+//! Compact: the live channels of each sample in ascending order, then zeros to the next multiple of
+//! 16; what follows is arbitrary. A weight is (R, KH, KW, S): its rows are the gated side, the
+//! other side is padded to S with zeros.
 
 use crate::active::ActiveFilters;
 use crate::dims::Conv2dDims;
@@ -126,8 +127,8 @@ pub fn unpack_dense(channels: usize, plane: usize, packed: &[f32]) -> Vec<f32> {
     values
 }
 
-/// Activation (N, C, H, W) to compact (N, H, W, S): the live channels and their zeros; the rest is NaN, since nothing
-/// may read it.
+/// Activation (N, C, H, W) to compact (N, H, W, S): the live channels and their zeros; the rest is
+/// NaN, since nothing may read it.
 ///
 /// # Panics
 /// If `values` is no whole number of samples, or `live` is for others.

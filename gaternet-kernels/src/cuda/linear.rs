@@ -1,4 +1,5 @@
-//! Fully connected layers in f32: `y = relu(x·weightᵀ + bias)`, x (N, I), weight (O, I), bias (O), y (N, O).
+//! Fully connected layers in f32: `y = relu(x·weightᵀ + bias)`, x (N, I), weight (O, I), bias (O),
+//! y (N, O).
 //!
 //! Where a ReLU followed, the gradients take `y` as `open`: `grad_y` counts where it is above 0.
 
@@ -138,12 +139,13 @@ fn product(
     let device = &c.device().clone();
     let launch = Launch::new(device, &PRODUCT)?;
     let launch = inputs.into_iter().fold(launch, Launch::read_if).write(c).value(&product);
-    // SAFETY: the parameters of linear_product; a, b and c have the lengths that sizes and strides say, bias the
-    // columns of c, and `open` is as a.
+    // SAFETY: the parameters of linear_product; a, b and c have the lengths that sizes and strides
+    // say, bias the columns of c, and `open` is as a.
     unsafe { launch.run(grid, THREADS, SHARED_BYTES) }
 }
 
-/// `Err` unless the buffers that are like x, the weight and y, as far as they are there, fit `dims`.
+/// `Err` unless the buffers that are like x, the weight and y, as far as they are there, fit
+/// `dims`.
 fn check(
     op: &'static str,
     dims: LinearDims,

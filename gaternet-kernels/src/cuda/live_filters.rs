@@ -29,7 +29,8 @@ impl LiveFilters {
     /// Lists for `batch` samples of `filters` filters, all empty.
     ///
     /// # Errors
-    /// [`KernelError::Dims`] for more than 65536 filters; [`CudaError`](super::CudaError) of an allocation.
+    /// [`KernelError::Dims`] for more than 65536 filters; [`CudaError`](super::CudaError) of an
+    /// allocation.
     pub fn empty(device: &CudaDevice, batch: usize, filters: usize) -> Result<LiveFilters> {
         if filters > 1 << 16 {
             let rule = "a list holds filter numbers of 16 bits";
@@ -42,8 +43,8 @@ impl LiveFilters {
         Ok(LiveFilters { batch, filters, indices, counts })
     }
 
-    /// Lists the filters whose gates are not 0 (NaN is not 0). `gates` has a row of `stride` values for each
-    /// sample, of which the columns from `first` on are used. May be part of a graph.
+    /// Lists the filters whose gates are not 0 (NaN is not 0). `gates` has a row of `stride` values
+    /// for each sample, of which the columns from `first` on are used. May be part of a graph.
     ///
     /// # Errors
     /// [`KernelError`] if `gates` is not (N, stride) or the columns do not fit in a row.
@@ -59,8 +60,8 @@ impl LiveFilters {
             .value(&stride)
             .value(&first)
             .value(&filters);
-        // SAFETY: the parameters of live_filters_list; a warp reads `filters` gates of its row, which the check above
-        // has seen, and writes at most as many indices and one count.
+        // SAFETY: the parameters of live_filters_list; a warp reads `filters` gates of its row,
+        // which the check above has seen, and writes at most as many indices and one count.
         unsafe { launch.run([batch as u32, 1, 1], 32, 0) }
     }
 
@@ -132,8 +133,8 @@ pub(super) fn gate_gradient(
         .value(&filters)
         .value(&stride)
         .value(&first);
-    // SAFETY: the parameters of live_filters_gate_gradient; the scratch has `blocks` sums for each gate, and the row has the
-    // columns.
+    // SAFETY: the parameters of live_filters_gate_gradient; the scratch has `blocks` sums for each
+    // gate, and the row has the columns.
     unsafe { launch.run([int(OP, "batch", batch)? as u32, 1, 1], 128, 0) }
 }
 

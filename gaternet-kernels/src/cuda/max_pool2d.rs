@@ -32,8 +32,8 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(of_y.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// Gradient of x (N, H·W, S) from x and `grad_y` (N, OH·OW, S): each goes to the value that its window shows, the first of
-/// equals.
+/// Gradient of x (N, H·W, S) from x and `grad_y` (N, OH·OW, S): each goes to the value that its
+/// window shows, the first of equals.
 ///
 /// # Errors
 /// As [`forward`].

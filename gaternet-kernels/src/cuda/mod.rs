@@ -1,9 +1,9 @@
 //! Kernels for NVIDIA GPUs: device buffers in, device buffers out.
 //!
-//! The CUDA sources are in `kernels-cu/` and are compiled when they are first used; nothing of CUDA is needed to
-//! build this crate. Every public function checks the lengths of its buffers against the dims before it launches,
-//! and returns before the device has run it: all work of a [`CudaDevice`] is done in order on its one stream,
-//! and only copies to the host wait for it.
+//! The CUDA sources are in `kernels-cu/` and are compiled when they are first used; nothing of CUDA
+//! is needed to build this crate. Every public function checks the lengths of its buffers against
+//! the dims before it launches, and returns before the device has run it: all work of a
+//! [`CudaDevice`] is done in order on its one stream, and only copies to the host wait for it.
 
 pub mod augment;
 pub mod avg_pool2d;

@@ -31,7 +31,8 @@ macro_rules! functions {
             /// The functions of `library`, or what is missing.
             ///
             /// # Safety
-            /// If `library` has these names, they are NVRTC's functions. The result may be used while it is open.
+            /// If `library` has these names, they are NVRTC's functions. The result may be used
+            /// while it is open.
             unsafe fn of(library: &Library) -> Result<Functions, libloading::Error> {
                 // SAFETY: the caller's promise: a function of this name has this type in NVRTC.
                 unsafe { Ok(Functions { $($name: *library.get::<$type>(stringify!($name))?),* }) }
@@ -66,7 +67,8 @@ functions! {
 pub(super) struct Nvrtc {
     functions: Functions,
     version: (i32, i32),
-    /// Open as long as the functions are used: NVRTC and, where it would not find it itself, the library it opens.
+    /// Open as long as the functions are used: NVRTC and, where it would not find it itself, the
+    /// library it opens.
     _libraries: Vec<Library>,
 }
 
@@ -103,7 +105,8 @@ impl Nvrtc {
             return Err(format!("{}: nvrtcVersion returns {status}", path.display()));
         }
         let mut libraries = vec![library];
-        // NVRTC opens this by its bare name, which fails outside the loader's path. Once it is open, the name is known.
+        // NVRTC opens this by its bare name, which fails outside the loader's path. Once it is
+        // open, the name is known.
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             let builtins = folder.join(format!("libnvrtc-builtins.so.{major}.{minor}"));
             // SAFETY: as above. If it is not here, NVRTC looks for it and says so if there is none.
@@ -117,7 +120,8 @@ impl Nvrtc {
         self.version
     }
 
-    /// The machine code of `source` for an architecture such as `sm_90`; PTX for one such as `compute_80`.
+    /// The machine code of `source` for an architecture such as `sm_90`; PTX for one such as
+    /// `compute_80`.
     ///
     /// # Errors
     /// [`CudaError::Compile`] with what the compiler printed.
@@ -166,8 +170,8 @@ impl<'a> Running<'a> {
         let (names, headers) = (pointers(&names), pointers(&headers));
         let functions = &nvrtc.functions;
         let mut program = ptr::null_mut();
-        // SAFETY: all strings end in 0 and live until the call returns (NVRTC copies them); both lists have as many
-        // entries as is said.
+        // SAFETY: all strings end in 0 and live until the call returns (NVRTC copies them); both
+        // lists have as many entries as is said.
         let status = unsafe {
             (functions.nvrtcCreateProgram)(
                 &mut program,

@@ -8,12 +8,13 @@ use std::path::PathBuf;
 pub struct CudaOptions {
     /// The device's number, from 0.
     pub ordinal: usize,
-    /// Folder in which compiled kernels are kept from run to run; `None` compiles them in every run.
+    /// Folder in which compiled kernels are kept from run to run; `None` compiles them in every
+    /// run.
     pub cache: Option<PathBuf>,
     /// Folder of kernels that were compiled elsewhere ([`build_cubins`](super::build_cubins)).
     pub cubins: Option<PathBuf>,
-    /// The file of NVRTC, which compiles kernels that are not in the folders; `None` looks where the loader and CUDA
-    /// toolkits have it.
+    /// The file of NVRTC, which compiles kernels that are not in the folders; `None` looks where
+    /// the loader and CUDA toolkits have it.
     pub nvrtc: Option<PathBuf>,
     /// Which instructions multiply matrices.
     pub products: Products,
@@ -32,9 +33,9 @@ pub enum Products {
 }
 
 impl CudaOptions {
-    /// Device `ordinal`; compiled kernels are kept in `GATERNET_CACHE`, else in `gaternet` in the user's cache
-    /// folder, and those of `GATERNET_CUBINS`, else of the folder `cubins` beside the program, are used; NVRTC is
-    /// `GATERNET_NVRTC`.
+    /// Device `ordinal`; compiled kernels are kept in `GATERNET_CACHE`, else in `gaternet` in the
+    /// user's cache folder, and those of `GATERNET_CUBINS`, else of the folder `cubins` beside the
+    /// program, are used; NVRTC is `GATERNET_NVRTC`.
     #[must_use]
     pub fn from_env(ordinal: usize) -> CudaOptions {
         let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);

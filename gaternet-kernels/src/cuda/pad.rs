@@ -26,11 +26,12 @@ struct Borders {
     left: i32,
 }
 
-/// y (N, OH·OW, S) of x (N, H·W, S), with the N·C planes of `dims`. The gradient of x is the same of that of y, with
-/// [`PadDims::inverse`].
+/// y (N, OH·OW, S) of x (N, H·W, S), with the N·C planes of `dims`. The gradient of x is the same
+/// of that of y, with [`PadDims::inverse`].
 ///
 /// # Errors
-/// [`KernelError`] if a buffer does not fit, or the planes are not those of `batch` samples; the driver's errors.
+/// [`KernelError`] if a buffer does not fit, or the planes are not those of `batch` samples; the
+/// driver's errors.
 pub fn forward<T: Activation>(
     batch: usize,
     dims: &PadDims,
@@ -68,6 +69,7 @@ pub fn forward<T: Activation>(
     let device = &y.device().clone();
     let launch =
         Launch::new(device, PAD.of::<T>())?.read(x).write(y).value(&planes).value(&borders);
-    // SAFETY: the parameters of pad_forward; lengths and grid fit the dims, and the kernel stays inside the planes of x.
+    // SAFETY: the parameters of pad_forward; lengths and grid fit the dims, and the kernel stays
+    // inside the planes of x.
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }

@@ -1,4 +1,5 @@
-//! What kernels that go through the planes of a dense activation (N, P, S) share (`kernels-cu/plane.cuh`).
+//! What kernels that go through the planes of a dense activation (N, P, S) share
+//! (`kernels-cu/plane.cuh`).
 
 use bytemuck::NoUninit;
 use half::bf16;
@@ -109,7 +110,8 @@ impl Planes {
 
     /// Blocks for passes that sum nothing.
     pub(super) fn grid_of_pixels(&self, op: &'static str) -> Result<[u32; 3], KernelError> {
-        // The last group of channels may be narrower than the first, which only gives it blocks without work.
+        // The last group of channels may be narrower than the first, which only gives it blocks
+        // without work.
         let groups = (self.stride as usize).min(BLOCK_CHANNELS) / WIDTH;
         let rows = THREADS as usize / groups.max(1);
         let [_, y, z] = self.grid(op)?;

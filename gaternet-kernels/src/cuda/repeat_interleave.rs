@@ -70,7 +70,8 @@ pub fn forward(
         .value(&values)
         .value(&count)
         .value(&filters);
-    // SAFETY: the parameters of repeat_interleave_forward; the lengths are checked, and the firsts ascend to C.
+    // SAFETY: the parameters of repeat_interleave_forward; the lengths are checked, and the firsts
+    // ascend to C.
     unsafe { launch.run([values.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
@@ -93,6 +94,7 @@ pub fn backward(
         .value(&values)
         .value(&count)
         .value(&filters);
-    // SAFETY: the parameters of repeat_interleave_backward; the lengths are checked, and the firsts ascend to C.
+    // SAFETY: the parameters of repeat_interleave_backward; the lengths are checked, and the firsts
+    // ascend to C.
     unsafe { launch.run([values.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }

@@ -17,7 +17,8 @@ const THREADS: u32 = 256;
 /// The randomness of one training batch.
 #[derive(Debug, Clone, Copy)]
 pub enum Draw<'a> {
-    /// Noise from N(0, 1) for each gate and a fair coin for each sample: functions of the clock, the stream and the place.
+    /// Noise from N(0, 1) for each gate and a fair coin for each sample: functions of the clock,
+    /// the stream and the place.
     Random {
         /// Seed and step.
         clock: &'a Clock,
@@ -33,8 +34,9 @@ pub enum Draw<'a> {
     },
 }
 
-/// Training gates of `batch` samples. With `g = preactivation + noise`: `1(g > 0)` in samples whose coin says discrete,
-/// `max(0, min(1, 1.2·sigmoid(g) - 0.1))` in the others. `noisy` gets g, for [`backward`].
+/// Training gates of `batch` samples. With `g = preactivation + noise`: `1(g > 0)` in samples whose
+/// coin says discrete, `max(0, min(1, 1.2·sigmoid(g) - 0.1))` in the others. `noisy` gets g, for
+/// [`backward`].
 ///
 /// # Errors
 /// [`KernelError`] if the lengths do not fit; the driver's errors.
@@ -82,12 +84,13 @@ pub fn forward(
         .value(&stream)
         .value(&count)
         .value(&columns);
-    // SAFETY: the parameters of sem_hash_forward; the lengths are checked, and there is a clock if anything is drawn.
+    // SAFETY: the parameters of sem_hash_forward; the lengths are checked, and there is a clock if
+    // anything is drawn.
     unsafe { launch.run([count.cast_unsigned().div_ceil(4 * THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient of the pre-activations from that of the gates: that of the soft gates for all samples (straight through), so 0
-/// where those are 0 or 1.
+/// Gradient of the pre-activations from that of the gates: that of the soft gates for all samples
+/// (straight through), so 0 where those are 0 or 1.
 ///
 /// # Errors
 /// [`KernelError`] if the lengths differ; the driver's errors.
@@ -110,8 +113,8 @@ pub fn backward(
     unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gates of evaluation: 1 where the soft gate `max(0, min(1, 1.2·sigmoid(preactivation) - 0.1))` is above 0.49999, so
-/// that a pre-activation of exactly 0 is on, else 0; NaN of NaN.
+/// Gates of evaluation: 1 where the soft gate `max(0, min(1, 1.2·sigmoid(preactivation) - 0.1))` is
+/// above 0.49999, so that a pre-activation of exactly 0 is on, else 0; NaN of NaN.
 ///
 /// # Errors
 /// As [`backward`].

@@ -1,4 +1,5 @@
-//! Stochastic gradient descent as `torch.optim.SGD`, on f32 parameters of any layout: one launch for all of them.
+//! Stochastic gradient descent as `torch.optim.SGD`, on f32 parameters of any layout: one launch
+//! for all of them.
 
 use bytemuck::NoUninit;
 use half::bf16;
@@ -71,11 +72,13 @@ struct Clip {
 impl Sgd {
     /// The optimiser of `params`.
     ///
-    /// A convolution's weight is as [`layout::Rows`](super::layout::Rows) says, like its gradient: its padding stays 0.
+    /// A convolution's weight is as [`layout::Rows`](super::layout::Rows) says, like its gradient:
+    /// its padding stays 0.
     ///
     /// # Errors
-    /// [`KernelError`] if lengths differ, there is no rate, there is a velocity where there should be none or the other
-    /// way round, or the norm is negative or not a number; the driver's errors.
+    /// [`KernelError`] if lengths differ, there is no rate, there is a velocity where there should
+    /// be none or the other way round, or the norm is negative or not a number; the driver's
+    /// errors.
     pub fn new<'a>(
         device: &CudaDevice,
         constants: Constants,
@@ -125,12 +128,12 @@ impl Sgd {
     }
 
     /// One step with the learning rates of `clock`'s step: with `g = grad + weight_decay·param`,
-    /// `v = momentum·v + (1 - dampening)·g` (at step 0 `v = g`, whatever v holds) and `param -= lr·v`, or
-    /// `lr·(g + momentum·v)` with Nesterov. Without momentum `param -= lr·g`.
+    /// `v = momentum·v + (1 - dampening)·g` (at step 0 `v = g`, whatever v holds) and
+    /// `param -= lr·v`, or `lr·(g + momentum·v)` with Nesterov. Without momentum `param -= lr·g`.
     ///
-    /// With a `max_norm` the gradients count `min(1, max_norm / (norm + 1e-6))` times, where `norm` is that of all of them
-    /// together, in double precision and in a fixed order; one that is not finite shows in the parameters. May be part of a
-    /// graph.
+    /// With a `max_norm` the gradients count `min(1, max_norm / (norm + 1e-6))` times, where `norm`
+    /// is that of all of them together, in double precision and in a fixed order; one that is not
+    /// finite shows in the parameters. May be part of a graph.
     ///
     /// # Errors
     /// The driver's.
@@ -145,8 +148,8 @@ impl Sgd {
                 .read(rows)
                 .write(&mut *squares)
                 .uses_all(memories);
-            // SAFETY: the parameters of sgd_squares; the parts are inside the arrays of the rows, and there is a square
-            // for each.
+            // SAFETY: the parameters of sgd_squares; the parts are inside the arrays of the rows,
+            // and there is a square for each.
             unsafe { launch.run([blocks, 1, 1], THREADS, SUM_BYTES)? };
             let count = blocks.cast_signed();
             let launch = Launch::new(device, &CLIP)?
@@ -164,7 +167,8 @@ impl Sgd {
             .read_if(clip.as_ref().map(|clip| &clip.factor))
             .value(&*constants)
             .uses_all(memories);
-        // SAFETY: the parameters of sgd_step; the parts are inside the arrays of the rows, whose lengths are checked.
+        // SAFETY: the parameters of sgd_step; the parts are inside the arrays of the rows, whose
+        // lengths are checked.
         unsafe { launch.run([blocks, 1, 1], THREADS, 0) }
     }
 }

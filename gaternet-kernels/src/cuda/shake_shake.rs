@@ -1,4 +1,5 @@
-//! Shake-Shake (Gastaldi 2017): a mean of two activations (N, P, stride(C)) with weights that are drawn for each sample.
+//! Shake-Shake (Gastaldi 2017): a mean of two activations (N, P, stride(C)) with weights that are
+//! drawn for each sample.
 
 use super::buffer::CudaBuffer;
 use super::clock::Stream;
@@ -38,8 +39,8 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// `grad_a[n] = beta[n]·grad_y[n]` and `grad_b[n] = (1 - beta[n])·grad_y[n]`, beta from U(0, 1), another one than alpha; a
-/// half without a stream.
+/// `grad_a[n] = beta[n]·grad_y[n]` and `grad_b[n] = (1 - beta[n])·grad_y[n]`, beta from U(0, 1),
+/// another one than alpha; a half without a stream.
 ///
 /// # Errors
 /// As [`forward`].

@@ -12,7 +12,8 @@ pub struct Source {
     pub(super) only: Option<&'static str>,
 }
 
-/// A [`Source`] of `kernels-cu/` and its headers: `source!("conv2d.cu", ["conv2d.cuh", "dev.cuh"])`.
+/// A [`Source`] of `kernels-cu/` and its headers: `source!("conv2d.cu", ["conv2d.cuh",
+/// "dev.cuh"])`.
 macro_rules! source {
     ($file:literal, [$($header:literal),*]) => {
         $crate::cuda::source::source!($file, [$($header),*], None)
@@ -28,8 +29,8 @@ macro_rules! source {
 }
 pub(super) use source;
 
-/// Options of NVRTC besides the architecture. Not `--use_fast_math`: it flushes denormal numbers to 0, so that a
-/// gate that is not 0 would count as off.
+/// Options of NVRTC besides the architecture. Not `--use_fast_math`: it flushes denormal numbers to
+/// 0, so that a gate that is not 0 would count as off.
 pub(super) const OPTIONS: [&str; 1] = ["--std=c++17"];
 
 impl Source {
@@ -39,15 +40,16 @@ impl Source {
         self.file
     }
 
-    /// Whether it can be compiled for an architecture such as `sm_90a`: a source that uses instructions of one
-    /// architecture only is for no other.
+    /// Whether it can be compiled for an architecture such as `sm_90a`: a source that uses
+    /// instructions of one architecture only is for no other.
     #[must_use]
     pub fn is_for(&self, architecture: &str) -> bool {
         self.only.is_none_or(|only| only == architecture)
     }
 
-    /// Name of the file with its machine code, or PTX; with the version of `nvrtc`, as this compiled it. It changes
-    /// with all that decides the contents, so an outdated file is never used.
+    /// Name of the file with its machine code, or PTX; with the version of `nvrtc`, as this
+    /// compiled it. It changes with all that decides the contents, so an outdated file is never
+    /// used.
     pub(super) fn image_name(&self, architecture: &str, nvrtc: Option<(i32, i32)>) -> String {
         let stem = self.file.trim_end_matches(".cu");
         let compiler =

@@ -42,8 +42,9 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
     .chain(super::conv2d::SOURCES)
 }
 
-/// Compiles every source for every architecture that it is for into `folder`, to be used where NVRTC is not
-/// ([`CudaOptions::cubins`](super::CudaOptions::cubins)), with the `nvrtc` of [`CudaOptions::nvrtc`](super::CudaOptions::nvrtc). Needs no GPU. An architecture such as
+/// Compiles every source for every architecture that it is for into `folder`, to be used where
+/// NVRTC is not ([`CudaOptions::cubins`](super::CudaOptions::cubins)), with the `nvrtc` of
+/// [`CudaOptions::nvrtc`](super::CudaOptions::nvrtc). Needs no GPU. An architecture such as
 /// `compute_80` gives PTX, which a driver compiles for any later device.
 ///
 /// # Errors

@@ -1,5 +1,5 @@
-//! A file of compiled kernels: the image and, after it, its SHA-256, so that a damaged file is found out. Readers of
-//! ELF do not look at what follows, so NVIDIA's tools take a cubin as it is.
+//! A file of compiled kernels: the image and, after it, its SHA-256, so that a damaged file is
+//! found out. Readers of ELF do not look at what follows, so NVIDIA's tools take a cubin as it is.
 
 use std::fs;
 use std::io::{self, Write};
@@ -23,8 +23,8 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes `image` to the file `path` and makes its folder. Whoever reads meanwhile, or writes the same, in this
-/// process or another, sees a whole file or none.
+/// Writes `image` to the file `path` and makes its folder. Whoever reads meanwhile, or writes the
+/// same, in this process or another, sees a whole file or none.
 ///
 /// # Errors
 /// Those of the file system. Then `path` is as it was.

@@ -15,7 +15,8 @@ const SPAN: usize = 2048;
 /// Of a block; of table.cuh.
 pub(super) const THREADS: u32 = 256;
 
-/// Arrays whose addresses are on the device, in rows, with the parts of all of them. It keeps the memory that the rows name.
+/// Arrays whose addresses are on the device, in rows, with the parts of all of them. It keeps the
+/// memory that the rows name.
 pub(super) struct Table {
     /// Of as many words as a row of the kernel's table.
     pub(super) rows: CudaBuffer<u64>,

@@ -8,7 +8,8 @@ use super::device::CudaDevice;
 use super::error::Result;
 use super::planes::Activation;
 
-/// A parameter in f32, and what kernels on activations of T read: the parameter itself, or its copy in bf16.
+/// A parameter in f32, and what kernels on activations of T read: the parameter itself, or its copy
+/// in bf16.
 #[derive(Debug)]
 pub struct Weight<T> {
     /// The parameter.

@@ -19,7 +19,8 @@ pub fn backward(dims: &PoolDims, grad_y: &[f64]) -> Vec<f64> {
     grad
 }
 
-/// Calls `f(input index, output index, 1/window)` for every pair of an output and an input of its window.
+/// Calls `f(input index, output index, 1/window)` for every pair of an output and an input of its
+/// window.
 fn for_pairs(dims: &PoolDims, mut f: impl FnMut(usize, usize, f64)) {
     let [kh, kw] = dims.kernel();
     for o in 0..dims.output_len() {

@@ -1,5 +1,5 @@
-//! Softmax and the negative log-likelihood of the labels, or of a distribution over the classes, averaged
-//! over the batch.
+//! Softmax and the negative log-likelihood of the labels, or of a distribution over the classes,
+//! averaged over the batch.
 
 /// (mean loss, probabilities (N, K)) of logits (N, K) and N labels.
 #[must_use]
@@ -24,8 +24,8 @@ pub fn backward(probs: &[f64], labels: &[usize], scale: f64) -> Vec<f64> {
     probs.iter().enumerate().map(|(i, p)| scale * (p - is_label(i))).collect()
 }
 
-/// (mean over n of `-Σ_k targets[n, k] · log softmax(logits[n])[k]`, probabilities (N, K)) of logits
-/// and targets (N, K).
+/// (mean over n of `-Σ_k targets[n, k] · log softmax(logits[n])[k]`, probabilities (N, K)) of
+/// logits and targets (N, K).
 #[must_use]
 pub fn soft_forward(logits: &[f64], targets: &[f64], classes: usize) -> (f64, Vec<f64>) {
     let mut probs = Vec::with_capacity(logits.len());

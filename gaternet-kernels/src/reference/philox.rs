@@ -1,5 +1,5 @@
-//! Philox4x32-10, a random function of a counter and a key (Salmon et al. 2011, "Parallel random numbers: as easy as
-//! 1, 2, 3").
+//! Philox4x32-10, a random function of a counter and a key (Salmon et al. 2011, "Parallel random
+//! numbers: as easy as 1, 2, 3").
 
 /// Four random words.
 #[must_use]

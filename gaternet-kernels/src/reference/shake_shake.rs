@@ -1,6 +1,7 @@
 //! A weighted mean of two inputs, with a weight of its own for each sample.
 
-/// `y[n] = weights[n]·a[n] + (1 - weights[n])·b[n]` for a and b of as many rows as there are weights.
+/// `y[n] = weights[n]·a[n] + (1 - weights[n])·b[n]` for a and b of as many rows as there are
+/// weights.
 #[must_use]
 pub fn forward(weights: &[f64], a: &[f64], b: &[f64]) -> Vec<f64> {
     let row = a.len() / weights.len();

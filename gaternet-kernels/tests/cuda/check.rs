@@ -125,7 +125,8 @@ pub(crate) fn dense_len(dims: PlaneDims) -> usize {
     dims.batch * dims.plane * layout::stride(dims.channels)
 }
 
-/// Awkward sizes of dense activations: one of everything, odd planes, channels beside a multiple of 16 and of a block.
+/// Awkward sizes of dense activations: one of everything, odd planes, channels beside a multiple of
+/// 16 and of a block.
 pub(crate) const PLANES: [PlaneDims; 7] = [
     PlaneDims { batch: 5, channels: 1, plane: 1 },
     PlaneDims { batch: 1, channels: 3, plane: 35 },

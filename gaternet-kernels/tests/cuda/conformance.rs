@@ -1,8 +1,10 @@
-//! Each instruction that the kernels use, alone, on random values: a GPU must give the bits that the emulator gave.
+//! Each instruction that the kernels use, alone, on random values: a GPU must give the bits that
+//! the emulator gave.
 //!
-//! `GATERNET_CONFORMANCE` names a folder. The emulator writes what it computes there, and a GPU (`GATERNET_CUDA=real`)
-//! is compared with it; the kernels of `conformance/`, compiled, lie in the same folder. `scripts/gpu-suite.sh` fills it.
-//! Numbers that are multiplied are small integers, so that all sums are exact: the order of a sum is not documented.
+//! `GATERNET_CONFORMANCE` names a folder. The emulator writes what it computes there, and a GPU
+//! (`GATERNET_CUDA=real`) is compared with it; the kernels of `conformance/`, compiled, lie in the
+//! same folder. `scripts/gpu-suite.sh` fills it. Numbers that are multiplied are small integers, so
+//! that all sums are exact: the order of a sum is not documented.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +47,8 @@ fn of_a_warp<'a>(kernel: &'static str, shared_bytes: u32, inputs: &'a [Vec<u32>]
 }
 
 impl Instructions {
-    /// `None`, with the reason on stdout, if they cannot run here. Source and architectures: of `conformance/`.
+    /// `None`, with the reason on stdout, if they cannot run here. Source and architectures: of
+    /// `conformance/`.
     fn open(source: &str) -> Option<Instructions> {
         let folder = std::env::var_os(FOLDER).filter(|name| !name.is_empty()).map(PathBuf::from);
         if real() && folder.is_none() {

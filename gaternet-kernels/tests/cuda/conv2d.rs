@@ -11,7 +11,8 @@ use crate::emulator;
 /// (N, C, H, W), (F, KH, KW), stride, padding.
 pub(crate) type Case = ([usize; 4], [usize; 3], [usize; 2], [usize; 2]);
 
-/// Awkward sizes: one of everything, odd maps, channels that are no multiple of 16, all kinds of strides.
+/// Awkward sizes: one of everything, odd maps, channels that are no multiple of 16, all kinds of
+/// strides.
 const CASES: [Case; 10] = [
     ([1, 1, 1, 1], [1, 1, 1], [1, 1], [0, 0]),
     ([2, 3, 7, 5], [5, 3, 3], [1, 1], [1, 1]),
@@ -289,8 +290,8 @@ fn for_trials(
     }
 }
 
-/// Those of which wgmma does at least one pass: all numbers of outputs, several chunks of channels, and maps of which
-/// the rectangles cover less or more.
+/// Those of which wgmma does at least one pass: all numbers of outputs, several chunks of channels,
+/// and maps of which the rectangles cover less or more.
 const WGMMA_CASES: [Case; 6] = [
     ([2, 3, 7, 5], [5, 3, 3], [1, 1], [1, 1]),
     ([1, 65, 5, 9], [130, 3, 3], [1, 1], [1, 1]),

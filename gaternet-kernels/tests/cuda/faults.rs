@@ -1,5 +1,5 @@
-//! Faults planted in copies of the kernels, each of which the tests must catch: a suite that finds none of these would
-//! not find those that we make unasked.
+//! Faults planted in copies of the kernels, each of which the tests must catch: a suite that finds
+//! none of these would not find those that we make unasked.
 
 mod gates;
 mod layers;

@@ -21,7 +21,8 @@ pub(crate) fn check(
 ) -> Result<(), String> {
     let open = |width: usize| count.min(width);
     let slots = GateSlots::new(device, widths, open).map_err(|error| error.to_string())?;
-    // Few different ones, so that some are equal; zeros of both signs, infinities and NaN among them.
+    // Few different ones, so that some are equal; zeros of both signs, infinities and NaN among
+    // them.
     let mut preact: Vec<f32> =
         values(1, batch * slots.columns()).iter().map(|v| (v * 5.0).round()).collect();
     for (i, value) in [(3, f32::INFINITY), (7, f32::NAN), (9, -0.0), (10, 0.0), (12, -f32::NAN)] {

@@ -1,7 +1,7 @@
 //! The CUDA kernels and their launch code against the f64 reference.
 //!
-//! Without a GPU they run on the emulator of gaternet-kernels, which g++ builds; with `GATERNET_CUDA=real` on device 0
-//! of the machine's own driver.
+//! Without a GPU they run on the emulator of gaternet-kernels, which g++ builds; with
+//! `GATERNET_CUDA=real` on device 0 of the machine's own driver.
 
 mod augment;
 mod batch_norm;

@@ -9,7 +9,8 @@ use crate::emulator;
 
 type Case = ([usize; 4], [usize; 2], [usize; 2], [usize; 2]);
 
-/// Windows beside each other, that overlap, with gaps between them, with a border; the last is that of an ImageNet ResNet.
+/// Windows beside each other, that overlap, with gaps between them, with a border; the last is that
+/// of an ImageNet ResNet.
 const CASES: [Case; 6] = [
     ([2, 3, 8, 8], [2, 2], [2, 2], [0, 0]),
     ([1, 17, 7, 5], [3, 2], [2, 1], [1, 1]),

@@ -1,5 +1,5 @@
-//! The CUDA sources under NVIDIA's compilers, which `scripts/cuda-toolchain.sh` installs; no GPU is needed. Without the
-//! compilers these tests print SKIPPED and the reason.
+//! The CUDA sources under NVIDIA's compilers, which `scripts/cuda-toolchain.sh` installs; no GPU is
+//! needed. Without the compilers these tests print SKIPPED and the reason.
 
 mod nvrtc;
 mod resources;

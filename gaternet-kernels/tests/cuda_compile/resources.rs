@@ -29,7 +29,8 @@ struct Usage {
 /// By kernel, in the order of the names.
 type Kernels = BTreeMap<String, Usage>;
 
-/// Reads what cuobjdump prints: a line ` Function name:` and after it `  REG:32 STACK:0 SHARED:0 LOCAL:0 ...`.
+/// Reads what cuobjdump prints: a line ` Function name:` and after it
+/// `  REG:32 STACK:0 SHARED:0 LOCAL:0 ...`.
 fn parse(text: &str) -> Kernels {
     let mut kernels = Kernels::new();
     let mut lines = text.lines();
@@ -176,7 +177,8 @@ fn no_kernel_spills_and_the_table_of_resources_is_up_to_date() {
 #[test]
 fn the_check_sees_a_spilled_register() {
     let Some(toolchain) = Toolchain::find() else { return };
-    // 64 values that are alive together, in 32 registers of each of the 1,024 threads of two blocks.
+    // 64 values that are alive together, in 32 registers of each of the 1,024 threads of two
+    // blocks.
     let text = "#include \"dev.cuh\"\n\
         KERNEL(crowded, 1024, 2)(const float* in, float* out) {\n\
         float x[64];\n\

@@ -13,7 +13,8 @@ pub(crate) struct Toolchain {
 }
 
 impl Toolchain {
-    /// That of `GATERNET_CUDA_TOOLCHAIN`, or of `target/cuda-toolchain`; if it is not there, prints SKIPPED.
+    /// That of `GATERNET_CUDA_TOOLCHAIN`, or of `target/cuda-toolchain`; if it is not there, prints
+    /// SKIPPED.
     ///
     /// # Panics
     /// If the variable names a folder without one.
@@ -45,8 +46,8 @@ impl Toolchain {
             .unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// The same of the cubin that nvcc makes of the CUDA source `file`; `Err` if it is refused, or warned of, as where
-    /// registers are spilled.
+    /// The same of the cubin that nvcc makes of the CUDA source `file`; `Err` if it is refused, or
+    /// warned of, as where registers are spilled.
     pub(crate) fn nvcc_resource_usage(
         &self,
         file: &Path,

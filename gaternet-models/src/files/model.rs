@@ -118,7 +118,8 @@ impl Model {
     /// Writes weights, configuration and `metadata` (safetensors, atomically).
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be written, [`Error::NonFinite`] if a weight is NaN.
+    /// [`gaternet_core::Error::Io`] if the file cannot be written,
+    /// [`gaternet_core::Error::NonFinite`] if a weight is NaN.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
         match self {
             Model::Plain(model) => model.save(path, metadata),

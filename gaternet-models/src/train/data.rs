@@ -31,8 +31,8 @@ pub struct Skipped {
 }
 
 impl Data {
-    /// `train` and `test` are data sets in memory, folders of image files, or data sets of one's own
-    /// ([`ImageSource::other`]).
+    /// `train` and `test` are data sets in memory, folders of image files, or data sets of one's
+    /// own ([`ImageSource::other`]).
     pub fn new(
         name: impl Into<String>,
         train: impl Into<ImageSource>,

@@ -39,7 +39,8 @@
 //!     ..Recipe::gated(GatedConfig { gater, ..GatedConfig::cifar(8, 2) })
 //! };
 //! let data = Data::new("shades", shades(32)?, shades(16)?);
-//! let place = Place { existing: Existing::Resume, ..Place::new(&dir) }; // and `device: Device::best()`
+//! // And `device: Device::best()`, for a GPU.
+//! let place = Place { existing: Existing::Resume, ..Place::new(&dir) };
 //!
 //! // An epoch now; what is left whenever the program runs again.
 //! let trainer = Trainer::new(recipe.clone(), &data, place.clone())?;

@@ -3,6 +3,7 @@
 use std::fs;
 
 use gaternet_core::checkpoint::Checkpoint;
+use gaternet_core::data::Dataset;
 
 use super::error::{Error, Result};
 use super::identity::Identity;
@@ -22,7 +23,7 @@ pub(super) enum Stand {
 /// `Err` if a training step would have too few images for a batch norm.
 pub(super) fn check_last_batch(model: &Model, images: &Images, recipe: &Recipe) -> Result<()> {
     let least = model.min_train_batch(images.size())?;
-    let (all, batch) = (images.loader().dataset().len(), recipe.batch_size);
+    let (all, batch) = (images.train().len(), recipe.batch_size);
     let last = |batch: usize| match all % batch {
         0 => batch,
         _ if recipe.drop_last => batch,

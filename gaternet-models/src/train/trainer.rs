@@ -388,7 +388,7 @@ impl Trainer {
     /// Numbers of training and test images.
     #[must_use]
     pub fn image_counts(&self) -> [usize; 2] {
-        [self.images.loader().dataset().len(), self.images.test().images.len()]
+        [self.images.train().len(), self.images.test().images.len()]
     }
 
     /// [H, W] of the images that the model sees, in pixels.

@@ -18,7 +18,7 @@ use super::dataset::no_image;
 use super::image::sealed::Sample;
 use super::normalize::misfit;
 use super::resized_crop::ResizedCrop;
-use super::{Dataset, Layout, Normalize, Pixels, stream};
+use super::{Dataset, Image, Layout, Normalize, Pixels, stream};
 use crate::{Error, Result, Tensor, storage};
 
 /// Samples of one task of the thread pool, where reading an image costs nothing: enough work to be
@@ -132,8 +132,8 @@ impl Augment {
     }
 
     /// The images `indices` of `data`, read and augmented on all cores: (`indices.len()`, C, H, W)
-    /// with H and W of [`output_size`](Self::output_size). Of an image file that is resized only the
-    /// part that is taken may be decoded, and damage to the rest is not found.
+    /// with H and W of [`output_size`](Self::output_size). Of an image file that is resized only
+    /// the part that is taken may be decoded, and damage to the rest is not found.
     ///
     /// What happens to image `i` depends on `seed`, `epoch` and `i` only.
     ///
@@ -157,11 +157,12 @@ impl Augment {
         let shape = [indices.len(), data.channels(), height, width];
         let len: usize = shape[1..].iter().product();
         let mut out = storage::take(indices.len() * len);
-        let each =
-            out.par_chunks_exact_mut(len).zip(indices).with_min_len(match data.is_in_memory() {
+        let each = out.par_chunks_exact_mut(len).zip(indices).with_min_len(
+            match data.is_in_memory() && self.resized.is_none() {
                 true => SAMPLES_PER_TASK.div_ceil(len),
                 false => 1,
-            });
+            },
+        );
         let results = each.map(|(out, &index)| {
             let rng = &mut stream(seed, epoch, index as u64);
             self.fill(data, index, rng, out)?;
@@ -174,6 +175,25 @@ impl Augment {
         // The first error in the order of the images, whichever thread was first.
         results.collect::<Vec<Result<()>>>().into_iter().collect::<Result<()>>()?;
         Tensor::new(out, shape)
+    }
+
+    /// Images that are in no data set, as one batch: what a server does with those of its requests,
+    /// where [`Normalize::batch`] does not resize. They are taken for image 0, 1, ... of epoch 0 of
+    /// a data set under seed 0.
+    ///
+    /// # Errors
+    /// Those of [`batch`](Self::batch); [`Error::Shape`] if there is no image.
+    pub fn batch_of_images(&self, images: &[Image<'_>]) -> Result<Tensor> {
+        let Some(first) = images.first() else {
+            return Err(Error::Shape {
+                op: "Augment::batch_of_images",
+                rule: "there must be an image",
+                got: "none".to_owned(),
+            });
+        };
+        let same = images.iter().all(|image| image.size() == first.size());
+        let loose = Loose { images, channels: first.channels(), size: same.then(|| first.size()) };
+        self.batch(&loose, &(0..images.len()).collect::<Vec<_>>(), 0, 0)
     }
 
     /// Image `index` without cutout, (C, H, W).
@@ -198,7 +218,7 @@ impl Augment {
             return Err(misfit(data, index, &image));
         }
         let image = image.into_layout(Layout::Chw);
-        let crop = Crop::sample(self, rng);
+        let crop = Crop::sample(self.crop_padding, self.flip, rng);
         match image.pixels() {
             Pixels::U8(samples) => self.shift(crop, samples, image.size(), out),
             Pixels::F32(samples) => self.shift(crop, samples, image.size(), out),
@@ -245,5 +265,43 @@ impl Augment {
                 crop.row(self.padding_mode, plane, y, row, &put);
             }
         }
+    }
+}
+
+/// Images without labels.
+struct Loose<'a> {
+    images: &'a [Image<'a>],
+    channels: usize,
+    size: Option<[usize; 2]>,
+}
+
+impl Dataset for Loose<'_> {
+    fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    fn classes(&self) -> &[String] {
+        &[]
+    }
+
+    fn channels(&self) -> usize {
+        self.channels
+    }
+
+    fn size(&self) -> Option<[usize; 2]> {
+        self.size
+    }
+
+    fn label(&self, index: usize) -> Result<usize> {
+        Err(no_image(index, 0))
+    }
+
+    fn image(&self, index: usize) -> Result<Image<'_>> {
+        let image = self.images.get(index).map(Image::view);
+        image.ok_or_else(|| no_image(index, self.len()))
+    }
+
+    fn is_in_memory(&self) -> bool {
+        true
     }
 }

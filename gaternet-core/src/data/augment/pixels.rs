@@ -4,8 +4,6 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use super::Augment;
-
 /// What lies beyond the border of an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,11 +54,11 @@ pub(super) struct Crop {
 }
 
 impl Crop {
-    pub(super) fn sample(augment: &Augment, rng: &mut ChaCha8Rng) -> Crop {
-        // It is below the sides of the image.
-        let padding = augment.crop_padding as i32;
+    /// Up to `padding` pixels each way, which is below the sides of the image.
+    pub(super) fn sample(padding: usize, flip: bool, rng: &mut ChaCha8Rng) -> Crop {
+        let padding = padding as i32;
         let mut shift = || rng.random_range(-padding..=padding) as isize;
-        Crop { down: shift(), right: shift(), flip: augment.flip && rng.random() }
+        Crop { down: shift(), right: shift(), flip: flip && rng.random() }
     }
 
     /// Fills row `y` of the cropped (and mirrored) plane with what `put` makes of its pixels;

@@ -195,3 +195,16 @@ fn resized_batches_keep_their_bits_from_version_to_version() {
         assert_eq!(hash(batch.data()), disk, "{augment:?} of files");
     }
 }
+
+#[test]
+fn images_of_requests_are_resized_as_those_of_a_folder() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = folder(dir.path(), 20);
+    let all: Vec<_> = (0..data.len()).collect();
+    let eval = Augment::eval_resized(28);
+    let want = eval.batch(&data, &all, 0, 0).expect("batch");
+    let open = |i| Image::open(data.path(i).expect("in range")).expect("just written");
+    let images: Vec<_> = all.iter().map(|i| open(*i)).collect();
+    let got = eval.batch_of_images(&images).expect("images of several sizes");
+    assert_eq!((got.dims(), got.data()), (want.dims(), want.data()));
+}

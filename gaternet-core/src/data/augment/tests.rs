@@ -243,6 +243,22 @@ fn every_number_of_channels_and_every_type_is_augmented_as_colours_are() {
     }
 }
 
+#[test]
+fn images_of_no_data_set_are_a_batch_as_those_of_one() {
+    let data = dataset();
+    let images = [7, 0, 999].map(|i| data.image(i).expect("image"));
+    let want = Augment::eval().batch(&data, &[7, 0, 999], 5, 5).expect("batch");
+    let got = Augment::eval().batch_of_images(&images).expect("three images");
+    assert_eq!((got.dims(), got.data()), (want.dims(), want.data()));
+    let normalised = Augment::eval().normalize.batch(&images).expect("three images");
+    assert_eq!(normalised.data(), want.data());
+    assert!(Augment::eval().batch_of_images(&[]).is_err(), "no image");
+    let small = Image::new(vec![0_u8; 12], Layout::Hwc, [3, 2, 2]).expect("fits");
+    let [first, ..] = images;
+    let message = Augment::eval().batch_of_images(&[first, small]).expect_err("sizes").to_string();
+    assert!(message.contains("whose images differ in size"), "{message}");
+}
+
 /// FNV-1a of the bits.
 pub(super) fn hash(values: &[f32]) -> u64 {
     values.iter().fold(0xcbf2_9ce4_8422_2325, |hash, value| {

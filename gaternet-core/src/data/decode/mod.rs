@@ -135,8 +135,8 @@ impl From<Rgb> for Image<'static> {
 }
 
 impl Image<'static> {
-    /// Reads and decodes an image file, whatever its name says: JPEG, PNG, WebP, BMP, TIFF or PNM, as
-    /// RGB bytes (H, W, 3). With the feature `images`.
+    /// Reads and decodes an image file, whatever its name says: JPEG, PNG, WebP, BMP, TIFF or PNM,
+    /// as RGB bytes (H, W, 3). With the feature `images`.
     ///
     /// Grey becomes three equal channels, transparency is left out, of several pictures the first
     /// is read. Orientation in the metadata of a JPEG is not applied, and colour profiles are not.

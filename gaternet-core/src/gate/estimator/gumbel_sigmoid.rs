@@ -9,8 +9,8 @@ use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// (N, C), each from the logistic distribution: `ln u - ln(1 - u)` with u uniform, the difference of two
-/// Gumbel variables.
+/// (N, C), each from the logistic distribution: `ln u - ln(1 - u)` with u uniform, the difference
+/// of two Gumbel variables.
 ///
 /// # Errors
 /// [`Error::Shape`] if it would not fit in the address space.
@@ -29,8 +29,8 @@ pub(super) fn logistic_noise(batch: usize, gates: usize, rng: &mut impl Rng) -> 
 /// logistic noise (N, C).
 ///
 /// # Errors
-/// [`Error::Shape`] if the noise is not for the pre-activations, [`Error::Config`] if tau is not positive
-/// and finite.
+/// [`Error::Shape`] if the noise is not for the pre-activations, [`Error::Config`] if tau is not
+/// positive and finite.
 pub(super) fn gumbel_sigmoid(
     preact: &Tensor,
     noise: &Tensor,

@@ -24,8 +24,8 @@ use crate::tensor::Tensor;
 
 /// From pre-activations (N, C) to gates (N, C), 0 for off.
 ///
-/// Evaluation is without noise and always gives gates of exactly 0 or 1, so that filters can be skipped.
-/// Serialised as `"sem_hash"`, `{ "top_k": { "density": 0.5 } }` and so on.
+/// Evaluation is without noise and always gives gates of exactly 0 or 1, so that filters can be
+/// skipped. Serialised as `"sem_hash"`, `{ "top_k": { "density": 0.5 } }` and so on.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Estimator {
@@ -49,8 +49,8 @@ pub enum Estimator {
         /// Temperature, above 0: small ones are closer to 0 and 1, with gradients of more variance.
         #[serde(default = "default_tau")]
         tau: TauSchedule,
-        /// Whether training gates are rounded to 0 and 1, with the gradient of the soft ones. Without, a
-        /// training pass is smooth, but never sees the gates of evaluation.
+        /// Whether training gates are rounded to 0 and 1, with the gradient of the soft ones.
+        /// Without, a training pass is smooth, but never sees the gates of evaluation.
         #[serde(default = "default_hard")]
         hard: bool,
     },
@@ -101,8 +101,8 @@ impl Estimator {
         }
     }
 
-    /// How many filters of a slot of `width` filters are open in evaluation, if that is the same for all
-    /// images: those with the largest pre-activations. `None` if each gate goes by its own.
+    /// How many filters of a slot of `width` filters are open in evaluation, if that is the same
+    /// for all images: those with the largest pre-activations. `None` if each gate goes by its own.
     #[must_use]
     pub fn fixed_count(&self, width: usize) -> Option<usize> {
         match *self {
@@ -125,12 +125,12 @@ impl Estimator {
         })
     }
 
-    /// Training gates (N, C) of pre-activations (N, C) with this noise, when the share `progress` of the
-    /// training is done. The slots of the gates have these widths, in order.
+    /// Training gates (N, C) of pre-activations (N, C) with this noise, when the share `progress`
+    /// of the training is done. The slots of the gates have these widths, in order.
     ///
     /// # Errors
-    /// [`Error::Config`] if a parameter is out of range, [`Error::Shape`] if the widths do not add up to C
-    /// or the draw is of another estimator or batch.
+    /// [`Error::Config`] if a parameter is out of range, [`Error::Shape`] if the widths do not add
+    /// up to C or the draw is of another estimator or batch.
     pub fn apply(
         &self,
         preact: &Tensor,
@@ -180,7 +180,8 @@ impl Estimator {
     /// [`eval`](Self::eval) of a slice: whole rows of pre-activations become gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if a parameter is out of range, [`Error::Shape`] if the rows are not whole.
+    /// [`Error::Config`] if a parameter is out of range, [`Error::Shape`] if the rows are not
+    /// whole.
     pub fn eval_in_place(&self, gates: &mut [f32], widths: &[usize]) -> Result<()> {
         self.validate()?;
         let row: usize = widths.iter().sum();

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 
 /// A temperature that goes from `first` to `last` by equal factors, and stays there.
 ///
-/// When the share p of a training is done it is `first · (last / first)^min(1, p / share)`: the exponential
-/// annealing of Jang et al. 2017 (arXiv 1611.01144), with its floor.
+/// When the share p of a training is done it is `first · (last / first)^min(1, p / share)`: the
+/// exponential annealing of Jang et al. 2017 (arXiv 1611.01144), with its floor.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TauSchedule {

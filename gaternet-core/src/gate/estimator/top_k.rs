@@ -45,7 +45,8 @@ pub(super) fn open_largest(rows: &mut [f32], widths: &[usize], density: f32) {
     }
 }
 
-/// The indices of the `k` largest values, the first of equals; in `order`, those of the others come after them.
+/// The indices of the `k` largest values, the first of equals; in `order`, those of the others come
+/// after them.
 pub(in crate::gate) fn largest<'a>(
     values: &[f32],
     k: usize,

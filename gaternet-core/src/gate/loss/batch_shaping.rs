@@ -19,12 +19,14 @@ const MARGIN: f64 = 1e-6;
 /// mean over i of mean over r = 1..N of (F(x_r) - r / (N + 1))²
 /// ```
 ///
-/// where `x_1 <= x_2 <= ...` are the sorted probabilities of gate i and F is the distribution function of
-/// Beta(a, b). The gradient of `x_r` is `2 / (N · C) · (F(x_r) - r / (N + 1)) · f(x_r)` with the density f; within
-/// 1e-6 of 0 and 1 that of the margin. Ehteshami Bejnordi, Blankevoort & Welling 2020 (arXiv 1907.06627).
+/// where `x_1 <= x_2 <= ...` are the sorted probabilities of gate i and F is the distribution
+/// function of Beta(a, b). The gradient of `x_r` is `2 / (N · C) · (F(x_r) - r / (N + 1)) · f(x_r)`
+/// with the density f; within 1e-6 of 0 and 1 that of the margin. Ehteshami Bejnordi, Blankevoort &
+/// Welling 2020 (arXiv 1907.06627).
 ///
 /// # Errors
-/// [`Error::Config`] if a or b is not above 0 and at most 100, [`Error::Shape`] if there is no gate.
+/// [`Error::Config`] if a or b is not above 0 and at most 100, [`Error::Shape`] if there is no
+/// gate.
 pub fn batch_shaping(probabilities: &Tensor, a: f64, b: f64) -> Result<Tensor> {
     let op = "batch_shaping";
     let prior = Beta::new(a, b)?;

@@ -42,7 +42,8 @@ impl Beta {
     pub fn cdf(&self, x: f64) -> f64 {
         let Beta { a, b, ln_beta } = *self;
         let front = (a * x.ln() + b * (-x).ln_1p() - ln_beta).exp();
-        // The fraction converges fast on this side of the mean; I_x(a, b) = 1 - I_{1-x}(b, a) on the other.
+        // The fraction converges fast on this side of the mean; I_x(a, b) = 1 - I_{1-x}(b, a) on
+        // the other.
         if x < (a + 1.0) / (a + b + 2.0) {
             front * fraction(a, b, x) / a
         } else {

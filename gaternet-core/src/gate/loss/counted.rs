@@ -6,11 +6,12 @@ use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// The values of `evaluated` (N, C) with the gradient of `gates` (N, C): a loss of it looks at the gates of
-/// evaluation, and trains those of the training pass (straight through, Bengio et al. 2013, arXiv 1308.3432).
+/// The values of `evaluated` (N, C) with the gradient of `gates` (N, C): a loss of it looks at the
+/// gates of evaluation, and trains those of the training pass (straight through, Bengio et al.
+/// 2013, arXiv 1308.3432).
 ///
-/// The noise of a training opens another share of gates than evaluation does, most of all where many
-/// pre-activations are near 0: gates that meet a target with noise need not meet it without.
+/// The noise of a training opens another share of gates than evaluation does, most of all where
+/// many pre-activations are near 0: gates that meet a target with noise need not meet it without.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the two differ in shape.

@@ -5,9 +5,10 @@ use crate::error::{Error, Result};
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// `mean over n of sum over i of |gates[n, i]| / c`, shape `()`, of gates (N, c). The gradient at
-/// a gate of exactly 0 is 0, as in PyTorch's and TensorFlow's `abs`. The loss of GaterNet (Chen et al. 2019,
-/// arXiv 1811.11205): every gate costs the same, wherever it is, and the weight decides how many stay open.
+/// `mean over n of sum over i of |gates[n, i]| / c`, shape `()`, of gates (N, c). The gradient at a
+/// gate of exactly 0 is 0, as in PyTorch's and TensorFlow's `abs`. The loss of GaterNet (Chen et
+/// al. 2019, arXiv 1811.11205): every gate costs the same, wherever it is, and the weight decides
+/// how many stay open.
 ///
 /// # Errors
 /// [`Error::Shape`] if there is no gate.

@@ -32,7 +32,8 @@ fn share(field: &'static str, value: f64) -> Result<()> {
     Err(Error::Config { field, value: digits(value), rule: "must be 0 to 1" })
 }
 
-/// `Err` unless `value` is positive. Which targets can be depends on the network; this is what all have in common.
+/// `Err` unless `value` is positive. Which targets can be depends on the network; this is what all
+/// have in common.
 fn positive(field: &'static str, value: f64) -> Result<()> {
     if value.is_finite() && value > 0.0 {
         return Ok(());

@@ -4,10 +4,10 @@ use super::{GateDensities, share, with_gradient};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// `mean over slots of (mean over n and the slot's gates of gates[n, i] - target)²`, shape `()`, of gates
-/// (N, C): each layer is to be open at one rate over the batch, while a sample may open more or fewer. The
-/// loss of ConvNet-AIG (Veit & Belongie 2018, arXiv 1711.11503), there with a gate per layer. For a known share
-/// of open gates, the same in every layer.
+/// `mean over slots of (mean over n and the slot's gates of gates[n, i] - target)²`, shape `()`, of
+/// gates (N, C): each layer is to be open at one rate over the batch, while a sample may open more
+/// or fewer. The loss of ConvNet-AIG (Veit & Belongie 2018, arXiv 1711.11503), there with a gate
+/// per layer. For a known share of open gates, the same in every layer.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) if the target is not 0 to 1,

@@ -26,11 +26,12 @@ impl Algorithm {
     /// All of them.
     pub const ALL: [Algorithm; 3] = [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
 
-    /// The fastest for this convolution, by its shape and batch size alone: whatever is live, the bits are
-    /// the same.
+    /// The fastest for this convolution, by its shape and batch size alone: whatever is live, the
+    /// bits are the same.
     ///
-    /// It has the fewest multiply-adds of whole vectors, where those of Winograd's count a third more for
-    /// the transforms. On small maps F(4x4)'s weights outgrow the caches, unless several samples share them.
+    /// It has the fewest multiply-adds of whole vectors, where those of Winograd's count a third
+    /// more for the transforms. On small maps F(4x4)'s weights outgrow the caches, unless several
+    /// samples share them.
     #[must_use]
     pub fn choose(dims: &Conv2dDims) -> Algorithm {
         Algorithm::choose_for(DType::F32, dims)
@@ -67,8 +68,8 @@ impl Algorithm {
         }
     }
 
-    /// Whether it can compute this convolution: Winograd's takes 3x3 kernels with stride 1 and at most
-    /// 2 pixels of padding.
+    /// Whether it can compute this convolution: Winograd's takes 3x3 kernels with stride 1 and at
+    /// most 2 pixels of padding.
     #[must_use]
     pub fn supports(self, dims: &Conv2dDims) -> bool {
         self == Algorithm::Direct

@@ -3,8 +3,8 @@
 use super::image::{Bordered, Image};
 use crate::cpu::isa::Isa;
 
-/// `input` (C, H, W) -> `pixels` (rows, width, C) with zeros around the map. Channels not in the list
-/// become zeros.
+/// `input` (C, H, W) -> `pixels` (rows, width, C) with zeros around the map. Channels not in the
+/// list become zeros.
 pub(super) fn channel_last(
     isa: Isa,
     bordered: Bordered,

@@ -78,7 +78,8 @@ impl Engine<'_> {
 
 /// A batch, its slices and lists checked.
 pub(super) struct Batch<'a> {
-    /// Output rows and source channels of a sample: filters and channels, or going back the reverse.
+    /// Output rows and source channels of a sample: filters and channels, or going back the
+    /// reverse.
     pub(super) rows: usize,
     pub(super) channels: usize,
     /// 0, 1, ...: as many as there are rows and channels.
@@ -196,8 +197,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Writes the output planes that need no product: those of rows that are not live, unless they are left, and
-/// without a live channel those of all rows.
+/// Writes the output planes that need no product: those of rows that are not live, unless they are
+/// left, and without a live channel those of all rows.
 fn fill_known(sample: &Sample<'_>, target: &mut [f32]) {
     let Sample { epilogue, rows, .. } = sample;
     let leaves_dead = epilogue.leave_dead || rows.len() * sample.out_plane == target.len();

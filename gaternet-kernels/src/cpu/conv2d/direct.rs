@@ -52,8 +52,8 @@ impl Direct {
         });
     }
 
-    /// Pixels that no tap reaches are 0: some of the gradient to the input of a kernel that is smaller
-    /// than its stride.
+    /// Pixels that no tap reaches are 0: some of the gradient to the input of a kernel that is
+    /// smaller than its stride.
     fn clear(&self, sample: &Sample<'_>, target: &mut [f32]) {
         if self.plan.phases.iter().any(|phase| phase.taps.is_empty()) {
             for row in sample.rows.iter().map(|row| *row as usize) {
@@ -91,7 +91,8 @@ impl Direct {
         let rows = &sample.rows[rows];
         for phase in plan.phases.iter().filter(|phase| !phase.taps.is_empty()) {
             let (tile_rows, tile_vectors) = self.tiles.choose(rows.len(), phase.vectors.len());
-            // Pixels outside, rows inside: the pixels of all channels stay in L1 while weights stream.
+            // Pixels outside, rows inside: the pixels of all channels stay in L1 while weights
+            // stream.
             for vectors in even_ranges(phase.vectors.len(), tile_vectors) {
                 for range in even_ranges(rows.len(), tile_rows) {
                     let rows = &rows[range];
@@ -118,10 +119,11 @@ impl Direct {
                     }
                     let kernel = self.tiles.kernel(rows.len(), tile.vectors.len());
                     // SAFETY: `Tiles` are those of a detected instruction set. `bordered` has
-                    // `scratch_len` floats, computed as the furthest that any channel, tap and vector
-                    // reads, or it is the source, whose planes no vector leaves. A row's and channel's weights lie inside (F, C, KH, KW), whose length
-                    // was checked. The masks select pixels of the rows' planes, which `target` and
-                    // `residual` hold, and which no other task or tile writes.
+                    // `scratch_len` floats, computed as the furthest that any channel, tap and
+                    // vector reads, or it is the source, whose planes no vector leaves. A row's and
+                    // channel's weights lie inside (F, C, KH, KW), whose length was checked. The
+                    // masks select pixels of the rows' planes, which `target` and `residual` hold,
+                    // and which no other task or tile writes.
                     unsafe { kernel(&tile) };
                 }
             }

@@ -41,9 +41,9 @@ impl Image<'_> {
         }
     }
 
-    /// Does the channels up to the last multiple of `LANES`, as many pixels at a time whatever rows they are on,
-    /// and returns their number: 0 if the plane has fewer pixels. The last block of pixels overlaps the
-    /// one before.
+    /// Does the channels up to the last multiple of `LANES`, as many pixels at a time whatever rows
+    /// they are on, and returns their number: 0 if the plane has fewer pixels. The last block of
+    /// pixels overlaps the one before.
     ///
     /// `transpose(rows, columns)` writes the floats `rows[i][j]` to `columns[j][i]`: as many are
     /// readable and writable at each as there are rows.
@@ -75,8 +75,8 @@ impl Image<'_> {
                     self.input[start..start + LANES].as_ptr()
                 });
                 let targets = offsets.map(|o| pixels.as_mut_ptr().wrapping_add(o + channel));
-                // Each source is a slice of LANES floats. Offsets rise, so each target is followed by
-                // the rest of its pixel's `channels` floats within `pixels`.
+                // Each source is a slice of LANES floats. Offsets rise, so each target is followed
+                // by the rest of its pixel's `channels` floats within `pixels`.
                 transpose(sources, targets);
             }
         }

@@ -50,8 +50,8 @@ impl Live<'_> {
     }
 }
 
-/// 0, 1, ...: as many as there are filters and channels. `Conv2dDims` keeps both far below `u32::MAX` on
-/// any machine that can hold them.
+/// 0, 1, ...: as many as there are filters and channels. `Conv2dDims` keeps both far below
+/// `u32::MAX` on any machine that can hold them.
 pub(super) fn every(dims: &Conv2dDims) -> Vec<u32> {
     (0..dims.out_channels().max(dims.in_channels()) as u32).collect()
 }

@@ -14,7 +14,8 @@ pub struct Method {
 }
 
 impl Method {
-    /// The fastest for this convolution with products of this type, chosen as [`Algorithm::choose`] does.
+    /// The fastest for this convolution with products of this type, chosen as [`Algorithm::choose`]
+    /// does.
     #[must_use]
     pub fn choose(dtype: DType, dims: &Conv2dDims) -> Method {
         Method { algorithm: Algorithm::choose_for(dtype, dims), dtype }

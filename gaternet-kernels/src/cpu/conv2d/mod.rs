@@ -1,9 +1,10 @@
 //! 2-D convolution that does no work for filters and channels that are off.
 //!
-//! [`Passes`] has the three passes of a convolution of one size, which a [`Cache`] keeps from step to step.
-//! Its forward pass and the gradient to the input are one correlation (`correlate.rs`), which an [`Algorithm`] computes:
-//! directly (`direct.rs`) with different plans (`plan.rs`) over one register tile (`tile.rs`), or by
-//! Winograd's (`winograd/`), and a [`PreparedConv2d`] also with products of bf16 (`bf16/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
+//! [`Passes`] has the three passes of a convolution of one size, which a [`Cache`] keeps from step
+//! to step. Its forward pass and the gradient to the input are one correlation (`correlate.rs`),
+//! which an [`Algorithm`] computes: directly (`direct.rs`) with different plans (`plan.rs`) over
+//! one register tile (`tile.rs`), or by Winograd's (`winograd/`), and a [`PreparedConv2d`] also
+//! with products of bf16 (`bf16/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
 
 mod algorithm;
 pub(crate) mod bf16;
@@ -67,14 +68,14 @@ pub fn backward_input(
     Passes::new(isa, algorithm, dims)?.backward_input(live, grad_output, weight, grad_input)
 }
 
-/// `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in which filter f and
-/// channel c are both live.
+/// `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in which filter f
+/// and channel c are both live.
 ///
 /// `input` (N, C, H, W), `grad_output` (N, F, OH, OW), `grad_weight` (F, C, KH, KW), overwritten.
 ///
 /// The order of the sum is fixed by the batch size: the result does not depend on the number of
-/// threads. Winograd's algorithms sum what is not live as zeros; the direct one skips filters that are
-/// not.
+/// threads. Winograd's algorithms sum what is not live as zeros; the direct one skips filters that
+/// are not.
 ///
 /// # Errors
 /// If a length or a list does not fit `dims`; nothing is written then.

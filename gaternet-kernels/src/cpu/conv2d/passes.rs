@@ -14,11 +14,12 @@ use crate::cpu::scratch::{give, take};
 use crate::dims::Conv2dDims;
 use crate::error::{Result, check_len};
 
-/// A convolution of one size by one algorithm, and its gradients. Addresses, tiles and lists are made
-/// by the first pass that needs them and kept; the weights may be others each time.
+/// A convolution of one size by one algorithm, and its gradients. Addresses, tiles and lists are
+/// made by the first pass that needs them and kept; the weights may be others each time.
 ///
-/// For one instruction set and algorithm an output's bits depend neither on the number of threads nor
-/// on which other filters are live, and skipping a channel gives the bits of a channel of zeros.
+/// For one instruction set and algorithm an output's bits depend neither on the number of threads
+/// nor on which other filters are live, and skipping a channel gives the bits of a channel of
+/// zeros.
 pub struct Passes {
     isa: Isa,
     algorithm: Algorithm,

@@ -106,14 +106,15 @@ impl Border {
     }
 }
 
-/// Copies a row: `copy_from_slice` for rows so short that a call of memmove costs more than the copy.
+/// Copies a row: `copy_from_slice` for rows so short that a call of memmove costs more than the
+/// copy.
 pub(crate) type CopyRow = fn(&mut [f32], &[f32]);
 
 /// Everything about a correlation but its data.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Whether the source is read where it is, instead of from a bordered copy: a 1x1 kernel needs no
-    /// border.
+    /// Whether the source is read where it is, instead of from a bordered copy: a 1x1 kernel needs
+    /// no border.
     pub(crate) in_place: bool,
     /// Source channels.
     pub(crate) channels: usize,
@@ -129,8 +130,9 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// For a 1x1 kernel that needs no copy: whole vectors over a plane, of which the last may overlap
-    /// the one before, so that none reaches beyond the plane. `None` for others, and for tiny planes.
+    /// For a 1x1 kernel that needs no copy: whole vectors over a plane, of which the last may
+    /// overlap the one before, so that none reaches beyond the plane. `None` for others, and for
+    /// tiny planes.
     fn in_place(dims: &Conv2dDims, lanes: usize) -> Option<Plan> {
         let ([h, w], plane) = (dims.in_size(), dims.in_plane());
         let pointwise = (dims.kernel(), dims.stride(), dims.padding()) == ([1; 2], [1; 2], [0; 2]);

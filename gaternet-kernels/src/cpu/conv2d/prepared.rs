@@ -12,16 +12,16 @@ use crate::dims::Conv2dDims;
 use crate::dtype::DType;
 use crate::error::{KernelError, Result, check_len};
 
-/// What follows a convolution in the same pass over memory: `relu(sum + bias + residual)`; by default
-/// nothing.
+/// What follows a convolution in the same pass over memory: `relu(sum + bias + residual)`; by
+/// default nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Epilogue<'a> {
     /// As large as the output. What a filter that is not live adds to it is 0, its bias included.
     pub residual: Option<&'a [f32]>,
     /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
-    /// Leave the planes of filters that are not live as they are, instead of writing what an epilogue makes
-    /// of 0: for outputs that are read by their live channels only.
+    /// Leave the planes of filters that are not live as they are, instead of writing what an
+    /// epilogue makes of 0: for outputs that are read by their live channels only.
     pub leave_dead: bool,
 }
 
@@ -117,8 +117,8 @@ impl PreparedConv2d {
     /// ascending. Those of the others, bias included, count as zeros and take no memory.
     ///
     /// # Errors
-    /// Those of [`with_method`](Self::with_method), and if the list is not ascending or names a filter
-    /// that does not exist.
+    /// Those of [`with_method`](Self::with_method), and if the list is not ascending or names a
+    /// filter that does not exist.
     pub fn of_filters(
         isa: Isa,
         method: impl Into<Method>,
@@ -171,7 +171,8 @@ impl PreparedConv2d {
         self.method
     }
 
-    /// Bytes of the weights as the algorithm reads them: a pass reads those of live filters and channels.
+    /// Bytes of the weights as the algorithm reads them: a pass reads those of live filters and
+    /// channels.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
         match &self.form {
@@ -182,10 +183,11 @@ impl PreparedConv2d {
         }
     }
 
-    /// Some samples of a larger batch on the calling thread, without allocation after its first call there.
+    /// Some samples of a larger batch on the calling thread, without allocation after its first
+    /// call there.
     ///
-    /// `live` has the lists of that batch, those of `samples` are used. `input` (samples, C, H, W), `output`
-    /// (samples, F, OH, OW), overwritten.
+    /// `live` has the lists of that batch, those of `samples` are used. `input` (samples, C, H, W),
+    /// `output` (samples, F, OH, OW), overwritten.
     ///
     /// # Errors
     /// If a length does not fit, or a list is of other filters or channels or of too few samples.

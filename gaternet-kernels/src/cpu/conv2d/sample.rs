@@ -1,6 +1,7 @@
 //! One sample of a convolution or of the gradient to its input.
 
-/// What is live, and what the live rows are computed from. Rows are filters or, going back, channels.
+/// What is live, and what the live rows are computed from. Rows are filters or, going back,
+/// channels.
 #[derive(Clone, Copy)]
 pub(super) struct Sample<'a> {
     pub(super) rows: &'a [u32],
@@ -53,7 +54,8 @@ impl SampleEpilogue<'_> {
         self.residual.map_or(std::ptr::null(), |residual| residual[row * plane..].as_ptr())
     }
 
-    /// Writes the output plane of a row whose sum, bias included, is the same everywhere: 0 for one that is not live.
+    /// Writes the output plane of a row whose sum, bias included, is the same everywhere: 0 for one
+    /// that is not live.
     pub(super) fn fill(&self, row: usize, sum: f32, plane: &mut [f32]) {
         let relu = |y: f32| if self.relu && y <= 0.0 { 0.0 } else { y };
         // As sums, because 0 + -0 is 0: the bits of masking.

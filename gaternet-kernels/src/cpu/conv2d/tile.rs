@@ -1,10 +1,11 @@
 //! The register tile: F output rows x P pixel vectors of accumulators.
 //!
-//! Weights are scalars, pixels are the vector. For each live source channel and each tap: P loads of
-//! pixels (a tap is an address offset), F weight broadcasts, F·P multiply-adds. The rows of a tile are
-//! pointers into the ordinary weight array, so any live filters share one; the channels come from a
-//! list, so any are skipped. A sum runs over channels and taps in list order in one accumulator, so
-//! its bits do not depend on the tile it was computed in, nor on which other rows are live.
+//! Weights are scalars, pixels are the vector. For each live source channel and each tap: P loads
+//! of pixels (a tap is an address offset), F weight broadcasts, F·P multiply-adds. The rows of a
+//! tile are pointers into the ordinary weight array, so any live filters share one; the channels
+//! come from a list, so any are skipped. A sum runs over channels and taps in list order in one
+//! accumulator, so its bits do not depend on the tile it was computed in, nor on which other rows
+//! are live.
 
 use rayon::prelude::*;
 
@@ -39,9 +40,10 @@ pub(crate) struct Tile<'a> {
 
 /// # Safety
 /// The instruction set is present; `vectors` has the kernel's P entries; for every listed channel,
-/// tap and vector, `LANES` floats at `source + channel·channel_stride + tap + vector` and each row's
-/// weight are readable, and the pixels the vectors' masks select are writable in each row's target,
-/// which nothing else accesses meanwhile; so are they readable in its residual, if there is one.
+/// tap and vector, `LANES` floats at `source + channel·channel_stride + tap + vector` and each
+/// row's weight are readable, and the pixels the vectors' masks select are writable in each row's
+/// target, which nothing else accesses meanwhile; so are they readable in its residual, if there is
+/// one.
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
 /// Tile kernels of an instruction set.
@@ -89,8 +91,9 @@ pub(crate) fn even_range(total: usize, parts: usize, part: usize) -> std::ops::R
     total * part / parts..total * (part + 1) / parts
 }
 
-/// Calls `work` on all threads with groups of at most `most` of `0..total`, each with all of `0..rows`, or, if the groups are
-/// fewer than the threads, with parts of them of at least `least_rows`.
+/// Calls `work` on all threads with groups of at most `most` of `0..total`, each with all of
+/// `0..rows`, or, if the groups are fewer than the threads, with parts of them of at least
+/// `least_rows`.
 pub(crate) fn share_out(
     total: usize,
     most: usize,

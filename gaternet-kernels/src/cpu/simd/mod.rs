@@ -3,8 +3,8 @@
 //!
 //! A folder has up to three files. `vectors.rs`: `V`, `LANES`, `zero`, `load`, `splat`, `add`,
 //! `sub`, `mul`, `fmadd`, `relu`, `store`, `store_lanes`; loads and stores in parts of eight lanes;
-//! and `interleave` and `deinterleave` of tiles of 2 and 4 pixels. `pairs.rs`: `W`, `load`, `splat`,
-//! `store`, `round` and `fmadd` of pairs of bf16, as many as `V` has lanes. `mod.rs`: the
+//! and `interleave` and `deinterleave` of tiles of 2 and 4 pixels. `pairs.rs`: `W`, `load`,
+//! `splat`, `store`, `round` and `fmadd` of pairs of bf16, as many as `V` has lanes. `mod.rs`: the
 //! [`KernelSet`], whose kernels are written once, as macros beside the ops that call them, and
 //! compiled over these vectors with the tile sizes that suit the registers.
 //!

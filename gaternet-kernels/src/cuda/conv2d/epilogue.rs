@@ -13,7 +13,8 @@ pub struct GateColumns<'a> {
     pub first: usize,
 }
 
-/// `relu(gate·(sum·scale + bias) + residual)`; a gate of 0 gives exactly 0 before the residual is added.
+/// `relu(gate·(sum·scale + bias) + residual)`; a gate of 0 gives exactly 0 before the residual is
+/// added.
 #[derive(Debug)]
 pub struct Forward<'a, T> {
     /// (F); 1 if absent.
@@ -36,9 +37,10 @@ impl<T> Default for Forward<'_, T> {
 
 /// The gradient of what the input was made of.
 ///
-/// With `hidden`, where the input was `a = gate·hidden` and `hidden = relu(h)`: `t = sum + residual` is the gradient of
-/// `a`; stored is that of `h`, `gate·t` where `hidden > 0` if `relu`, else that of `hidden`, `gate·t`. A gate of 0
-/// gives exactly 0. Without `hidden`: `sum + residual`.
+/// With `hidden`, where the input was `a = gate·hidden` and `hidden = relu(h)`:
+/// `t = sum + residual` is the gradient of `a`; stored is that of `h`, `gate·t` where `hidden > 0`
+/// if `relu`, else that of `hidden`, `gate·t`. A gate of 0 gives exactly 0. Without `hidden`:
+/// `sum + residual`.
 #[derive(Debug)]
 pub struct Backward<'a, T> {
     /// The gradient that the input has from elsewhere, as `grad_input`; 0 if absent.

@@ -1,9 +1,10 @@
-//! Convolution that does no work for rows of the weight that are off, per sample: in bf16 on tensor cores with f32 sums,
-//! and in f32 with plain loops, to compare a GPU with the CPU.
+//! Convolution that does no work for rows of the weight that are off, per sample: in bf16 on tensor
+//! cores with f32 sums, and in f32 with plain loops, to compare a GPU with the CPU.
 //!
-//! The weight lies in [`Rows`], and two kernels serve four passes: *to rows* computes the live rows from a dense
-//! activation, *from rows* a dense activation from the live rows (`kernels-cu/conv2d.cuh`). An activation on the
-//! side of the rows is compact where there is a list of live rows, else dense; see [`layout`](super::layout).
+//! The weight lies in [`Rows`], and two kernels serve four passes: *to rows* computes the live rows
+//! from a dense activation, *from rows* a dense activation from the live rows
+//! (`kernels-cu/conv2d.cuh`). An activation on the side of the rows is compact where there is a
+//! list of live rows, else dense; see [`layout`](super::layout).
 
 mod element;
 mod epilogue;
@@ -26,11 +27,12 @@ use crate::dims::Conv2dDims;
 
 /// output (N, OH, OW, stride(F)) of input (N, H, W, stride(C)).
 ///
-/// Rows::Filters: the input is dense, the output compact by `live`. Rows::Channels: the input is compact by `live`, the
-/// output dense. Without `live` both are dense.
+/// Rows::Filters: the input is dense, the output compact by `live`. Rows::Channels: the input is
+/// compact by `live`, the output dense. Without `live` both are dense.
 ///
 /// # Errors
-/// [`KernelError`](crate::KernelError) if a buffer or the lists do not fit `dims`; the driver's errors.
+/// [`KernelError`](crate::KernelError) if a buffer or the lists do not fit `dims`; the driver's
+/// errors.
 pub fn forward<T: ConvElement>(
     dims: &Conv2dDims,
     rows: Rows,
@@ -48,8 +50,9 @@ pub fn forward<T: ConvElement>(
 
 /// Gradient of the input (N, H, W, stride(C)) from that of the output (N, OH, OW, stride(F)).
 ///
-/// Rows::Filters: `grad_output` is compact by `live`, `grad_input` dense. Rows::Channels: `grad_output` is dense,
-/// `grad_input` compact by `live`, and so are the buffers of `epilogue` that are like it. Without `live` all are dense.
+/// Rows::Filters: `grad_output` is compact by `live`, `grad_input` dense. Rows::Channels:
+/// `grad_output` is dense, `grad_input` compact by `live`, and so are the buffers of `epilogue`
+/// that are like it. Without `live` all are dense.
 ///
 /// # Errors
 /// As [`forward`].

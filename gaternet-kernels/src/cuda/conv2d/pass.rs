@@ -104,8 +104,9 @@ impl Pass {
         if let Some(tiling) = &tiling {
             launch = launch.value(tiling);
         }
-        // SAFETY: the parameters of all six kernels. All buffers have the lengths of the geometry; the lists hold at
-        // most `rows` numbers below `rows`; `grid` and `shared_bytes` are what the sources say.
+        // SAFETY: the parameters of all six kernels. All buffers have the lengths of the geometry;
+        // the lists hold at most `rows` numbers below `rows`; `grid` and `shared_bytes` are what
+        // the sources say.
         unsafe { launch.run(grid, kernels.threads, shared_bytes) }?;
         match epilogue.gate_gradient {
             Some(of_gates) => {

@@ -13,20 +13,23 @@ use crate::error::check_len;
 
 const OP: &str = "conv2d_backward_weight";
 
-/// Of conv2d_weight_grad.cu: (tap, column) pairs of a block, and bytes of shared memory that suffice for both tiles.
+/// Of conv2d_weight_grad.cu: (tap, column) pairs of a block, and bytes of shared memory that
+/// suffice for both tiles.
 const TILE_FLAT: usize = 128;
 const SHARED_BYTES: u32 = 48 << 10;
 /// The most bytes of partial sums.
 const MAX_SCRATCH_BYTES: usize = 64 << 20;
 
-/// Gradient of the weight in [`Rows`], f32, which replaces what is there. The padding of its columns gets 0.
+/// Gradient of the weight in [`Rows`], f32, which replaces what is there. The padding of its
+/// columns gets 0.
 ///
-/// Rows::Filters: `grad_output` is compact by `live`, `input` dense. Rows::Channels: `input` is compact by `live`,
-/// `grad_output` dense. Without `live` both are dense. `scratch` is at least as long as
-/// [`backward_weight_scratch_len`] says.
+/// Rows::Filters: `grad_output` is compact by `live`, `input` dense. Rows::Channels: `input` is
+/// compact by `live`, `grad_output` dense. Without `live` both are dense. `scratch` is at least as
+/// long as [`backward_weight_scratch_len`] says.
 ///
 /// # Errors
-/// [`KernelError`](crate::KernelError) if a buffer or the lists do not fit `dims`; the driver's errors.
+/// [`KernelError`](crate::KernelError) if a buffer or the lists do not fit `dims`; the driver's
+/// errors.
 pub fn backward_weight<T: ConvElement>(
     dims: &Conv2dDims,
     rows: Rows,
@@ -127,8 +130,8 @@ impl<T> WeightGrad<'_, T> {
             .write(sums)
             .value(&self.geometry)
             .value(&self.batch);
-        // SAFETY: the parameters of the kernels that gradients of weights have. `backward_weight` has checked all
-        // lengths; the lists hold at most `rows` numbers below `rows`.
+        // SAFETY: the parameters of the kernels that gradients of weights have. `backward_weight`
+        // has checked all lengths; the lists hold at most `rows` numbers below `rows`.
         unsafe { launch.run(grid, threads, shared) }
     }
 
@@ -158,7 +161,8 @@ impl<T> WeightGrad<'_, T> {
             .write(self.gradient)
             .value(&length)
             .value(&splits);
-        // SAFETY: the parameters of conv2d_sum_splits; `scratch` has `splits` times `length` values.
+        // SAFETY: the parameters of conv2d_sum_splits; `scratch` has `splits` times `length`
+        // values.
         unsafe { launch.run([length.cast_unsigned().div_ceil(256), 1, 1], 256, 0) }
     }
 

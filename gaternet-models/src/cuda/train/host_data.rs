@@ -12,8 +12,8 @@ const MAX_CHANNELS: usize = 4;
 /// Copies the images of a data set of bytes in memory, with their labels, to `device`.
 ///
 /// # Errors
-/// [`Error::Unsupported`](super::Error::Unsupported) for image files and other data sets; errors of
-/// the GPU.
+/// [`Error::Unsupported`](crate::cuda::Error::Unsupported) for image files and other data sets;
+/// errors of the GPU.
 pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images> {
     use gaternet_kernels::cuda::CudaBuffer;
     let data::ImageSource::Memory(data) = source else {
@@ -30,8 +30,8 @@ pub fn images(device: &CudaDevice, source: &data::ImageSource) -> Result<Images>
 /// The augmentation on a GPU that does the same as this one of the processor.
 ///
 /// # Errors
-/// [`Error::Unsupported`](super::Error::Unsupported) if it resizes images, or they have more than
-/// four channels.
+/// [`Error::Unsupported`](crate::cuda::Error::Unsupported) if it resizes images, or they have more
+/// than four channels.
 pub fn augment(host: &data::Augment) -> Result<Augment> {
     if host.resized.is_some() {
         return unsupported("resizing images");

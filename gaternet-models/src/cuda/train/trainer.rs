@@ -44,13 +44,13 @@ pub struct CudaTrainer<T> {
 
 impl<T: Activation> CudaTrainer<T> {
     /// Copies `model` to `device`, to be trained with the settings of `sgd` on `images`, usually
-    /// [those of a data set](images); parameters that do not require a gradient stay frozen.
-    /// `shape` (C, H, W) is the shape of an image.
+    /// [those of a data set](crate::cuda::images); parameters that do not require a gradient stay
+    /// frozen. `shape` (C, H, W) is the shape of an image.
     ///
     /// # Errors
-    /// [`Error::Unsupported`](super::Error::Unsupported) if there is no kernel for a layer or a
-    /// gate loss; [`Error::Model`](super::Error::Model) if the images do not fit, there is no
-    /// batch, or the gates cannot meet a target; errors of the GPU.
+    /// [`Error::Unsupported`](crate::cuda::Error::Unsupported) if there is no kernel for a layer or
+    /// a gate loss; [`Error::Model`](crate::cuda::Error::Model) if the images do not fit, there is
+    /// no batch, or the gates cannot meet a target; errors of the GPU.
     pub fn new(
         device: &CudaDevice,
         model: &Model,
@@ -142,9 +142,9 @@ impl<T: Activation> CudaTrainer<T> {
     /// each batch: after their augmentation, each with its partner.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) unless `order` has every image's number once and there
-    /// are draws for all batches if images are to be mixed, else none; or if the images are not on
-    /// the device; errors of the GPU.
+    /// [`Error::Model`](crate::cuda::Error::Model) unless `order` has every image's number once and
+    /// there are draws for all batches if images are to be mixed, else none; or if the images are
+    /// not on the device; errors of the GPU.
     pub fn begin_mixed(&mut self, step: usize, order: &[usize], draws: &[MixupDraw]) -> Result<()> {
         let count = self.count;
         let mut seen = vec![false; count];
@@ -194,7 +194,7 @@ impl<T: Activation> CudaTrainer<T> {
     /// before, and their effect is in the model.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch has fewer steps; errors of the GPU.
+    /// [`Error::Model`](crate::cuda::Error::Model) if the epoch has fewer steps; errors of the GPU.
     pub fn skip(&mut self, steps: usize) -> Result<()> {
         if steps > self.steps() {
             let rule = "must be at most the steps of an epoch";
@@ -210,8 +210,8 @@ impl<T: Activation> CudaTrainer<T> {
     /// Starts the next step of the epoch on the device, without waiting for it.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch is over, or the step needs images; errors
-    /// of the GPU.
+    /// [`Error::Model`](crate::cuda::Error::Model) if the epoch is over, or the step needs images;
+    /// errors of the GPU.
     pub fn step(&mut self) -> Result<()> {
         let at = self.next()?;
         if self.programs[at].input.is_copied() {
@@ -225,9 +225,9 @@ impl<T: Activation> CudaTrainer<T> {
     /// else: copies them and does not wait for the device.
     ///
     /// # Errors
-    /// [`Error::Model`](super::Error::Model) if the epoch is over, the images are not as many as
-    /// the step has, or are on the device, or there is a draw and none is wanted, or the other way
-    /// round; errors of the GPU.
+    /// [`Error::Model`](crate::cuda::Error::Model) if the epoch is over, the images are not as many
+    /// as the step has, or are on the device, or there is a draw and none is wanted, or the other
+    /// way round; errors of the GPU.
     pub fn step_on(&mut self, batch: &Batch, draw: Option<&MixupDraw>) -> Result<()> {
         let at = self.next()?;
         let TrainStep { input, classes, .. } = &mut self.programs[at];
@@ -278,7 +278,7 @@ impl<T: Activation> CudaTrainer<T> {
     /// the device.
     ///
     /// # Errors
-    /// Errors of the GPU; [`Error::Model`](super::Error::Model) if `sgd` is of another model.
+    /// Errors of the GPU; [`Error::Model`](crate::cuda::Error::Model) if `sgd` is of another model.
     pub fn store(&mut self, sgd: &mut Sgd) -> Result<()> {
         self.shared.weights.store(sgd, self.unsaved)?;
         self.unsaved = 0;
@@ -289,7 +289,7 @@ impl<T: Activation> CudaTrainer<T> {
     /// device. Everything else that it averages has been frozen.
     ///
     /// # Errors
-    /// Errors of the GPU; [`Error::Model`](super::Error::Model) if `ema` is another.
+    /// Errors of the GPU; [`Error::Model`](crate::cuda::Error::Model) if `ema` is another.
     pub fn store_averages(&mut self, ema: &mut Ema) -> Result<()> {
         if let Some(averages) = &self.shared.averages {
             averages.store(ema, self.unaveraged)?;

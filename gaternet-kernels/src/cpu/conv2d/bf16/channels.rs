@@ -12,7 +12,8 @@ pub(in super::super) struct Channels<'a> {
 }
 
 impl<'a> Channels<'a> {
-    /// Floats that [`new`](Self::new) needs for a list of some of `count` channels: 0 if it lists all.
+    /// Floats that [`new`](Self::new) needs for a list of some of `count` channels: 0 if it lists
+    /// all.
     pub(in super::super) fn room(list: &[u32], count: usize) -> usize {
         // A step ends a vector of the target, or passes one of the source.
         let steps = list.len().div_ceil(NUMBERS) + count.div_ceil(NUMBERS);
@@ -35,7 +36,8 @@ impl<'a> Channels<'a> {
 /// The steps that compress a row of weights to `list`; how many they are.
 fn fill(list: &[u32], steps: &mut [Step]) -> usize {
     const VECTOR: u32 = NUMBERS as u32;
-    // The first number of a pair, of channel c or before it; in memory the pair's second channel comes first.
+    // The first number of a pair, of channel c or before it; in memory the pair's second channel
+    // comes first.
     let start = |channel: u32| channel & !1;
     let lane = |of: u32, channel: u32| (channel - of) ^ 1;
     let mut used = 0;

@@ -1,5 +1,5 @@
-//! The direct algorithm: pixels of live channels are paired, with their border, then summed by register
-//! tiles, for any kernel and stride.
+//! The direct algorithm: pixels of live channels are paired, with their border, then summed by
+//! register tiles, for any kernel and stride.
 
 use std::ops::Range;
 use std::ptr::null;
@@ -15,7 +15,8 @@ use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
-/// Pairs of pixels to work on at a time where the source needs no border: a part of the second-level cache.
+/// Pairs of pixels to work on at a time where the source needs no border: a part of the
+/// second-level cache.
 const CACHED: usize = 64 * 1024;
 
 /// A convolution, computed as it is defined.
@@ -70,7 +71,8 @@ impl Direct {
     ) {
         let target = &SharedSlice::new(target);
         let most = self.most_vectors(rayon::current_num_threads());
-        // Few pixels, or some with a border: the rows are shared out, and each thread pairs all pixels.
+        // Few pixels, or some with a border: the rows are shared out, and each thread pairs all
+        // pixels.
         share_out(self.vectors(), most, sample.rows.len(), MAX_ROWS, |vectors, rows| {
             self.part(sample, weights, vectors, rows, target);
         });
@@ -80,8 +82,8 @@ impl Direct {
         self.plan.phases.iter().map(|phase| phase.vectors.len()).sum()
     }
 
-    /// Most vectors of pixels to work on together, in at least `least` groups if they are enough for all
-    /// tiles to be of a good size.
+    /// Most vectors of pixels to work on together, in at least `least` groups if they are enough
+    /// for all tiles to be of a good size.
     fn most_vectors(&self, least: usize) -> usize {
         if !self.plan.in_place {
             return self.vectors().max(1);
@@ -159,11 +161,11 @@ impl Direct {
                         tile.residuals[slot] = sample.epilogue.residual(row, sample.out_plane);
                     }
                     let kernel = self.tiles.kernel(range.len(), vectors.len());
-                    // SAFETY: `Tiles` are those of a detected instruction set. `pixels` has a stride for
-                    // each pair, and what the furthest tap and vector reads beyond the last one's start. A
-                    // pair's and tap's weights lie inside a row. The masks select pixels of the
-                    // rows' planes, which `target` and `residual` hold, and which no other task or tile
-                    // writes, or it writes the same.
+                    // SAFETY: `Tiles` are those of a detected instruction set. `pixels` has a
+                    // stride for each pair, and what the furthest tap and vector reads beyond the
+                    // last one's start. A pair's and tap's weights lie inside a row. The masks
+                    // select pixels of the rows' planes, which `target` and `residual` hold, and
+                    // which no other task or tile writes, or it writes the same.
                     unsafe { kernel(&tile) };
                 }
             }
@@ -198,8 +200,8 @@ impl Direct {
             let [first, second] = sources.map(source);
             let target = target[from..].as_mut_ptr();
             let args = Pack { first, second, vectors, target, step: lanes };
-            // SAFETY: `Kernels` are those of a detected instruction set; as many vectors lie between `from`
-            // and `len`, the length of the sources and at most that of the target.
+            // SAFETY: `Kernels` are those of a detected instruction set; as many vectors lie
+            // between `from` and `len`, the length of the sources and at most that of the target.
             unsafe { (self.kernels.pack)(&args) };
         };
         pack(0, len / lanes);

@@ -33,7 +33,8 @@ pub(crate) struct Compress<'a> {
 /// Numbers of a vector.
 pub(crate) const NUMBERS: usize = 32;
 
-/// A step of compressing, which places numbers from one or two vectors of the source in a vector of the target.
+/// A step of compressing, which places numbers from one or two vectors of the source in a vector of
+/// the target.
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Step {
@@ -41,7 +42,8 @@ pub(crate) struct Step {
     pub(crate) from: [u32; NUMBERS / 2],
     /// The numbers that are placed now, as bits. The others are 0.
     pub(crate) placed: u32,
-    /// Which number of the source `first` starts at; [`Step::PLACED`] if it is what the steps before placed.
+    /// Which number of the source `first` starts at; [`Step::PLACED`] if it is what the steps
+    /// before placed.
     pub(crate) first: u32,
     pub(crate) second: u32,
     /// 1 in the last step of the target's vector, else 0.
@@ -78,8 +80,8 @@ pub(crate) struct Products {
 }
 
 /// # Safety
-/// The instruction set is present. What the arguments describe is readable, or for a target writable and
-/// accessed by nothing else meanwhile.
+/// The instruction set is present. What the arguments describe is readable, or for a target
+/// writable and accessed by nothing else meanwhile.
 pub(crate) type PackFn = unsafe fn(&Pack);
 /// # Safety
 /// As [`PackFn`].
@@ -116,8 +118,8 @@ pub(crate) unsafe fn compress(args: &Compress<'_>) {
     }
 }
 
-/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the modules `vectors`
-/// and `pairs` beside it, and so is `$compress`.
+/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the modules
+/// `vectors` and `pairs` beside it, and so is `$compress`.
 macro_rules! bf16_kernels {
     ($(#[$feature:meta])? $name:ident, $compress:ident, {
         $($p:literal: [$($f:literal)+]),+ $(,)?

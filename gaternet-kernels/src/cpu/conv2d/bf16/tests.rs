@@ -1,4 +1,5 @@
-//! Products of bf16 against the f64 reference. Every case of the convolution's own tests comes by [`check`].
+//! Products of bf16 against the f64 reference. Every case of the convolution's own tests comes by
+//! [`check`].
 
 use half::bf16;
 use proptest::prelude::*;
@@ -29,7 +30,8 @@ fn rounded(values: &[f32]) -> Vec<f32> {
     values.iter().map(|x| bf16::from_f32(*x).to_f32()).collect()
 }
 
-/// Most that rounding both operands from -1 to 1 changes a sum: twelve standard deviations of what was measured.
+/// Most that rounding both operands from -1 to 1 changes a sum: twelve standard deviations of what
+/// was measured.
 pub(in super::super) fn rounding(algorithm: Algorithm, dims: &Conv2dDims) -> f64 {
     let deviation = match algorithm {
         Algorithm::Direct => 0.8e-3,
@@ -39,8 +41,8 @@ pub(in super::super) fn rounding(algorithm: Algorithm, dims: &Conv2dDims) -> f64
     12.0 * deviation * ((dims.in_channels() * dims.taps()) as f64).sqrt()
 }
 
-/// The forward pass under every instruction set against the reference. The direct algorithm rounds input and
-/// weights and nothing else; Winograd's rounds what they are transformed to.
+/// The forward pass under every instruction set against the reference. The direct algorithm rounds
+/// input and weights and nothing else; Winograd's rounds what they are transformed to.
 pub(in super::super) fn check(case: &Case, live: Live) {
     let dims = &case.dims;
     let reference = |x: &[f32], w: &[f32]| {

@@ -1,8 +1,8 @@
 //! The register tile over pairs of bf16.
 //!
 //! Its channels are pairs of channels: each f32 of the source and of the weights stands for two
-//! bf16. A tile's `channels` are 0, 1, ..., and the weights of a tap have one after the other. A sum
-//! runs over taps and channels, so that its order does not depend on which channels are pairs.
+//! bf16. A tile's `channels` are 0, 1, ..., and the weights of a tap have one after the other. A
+//! sum runs over taps and channels, so that its order does not depend on which channels are pairs.
 
 /// Adds a tile's products to its sums, tap by tap.
 macro_rules! add_products_of_pairs {

@@ -5,11 +5,12 @@ use half::bf16;
 use super::channels::Channels;
 use super::kernels::{Compress, Kernels};
 
-/// Pairs that the kernels access beyond a row, a vector. They also keep rows out of each other's cache sets.
+/// Pairs that the kernels access beyond a row, a vector. They also keep rows out of each other's
+/// cache sets.
 const SLACK: usize = 16;
 
-/// (rows; elements, channels in pairs): an element is a tap, or one of the n² of a Winograd tile. A channel
-/// beyond an odd number has weights of 0.
+/// (rows; elements, channels in pairs): an element is a tap, or one of the n² of a Winograd tile. A
+/// channel beyond an odd number has weights of 0.
 #[derive(Debug)]
 pub(in super::super) struct Weights {
     /// A pair has the place of an f32.
@@ -61,7 +62,8 @@ impl Weights {
         &self.data[row * self.row_len()..(row + 1) * self.row_len()]
     }
 
-    /// Writes those of `channels`, `room` being one row: (elements, pairs), of which the live pairs come first.
+    /// Writes those of `channels`, `room` being one row: (elements, pairs), of which the live pairs
+    /// come first.
     pub(in super::super) fn compress(
         &self,
         kernels: &Kernels,
@@ -78,8 +80,8 @@ impl Weights {
             steps: channels.steps,
             target: room.as_mut_ptr(),
         };
-        // SAFETY: `Kernels` are those of a detected instruction set. Both rows have `SLACK` after their
-        // elements; the live channels are some of `channels`.
+        // SAFETY: `Kernels` are those of a detected instruction set. Both rows have `SLACK` after
+        // their elements; the live channels are some of `channels`.
         unsafe { (kernels.compress)(&args) };
     }
 }

@@ -1,13 +1,13 @@
 //! Gradient to the weights.
 //!
 //! The lanes are (kernel column, input channel) pairs: with the pixels of a bordered sample stored
-//! channel-last, the KW·C floats that a kernel row touches are adjacent, whatever the stride. A tile
-//! holds F filters x V vectors of them in registers over all pixels of a sample; each pixel costs V
-//! loads, F broadcasts of the output gradient, and F·V multiply-adds. No horizontal sums, and each
-//! live filter costs the same.
+//! channel-last, the KW·C floats that a kernel row touches are adjacent, whatever the stride. A
+//! tile holds F filters x V vectors of them in registers over all pixels of a sample; each pixel
+//! costs V loads, F broadcasts of the output gradient, and F·V multiply-adds. No horizontal sums,
+//! and each live filter costs the same.
 //!
-//! Samples are summed in a fixed number of chunks, each into a partial gradient of its own, added up
-//! in order at the end: no atomics, and bits that do not depend on the number of threads.
+//! Samples are summed in a fixed number of chunks, each into a partial gradient of its own, added
+//! up in order at the end: no atomics, and bits that do not depend on the number of threads.
 
 mod kernels;
 

@@ -1,5 +1,5 @@
-//! Winograd's algorithm with transformed pixels and weights in bf16: both transforms and all sums are in f32,
-//! and each operand of a product is rounded once.
+//! Winograd's algorithm with transformed pixels and weights in bf16: both transforms and all sums
+//! are in f32, and each operand of a product is rounded once.
 
 use std::ops::Range;
 
@@ -74,8 +74,8 @@ impl WinogradBf16 {
         });
     }
 
-    /// Most vectors of tiles to work on together: what the registers and the cache take, in at least
-    /// `least` groups if there are so many.
+    /// Most vectors of tiles to work on together: what the registers and the cache take, in at
+    /// least `least` groups if there are so many.
     fn most_blocks(&self, least: usize) -> usize {
         let pairs = self.channels.div_ceil(2);
         let vector = self.f32.layout.elements() * pairs * self.kernels.lanes;
@@ -135,8 +135,8 @@ impl WinogradBf16 {
                         target: pixels[i * vectors + block * lanes..].as_mut_ptr(),
                         step: source_element,
                     };
-                    // SAFETY: `Kernels` are those of a detected instruction set. The n² vectors of the pair
-                    // were written above, and the last of the target's ends in `pixels`.
+                    // SAFETY: `Kernels` are those of a detected instruction set. The n² vectors of
+                    // the pair were written above, and the last of the target's ends in `pixels`.
                     unsafe { (self.kernels.pack)(&args) };
                 }
             }
@@ -216,8 +216,9 @@ impl WinogradBf16 {
                 target: target.as_mut_ptr(),
                 element: kernels.lanes,
             };
-            // SAFETY: the instruction set was detected. The block's eights lie in `bordered_rows`; reading
-            // six floats beyond a row stays in `bordered` thanks to `SLACK`. The target has n² vectors.
+            // SAFETY: the instruction set was detected. The block's eights lie in `bordered_rows`;
+            // reading six floats beyond a row stays in `bordered` thanks to `SLACK`. The target has
+            // n² vectors.
             unsafe { kernels.transforms[layout.tile / 4][usize::from(block.adjacent)].0(&args) };
         }
     }

@@ -72,8 +72,8 @@ pub(crate) struct Spread {
 }
 
 /// # Safety
-/// The instruction set is present. What the arguments describe is readable; targets and the pixels of
-/// `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
+/// The instruction set is present. What the arguments describe is readable; targets and the pixels
+/// of `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
 pub(crate) type InputFn = unsafe fn(&Input<'_>);
 /// # Safety
 /// As [`InputFn`].
@@ -214,7 +214,8 @@ macro_rules! winograd_kernels {
                 out
             }
 
-            /// Row `row` of a vector of tiles, `shift` pixels to the right: first, second, ... pixels.
+            /// Row `row` of a vector of tiles, `shift` pixels to the right: first, second, ...
+            /// pixels.
             ///
             /// # Safety
             /// Eight floats are readable at every eight of the block in that row.

@@ -7,7 +7,8 @@ use crate::dims::Conv2dDims;
 /// Most groups of eight adjacent pixels in a row of a vector of tiles: 16 tiles of 4 pixels.
 pub(crate) const MAX_EIGHTS: usize = 8;
 
-/// One vector of tiles, in the order of the map. A row of it is a few groups of eight adjacent pixels.
+/// One vector of tiles, in the order of the map. A row of it is a few groups of eight adjacent
+/// pixels.
 #[derive(Debug)]
 pub(crate) struct Block {
     /// Bordered rows that its tiles read.

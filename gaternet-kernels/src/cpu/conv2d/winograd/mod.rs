@@ -5,10 +5,10 @@
 //! multiplications for each channel instead of 9·m², that is 2.25 times fewer for m = 2 and 4 times
 //! fewer for m = 4.
 //!
-//! The lanes are tiles, so that a product is the register tile of a scalar weight again: V of the live
-//! channels is computed once, P and the output for live rows only, and any of both can be left out. For
-//! one algorithm an output's bits do not depend on what else is live. On maps of few tiles the lanes are
-//! elements instead (`elements/`).
+//! The lanes are tiles, so that a product is the register tile of a scalar weight again: V of the
+//! live channels is computed once, P and the output for live rows only, and any of both can be left
+//! out. For one algorithm an output's bits do not depend on what else is live. On maps of few tiles
+//! the lanes are elements instead (`elements/`).
 
 mod bf16;
 pub(crate) mod elements;
@@ -36,7 +36,8 @@ pub(super) use layout::grid;
 pub(crate) use points::{A, B};
 pub(super) use weights::{Taps, Weights};
 
-/// Floats of transformed pixels to work on at a time: what the second-level cache holds beside weights.
+/// Floats of transformed pixels to work on at a time: what the second-level cache holds beside
+/// weights.
 const CACHED: usize = 160 * 1024;
 
 /// Floats that the last eight pixels of a plane read beyond its end.
@@ -86,8 +87,8 @@ impl Winograd {
         });
     }
 
-    /// Most vectors of tiles to work on together: what the registers and the cache take, in at least
-    /// `least` groups if there are so many.
+    /// Most vectors of tiles to work on together: what the registers and the cache take, in at
+    /// least `least` groups if there are so many.
     fn most_blocks(&self, channels: usize, least: usize) -> usize {
         let vector = self.layout.elements() * channels * self.kernels.lanes;
         let most = (CACHED / vector.max(1)).clamp(1, self.kernels.products.len());
@@ -133,8 +134,8 @@ impl Winograd {
                     rows: inside.len(),
                     width,
                 };
-                // SAFETY: the instruction set was detected; `inside` are rows of the plane, and bordered
-                // rows have room for them and what is left and right.
+                // SAFETY: the instruction set was detected; `inside` are rows of the plane, and
+                // bordered rows have room for them and what is left and right.
                 unsafe { (self.kernels.copy)(&rows) };
                 let targets = pixels[channel * vectors..].chunks_mut(self.kernels.lanes);
                 for (block, target) in blocks.iter().zip(targets) {
@@ -146,8 +147,8 @@ impl Winograd {
                         element: source_element,
                     };
                     // SAFETY: the instruction set was detected. The block's eights lie in
-                    // `bordered_rows`; reading six floats beyond a row stays in `bordered` thanks to
-                    // `SLACK`. The last of n² vectors ends where `pixels` does.
+                    // `bordered_rows`; reading six floats beyond a row stays in `bordered` thanks
+                    // to `SLACK`. The last of n² vectors ends where `pixels` does.
                     unsafe { transforms[usize::from(block.adjacent)].0(&args) };
                 }
             }

@@ -1,12 +1,13 @@
 //! The gradient to the weights in Winograd's domain.
 //!
-//! With `V = Bᵀ d B` of an input tile and `W = A y Aᵀ` of the output gradient's tile, a kernel's gradient
-//! is `Gᵀ (Σ W ⊙ V) G`, summed over tiles and samples: n² multiplications for each tile instead of 9·m².
+//! With `V = Bᵀ d B` of an input tile and `W = A y Aᵀ` of the output gradient's tile, a kernel's
+//! gradient is `Gᵀ (Σ W ⊙ V) G`, summed over tiles and samples: n² multiplications for each tile
+//! instead of 9·m².
 //!
-//! The lanes are channels, so that nothing is shuffled: both maps are stored channel-last, transformed to
-//! (n², tiles, C) and (n², tiles, F), and multiplied by the register tile of `weight_grad.rs`, whose pixels
-//! are the tiles here. What is not live is stored as zeros, not skipped. As there, samples are summed in
-//! a fixed number of chunks.
+//! The lanes are channels, so that nothing is shuffled: both maps are stored channel-last,
+//! transformed to (n², tiles, C) and (n², tiles, F), and multiplied by the register tile of
+//! `weight_grad.rs`, whose pixels are the tiles here. What is not live is stored as zeros, not
+//! skipped. As there, samples are summed in a fixed number of chunks.
 
 use std::ops::Range;
 
@@ -109,8 +110,8 @@ impl Maps {
         self.grad.channels.next_multiple_of(self.kernels.lanes)
     }
 
-    /// Floats of pixels, of transformed inputs and of transformed gradients of some samples; and from one
-    /// element to the next of the latter two.
+    /// Floats of pixels, of transformed inputs and of transformed gradients of some samples; and
+    /// from one element to the next of the latter two.
     fn sizes(&self, samples: usize) -> ([usize; 3], [usize; 2]) {
         let elements = (self.tile + 2) * (self.tile + 2);
         // The last vector of a pixel may reach beyond its channels.
@@ -190,8 +191,9 @@ impl Maps {
                     target: target[tile * width + channel..].as_mut_ptr(),
                     element,
                 };
-                // SAFETY: the instruction set was detected; the map is bordered to whole tiles, and a
-                // vector longer than its last pixel; the last element's tiles end within `target`.
+                // SAFETY: the instruction set was detected; the map is bordered to whole tiles, and
+                // a vector longer than its last pixel; the last element's tiles end within
+                // `target`.
                 unsafe { kernel(&args) };
             }
         }

@@ -83,8 +83,8 @@ impl<'a> Taps<'a> {
         }
     }
 
-    /// Calls `write(row, first channel, element, channels)` with the elements of all `G g Gᵀ` once; rows are
-    /// done in parallel.
+    /// Calls `write(row, first channel, element, channels)` with the elements of all `G g Gᵀ` once;
+    /// rows are done in parallel.
     pub(super) fn transform(
         &self,
         isa: Isa,

@@ -236,8 +236,8 @@ pub(crate) unsafe fn splat4(source: *const f32) -> V {
     _mm256_set_m128(four, four)
 }
 
-/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
-/// the two high ones.
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b`
+/// those of the two high ones.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {

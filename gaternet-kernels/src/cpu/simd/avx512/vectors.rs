@@ -100,8 +100,8 @@ pub(crate) unsafe fn transpose(rows: [*const f32; LANES], columns: [*mut f32; LA
     }
 }
 
-/// Swaps the off-diagonal halves of all blocks of 2D rows and lanes. A function for each D keeps the 16
-/// rows in registers.
+/// Swaps the off-diagonal halves of all blocks of 2D rows and lanes. A function for each D keeps
+/// the 16 rows in registers.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn swap<const D: usize>(block: &mut [V; LANES]) {
@@ -291,8 +291,8 @@ pub(crate) unsafe fn splat4(source: *const f32) -> V {
     _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(source) })
 }
 
-/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
-/// the two high ones.
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b`
+/// those of the two high ones.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {

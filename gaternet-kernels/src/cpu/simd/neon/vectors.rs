@@ -234,8 +234,8 @@ pub(crate) unsafe fn splat4(source: *const f32) -> V {
     [unsafe { vld1q_f32(source) }; 2]
 }
 
-/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
-/// the two high ones.
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b`
+/// those of the two high ones.
 #[inline]
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
 pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {

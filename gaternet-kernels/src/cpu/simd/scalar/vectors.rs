@@ -193,8 +193,8 @@ pub(crate) unsafe fn splat4(source: *const f32) -> V {
     std::array::from_fn(|lane| unsafe { source.add(lane % 4).read() })
 }
 
-/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b` those of
-/// the two high ones.
+/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b`
+/// those of the two high ones.
 #[inline(always)]
 pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
     std::array::from_fn(|lane| {

@@ -47,8 +47,8 @@ pub(crate) struct Output<'a> {
 }
 
 /// # Safety
-/// The instruction set is present. What the arguments describe is readable; targets and the pixels of
-/// `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
+/// The instruction set is present. What the arguments describe is readable; targets and the pixels
+/// of `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
 pub(crate) type InputFn = unsafe fn(&Input<'_>);
 /// # Safety
 /// As [`InputFn`].
@@ -98,8 +98,8 @@ macro_rules! element_kernels {
                 unsafe { splat4(values.as_ptr()) }
             }
 
-            /// The inner four elements of a row of `Bᵀ d B`, of the row's six pixels after the transform
-            /// of the columns: the first four, and the other two.
+            /// The inner four elements of a row of `Bᵀ d B`, of the row's six pixels after the
+            /// transform of the columns: the first four, and the other two.
             #[inline]
             $(#[$feature])?
             fn inner(near: V, far: V) -> V {
@@ -203,8 +203,8 @@ macro_rules! element_kernels {
                 }
             }
 
-            /// `Aᵀ p` of the columns of the first and last elements: for each row of the output, these two
-            /// in the first and the last place of a four.
+            /// `Aᵀ p` of the columns of the first and last elements: for each row of the output,
+            /// these two in the first and the last place of a four.
             #[inline]
             $(#[$feature])?
             fn gather_outer([ends, first, second]: [V; 3]) -> [V; 4] {
@@ -236,8 +236,8 @@ macro_rules! element_kernels {
                 ]
             }
 
-            /// Four pixels from the inner elements of a row and its outer ones, which are in the first and
-            /// the last place.
+            /// Four pixels from the inner elements of a row and its outer ones, which are in the
+            /// first and the last place.
             #[inline]
             $(#[$feature])?
             fn row(inner: V, outer: V) -> V {

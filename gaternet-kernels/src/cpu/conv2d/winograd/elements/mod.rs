@@ -1,15 +1,15 @@
-//! F(4x4, 3x3) on small maps, where the tiles of a map do not fill a vector: the lanes are elements of a
-//! tile instead.
+//! F(4x4, 3x3) on small maps, where the tiles of a map do not fill a vector: the lanes are elements
+//! of a tile instead.
 //!
-//! Four tiles (4x4 pixels each: an 8x8 map) have 4·36 elements, 9 full vectors of 16. In 8 of them the
-//! lanes are 16 elements of one tile. A weight operand is then a whole vector, but one for four products, so
-//! that a register tile of F rows x 4 tiles reads less than one vector for each product. The elements that
-//! remain, four of each tile, make up the ninth vector.
+//! Four tiles (4x4 pixels each: an 8x8 map) have 4·36 elements, 9 full vectors of 16. In 8 of them
+//! the lanes are 16 elements of one tile. A weight operand is then a whole vector, but one for four
+//! products, so that a register tile of F rows x 4 tiles reads less than one vector for each
+//! product. The elements that remain, four of each tile, make up the ninth vector.
 //!
-//! Weights take a vector where those of lanes that are tiles take a number, and many filters outgrow the
-//! caches. So several samples are computed together, by blocks of rows and channels whose weights stay
-//! in the second-level cache. A sum is kept in memory between blocks, and its order is that of the
-//! channels, whatever the blocks.
+//! Weights take a vector where those of lanes that are tiles take a number, and many filters
+//! outgrow the caches. So several samples are computed together, by blocks of rows and channels
+//! whose weights stay in the second-level cache. A sum is kept in memory between blocks, and its
+//! order is that of the channels, whatever the blocks.
 
 mod kernels;
 mod order;
@@ -168,7 +168,8 @@ impl Elements {
         });
     }
 
-    /// Live channels to `pixels`, for each block parts of (channels, tiles, lanes), then (channels, tiles, 4).
+    /// Live channels to `pixels`, for each block parts of (channels, tiles, lanes), then
+    /// (channels, tiles, 4).
     fn spread(
         &self,
         weights: &Weights,
@@ -190,8 +191,8 @@ impl Elements {
                 rows: inside.len(),
                 width,
             };
-            // SAFETY: the instruction set was detected; `inside` are rows of the plane, and bordered rows
-            // have room for them and what is left and right.
+            // SAFETY: the instruction set was detected; `inside` are rows of the plane, and
+            // bordered rows have room for them and what is left and right.
             unsafe { (self.maps.copy)(&rows) };
             for (block, pixels) in layout.blocks.iter().zip(pixels.chunks_exact_mut(block_len)) {
                 let (parts, last) = pixels.split_at_mut((weights.parts() - 1) * part);
@@ -203,8 +204,9 @@ impl Elements {
                     part,
                     last: last[channel * TILES * 4..].as_mut_ptr(),
                 };
-                // SAFETY: the instruction set was detected. The block's eights lie in `bordered`, and so
-                // do six floats beyond thanks to `SLACK`. Each part has room for this channel.
+                // SAFETY: the instruction set was detected. The block's eights lie in `bordered`,
+                // and so do six floats beyond thanks to `SLACK`. Each part has room for this
+                // channel.
                 unsafe { (self.kernels.input)(&args) };
             }
         }
@@ -243,8 +245,8 @@ impl Elements {
                 args.weights[slot] = weights.row(part, row).as_ptr();
             }
             let products = self.kernels.products[range.len() - 1][usize::from(last)];
-            // SAFETY: the instruction set was detected; pixels, weights and sums are those of one part,
-            // laid out as the kernel expects, and have all channels and rows.
+            // SAFETY: the instruction set was detected; pixels, weights and sums are those of one
+            // part, laid out as the kernel expects, and have all channels and rows.
             unsafe { products(&args) };
         }
     }
@@ -263,8 +265,8 @@ impl Elements {
                     bias: sample.epilogue.bias(row),
                     relu: sample.epilogue.relu,
                 };
-                // SAFETY: the instruction set was detected. A block's targets are on the map, and no other
-                // block, row or task has them.
+                // SAFETY: the instruction set was detected. A block's targets are on the map, and
+                // no other block, row or task has them.
                 unsafe { (self.kernels.output)(&args) };
             }
         }

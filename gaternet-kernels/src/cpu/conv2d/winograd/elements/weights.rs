@@ -9,8 +9,8 @@ use crate::dims::Conv2dDims;
 /// Bytes of a cache line.
 const LINE: usize = 64;
 
-/// (parts, rows, channels, elements of a part), each row followed by one unused channel, which keeps
-/// rows out of each other's cache sets.
+/// (parts, rows, channels, elements of a part), each row followed by one unused channel, which
+/// keeps rows out of each other's cache sets.
 pub(in super::super::super) struct Weights {
     data: Vec<f32>,
     /// Where in `data` the first cache line starts.
