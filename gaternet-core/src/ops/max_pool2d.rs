@@ -10,9 +10,9 @@ use crate::storage;
 use crate::tensor::Tensor;
 
 /// (N, C, OH, OW) of x (N, C, H, W): the largest value of each window, as
-/// `torch.nn.functional.max_pool2d`; the padding is -inf, so it never shows. A NaN shows. `OH = (H
-/// + 2 · padding - KH) / stride + 1` rounded down, OW alike. The gradient goes to the first of
-/// equals.
+/// `torch.nn.functional.max_pool2d`; the padding is -inf, so it never shows. A NaN shows.
+/// `OH = (H + 2 · padding - KH) / stride + 1` rounded down, OW alike. The gradient goes to the
+/// first of equals.
 ///
 /// # Errors
 /// As [`avg_pool2d`](super::avg_pool2d()).
