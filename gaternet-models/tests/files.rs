@@ -244,7 +244,8 @@ fn a_network_of_a_programs_own_comes_back_through_that_program() {
     assert_eq!(logits(&model), logits(&other));
 
     let (mut net, images) = NetworkBuilder::new(3, 0);
-    net.conv("conv", images, 8, 3).done().expect("valid");
+    let maps = net.conv("conv", images, 8, 3).done().expect("valid");
+    net.global_avg_pool(maps);
     let gater = GaterConfig::default();
     let error = GatedResNet::gate(net.finish().expect("valid"), GatePlacement::All, gater, 0);
     let error = error.expect_err("no role").to_string();

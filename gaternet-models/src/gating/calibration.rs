@@ -87,7 +87,6 @@ impl Calibration {
     /// The state of each filter after the images, gate by gate: constant where they all agree.
     pub(crate) fn fates(&self, plan: &GatePlan) -> Result<Vec<Fate>> {
         self.check(plan)?;
-        self.check_images()?;
         let fate = |opened: &usize| match *opened {
             0 => Fate::Pruned,
             opened if opened == self.images => Fate::AlwaysOn,
@@ -100,9 +99,8 @@ impl Calibration {
     /// gate, else pruned.
     pub(crate) fn majority(&self, plan: &GatePlan, fraction: f64) -> Result<Vec<Fate>> {
         self.check(plan)?;
-        self.check_images()?;
-        if !(0.0..1.0).contains(&fraction) {
-            let rule = "must be at least 0 and below 1: with 1 no filter is left";
+        if !(0.0..=1.0).contains(&fraction) {
+            let rule = "must be at least 0 and at most 1";
             return Err(Error::Config { field: "fraction", value: fraction.to_string(), rule });
         }
         let least = fraction * self.images as f64;
@@ -111,17 +109,6 @@ impl Calibration {
             false => Fate::Pruned,
         };
         Ok(self.opened.iter().map(fate).collect())
-    }
-
-    fn check_images(&self) -> Result<()> {
-        match self.images {
-            0 => {
-                let rule =
-                    "a calibration must have seen an image: without any, every filter is pruned";
-                Err(Error::Shape { op: OP, rule, got: "0 images".to_owned() })
-            }
-            _ => Ok(()),
-        }
     }
 
     fn check(&self, plan: &GatePlan) -> Result<()> {
