@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let (train, test) = synthetic(0, 4000, 1000);
     let train = Arc::new(train);
-    let gater = GaterConfig { depth: 8, pool: 2, ..GaterConfig::default() };
+    let gater = GaterConfig { depth: 8, width: 0.5, pool: 2, ..GaterConfig::default() };
     let model = GatedNet::gate(network(train.classes().len())?, GatePlacement::Hidden, gater, 1)?;
     say!("{} gates on {} convolutions", model.plan().gates(), model.plan().slots().len())?;
 
