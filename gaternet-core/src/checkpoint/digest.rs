@@ -3,12 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use safetensors::tensor::Dtype;
 use serde::Deserialize;
 use serde_json::json;
 use twox_hash::xxhash3_128::Hasher;
 
 use super::header::Unique;
+use super::tensor_info::Dtype;
 
 /// The metadata entry.
 pub(super) const KEY: &str = "gaternet_digest";

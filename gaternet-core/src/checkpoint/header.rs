@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
-use safetensors::tensor::TensorInfo;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+
+use super::tensor_info::TensorInfo;
 
 /// What is no tensor.
 pub(super) const METADATA: &str = "__metadata__";
@@ -58,7 +59,7 @@ fn bytes(info: &TensorInfo) -> Option<usize> {
     // As if no size were 0, so that a 0 does not hide sizes whose product is too large.
     let sizes = info.shape.iter().map(|&size| size.max(1));
     sizes.clone().try_fold(8, usize::checked_mul)?;
-    let bits = info.shape.iter().product::<usize>().checked_mul(info.dtype.bitsize())?;
+    let bits = info.shape.iter().product::<usize>().checked_mul(info.dtype.bits())?;
     bits.is_multiple_of(8).then_some(bits / 8)
 }
 

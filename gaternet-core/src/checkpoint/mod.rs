@@ -8,6 +8,7 @@ mod foreign;
 mod header;
 mod read;
 mod temporary;
+mod tensor_info;
 mod write;
 
 #[cfg(test)]

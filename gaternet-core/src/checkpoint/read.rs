@@ -7,10 +7,10 @@ use std::io::Read;
 use std::path::Path;
 
 use half::{bf16, f16};
-use safetensors::tensor::{Dtype, TensorInfo};
 
 use super::digest::{Digests, TensorDigest};
 use super::header::Header;
+use super::tensor_info::{Dtype, TensorInfo};
 use super::{Checkpoint, MODEL_FILE, Number, Outline, TensorKind, TensorValue, foreign};
 use crate::{Error, Result, Shape, Tensor};
 

@@ -7,11 +7,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use bytemuck::NoUninit;
-use safetensors::tensor::{Dtype, TensorInfo};
 use serde_json::{Map, Value, json};
 
 use super::digest::{self, TensorDigest};
 use super::header::METADATA;
+use super::tensor_info::{Dtype, TensorInfo};
 use super::{TensorValue, replace_file};
 use crate::{Error, Result};
 

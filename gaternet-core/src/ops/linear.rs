@@ -30,7 +30,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     let shape = Shape::from([batch, out_features]);
     let mut y = storage::take(elements(&shape)?);
     let bias_data = bias.map(Tensor::data);
-    kernel::forward(dims, x.data(), weight.data(), bias_data, &mut y)?;
+    kernel::forward(x.isa()?, dims, x.data(), weight.data(), bias_data, &mut y)?;
     let inputs: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     let save = |_: &Tensor| Linear { dims, x: x.detach(), weight: weight.detach() };
     Tensor::from_op(y, shape, &inputs, save)
@@ -53,12 +53,12 @@ impl Backward for Linear {
         let mut grads = vec![None; needs.len()];
         if needs[0] {
             let mut data = storage::take(x.len());
-            kernel::backward_input(*dims, grad.data(), weight.data(), &mut data)?;
+            kernel::backward_input(grad.isa()?, *dims, grad.data(), weight.data(), &mut data)?;
             grads[0] = Some(Tensor::new(data, x.shape())?);
         }
         if needs[1] {
             let mut data = storage::take(weight.len());
-            kernel::backward_weight(*dims, x.data(), grad.data(), &mut data)?;
+            kernel::backward_weight(grad.isa()?, *dims, x.data(), grad.data(), &mut data)?;
             grads[1] = Some(Tensor::new(data, weight.shape())?);
         }
         if needs.get(2) == Some(&true) {

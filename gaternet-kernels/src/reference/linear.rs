@@ -11,7 +11,7 @@ pub fn forward(dims: LinearDims, x: &[f64], weight: &[f64], bias: Option<&[f64]>
             x[n * dims.in_features + i] * weight[o * dims.in_features + i];
     });
     if let Some(bias) = bias {
-        y.chunks_mut(dims.out_features)
+        y.chunks_mut(dims.out_features.max(1))
             .for_each(|row| row.iter_mut().zip(bias).for_each(|(y, b)| *y += b));
     }
     y

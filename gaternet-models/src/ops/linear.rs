@@ -6,7 +6,7 @@ use gaternet_core::nn::{Linear, Module, State};
 use gaternet_core::ops::Live;
 use gaternet_core::{Ctx, Error, Result, Tensor};
 use gaternet_kernels::LinearDims;
-use gaternet_kernels::cpu::linear;
+use gaternet_kernels::cpu::linear::PreparedLinear;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{self, CudaStep};
@@ -16,11 +16,7 @@ use crate::onnx::{Attribute, OnnxStep};
 use crate::ops::op::Op;
 use crate::plan::{Inputs, PlanContext, Planned, SampleKernel};
 
-struct Kernel {
-    dims: LinearDims,
-    weight: Tensor,
-    bias: Tensor,
-}
+struct Kernel(PreparedLinear);
 
 impl Op for Linear {
     fn name(&self) -> &str {
@@ -41,11 +37,12 @@ impl Op for Linear {
         Linear::forward(self, inputs[0], ctx)
     }
 
-    fn plan(&self, _: &mut PlanContext<'_>) -> Result<Planned> {
+    fn plan(&self, at: &mut PlanContext<'_>) -> Result<Planned> {
         let [out_features, in_features] = sizes(self);
         let dims = LinearDims { batch: 1, in_features, out_features };
         let (weight, bias) = (self.weight().tensor(), self.bias().tensor());
-        Ok(Planned::each_sample(Kernel { dims, weight, bias }))
+        let layer = PreparedLinear::new(at.isa(), dims, weight.data(), Some(bias.data()))?;
+        Ok(Planned::each_sample(Kernel(layer)))
     }
 
     fn macs(&self, _: &[[usize; 3]]) -> u64 {
@@ -84,14 +81,12 @@ impl Op for Linear {
 }
 
 impl SampleKernel for Kernel {
-    // A product of one row may sum in another order than one of many rows, so it is always one.
     fn run(&self, inputs: Inputs<'_>, _: Option<&[u32]>, output: &mut [f32]) -> Result<()> {
-        let (weight, bias) = (self.weight.data(), self.bias.data());
-        Ok(linear::forward(self.dims, inputs.get(0), weight, Some(bias), output)?)
+        Ok(self.0.forward(1, inputs.get(0), output)?)
     }
 
     fn weight_bytes(&self) -> usize {
-        size_of_val(self.weight.data())
+        self.0.weight_bytes()
     }
 }
 

@@ -15,7 +15,7 @@ pub(crate) mod image;
 mod live;
 mod method;
 mod passes;
-mod plan;
+pub(crate) mod plan;
 mod prepared;
 mod sample;
 #[cfg(test)]
