@@ -87,18 +87,18 @@ pub struct Augment {
 pub struct Mix<'a> {
     /// As long as the order: the number of the image that is blended into the one at this place.
     pub partners: &'a CudaBuffer<i32>,
-    /// For each batch of the order, the share of the image itself.
-    pub shares: &'a CudaBuffer<f32>,
+    /// For each batch of the order, the fraction of the image itself.
+    pub fractions: &'a CudaBuffer<f32>,
     /// (N): gets the labels of the partners.
     pub labels: &'a mut CudaBuffer<i32>,
-    /// (1): gets the share.
-    pub share: &'a mut CudaBuffer<f32>,
+    /// (1): gets the fraction.
+    pub fraction: &'a mut CudaBuffer<f32>,
 }
 
 /// Fills `batch`, dense (N, H·W, stride(C)), and its `labels` (N).
 ///
 /// At step s these are images `order[(s mod (len/N))·N ..][..N]`, with `mix`
-/// `share·x + (1 - share)·y` of image and partner. What happens to an image depends on the clock's
+/// `fraction·x + (1 - fraction)·y` of image and partner. What happens to an image depends on the clock's
 /// seed and step and its number only. A number that is not below M gives NaN and the label -1.
 ///
 /// # Errors
@@ -134,9 +134,9 @@ pub fn batch<T: Activation>(
     check_len(OP, "batch", n * pixels * channel_stride, batch.len())?;
     if let Some(mix) = &mix {
         check_len(OP, "partners", order.len(), mix.partners.len())?;
-        check_len(OP, "shares", order.len() / n, mix.shares.len())?;
+        check_len(OP, "fractions", order.len() / n, mix.fractions.len())?;
         check_len(OP, "labels of partners", n, mix.labels.len())?;
-        check_len(OP, "share", 1, mix.share.len())?;
+        check_len(OP, "fraction", 1, mix.fraction.len())?;
     }
     // A larger square covers the same.
     let cutout = augment.cutout.min(2 * height.max(width));
@@ -158,15 +158,15 @@ pub fn batch<T: Activation>(
     let grid = [pixels.div_ceil(THREADS as usize) as u32, grid_yz(OP, "images", n)?, 1];
     let device = &batch.device().clone();
     let mix = mix.as_ref();
-    let (partners, shares) = (mix.map(|mix| mix.partners), mix.map(|mix| mix.shares));
-    let (mixed, share) = (mix.map(|mix| &*mix.labels), mix.map(|mix| &*mix.share));
+    let (partners, fractions) = (mix.map(|mix| mix.partners), mix.map(|mix| mix.fractions));
+    let (mixed, fraction) = (mix.map(|mix| &*mix.labels), mix.map(|mix| &*mix.fraction));
     // Mirrors `Mix` of augment.cu.
-    let raw = [address(partners), address(shares), address(mixed), address(share)];
+    let raw = [address(partners), address(fractions), address(mixed), address(fraction)];
     let launch = Launch::new(device, BATCH.of::<T>())?
         .uses(partners)
-        .uses(shares)
+        .uses(fractions)
         .uses(mixed)
-        .uses(share)
+        .uses(fraction)
         .read(&images.bytes)
         .read(&images.labels)
         .read(order)

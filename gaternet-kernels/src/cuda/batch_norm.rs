@@ -6,11 +6,11 @@
 
 use bytemuck::NoUninit;
 
+use super::active_filters::check_gates;
 use super::buffer::CudaBuffer;
 use super::conv2d::GateColumns;
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
-use super::live_filters::check_gates;
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
 use super::source::{Source, source};
 use crate::dims::PlaneDims;
@@ -94,7 +94,7 @@ pub struct Running<'a> {
     pub mean: &'a mut CudaBuffer<f32>,
     /// (C).
     pub var: &'a mut CudaBuffer<f32>,
-    /// Share of the batch.
+    /// Fraction of the batch.
     pub momentum: f32,
 }
 

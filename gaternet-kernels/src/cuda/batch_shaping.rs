@@ -19,9 +19,9 @@ const THREADS: u32 = 256;
 /// A float for each, beside eight, in the shared memory that every device has.
 const MAX_BATCH: usize = 48 * 1024 / 4 - 8;
 
-/// The Cramér-von-Mises distance of the probabilities `sigmoid(preactivation)` (N, C) of each gate,
+/// The Cramér-von-Mises distance of the probabilities `sigmoid(logits)` (N, C) of each gate,
 /// over the `batch`, from Beta(a, b), the mean over the gates, and its gradient with respect to the
-/// pre-activations times its weight. The scratch has at least C. At a step of weight 0 the loss
+/// gate logits times its weight. The scratch has at least C. At a step of weight 0 the loss
 /// does not count, whatever it is.
 ///
 /// # Errors
@@ -30,12 +30,12 @@ const MAX_BATCH: usize = 48 * 1024 / 4 - 8;
 pub fn forward_backward(
     [a, b]: [f64; 2],
     batch: usize,
-    preactivation: &CudaBuffer<f32>,
+    logits: &CudaBuffer<f32>,
     weight: PerStep<'_>,
     loss: &mut Loss<'_>,
 ) -> Result<()> {
     let fail = |rule, got| Err(KernelError::Dims { op: OP, rule, got }.into());
-    let len = preactivation.len();
+    let len = logits.len();
     if batch == 0 || batch > MAX_BATCH || len == 0 || !len.is_multiple_of(batch) {
         let rule = "1 to 12,280 samples must have as many gates each";
         return fail(rule, format!("{len} gates of {batch} samples"));
@@ -44,8 +44,8 @@ pub fn forward_backward(
         return fail("a and b must be above 0 and at most 100", format!("{a} and {b}"));
     }
     let columns = len / batch;
-    let Loss { grad: grad_preactivation, result, totals, scratch } = loss;
-    check_len(OP, "grad_preactivation", len, grad_preactivation.len())?;
+    let Loss { grad: grad_logits, result, totals, scratch } = loss;
+    check_len(OP, "grad_logits", len, grad_logits.len())?;
     check_len(OP, "result", 1, result.len())?;
     check_len(OP, "totals", 1, totals.len().min(1))?;
     check_len(OP, "scratch", columns, scratch.len().min(columns))?;
@@ -55,10 +55,10 @@ pub fn forward_backward(
     let raw = Raw { a, b, batch, columns, steps, padding: 0 };
     let device = &result.device().clone();
     let launch = Launch::new(device, &SHAPE)?
-        .read(preactivation)
+        .read(logits)
         .read(weight.values)
         .read(&weight.clock.state)
-        .write(grad_preactivation)
+        .write(grad_logits)
         .write(scratch)
         .value(&raw);
     let shared_bytes = 4 * (8 + batch.cast_unsigned());

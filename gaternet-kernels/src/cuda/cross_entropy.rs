@@ -21,7 +21,7 @@ const SUM_THREADS: u32 = 256;
 pub struct Targets<'a> {
     /// (N): the class of each sample.
     pub labels: &'a CudaBuffer<i32>,
-    /// Of blended samples, (N) and (1): another class, and the share of the first one.
+    /// Of blended samples, (N) and (1): another class, and the fraction of the first one.
     pub partners: Option<(&'a CudaBuffer<i32>, &'a CudaBuffer<f32>)>,
 }
 
@@ -29,7 +29,7 @@ pub struct Targets<'a> {
 #[derive(Debug)]
 pub struct Loss<'a> {
     /// (2): the mean loss, and how many labels have the largest logit of their sample (the first,
-    /// if several are equal); of two labels, their shares.
+    /// if several are equal); of two labels, their fractions.
     pub result: &'a mut CudaBuffer<f32>,
     /// (2): to which the *sum* of the losses and that number are added, so that the host may look
     /// after many batches.
@@ -39,8 +39,8 @@ pub struct Loss<'a> {
 }
 
 /// The mean over n of `-Σ_k t[n, k]·log softmax(logits[n])[k]` with `t = (1 -
-/// label_smoothing)·(share·one_hot(labels) + (1 - share)·one_hot(partners)) + label_smoothing/K`,
-/// of logits (N, K), and its gradient to the logits; without partners the share is 1. A label that
+/// label_smoothing)·(fraction·one_hot(labels) + (1 - fraction)·one_hot(partners)) + label_smoothing/K`,
+/// of logits (N, K), and its gradient to the logits; without partners the fraction is 1. A label that
 /// is not below K gives NaN.
 ///
 /// # Errors
@@ -67,9 +67,9 @@ pub fn forward_backward(
     if let Some(grad) = &grad_logits {
         check_len(OP, "grad_logits", len, grad.len())?;
     }
-    let (partners, share) = partners.unzip();
+    let (partners, fraction) = partners.unzip();
     check_len(OP, "partners", batch, partners.map_or(batch, CudaBuffer::len))?;
-    check_len(OP, "share", 1, share.map_or(1, CudaBuffer::len))?;
+    check_len(OP, "fraction", 1, fraction.map_or(1, CudaBuffer::len))?;
     let Loss { result, totals, scratch } = loss;
     check_len(OP, "result", 2, result.len())?;
     check_len(OP, "totals", 2, totals.as_ref().map_or(2, |totals| totals.len()))?;
@@ -77,11 +77,11 @@ pub fn forward_backward(
     let (n, k) = (int(OP, "batch", 2 * batch)? / 2, int(OP, "classes", classes)?);
     let device = &result.device().clone();
     // Mirrors `Targets` of cross_entropy.cu.
-    let raw = [address(Some(labels)), address(partners), address(share)];
+    let raw = [address(Some(labels)), address(partners), address(fraction)];
     let launch = Launch::new(device, &SAMPLES)?
         .uses(Some(labels))
         .uses(partners)
-        .uses(share)
+        .uses(fraction)
         .read(logits)
         .value(&raw)
         .write_if(grad_logits)

@@ -38,25 +38,25 @@ impl Averages {
         Ok(Averages { table: rows.upload(device)? })
     }
 
-    /// `average += share·(value - average)` for all of them, as
-    /// [`ema::update`](crate::cpu::ema::update), with the share of the clock's step; may be part of
+    /// `average += fraction·(value - average)` for all of them, as
+    /// [`ema::update`](crate::cpu::ema::update), with the fraction of the clock's step; may be part of
     /// a graph.
     ///
     /// # Errors
-    /// [`KernelError`](crate::KernelError) if there is no share; the driver's errors.
-    pub fn update(&mut self, share: PerStep<'_>) -> Result<()> {
-        let steps = share.steps(OP, 1)?;
+    /// [`KernelError`](crate::KernelError) if there is no fraction; the driver's errors.
+    pub fn update(&mut self, fraction: PerStep<'_>) -> Result<()> {
+        let steps = fraction.steps(OP, 1)?;
         let Table { rows, parts, memories } = &self.table;
         let device = &parts.device().clone();
         let launch = Launch::new(device, &UPDATE)?
-            .read(&share.clock.state)
+            .read(&fraction.clock.state)
             .read(parts)
             .read(rows)
-            .read(share.values)
+            .read(fraction.values)
             .value(&steps)
             .uses_all(memories);
         // SAFETY: the parameters of ema_update; the parts are inside the arrays of the rows, and
-        // there are as many shares.
+        // there are as many fractions.
         unsafe { launch.run([self.table.blocks(), 1, 1], THREADS, 0) }
     }
 }

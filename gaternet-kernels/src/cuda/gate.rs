@@ -3,11 +3,11 @@
 
 use bytemuck::NoUninit;
 
+use super::active_filters::{CudaActiveFilters, check_gates};
 use super::buffer::CudaBuffer;
 use super::conv2d::GateColumns;
 use super::error::Result;
 use super::launch::{Launch, int};
-use super::live_filters::{LiveFilters, check_gates};
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
 use super::source::{Source, source};
 use crate::dims::PlaneDims;
@@ -24,16 +24,16 @@ pub enum Compact<'a> {
     #[default]
     Nothing,
     /// The one that is read, x.
-    Source(&'a LiveFilters),
+    Source(&'a CudaActiveFilters),
     /// The one that is written: y, or the gradient of x.
-    Target(&'a LiveFilters),
+    Target(&'a CudaActiveFilters),
 }
 
 impl Compact<'_> {
-    fn live(&self) -> Option<&LiveFilters> {
+    fn active(&self) -> Option<&CudaActiveFilters> {
         match self {
             Compact::Nothing => None,
-            Compact::Source(live) | Compact::Target(live) => Some(live),
+            Compact::Source(active) | Compact::Target(active) => Some(active),
         }
     }
 }
@@ -108,8 +108,8 @@ pub fn forward<T: Activation>(
     let launch = Launch::new(device, FORWARD.of::<T>())?
         .read(x)
         .read_if(apply.gates.map(|columns| columns.gates))
-        .read_if(compact.live().map(|live| &live.indices))
-        .read_if(compact.live().map(|live| &live.counts))
+        .read_if(compact.active().map(|active| &active.indices))
+        .read_if(compact.active().map(|active| &active.counts))
         .read_if(apply.residual)
         .write(y)
         .value(&planes)
@@ -159,8 +159,8 @@ pub fn backward<T: Activation>(
         .read_if(apply.relu.then_some(y))
         .read(grad_y)
         .read_if(gates)
-        .read_if(compact.live().map(|live| &live.indices))
-        .read_if(compact.live().map(|live| &live.counts))
+        .read_if(compact.active().map(|active| &active.indices))
+        .read_if(compact.active().map(|active| &active.counts))
         .write_if(grad_x)
         .write_if(grad_gates)
         .write_if(grad_residual)
@@ -186,8 +186,8 @@ fn check<T>(
             Compact::Target(_) => 2,
         },
     };
-    if let Some(live) = compact.live() {
-        live.check(op, dims.batch, dims.channels)?;
+    if let Some(active) = compact.active() {
+        active.check(op, dims.batch, dims.channels)?;
     }
     if let Some(GateColumns { gates, stride, first }) = apply.gates {
         check_gates(op, gates, stride, first, dims.batch, dims.channels)?;

@@ -19,7 +19,7 @@ const MAX_BLOCKS: usize = 256;
 /// Where the results of a loss of gates go.
 #[derive(Debug)]
 pub struct Loss<'a> {
-    /// As the gates or pre-activations that the loss is of: to what it holds, its gradient times
+    /// As the gates or gate logits that the loss is of: to what it holds, its gradient times
     /// its weight is added.
     pub grad: &'a mut CudaBuffer<f32>,
     /// (1): the loss, without its weight.
@@ -43,7 +43,7 @@ fn blocks(len: usize) -> usize {
 
 /// The mean of |gate| for gates of `samples` samples; `weight·sign(gate)/count` is added to the
 /// gradient, 0 at a gate of exactly 0. The second value of the totals, (2), counts samples times
-/// the share of gates that are not 0; the scratch has [`l1_scratch_len`]. At a step of weight 0 the
+/// the fraction of gates that are not 0; the scratch has [`l1_scratch_len`]. At a step of weight 0 the
 /// loss does not count, whatever it is.
 ///
 /// # Errors

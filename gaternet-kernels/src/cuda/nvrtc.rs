@@ -170,7 +170,7 @@ impl<'a> Running<'a> {
         let (names, headers) = (pointers(&names), pointers(&headers));
         let functions = &nvrtc.functions;
         let mut program = ptr::null_mut();
-        // SAFETY: all strings end in 0 and live until the call returns (NVRTC copies them); both
+        // SAFETY: all strings end in 0 and active until the call returns (NVRTC copies them); both
         // lists have as many entries as is said.
         let status = unsafe {
             (functions.nvrtcCreateProgram)(
@@ -189,7 +189,7 @@ impl<'a> Running<'a> {
         let target = format!("--gpu-architecture={architecture}");
         let options: Vec<_> = [&*target].into_iter().chain(OPTIONS).map(c_string).collect();
         let options = pointers(&options);
-        // SAFETY: the program exists; the strings end in 0 and live until the call returns.
+        // SAFETY: the program exists; the strings end in 0 and active until the call returns.
         let status = unsafe {
             (self.functions.nvrtcCompileProgram)(
                 self.program,

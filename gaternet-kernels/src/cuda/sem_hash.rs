@@ -1,4 +1,4 @@
-//! Gates of Improved SemHash from pre-activations (N, C), in f32.
+//! Gates of Improved SemHash from gate logits (N, C), in f32.
 
 use super::buffer::CudaBuffer;
 use super::clock::Clock;
@@ -27,14 +27,14 @@ pub enum Draw<'a> {
     },
     /// Drawn elsewhere.
     Given {
-        /// (N, C), added to the pre-activations.
+        /// (N, C), added to the gate logits.
         noise: &'a CudaBuffer<f32>,
         /// (N): not 0 where a sample's gates are rounded.
         discrete: &'a CudaBuffer<u8>,
     },
 }
 
-/// Training gates of `batch` samples. With `g = preactivation + noise`: `1(g > 0)` in samples whose
+/// Training gates of `batch` samples. With `g = logits + noise`: `1(g > 0)` in samples whose
 /// coin says discrete, `max(0, min(1, 1.2·sigmoid(g) - 0.1))` in the others. `noisy` gets g, for
 /// [`backward`].
 ///
@@ -42,13 +42,13 @@ pub enum Draw<'a> {
 /// [`KernelError`] if the lengths do not fit; the driver's errors.
 pub fn forward(
     batch: usize,
-    preactivation: &CudaBuffer<f32>,
+    logits: &CudaBuffer<f32>,
     draw: Draw<'_>,
     noisy: &mut CudaBuffer<f32>,
     gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     const OP: &str = "sem_hash_forward";
-    let len = preactivation.len();
+    let len = logits.len();
     let columns = match len.checked_rem(batch) {
         Some(0) => len / batch,
         None if len == 0 => 0,
@@ -75,7 +75,7 @@ pub fn forward(
     let (count, columns) = (int(OP, "gates", len)?, int(OP, "gates", columns)?);
     let device = &gates.device().clone();
     let launch = Launch::new(device, &FORWARD)?
-        .read(preactivation)
+        .read(logits)
         .read_if(noise)
         .read_if(coins)
         .read_if(clock.map(|clock| &clock.state))
@@ -89,7 +89,7 @@ pub fn forward(
     unsafe { launch.run([count.cast_unsigned().div_ceil(4 * THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient of the pre-activations from that of the gates: that of the soft gates for all samples
+/// Gradient of the gate logits from that of the gates: that of the soft gates for all samples
 /// (straight through), so 0 where those are 0 or 1.
 ///
 /// # Errors
@@ -97,53 +97,50 @@ pub fn forward(
 pub fn backward(
     noisy: &CudaBuffer<f32>,
     grad_gates: &CudaBuffer<f32>,
-    grad_preactivation: &mut CudaBuffer<f32>,
+    grad_logits: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     const OP: &str = "sem_hash_backward";
     check_len(OP, "grad_gates", noisy.len(), grad_gates.len())?;
-    check_len(OP, "grad_preactivation", noisy.len(), grad_preactivation.len())?;
+    check_len(OP, "grad_logits", noisy.len(), grad_logits.len())?;
     let count = int(OP, "gates", noisy.len())?;
-    let device = &grad_preactivation.device().clone();
+    let device = &grad_logits.device().clone();
     let launch = Launch::new(device, &BACKWARD)?
         .read(noisy)
         .read(grad_gates)
-        .write(grad_preactivation)
+        .write(grad_logits)
         .value(&count);
     // SAFETY: the parameters of sem_hash_backward; the lengths are checked.
     unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gates of evaluation: 1 where the soft gate `max(0, min(1, 1.2·sigmoid(preactivation) - 0.1))` is
-/// above 0.49999, so that a pre-activation of exactly 0 is on, else 0; NaN of NaN.
+/// Gates of evaluation: 1 where the soft gate `max(0, min(1, 1.2·sigmoid(logits) - 0.1))` is
+/// above 0.49999, so that a gate logit of exactly 0 is on, else 0; NaN of NaN.
 ///
 /// # Errors
 /// As [`backward`].
-pub fn hard(preactivation: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
-    evaluate("sem_hash_hard", true, preactivation, gates)
+pub fn hard(logits: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
+    evaluate("sem_hash_hard", true, logits, gates)
 }
 
 /// The soft gates, without noise.
 ///
 /// # Errors
 /// As [`backward`].
-pub fn soft(preactivation: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
-    evaluate("sem_hash_soft", false, preactivation, gates)
+pub fn soft(logits: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
+    evaluate("sem_hash_soft", false, logits, gates)
 }
 
 fn evaluate(
     op: &'static str,
     discrete: bool,
-    preactivation: &CudaBuffer<f32>,
+    logits: &CudaBuffer<f32>,
     gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    check_len(op, "gates", preactivation.len(), gates.len())?;
-    let (count, discrete) = (int(op, "gates", preactivation.len())?, i32::from(discrete));
+    check_len(op, "gates", logits.len(), gates.len())?;
+    let (count, discrete) = (int(op, "gates", logits.len())?, i32::from(discrete));
     let device = &gates.device().clone();
-    let launch = Launch::new(device, &EVALUATE)?
-        .read(preactivation)
-        .write(gates)
-        .value(&count)
-        .value(&discrete);
+    let launch =
+        Launch::new(device, &EVALUATE)?.read(logits).write(gates).value(&count).value(&discrete);
     // SAFETY: the parameters of sem_hash_evaluate; the lengths are checked.
     unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }

@@ -25,9 +25,9 @@ const SUM_BYTES: u32 = 8 * THREADS;
 /// What stays the same in all steps and for all parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Constants {
-    /// Share of the velocity that is kept; 0 for plain gradient descent.
+    /// Fraction of the velocity that is kept; 0 for plain gradient descent.
     pub momentum: f32,
-    /// Share of the gradient that does not enter the velocity (after the first step).
+    /// Fraction of the gradient that does not enter the velocity (after the first step).
     pub dampening: f32,
     /// Whether the step looks ahead along the velocity.
     pub nesterov: bool,

@@ -28,7 +28,7 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
         &super::global_avg_pool::SOURCE,
         &super::gumbel_sigmoid::SOURCE,
         &super::linear::SOURCE,
-        &super::live_filters::SOURCE,
+        &super::active_filters::SOURCE,
         &super::max_pool2d::SOURCE,
         &super::pad::SOURCE,
         &super::repeat_interleave::SOURCE,

@@ -40,7 +40,7 @@ pub struct Kernels {
     pub(super) tile_bytes: usize,
     /// Whether *to rows* has such a list, of the block's outputs.
     pub(super) lists_outputs: bool,
-    /// Whether *from rows* has one, of all live rows.
+    /// Whether *from rows* has one, of all active rows.
     pub(super) lists_rows: bool,
     /// Those to use instead where it is worth it.
     pub(super) wgmma: Option<&'static Kernels>,

@@ -61,7 +61,7 @@ impl<T> Default for Backward<'_, T> {
     }
 }
 
-/// Where `Σ_pixels t·hidden` goes, for each live channel; the others get 0.
+/// Where `Σ_pixels t·hidden` goes, for each active channel; the others get 0.
 #[derive(Debug)]
 pub struct GateGradient<'a> {
     /// The sums of blocks of pixels; at least as long as

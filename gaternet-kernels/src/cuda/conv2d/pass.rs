@@ -1,11 +1,11 @@
 //! A pass that writes an activation: checks, then launches.
 
+use super::super::active_filters::{self, CudaActiveFilters, check_gates};
 use super::super::buffer::CudaBuffer;
 use super::super::device::CudaDevice;
 use super::super::error::Result;
 use super::super::launch::{Launch, address, grid_yz, int};
 use super::super::layout::{Rows, stride};
-use super::super::live_filters::{self, LiveFilters, check_gates};
 use super::element::{ConvElement, Kernels, TILE_PIXELS};
 use super::epilogue::Epilogue;
 use super::geometry::{Direction, Geometry, sides};
@@ -61,7 +61,7 @@ impl Pass {
 
     pub(super) fn run<T: ConvElement>(
         mut self,
-        live: Option<&LiveFilters>,
+        active: Option<&CudaActiveFilters>,
         source: &CudaBuffer<T>,
         weight: &CudaBuffer<T>,
         epilogue: Epilogue<'_, T>,
@@ -69,8 +69,8 @@ impl Pass {
     ) -> Result<()> {
         let device = &target.device().clone();
         self.check_len("weight", self.weight_len, weight.len())?;
-        if let Some(live) = live {
-            live.check(self.op, self.batch, self.rows)?;
+        if let Some(active) = active {
+            active.check(self.op, self.batch, self.rows)?;
         }
         self.check_epilogue(&epilogue)?;
         let (kernels, tiling) = self.choose::<T>(device);
@@ -90,8 +90,8 @@ impl Pass {
         let mut launch = Launch::new(device, kernel)?
             .read(source)
             .read(weight)
-            .read_if(live.map(|live| &live.indices))
-            .read_if(live.map(|live| &live.counts))
+            .read_if(active.map(|active| &active.indices))
+            .read_if(active.map(|active| &active.counts))
             .uses(epilogue.scale)
             .uses(epilogue.bias)
             .uses(epilogue.gates.map(|columns| columns.gates))
@@ -110,12 +110,12 @@ impl Pass {
         unsafe { launch.run(grid, kernels.threads, shared_bytes) }?;
         match epilogue.gate_gradient {
             Some(of_gates) => {
-                let live = live.filter(|_| self.to_rows);
-                live_filters::gate_gradient(
+                let active = active.filter(|_| self.to_rows);
+                active_filters::gate_gradient(
                     self.batch,
                     self.outputs,
                     grid[0] as usize,
-                    live,
+                    active,
                     of_gates,
                 )
             }
@@ -171,7 +171,7 @@ impl Pass {
         special.unwrap_or((general, None))
     }
 
-    /// Blocks that cover every pixel, every output that could be live, and every sample.
+    /// Blocks that cover every pixel, every output that could be active, and every sample.
     fn grid(&self, kernels: &Kernels, tiling: Option<Tiling>) -> Result<[u32; 3], KernelError> {
         let blocks = match kernels.tile_outputs {
             0 => stride(self.outputs),
@@ -201,7 +201,7 @@ impl Pass {
         let patches = tiling.map_or(0, |tiling| tiling.patches_bytes());
         let bytes = kernels.tile_bytes + patches + 4 * listed;
         if bytes > device.max_shared_bytes() {
-            let rule = "the live rows of a weight must fit in shared memory";
+            let rule = "the active rows of a weight must fit in shared memory";
             let got = format!("{} rows, {bytes} bytes of {}", self.rows, device.max_shared_bytes());
             return Err(KernelError::Dims { op: self.op, rule, got });
         }

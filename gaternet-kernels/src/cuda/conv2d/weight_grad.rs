@@ -1,11 +1,11 @@
 //! The gradient of the weight.
 
+use super::super::active_filters::CudaActiveFilters;
 use super::super::buffer::CudaBuffer;
 use super::super::device::CudaDevice;
 use super::super::error::Result;
 use super::super::launch::{Kernel, Launch, grid_yz, int};
 use super::super::layout::{Rows, stride};
-use super::super::live_filters::LiveFilters;
 use super::element::{ConvElement, WeightGradKind};
 use super::geometry::{Direction, Geometry};
 use crate::dims::Conv2dDims;
@@ -23,8 +23,8 @@ const MAX_SCRATCH_BYTES: usize = 64 << 20;
 /// Gradient of the weight in [`Rows`], f32, which replaces what is there. The padding of its
 /// columns gets 0.
 ///
-/// Rows::Filters: `grad_output` is compact by `live`, `input` dense. Rows::Channels: `input` is
-/// compact by `live`, `grad_output` dense. Without `live` both are dense. `scratch` is at least as
+/// Rows::Filters: `grad_output` is compact by `active`, `input` dense. Rows::Channels: `input` is
+/// compact by `active`, `grad_output` dense. Without `active` both are dense. `scratch` is at least as
 /// long as [`backward_weight_scratch_len`] says.
 ///
 /// # Errors
@@ -33,7 +33,7 @@ const MAX_SCRATCH_BYTES: usize = 64 << 20;
 pub fn backward_weight<T: ConvElement>(
     dims: &Conv2dDims,
     rows: Rows,
-    live: Option<&LiveFilters>,
+    active: Option<&CudaActiveFilters>,
     input: &CudaBuffer<T>,
     grad_output: &CudaBuffer<T>,
     scratch: &mut CudaBuffer<f32>,
@@ -45,8 +45,8 @@ pub fn backward_weight<T: ConvElement>(
     check_len(OP, "input", input_len, input.len())?;
     check_len(OP, "grad_output", output_len, grad_output.len())?;
     check_len(OP, "grad_weight", rows.weight_len(dims), grad_weight.len())?;
-    if let Some(live) = live {
-        live.check(OP, dims.batch(), rows.count(dims))?;
+    if let Some(active) = active {
+        active.check(OP, dims.batch(), rows.count(dims))?;
     }
     let needed = backward_weight_scratch_len(grad_weight.device(), dims, rows);
     if scratch.len() < needed {
@@ -66,7 +66,7 @@ pub fn backward_weight<T: ConvElement>(
         geometry,
         batch: int(OP, "batch", dims.batch())?,
         splits: splits(grad_weight.device(), dims, rows),
-        live,
+        active,
         target,
         source,
         scratch,
@@ -103,7 +103,7 @@ struct WeightGrad<'a, T> {
     geometry: Geometry,
     batch: i32,
     splits: usize,
-    live: Option<&'a LiveFilters>,
+    active: Option<&'a CudaActiveFilters>,
     /// The activation on the side of the rows.
     target: &'a CudaBuffer<T>,
     /// The other.
@@ -125,8 +125,8 @@ impl<T> WeightGrad<'_, T> {
         let launch = Launch::new(device, kernel)?
             .read(self.target)
             .read(self.source)
-            .read_if(self.live.map(|live| &live.indices))
-            .read_if(self.live.map(|live| &live.counts))
+            .read_if(self.active.map(|active| &active.indices))
+            .read_if(self.active.map(|active| &active.counts))
             .write(sums)
             .value(&self.geometry)
             .value(&self.batch);
@@ -143,7 +143,7 @@ impl<T> WeightGrad<'_, T> {
     ) -> Result<()> {
         let rows = self.geometry.rows as usize;
         let (kernel, tile) = if rows <= 64 { (tiles_of_64, 64) } else { (tiles_of_128, 128) };
-        let row_tiles = if self.live.is_some() { 1 } else { rows.div_ceil(tile) };
+        let row_tiles = if self.active.is_some() { 1 } else { rows.div_ceil(tile) };
         let grid = [
             int(OP, "columns", self.flat().div_ceil(TILE_FLAT))? as u32,
             grid_yz(OP, "rows", row_tiles)?,

@@ -73,11 +73,11 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         patch: Patch {
-            name: "the share of channels is that of filters",
+            name: "the fraction of channels is that of filters",
             source: "gate_target.cu",
             file: "gate_target.cu",
-            good: "slope * open_share(work, channels, n, t.batch)",
-            bad: "slope * open_share(work, filters, n, t.batch)",
+            good: "slope * open_fraction(work, channels, n, t.batch)",
+            bad: "slope * open_fraction(work, filters, n, t.batch)",
         },
         run: target,
         report: "gradient",

@@ -2,22 +2,22 @@
 
 use std::ops::RangeInclusive;
 
-use crate::active::ActiveFilters;
+use crate::active_filters::ActiveFilters;
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result};
 
-/// What is live in each sample; `None` means all. A filter that is not live has an output plane of
-/// exact zeros and its weights are not read; a channel that is not live is not read and counts as
+/// What is active in each sample; `None` means all. A filter that is not active has an output plane of
+/// exact zeros and its weights are not read; a channel that is not active is not read and counts as
 /// zeros.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Live<'a> {
-    /// Live output filters, (N) lists over F.
+pub struct Active<'a> {
+    /// Active output filters, (N) lists over F.
     pub filters: Option<&'a ActiveFilters>,
-    /// Live input channels, (N) lists over C.
+    /// Active input channels, (N) lists over C.
     pub channels: Option<&'a ActiveFilters>,
 }
 
-impl Live<'_> {
+impl Active<'_> {
     pub(super) fn check(&self, op: &'static str, dims: &Conv2dDims) -> Result<()> {
         self.check_lists(op, dims, dims.batch()..=dims.batch())
     }
@@ -30,8 +30,8 @@ impl Live<'_> {
         batch: RangeInclusive<usize>,
     ) -> Result<()> {
         let lists = [
-            ("live.filters", self.filters, dims.out_channels()),
-            ("live.channels", self.channels, dims.in_channels()),
+            ("active.filters", self.filters, dims.out_channels()),
+            ("active.channels", self.channels, dims.in_channels()),
         ];
         for (list, active, filters) in lists {
             let Some(active) = active else { continue };
