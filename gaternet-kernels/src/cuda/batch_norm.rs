@@ -40,15 +40,37 @@ pub struct Affine<'a> {
     pub eps: f32,
 }
 
-/// What follows the normalisation.
+/// What follows the normalisation in the same pass over memory: `relu(gate·z + residual)`; by
+/// default nothing.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Epilogue<'a, T> {
     /// A factor for each plane; 1 if absent.
     pub gates: Option<GateColumns<'a>>,
-    /// As y, added after the gates; 0 if absent.
+    /// (N, P, stride(C)), added after the gates; 0 if absent.
     pub residual: Option<&'a CudaBuffer<T>>,
     /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
+}
+
+impl<'a, T> Epilogue<'a, T> {
+    /// The same epilogue with these gates, a factor for each plane.
+    #[must_use]
+    pub fn with_gates(self, gates: Option<GateColumns<'a>>) -> Epilogue<'a, T> {
+        Epilogue { gates, ..self }
+    }
+
+    /// The same epilogue with this residual, (N, P, stride(C)).
+    #[must_use]
+    pub fn with_residual(self, residual: Option<&'a CudaBuffer<T>>) -> Epilogue<'a, T> {
+        Epilogue { residual, ..self }
+    }
+
+    /// The same epilogue, with or without a ReLU at the end.
+    #[must_use]
+    pub fn with_relu(self, relu: bool) -> Epilogue<'a, T> {
+        Epilogue { relu, ..self }
+    }
 }
 
 impl<T> Clone for Epilogue<'_, T> {

@@ -32,12 +32,12 @@ pub fn top_k(
 ///
 /// # Errors
 /// As [`top_k`].
-pub fn floor(
+pub fn min_active(
     layers: &GatedLayers,
     logits: &CudaBuffer<f32>,
     gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    run("gate_floor", false, layers, logits, gates)
+    run("min_active", false, layers, logits, gates)
 }
 
 fn run(

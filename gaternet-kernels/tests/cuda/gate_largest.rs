@@ -36,7 +36,7 @@ pub(crate) fn check(
     let mut top_k = upload(device, &vec![f32::NAN; logits.len()]);
     gate_largest::top_k(&layers, &logits_d, &mut top_k).map_err(|error| error.to_string())?;
     let mut floor = upload(device, &before);
-    gate_largest::floor(&layers, &logits_d, &mut floor).map_err(|error| error.to_string())?;
+    gate_largest::min_active(&layers, &logits_d, &mut floor).map_err(|error| error.to_string())?;
     let [top_k, floor] = [download(&top_k)?, download(&floor)?];
     let mut start = 0;
     for &width in widths.iter().cycle().take(batch * widths.len()) {

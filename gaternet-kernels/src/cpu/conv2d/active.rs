@@ -6,15 +6,32 @@ use crate::active_filters::ActiveFilters;
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result};
 
-/// What is active in each sample; `None` means all. A filter that is not active has an output plane of
-/// exact zeros and its weights are not read; a channel that is not active is not read and counts as
-/// zeros.
+/// The filters and input channels that are active in each sample of a convolution; by default all.
+///
+/// [`ActiveFilters`] is the list of one side; this is the pair that a convolution goes by. A filter
+/// that is not active has an output plane of exact zeros and its weights are not read; a channel
+/// that is not active is not read and counts as zeros.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Active<'a> {
-    /// Active output filters, (N) lists over F.
+    /// The active filters, (N) lists over F; `None` if all are.
     pub filters: Option<&'a ActiveFilters>,
-    /// Active input channels, (N) lists over C.
+    /// The active input channels, (N) lists over C; `None` if all are.
     pub channels: Option<&'a ActiveFilters>,
+}
+
+impl<'a> Active<'a> {
+    /// The same channels with these filters, (N) lists over F; `None` for all.
+    #[must_use]
+    pub fn with_filters(self, filters: Option<&'a ActiveFilters>) -> Active<'a> {
+        Active { filters, ..self }
+    }
+
+    /// The same filters with these input channels, (N) lists over C; `None` for all.
+    #[must_use]
+    pub fn with_channels(self, channels: Option<&'a ActiveFilters>) -> Active<'a> {
+        Active { channels, ..self }
+    }
 }
 
 impl Active<'_> {

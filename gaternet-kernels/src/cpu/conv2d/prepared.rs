@@ -15,14 +15,35 @@ use crate::error::{KernelError, Result, check_len};
 /// What follows a convolution in the same pass over memory: `relu(sum + bias + residual)`; by
 /// default nothing.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Epilogue<'a> {
-    /// As large as the output. What a filter that is not active adds to it is 0, its bias included.
+    /// (N, F, OH, OW), added to the output. An inactive filter adds 0 to it, without its bias.
     pub residual: Option<&'a [f32]>,
     /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
-    /// Leave the planes of filters that are not active as they are, instead of writing what an
-    /// epilogue makes of 0: for outputs that are read by their active channels only.
+    /// Whether the planes of inactive filters are left as they are, instead of getting what this
+    /// epilogue makes of 0. That suits an output of which only active channels are read.
     pub exclude_inactive: bool,
+}
+
+impl<'a> Epilogue<'a> {
+    /// The same epilogue with this residual, (N, F, OH, OW).
+    #[must_use]
+    pub fn with_residual(self, residual: Option<&'a [f32]>) -> Epilogue<'a> {
+        Epilogue { residual, ..self }
+    }
+
+    /// The same epilogue, with or without a ReLU at the end.
+    #[must_use]
+    pub fn with_relu(self, relu: bool) -> Epilogue<'a> {
+        Epilogue { relu, ..self }
+    }
+
+    /// The same epilogue, which writes the planes of inactive filters or leaves them as they are.
+    #[must_use]
+    pub fn with_exclude_inactive(self, exclude_inactive: bool) -> Epilogue<'a> {
+        Epilogue { exclude_inactive, ..self }
+    }
 }
 
 /// A convolution of one image size, ready to run on any number of samples.
