@@ -27,8 +27,8 @@ DEVICE void finish(float sum, const Geometry& g, int pixel, int output, bool act
     if (pixel < g.target_h * g.target_w) {
         const size_t at = static_cast<size_t>(pixel) * g.target_stride + output;
         const float residual = epilogue.residual ? epilogue.residual[at] : 0.0f;
-        const float hidden = epilogue.hidden ? epilogue.hidden[at] : 0.0f;
-        target[at] = active ? epilogue.value(sum, epilogue.terms(number), residual, hidden, gate_gradient) : 0.0f;
+        const float inner = epilogue.inner ? epilogue.inner[at] : 0.0f;
+        target[at] = active ? epilogue.value(sum, epilogue.terms(number), residual, inner, gate_gradient) : 0.0f;
     }
     if (!epilogue.partials) return;
     const float total = block_sum(gate_gradient, shared);

@@ -16,10 +16,10 @@ DEVICE bool is_nan(int bits) { return (bits & 0x7fffffff) > 0x7f800000; }
 }  // namespace
 
 // A gate is 1 if its gate logit is among the `count` largest of its layer, the first of equals; NaN stays NaN. The other
-// gates close, or stay what they are. Grid (S, N).
+// gates close, or stay what they are. Grid (L, N).
 KERNEL(gate_largest, threads, 8)(
     const int* logits,  // (N, C): the bits of f32
-    const int* layers,  // (S, 3): first column, columns, `count`
+    const int* layers,  // (L, 3): first column, columns, `count`
     float* gates,       // (N, C); read only if the others stay
     int columns, int others_close) {
     const int* layer = layers + blockIdx.x * 3;

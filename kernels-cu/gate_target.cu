@@ -32,11 +32,11 @@ DEVICE float beyond(float fraction, float lower, float upper) {
 
 }  // namespace
 
-// The mean gate of each layer in each sample. Grid (S, N).
+// The mean gate of each layer in each sample. Grid (L, N).
 KERNEL(gate_fractions, 32, 1)(
     const float* gates,  // (N, C)
-    const int* layers,   // (S, 3): first column, columns
-    float* work,         // (2, S, N): the fractions go to the first half
+    const int* layers,   // (L, 3): first column, columns
+    float* work,         // (2, L, N): the fractions go to the first half
     int columns, int batch) {
     const int first = layers[blockIdx.x * 3], width = layers[blockIdx.x * 3 + 1];
     const float* row = gates + static_cast<size_t>(blockIdx.y) * columns + first;
@@ -52,7 +52,7 @@ KERNEL(gate_target, threads, 1)(
     const int* convs,       // (K, 3): its block, ascending; the layers of its filters and channels, -1 for none
     const float* schedule,  // (steps, 3): weight of the loss, lower and upper bound of a block's fraction; beyond them the last
     const Clock* clock,
-    float* work,            // (2, S, N): the fractions; weight times the gradient of the loss with respect to them is written
+    float* work,            // (2, L, N): the fractions; weight times the gradient of the loss with respect to them is written
     float* loss,            // (1), without the weight
     float* totals,          // to whose first value N · weight · loss is added
     Target t) {
@@ -105,10 +105,10 @@ KERNEL(gate_target, threads, 1)(
     }
 }
 
-// Grid (S, N).
+// Grid (L, N).
 KERNEL(gate_fraction_gradient, 32, 1)(
-    const int* layers,  // (S, 3)
-    const float* work,  // (2, S, N): the second half is the gradient of the fractions
+    const int* layers,  // (L, 3)
+    const float* work,  // (2, L, N): the second half is the gradient of the fractions
     float* grad_gates,  // (N, C): what is there is added to
     int columns, int batch, int layer_count) {
     const int first = layers[blockIdx.x * 3], width = layers[blockIdx.x * 3 + 1];

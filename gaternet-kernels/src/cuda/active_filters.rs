@@ -1,4 +1,4 @@
-//! Lists of active filters, made on the device: the host never waits for the gates.
+//! Lists of active filters, made on the device so that the host never waits for the gates.
 
 use super::buffer::CudaBuffer;
 use super::conv2d::GateGradient;
@@ -14,19 +14,21 @@ static LIST: Kernel = Kernel { source: &SOURCE, name: "active_filters_list" };
 static GATE_GRADIENT: Kernel = Kernel { source: &SOURCE, name: "active_filters_gate_gradient" };
 const OP: &str = "active_filters_list";
 
-/// The active filters of each sample, on the device: those whose gate is not 0, ascending.
+/// The active filters of each sample in device memory: (N) lists over C filters, ascending. It is
+/// the twin of [`ActiveFilters`] on the host.
 #[derive(Debug)]
 pub struct CudaActiveFilters {
     batch: usize,
     filters: usize,
-    /// (N, C): the first `counts[n]` of row n.
+    /// (N, C): row n has the numbers of the active filters of sample n in its first `counts[n]`
+    /// places.
     pub(super) indices: CudaBuffer<u16>,
-    /// (N).
+    /// The number of active filters of each sample, (N).
     pub(super) counts: CudaBuffer<i32>,
 }
 
 impl CudaActiveFilters {
-    /// Lists for `batch` samples of `filters` filters, all empty.
+    /// Makes empty lists for N = `batch` samples of C = `filters` filters.
     ///
     /// # Errors
     /// [`KernelError::Dims`] for more than 65536 filters; [`CudaError`](super::CudaError) of an
@@ -44,7 +46,8 @@ impl CudaActiveFilters {
     }
 
     /// Lists the filters whose gates are not 0 (NaN is not 0). `gates` has a row of `stride` values
-    /// for each sample, of which the columns from `first` on are used. May be part of a graph.
+    /// for each sample, of which the C columns from `first` on are used. This may be part of a
+    /// graph.
     ///
     /// # Errors
     /// [`KernelError`] if `gates` is not (N, stride) or the columns do not fit in a row.
@@ -65,22 +68,22 @@ impl CudaActiveFilters {
         unsafe { launch.run([batch as u32, 1, 1], 32, 0) }
     }
 
-    /// Number of samples, N.
+    /// Returns the number of samples, N.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Number of filters that a row chooses from, C.
+    /// Returns the number of filters that a list chooses from, C.
     #[must_use]
     pub fn filters(&self) -> usize {
         self.filters
     }
 
-    /// A copy on the host; waits for the device.
+    /// Copies the lists to the host, once the device has done all it was told before.
     ///
     /// # Errors
-    /// As [`CudaBuffer::to_vec`].
+    /// Fails as [`CudaBuffer::to_vec`] does.
     pub fn to_host(&self) -> Result<ActiveFilters> {
         let (indices, counts) = (self.indices.to_vec()?, self.counts.to_vec()?);
         let mut gates = vec![0.0; self.batch * self.filters];

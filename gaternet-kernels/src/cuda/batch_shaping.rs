@@ -1,4 +1,5 @@
-//! Batch-shaping: a Beta distribution over the batch for the probability of every gate.
+//! Batch-shaping (Bejnordi et al. 2020): the loss that pulls the probabilities of each gate over a
+//! batch towards a Beta distribution.
 
 use bytemuck::NoUninit;
 
@@ -16,13 +17,15 @@ static SHAPE: Kernel = Kernel { source: &SOURCE, name: "batch_shaping" };
 static SUM: Kernel = Kernel { source: &SOURCE, name: "batch_shaping_sum" };
 const OP: &str = "batch_shaping";
 const THREADS: u32 = 256;
-/// A float for each, beside eight, in the shared memory that every device has.
+/// A block has a float for each sample and eight more in the shared memory that every device has.
 const MAX_BATCH: usize = 48 * 1024 / 4 - 8;
 
-/// The Cramér-von-Mises distance of the probabilities `sigmoid(logits)` (N, C) of each gate,
-/// over the `batch`, from Beta(a, b), the mean over the gates, and its gradient with respect to the
-/// gate logits times its weight. The scratch has at least C. At a step of weight 0 the loss
-/// does not count, whatever it is.
+/// Computes the loss, and adds its gradient with respect to the gate logits (N, C), times its
+/// weight, to `loss.grad`.
+///
+/// The loss is the Cramér-von-Mises distance of the probabilities `sigmoid(logits)` of a gate over
+/// the N = `batch` samples from Beta(a, b), averaged over the C gates. The scratch has at least C
+/// values. At a step of weight 0 the loss does not count, whatever it is.
 ///
 /// # Errors
 /// [`KernelError`] if a or b is not above 0 and at most 100, there is no gate, a batch has more
@@ -87,6 +90,6 @@ struct Raw {
     batch: i32,
     columns: i32,
     steps: i32,
-    /// A multiple of 8 bytes, as in C++.
+    /// Fills up to a multiple of 8 bytes, as C++ does.
     padding: i32,
 }

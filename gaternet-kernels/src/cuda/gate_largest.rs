@@ -1,5 +1,5 @@
-//! Gates that are open because their gate logits are the largest of their layer: top-k, and
-//! floors.
+//! Gates that are open because their gate logits are the largest of their layer: top-k and
+//! min-active.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -12,8 +12,8 @@ pub(super) static SOURCE: Source = source!("gate_largest.cu", ["dev.cuh"]);
 static LARGEST: Kernel = Kernel { source: &SOURCE, name: "gate_largest" };
 const THREADS: u32 = 128;
 
-/// The gates of top-k: 1 for the largest gate logits (N, C) of each layer of each sample, as
-/// many as the layer says, the first of equals; 0 for the others, NaN for NaN.
+/// Writes the gates (N, C) of top-k: 1 for the largest gate logits (N, C) of each layer and sample,
+/// as many as the layer says, the first of equals; 0 for the others, and NaN for NaN.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths are not those of the layers; the driver's
@@ -26,12 +26,12 @@ pub fn top_k(
     run("top_k", true, layers, logits, gates)
 }
 
-/// Opens the gates of the largest gate logits (N, C) of each layer, as many as the layer says,
-/// the first of equals. The others stay what they are, and so does a gate that is NaN. Its gradient
-/// is the identity.
+/// Opens the gates (N, C) of the largest gate logits (N, C) of each layer and sample, as many as
+/// the layer says, the first of equals. The other gates stay what they are, and so does a gate that
+/// is NaN. The gradient passes through unchanged.
 ///
 /// # Errors
-/// As [`top_k`].
+/// Fails as [`top_k`] does.
 pub fn min_active(
     layers: &GatedLayers,
     logits: &CudaBuffer<f32>,

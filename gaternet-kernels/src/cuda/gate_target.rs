@@ -1,4 +1,5 @@
-//! A price for what gates execute above or below a target, with bounds for parts of a network.
+//! A penalty on the distance of the work that gates execute from a target, with bounds for parts of
+//! a network.
 
 use bytemuck::NoUninit;
 
@@ -18,41 +19,43 @@ static TARGET: Kernel = Kernel { source: &SOURCE, name: "gate_target" };
 static GRADIENT: Kernel = Kernel { source: &SOURCE, name: "gate_fraction_gradient" };
 const OP: &str = "gate_target";
 const THREADS: u32 = 256;
-/// Two floats for each in the shared memory that every device has.
+/// Each convolution has two floats in the shared memory that every device has.
 const MAX_CONVS: usize = 48 * 1024 / 8;
 
-/// A convolution whose work gates change.
+/// A convolution whose work depends on gates.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ConvWork {
-    /// Its work with everything open, over that of the network without gates; positive.
+    /// Its work with all gates open, as a fraction of the work of the network without gates;
+    /// positive.
     pub work: f32,
-    /// The layer whose gates switch its filters; `None` if all run.
+    /// The gated layer that its filters belong to; `None` if all filters are computed.
     pub filters: Option<usize>,
-    /// The layer whose gates switch its input channels; `None` if all are read.
+    /// The gated layer that its input channels belong to; `None` if all channels are read.
     pub channels: Option<usize>,
 }
 
-/// What a target counts.
+/// The work that a target counts, and the target.
 #[derive(Debug)]
 pub struct GateTarget {
-    /// What runs whatever the gates are, and the target, both over the network without gates;
-    /// `None` if there are bounds only.
+    /// The work that does not depend on gates, and the target, both as fractions of the network
+    /// without gates; `None` if there are bounds only.
     total: Option<[f32; 2]>,
-    /// (K).
+    /// The work of each convolution, (K).
     work: CudaBuffer<f32>,
-    /// (K, 3): block, layers of filters and channels.
+    /// (K, 3): the block of each convolution, and the gated layers of its filters and channels.
     convs: CudaBuffer<i32>,
     blocks: usize,
     layers: usize,
 }
 
 impl GateTarget {
-    /// For the blocks of convolutions of a network of `layers` layers. `total` is what runs whatever
-    /// the gates are and the target for everything, both over the network without gates.
+    /// Makes the target of a network of `layers` gated layers, whose gated convolutions are listed
+    /// block by block. `total` is the work that does not depend on gates and the target for all
+    /// work, both as fractions of the network without gates.
     ///
     /// # Errors
-    /// [`KernelError::Dims`] if there is no block, a block is empty or without work, or a layer is
-    /// not there; the driver's errors.
+    /// [`KernelError::Dims`] if there is no block, a block is empty or without work, or a layer
+    /// does not exist; the driver's errors.
     pub fn new(
         device: &CudaDevice,
         blocks: &[Vec<ConvWork>],
@@ -91,28 +94,30 @@ impl GateTarget {
     }
 }
 
-/// How many values of scratch [`forward_backward`] needs for `batch` samples with gates in `layers`
-/// layers.
+/// Returns how many values of scratch [`forward_backward`] needs for `batch` samples and `layers`
+/// gated layers.
 #[must_use]
 pub fn scratch_len(batch: usize, layers: usize) -> usize {
     2 * batch * layers
 }
 
-/// The price of gates (N, C), and its gradient times its weight:
+/// Computes the penalty of gates (N, C), and adds its gradient times its weight to `loss.grad`:
 ///
 /// ```text
 /// d(ratio - target) + mean over blocks of max(0, fraction - upper)² + max(0, lower - fraction)²
 /// d(x) = |x| - r/2 where |x| > r, else x² / 2r;    r = 0.02 · target
 /// ```
 ///
-/// `ratio` is what always runs and the sum over convolutions of work times the mean over samples of
-/// the fraction of open filters times that of open channels; `fraction` is that over the work of a block.
-/// Without a total there is no first term. Each step has a row (weight, lower, upper) in
-/// `schedule`; the scratch has at least [`scratch_len`]; at one of weight 0 the loss does not
-/// count, whatever it is.
+/// `ratio` is the work that does not depend on gates plus the work that is executed: the sum over
+/// convolutions of their work times the mean over samples of the fraction of active filters times
+/// the fraction of active channels. `fraction` is the executed work of a block over its whole work.
+/// Without a total there is no first term.
+///
+/// Each step has a row (weight, lower, upper) in `schedule`; at a step of weight 0 the loss does
+/// not count, whatever it is. The scratch has at least [`scratch_len`] values.
 ///
 /// # Errors
-/// [`KernelError`] if a length is not that of the layers; the driver's errors.
+/// [`KernelError`] if a length does not fit the layers; the driver's errors.
 pub fn forward_backward(
     target: &GateTarget,
     layers: &GatedLayers,

@@ -1,4 +1,4 @@
-//! Which columns of (N, C) are the gates of which convolution.
+//! The columns of gates (N, C) that belong to each gated layer.
 
 use super::buffer::CudaBuffer;
 use super::device::CudaDevice;
@@ -6,18 +6,19 @@ use super::error::Result;
 use super::launch::int;
 use crate::error::{KernelError, check_len};
 
-/// Layers of gates: consecutive columns of (N, C), in order.
+/// The gated layers of a network: each has consecutive columns of the gates (N, C), in order.
 #[derive(Debug)]
 pub struct GatedLayers {
-    /// (S, 3): first column, columns, how many [`gate_largest`](super::gate_largest) opens.
+    /// (L, 3): first column, number of columns, and how many gates
+    /// [`gate_largest`](super::gate_largest) opens.
     pub(super) table: CudaBuffer<i32>,
     layers: usize,
     columns: usize,
 }
 
 impl GatedLayers {
-    /// Layers of these widths; in a layer of `width` columns, `open(width)` are to be open where it
-    /// matters.
+    /// Makes the table of layers with these numbers of columns. Of the gates of a layer of `width`
+    /// columns, [`gate_largest`](super::gate_largest) opens `open(width)`.
     ///
     /// # Errors
     /// [`KernelError::Dims`] if a layer has no column, or more are to be open than it has; the
@@ -44,19 +45,19 @@ impl GatedLayers {
         Ok(GatedLayers { table, layers: widths.len(), columns })
     }
 
-    /// Number of layers, S.
+    /// Returns the number of layers, L.
     #[must_use]
     pub fn layers(&self) -> usize {
         self.layers
     }
 
-    /// Number of columns of all layers, C.
+    /// Returns the number of columns of all layers, C.
     #[must_use]
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Samples of gates of these layers.
+    /// Returns the number of samples, N, of `gates` (N, C).
     pub(super) fn batch(
         &self,
         op: &'static str,

@@ -1,4 +1,4 @@
-//! Binary concrete gates from gate logits (N, C), in f32.
+//! Gumbel-sigmoid gates (binary concrete) of gate logits (N, C), in f32.
 
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
@@ -13,21 +13,21 @@ static FORWARD: Kernel = Kernel { source: &SOURCE, name: "gumbel_sigmoid_forward
 static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "gumbel_sigmoid_backward" };
 const THREADS: u32 = 256;
 
-/// The randomness of one training batch.
+/// The noise of one training batch.
 #[derive(Debug, Clone, Copy)]
 pub enum Noise<'a> {
-    /// From the logistic distribution, for each gate: a function of the clock, the stream and the
-    /// place.
+    /// Noise from the logistic distribution for each gate, which is a function of the clock, the
+    /// stream and the place.
     Random {
-        /// Tells apart draws of one step; below 2^30.
+        /// A number below 2^30 that tells apart the noise of several calls in one step.
         stream: u32,
     },
-    /// (N, C), drawn elsewhere.
+    /// Noise that was drawn elsewhere, (N, C).
     Given(&'a CudaBuffer<f32>),
 }
 
-/// Training gates. With `g = logits + noise` they are `sigmoid(g / tau)` or, if `hard`,
-/// `1(g > 0)`. `noisy` gets g, for [`backward`].
+/// Writes the gates (N, C) of training: with `g = logits + noise` they are `sigmoid(g / tau)` or,
+/// if `hard`, `1(g > 0)`. `noisy` (N, C) gets g, for [`backward`].
 ///
 /// # Errors
 /// [`KernelError`] if the lengths do not fit or there is no temperature; the driver's errors.
@@ -71,12 +71,12 @@ pub fn forward(
     unsafe { launch.run([count.cast_unsigned().div_ceil(4 * THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient of the gate logits from that of the gates: that of `sigmoid(noisy / tau)` for all
-/// (straight through). With a temperature of 1 it is also that of top-k, whose `noisy` are the
-/// gate logits.
+/// Writes the gradient of the gate logits, (N, C), that follows from that of the gates: the
+/// gradient of `sigmoid(noisy / tau)` for hard gates too (straight through). With a temperature of
+/// 1 it is also the gradient of top-k, whose `noisy` are the gate logits.
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward(
     noisy: &CudaBuffer<f32>,
     grad_gates: &CudaBuffer<f32>,

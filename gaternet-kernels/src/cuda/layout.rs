@@ -1,14 +1,15 @@
-//! How activations and weights lie in device memory, and the way there and back on the host.
+//! The layout of activations and weights in device memory, and conversion to and from it on the
+//! host.
 //!
-//! An activation is (N, H, W, S) with S = [`stride`]`(C)`. Dense: channel c at c, zeros from C on.
-//! Compact: the active channels of each sample in ascending order, then zeros to the next multiple of
-//! 16; what follows is arbitrary. A weight is (R, KH, KW, S): its rows are the gated side, the
-//! other side is padded to S with zeros.
+//! An activation is (N, H, W, S) with S = [`stride`]`(C)`. A *dense* one has channel c at c, and
+//! zeros from C on. A *compact* one has the active channels of each sample in ascending order, then
+//! zeros to the next multiple of 16; what follows is arbitrary. A weight is (R, KH, KW, S): its
+//! rows are the gated side, and the other side is padded to S with zeros.
 
 use crate::active_filters::ActiveFilters;
 use crate::dims::Conv2dDims;
 
-/// Channels of which kernels read 16 at once: `channels` rounded up.
+/// Returns `channels` rounded up to a multiple of 16, the number that kernels read at once.
 #[must_use]
 pub fn stride(channels: usize) -> usize {
     channels.next_multiple_of(16)
@@ -24,7 +25,7 @@ pub enum Rows {
 }
 
 impl Rows {
-    /// Number of rows, R.
+    /// Returns the number of rows, R.
     #[must_use]
     pub fn count(self, dims: &Conv2dDims) -> usize {
         match self {
@@ -33,7 +34,7 @@ impl Rows {
         }
     }
 
-    /// Number of the other side, which is padded.
+    /// Returns the number of columns, which are the other side of the weight, without padding.
     #[must_use]
     pub fn columns(self, dims: &Conv2dDims) -> usize {
         match self {
@@ -42,13 +43,13 @@ impl Rows {
         }
     }
 
-    /// Length of a weight on the device: R·KH·KW·S.
+    /// Returns the length of a weight on the device: R·KH·KW·S.
     #[must_use]
     pub fn weight_len(self, dims: &Conv2dDims) -> usize {
         self.count(dims) * dims.taps() * stride(self.columns(dims))
     }
 
-    /// Weight (F, C, KH, KW) to (R, KH, KW, S).
+    /// Converts a weight (F, C, KH, KW) to (R, KH, KW, S).
     ///
     /// # Panics
     /// If `weight` is not as long as `dims` says.
@@ -60,7 +61,7 @@ impl Rows {
         packed
     }
 
-    /// Weight (R, KH, KW, S) to (F, C, KH, KW).
+    /// Converts a weight (R, KH, KW, S) to (F, C, KH, KW).
     ///
     /// # Panics
     /// If `packed` is not as long as [`weight_len`](Self::weight_len).
@@ -89,10 +90,10 @@ impl Rows {
     }
 }
 
-/// Activation (N, C, H, W) to dense (N, H, W, S); `plane` is H·W.
+/// Converts an activation (N, C, H, W) to a dense one, (N, H, W, S); `plane` is H·W.
 ///
 /// # Panics
-/// If `values` is no whole number of samples.
+/// If `values` is not a whole number of samples.
 #[must_use]
 pub fn pack_dense(channels: usize, plane: usize, values: &[f32]) -> Vec<f32> {
     let batch = samples(channels, plane, values.len());
@@ -108,10 +109,10 @@ pub fn pack_dense(channels: usize, plane: usize, values: &[f32]) -> Vec<f32> {
     packed
 }
 
-/// Dense (N, H, W, S) to (N, C, H, W).
+/// Converts a dense activation (N, H, W, S) to (N, C, H, W); `plane` is H·W.
 ///
 /// # Panics
-/// If `packed` is no whole number of samples.
+/// If `packed` is not a whole number of samples.
 #[must_use]
 pub fn unpack_dense(channels: usize, plane: usize, packed: &[f32]) -> Vec<f32> {
     let stride = stride(channels);
@@ -127,11 +128,12 @@ pub fn unpack_dense(channels: usize, plane: usize, packed: &[f32]) -> Vec<f32> {
     values
 }
 
-/// Activation (N, C, H, W) to compact (N, H, W, S): the active channels and their zeros; the rest is
-/// NaN, since nothing may read it.
+/// Converts an activation (N, C, H, W) to a compact one, (N, H, W, S): the active channels and
+/// zeros to a multiple of 16. The rest is NaN, since nothing may read it; `plane` is H·W.
 ///
 /// # Panics
-/// If `values` is no whole number of samples, or `active` is for others.
+/// If `values` is not a whole number of samples, or `active` does not list these samples and
+/// channels.
 #[must_use]
 pub fn pack_compact(active: &ActiveFilters, plane: usize, values: &[f32]) -> Vec<f32> {
     let channels = active.filters();
@@ -151,7 +153,8 @@ pub fn pack_compact(active: &ActiveFilters, plane: usize, values: &[f32]) -> Vec
     packed
 }
 
-/// Compact (N, H, W, S) to (N, C, H, W); 0 for inactive channels.
+/// Converts a compact activation (N, H, W, S) to (N, C, H, W), with 0 for inactive channels;
+/// `plane` is H·W.
 ///
 /// # Panics
 /// If `packed` is not as long as `active` and `plane` say.

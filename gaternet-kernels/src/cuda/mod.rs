@@ -1,4 +1,4 @@
-//! Kernels for NVIDIA GPUs: device buffers in, device buffers out.
+//! Kernels for NVIDIA GPUs, on buffers in device memory.
 //!
 //! The CUDA sources are in `kernels-cu/` and are compiled when they are first used; nothing of CUDA
 //! is needed to build this crate. Every public function checks the lengths of its buffers against
@@ -62,7 +62,7 @@ pub use graph::CudaGraph;
 pub use half::bf16;
 pub use options::{CudaOptions, Products};
 pub use planes::Activation;
-pub use repeat_interleave::GateGroups;
+pub use repeat_interleave::SharedGates;
 pub use source::Source;
 pub use sources::{build_cubins, sources};
 pub use weight::Weight;

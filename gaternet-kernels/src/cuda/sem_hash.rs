@@ -1,4 +1,4 @@
-//! Gates of Improved SemHash from gate logits (N, C), in f32.
+//! Gates of Improved SemHash (Kaiser & Bengio 2018) of gate logits (N, C), in f32.
 
 use super::buffer::CudaBuffer;
 use super::clock::Clock;
@@ -20,23 +20,23 @@ pub enum Draw<'a> {
     /// Noise from N(0, 1) for each gate and a fair coin for each sample: functions of the clock,
     /// the stream and the place.
     Random {
-        /// Seed and step.
+        /// The clock whose seed and step count.
         clock: &'a Clock,
-        /// Tells apart draws of one step; below 2^30.
+        /// A number below 2^30 that tells apart the noise of several calls in one step.
         stream: u32,
     },
-    /// Drawn elsewhere.
+    /// Noise and coins that were drawn elsewhere.
     Given {
-        /// (N, C), added to the gate logits.
+        /// The noise that is added to the gate logits, (N, C).
         noise: &'a CudaBuffer<f32>,
-        /// (N): not 0 where a sample's gates are rounded.
+        /// One value for each sample, (N): not 0 where its gates are 0 or 1.
         discrete: &'a CudaBuffer<u8>,
     },
 }
 
-/// Training gates of `batch` samples. With `g = logits + noise`: `1(g > 0)` in samples whose
-/// coin says discrete, `max(0, min(1, 1.2·sigmoid(g) - 0.1))` in the others. `noisy` gets g, for
-/// [`backward`].
+/// Writes the gates (N, C) of training of N = `batch` samples. With `g = logits + noise` they are
+/// `1(g > 0)` in samples whose coin says discrete, and `max(0, min(1, 1.2·sigmoid(g) - 0.1))` in
+/// the others. `noisy` (N, C) gets g, for [`backward`].
 ///
 /// # Errors
 /// [`KernelError`] if the lengths do not fit; the driver's errors.
@@ -89,8 +89,8 @@ pub fn forward(
     unsafe { launch.run([count.cast_unsigned().div_ceil(4 * THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient of the gate logits from that of the gates: that of the soft gates for all samples
-/// (straight through), so 0 where those are 0 or 1.
+/// Writes the gradient of the gate logits, (N, C), that follows from that of the gates: for all
+/// samples the gradient of the soft gates (straight through), so 0 where a soft gate is 0 or 1.
 ///
 /// # Errors
 /// [`KernelError`] if the lengths differ; the driver's errors.
@@ -113,19 +113,20 @@ pub fn backward(
     unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gates of evaluation: 1 where the soft gate `max(0, min(1, 1.2·sigmoid(logits) - 0.1))` is
-/// above 0.49999, so that a gate logit of exactly 0 is on, else 0; NaN of NaN.
+/// Writes the gates (N, C) of evaluation: 1 where the soft gate
+/// `max(0, min(1, 1.2·sigmoid(logits) - 0.1))` is above 0.49999, so that a gate logit of exactly 0
+/// opens its gate, else 0; NaN stays NaN.
 ///
 /// # Errors
-/// As [`backward`].
+/// Fails as [`backward`] does.
 pub fn hard(logits: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
     evaluate("sem_hash_hard", true, logits, gates)
 }
 
-/// The soft gates, without noise.
+/// Writes the soft gates `max(0, min(1, 1.2·sigmoid(logits) - 0.1))`, (N, C), without noise.
 ///
 /// # Errors
-/// As [`backward`].
+/// Fails as [`backward`] does.
 pub fn soft(logits: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
     evaluate("sem_hash_soft", false, logits, gates)
 }

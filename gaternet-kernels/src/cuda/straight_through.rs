@@ -10,8 +10,8 @@ pub(super) static SOURCE: Source = source!("straight_through.cu", ["dev.cuh"]);
 static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "straight_through_backward" };
 const THREADS: u32 = 256;
 
-/// Gradient of the gate logits g from that of the gates: the same, but 0 where `|g| > 1` and a
-/// step against it would take g further out.
+/// Writes the gradient of the gate logits g, (N, C), which is that of the gates, but 0 where
+/// `|g| > 1` and a step against it would take g further out.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ; the driver's errors.

@@ -167,14 +167,14 @@ impl Trial {
         let dims = &self.dims;
         let (channels, plane) = (dims.in_channels(), dims.in_plane());
         let (grad, weight) = (values(5, dims.output_len()), values(2, dims.weight_len()));
-        let (residual, hidden) = (values(6, dims.input_len()), values(9, dims.input_len()));
+        let (residual, inner) = (values(6, dims.input_len()), values(9, dims.input_len()));
         let gate = match self.rows {
             Rows::Channels => self.gates(),
             Rows::Filters => gates(8, dims.batch(), channels, 0.5),
         };
         let gate_buffer = upload(device, &gate);
         let residual_buffer = upload_as(device, &self.pack(Rows::Channels, plane, &residual));
-        let hidden_buffer = upload_as(device, &self.pack(Rows::Channels, plane, &hidden));
+        let inner_buffer = upload_as(device, &self.pack(Rows::Channels, plane, &inner));
         let mut grad_input =
             unwritten::<T>(device, dims.batch() * plane * layout::stride(channels));
         let (stride, first) = (channels + 2, 1);
@@ -182,7 +182,7 @@ impl Trial {
         let mut scratch = upload(device, &vec![f32::NAN; conv2d::gate_gradient_scratch_len(dims)]);
         let epilogue = Backward {
             residual: Some(&residual_buffer),
-            hidden: Some(&hidden_buffer),
+            inner: Some(&inner_buffer),
             gates: Some(GateColumns { gates: &gate_buffer, stride: channels, first: 0 }),
             relu: true,
             gate_gradient: Some(GateGradient {
@@ -216,8 +216,8 @@ impl Trial {
         for (i, value) in want.iter_mut().enumerate() {
             let active = self.rows == Rows::Filters || self.is_active(i / plane);
             let t = if active { *value + f64::from(residual[i]) } else { 0.0 };
-            want_of_gates[i / plane] += t * f64::from(hidden[i]);
-            *value = if hidden[i] > 0.0 { f64::from(gate[i / plane]) * t } else { 0.0 };
+            want_of_gates[i / plane] += t * f64::from(inner[i]);
+            *value = if inner[i] > 0.0 { f64::from(gate[i / plane]) * t } else { 0.0 };
         }
         let got = self.unpack(Rows::Channels, plane, &download(&grad_input)?)?;
         close(&format!("gradient to the input of {self:?}"), &got, &want, T::BOUND)?;

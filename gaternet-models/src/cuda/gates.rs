@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use gaternet_kernels::cuda::conv2d::GateColumns;
 use gaternet_kernels::cuda::{
-    CudaActiveFilters, CudaBuffer, CudaDevice, GateGroups, GatedLayers, gate_largest,
+    CudaActiveFilters, CudaBuffer, CudaDevice, GatedLayers, SharedGates, gate_largest,
     repeat_interleave, sem_hash,
 };
 
@@ -40,7 +40,7 @@ struct Rule {
 
 #[derive(Debug)]
 struct Groups {
-    groups: GateGroups,
+    groups: SharedGates,
     /// Values (N, outputs of the gater) of the shared gates.
     values: RefCell<CudaBuffer<f32>>,
     grad: RefCell<CudaBuffer<f32>>,
@@ -53,7 +53,7 @@ impl Rule {
         let groups = match rule.is_single() {
             true => None,
             false => {
-                let groups = GateGroups::new(device, rule.repeats())?;
+                let groups = SharedGates::new(device, rule.repeats())?;
                 Some(Groups { groups, values: zeros()?, grad: zeros()? })
             }
         };

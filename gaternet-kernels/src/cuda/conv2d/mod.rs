@@ -1,5 +1,5 @@
-//! Convolution that does no work for rows of the weight that are off, per sample: in bf16 on tensor
-//! cores with f32 sums, and in f32 with plain loops, to compare a GPU with the CPU.
+//! Convolution that does no work for rows of the weight that are inactive in a sample: in bf16 on
+//! tensor cores with f32 sums, and in f32 with plain loops, to compare a GPU with the CPU.
 //!
 //! The weight lies in [`Rows`], and two kernels serve four passes: *to rows* computes the active rows
 //! from a dense activation, *from rows* a dense activation from the active rows
@@ -25,10 +25,11 @@ use super::error::Result;
 use super::layout::Rows;
 use crate::dims::Conv2dDims;
 
-/// output (N, OH, OW, stride(F)) of input (N, H, W, stride(C)).
+/// Computes output (N, OH, OW, stride(F)) of input (N, H, W, stride(C)) and weight in [`Rows`].
 ///
-/// Rows::Filters: the input is dense, the output compact by `active`. Rows::Channels: the input is
-/// compact by `active`, the output dense. Without `active` both are dense.
+/// With [`Rows::Filters`] the input is dense and the output compact by `active`. With
+/// [`Rows::Channels`] the input is compact by `active` and the output dense. Without `active` both
+/// are dense.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a buffer or the lists do not fit `dims`; the driver's
@@ -48,14 +49,15 @@ pub fn forward<T: ConvElement>(
     pass.run(active, input, weight, epilogue.into(), output)
 }
 
-/// Gradient of the input (N, H, W, stride(C)) from that of the output (N, OH, OW, stride(F)).
+/// Computes the gradient of the input, (N, H, W, stride(C)), from that of the output, (N, OH, OW,
+/// stride(F)).
 ///
-/// Rows::Filters: `grad_output` is compact by `active`, `grad_input` dense. Rows::Channels:
-/// `grad_output` is dense, `grad_input` compact by `active`, and so are the buffers of `epilogue`
-/// that are like it. Without `active` all are dense.
+/// With [`Rows::Filters`] `grad_output` is compact by `active` and `grad_input` dense. With
+/// [`Rows::Channels`] `grad_output` is dense; `grad_input` and the buffers of `epilogue` that are
+/// laid out like it are compact by `active`. Without `active` all are dense.
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward_input<T: ConvElement>(
     dims: &Conv2dDims,
     rows: Rows,
@@ -71,7 +73,7 @@ pub fn backward_input<T: ConvElement>(
     pass.run(active, grad_output, weight, epilogue.into(), grad_input)
 }
 
-/// How many values of scratch a [`GateGradient`] needs.
+/// Returns how many values of scratch a [`GateGradient`] needs.
 #[must_use]
 pub fn gate_gradient_scratch_len(dims: &Conv2dDims) -> usize {
     dims.batch() * dims.in_channels() * wgmma::most_blocks(dims.in_size())

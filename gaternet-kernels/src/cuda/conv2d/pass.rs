@@ -13,7 +13,7 @@ use super::wgmma::{Tiling, most_blocks};
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, check_len};
 
-/// *To rows* or *from rows*, with the sizes of its call.
+/// *One call of *to rows* or *from rows*, with its sizes.
 pub(super) struct Pass {
     op: &'static str,
     to_rows: bool,
@@ -84,7 +84,7 @@ impl Pass {
             address(epilogue.bias),
             address(epilogue.gates.map(|columns| columns.gates)),
             address(epilogue.residual),
-            address(epilogue.hidden),
+            address(epilogue.inner),
             address(partials),
         ];
         let mut launch = Launch::new(device, kernel)?
@@ -96,7 +96,7 @@ impl Pass {
             .uses(epilogue.bias)
             .uses(epilogue.gates.map(|columns| columns.gates))
             .uses(epilogue.residual)
-            .uses(epilogue.hidden)
+            .uses(epilogue.inner)
             .uses(partials)
             .value(&arguments)
             .write(target)
@@ -129,7 +129,7 @@ impl Pass {
                 self.check_len(name, self.outputs, buffer.len())?;
             }
         }
-        for (name, buffer) in [("residual", epilogue.residual), ("hidden", epilogue.hidden)] {
+        for (name, buffer) in [("residual", epilogue.residual), ("inner", epilogue.inner)] {
             if let Some(buffer) = buffer {
                 self.check_len(name, self.target_len, buffer.len())?;
             }
@@ -141,9 +141,9 @@ impl Pass {
             self.geometry.gate_first = int(self.op, "first gate", first)?;
         }
         if let Some(of_gates) = &epilogue.gate_gradient {
-            if epilogue.hidden.is_none() {
+            if epilogue.inner.is_none() {
                 let rule = "a gate gradient needs what the gate multiplied";
-                return Err(KernelError::Dims { op: self.op, rule, got: "no `hidden`".to_owned() });
+                return Err(KernelError::Dims { op: self.op, rule, got: "no `inner`".to_owned() });
             }
             let (stride, first) = (of_gates.stride, of_gates.first);
             check_gates(self.op, of_gates.gradient, stride, first, self.batch, self.outputs)?;
@@ -157,7 +157,7 @@ impl Pass {
         Ok(())
     }
 
-    /// The kernels for this pass, and how those for compute capability 9.0 cut the map.
+    /// Chooses the kernels for this pass, and how those for compute capability 9.0 cut the map.
     fn choose<T: ConvElement>(&self, device: &CudaDevice) -> (&'static Kernels, Option<Tiling>) {
         let general = T::KERNELS;
         let g = &self.geometry;
@@ -171,7 +171,8 @@ impl Pass {
         special.unwrap_or((general, None))
     }
 
-    /// Blocks that cover every pixel, every output that could be active, and every sample.
+    /// Returns the grid that covers every pixel, every output that could be active, and every
+    /// sample.
     fn grid(&self, kernels: &Kernels, tiling: Option<Tiling>) -> Result<[u32; 3], KernelError> {
         let blocks = match kernels.tile_outputs {
             0 => stride(self.outputs),
@@ -186,7 +187,7 @@ impl Pass {
         Ok([int(self.op, "pixels", pixels)? as u32, outputs, batch])
     }
 
-    /// The tiles and patches, and where rows begin.
+    /// Returns the bytes of shared memory: tiles, patches, and the list of where rows begin.
     fn shared_bytes(
         &self,
         kernels: &Kernels,

@@ -1,4 +1,4 @@
-//! The gradient of the weight.
+//! The gradient of a convolution with respect to its weight.
 
 use super::super::active_filters::CudaActiveFilters;
 use super::super::buffer::CudaBuffer;
@@ -13,19 +13,19 @@ use crate::error::check_len;
 
 const OP: &str = "conv2d_backward_weight";
 
-/// Of conv2d_weight_grad.cu: (tap, column) pairs of a block, and bytes of shared memory that
+/// The (tap, column) pairs of a block of conv2d_weight_grad.cu, and bytes of shared memory that
 /// suffice for both tiles.
 const TILE_FLAT: usize = 128;
 const SHARED_BYTES: u32 = 48 << 10;
 /// The most bytes of partial sums.
 const MAX_SCRATCH_BYTES: usize = 64 << 20;
 
-/// Gradient of the weight in [`Rows`], f32, which replaces what is there. The padding of its
-/// columns gets 0.
+/// Computes the gradient of the weight in [`Rows`], (R, KH, KW, S), in f32, which replaces what is
+/// there. The padding of its columns gets 0.
 ///
-/// Rows::Filters: `grad_output` is compact by `active`, `input` dense. Rows::Channels: `input` is
-/// compact by `active`, `grad_output` dense. Without `active` both are dense. `scratch` is at least as
-/// long as [`backward_weight_scratch_len`] says.
+/// With [`Rows::Filters`] `grad_output` is compact by `active` and `input` dense. With
+/// [`Rows::Channels`] `input` is compact by `active` and `grad_output` dense. Without `active` both
+/// are dense. `scratch` is at least as long as [`backward_weight_scratch_len`] says.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a buffer or the lists do not fit `dims`; the driver's
@@ -80,7 +80,7 @@ pub fn backward_weight<T: ConvElement>(
     }
 }
 
-/// How many values of scratch [`backward_weight`] needs on `device`.
+/// Returns how many values of scratch [`backward_weight`] needs on `device`.
 #[must_use]
 pub fn backward_weight_scratch_len(device: &CudaDevice, dims: &Conv2dDims, rows: Rows) -> usize {
     match splits(device, dims, rows) {
@@ -89,7 +89,8 @@ pub fn backward_weight_scratch_len(device: &CudaDevice, dims: &Conv2dDims, rows:
     }
 }
 
-/// In how many parts the samples are summed: enough for four blocks per multiprocessor.
+/// Returns the number of parts in which the samples are summed: enough for four blocks per
+/// multiprocessor.
 fn splits(device: &CudaDevice, dims: &Conv2dDims, rows: Rows) -> usize {
     let weight_len = rows.weight_len(dims).max(1);
     let blocks = (dims.taps() * stride(rows.columns(dims))).div_ceil(TILE_FLAT)
@@ -106,19 +107,19 @@ struct WeightGrad<'a, T> {
     active: Option<&'a CudaActiveFilters>,
     /// The activation on the side of the rows.
     target: &'a CudaBuffer<T>,
-    /// The other.
+    /// The activation on the other side.
     source: &'a CudaBuffer<T>,
     scratch: &'a mut CudaBuffer<f32>,
     gradient: &'a mut CudaBuffer<f32>,
 }
 
 impl<T> WeightGrad<'_, T> {
-    /// (tap, column) pairs.
+    /// Returns the number of (tap, column) pairs.
     fn flat(&self) -> usize {
         self.gradient.len() / self.geometry.rows as usize
     }
 
-    /// The arguments of all three kernels.
+    /// Launches one of the three kernels, which have the same arguments.
     fn launch(&mut self, kernel: &Kernel, grid: [u32; 3], threads: u32, shared: u32) -> Result<()> {
         let device = &self.gradient.device().clone();
         let sums = if self.splits == 1 { &mut *self.gradient } else { &mut *self.scratch };

@@ -29,11 +29,11 @@ fn gumbel(device: &CudaDevice) -> Result<(), String> {
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
-            name: "a group has the filters of all groups to its end",
+            name: "a shared gate has all filters up to its last",
             source: "repeat_interleave.cu",
             file: "repeat_interleave.cu",
-            good: "for (int i = firsts[group]; i < firsts[group + 1]; i++) sum",
-            bad: "for (int i = 0; i < firsts[group + 1]; i++) sum",
+            good: "for (int i = firsts[number]; i < firsts[number + 1]; i++) sum",
+            bad: "for (int i = 0; i < firsts[number + 1]; i++) sum",
         },
         run: sums_of_gates,
         report: "relative error",
