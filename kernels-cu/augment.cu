@@ -2,7 +2,7 @@
 // gaternet-core/src/data/augment/ does it; then, if wanted, a blend with another image of the batch, as in mixup.rs there.
 //
 // Memory contract: a thread alone writes one pixel of one image, all its channels and their padding; the first thread of
-// an image writes its labels, that of the first image the share. It reads one place of the order and of its partners, and
+// an image writes its labels, that of the first image the fraction. It reads one place of the order and of its partners, and
 // one pixel of the data set for each. No shared memory.
 #include "plane.cuh"
 #include "random.cuh"
@@ -34,10 +34,10 @@ DEVICE bool cut(int position, int centre, int side) {
 
 // What is blended with what. Mirrors four addresses of augment.rs; null pointers without blends.
 struct Mix {
-    const int* partners;   // (order): the image that is blended into the one at this place of the order
-    const float* shares;   // (order / batch): of the image itself
-    int* partner_labels;   // (batch)
-    float* share;          // (1): that of the batch
+    const int* partners;      // (order): the image that is blended into the one at this place of the order
+    const float* fractions;   // (order / batch): of the image itself
+    int* partner_labels;      // (batch)
+    float* fraction;          // (1): that of the batch
 };
 
 // Where a pixel of the batch comes from.
@@ -93,13 +93,13 @@ DEVICE void augment(
     if (pixel == 0) batch_labels[n] = own.known ? labels[image] : -1;
     if (mix.partners) {
         const int partner = mix.partners[place];
-        const float share = mix.shares[of_epoch];
+        const float fraction = mix.fractions[of_epoch];
         const Origin other = origin(images, partner, y, x, *clock, o);
         for (int c = 0; c < max_channels; c++) {
-            if (c < o.channels) values[c] = share * values[c] + (1.0f - share) * value(other, c, o);
+            if (c < o.channels) values[c] = fraction * values[c] + (1.0f - fraction) * value(other, c, o);
         }
         if (pixel == 0) mix.partner_labels[n] = other.known ? labels[partner] : -1;
-        if (pixel == 0 && n == 0) *mix.share = share;
+        if (pixel == 0 && n == 0) *mix.fraction = fraction;
     }
     planes::store(target, values);
     const float zeros[planes::width] = {};

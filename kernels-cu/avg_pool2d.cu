@@ -14,14 +14,14 @@ DEVICE void forward(
     T* y,        // (N, P, S), P = out_h · out_w
     Planes p, Windows w) {
     const Place place(p);
-    const float share = 1.0f / (static_cast<float>(w.kernel_h) * static_cast<float>(w.kernel_w));
+    const float fraction = 1.0f / (static_cast<float>(w.kernel_h) * static_cast<float>(w.kernel_w));
     const T* sample = sample_of(x, p, place, w.in_h * w.in_w);
     for_pixels(p, place, [&](int pixel) {
         float sums[width] = {};
         for_inputs(sample, p, w, pixel / w.out_w, pixel % w.out_w, [&](int, int, const float(&values)[width]) {
             for (int i = 0; i < width; i++) sums[i] += values[i];
         });
-        for (int i = 0; i < width; i++) sums[i] *= share;
+        for (int i = 0; i < width; i++) sums[i] *= fraction;
         store(y + place.at(p, pixel), sums);
     });
 }
@@ -33,7 +33,7 @@ DEVICE void backward(
     T* grad_x,        // (N, P, S), P = in_h · in_w
     Planes p, Windows w) {
     const Place place(p);
-    const float share = 1.0f / (static_cast<float>(w.kernel_h) * static_cast<float>(w.kernel_w));
+    const float fraction = 1.0f / (static_cast<float>(w.kernel_h) * static_cast<float>(w.kernel_w));
     const T* sample = sample_of(grad_y, p, place, w.out_h * w.out_w);
     for_pixels(p, place, [&](int pixel) {
         float sums[width] = {}, grad[width];
@@ -41,7 +41,7 @@ DEVICE void backward(
             load(grad, sample + (static_cast<size_t>(row) * w.out_w + column) * p.stride);
             for (int i = 0; i < width; i++) sums[i] += grad[i];
         });
-        for (int i = 0; i < width; i++) sums[i] *= share;
+        for (int i = 0; i < width; i++) sums[i] *= fraction;
         store(grad_x + place.at(p, pixel), sums);
     });
 }

@@ -309,10 +309,10 @@ KERNEL(batch_norm_backward_merge, merge_channels * merge_rows, 1)(
     of_product = sum_merge_rows(of_product, shared);
     if (!works || row > 0) return;
     const float inv_std = 1.0f / sqrtf(var[c] + o.eps);
-    const float share = weight[c] * inv_std / (static_cast<float>(p.batch) * static_cast<float>(p.pixels));
+    const float factor = weight[c] * inv_std / (static_cast<float>(p.batch) * static_cast<float>(p.pixels));
     grad_weight[c] = of_product * inv_std;
     grad_bias[c] = of_grad;
     float* through = scratch + static_cast<size_t>(p.batch) * 2 * p.channels + c;
-    through[0] = of_grad * share;
-    through[p.channels] = of_product * inv_std * inv_std * share;
+    through[0] = of_grad * factor;
+    through[p.channels] = of_product * inv_std * inv_std * factor;
 }

@@ -1,7 +1,7 @@
 // Batch-shaping: the distance of each gate's probabilities over the batch from a Beta distribution (the equations are those of
 // gaternet-core/src/gate/loss/batch_shaping.rs and beta.rs, in f64 as there: near 0 and 1 the density takes all digits).
 //
-// Memory contract: a block has a gate; it reads the pre-activations of its column, alone adds to their gradients, and writes one
+// Memory contract: a block has a gate; it reads the gate logits of its column, alone adds to their gradients, and writes one
 // sum (dynamic shared memory: 8 floats and one for each sample). One block adds the sums (8 floats).
 #include "gate_value.cuh"
 #include "random.cuh"
@@ -45,17 +45,17 @@ DEVICE double fraction(double a, double b, double x) {
 
 // Grid (C).
 KERNEL(batch_shaping, reduce_threads, 2)(
-    const float* preactivation,  // (N, C)
-    const float* weights,        // (steps): of the loss; beyond them the last
+    const float* logits,   // (N, C)
+    const float* weights,  // (steps): of the loss; beyond them the last
     const Clock* clock,
-    float* grad_preactivation,   // (N, C): weight times the gradient is added
-    float* sums,                 // (C): of the squared distances of each gate
+    float* grad_logits,   // (N, C): weight times the gradient is added
+    float* sums,          // (C): of the squared distances of each gate
     Shaping s) {
     DYNAMIC_SHARED(float, shared);
     float* column = shared + 8;  // (N): probabilities
     const float weight = weights[place_of_step(*clock, s.steps)];
     for (int n = threadIdx.x; n < s.batch; n += reduce_threads)
-        shared_store(column + n, sigmoid(preactivation[static_cast<size_t>(n) * s.columns + blockIdx.x]));
+        shared_store(column + n, sigmoid(logits[static_cast<size_t>(n) * s.columns + blockIdx.x]));
     block_sync();
     const double ln_beta = lgamma(s.a) + lgamma(s.b) - lgamma(s.a + s.b);
     const double each = 2.0 / (static_cast<double>(s.batch) * s.columns);
@@ -77,7 +77,7 @@ KERNEL(batch_shaping, reduce_threads, 2)(
         sum += static_cast<float>(distance * distance);
         const float gradient = static_cast<float>(each * distance * (front / (x * (1.0 - x))));
         if (weight > 0.0f)
-            grad_preactivation[static_cast<size_t>(n) * s.columns + blockIdx.x] +=
+            grad_logits[static_cast<size_t>(n) * s.columns + blockIdx.x] +=
                 weight * gradient * probability * (1.0f - probability);
     }
     sum = block_sum(sum, shared);

@@ -1,8 +1,8 @@
 // Gated convolution with mma.sync: bf16 in, f32 sums, bf16 out; any sizes, kernel, stride and padding.
 //
-// Memory contract: a block owns 128 pixels of one sample and 64 of its outputs (live rows or columns), and is the
-// only one to write them. It reads source pixels, the live weight rows, their numbers, scale, bias and residual,
-// nothing that is not live, and uses 48 KiB of dynamic shared memory (from_rows: and 4 bytes a live row).
+// Memory contract: a block owns 128 pixels of one sample and 64 of its outputs (active rows or columns), and is the
+// only one to write them. It reads source pixels, the active weight rows, their numbers, scale, bias and residual,
+// nothing that is not active, and uses 48 KiB of dynamic shared memory (from_rows: and 4 bytes an active row).
 #include "conv2d_epilogue.cuh"
 
 namespace {
@@ -48,7 +48,7 @@ struct SourceLoader {
 
 // Weights (64 outputs, 32 channels), rows gathered: each thread has one chunk of two rows.
 struct ToRowsLoader {
-    const bf16* rows[2];  // (KH·KW, column_stride); null beyond the live ones
+    const bf16* rows[2];  // (KH·KW, column_stride); null beyond the active ones
     const bf16* any;
     Cursor cursor;
     int row, chunk;
@@ -89,7 +89,7 @@ struct ToRowsLoader {
 // each unit.
 struct FromRowsLoader {
     const bf16* weight;
-    const u32* starts;  // shared, (count): where the live rows begin in `weight`, in elements
+    const u32* starts;  // shared, (count): where the active rows begin in `weight`, in elements
     Cursor cursors[2];
     int count, row, chunk, column;
 
@@ -130,13 +130,13 @@ struct Sums {
     float at[4][4][4];
 };
 
-// Σ over taps and `channels` (a multiple of 16) of source pixels times weights; `live` outputs of the tile are wanted.
+// Σ over taps and `channels` (a multiple of 16) of source pixels times weights; `active` outputs of the tile are wanted.
 template <class Weights>
 DEVICE void accumulate(Sums& sums, const Geometry& g, const bf16* sample, int first_pixel, int channels,
-                       Weights& weights, int live, unsigned char* shared) {
+                       Weights& weights, int active, unsigned char* shared) {
     const int lane = threadIdx.x & 31, warp = threadIdx.x >> 5;
     const int warp_pixel = (warp & 1) * 64, warp_output = (warp >> 1) * 32;
-    const bool idle = first_pixel + warp_pixel >= g.target_h * g.target_w || warp_output >= live;
+    const bool idle = first_pixel + warp_pixel >= g.target_h * g.target_w || warp_output >= active;
     const int units = g.kernel_h * g.kernel_w * (channels / 16), steps = (units + 1) / 2;
     if (steps == 0) return;
 
@@ -171,7 +171,7 @@ DEVICE void accumulate(Sums& sums, const Geometry& g, const bf16* sample, int fi
             for (int n = 0; n < 2; n++) Weights::fragment(b[n], b_tile, warp_output + n * 16, unit);
 #pragma unroll
             for (int n = 0; n < 4; n++) {
-                if (warp_output + n * 8 >= live) break;  // the same for the whole warp
+                if (warp_output + n * 8 >= active) break;  // the same for the whole warp
 #pragma unroll
                 for (int m = 0; m < 4; m++)
                     mma_m16n8k16(sums.at[m][n], a[m], b[n >> 1][(n & 1) * 2], b[n >> 1][(n & 1) * 2 + 1]);
@@ -205,11 +205,11 @@ DEVICE void store(const Sums& sums, const Geometry& g, int first_pixel, const Ti
 
 }  // namespace
 
-// Dense to live rows. Grid (pixels / 128, rows / 64, N), rounded up.
+// Dense to active rows. Grid (pixels / 128, rows / 64, N), rounded up.
 KERNEL(conv2d_to_rows, threads, 2)(
     const bf16* source,    // dense (N, source_h, source_w, source_stride); source_stride = column_stride
     const bf16* weight,    // (rows, kernel_h, kernel_w, column_stride)
-    const u16* indices,    // (N, rows): the live rows, ascending; null: all
+    const u16* indices,    // (N, rows): the active rows, ascending; null: all
     const int* counts,     // (N); null: rows
     EpilogueArguments<bf16> arguments,  // outputs are rows
     bf16* target,          // compact (N, target_h, target_w, target_stride)
@@ -229,11 +229,11 @@ KERNEL(conv2d_to_rows, threads, 2)(
     store(sums, g, first_pixel, tile, epilogue, shared);
 }
 
-// Live rows to dense. Grid (pixels / 128, columns / 64, N), rounded up.
+// Active rows to dense. Grid (pixels / 128, columns / 64, N), rounded up.
 KERNEL(conv2d_from_rows, threads, 2)(
     const bf16* source,    // compact (N, source_h, source_w, source_stride)
     const bf16* weight,    // (rows, kernel_h, kernel_w, column_stride)
-    const u16* indices,    // (N, rows): the live rows, ascending; null: all
+    const u16* indices,    // (N, rows): the active rows, ascending; null: all
     const int* counts,     // (N); null: rows
     EpilogueArguments<bf16> arguments,  // outputs are columns
     bf16* target,          // dense (N, target_h, target_w, target_stride); target_stride = column_stride

@@ -2,17 +2,17 @@
 //
 // The gated side of a weight is its rows: (R, KH, KW, L) with R rows, L columns padded with zeros to a multiple
 // of 16. Rows are filters where the output is gated, channels where the input is. A row is contiguous, so
-// gathering live ones costs nothing. Two kernels then serve four passes:
+// gathering active ones costs nothing. Two kernels then serve four passes:
 //
-//   to rows    target[p, j] = Σ_tap Σ_l source[p·tap, l] · weight[row j, tap, l]    dense -> live rows
-//   from rows  target[p, l] = Σ_tap Σ_j source[p·tap, j] · weight[row j, tap, l]    live rows -> dense
+//   to rows    target[p, j] = Σ_tap Σ_l source[p·tap, l] · weight[row j, tap, l]    dense -> active rows
+//   from rows  target[p, l] = Σ_tap Σ_j source[p·tap, j] · weight[row j, tap, l]    active rows -> dense
 //
 //   rows are   forward    gradient to the input
 //   filters    to rows    from rows
 //   channels   from rows  to rows
 //
 // An activation is (N, H, W, S) with S the channels rounded up to a multiple of 16. Dense: channel c at c, zeros
-// from C on. Compact: the live channels of the sample in ascending order, then zeros to the next multiple of 16;
+// from C on. Compact: the active channels of the sample in ascending order, then zeros to the next multiple of 16;
 // what follows is neither read nor written.
 #pragma once
 

@@ -1,8 +1,8 @@
 // What becomes of the sums of a convolution, by the number of the output they belong to.
 //
 //   forward   relu(gate · (sum · scale + bias) + residual)
-//   gradient  where the input was a = gate · relu(h) and `hidden` is relu(h): t = sum + residual is the gradient of a,
-//             Σ_pixels t · hidden that of the gate, and gate · t (where hidden > 0, if relu) that of h
+//   gradient  where the input was a = gate · relu(h) and `inner` is relu(h): t = sum + residual is the gradient of a,
+//             Σ_pixels t · inner that of the gate, and gate · t (where inner > 0, if relu) that of h
 //
 // A gate of 0 gives exactly 0, by selection: 0 times NaN would be NaN.
 #pragma once
@@ -20,7 +20,7 @@ template <class T> struct Epilogue {
     const float* bias;   // (outputs); null: 0
     const float* gates;  // (outputs) of this sample; null: 1
     const T* residual;   // this sample's, as the target; null: 0
-    const T* hidden;     // this sample's, as the target; null: forward
+    const T* inner;     // this sample's, as the target; null: forward
     float* partials;     // (outputs) of this sample and block of pixels; null: no gate gradient
     bool relu;
 
@@ -29,14 +29,14 @@ template <class T> struct Epilogue {
     }
 
     // The value to store. Adds to `gate_gradient`.
-    DEVICE float value(float sum, const OutputTerms& o, float residual, float hidden, float& gate_gradient) const {
-        if (!this->hidden) {
+    DEVICE float value(float sum, const OutputTerms& o, float residual, float inner, float& gate_gradient) const {
+        if (!this->inner) {
             const float value = (o.gate == 0.0f ? 0.0f : o.gate * (sum * o.scale + o.bias)) + residual;
             return relu && value < 0.0f ? 0.0f : value;  // NaN stays
         }
         const float t = sum + residual;
-        gate_gradient += t * hidden;
-        return o.gate == 0.0f || (relu && !(hidden > 0.0f)) ? 0.0f : o.gate * t;
+        gate_gradient += t * inner;
+        return o.gate == 0.0f || (relu && !(inner > 0.0f)) ? 0.0f : o.gate * t;
     }
 };
 
@@ -46,7 +46,7 @@ template <class T> struct EpilogueArguments {
     const float* bias;   // (outputs)
     const float* gates;  // (N, gate_stride)
     const T* residual;   // as target
-    const T* hidden;     // as target
+    const T* inner;     // as target
     float* partials;     // (N, blocks of pixels, outputs), by position if the target is compact
 };
 
@@ -59,7 +59,7 @@ DEVICE Epilogue<T> epilogue_of(const Geometry& g, const EpilogueArguments<T>& al
             all.bias,
             all.gates ? all.gates + static_cast<size_t>(n) * g.gate_stride + g.gate_first : nullptr,
             all.residual ? all.residual + start : nullptr,
-            all.hidden ? all.hidden + start : nullptr,
+            all.inner ? all.inner + start : nullptr,
             all.partials ? all.partials + row * outputs : nullptr,
             g.relu != 0};
 }
@@ -97,11 +97,11 @@ DEVICE void store_tile(const Geometry& g, const Tile& tile, const Epilogue<bf16>
         if (pixel < 0) continue;
         const size_t at = static_cast<size_t>(pixel) * g.target_stride + output;
         const u32 residual = epilogue.residual ? load_pair(epilogue.residual + at) : 0;
-        const u32 hidden = epilogue.hidden ? load_pair(epilogue.hidden + at) : 0;
+        const u32 inner = epilogue.inner ? load_pair(epilogue.inner + at) : 0;
         const float* sum = sum_at(shared, tile.outputs, m, of_tile);
-        const float low = epilogue.value(shared_load(sum), terms[0], bf16_low(residual), bf16_low(hidden),
+        const float low = epilogue.value(shared_load(sum), terms[0], bf16_low(residual), bf16_low(inner),
                                          gate_gradients[0]);
-        const float high = epilogue.value(shared_load(sum + 1), terms[1], bf16_high(residual), bf16_high(hidden),
+        const float high = epilogue.value(shared_load(sum + 1), terms[1], bf16_high(residual), bf16_high(inner),
                                           gate_gradients[1]);
         *reinterpret_cast<u32*>(tile.target + at) = pack_bf16(low, high);
     }

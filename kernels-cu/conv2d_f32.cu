@@ -1,7 +1,7 @@
 // The convolution in f32, pass for pass as in bf16, to compare a GPU with the CPU. Plain loops: no tensor cores.
 //
 // Memory contract: a thread owns one value of the target (or of the weight's gradient) and is the only one to write it;
-// the first thread of a block owns the block's partial sum of a gate gradient. Reads live rows only. 16 bytes of dynamic
+// the first thread of a block owns the block's partial sum of a gate gradient. Reads active rows only. 16 bytes of dynamic
 // shared memory.
 #include "conv2d_epilogue.cuh"
 
@@ -21,18 +21,18 @@ DEVICE float block_sum(float value, float* of_warps) {
 }
 
 // Stores the sum of a pixel and an output, and the block's partial sum of the gate gradient. All threads call it.
-DEVICE void finish(float sum, const Geometry& g, int pixel, int output, bool live, int number,
+DEVICE void finish(float sum, const Geometry& g, int pixel, int output, bool active, int number,
                    const Epilogue<float>& epilogue, float* target, float* shared) {
     float gate_gradient = 0.0f;
     if (pixel < g.target_h * g.target_w) {
         const size_t at = static_cast<size_t>(pixel) * g.target_stride + output;
         const float residual = epilogue.residual ? epilogue.residual[at] : 0.0f;
-        const float hidden = epilogue.hidden ? epilogue.hidden[at] : 0.0f;
-        target[at] = live ? epilogue.value(sum, epilogue.terms(number), residual, hidden, gate_gradient) : 0.0f;
+        const float inner = epilogue.inner ? epilogue.inner[at] : 0.0f;
+        target[at] = active ? epilogue.value(sum, epilogue.terms(number), residual, inner, gate_gradient) : 0.0f;
     }
     if (!epilogue.partials) return;
     const float total = block_sum(gate_gradient, shared);
-    if (threadIdx.x == 0 && live) epilogue.partials[output] = total;
+    if (threadIdx.x == 0 && active) epilogue.partials[output] = total;
 }
 
 // The position of `row` in an ascending list, or -1.
@@ -48,11 +48,11 @@ DEVICE int position_of(const u16* list, int count, int row) {
 
 }  // namespace
 
-// Dense to live rows. Grid (pixels / 128, target_stride, N), rounded up.
+// Dense to active rows. Grid (pixels / 128, target_stride, N), rounded up.
 KERNEL(conv2d_f32_to_rows, threads, 1)(
     const float* source,                 // dense (N, source_h, source_w, source_stride)
     const float* weight,                 // (rows, kernel_h, kernel_w, column_stride)
-    const u16* indices,                  // (N, rows): the live rows, ascending; null: all
+    const u16* indices,                  // (N, rows): the active rows, ascending; null: all
     const int* counts,                   // (N); null: rows
     EpilogueArguments<float> arguments,  // outputs are rows
     float* target,                       // compact (N, target_h, target_w, target_stride)
@@ -61,27 +61,27 @@ KERNEL(conv2d_f32_to_rows, threads, 1)(
     const int n = blockIdx.z, j = blockIdx.y, pixel = blockIdx.x * threads + threadIdx.x;
     const int count = counts ? counts[n] : g.rows;
     if (j >= round_up_16(count)) return;
-    const bool live = j < count;
-    const int row = live ? (indices ? indices[static_cast<size_t>(n) * g.rows + j] : j) : 0;
+    const bool active = j < count;
+    const int row = active ? (indices ? indices[static_cast<size_t>(n) * g.rows + j] : j) : 0;
     const Origin origin = origin_of(g, pixel);
     const float* sample = source + static_cast<size_t>(n) * g.source_h * g.source_w * g.source_stride;
     float sum = 0.0f;
-    for (int tap = 0; live && tap < g.kernel_h * g.kernel_w; tap++) {
+    for (int tap = 0; active && tap < g.kernel_h * g.kernel_w; tap++) {
         const int from = source_pixel(g, origin, tap / g.kernel_w, tap % g.kernel_w);
         if (from < 0) continue;
         const float* values = sample + static_cast<size_t>(from) * g.source_stride;
         const float* weights = weight + (static_cast<size_t>(row) * g.kernel_h * g.kernel_w + tap) * g.column_stride;
         for (int l = 0; l < g.columns; l++) sum += values[l] * weights[l];
     }
-    finish(sum, g, pixel, j, live, row, epilogue_of(g, arguments, n, blockIdx.x, gridDim.x, g.rows),
+    finish(sum, g, pixel, j, active, row, epilogue_of(g, arguments, n, blockIdx.x, gridDim.x, g.rows),
            target + static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride, shared);
 }
 
-// Live rows to dense. Grid (pixels / 128, target_stride, N), rounded up.
+// Active rows to dense. Grid (pixels / 128, target_stride, N), rounded up.
 KERNEL(conv2d_f32_from_rows, threads, 1)(
     const float* source,                 // compact (N, source_h, source_w, source_stride)
     const float* weight,                 // (rows, kernel_h, kernel_w, column_stride)
-    const u16* indices,                  // (N, rows): the live rows, ascending; null: all
+    const u16* indices,                  // (N, rows): the active rows, ascending; null: all
     const int* counts,                   // (N); null: rows
     EpilogueArguments<float> arguments,  // outputs are columns
     float* target,                       // dense (N, target_h, target_w, target_stride)
@@ -111,7 +111,7 @@ KERNEL(conv2d_f32_from_rows, threads, 1)(
 KERNEL(conv2d_f32_weight_grad, threads, 1)(
     const float* target,  // (N, target_h, target_w, target_stride), compact with lists
     const float* source,  // dense (N, source_h, source_w, source_stride)
-    const u16* indices,   // (N, rows): the live rows, ascending; null: all
+    const u16* indices,   // (N, rows): the active rows, ascending; null: all
     const int* counts,    // (N); null: rows
     float* gradient,      // (rows, kernel_h, kernel_w, column_stride)
     Geometry g, int batch) {

@@ -6,7 +6,7 @@
 // As a matrix product: M are rows, N is the flattened (tap, l), which is how a row of the weight lies in memory, and
 // K are pixels. Both tiles are transposed as they are read (ldmatrix.trans), so pixels stay whole in shared memory.
 //
-// Memory contract: a block owns 128 of the (tap, l) and, without lists, a tile of the rows, for a share of the samples
+// Memory contract: a block owns 128 of the (tap, l) and, without lists, a tile of the rows, for a part of the samples
 // (a split); it is the only one to write them in the split's partial sums. With lists it owns all rows, since a row is
 // at another position for each sample: it clears its part and adds to it sample by sample, in order. Uses 48 KiB of
 // dynamic shared memory.
@@ -187,7 +187,7 @@ DEVICE void weight_grad(const bf16* target, const bf16* source, const u16* indic
 KERNEL(conv2d_weight_grad_64, 128, 2)(
     const bf16* target,  // (N, target_h, target_w, target_stride), compact with lists
     const bf16* source,  // dense (N, source_h, source_w, source_stride)
-    const u16* indices,  // (N, rows): the live rows, ascending; null: all
+    const u16* indices,  // (N, rows): the active rows, ascending; null: all
     const int* counts,   // (N); null: rows
     float* partials,     // (splits, rows, kernel_h, kernel_w, column_stride)
     Geometry g, int batch) {
@@ -199,7 +199,7 @@ KERNEL(conv2d_weight_grad_64, 128, 2)(
 KERNEL(conv2d_weight_grad_128, 256, 1)(
     const bf16* target,  // (N, target_h, target_w, target_stride), compact with lists
     const bf16* source,  // dense (N, source_h, source_w, source_stride)
-    const u16* indices,  // (N, rows): the live rows, ascending; null: all
+    const u16* indices,  // (N, rows): the active rows, ascending; null: all
     const int* counts,   // (N); null: rows
     float* partials,     // (splits, rows, kernel_h, kernel_w, column_stride)
     Geometry g, int batch) {

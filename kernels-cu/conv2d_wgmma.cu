@@ -5,7 +5,7 @@
 // another set of rows, which ldmatrix brings into registers as A; B, the weights of a tap, is read from shared memory.
 //
 // Memory contract: as conv2d.cu with 128 pixels and 128 outputs a block. Uses 64 KiB of dynamic shared memory, two
-// patches, and 4 bytes for each of 128 rows (from_rows: each live row).
+// patches, and 4 bytes for each of 128 rows (from_rows: each active row).
 #include "conv2d_epilogue.cuh"
 #include "dev90.cuh"
 
@@ -65,15 +65,15 @@ DEVICE void load_patch(const Geometry& g, const Tiling& t, const Rectangle& at, 
 struct ToRows {
     static constexpr int transposed = 0;
     const bf16* weight;
-    const u32* starts;  // shared, (live): where the rows of the block's outputs begin in `weight`, in elements
-    int live;
+    const u32* starts;  // shared, (active): where the rows of the block's outputs begin in `weight`, in elements
+    int active;
 
     DEVICE void load(const Geometry& g, const Step& step, int channels, unsigned char* stage) const {
         const int chunk = threadIdx.x & 7, channel = step.first_channel + chunk * 8;
         const u32 at = (step.ky * g.kernel_w + step.kx) * g.column_stride + channel;
 #pragma unroll 1  // the sums need the registers
         for (int output = threadIdx.x >> 3; output < tile_outputs; output += threads / 8) {
-            const bool valid = output < live && channel < channels;
+            const bool valid = output < active && channel < channels;
             cp_async_16(stage + chunk_of_128(output, chunk),
                         weight + (valid ? shared_load(starts + output) + at : 0), valid);
         }
@@ -87,7 +87,7 @@ struct ToRows {
 struct FromRows {
     static constexpr int transposed = 1;
     const bf16* weight;
-    const u32* starts;  // shared, (count): where the live rows begin in `weight`, in elements
+    const u32* starts;  // shared, (count): where the active rows begin in `weight`, in elements
     int first, count;
 
     DEVICE void load(const Geometry& g, const Step& step, int, unsigned char* stage) const {
@@ -194,11 +194,11 @@ DEVICE void run(const Pass& p, const Weights& weights, const Geometry& g, const 
     store_tile<threads>(g, {n, p.first_output, p.count, p.end, p.list, p.target}, epilogue, pixel_of, p.shared);
 }
 
-// Lists where the rows `first..first + live` begin in the weight, after the tiles.
-DEVICE u32* list_starts(const Geometry& g, const Tiling& t, const u16* list, int first, int live,
+// Lists where the rows `first..first + active` begin in the weight, after the tiles.
+DEVICE u32* list_starts(const Geometry& g, const Tiling& t, const u16* list, int first, int active,
                         unsigned char* shared) {
     u32* starts = reinterpret_cast<u32*>(shared + stages * weight_bytes + 2 * t.patch_bytes);
-    for (int j = threadIdx.x; j < live; j += threads) {
+    for (int j = threadIdx.x; j < active; j += threads) {
         const u32 row = list ? list[first + j] : first + j;
         shared_store(starts + j, row * static_cast<u32>(g.kernel_h * g.kernel_w * g.column_stride));
     }
@@ -206,23 +206,23 @@ DEVICE u32* list_starts(const Geometry& g, const Tiling& t, const u16* list, int
     return starts;
 }
 
-// As few outputs as hold the live ones.
+// As few outputs as hold the active ones.
 template <class Weights>
-DEVICE void run_for(int live, const Pass& p, const Weights& weights, const Geometry& g, const Tiling& t,
+DEVICE void run_for(int active, const Pass& p, const Weights& weights, const Geometry& g, const Tiling& t,
                     const Epilogue<bf16>& epilogue) {
-    if (live <= 32) run<32>(p, weights, g, t, epilogue);
-    else if (live <= 64) run<64>(p, weights, g, t, epilogue);
-    else if (live <= 96) run<96>(p, weights, g, t, epilogue);
+    if (active <= 32) run<32>(p, weights, g, t, epilogue);
+    else if (active <= 64) run<64>(p, weights, g, t, epilogue);
+    else if (active <= 96) run<96>(p, weights, g, t, epilogue);
     else run<128>(p, weights, g, t, epilogue);
 }
 
 }  // namespace
 
-// Dense to live rows. Grid (tiles, rows / 128, N), rounded up.
+// Dense to active rows. Grid (tiles, rows / 128, N), rounded up.
 KERNEL(conv2d_wgmma_to_rows, threads, 2)(
     const bf16* source,                 // dense (N, source_h, source_w, source_stride); source_stride = column_stride
     const bf16* weight,                 // (rows, kernel_h, kernel_w, column_stride)
-    const u16* indices,                 // (N, rows): the live rows, ascending; null: all
+    const u16* indices,                 // (N, rows): the active rows, ascending; null: all
     const int* counts,                  // (N); null: rows
     EpilogueArguments<bf16> arguments,  // outputs are rows
     bf16* target,                       // compact (N, target_h, target_w, target_stride)
@@ -240,17 +240,17 @@ KERNEL(conv2d_wgmma_to_rows, threads, 2)(
                        list,
                        target + static_cast<size_t>(n) * g.target_h * g.target_w * g.target_stride,
                        shared};
-    const int live = min(count - first, tile_outputs);
-    const ToRows weights = {weight, list_starts(g, t, list, first, live, shared), live};
+    const int active = min(count - first, tile_outputs);
+    const ToRows weights = {weight, list_starts(g, t, list, first, active, shared), active};
     run_for(round_up_16(count) - first, pass, weights, g, t,
             epilogue_of(g, arguments, n, blockIdx.x, gridDim.x, g.rows));
 }
 
-// Live rows to dense. Grid (tiles, columns / 128, N), rounded up.
+// Active rows to dense. Grid (tiles, columns / 128, N), rounded up.
 KERNEL(conv2d_wgmma_from_rows, threads, 2)(
     const bf16* source,                 // compact (N, source_h, source_w, source_stride)
     const bf16* weight,                 // (rows, kernel_h, kernel_w, column_stride)
-    const u16* indices,                 // (N, rows): the live rows, ascending; null: all
+    const u16* indices,                 // (N, rows): the active rows, ascending; null: all
     const int* counts,                  // (N); null: rows
     EpilogueArguments<bf16> arguments,  // outputs are columns
     bf16* target,                       // dense (N, target_h, target_w, target_stride); target_stride = column_stride

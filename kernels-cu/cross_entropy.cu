@@ -16,9 +16,9 @@ DEVICE float warp_max(float value) {
 
 // Mirrors three addresses of gaternet-kernels/src/cuda/cross_entropy.rs.
 struct Targets {
-    const int* labels;    // (N)
-    const int* partners;  // (N): the other labels; null without
-    const float* share;   // (1): of the first labels
+    const int* labels;      // (N)
+    const int* partners;    // (N): the other labels; null without
+    const float* fraction;  // (1): of the first labels
 };
 
 // Whether `label` has the largest logit of `row`, the first of equal ones; the same in all lanes.
@@ -31,20 +31,20 @@ DEVICE bool is_largest(const float* row, int classes, int label, int lane) {
 
 }  // namespace
 
-// With t the labels smoothed, (1 - smoothing) · (share · one-hot + (1 - share) · one-hot of the partner) + smoothing / K: loss
+// With t the labels smoothed, (1 - smoothing) · (fraction · one-hot + (1 - fraction) · one-hot of the partner) + smoothing / K: loss
 // Σ t · (log Σ exp(logits) - logits), gradient (softmax - t) / N. Grid (N / 4, rounded up).
 KERNEL(cross_entropy_samples, 32 * warps, 4)(
     const float* logits,  // (N, K)
     Targets targets,
     float* grad_logits,   // (N, K), of the mean loss; null: not wanted
-    float* results,       // (2, N): losses, and the shares of the label that has the largest logit, the first of equal ones
+    float* results,       // (2, N): losses, and the fractions of the label that has the largest logit, the first of equal ones
     int batch, int classes, float smoothing) {
     const int n = blockIdx.x * warps + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (n >= batch) return;
     const float* row = logits + static_cast<size_t>(n) * classes;
     const bool mixed = targets.partners != nullptr;
     const int label = targets.labels[n], partner = mixed ? targets.partners[n] : label;
-    const float share = mixed ? *targets.share : 1.0f;
+    const float fraction = mixed ? *targets.fraction : 1.0f;
     const bool valid = label >= 0 && label < classes && partner >= 0 && partner < classes;
     const float nan = 0.0f / 0.0f;
 
@@ -60,12 +60,12 @@ KERNEL(cross_entropy_samples, 32 * warps, 4)(
     logit_sum = warp_sum(logit_sum);
     float right = 0.0f, at_labels = nan;
     if (valid) {
-        right = is_largest(row, classes, label, lane) ? share : 0.0f;
-        at_labels = share * (row[label] - largest);
+        right = is_largest(row, classes, label, lane) ? fraction : 0.0f;
+        at_labels = fraction * (row[label] - largest);
     }
     if (valid && mixed) {
-        right += is_largest(row, classes, partner, lane) ? 1.0f - share : 0.0f;
-        at_labels += (1.0f - share) * (row[partner] - largest);
+        right += is_largest(row, classes, partner, lane) ? 1.0f - fraction : 0.0f;
+        at_labels += (1.0f - fraction) * (row[partner] - largest);
     }
     const float floor = smoothing / static_cast<float>(classes);
     if (lane == 0) {
@@ -73,7 +73,7 @@ KERNEL(cross_entropy_samples, 32 * warps, 4)(
         results[batch + n] = right;
     }
     for (int k = lane; grad_logits && k < classes; k += 32) {
-        const float certain = (k == label ? share : 0.0f) + (mixed && k == partner ? 1.0f - share : 0.0f);
+        const float certain = (k == label ? fraction : 0.0f) + (mixed && k == partner ? 1.0f - fraction : 0.0f);
         const float target = floor + (1.0f - smoothing) * certain;
         const float grad = (expf(row[k] - largest) / exponentials - target) / static_cast<float>(batch);
         grad_logits[static_cast<size_t>(n) * classes + k] = valid ? grad : nan;

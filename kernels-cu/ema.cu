@@ -16,19 +16,19 @@ struct Row {
 
 }  // namespace
 
-// average += share · (value - average), with the share of the clock's step. Grid (parts).
+// average += fraction · (value - average), with the fraction of the clock's step. Grid (parts).
 KERNEL(ema_update, table::threads, 4)(
     const Clock* clock,
     const table::Part* parts,  // (parts)
     const Row* rows,           // (arrays)
-    const float* shares,       // (steps)
+    const float* fractions,    // (steps)
     int steps) {
     const table::Part part = parts[blockIdx.x];
     const Row row = rows[part.row];
     const int length = static_cast<int>(row.length);
-    const float share = shares[place_of_step(*clock, steps)];
+    const float fraction = fractions[place_of_step(*clock, steps)];
     for (int i = threadIdx.x; i < table::span && part.first + i < length; i += table::threads) {
         const int at = part.first + i;
-        row.average[at] += share * (row.value[at] - row.average[at]);
+        row.average[at] += fraction * (row.value[at] - row.average[at]);
     }
 }

@@ -1,7 +1,7 @@
 // y = relu(gate · x + residual) of activations, also between dense and compact ones, and its gradients.
 //
 // Memory contract: forward reads what it needs of x and the residual once and writes y: all of it if it is dense, the
-// live channels and zeros to the next multiple of 16 if it is compact; no shared memory. Backward: a block has a sample and
+// active channels and zeros to the next multiple of 16 if it is compact; no shared memory. Backward: a block has a sample and
 // 256 channels and alone writes their gradients (8 KiB of dynamic shared memory).
 #include "plane.cuh"
 
@@ -21,7 +21,7 @@ struct Options {
     int compact;                  // 0: nothing; 1: what is read; 2: what is written
 };
 
-// The live channels of a sample.
+// The active channels of a sample.
 struct List {
     const u16* channels;  // ascending; null: all
     int count;
@@ -52,15 +52,15 @@ template <class T>
 DEVICE void forward(
     const T* x,          // (N, P, S)
     const float* gates,  // (N, gate_stride); null: 1
-    const u16* indices,  // (N, C): live channels; null if nothing is compact
+    const u16* indices,  // (N, C): active channels; null if nothing is compact
     const int* counts,   // (N)
     const T* residual,   // (N, P, S), dense; null: 0
     T* y,                // (N, P, S)
     Planes p, Options o) {
     const Place place(p);
     if (!place.works) return;
-    const List live(indices, counts, place.n, p.channels);
-    const int end_channel = o.compact == 2 ? live.padded() : p.stride;
+    const List active(indices, counts, place.n, p.channels);
+    const int end_channel = o.compact == 2 ? active.padded() : p.stride;
     if (place.channel >= end_channel) return;
     const float* row = row_of(gates, o, place.n);
     int from[width];  // the place in a pixel of x; -1: 0
@@ -68,8 +68,8 @@ DEVICE void forward(
     for (int i = 0; i < width; i++) {
         const int at = place.channel + i;
         int channel = at < p.channels ? at : -1;
-        if (o.compact == 2) channel = at < live.count ? live.channels[at] : -1;
-        from[i] = o.compact == 1 && channel >= 0 ? live.position_of(channel) : channel;
+        if (o.compact == 2) channel = at < active.count ? active.channels[at] : -1;
+        from[i] = o.compact == 1 && channel >= 0 ? active.position_of(channel) : channel;
         gate[i] = row && channel >= 0 ? row[channel] : 1.0f;
         if (gate[i] == 0.0f) from[i] = -1;
     }
@@ -102,14 +102,14 @@ DEVICE void backward(
     Planes p, Options o) {
     DYNAMIC_SHARED(float, shared);
     const Place place(p);
-    const List live(indices, counts, place.n, p.channels);
+    const List active(indices, counts, place.n, p.channels);
     const float* row = row_of(gates, o, place.n);
     int to[width];  // the place in a pixel of grad_x; -1: none
     float gate[width], sums[1][width] = {}, grad[width], value[width];
     for (int i = 0; i < width; i++) {
         const int channel = place.channel + i;
         const bool inside = place.works && channel < p.channels;
-        to[i] = o.compact == 2 ? (inside ? live.position_of(channel) : -1) : channel;
+        to[i] = o.compact == 2 ? (inside ? active.position_of(channel) : -1) : channel;
         gate[i] = inside && row ? row[channel] : 1.0f;
     }
     for (int pixel = place.row; place.works && pixel < p.pixels; pixel += place.rows) {
@@ -129,7 +129,7 @@ DEVICE void backward(
         for (int i = 0; i < width; i++) {
             const int channel = place.channel + i;
             if (to[i] >= 0) narrow(target + to[i], gate[i] == 0.0f ? 0.0f : gate[i] * grad[i]);
-            const bool padding = o.compact == 2 && channel >= live.count && channel < live.padded();
+            const bool padding = o.compact == 2 && channel >= active.count && channel < active.padded();
             if (padding) narrow(target + channel, 0.0f);
         }
     }

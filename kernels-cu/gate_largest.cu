@@ -1,7 +1,7 @@
-// The gates of the largest pre-activations of each slot (the rules are those of gaternet-core/src/gate/estimator/top_k.rs and
+// The gates of the largest gate logits of each layer (the rules are those of gaternet-core/src/gate/estimator/top_k.rs and
 // gaternet-core/src/gate/floor.rs).
 //
-// Memory contract: a block has a slot of a sample; it reads the pre-activations and alone reads and writes the gates. No shared
+// Memory contract: a block has a layer of a sample; it reads the gate logits and alone reads and writes the gates. No shared
 // memory.
 #include "dev.cuh"
 
@@ -15,17 +15,17 @@ DEVICE bool is_nan(int bits) { return (bits & 0x7fffffff) > 0x7f800000; }
 
 }  // namespace
 
-// A gate is 1 if its pre-activation is among the `count` largest of its slot, the first of equals; NaN stays NaN. The other
-// gates close, or stay what they are. Grid (S, N).
+// A gate is 1 if its gate logit is among the `count` largest of its layer, the first of equals; NaN stays NaN. The other
+// gates close, or stay what they are. Grid (L, N).
 KERNEL(gate_largest, threads, 8)(
-    const int* preactivation,  // (N, C): the bits of f32
-    const int* slots,          // (S, 3): first column, columns, `count`
-    float* gates,              // (N, C); read only if the others stay
+    const int* logits,  // (N, C): the bits of f32
+    const int* layers,  // (L, 3): first column, columns, `count`
+    float* gates,       // (N, C); read only if the others stay
     int columns, int others_close) {
-    const int* slot = slots + blockIdx.x * 3;
-    const int first = slot[0], width = slot[1], count = slot[2];
+    const int* layer = layers + blockIdx.x * 3;
+    const int first = layer[0], width = layer[1], count = layer[2];
     const size_t start = static_cast<size_t>(blockIdx.y) * columns + first;
-    const int* row = preactivation + start;
+    const int* row = logits + start;
     for (int i = threadIdx.x; i < width; i += threads) {
         const int key = in_order(row[i]);
         int before = 0;

@@ -14,13 +14,13 @@ KERNEL(gate_l1_partials, reduce_threads, 4)(
     float* partials,       // (2, blocks)
     int count, int steps) {
     DYNAMIC_SHARED(float, shared);
-    const float weight = weights[place_of_step(*clock, steps)], share = weight / static_cast<float>(count);
+    const float weight = weights[place_of_step(*clock, steps)], slope = weight / static_cast<float>(count);
     float sum = 0.0f, open = 0.0f;
     for (int at = blockIdx.x * reduce_threads + threadIdx.x; at < count; at += gridDim.x * reduce_threads) {
         const float gate = gates[at];
         sum += fabsf(gate);
         open += gate == 0.0f ? 0.0f : 1.0f;
-        if (weight > 0.0f && gate != 0.0f) grad_gates[at] += gate > 0.0f ? share : gate < 0.0f ? -share : gate;
+        if (weight > 0.0f && gate != 0.0f) grad_gates[at] += gate > 0.0f ? slope : gate < 0.0f ? -slope : gate;
     }
     sum = block_sum(sum, shared);
     open = block_sum(open, shared);
@@ -35,7 +35,7 @@ KERNEL(gate_l1_sum, reduce_threads, 1)(
     const float* weights,   // (steps)
     const Clock* clock,
     float* loss,            // (1): the mean of |gate|
-    float* totals,          // (2): to which samples · weight · loss and samples · the share of gates that are not 0 are added
+    float* totals,          // (2): to which samples · weight · loss and samples · the fraction of gates that are not 0 are added
     int blocks, int count, int samples, int steps) {
     DYNAMIC_SHARED(float, shared);
     float sum = 0.0f, open = 0.0f;

@@ -36,10 +36,10 @@ DEVICE void global_avg_backward(
     T* grad_x,            // (N, P, S)
     Planes p) {
     const Place place(p);
-    float share[width];
-    place.of_channels(share, grad_y + static_cast<size_t>(place.n) * p.channels, p.channels, 0.0f);
-    for (int i = 0; i < width; i++) share[i] /= static_cast<float>(p.pixels);
-    for_pixels(p, place, [&](int pixel) { store(grad_x + place.at(p, pixel), share); });
+    float grads[width];
+    place.of_channels(grads, grad_y + static_cast<size_t>(place.n) * p.channels, p.channels, 0.0f);
+    for (int i = 0; i < width; i++) grads[i] /= static_cast<float>(p.pixels);
+    for_pixels(p, place, [&](int pixel) { store(grad_x + place.at(p, pixel), grads); });
 }
 
 }  // namespace

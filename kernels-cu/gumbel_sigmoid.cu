@@ -16,10 +16,10 @@ DEVICE float logistic(u32 word) {
 
 }  // namespace
 
-// With g = preactivation + noise: sigmoid(g / tau), or 1(g > 0) if `hard`. Grid (N · C / 1024, rounded up).
+// With g = logits + noise: sigmoid(g / tau), or 1(g > 0) if `hard`. Grid (N · C / 1024, rounded up).
 KERNEL(gumbel_sigmoid_forward, threads, 4)(
-    const float* preactivation,  // (N, C)
-    const float* noise,          // (N, C); null: drawn
+    const float* logits,  // (N, C)
+    const float* noise,   // (N, C); null: drawn
     const Clock* clock,
     const float* taus,           // (steps): the temperature of each step; beyond them the last
     float* noisy,                // (N, C): g
@@ -32,7 +32,7 @@ KERNEL(gumbel_sigmoid_forward, threads, 4)(
     if (!noise) drawn = random(*clock, purpose_noise, stream, quad);
     for (int i = 0; i < 4 && quad * 4 + i < count; i++) {
         const int at = quad * 4 + i;
-        const float g = preactivation[at] + (noise ? noise[at] : logistic(drawn.words[i]));
+        const float g = logits[at] + (noise ? noise[at] : logistic(drawn.words[i]));
         noisy[at] = g;
         gates[at] = hard ? above(g, 0.0f) : sigmoid(g / tau);
     }
@@ -43,11 +43,11 @@ KERNEL(gumbel_sigmoid_backward, threads, 4)(
     const float* noisy,         // (N, C)
     const float* grad_gates,    // (N, C)
     const Clock* clock,
-    const float* taus,          // (steps)
-    float* grad_preactivation,  // (N, C)
+    const float* taus,   // (steps)
+    float* grad_logits,  // (N, C)
     int steps, int count) {
     const int at = blockIdx.x * threads + threadIdx.x;
     if (at >= count) return;
     const float tau = taus[place_of_step(*clock, steps)], s = sigmoid(noisy[at] / tau);
-    grad_preactivation[at] = grad_gates[at] * s * (1.0f - s) / tau;
+    grad_logits[at] = grad_gates[at] * s * (1.0f - s) / tau;
 }

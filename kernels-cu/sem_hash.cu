@@ -16,10 +16,10 @@ DEVICE float saturated(float x) {
 
 }  // namespace
 
-// With g = preactivation + noise: 1(g > 0) in samples whose coin says discrete, max(0, min(1, 1.2 · sigmoid(g) - 0.1)) in
+// With g = logits + noise: 1(g > 0) in samples whose coin says discrete, max(0, min(1, 1.2 · sigmoid(g) - 0.1)) in
 // the others. Grid (N · C / 1024, rounded up).
 KERNEL(sem_hash_forward, threads, 4)(
-    const float* preactivation,  // (N, C)
+    const float* logits,         // (N, C)
     const float* noise,          // (N, C); null: drawn from N(0, 1)
     const unsigned char* coins,  // (N), 0: not discrete; null: drawn, fair
     const Clock* clock,          // null if nothing is drawn
@@ -32,7 +32,7 @@ KERNEL(sem_hash_forward, threads, 4)(
     if (!noise) normals(drawn, random(*clock, purpose_noise, stream, quad));
     for (int i = 0; i < 4 && quad * 4 + i < count; i++) {
         const int at = quad * 4 + i, n = at / columns;
-        const float g = preactivation[at] + (noise ? noise[at] : drawn[i]);
+        const float g = logits[at] + (noise ? noise[at] : drawn[i]);
         const bool discrete = coins ? coins[n] != 0 : random(*clock, purpose_coin, stream, n).words[0] >> 31;
         noisy[at] = g;
         gates[at] = discrete ? above(g, 0.0f) : saturated(g);
@@ -41,24 +41,24 @@ KERNEL(sem_hash_forward, threads, 4)(
 
 // The gradient is that of the soft gates for all (straight through). Grid (N · C / 256, rounded up).
 KERNEL(sem_hash_backward, threads, 4)(
-    const float* noisy,         // (N, C)
-    const float* grad_gates,    // (N, C)
-    float* grad_preactivation,  // (N, C)
+    const float* noisy,       // (N, C)
+    const float* grad_gates,  // (N, C)
+    float* grad_logits,       // (N, C)
     int count) {
     const int at = blockIdx.x * threads + threadIdx.x;
     if (at >= count) return;
     const float s = sigmoid(noisy[at]), soft = 1.2f * s - 0.1f;
     const bool inside = soft >= 0.0f && soft <= 1.0f;
-    grad_preactivation[at] = inside ? grad_gates[at] * 1.2f * s * (1.0f - s) : 0.0f;
+    grad_logits[at] = inside ? grad_gates[at] * 1.2f * s * (1.0f - s) : 0.0f;
 }
 
 // Gates of evaluation, without noise. Grid (N · C / 256, rounded up).
 KERNEL(sem_hash_evaluate, threads, 4)(
-    const float* preactivation,  // (N, C)
-    float* gates,                // (N, C)
+    const float* logits,  // (N, C)
+    float* gates,         // (N, C)
     int count, int discrete) {
     const int at = blockIdx.x * threads + threadIdx.x;
     if (at >= count) return;
-    const float soft = saturated(preactivation[at]);
+    const float soft = saturated(logits[at]);
     gates[at] = discrete ? above(soft, 0.49999f) : soft;
 }

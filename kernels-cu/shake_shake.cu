@@ -8,13 +8,13 @@ using namespace planes;
 
 namespace {
 
-// The share of the first activation of a sample: forward (`way` 0) and backward (1); a half without a clock.
-DEVICE float share(const Clock* clock, u32 stream, int n, int way) {
+// The fraction of the first activation of a sample: forward (`way` 0) and backward (1); a half without a clock.
+DEVICE float fraction(const Clock* clock, u32 stream, int n, int way) {
     if (!clock) return 0.5f;
     return uniform(random(*clock, purpose_layer, stream, static_cast<u32>(n)).words[way]);
 }
 
-// y = share · a + (1 - share) · b. Grid (ceil(P / (rows · 8)), S / 256 rounded up, N).
+// y = fraction · a + (1 - fraction) · b. Grid (ceil(P / (rows · 8)), S / 256 rounded up, N).
 template <class T>
 DEVICE void forward(
     const T* a,          // (N, P, S)
@@ -23,7 +23,7 @@ DEVICE void forward(
     T* y,                // (N, P, S)
     Planes p, u32 stream) {
     const Place place(p);
-    const float of_a = share(clock, stream, place.n, 0);
+    const float of_a = fraction(clock, stream, place.n, 0);
     for_pixels(p, place, [&](int pixel) {
         const size_t at = place.at(p, pixel);
         float values[width], others[width];
@@ -34,7 +34,7 @@ DEVICE void forward(
     });
 }
 
-// grad_a = share · grad_y, grad_b = (1 - share) · grad_y. Grid as above.
+// grad_a = fraction · grad_y, grad_b = (1 - fraction) · grad_y. Grid as above.
 template <class T>
 DEVICE void backward(
     const T* grad_y,     // (N, P, S)
@@ -43,7 +43,7 @@ DEVICE void backward(
     T* grad_b,           // (N, P, S)
     Planes p, u32 stream) {
     const Place place(p);
-    const float of_a = share(clock, stream, place.n, 1);
+    const float of_a = fraction(clock, stream, place.n, 1);
     for_pixels(p, place, [&](int pixel) {
         const size_t at = place.at(p, pixel);
         float grad[width], part[width];

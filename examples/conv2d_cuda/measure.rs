@@ -9,7 +9,7 @@ use gaternet::core::Ctx;
 use gaternet::kernels::Conv2dDims;
 use gaternet::kernels::cuda::conv2d::{self, Backward, Forward};
 use gaternet::kernels::cuda::layout::{Rows, stride};
-use gaternet::kernels::cuda::{CudaBuffer, CudaDevice, CudaGraph, LiveFilters, bf16};
+use gaternet::kernels::cuda::{CudaActiveFilters, CudaBuffer, CudaDevice, CudaGraph, bf16};
 use rand::RngExt;
 
 /// Calls of a graph at most.
@@ -23,7 +23,7 @@ pub(crate) struct Convolution {
 
 /// What one call reads and writes.
 struct Operands {
-    live: Option<LiveFilters>,
+    live: Option<CudaActiveFilters>,
     input: CudaBuffer<bf16>,
     output: CudaBuffer<bf16>,
 }
@@ -104,11 +104,11 @@ fn live(
     batch: usize,
     filters: usize,
     density: f64,
-) -> Result<LiveFilters> {
+) -> Result<CudaActiveFilters> {
     let mut random = Ctx::train(seed);
     let gate = |_| f32::from(u8::from(random.rng().random_bool(density)));
     let gates: Vec<f32> = (0..batch * filters).map(gate).collect();
-    let mut live = LiveFilters::empty(device, batch, filters)?;
+    let mut live = CudaActiveFilters::empty(device, batch, filters)?;
     live.refill(&CudaBuffer::from_slice(device, &gates)?, filters, 0)?;
     Ok(live)
 }

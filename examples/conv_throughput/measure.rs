@@ -8,7 +8,7 @@ use gaternet::cli::conv_layers::{Gates, Gating, Layer, Op};
 use gaternet::cli::timing::median_seconds;
 use gaternet::core::{Ctx, Tensor};
 use gaternet::kernels::DType;
-use gaternet::kernels::cpu::conv2d::{self, Algorithm, Epilogue, Live, Method, PreparedConv2d};
+use gaternet::kernels::cpu::conv2d::{self, Active, Algorithm, Epilogue, Method, PreparedConv2d};
 use gaternet::kernels::{Conv2dDims, Isa};
 
 /// One op of one layer, with normal noise for operands and room for the result.
@@ -89,7 +89,7 @@ impl Convolution {
         gates.iter().try_for_each(|gates| self.call(gates.live()))
     }
 
-    fn call(&mut self, live: Live<'_>) -> Result<()> {
+    fn call(&mut self, live: Active<'_>) -> Result<()> {
         let data = self.data[self.calls % self.data.len()].data();
         let other = self.other[self.calls % self.other.len()].data();
         self.calls += 1;

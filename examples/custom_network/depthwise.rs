@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gaternet::core::nn::{State, scoped};
-use gaternet::core::ops::Live;
+use gaternet::core::ops::Active;
 use gaternet::core::{Backward, Ctx, Error, Parameter, Result, Tensor};
 use gaternet::models::{Filters, Inputs, Op, PlanContext, Planned, Pruning, Reads, SampleKernel};
 use rayon::prelude::*;
@@ -43,7 +43,7 @@ impl Op for Depthwise {
         Err(Error::Shape { op: "depthwise", rule, got })
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, ctx: &mut Ctx) -> Result<Tensor> {
         let (x, weight) = (inputs[0], self.weight.value(ctx));
         let [_, channels, h, w] = *x.dims() else {
             let rule = "the input must be (N, C, H, W)";

@@ -1,6 +1,6 @@
 //! An op of one's own without weights: the GELU of Hendrycks and Gimpel (2016).
 
-use gaternet::core::ops::Live;
+use gaternet::core::ops::Active;
 use gaternet::core::{Backward, Ctx, Result, Tensor};
 use gaternet::models::{Inputs, Op, PlanContext, Planned, SampleKernel};
 
@@ -30,7 +30,7 @@ impl Op for Gelu {
         Ok(inputs[0])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         let x = inputs[0];
         let y = x.data().iter().map(|x| gelu(*x)).collect();
         Tensor::from_op(y, x.shape(), &[x], |_| GeluBackward { x: x.detach() })

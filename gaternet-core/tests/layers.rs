@@ -61,7 +61,7 @@ fn a_linear_layer_starts_uniform_with_no_bias() {
 #[test]
 fn sizes_of_zero_are_refused() {
     let options = Conv2dOptions::default();
-    let still = Conv2dOptions { stride: [1, 0], ..options };
+    let still = options.with_stride([1, 0]);
     assert!(matches!(Conv2d::new(0, 4, [3, 3], options, &mut rng()), Err(Error::Config { .. })));
     assert!(matches!(Conv2d::new(4, 4, [3, 3], still, &mut rng()), Err(Error::Config { .. })));
     assert!(matches!(Linear::new(0, 4, &mut rng()), Err(Error::Config { .. })));

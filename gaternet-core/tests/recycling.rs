@@ -18,7 +18,7 @@ struct Net {
 
 impl Net {
     fn new(rng: &mut ChaCha8Rng) -> Result<Net> {
-        let options = Conv2dOptions { padding: [1, 1], ..Conv2dOptions::default() };
+        let options = Conv2dOptions::default().with_padding([1, 1]);
         Ok(Net {
             conv1: Conv2d::new(3, 16, [3, 3], options, rng)?,
             bn1: BatchNorm2d::new(16)?,
@@ -29,9 +29,9 @@ impl Net {
     }
 
     fn forward(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        let relu = Epilogue { relu: true, ..Epilogue::default() };
+        let relu = Epilogue::default().with_relu(true);
         let x = self.bn1.forward(&self.conv1.forward(x, ctx)?, ctx, relu)?;
-        let unit = Epilogue { residual: Some(&x), ..relu };
+        let unit = relu.with_residual(Some(&x));
         let y = self.bn2.forward(&self.conv2.forward(&x, ctx)?, ctx, unit)?;
         self.fc.forward(&ops::global_avg_pool(&y)?, ctx)
     }

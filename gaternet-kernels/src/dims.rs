@@ -164,7 +164,7 @@ impl Conv2dDims {
     pub fn output_len(&self) -> usize {
         self.batch * self.out_channels * self.out_plane()
     }
-    /// Multiply-accumulates of one sample with every filter and channel live: F·C·KH·KW·OH·OW.
+    /// Multiply-accumulates of one sample with every filter and channel active: F·C·KH·KW·OH·OW.
     #[must_use]
     pub fn macs_per_sample(&self) -> u64 {
         self.weight_len() as u64 * self.out_plane() as u64

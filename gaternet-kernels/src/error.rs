@@ -27,7 +27,7 @@ pub enum KernelError {
         /// The offending values.
         got: String,
     },
-    /// A list of live filters that is not one for this call.
+    /// A list of active filters that is not one for this call.
     #[error(
         "{op}: {list} lists {got_filters} filters of {got_batch} samples, expected {filters} of {batch}"
     )]

@@ -3,7 +3,7 @@
 //! Every public function checks the lengths of its slices against the dims and returns a
 //! [`KernelError`] before it writes anything.
 
-pub mod active;
+mod active_filters;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 pub mod cuda;
@@ -16,7 +16,7 @@ pub mod reference;
 #[cfg(test)]
 mod testing;
 
-pub use active::ActiveFilters;
+pub use active_filters::ActiveFilters;
 pub use cpu::isa::Isa;
 pub use device::{Device, DeviceError};
 pub use dims::{Conv2dDims, LinearDims, PadDims, PlaneDims, PoolDims};

@@ -4,7 +4,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gaternet_kernels::DType;
-use gaternet_kernels::cpu::conv2d::{Algorithm, Epilogue, Live, Method, PreparedConv2d};
+use gaternet_kernels::cpu::conv2d::{Active, Algorithm, Epilogue, Method, PreparedConv2d};
 use gaternet_kernels::{Conv2dDims, Isa};
 
 struct Counting;
@@ -46,8 +46,14 @@ fn passes_allocate_nothing_but_each_threads_scratch() {
             let allocations = pool.install(|| {
                 let before = ALLOCATIONS.load(Ordering::Relaxed);
                 for _ in 0..PASSES {
-                    conv.forward(batch, Live::default(), &input, Epilogue::default(), &mut output)
-                        .expect("they fit");
+                    conv.forward(
+                        batch,
+                        Active::default(),
+                        &input,
+                        Epilogue::default(),
+                        &mut output,
+                    )
+                    .expect("they fit");
                 }
                 ALLOCATIONS.load(Ordering::Relaxed) - before
             });

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::{Module, State, scoped};
-use gaternet_core::ops::Live;
+use gaternet_core::ops::Active;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Backward, Ctx, Error, Parameter, Result, Tensor};
 use gaternet_models::{
@@ -48,7 +48,7 @@ impl Op for Scale {
         Err(Error::Shape { op: "scale", rule: "a filter for each channel", got })
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, ctx: &mut Ctx) -> Result<Tensor> {
         let (x, weight) = (inputs[0], self.weight.value(ctx));
         let y = scaled(x, weight.data());
         let saved = [x.detach(), weight.detach()];
@@ -148,7 +148,7 @@ impl Op for Square {
         Ok(inputs[0])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         gaternet_core::ops::mul(inputs[0], inputs[0])
     }
 
@@ -358,7 +358,7 @@ fn what_an_op_cannot_do_names_it() {
         fn shape(&self, inputs: &[[usize; 3]]) -> Result<[usize; 3]> {
             self.0.shape(inputs)
         }
-        fn forward(&self, inputs: &[&Tensor], active: &Live, ctx: &mut Ctx) -> Result<Tensor> {
+        fn forward(&self, inputs: &[&Tensor], active: &Active, ctx: &mut Ctx) -> Result<Tensor> {
             self.0.forward(inputs, active, ctx)
         }
         fn plan(&self, at: &mut PlanContext<'_>) -> Result<Planned> {

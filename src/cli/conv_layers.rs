@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use gaternet_kernels::cpu::conv2d::Live;
+use gaternet_kernels::cpu::conv2d::Active;
 use gaternet_kernels::{ActiveFilters, Conv2dDims, KernelError};
 use rand::{Rng, RngExt};
 use serde::Serialize;
@@ -192,7 +192,7 @@ impl Gates {
     }
 
     /// What a convolution computes of them.
-    pub fn live(&self) -> Live<'_> {
-        Live { filters: self.filters.as_ref(), channels: self.channels.as_ref() }
+    pub fn live(&self) -> Active<'_> {
+        Active::default().with_filters(self.filters.as_ref()).with_channels(self.channels.as_ref())
     }
 }

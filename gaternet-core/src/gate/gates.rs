@@ -99,7 +99,7 @@ impl Gates {
         if self.values.is_empty() {
             return 1.0;
         }
-        let live: usize = self.slots.iter().map(|(_, live)| live.live()).sum();
+        let live: usize = self.slots.iter().map(|(_, live)| live.count()).sum();
         live as f64 / self.values.len() as f64
     }
 }

@@ -21,15 +21,37 @@ pub struct BatchNorm2d {
     num_batches_tracked: Counter,
 }
 
-/// What follows a batch normalisation in the same pass over memory; nothing by default.
+/// What follows a batch normalisation in the same pass over memory: `relu(bn(x) · gates +
+/// residual)`; by default nothing.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Epilogue<'a> {
     /// (N, C); each multiplies a plane.
     pub gates: Option<&'a Tensor>,
-    /// Of the input's shape; added after the gates.
+    /// A tensor of the input's shape, which is added after the gates.
     pub residual: Option<&'a Tensor>,
     /// Whether a ReLU comes last.
     pub relu: bool,
+}
+
+impl<'a> Epilogue<'a> {
+    /// The same epilogue with these gates, (N, C).
+    #[must_use]
+    pub fn with_gates(self, gates: Option<&'a Tensor>) -> Epilogue<'a> {
+        Epilogue { gates, ..self }
+    }
+
+    /// The same epilogue with this residual, of the input's shape.
+    #[must_use]
+    pub fn with_residual(self, residual: Option<&'a Tensor>) -> Epilogue<'a> {
+        Epilogue { residual, ..self }
+    }
+
+    /// The same epilogue, with or without a ReLU at the end.
+    #[must_use]
+    pub fn with_relu(self, relu: bool) -> Epilogue<'a> {
+        Epilogue { relu, ..self }
+    }
 }
 
 impl BatchNorm2d {

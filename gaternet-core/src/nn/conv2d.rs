@@ -6,7 +6,7 @@ use rand::Rng;
 use super::{Module, State, scoped};
 use crate::ctx::Ctx;
 use crate::error::{Error, Result};
-use crate::ops::{self, Conv2dOptions, Live};
+use crate::ops::{self, Active, Conv2dOptions};
 use crate::parameter::Parameter;
 use crate::tensor::Tensor;
 
@@ -71,15 +71,15 @@ impl Conv2d {
     /// # Errors
     /// Those of [`ops::conv2d`].
     pub fn forward(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
-        self.forward_gated(x, ctx, Live::default())
+        self.forward_gated(x, ctx, Active::default())
     }
 
-    /// [`forward`](Self::forward) that skips what is not live.
+    /// [`forward`](Self::forward) that skips inactive filters and channels.
     ///
     /// # Errors
     /// Those of [`ops::conv2d_gated`].
-    pub fn forward_gated(&self, x: &Tensor, ctx: &Ctx, live: Live) -> Result<Tensor> {
-        ops::conv2d_cached(x, &self.weight.value(ctx), self.options, live, &self.cache)
+    pub fn forward_gated(&self, x: &Tensor, ctx: &Ctx, active: Active) -> Result<Tensor> {
+        ops::conv2d_cached(x, &self.weight.value(ctx), self.options, active, &self.cache)
     }
 
     /// (F, C, KH, KW).

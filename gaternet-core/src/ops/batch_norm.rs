@@ -103,7 +103,10 @@ pub fn batch_norm(input: &BatchNormInput<'_>) -> Result<(Tensor, Option<BatchSta
     let isa = isa(&[x, weight])?;
     let affine = kernel::Affine { weight: weight.data(), bias: bias.data(), eps };
     let (gates_data, residual_data) = (gates.map(Tensor::data), residual.map(Tensor::data));
-    let epilogue = kernel::Epilogue { gates: gates_data, residual: residual_data, relu };
+    let epilogue = kernel::Epilogue::default()
+        .with_gates(gates_data)
+        .with_residual(residual_data)
+        .with_relu(relu);
     let mut y = storage::take(dims.len());
     let (mean, var, batch_stats) = match stats {
         Stats::Batch => {
@@ -226,7 +229,7 @@ impl Backward for BatchNorm {
             grad.isa()?,
             self.dims,
             kernel::Affine { weight: self.weight.data(), bias: self.bias.data(), eps: self.eps },
-            kernel::Epilogue { gates: gates.map(Tensor::data), residual: None, relu: self.relu },
+            kernel::Epilogue::default().with_gates(gates.map(Tensor::data)).with_relu(self.relu),
             kernel::Saved {
                 x: self.x.data(),
                 y: self.y.data(),

@@ -36,7 +36,7 @@ pub use batch_norm::{BatchNormInput, BatchStats, Stats, batch_norm};
 pub use columns::columns;
 pub use concat::concat;
 pub(crate) use conv2d::conv2d_cached;
-pub use conv2d::{Conv2dOptions, Live, conv2d, conv2d_gated};
+pub use conv2d::{Active, Conv2dOptions, conv2d, conv2d_gated};
 pub use cross_entropy::cross_entropy;
 pub use div::div;
 pub use dropout::dropout;

@@ -1,6 +1,6 @@
 //! Convolutions: strides, odd sizes, 1x1 kernels, channels that fill no vector, live lists.
 
-use gaternet_core::ops::{self, Conv2dOptions, Live};
+use gaternet_core::ops::{self, Active, Conv2dOptions};
 use gaternet_kernels::Conv2dDims;
 use gaternet_kernels::reference::conv2d as reference;
 
@@ -20,7 +20,7 @@ impl Case {
     }
 
     fn options(&self) -> Conv2dOptions {
-        Conv2dOptions { stride: self.stride, padding: self.padding }
+        Conv2dOptions::default().with_stride(self.stride).with_padding(self.padding)
     }
 
     fn check(&self, live: &str) -> Check<'static> {
@@ -66,17 +66,16 @@ fn gated() {
         let dims = case.dims();
         for filters in DENSITIES {
             for channels in DENSITIES {
-                let live = Live {
-                    filters: Some(filters.live(dims.batch(), dims.out_channels())),
-                    channels: Some(channels.live(dims.batch(), dims.in_channels())),
-                };
+                let active = Active::default()
+                    .with_filters(Some(filters.live(dims.batch(), dims.out_channels())))
+                    .with_channels(Some(channels.live(dims.batch(), dims.in_channels())));
                 case.check(&format!(", filters {filters:?}, channels {channels:?}")).run(
                     |inputs| {
-                        ops::conv2d_gated(&inputs[0], &inputs[1], case.options(), live.clone())
+                        ops::conv2d_gated(&inputs[0], &inputs[1], case.options(), active.clone())
                     },
                     |at| {
                         let (filters, channels) =
-                            (live.filters.as_deref(), live.channels.as_deref());
+                            (active.filters.as_deref(), active.channels.as_deref());
                         reference::forward(&dims, filters, channels, &at[0], &at[1])
                     },
                 );

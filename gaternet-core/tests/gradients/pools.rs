@@ -34,11 +34,11 @@ const WINDOWS: [([usize; 4], Pool2dOptions); 6] = [
 ];
 
 const fn windows(kernel: [usize; 2], stride: [usize; 2], padding: [usize; 2]) -> Pool2dOptions {
-    Pool2dOptions { kernel, stride, padding }
+    Pool2dOptions::new(kernel, stride, padding)
 }
 
 fn dims(x: [usize; 4], options: Pool2dOptions) -> PoolDims {
-    let Pool2dOptions { kernel, stride, padding } = options;
+    let Pool2dOptions { kernel, stride, padding, .. } = options;
     PoolDims::new(x, kernel, stride, padding).expect("the cases are valid")
 }
 

@@ -38,31 +38,31 @@ pub fn backward(isa: Isa, dims: &PoolDims, grad_y: &[f32], grad_x: &mut [f32]) -
 
 #[inline(always)]
 fn window_means(dims: &PoolDims, x: &[f32], y: &mut [f32]) {
-    let share = window_share(dims);
+    let fraction = window_fraction(dims);
     let [in_plane, out_plane] = planes_of(dims);
     y.fill(0.0);
     for (x, y) in x.chunks_exact(in_plane).zip(y.chunks_exact_mut(out_plane)) {
         for_window_rows(dims, |x_row, step, y_row| {
             let taps = x[x_row..].iter().step_by(step);
-            y[y_row].iter_mut().zip(taps).for_each(|(y, x)| *y += x * share);
+            y[y_row].iter_mut().zip(taps).for_each(|(y, x)| *y += x * fraction);
         });
     }
 }
 
 #[inline(always)]
 fn window_shares(dims: &PoolDims, grad_y: &[f32], grad_x: &mut [f32]) {
-    let share = window_share(dims);
+    let fraction = window_fraction(dims);
     let [in_plane, out_plane] = planes_of(dims);
     grad_x.fill(0.0);
     for (grad_x, grad_y) in grad_x.chunks_exact_mut(in_plane).zip(grad_y.chunks_exact(out_plane)) {
         for_window_rows(dims, |x_row, step, y_row| {
             let taps = grad_x[x_row..].iter_mut().step_by(step);
-            taps.zip(&grad_y[y_row]).for_each(|(x, grad)| *x += grad * share);
+            taps.zip(&grad_y[y_row]).for_each(|(x, grad)| *x += grad * fraction);
         });
     }
 }
 
-fn window_share(dims: &PoolDims) -> f32 {
+fn window_fraction(dims: &PoolDims) -> f32 {
     let [kh, kw] = dims.kernel();
     1.0 / (kh * kw) as f32
 }

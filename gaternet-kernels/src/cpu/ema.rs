@@ -4,22 +4,22 @@ use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
 use crate::error::{Result, check_len};
 
-/// `average += share·(value - average)`, as `torch.lerp(average, value, share)`.
+/// `average += fraction·(value - average)`, as `torch.lerp(average, value, fraction)`.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.
-pub fn update(isa: Isa, average: &mut [f32], value: &[f32], share: f32) -> Result<()> {
+pub fn update(isa: Isa, average: &mut [f32], value: &[f32], fraction: f32) -> Result<()> {
     check_len("ema::update", "value", average.len(), value.len())?;
     for_runs(average, 1, 1, |range, average| {
         let value = &value[range];
-        dispatch!(isa, approach(average: &mut [f32], value: &[f32], share: f32));
+        dispatch!(isa, approach(average: &mut [f32], value: &[f32], fraction: f32));
     });
     Ok(())
 }
 
 #[inline(always)]
-fn approach(average: &mut [f32], value: &[f32], share: f32) {
-    average.iter_mut().zip(value).for_each(|(a, value)| *a += share * (value - *a));
+fn approach(average: &mut [f32], value: &[f32], fraction: f32) {
+    average.iter_mut().zip(value).for_each(|(a, value)| *a += fraction * (value - *a));
 }
 
 #[cfg(test)]

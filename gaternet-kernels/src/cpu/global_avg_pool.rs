@@ -63,9 +63,9 @@ fn plane_means(isa: Isa, plane: usize, x: &[f32], y: &mut [f32]) {
 
 #[inline(always)]
 fn spread(plane: usize, grad_y: &[f32], grad_x: &mut [f32]) {
-    let share = 1.0 / plane as f32;
+    let fraction = 1.0 / plane as f32;
     for (grad_x, grad) in grad_x.chunks_exact_mut(plane).zip(grad_y) {
-        grad_x.fill(grad * share);
+        grad_x.fill(grad * fraction);
     }
 }
 

@@ -10,9 +10,9 @@ use crate::error::{Result, check_len};
 pub struct SgdConfig {
     /// Learning rate.
     pub lr: f32,
-    /// Share of the velocity that is kept; 0 for plain gradient descent.
+    /// Fraction of the velocity that is kept; 0 for plain gradient descent.
     pub momentum: f32,
-    /// Share of the gradient that does not enter the velocity (after the first step).
+    /// Fraction of the gradient that does not enter the velocity (after the first step).
     pub dampening: f32,
     /// Added to the gradient, times the parameter.
     pub weight_decay: f32,

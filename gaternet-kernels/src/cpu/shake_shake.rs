@@ -33,7 +33,7 @@ pub fn backward(isa: Isa, weights: &[f32], grad_y: &[f32], grad: &mut [f32]) -> 
     if row > 0 {
         for_runs(grad, row, row, |rows, grad| {
             let (grad_y, weights) = (&grad_y[rows.start * row..rows.end * row], &weights[rows]);
-            dispatch!(isa, shares(weights: &[f32], row: usize, grad_y: &[f32], grad: &mut [f32]));
+            dispatch!(isa, scaled(weights: &[f32], row: usize, grad_y: &[f32], grad: &mut [f32]));
         });
     }
     Ok(())
@@ -62,7 +62,7 @@ fn means(weights: &[f32], row: usize, a: &[f32], b: &[f32], y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn shares(weights: &[f32], row: usize, grad_y: &[f32], grad: &mut [f32]) {
+fn scaled(weights: &[f32], row: usize, grad_y: &[f32], grad: &mut [f32]) {
     let rows = grad_y.chunks_exact(row).zip(grad.chunks_exact_mut(row));
     for ((grad_y, grad), &weight) in rows.zip(weights) {
         grad.iter_mut().zip(grad_y).for_each(|(grad, grad_y)| *grad = weight * grad_y);

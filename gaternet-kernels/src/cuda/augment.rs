@@ -15,11 +15,11 @@ use crate::error::{KernelError, check_len};
 pub(super) static SOURCE: Source = source!("augment.cu", ["plane.cuh", "random.cuh", "dev.cuh"]);
 static BATCH: ForBoth = for_both!(&SOURCE, "augment_batch");
 const THREADS: u32 = 256;
-/// Of augment.cu.
+/// The most channels that augment.cu can do.
 const MAX_CHANNELS: usize = 4;
 const OP: &str = "augment";
 
-/// Images and their labels.
+/// A data set of images of one size in device memory, with their labels.
 #[derive(Debug)]
 pub struct Images {
     bytes: CudaBuffer<u8>,
@@ -29,7 +29,8 @@ pub struct Images {
 }
 
 impl Images {
-    /// `bytes` is (M, `channels`, H, W) of up to 4 channels, `labels` (M).
+    /// Makes a data set of M images: `bytes` is (M, C, H, W) with C = `channels` from 1 to 4 and
+    /// (H, W) = `size`, `labels` is (M).
     ///
     /// # Errors
     /// [`KernelError`] if there is no image or pixel, there are more channels, or the lengths do
@@ -50,60 +51,63 @@ impl Images {
         Ok(Images { bytes, labels, channels, size })
     }
 
-    /// Number of images, M.
+    /// Returns the number of images, M.
     #[must_use]
     pub fn len(&self) -> usize {
         self.labels.len()
     }
 
-    /// True if there is no image, which cannot be.
+    /// Returns whether there is no image, which is never so.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.labels.is_empty()
     }
 }
 
-/// What is done to an image, in this order: pad by `crop_padding` and crop at a random place,
-/// mirror left and right with probability 1/2 (`flip`), `(x/255 - mean)/std`, set a square with a
-/// side of `cutout` pixels around a random pixel to 0.
+/// The random changes to each image of a batch, in this order: pad by `crop_padding` and crop at a
+/// random place, mirror left and right with probability 1/2 (`flip`), `(x/255 - mean)/std`, set a
+/// square with a side of `cutout` pixels around a random pixel to 0.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Augment {
-    /// Pixels of padding, below height and width; 0 for no crop.
+    /// Width of the padding in pixels, less than height and width; 0 does not crop.
     pub crop_padding: usize,
-    /// Whether the padding mirrors the image at its outermost pixels, instead of black.
+    /// Whether the padding mirrors the image at its outermost pixels; otherwise it is black.
     pub reflect: bool,
     /// Whether to mirror half of the images.
     pub flip: bool,
-    /// Side of the square; 0 for none.
+    /// Side of the square in pixels; 0 cuts nothing out.
     pub cutout: usize,
-    /// Of each channel on a scale of 0 to 1; those beyond the channels are not used.
+    /// The mean of each channel on a scale of 0 to 1; entries beyond the channels are not used.
     pub mean: [f32; MAX_CHANNELS],
-    /// Of each channel on a scale of 0 to 1.
+    /// The standard deviation of each channel on a scale of 0 to 1; entries beyond the channels are
+    /// not used.
     pub std: [f32; MAX_CHANNELS],
 }
 
-/// How each image is blended with another of its batch.
+/// Mixup: how each image is blended with another of its batch.
 #[derive(Debug)]
 pub struct Mix<'a> {
-    /// As long as the order: the number of the image that is blended into the one at this place.
+    /// The number of the image that is blended into the one at the same place of the order; as long
+    /// as the order.
     pub partners: &'a CudaBuffer<i32>,
-    /// For each batch of the order, the share of the image itself.
-    pub shares: &'a CudaBuffer<f32>,
-    /// (N): gets the labels of the partners.
+    /// The fraction of the image itself in the blend, one for each batch of the order.
+    pub fractions: &'a CudaBuffer<f32>,
+    /// (N), which gets the labels of the partners.
     pub labels: &'a mut CudaBuffer<i32>,
-    /// (1): gets the share.
-    pub share: &'a mut CudaBuffer<f32>,
+    /// (1), which gets the fraction of this batch.
+    pub fraction: &'a mut CudaBuffer<f32>,
 }
 
 /// Fills `batch`, dense (N, H·W, stride(C)), and its `labels` (N).
 ///
-/// At step s these are images `order[(s mod (len/N))·N ..][..N]`, with `mix`
-/// `share·x + (1 - share)·y` of image and partner. What happens to an image depends on the clock's
-/// seed and step and its number only. A number that is not below M gives NaN and the label -1.
+/// At step s the images are `order[(s mod (len/N))·N ..][..N]`; with `mix` each is
+/// `fraction·x + (1 - fraction)·y` of image x and partner y. What happens to an image depends on
+/// the clock's seed and step and its number only. A number that is not below M gives NaN and the
+/// label -1.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit, `order` is not a positive number of batches, or
-/// `augment` cannot be done; the driver's errors.
+/// `augment` is not possible for these images; the driver's errors.
 pub fn batch<T: Activation>(
     augment: &Augment,
     images: &Images,
@@ -134,9 +138,9 @@ pub fn batch<T: Activation>(
     check_len(OP, "batch", n * pixels * channel_stride, batch.len())?;
     if let Some(mix) = &mix {
         check_len(OP, "partners", order.len(), mix.partners.len())?;
-        check_len(OP, "shares", order.len() / n, mix.shares.len())?;
+        check_len(OP, "fractions", order.len() / n, mix.fractions.len())?;
         check_len(OP, "labels of partners", n, mix.labels.len())?;
-        check_len(OP, "share", 1, mix.share.len())?;
+        check_len(OP, "fraction", 1, mix.fraction.len())?;
     }
     // A larger square covers the same.
     let cutout = augment.cutout.min(2 * height.max(width));
@@ -158,15 +162,15 @@ pub fn batch<T: Activation>(
     let grid = [pixels.div_ceil(THREADS as usize) as u32, grid_yz(OP, "images", n)?, 1];
     let device = &batch.device().clone();
     let mix = mix.as_ref();
-    let (partners, shares) = (mix.map(|mix| mix.partners), mix.map(|mix| mix.shares));
-    let (mixed, share) = (mix.map(|mix| &*mix.labels), mix.map(|mix| &*mix.share));
+    let (partners, fractions) = (mix.map(|mix| mix.partners), mix.map(|mix| mix.fractions));
+    let (mixed, fraction) = (mix.map(|mix| &*mix.labels), mix.map(|mix| &*mix.fraction));
     // Mirrors `Mix` of augment.cu.
-    let raw = [address(partners), address(shares), address(mixed), address(share)];
+    let raw = [address(partners), address(fractions), address(mixed), address(fraction)];
     let launch = Launch::new(device, BATCH.of::<T>())?
         .uses(partners)
-        .uses(shares)
+        .uses(fractions)
         .uses(mixed)
-        .uses(share)
+        .uses(fraction)
         .read(&images.bytes)
         .read(&images.labels)
         .read(order)

@@ -1,4 +1,5 @@
-//! Means of windows of dense activations (N, P, stride(C)), in which the border counts as zeros.
+//! Average pooling over windows of dense activations (N, P, stride(C)), in which the border counts
+//! as zeros.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -12,7 +13,7 @@ pub(super) static SOURCE: Source = source!("avg_pool2d.cu", ["pool2d.cuh", "plan
 static FORWARD: ForBoth = for_both!(&SOURCE, "avg_pool2d_forward");
 static BACKWARD: ForBoth = for_both!(&SOURCE, "avg_pool2d_backward");
 
-/// Means of the windows: y (N, OH·OW, S) of x (N, H·W, S).
+/// Writes the means of the windows of x (N, H·W, S) to y (N, OH·OW, S), S = stride(C).
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a buffer does not fit `dims`; the driver's errors.
@@ -33,10 +34,10 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(of_y.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// Gradient of x (N, H·W, S) from `grad_y` (N, OH·OW, S).
+/// Writes the gradient of x, (N, H·W, S), that follows from `grad_y` (N, OH·OW, S).
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward<T: Activation>(
     dims: &PoolDims,
     grad_y: &CudaBuffer<T>,

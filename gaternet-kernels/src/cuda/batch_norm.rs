@@ -6,11 +6,11 @@
 
 use bytemuck::NoUninit;
 
+use super::active_filters::check_gates;
 use super::buffer::CudaBuffer;
 use super::conv2d::GateColumns;
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
-use super::live_filters::check_gates;
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
 use super::source::{Source, source};
 use crate::dims::PlaneDims;
@@ -24,31 +24,53 @@ static BACKWARD_INPUT: ForBoth = for_both!(&SOURCE, "batch_norm_backward_input")
 static MERGE: Kernel = Kernel { source: &SOURCE, name: "batch_norm_merge" };
 static BACKWARD_MERGE: Kernel = Kernel { source: &SOURCE, name: "batch_norm_backward_merge" };
 
-/// Channels of a block of a merge, and its shared memory.
+/// The channels of a block of a merge, the bytes of its shared memory and its threads.
 const MERGE_CHANNELS: u32 = 32;
 const MERGE_BYTES: u32 = MERGE_THREADS * 4;
 const MERGE_THREADS: u32 = 256;
 
-/// The learned part.
+/// The learned part of a batch normalisation, with the constant of its root.
 #[derive(Debug, Clone, Copy)]
 pub struct Affine<'a> {
-    /// (C).
+    /// The factor of each channel, (C).
     pub weight: &'a CudaBuffer<f32>,
-    /// (C).
+    /// The term of each channel, (C).
     pub bias: &'a CudaBuffer<f32>,
-    /// Added to the variance.
+    /// The constant that is added to the variance.
     pub eps: f32,
 }
 
-/// What follows the normalisation.
+/// What follows the normalisation in the same pass over memory: `relu(gate·z + residual)`; by
+/// default nothing.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Epilogue<'a, T> {
     /// A factor for each plane; 1 if absent.
     pub gates: Option<GateColumns<'a>>,
-    /// As y, added after the gates; 0 if absent.
+    /// (N, P, stride(C)), added after the gates; 0 if absent.
     pub residual: Option<&'a CudaBuffer<T>>,
     /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
+}
+
+impl<'a, T> Epilogue<'a, T> {
+    /// The same epilogue with these gates, a factor for each plane.
+    #[must_use]
+    pub fn with_gates(self, gates: Option<GateColumns<'a>>) -> Epilogue<'a, T> {
+        Epilogue { gates, ..self }
+    }
+
+    /// The same epilogue with this residual, (N, P, stride(C)).
+    #[must_use]
+    pub fn with_residual(self, residual: Option<&'a CudaBuffer<T>>) -> Epilogue<'a, T> {
+        Epilogue { residual, ..self }
+    }
+
+    /// The same epilogue, with or without a ReLU at the end.
+    #[must_use]
+    pub fn with_relu(self, relu: bool) -> Epilogue<'a, T> {
+        Epilogue { relu, ..self }
+    }
 }
 
 impl<T> Clone for Epilogue<'_, T> {
@@ -64,74 +86,74 @@ impl<T> Default for Epilogue<'_, T> {
     }
 }
 
-/// Mean and biased variance of each channel.
+/// The mean and biased variance of each channel, which x is normalised with.
 #[derive(Debug, Clone, Copy)]
 pub struct Stats<'a> {
-    /// (C).
+    /// The mean of each channel, (C).
     pub mean: &'a CudaBuffer<f32>,
-    /// (C).
+    /// The biased variance of each channel, (C).
     pub var: &'a CudaBuffer<f32>,
 }
 
-/// Where training leaves the statistics of a batch.
+/// The buffers that the statistics of a training batch go to.
 #[derive(Debug)]
 pub struct BatchStats<'a> {
-    /// (C).
+    /// The mean of each channel over the batch, (C).
     pub mean: &'a mut CudaBuffer<f32>,
-    /// (C), biased.
+    /// The biased variance of each channel over the batch, (C).
     pub var: &'a mut CudaBuffer<f32>,
-    /// At least [`scratch_len`].
+    /// Scratch of at least [`scratch_len`] values.
     pub scratch: &'a mut CudaBuffer<f32>,
-    /// Statistics that move towards these.
+    /// The running statistics, which move towards those of the batch.
     pub running: Option<Running<'a>>,
 }
 
-/// `running = (1 - momentum)·running + momentum·batch`, with the unbiased variance, as
-/// `torch.nn.BatchNorm2d`.
+/// Running statistics, updated as `torch.nn.BatchNorm2d` does:
+/// `running = (1 - momentum)·running + momentum·batch`, with the unbiased variance of the batch.
 #[derive(Debug)]
 pub struct Running<'a> {
-    /// (C).
+    /// The running mean of each channel, (C).
     pub mean: &'a mut CudaBuffer<f32>,
-    /// (C).
+    /// The running variance of each channel, (C).
     pub var: &'a mut CudaBuffer<f32>,
-    /// Share of the batch.
+    /// The fraction of the batch's statistics, 0 to 1.
     pub momentum: f32,
 }
 
-/// What the forward pass read and wrote.
+/// The buffers that the forward pass read and wrote.
 #[derive(Debug)]
 pub struct Saved<'a, T> {
-    /// (N, P, S).
+    /// The input of the forward pass, (N, P, S).
     pub x: &'a CudaBuffer<T>,
-    /// The output (N, P, S): it tells where the ReLU was open.
+    /// The output of the forward pass, (N, P, S), which tells where the ReLU passed its input on.
     pub y: &'a CudaBuffer<T>,
-    /// What x was normalised with.
+    /// The statistics that x was normalised with.
     pub stats: Stats<'a>,
-    /// Whether those are the statistics of x, so that the gradient flows through them too.
+    /// Whether they are the statistics of x itself, so that the gradient flows through them too.
     pub batch_stats: bool,
 }
 
-/// Where the gradients go; each is overwritten.
+/// The buffers that gradients go to; each is overwritten.
 #[derive(Debug)]
 pub struct Grads<'a, T> {
-    /// (N, P, S).
+    /// The gradient of x, (N, P, S).
     pub x: &'a mut CudaBuffer<T>,
-    /// (N, P, S), the gradient that x has from elsewhere, which is added; 0 if absent.
+    /// The gradient that x has from elsewhere, (N, P, S), which is added to that of x; 0 if absent.
     pub more: Option<&'a CudaBuffer<T>>,
-    /// (C).
+    /// The gradient of the weight, (C).
     pub weight: &'a mut CudaBuffer<f32>,
-    /// (C).
+    /// The gradient of the bias, (C).
     pub bias: &'a mut CudaBuffer<f32>,
-    /// (N, stride) of the gates, whose columns are written: `Σ grad a · z` over the plane, where a
-    /// gate is 0 too.
+    /// The gradient of the gates, in rows (N, stride) like theirs, of which the columns of the
+    /// gates are written: `Σ grad_a·z` over the plane, also where a gate is 0.
     pub gates: Option<&'a mut CudaBuffer<f32>>,
-    /// (N, P, S).
+    /// The gradient of the residual, (N, P, S).
     pub residual: Option<&'a mut CudaBuffer<T>>,
-    /// At least [`scratch_len`].
+    /// Scratch of at least [`scratch_len`] values.
     pub scratch: &'a mut CudaBuffer<f32>,
 }
 
-/// How many values of scratch a training pass needs: 2·C·(N + 1).
+/// Returns how many values of scratch a training pass needs: 2·C·(N + 1).
 #[must_use]
 pub fn scratch_len(dims: PlaneDims) -> usize {
     2 * dims.channels * (dims.batch + 1)
@@ -149,11 +171,12 @@ struct Options {
     gate_first: i32,
 }
 
-/// y with the statistics of this batch, which are written to `batch`.
+/// Computes y (N, P, S) of x (N, P, S), S = stride(C), with the statistics of this batch, which go
+/// to `batch`.
 ///
 /// # Errors
-/// [`KernelError`] if a buffer does not fit `dims`, a channel has no value, or fewer than two with
-/// running statistics; the driver's errors.
+/// [`KernelError`] if a buffer does not fit `dims`, or a channel has no value, or only one and
+/// there are running statistics; the driver's errors.
 pub fn forward_train<T: Activation>(
     dims: PlaneDims,
     affine: Affine<'_>,
@@ -197,7 +220,7 @@ pub fn forward_train<T: Activation>(
     call.normalise(Stats { mean, var }, x, y)
 }
 
-/// y with given statistics.
+/// Computes y (N, P, S) of x (N, P, S), S = stride(C), with given statistics.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit `dims`; the driver's errors.
@@ -215,8 +238,8 @@ pub fn forward_eval<T: Activation>(
     call.normalise(stats, x, y)
 }
 
-/// Gradients of [`forward_train`] or [`forward_eval`]. The values of `epilogue.residual` are not
-/// read.
+/// Computes the gradients of [`forward_train`] or [`forward_eval`] from `grad_y` (N, P, S). The
+/// values of `epilogue.residual` are not read.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit `dims`, with `batch_stats` a channel has no value, or
@@ -305,7 +328,7 @@ pub fn backward<T: Activation>(
     unsafe { launch.run(call.planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// What the passes have in common, checked.
+/// The arguments that all passes have, checked.
 struct Call<'a, T> {
     op: &'static str,
     dims: PlaneDims,

@@ -1,4 +1,5 @@
-//! Batch-shaping: a Beta distribution over the batch for the probability of every gate.
+//! Batch-shaping (Bejnordi et al. 2020): the loss that pulls the probabilities of each gate over a
+//! batch towards a Beta distribution.
 
 use bytemuck::NoUninit;
 
@@ -16,13 +17,15 @@ static SHAPE: Kernel = Kernel { source: &SOURCE, name: "batch_shaping" };
 static SUM: Kernel = Kernel { source: &SOURCE, name: "batch_shaping_sum" };
 const OP: &str = "batch_shaping";
 const THREADS: u32 = 256;
-/// A float for each, beside eight, in the shared memory that every device has.
+/// A block has a float for each sample and eight more in the shared memory that every device has.
 const MAX_BATCH: usize = 48 * 1024 / 4 - 8;
 
-/// The Cramér-von-Mises distance of the probabilities `sigmoid(preactivation)` (N, C) of each gate,
-/// over the `batch`, from Beta(a, b), the mean over the gates, and its gradient with respect to the
-/// pre-activations times its weight. The scratch has at least C. At a step of weight 0 the loss
-/// does not count, whatever it is.
+/// Computes the loss, and adds its gradient with respect to the gate logits (N, C), times its
+/// weight, to `loss.grad`.
+///
+/// The loss is the Cramér-von-Mises distance of the probabilities `sigmoid(logits)` of a gate over
+/// the N = `batch` samples from Beta(a, b), averaged over the C gates. The scratch has at least C
+/// values. At a step of weight 0 the loss does not count, whatever it is.
 ///
 /// # Errors
 /// [`KernelError`] if a or b is not above 0 and at most 100, there is no gate, a batch has more
@@ -30,12 +33,12 @@ const MAX_BATCH: usize = 48 * 1024 / 4 - 8;
 pub fn forward_backward(
     [a, b]: [f64; 2],
     batch: usize,
-    preactivation: &CudaBuffer<f32>,
+    logits: &CudaBuffer<f32>,
     weight: PerStep<'_>,
     loss: &mut Loss<'_>,
 ) -> Result<()> {
     let fail = |rule, got| Err(KernelError::Dims { op: OP, rule, got }.into());
-    let len = preactivation.len();
+    let len = logits.len();
     if batch == 0 || batch > MAX_BATCH || len == 0 || !len.is_multiple_of(batch) {
         let rule = "1 to 12,280 samples must have as many gates each";
         return fail(rule, format!("{len} gates of {batch} samples"));
@@ -44,8 +47,8 @@ pub fn forward_backward(
         return fail("a and b must be above 0 and at most 100", format!("{a} and {b}"));
     }
     let columns = len / batch;
-    let Loss { grad: grad_preactivation, result, totals, scratch } = loss;
-    check_len(OP, "grad_preactivation", len, grad_preactivation.len())?;
+    let Loss { grad: grad_logits, result, totals, scratch } = loss;
+    check_len(OP, "grad_logits", len, grad_logits.len())?;
     check_len(OP, "result", 1, result.len())?;
     check_len(OP, "totals", 1, totals.len().min(1))?;
     check_len(OP, "scratch", columns, scratch.len().min(columns))?;
@@ -55,10 +58,10 @@ pub fn forward_backward(
     let raw = Raw { a, b, batch, columns, steps, padding: 0 };
     let device = &result.device().clone();
     let launch = Launch::new(device, &SHAPE)?
-        .read(preactivation)
+        .read(logits)
         .read(weight.values)
         .read(&weight.clock.state)
-        .write(grad_preactivation)
+        .write(grad_logits)
         .write(scratch)
         .value(&raw);
     let shared_bytes = 4 * (8 + batch.cast_unsigned());
@@ -87,6 +90,6 @@ struct Raw {
     batch: i32,
     columns: i32,
     steps: i32,
-    /// A multiple of 8 bytes, as in C++.
+    /// Fills up to a multiple of 8 bytes, as C++ does.
     padding: i32,
 }

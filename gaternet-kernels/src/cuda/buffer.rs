@@ -12,7 +12,7 @@ use super::device::CudaDevice;
 use super::error::{Doing, Result};
 use crate::error::check_len;
 
-/// What a buffer can hold: plain numbers.
+/// A plain number, which a [`CudaBuffer`] can hold.
 pub trait CudaElement: Pod + Send + Sync + private::Sealed {}
 
 mod private {
@@ -27,11 +27,11 @@ macro_rules! elements {
 }
 elements!(f32, f64, bf16, u8, u16, u32, u64, i32);
 
-/// `len` values on a device. Its memory is free again once the device has done the work it was
-/// given so far.
+/// An array on a device. Its memory is free again once the device has done the work it was given so
+/// far.
 pub struct CudaBuffer<T> {
     memory: Arc<Memory>,
-    /// What a kernel gets as its argument.
+    /// The address that a kernel gets as its argument.
     pub(super) address: u64,
     len: usize,
     of: PhantomData<T>,
@@ -54,10 +54,11 @@ impl Drop for Memory {
 }
 
 impl<T: CudaElement> CudaBuffer<T> {
-    /// `len` values of any bits: for a caller that has all of them written.
+    /// Allocates `len` values of arbitrary bits, for a caller that has all of them written.
     ///
     /// # Errors
-    /// [`CudaError`](super::CudaError): the driver's, as when memory is short; not in a capture.
+    /// [`CudaError`](super::CudaError) if the driver fails, for example because memory is short, or
+    /// a graph is being captured.
     pub fn uninit(device: &CudaDevice, len: usize) -> Result<CudaBuffer<T>> {
         let bytes = (len * size_of::<T>()).max(1); // the driver does not allocate 0 bytes
         let slice = device.capture().submit("allocating", || {
@@ -69,30 +70,30 @@ impl<T: CudaElement> CudaBuffer<T> {
         Ok(CudaBuffer { memory, address, len, of: PhantomData })
     }
 
-    /// `len` zeros.
+    /// Allocates `len` zeros.
     ///
     /// # Errors
-    /// As [`uninit`](Self::uninit).
+    /// Fails as [`uninit`](Self::uninit) does.
     pub fn zeros(device: &CudaDevice, len: usize) -> Result<CudaBuffer<T>> {
         let mut buffer = CudaBuffer::uninit(device, len)?;
         buffer.fill_zeros()?;
         Ok(buffer)
     }
 
-    /// A copy of `values`.
+    /// Allocates a copy of `values`.
     ///
     /// # Errors
-    /// As [`uninit`](Self::uninit).
+    /// Fails as [`uninit`](Self::uninit) does.
     pub fn from_slice(device: &CudaDevice, values: &[T]) -> Result<CudaBuffer<T>> {
         let mut buffer = CudaBuffer::uninit(device, values.len())?;
         buffer.copy_from_slice(values)?;
         Ok(buffer)
     }
 
-    /// Sets every value to 0; may be part of a graph.
+    /// Sets every value to 0. This may be part of a graph.
     ///
     /// # Errors
-    /// [`CudaError::Driver`](super::CudaError::Driver).
+    /// [`CudaError::Driver`](super::CudaError::Driver) if the driver fails.
     pub fn fill_zeros(&mut self) -> Result<()> {
         let (stream, what) = (self.device().stream(), "clearing device memory");
         stream.context().bind_to_thread().doing(what)?;
@@ -107,7 +108,7 @@ impl<T: CudaElement> CudaBuffer<T> {
     ///
     /// # Errors
     /// [`CudaError::Kernel`](super::CudaError::Kernel) unless `values` is as long as the buffer;
-    /// not in a capture.
+    /// [`CudaError::Capturing`](super::CudaError::Capturing) in a capture; the driver's errors.
     pub fn copy_from_slice(&mut self, values: &[T]) -> Result<()> {
         check_len("copy to the device", "values", self.len, values.len())?;
         let (stream, what) = (self.device().stream(), "copying from the host");
@@ -125,7 +126,7 @@ impl<T: CudaElement> CudaBuffer<T> {
     /// # Errors
     /// [`CudaError::Kernel`](super::CudaError::Kernel) unless `values` is as long as the buffer;
     /// [`CudaError::Driver`](super::CudaError::Driver), also with the error of an earlier kernel;
-    /// not in a capture.
+    /// [`CudaError::Capturing`](super::CudaError::Capturing) in a capture.
     pub fn copy_to_slice(&self, values: &mut [T]) -> Result<()> {
         check_len("copy to the host", "values", self.len, values.len())?;
         let (stream, what) = (self.device().stream(), "copying to the host");
@@ -138,10 +139,10 @@ impl<T: CudaElement> CudaBuffer<T> {
         })
     }
 
-    /// The values, once the device has done all it was told before.
+    /// Returns the values, once the device has done all it was told before.
     ///
     /// # Errors
-    /// As [`copy_to_slice`](Self::copy_to_slice).
+    /// Fails as [`copy_to_slice`](Self::copy_to_slice) does.
     pub fn to_vec(&self) -> Result<Vec<T>> {
         let mut values = vec![T::zeroed(); self.len];
         self.copy_to_slice(&mut values)?;
@@ -154,19 +155,19 @@ impl<T: CudaElement> CudaBuffer<T> {
 }
 
 impl<T> CudaBuffer<T> {
-    /// Number of values.
+    /// Returns the number of values.
     #[must_use]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// True if there is no value.
+    /// Returns whether there is no value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// The device it is on.
+    /// Returns the device that holds the buffer.
     #[must_use]
     pub fn device(&self) -> &CudaDevice {
         &self.memory.device

@@ -1,4 +1,4 @@
-//! Whether launches are being recorded, and what the record needs.
+//! The lock that says whether launches are being recorded, and what the record needs.
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -9,13 +9,13 @@ use cudarc::driver::{CudaSlice, CudaStream};
 
 use super::error::{CudaError, Doing, Result};
 
-/// What a capture keeps until its graph is gone: the memory that a recorded kernel reads or writes,
-/// and what was let go in the meantime.
+/// The memory that a graph keeps as long as it exists: what its kernels read or write, and what was
+/// let go during the capture.
 pub(super) type Kept = Vec<Arc<dyn Any + Send + Sync>>;
 
 /// A capture that is under way.
 struct Capture {
-    /// The only one that may use the device until it ends.
+    /// The only thread that may use the device until the capture ends.
     thread: ThreadId,
     kept: Mutex<Kept>,
 }
@@ -27,7 +27,7 @@ struct Capture {
 pub(super) struct CaptureLock(RwLock<Option<Capture>>);
 
 impl CaptureLock {
-    /// Does what cannot be recorded.
+    /// Runs `work` that cannot be recorded, unless a capture is under way.
     pub(super) fn submit<T>(
         &self,
         what: &'static str,
@@ -40,7 +40,7 @@ impl CaptureLock {
         }
     }
 
-    /// Does what can be recorded and uses `memories`.
+    /// Runs `work` that can be recorded and uses `memories`.
     pub(super) fn record<T, M: Any + Send + Sync>(
         &self,
         what: &'static str,
@@ -60,8 +60,8 @@ impl CaptureLock {
         }
     }
 
-    /// Frees `slice`. That cannot be part of a graph: in a capture, of whatever thread, `keep`
-    /// packs it for the graph.
+    /// Frees `slice`. That cannot be part of a graph: during a capture of any thread, `keep` packs
+    /// it for the graph.
     pub(super) fn free<M: Any + Send + Sync>(
         &self,
         slice: CudaSlice<u8>,

@@ -11,24 +11,26 @@ use crate::error::KernelError;
 pub(super) static SOURCE: Source = source!("clock.cu", ["random.cuh", "dev.cuh"]);
 static ADVANCE: Kernel = Kernel { source: &SOURCE, name: "clock_advance" };
 
-/// What random numbers, learning rate and batch depend on.
+/// The seed and the step of a training in device memory, on which random numbers, learning rates
+/// and batches depend.
 #[derive(Debug)]
 pub struct Clock {
     /// Mirrors `Clock` of random.cuh: seed, step.
     pub(super) state: CudaBuffer<u64>,
 }
 
-/// A value for each step of a training: that of the clock's step counts, beyond them the last.
+/// A value, or a row of values, for each step of a training. A kernel reads those of the clock's
+/// step; beyond the last step, the last.
 #[derive(Debug, Clone, Copy)]
 pub struct PerStep<'a> {
-    /// Its step.
+    /// The clock whose step counts.
     pub clock: &'a Clock,
-    /// One value a step, or a row of them.
+    /// The values of all steps, (steps) or (steps, values of a step).
     pub values: &'a CudaBuffer<f32>,
 }
 
 impl PerStep<'_> {
-    /// The steps, each with a row of `width` values.
+    /// Returns the number of steps, each of which has a row of `width` values.
     pub(super) fn steps(&self, op: &'static str, width: usize) -> Result<i32, KernelError> {
         let len = self.values.len();
         if len == 0 || !len.is_multiple_of(width) {
@@ -44,36 +46,36 @@ impl PerStep<'_> {
 }
 
 impl Clock {
-    /// A clock at `step` (0 is the first).
+    /// Makes a clock at `step`, of which 0 is the first.
     ///
     /// # Errors
-    /// As [`CudaBuffer::from_slice`].
+    /// Fails as [`CudaBuffer::from_slice`] does.
     pub fn new(device: &CudaDevice, seed: u64, step: u64) -> Result<Clock> {
         Ok(Clock { state: CudaBuffer::from_slice(device, &[seed, step])? })
     }
 
-    /// Goes to another step.
+    /// Sets another seed and step from the host.
     ///
     /// # Errors
-    /// As [`CudaBuffer::copy_from_slice`].
+    /// Fails as [`CudaBuffer::copy_from_slice`] does.
     pub fn set(&mut self, seed: u64, step: u64) -> Result<()> {
         self.state.copy_from_slice(&[seed, step])
     }
 
-    /// (seed, step); waits for the device.
+    /// Returns (seed, step), once the device has done all it was told before.
     ///
     /// # Errors
-    /// As [`CudaBuffer::to_vec`].
+    /// Fails as [`CudaBuffer::to_vec`] does.
     pub fn get(&self) -> Result<(u64, u64)> {
         let mut state = [0; 2];
         self.state.copy_to_slice(&mut state)?;
         Ok((state[0], state[1]))
     }
 
-    /// Goes to the next step, on the device; may be part of a graph.
+    /// Goes to the next step on the device. This may be part of a graph.
     ///
     /// # Errors
-    /// The driver's.
+    /// [`CudaError::Driver`](super::CudaError::Driver) if the driver fails.
     pub fn advance(&mut self) -> Result<()> {
         let device = &self.state.device().clone();
         let launch = Launch::new(device, &ADVANCE)?.write(&mut self.state);
@@ -82,17 +84,18 @@ impl Clock {
     }
 }
 
-/// The random numbers of one layer: functions of the clock, the stream and the place.
+/// The random numbers of one layer, which are a function of the clock's seed and step, the number
+/// of this stream, and the place in the array.
 #[derive(Debug, Clone, Copy)]
 pub struct Stream<'a> {
-    /// Seed and step.
+    /// The clock whose seed and step count.
     pub clock: &'a Clock,
-    /// Tells apart the layers of a network; below 2^30.
+    /// A number below 2^30 that tells apart the layers of a network.
     pub number: u32,
 }
 
 impl Stream<'_> {
-    /// The number; `Err` if it is too large.
+    /// Returns the number, or `Err` if it is too large.
     pub(super) fn number(&self, op: &'static str) -> Result<u32, KernelError> {
         match self.number {
             number if number < 1 << 30 => Ok(number),

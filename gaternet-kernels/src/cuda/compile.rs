@@ -18,23 +18,23 @@ use super::store;
 #[cfg(test)]
 mod tests;
 
-/// What the driver loads for a [`Source`].
+/// The compiled kernels of a [`Source`], which the driver loads.
 #[derive(Debug, Clone)]
 pub struct Image {
     /// A cubin (an ELF file of machine code), or PTX as text that ends in 0.
     pub bytes: Vec<u8>,
-    /// Where it is from.
+    /// The place the bytes came from.
     pub origin: Origin,
 }
 
-/// Where an [`Image`] is from.
+/// The place an [`Image`] came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// This file of the folder of [`build_cubins`](super::build_cubins).
+    /// A file in a folder of [`build_cubins`](super::build_cubins).
     Prebuilt(PathBuf),
-    /// This file, which an earlier run wrote.
+    /// A file that an earlier run wrote.
     Cache(PathBuf),
-    /// Compiled in this call.
+    /// The image was compiled in this call.
     Compiled,
 }
 
@@ -58,8 +58,8 @@ pub struct Compiler {
 }
 
 impl Compiler {
-    /// For compute capability `capability`, with the folders and the file of `options`. Nothing is
-    /// opened yet.
+    /// Makes a compiler for devices of compute capability `capability`, (major, minor), with the
+    /// folders and the file of `options`. It opens nothing yet.
     #[must_use]
     pub fn new(capability: (i32, i32), options: &CudaOptions) -> Compiler {
         Compiler {
@@ -71,8 +71,8 @@ impl Compiler {
         }
     }
 
-    /// What to compile for, such as `sm_86`. The "a" of `sm_90a` adds the instructions that only
-    /// this generation has.
+    /// Returns the architecture to compile for, such as `sm_86`. The "a" of `sm_90a` adds the
+    /// instructions that only this generation has.
     #[must_use]
     pub fn architecture(&self) -> String {
         match self.capability {
@@ -81,8 +81,9 @@ impl Compiler {
         }
     }
 
-    /// The first of: a prebuilt image, one that an earlier run compiled, one that is compiled now.
-    /// Files that are damaged or cannot be written cost a warning and time, nothing else.
+    /// Returns a prebuilt image if there is one, else one that an earlier run compiled, else
+    /// compiles it now. Files that are damaged or cannot be written cost a warning and time,
+    /// nothing else.
     ///
     /// # Errors
     /// [`CudaError::NoCompiler`] if there is no prebuilt image and no NVRTC, [`CudaError::Compile`]
@@ -114,8 +115,8 @@ impl Compiler {
         })
     }
 
-    /// The best image of the folder of cubins that the device runs. Code for an earlier minor
-    /// version runs on a later one of the same major version; PTX runs on all later ones.
+    /// Returns the best image of the folder of cubins that the device runs. Code for an earlier
+    /// minor version runs on a later one of the same major version; PTX runs on all later ones.
     fn prebuilt(&self, source: &Source) -> Option<Image> {
         let folder = self.cubins.as_ref()?;
         let (major, minor) = self.capability;
@@ -150,7 +151,7 @@ impl Compiler {
     }
 }
 
-/// The contents of `path`, if it is there and whole.
+/// Returns the contents of `path`, if the file is there and whole.
 fn read(path: &Path) -> Option<Vec<u8>> {
     store::read(path)
         .inspect_err(|error| {

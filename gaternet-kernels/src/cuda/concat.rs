@@ -1,4 +1,4 @@
-//! Channels of two activations (N, P, stride(C)) side by side, and the way back.
+//! Concatenation of the channels of two activations (N, P, stride(C)), and the way back.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -13,7 +13,8 @@ pub(super) static SOURCE: Source = source!("concat.cu", ["plane.cuh", "dev.cuh"]
 static FORWARD: ForBoth = for_both!(&SOURCE, "concat_forward");
 static SPLIT: ForBoth = for_both!(&SOURCE, "concat_split");
 
-/// y of `dims`: the first `a_channels` channels are a's, the others b's.
+/// Writes y of `dims`, whose first `a_channels` channels are those of a and whose others are those
+/// of b.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit, or there are more channels in a than in y; the
@@ -56,11 +57,12 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// y of `dims`: the channels of x, which has `x_channels`, from `first` on. So is the gradient of
-/// each part of a [`forward`].
+/// Copies channels of x, which has `x_channels`, from channel `first` on to y of `dims`. The
+/// gradient of each part of a [`forward`] is such a copy.
 ///
 /// # Errors
-/// [`KernelError`] if a buffer does not fit, or x has not these channels; the driver's errors.
+/// [`KernelError`] if a buffer does not fit, or x does not have these channels; the driver's
+/// errors.
 pub fn split<T: Activation>(
     dims: PlaneDims,
     first: usize,

@@ -1,4 +1,4 @@
-//! Between f32 and bf16, and between (N, C, H, W) and dense activations, on the device.
+//! Conversion on the device: between f32 and bf16, and between (N, C, H, W) and dense activations.
 
 use half::bf16;
 
@@ -18,11 +18,11 @@ static TO_BF16: Kernel = Kernel { source: &SOURCE, name: "convert_to_bf16" };
 static TO_F32: Kernel = Kernel { source: &SOURCE, name: "convert_to_f32" };
 
 const THREADS: u32 = 256;
-/// Of convert.cu: side of a transposed tile, and its shared memory.
+/// The side of a tile that convert.cu transposes, and the bytes of its shared memory.
 const TILE: usize = 32;
 const TILE_BYTES: u32 = 32 * 33 * 4;
 
-/// (N, C, P) to dense (N, P, stride(C)); the padding gets 0.
+/// Writes `values` (N, C, P) to `dense` (N, P, stride(C)), whose padding gets 0.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit `dims`; the driver's errors.
@@ -38,10 +38,10 @@ pub fn pack<T: Activation>(
     unsafe { launch.run(grid, THREADS, TILE_BYTES) }
 }
 
-/// Dense (N, P, stride(C)) to (N, C, P).
+/// Writes `dense` (N, P, stride(C)) to `values` (N, C, P).
 ///
 /// # Errors
-/// As [`pack`].
+/// Fails as [`pack`] does.
 pub fn unpack<T: Activation>(
     dims: PlaneDims,
     dense: &CudaBuffer<T>,
@@ -62,10 +62,10 @@ pub fn to_bf16(from: &CudaBuffer<f32>, to: &mut CudaBuffer<bf16>) -> Result<()> 
     each(&TO_BF16, from, to)
 }
 
-/// Each value as f32.
+/// Converts each value to f32, exactly.
 ///
 /// # Errors
-/// As [`to_bf16`].
+/// Fails as [`to_bf16`] does.
 pub fn to_f32(from: &CudaBuffer<bf16>, to: &mut CudaBuffer<f32>) -> Result<()> {
     each(&TO_F32, from, to)
 }

@@ -1,5 +1,5 @@
 //! Softmax cross-entropy with smoothed labels, one or two for a sample: loss, gradient and number
-//! of right answers.
+//! of correct predictions.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -12,36 +12,38 @@ pub(super) static SOURCE: Source = source!("cross_entropy.cu", ["reduce.cuh", "d
 static SAMPLES: Kernel = Kernel { source: &SOURCE, name: "cross_entropy_samples" };
 static SUMS: Kernel = Kernel { source: &SOURCE, name: "cross_entropy_sums" };
 
-/// Of cross_entropy.cu: samples of a block.
+/// The samples of a block in cross_entropy.cu.
 const WARPS: u32 = 4;
 const SUM_THREADS: u32 = 256;
 
-/// What the logits (N, K) of a batch should say.
+/// The classes that the logits (N, K) of a batch should predict.
 #[derive(Debug, Clone, Copy)]
 pub struct Targets<'a> {
-    /// (N): the class of each sample.
+    /// The class of each sample, (N).
     pub labels: &'a CudaBuffer<i32>,
-    /// Of blended samples, (N) and (1): another class, and the share of the first one.
+    /// For blended samples, the second class of each, (N), and the fraction of the first one, (1).
     pub partners: Option<(&'a CudaBuffer<i32>, &'a CudaBuffer<f32>)>,
 }
 
-/// Where results go.
+/// The buffers that results go to.
 #[derive(Debug)]
 pub struct Loss<'a> {
-    /// (2): the mean loss, and how many labels have the largest logit of their sample (the first,
-    /// if several are equal); of two labels, their shares.
+    /// (2): the mean loss, and the number of correct predictions, which are samples whose label has
+    /// the largest logit (the first, if several are equal). Of two labels each counts by its
+    /// fraction.
     pub result: &'a mut CudaBuffer<f32>,
-    /// (2): to which the *sum* of the losses and that number are added, so that the host may look
-    /// after many batches.
+    /// (2): the *sum* of the losses and the number of correct predictions are added to it, so that
+    /// the host need not look after every batch.
     pub totals: Option<&'a mut CudaBuffer<f32>>,
-    /// At least 2·N.
+    /// Scratch of at least 2·N values.
     pub scratch: &'a mut CudaBuffer<f32>,
 }
 
-/// The mean over n of `-Σ_k t[n, k]·log softmax(logits[n])[k]` with `t = (1 -
-/// label_smoothing)·(share·one_hot(labels) + (1 - share)·one_hot(partners)) + label_smoothing/K`,
-/// of logits (N, K), and its gradient to the logits; without partners the share is 1. A label that
-/// is not below K gives NaN.
+/// Computes the mean over n of `-Σ_k t[n, k]·log softmax(logits[n])[k]` with
+/// `t = (1 - label_smoothing)·(fraction·one_hot(labels) + (1 - fraction)·one_hot(partners)) +
+/// label_smoothing/K`,
+/// for logits (N, K), and its gradient with respect to the logits, (N, K). Without partners the
+/// fraction is 1. A label that is not below K gives NaN.
 ///
 /// # Errors
 /// [`KernelError`] if there is no sample or class, the smoothing is not in [0, 1] or a length does
@@ -67,9 +69,9 @@ pub fn forward_backward(
     if let Some(grad) = &grad_logits {
         check_len(OP, "grad_logits", len, grad.len())?;
     }
-    let (partners, share) = partners.unzip();
+    let (partners, fraction) = partners.unzip();
     check_len(OP, "partners", batch, partners.map_or(batch, CudaBuffer::len))?;
-    check_len(OP, "share", 1, share.map_or(1, CudaBuffer::len))?;
+    check_len(OP, "fraction", 1, fraction.map_or(1, CudaBuffer::len))?;
     let Loss { result, totals, scratch } = loss;
     check_len(OP, "result", 2, result.len())?;
     check_len(OP, "totals", 2, totals.as_ref().map_or(2, |totals| totals.len()))?;
@@ -77,11 +79,11 @@ pub fn forward_backward(
     let (n, k) = (int(OP, "batch", 2 * batch)? / 2, int(OP, "classes", classes)?);
     let device = &result.device().clone();
     // Mirrors `Targets` of cross_entropy.cu.
-    let raw = [address(Some(labels)), address(partners), address(share)];
+    let raw = [address(Some(labels)), address(partners), address(fraction)];
     let launch = Launch::new(device, &SAMPLES)?
         .uses(Some(labels))
         .uses(partners)
-        .uses(share)
+        .uses(fraction)
         .read(logits)
         .value(&raw)
         .write_if(grad_logits)

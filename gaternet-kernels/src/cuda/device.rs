@@ -1,4 +1,4 @@
-//! A device: found without a panic, with one stream on which all its work is done in order.
+//! A GPU, found without a panic, with one stream on which all its work is done in order.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,7 +33,7 @@ struct Inner {
 }
 
 impl CudaDevice {
-    /// Device `ordinal` with [`CudaOptions::from_env`].
+    /// Opens GPU `ordinal`, from 0, with [`CudaOptions::from_env`].
     ///
     /// # Errors
     /// [`CudaError::NoDriver`], [`CudaError::DriverTooOld`], [`CudaError::NoDevice`] or
@@ -43,10 +43,10 @@ impl CudaDevice {
         CudaDevice::with_options(CudaOptions::from_env(ordinal))
     }
 
-    /// The device that `options` names.
+    /// Opens the GPU that `options` names.
     ///
     /// # Errors
-    /// As [`new`](Self::new).
+    /// Fails as [`new`](Self::new) does.
     pub fn with_options(options: CudaOptions) -> Result<CudaDevice> {
         let ordinal = options.ordinal;
         // cudarc panics at the first call of a library that is not there, so look first.
@@ -114,37 +114,37 @@ impl CudaDevice {
         })))
     }
 
-    /// The driver's name for it.
+    /// Returns the driver's name for the device.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.0.name
     }
 
-    /// Its number, from 0.
+    /// Returns the number of the device, from 0.
     #[must_use]
     pub fn ordinal(&self) -> usize {
         self.0.ordinal
     }
 
-    /// (major, minor), such as (9, 0) for Hopper.
+    /// Returns the compute capability as (major, minor), such as (9, 0) for Hopper.
     #[must_use]
     pub fn compute_capability(&self) -> (i32, i32) {
         self.0.capability
     }
 
-    /// Bytes of shared memory that a block can have.
+    /// Returns the bytes of shared memory that a block can have.
     #[must_use]
     pub fn max_shared_bytes(&self) -> usize {
         self.0.max_shared_bytes
     }
 
-    /// How many multiprocessors it has.
+    /// Returns the number of multiprocessors.
     #[must_use]
     pub fn multiprocessors(&self) -> usize {
         self.0.multiprocessors
     }
 
-    /// Waits until the device has done all it was told. Errors of kernels come out here.
+    /// Waits until the device has done all it was told. Errors of kernels are reported here.
     ///
     /// # Errors
     /// [`CudaError::Driver`] with the error of an earlier kernel; [`CudaError::Capturing`] in a
@@ -158,7 +158,7 @@ impl CudaDevice {
         self.0.products
     }
 
-    /// True if `other` is this device and this stream.
+    /// Returns whether `other` is this device with this stream.
     pub(super) fn is(&self, other: &CudaDevice) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
@@ -171,7 +171,7 @@ impl CudaDevice {
         &self.0.capture
     }
 
-    /// The kernel, compiled and loaded the first time it is asked for.
+    /// Returns a kernel, which is compiled and loaded the first time it is asked for.
     pub(super) fn function(
         &self,
         source: &'static Source,
@@ -217,7 +217,7 @@ impl fmt::Debug for CudaDevice {
     }
 }
 
-/// The data of these locks is whole whenever they are released, by a panic too.
+/// Locks a mutex whose data is whole whenever it is released, by a panic too.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

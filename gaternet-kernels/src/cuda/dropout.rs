@@ -13,8 +13,8 @@ use crate::error::KernelError;
 pub(super) static SOURCE: Source = source!("dropout.cu", ["plane.cuh", "random.cuh", "dev.cuh"]);
 static MASK: ForBoth = for_both!(&SOURCE, "dropout_mask");
 
-/// Each value of y is 0 with probability `p`, to 2^-32, else `x / (1 - p)`. The gradient of x is
-/// the same of that of y, at the same step.
+/// Writes y, each value of which is 0 with probability `p`, up to 2^-32, and otherwise
+/// `x / (1 - p)`. At the same step the same call makes the gradient of x of that of y.
 ///
 /// # Errors
 /// [`KernelError`] if `p` is not in [0, 1), or a buffer does not fit `dims` or has more than 2^34

@@ -13,14 +13,15 @@ pub(super) static SOURCE: Source = source!("ema.cu", ["random.cuh", "table.cuh",
 static UPDATE: Kernel = Kernel { source: &SOURCE, name: "ema_update" };
 const OP: &str = "ema_update";
 
-/// Arrays and their averages, which one launch brings up to date. It keeps their memory.
+/// Arrays and their moving averages, which one launch brings up to date. The memory of all of them
+/// is kept.
 #[derive(Debug)]
 pub struct Averages {
     table: Table,
 }
 
 impl Averages {
-    /// Of pairs of an array and its average.
+    /// Makes the table of pairs of an array and its average.
     ///
     /// # Errors
     /// [`KernelError`](crate::KernelError) if the lengths of a pair differ; the driver's errors.
@@ -38,25 +39,25 @@ impl Averages {
         Ok(Averages { table: rows.upload(device)? })
     }
 
-    /// `average += share·(value - average)` for all of them, as
-    /// [`ema::update`](crate::cpu::ema::update), with the share of the clock's step; may be part of
-    /// a graph.
+    /// Computes `average += fraction·(value - average)` for all pairs, as
+    /// [`ema::update`](crate::cpu::ema::update) does, with the fraction of the clock's step. This
+    /// may be part of a graph.
     ///
     /// # Errors
-    /// [`KernelError`](crate::KernelError) if there is no share; the driver's errors.
-    pub fn update(&mut self, share: PerStep<'_>) -> Result<()> {
-        let steps = share.steps(OP, 1)?;
+    /// [`KernelError`](crate::KernelError) if there is no fraction; the driver's errors.
+    pub fn update(&mut self, fraction: PerStep<'_>) -> Result<()> {
+        let steps = fraction.steps(OP, 1)?;
         let Table { rows, parts, memories } = &self.table;
         let device = &parts.device().clone();
         let launch = Launch::new(device, &UPDATE)?
-            .read(&share.clock.state)
+            .read(&fraction.clock.state)
             .read(parts)
             .read(rows)
-            .read(share.values)
+            .read(fraction.values)
             .value(&steps)
             .uses_all(memories);
         // SAFETY: the parameters of ema_update; the parts are inside the arrays of the rows, and
-        // there are as many shares.
+        // there are as many fractions.
         unsafe { launch.run([self.table.blocks(), 1, 1], THREADS, 0) }
     }
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a GPU.
+//! Errors of GPUs.
 
 use std::path::PathBuf;
 
@@ -6,46 +6,46 @@ use cudarc::driver::DriverError;
 
 use crate::error::KernelError;
 
-/// Why a GPU cannot be used, or did not do what it was asked.
+/// The reason why a GPU cannot be used, or did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum CudaError {
-    /// No driver.
+    /// There is no driver.
     #[error(
         "no NVIDIA driver: libcuda.so.1 was not found. Install the driver of the GPU (the CUDA toolkit is not \
          needed); in a container, start it with the GPUs (docker run --gpus all)"
     )]
     NoDriver,
-    /// A driver that is older than what this program calls.
+    /// The driver is older than what this program calls.
     #[error(
         "the NVIDIA driver supports CUDA {major}.{minor}; 12.0 is needed: install driver 525 or later"
     )]
     DriverTooOld {
-        /// Of the newest CUDA version that it supports.
+        /// Major number of the newest CUDA version that the driver supports.
         major: i32,
-        /// Of the same.
+        /// Minor number of that version.
         minor: i32,
     },
-    /// A driver without the device that was asked for.
+    /// The driver does not have the device that was asked for.
     #[error(
         "no CUDA device {ordinal}: the driver has {count} (numbered from 0; CUDA_VISIBLE_DEVICES can hide some)"
     )]
     NoDevice {
         /// The device asked for.
         ordinal: usize,
-        /// How many there are.
+        /// Number of devices that there are.
         count: usize,
     },
-    /// A device without bf16 matrix instructions.
+    /// The device has no bf16 matrix instructions.
     #[error(
         "{name} has compute capability {major}.{minor}; 8.0 or later is needed (Ampere, Ada, Hopper, ...)"
     )]
     DeviceTooOld {
         /// The device's name.
         name: String,
-        /// Of its compute capability.
+        /// Major number of its compute capability.
         major: i32,
-        /// Of the same.
+        /// Minor number of its compute capability.
         minor: i32,
     },
     /// Kernels can neither be compiled nor found compiled.
@@ -56,7 +56,7 @@ pub enum CudaError {
         folder.as_ref().map(|folder| format!(" in {}", folder.display())).unwrap_or_default()
     )]
     NoCompiler {
-        /// The source.
+        /// The file of the source.
         file: &'static str,
         /// The architecture of the device, such as `sm_90`.
         architecture: String,
@@ -68,7 +68,7 @@ pub enum CudaError {
     /// NVRTC refused a source.
     #[error("{file} does not compile for {architecture}:\n{log}")]
     Compile {
-        /// The source.
+        /// The file of the source.
         file: &'static str,
         /// The architecture.
         architecture: String,

@@ -1,13 +1,14 @@
-//! `y = relu(gate·x + residual)` of activations (N, P, stride(C)), also between dense and compact
-//! ones; see [`layout`](super::layout). Where a gate is 0, `gate·x` is exactly 0.
+//! Gates where no batch normalisation has them: `y = relu(gate·x + residual)` of activations (N, P,
+//! stride(C)), also between dense and compact ones; see [`layout`](super::layout). Where a gate is
+//! 0, `gate·x` is exactly 0.
 
 use bytemuck::NoUninit;
 
+use super::active_filters::{CudaActiveFilters, check_gates};
 use super::buffer::CudaBuffer;
 use super::conv2d::GateColumns;
 use super::error::Result;
 use super::launch::{Launch, int};
-use super::live_filters::{LiveFilters, check_gates};
 use super::planes::{Activation, ForBoth, Planes, SUM_BYTES, THREADS, for_both};
 use super::source::{Source, source};
 use crate::dims::PlaneDims;
@@ -17,33 +18,33 @@ pub(super) static SOURCE: Source = source!("gate.cu", ["plane.cuh", "dev.cuh"]);
 static FORWARD: ForBoth = for_both!(&SOURCE, "gate_forward");
 static BACKWARD: ForBoth = for_both!(&SOURCE, "gate_backward");
 
-/// Which activation is compact.
+/// The activation that is compact, with its lists of active channels.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Compact<'a> {
-    /// None.
+    /// Both activations are dense.
     #[default]
     Nothing,
-    /// The one that is read, x.
-    Source(&'a LiveFilters),
-    /// The one that is written: y, or the gradient of x.
-    Target(&'a LiveFilters),
+    /// The activation that is read, x, is compact.
+    Source(&'a CudaActiveFilters),
+    /// The activation that is written, y or the gradient of x, is compact.
+    Target(&'a CudaActiveFilters),
 }
 
 impl Compact<'_> {
-    fn live(&self) -> Option<&LiveFilters> {
+    fn active(&self) -> Option<&CudaActiveFilters> {
         match self {
             Compact::Nothing => None,
-            Compact::Source(live) | Compact::Target(live) => Some(live),
+            Compact::Source(active) | Compact::Target(active) => Some(active),
         }
     }
 }
 
-/// What is done to x.
+/// The operations on x; by default none.
 #[derive(Debug)]
 pub struct Apply<'a, T> {
     /// A factor for each channel; 1 if absent.
     pub gates: Option<GateColumns<'a>>,
-    /// Dense, as y, which is dense then; 0 if absent.
+    /// A dense activation that is added, (N, P, stride(C)); 0 if absent. Then y is dense too.
     pub residual: Option<&'a CudaBuffer<T>>,
     /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
@@ -62,15 +63,15 @@ impl<T> Default for Apply<'_, T> {
     }
 }
 
-/// Where the gradients go; each is overwritten.
+/// The buffers that gradients go to; each is overwritten.
 #[derive(Debug)]
 pub struct Grads<'a, T> {
-    /// As x.
+    /// The gradient of x, (N, P, stride(C)).
     pub x: Option<&'a mut CudaBuffer<T>>,
-    /// (N, stride) of the gates, whose columns are written: `Σ grad·x` over the plane, where a gate
-    /// is 0 too.
+    /// The gradient of the gates, in rows (N, stride) like theirs, of which the columns of the
+    /// gates are written: `Σ grad·x` over the plane, also where a gate is 0.
     pub gates: Option<&'a mut CudaBuffer<f32>>,
-    /// As y.
+    /// The gradient of the residual, (N, P, stride(C)).
     pub residual: Option<&'a mut CudaBuffer<T>>,
 }
 
@@ -84,7 +85,7 @@ struct Options {
     compact: i32,
 }
 
-/// y of x.
+/// Computes y (N, P, stride(C)) of x (N, P, stride(C)).
 ///
 /// # Errors
 /// [`KernelError`] if a buffer or the lists do not fit `dims`, or there is a residual for a compact
@@ -108,8 +109,8 @@ pub fn forward<T: Activation>(
     let launch = Launch::new(device, FORWARD.of::<T>())?
         .read(x)
         .read_if(apply.gates.map(|columns| columns.gates))
-        .read_if(compact.live().map(|live| &live.indices))
-        .read_if(compact.live().map(|live| &live.counts))
+        .read_if(compact.active().map(|active| &active.indices))
+        .read_if(compact.active().map(|active| &active.counts))
         .read_if(apply.residual)
         .write(y)
         .value(&planes)
@@ -119,8 +120,9 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// Gradients of [`forward`] for a dense x, from that of a dense y; with [`Compact::Target`] that of
-/// x is compact. The values of `apply.residual` are not read, those of `y` only with a ReLU.
+/// Computes the gradients of [`forward`] for a dense x from `grad_y` (N, P, stride(C)) of a dense
+/// y. With [`Compact::Target`] the gradient of x is compact. The values of `apply.residual` are not
+/// read, and those of `y` only with a ReLU.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer or the lists do not fit `dims`, x is said to be compact, or the
@@ -159,8 +161,8 @@ pub fn backward<T: Activation>(
         .read_if(apply.relu.then_some(y))
         .read(grad_y)
         .read_if(gates)
-        .read_if(compact.live().map(|live| &live.indices))
-        .read_if(compact.live().map(|live| &live.counts))
+        .read_if(compact.active().map(|active| &active.indices))
+        .read_if(compact.active().map(|active| &active.counts))
         .write_if(grad_x)
         .write_if(grad_gates)
         .write_if(grad_residual)
@@ -186,8 +188,8 @@ fn check<T>(
             Compact::Target(_) => 2,
         },
     };
-    if let Some(live) = compact.live() {
-        live.check(op, dims.batch, dims.channels)?;
+    if let Some(active) = compact.active() {
+        active.check(op, dims.batch, dims.channels)?;
     }
     if let Some(GateColumns { gates, stride, first }) = apply.gates {
         check_gates(op, gates, stride, first, dims.batch, dims.channels)?;

@@ -1,4 +1,4 @@
-//! The price of open gates.
+//! The L1 loss of gates, which penalises open ones.
 
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
@@ -12,26 +12,26 @@ static PARTIALS: Kernel = Kernel { source: &SOURCE, name: "gate_l1_partials" };
 static SUM: Kernel = Kernel { source: &SOURCE, name: "gate_l1_sum" };
 const THREADS: u32 = 256;
 const SHARED_BYTES: u32 = 32;
-/// Gates that a thread sums before there are more blocks, and the most blocks.
+/// The gates that a thread sums before there are more blocks, and the largest number of blocks.
 const GATES_OF_THREAD: usize = 4;
 const MAX_BLOCKS: usize = 256;
 
-/// Where the results of a loss of gates go.
+/// The buffers that the results of a loss of gates go to.
 #[derive(Debug)]
 pub struct Loss<'a> {
-    /// As the gates or pre-activations that the loss is of: to what it holds, its gradient times
-    /// its weight is added.
+    /// The gradient of the gates or gate logits that the loss is of, (N, C). The gradient of the
+    /// loss times its weight is added to what is there.
     pub grad: &'a mut CudaBuffer<f32>,
-    /// (1): the loss, without its weight.
+    /// (1), which gets the loss, without its weight.
     pub result: &'a mut CudaBuffer<f32>,
-    /// To whose first value samples times the weighted loss are added, so that the host may look
-    /// after many batches.
+    /// At least (1). The weighted loss times the number of samples is added to the first value, so
+    /// that the host need not look after every batch.
     pub totals: &'a mut CudaBuffer<f32>,
-    /// At least what the loss needs.
+    /// Scratch, at least as long as the loss needs.
     pub scratch: &'a mut CudaBuffer<f32>,
 }
 
-/// How many values of scratch [`l1`] needs for `len` gates.
+/// Returns how many values of scratch [`l1`] needs for `len` gates.
 #[must_use]
 pub fn l1_scratch_len(len: usize) -> usize {
     2 * blocks(len)
@@ -41,10 +41,12 @@ fn blocks(len: usize) -> usize {
     len.div_ceil(THREADS as usize * GATES_OF_THREAD).min(MAX_BLOCKS)
 }
 
-/// The mean of |gate| for gates of `samples` samples; `weight·sign(gate)/count` is added to the
-/// gradient, 0 at a gate of exactly 0. The second value of the totals, (2), counts samples times
-/// the share of gates that are not 0; the scratch has [`l1_scratch_len`]. At a step of weight 0 the
-/// loss does not count, whatever it is.
+/// Computes the mean of |gate| over the gates (N, C) of N = `samples` samples, and adds
+/// `weight·sign(gate)/(N·C)` to the gradient, 0 at a gate of exactly 0.
+///
+/// The totals are (2): the second value counts samples times the fraction of gates that are not 0.
+/// The scratch has at least [`l1_scratch_len`] values. At a step of weight 0 the loss does not
+/// count, whatever it is.
 ///
 /// # Errors
 /// [`KernelError`] if there is no gate or a length does not fit; the driver's errors.

@@ -1,4 +1,5 @@
-//! A price for what gates execute above or below a target, with bounds for parts of a network.
+//! A penalty on the distance of the work that gates execute from a target, with bounds for parts of
+//! a network.
 
 use bytemuck::NoUninit;
 
@@ -7,73 +8,75 @@ use super::clock::PerStep;
 use super::device::CudaDevice;
 use super::error::Result;
 use super::gate_loss::Loss;
-use super::gate_slots::GateSlots;
+use super::gated_layers::GatedLayers;
 use super::launch::{Kernel, Launch, grid_yz, int};
 use super::source::{Source, source};
 use crate::error::{KernelError, check_len};
 
 pub(super) static SOURCE: Source = source!("gate_target.cu", ["random.cuh", "dev.cuh"]);
-static SHARES: Kernel = Kernel { source: &SOURCE, name: "gate_shares" };
+static FRACTIONS: Kernel = Kernel { source: &SOURCE, name: "gate_fractions" };
 static TARGET: Kernel = Kernel { source: &SOURCE, name: "gate_target" };
-static GRADIENT: Kernel = Kernel { source: &SOURCE, name: "gate_share_gradient" };
+static GRADIENT: Kernel = Kernel { source: &SOURCE, name: "gate_fraction_gradient" };
 const OP: &str = "gate_target";
 const THREADS: u32 = 256;
-/// Two floats for each in the shared memory that every device has.
+/// Each convolution has two floats in the shared memory that every device has.
 const MAX_CONVS: usize = 48 * 1024 / 8;
 
-/// A convolution whose work gates change.
+/// A convolution whose work depends on gates.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct ConvShare {
-    /// Its work with everything open, over that of the network without gates; positive.
+pub struct ConvWork {
+    /// Its work with all gates open, as a fraction of the work of the network without gates;
+    /// positive.
     pub work: f32,
-    /// The slot whose gates switch its filters; `None` if all run.
+    /// The gated layer that its filters belong to; `None` if all filters are computed.
     pub filters: Option<usize>,
-    /// The slot whose gates switch its input channels; `None` if all are read.
+    /// The gated layer that its input channels belong to; `None` if all channels are read.
     pub channels: Option<usize>,
 }
 
-/// What a target counts.
+/// The work that a target counts, and the target.
 #[derive(Debug)]
 pub struct GateTarget {
-    /// What runs whatever the gates are, and the target, both over the network without gates;
-    /// `None` if there are bounds only.
+    /// The work that does not depend on gates, and the target, both as fractions of the network
+    /// without gates; `None` if there are bounds only.
     total: Option<[f32; 2]>,
-    /// (K).
+    /// The work of each convolution, (K).
     work: CudaBuffer<f32>,
-    /// (K, 3): block, slots of filters and channels.
+    /// (K, 3): the block of each convolution, and the gated layers of its filters and channels.
     convs: CudaBuffer<i32>,
     blocks: usize,
-    slots: usize,
+    layers: usize,
 }
 
 impl GateTarget {
-    /// For the blocks of convolutions of a network of `slots` slots. `total` is what runs whatever
-    /// the gates are and the target for everything, both over the network without gates.
+    /// Makes the target of a network of `layers` gated layers, whose gated convolutions are listed
+    /// block by block. `total` is the work that does not depend on gates and the target for all
+    /// work, both as fractions of the network without gates.
     ///
     /// # Errors
-    /// [`KernelError::Dims`] if there is no block, a block is empty or without work, or a slot is
-    /// not there; the driver's errors.
+    /// [`KernelError::Dims`] if there is no block, a block is empty or without work, or a layer
+    /// does not exist; the driver's errors.
     pub fn new(
         device: &CudaDevice,
-        blocks: &[Vec<ConvShare>],
-        slots: usize,
+        blocks: &[Vec<ConvWork>],
+        layers: usize,
         total: Option<[f32; 2]>,
     ) -> Result<GateTarget> {
         let all = || blocks.iter().flatten();
-        let in_slots = |conv: &ConvShare| {
-            [conv.filters, conv.channels].into_iter().flatten().all(|slot| slot < slots)
+        let in_layers = |conv: &ConvWork| {
+            [conv.filters, conv.channels].into_iter().flatten().all(|layer| layer < layers)
         };
-        let works = |block: &Vec<ConvShare>| block.iter().map(|conv| conv.work).sum::<f32>() > 0.0;
+        let works = |block: &Vec<ConvWork>| block.iter().map(|conv| conv.work).sum::<f32>() > 0.0;
         let few = all().count() <= MAX_CONVS;
-        if blocks.is_empty() || !blocks.iter().all(works) || !all().all(in_slots) || !few {
-            let rule = "there must be blocks, each with work, of slots that are there, and not too many convolutions";
-            let got = format!("{blocks:?} of {slots} slots");
+        if blocks.is_empty() || !blocks.iter().all(works) || !all().all(in_layers) || !few {
+            let rule = "there must be blocks, each with work, of layers that are there, and not too many convolutions";
+            let got = format!("{blocks:?} of {layers} layers");
             return Err(KernelError::Dims { op: OP, rule, got }.into());
         }
         let work: Vec<f32> = all().map(|conv| conv.work).collect();
-        // Slots and blocks are fewer than convolutions twice, which are few.
-        let place = |slot: Option<usize>| slot.map_or(-1, |slot| slot as i32);
-        let row = |block: usize, conv: &ConvShare| {
+        // Layers and blocks are fewer than convolutions twice, which are few.
+        let place = |layer: Option<usize>| layer.map_or(-1, |layer| layer as i32);
+        let row = |block: usize, conv: &ConvWork| {
             [block as i32, place(conv.filters), place(conv.channels)]
         };
         let convs: Vec<i32> = blocks
@@ -86,52 +89,54 @@ impl GateTarget {
             work: CudaBuffer::from_slice(device, &work)?,
             convs: CudaBuffer::from_slice(device, &convs)?,
             blocks: blocks.len(),
-            slots,
+            layers,
         })
     }
 }
 
-/// How many values of scratch [`forward_backward`] needs for `batch` samples with gates in `slots`
-/// slots.
+/// Returns how many values of scratch [`forward_backward`] needs for `batch` samples and `layers`
+/// gated layers.
 #[must_use]
-pub fn scratch_len(batch: usize, slots: usize) -> usize {
-    2 * batch * slots
+pub fn scratch_len(batch: usize, layers: usize) -> usize {
+    2 * batch * layers
 }
 
-/// The price of gates (N, C), and its gradient times its weight:
+/// Computes the penalty of gates (N, C), and adds its gradient times its weight to `loss.grad`:
 ///
 /// ```text
-/// d(ratio - target) + mean over blocks of max(0, share - upper)² + max(0, lower - share)²
+/// d(ratio - target) + mean over blocks of max(0, fraction - upper)² + max(0, lower - fraction)²
 /// d(x) = |x| - r/2 where |x| > r, else x² / 2r;    r = 0.02 · target
 /// ```
 ///
-/// `ratio` is what always runs and the sum over convolutions of work times the mean over samples of
-/// the share of open filters times that of open channels; `share` is that over the work of a block.
-/// Without a total there is no first term. Each step has a row (weight, lower, upper) in
-/// `schedule`; the scratch has at least [`scratch_len`]; at one of weight 0 the loss does not
-/// count, whatever it is.
+/// `ratio` is the work that does not depend on gates plus the work that is executed: the sum over
+/// convolutions of their work times the mean over samples of the fraction of active filters times
+/// the fraction of active channels. `fraction` is the executed work of a block over its whole work.
+/// Without a total there is no first term.
+///
+/// Each step has a row (weight, lower, upper) in `schedule`; at a step of weight 0 the loss does
+/// not count, whatever it is. The scratch has at least [`scratch_len`] values.
 ///
 /// # Errors
-/// [`KernelError`] if a length is not that of the slots; the driver's errors.
+/// [`KernelError`] if a length does not fit the layers; the driver's errors.
 pub fn forward_backward(
     target: &GateTarget,
-    slots: &GateSlots,
+    layers: &GatedLayers,
     gates: &CudaBuffer<f32>,
     schedule: PerStep<'_>,
     loss: &mut Loss<'_>,
 ) -> Result<()> {
     let Loss { grad: grad_gates, result, totals, scratch } = loss;
-    let samples = slots.batch(OP, gates)?;
-    let needed = scratch_len(samples, slots.slots());
-    check_len(OP, "slots", target.slots, slots.slots())?;
+    let samples = layers.batch(OP, gates)?;
+    let needed = scratch_len(samples, layers.layers());
+    check_len(OP, "layers", target.layers, layers.layers())?;
     check_len(OP, "grad_gates", gates.len(), grad_gates.len())?;
     check_len(OP, "result", 1, result.len())?;
     check_len(OP, "totals", 1, totals.len().min(1))?;
     check_len(OP, "scratch", needed, scratch.len().min(needed))?;
-    let grid = [slots.slots() as u32, grid_yz(OP, "batch", samples)?, 1];
+    let grid = [layers.layers() as u32, grid_yz(OP, "batch", samples)?, 1];
     let steps = schedule.steps(OP, 3)?;
-    let [columns, batch] = [int(OP, "columns", slots.columns())?, int(OP, "batch", samples)?];
-    let (slot_count, convs) = (int(OP, "slots", target.slots)?, target.work.len() as i32);
+    let [columns, batch] = [int(OP, "columns", layers.columns())?, int(OP, "batch", samples)?];
+    let (layer_count, convs) = (int(OP, "layers", target.layers)?, target.work.len() as i32);
     let [always, of_all] = target.total.unwrap_or_default();
     let raw = Raw {
         always,
@@ -139,18 +144,18 @@ pub fn forward_backward(
         pulls: i32::from(target.total.is_some()),
         convs,
         blocks: int(OP, "blocks", target.blocks)?,
-        slots: slot_count,
+        layers: layer_count,
         batch,
         steps,
     };
     let device = &result.device().clone();
-    let launch = Launch::new(device, &SHARES)?
+    let launch = Launch::new(device, &FRACTIONS)?
         .read(gates)
-        .read(&slots.table)
+        .read(&layers.table)
         .write(scratch)
         .value(&columns)
         .value(&batch);
-    // SAFETY: the parameters of gate_shares; a warp has a slot of a sample, and writes the first
+    // SAFETY: the parameters of gate_fractions; a warp has a layer of a sample, and writes the first
     // half of the scratch.
     unsafe { launch.run(grid, 32, 0)? };
     let launch = Launch::new(device, &TARGET)?
@@ -162,17 +167,17 @@ pub fn forward_backward(
         .write(result)
         .write(totals)
         .value(&raw);
-    // SAFETY: the parameters of gate_target; the convolutions name slots that there are, and there
+    // SAFETY: the parameters of gate_target; the convolutions name layers that there are, and there
     // are two floats of shared memory for each.
     unsafe { launch.run([1, 1, 1], THREADS, 8 * convs.cast_unsigned())? };
     let launch = Launch::new(device, &GRADIENT)?
-        .read(&slots.table)
+        .read(&layers.table)
         .read(scratch)
         .write(grad_gates)
         .value(&columns)
         .value(&batch)
-        .value(&slot_count);
-    // SAFETY: the parameters of gate_share_gradient, which reads what was just written.
+        .value(&layer_count);
+    // SAFETY: the parameters of gate_fraction_gradient, which reads what was just written.
     unsafe { launch.run(grid, 32, 0) }
 }
 
@@ -185,7 +190,7 @@ struct Raw {
     pulls: i32,
     convs: i32,
     blocks: i32,
-    slots: i32,
+    layers: i32,
     batch: i32,
     steps: i32,
 }

@@ -1,4 +1,5 @@
-//! Average pool of whole planes of dense activations (N, P, stride(C)), to and from f32.
+//! Average pooling of whole planes: from dense activations (N, P, stride(C)) to f32, and back for
+//! gradients.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -12,7 +13,7 @@ pub(super) static SOURCE: Source = source!("global_avg_pool.cu", ["plane.cuh", "
 static FORWARD: ForBoth = for_both!(&SOURCE, "global_avg_pool_forward");
 static BACKWARD: ForBoth = for_both!(&SOURCE, "global_avg_pool_backward");
 
-/// Mean of each plane: y (N, C) of x (N, P, S).
+/// Writes the mean of each plane of x (N, P, stride(C)) to y (N, C).
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit `dims` or the planes are empty; the driver's errors.
@@ -29,10 +30,10 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(planes.grid(OP)?, THREADS, SUM_BYTES) }
 }
 
-/// Gradient of x (N, P, S) from `grad_y` (N, C).
+/// Writes the gradient of x, (N, P, stride(C)), that follows from `grad_y` (N, C).
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward<T: Activation>(
     dims: PlaneDims,
     grad_y: &CudaBuffer<f32>,

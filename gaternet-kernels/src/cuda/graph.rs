@@ -1,4 +1,4 @@
-//! Recording what is launched, to launch it again as a whole.
+//! Graphs: recorded launches, which run again as a whole.
 
 use std::fmt;
 
@@ -7,11 +7,11 @@ use super::device::CudaDevice;
 use super::error::{CudaError, Doing, Result};
 
 /// Launches recorded by [`CudaGraph::capture`]: one call of the driver runs them all again, on the
-/// same buffers, which it keeps alive.
+/// same buffers, which the graph keeps alive.
 pub struct CudaGraph {
     graph: cudarc::driver::CudaGraph,
     kept: Kept,
-    /// Has the modules of the kernels.
+    /// The device, which has the modules of the kernels.
     device: CudaDevice,
 }
 
@@ -45,8 +45,8 @@ impl CudaGraph {
     /// Runs the recorded launches after what the device was told so far.
     ///
     /// # Errors
-    /// [`CudaError::Driver`]; [`CudaError::Capturing`] in a capture,
-    /// [`CudaError::CapturedElsewhere`] in that of another thread.
+    /// [`CudaError::Driver`] if the driver fails; [`CudaError::Capturing`] in a capture,
+    /// [`CudaError::CapturedElsewhere`] in a capture of another thread.
     pub fn launch(&self) -> Result<()> {
         let what = "launching a graph";
         self.device.capture().submit(what, || self.graph.launch().doing(what))

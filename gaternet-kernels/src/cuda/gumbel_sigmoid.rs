@@ -1,4 +1,4 @@
-//! Binary concrete gates from pre-activations (N, C), in f32.
+//! Gumbel-sigmoid gates (binary concrete) of gate logits (N, C), in f32.
 
 use super::buffer::CudaBuffer;
 use super::clock::PerStep;
@@ -13,26 +13,26 @@ static FORWARD: Kernel = Kernel { source: &SOURCE, name: "gumbel_sigmoid_forward
 static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "gumbel_sigmoid_backward" };
 const THREADS: u32 = 256;
 
-/// The randomness of one training batch.
+/// The noise of one training batch.
 #[derive(Debug, Clone, Copy)]
 pub enum Noise<'a> {
-    /// From the logistic distribution, for each gate: a function of the clock, the stream and the
-    /// place.
+    /// Noise from the logistic distribution for each gate, which is a function of the clock, the
+    /// stream and the place.
     Random {
-        /// Tells apart draws of one step; below 2^30.
+        /// A number below 2^30 that tells apart the noise of several calls in one step.
         stream: u32,
     },
-    /// (N, C), drawn elsewhere.
+    /// Noise that was drawn elsewhere, (N, C).
     Given(&'a CudaBuffer<f32>),
 }
 
-/// Training gates. With `g = preactivation + noise` they are `sigmoid(g / tau)` or, if `hard`,
-/// `1(g > 0)`. `noisy` gets g, for [`backward`].
+/// Writes the gates (N, C) of training: with `g = logits + noise` they are `sigmoid(g / tau)` or,
+/// if `hard`, `1(g > 0)`. `noisy` (N, C) gets g, for [`backward`].
 ///
 /// # Errors
 /// [`KernelError`] if the lengths do not fit or there is no temperature; the driver's errors.
 pub fn forward(
-    preactivation: &CudaBuffer<f32>,
+    logits: &CudaBuffer<f32>,
     noise: Noise<'_>,
     tau: PerStep<'_>,
     hard: bool,
@@ -40,7 +40,7 @@ pub fn forward(
     gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     const OP: &str = "gumbel_sigmoid_forward";
-    let len = preactivation.len();
+    let len = logits.len();
     check_len(OP, "noisy", len, noisy.len())?;
     check_len(OP, "gates", len, gates.len())?;
     let (given, stream) = match noise {
@@ -57,7 +57,7 @@ pub fn forward(
     let (steps, hard, count) = (tau.steps(OP, 1)?, i32::from(hard), int(OP, "gates", len)?);
     let device = &gates.device().clone();
     let launch = Launch::new(device, &FORWARD)?
-        .read(preactivation)
+        .read(logits)
         .read_if(given)
         .read(&tau.clock.state)
         .read(tau.values)
@@ -71,29 +71,29 @@ pub fn forward(
     unsafe { launch.run([count.cast_unsigned().div_ceil(4 * THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient of the pre-activations from that of the gates: that of `sigmoid(noisy / tau)` for all
-/// (straight through). With a temperature of 1 it is also that of top-k, whose `noisy` are the
-/// pre-activations.
+/// Writes the gradient of the gate logits, (N, C), that follows from that of the gates: the
+/// gradient of `sigmoid(noisy / tau)` for hard gates too (straight through). With a temperature of
+/// 1 it is also the gradient of top-k, whose `noisy` are the gate logits.
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward(
     noisy: &CudaBuffer<f32>,
     grad_gates: &CudaBuffer<f32>,
     tau: PerStep<'_>,
-    grad_preactivation: &mut CudaBuffer<f32>,
+    grad_logits: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     const OP: &str = "gumbel_sigmoid_backward";
     check_len(OP, "grad_gates", noisy.len(), grad_gates.len())?;
-    check_len(OP, "grad_preactivation", noisy.len(), grad_preactivation.len())?;
+    check_len(OP, "grad_logits", noisy.len(), grad_logits.len())?;
     let (steps, count) = (tau.steps(OP, 1)?, int(OP, "gates", noisy.len())?);
-    let device = &grad_preactivation.device().clone();
+    let device = &grad_logits.device().clone();
     let launch = Launch::new(device, &BACKWARD)?
         .read(noisy)
         .read(grad_gates)
         .read(&tau.clock.state)
         .read(tau.values)
-        .write(grad_preactivation)
+        .write(grad_logits)
         .value(&steps)
         .value(&count);
     // SAFETY: the parameters of gumbel_sigmoid_backward; the lengths are checked.

@@ -1,4 +1,4 @@
-//! Launching a kernel: where arguments become the array of pointers that the driver wants.
+//! Launching a kernel: arguments become the array of pointers that the driver wants.
 
 use std::ffi::c_void;
 use std::sync::Arc;
@@ -27,7 +27,8 @@ pub(super) struct Launch<'a> {
     memories: Vec<&'a Arc<Memory>>,
 }
 
-/// What a kernel gets of `buffer`, for a struct of pointers; tell [`Launch::uses`] too.
+/// Returns the address of `buffer`, for a struct of pointers that a kernel gets; [`Launch::uses`]
+/// must be told too.
 pub(super) fn address<T>(buffer: Option<&CudaBuffer<T>>) -> u64 {
     buffer.map_or(NULL, |buffer| buffer.address)
 }
@@ -41,33 +42,33 @@ impl<'a> Launch<'a> {
         Ok(Launch { device, function, arguments, memories: Vec::with_capacity(16) })
     }
 
-    /// A `const T*`.
+    /// Adds a `const T*`.
     pub(super) fn read<T>(self, buffer: &'a CudaBuffer<T>) -> Self {
         self.pointer(Some(buffer))
     }
 
-    /// A `T*`.
+    /// Adds a `T*`.
     pub(super) fn write<T>(self, buffer: &'a mut CudaBuffer<T>) -> Self {
         self.pointer(Some(buffer))
     }
 
-    /// A `const T*` that may be null.
+    /// Adds a `const T*` that may be null.
     pub(super) fn read_if<T>(self, buffer: Option<&'a CudaBuffer<T>>) -> Self {
         self.pointer(buffer)
     }
 
-    /// A `T*` that may be null.
+    /// Adds a `T*` that may be null.
     pub(super) fn write_if<T>(self, buffer: Option<&'a mut CudaBuffer<T>>) -> Self {
         self.pointer(buffer.map(|buffer| &*buffer))
     }
 
-    /// A buffer whose address is in a struct.
+    /// Notes that the kernel uses a buffer whose address is in a struct.
     pub(super) fn uses<T>(mut self, buffer: Option<&'a CudaBuffer<T>>) -> Self {
         self.memories.extend(buffer.map(CudaBuffer::memory));
         self
     }
 
-    /// Memory whose addresses are in a table on the device.
+    /// Notes that the kernel uses memory whose addresses are in a table on the device.
     pub(super) fn uses_all(mut self, memories: &'a [Arc<Memory>]) -> Self {
         self.memories.extend(memories);
         self
@@ -80,14 +81,14 @@ impl<'a> Launch<'a> {
         self
     }
 
-    /// A number or a struct of them, laid out as in C++.
+    /// Adds a number or a struct of numbers, laid out as in C++.
     pub(super) fn value<T: NoUninit>(mut self, value: &'a T) -> Self {
         self.arguments.push(std::ptr::from_ref(value).cast_mut().cast());
         self
     }
 
-    /// Launches `grid` blocks of `threads` threads with `shared_bytes` of dynamic shared memory;
-    /// nothing for a grid without blocks.
+    /// Launches `grid` blocks of `threads` threads with `shared_bytes` of dynamic shared memory. It
+    /// launches nothing for a grid without blocks.
     ///
     /// # Safety
     /// The arguments must be the kernel's parameters, and with them it must stay inside its
@@ -123,7 +124,7 @@ impl<'a> Launch<'a> {
     }
 }
 
-/// `value` as the `int` that a kernel takes.
+/// Returns `value` as the `int` that a kernel takes.
 pub(super) fn int(op: &'static str, what: &'static str, value: usize) -> Result<i32, KernelError> {
     let fail = |_| KernelError::Dims {
         op,
@@ -133,7 +134,7 @@ pub(super) fn int(op: &'static str, what: &'static str, value: usize) -> Result<
     i32::try_from(value).map_err(fail)
 }
 
-/// `value` as the second or third extent of a grid.
+/// Returns `value` as the second or third extent of a grid.
 pub(super) fn grid_yz(
     op: &'static str,
     what: &'static str,

@@ -1,14 +1,15 @@
-//! How activations and weights lie in device memory, and the way there and back on the host.
+//! The layout of activations and weights in device memory, and conversion to and from it on the
+//! host.
 //!
-//! An activation is (N, H, W, S) with S = [`stride`]`(C)`. Dense: channel c at c, zeros from C on.
-//! Compact: the live channels of each sample in ascending order, then zeros to the next multiple of
-//! 16; what follows is arbitrary. A weight is (R, KH, KW, S): its rows are the gated side, the
-//! other side is padded to S with zeros.
+//! An activation is (N, H, W, S) with S = [`stride`]`(C)`. A *dense* one has channel c at c, and
+//! zeros from C on. A *compact* one has the active channels of each sample in ascending order, then
+//! zeros to the next multiple of 16; what follows is arbitrary. A weight is (R, KH, KW, S): its
+//! rows are the gated side, and the other side is padded to S with zeros.
 
-use crate::active::ActiveFilters;
+use crate::active_filters::ActiveFilters;
 use crate::dims::Conv2dDims;
 
-/// Channels of which kernels read 16 at once: `channels` rounded up.
+/// Returns `channels` rounded up to a multiple of 16, the number that kernels read at once.
 #[must_use]
 pub fn stride(channels: usize) -> usize {
     channels.next_multiple_of(16)
@@ -24,7 +25,7 @@ pub enum Rows {
 }
 
 impl Rows {
-    /// Number of rows, R.
+    /// Returns the number of rows, R.
     #[must_use]
     pub fn count(self, dims: &Conv2dDims) -> usize {
         match self {
@@ -33,7 +34,7 @@ impl Rows {
         }
     }
 
-    /// Number of the other side, which is padded.
+    /// Returns the number of columns, which are the other side of the weight, without padding.
     #[must_use]
     pub fn columns(self, dims: &Conv2dDims) -> usize {
         match self {
@@ -42,13 +43,13 @@ impl Rows {
         }
     }
 
-    /// Length of a weight on the device: R·KH·KW·S.
+    /// Returns the length of a weight on the device: R·KH·KW·S.
     #[must_use]
     pub fn weight_len(self, dims: &Conv2dDims) -> usize {
         self.count(dims) * dims.taps() * stride(self.columns(dims))
     }
 
-    /// Weight (F, C, KH, KW) to (R, KH, KW, S).
+    /// Converts a weight (F, C, KH, KW) to (R, KH, KW, S).
     ///
     /// # Panics
     /// If `weight` is not as long as `dims` says.
@@ -60,7 +61,7 @@ impl Rows {
         packed
     }
 
-    /// Weight (R, KH, KW, S) to (F, C, KH, KW).
+    /// Converts a weight (R, KH, KW, S) to (F, C, KH, KW).
     ///
     /// # Panics
     /// If `packed` is not as long as [`weight_len`](Self::weight_len).
@@ -89,10 +90,10 @@ impl Rows {
     }
 }
 
-/// Activation (N, C, H, W) to dense (N, H, W, S); `plane` is H·W.
+/// Converts an activation (N, C, H, W) to a dense one, (N, H, W, S); `plane` is H·W.
 ///
 /// # Panics
-/// If `values` is no whole number of samples.
+/// If `values` is not a whole number of samples.
 #[must_use]
 pub fn pack_dense(channels: usize, plane: usize, values: &[f32]) -> Vec<f32> {
     let batch = samples(channels, plane, values.len());
@@ -108,10 +109,10 @@ pub fn pack_dense(channels: usize, plane: usize, values: &[f32]) -> Vec<f32> {
     packed
 }
 
-/// Dense (N, H, W, S) to (N, C, H, W).
+/// Converts a dense activation (N, H, W, S) to (N, C, H, W); `plane` is H·W.
 ///
 /// # Panics
-/// If `packed` is no whole number of samples.
+/// If `packed` is not a whole number of samples.
 #[must_use]
 pub fn unpack_dense(channels: usize, plane: usize, packed: &[f32]) -> Vec<f32> {
     let stride = stride(channels);
@@ -127,19 +128,20 @@ pub fn unpack_dense(channels: usize, plane: usize, packed: &[f32]) -> Vec<f32> {
     values
 }
 
-/// Activation (N, C, H, W) to compact (N, H, W, S): the live channels and their zeros; the rest is
-/// NaN, since nothing may read it.
+/// Converts an activation (N, C, H, W) to a compact one, (N, H, W, S): the active channels and
+/// zeros to a multiple of 16. The rest is NaN, since nothing may read it; `plane` is H·W.
 ///
 /// # Panics
-/// If `values` is no whole number of samples, or `live` is for others.
+/// If `values` is not a whole number of samples, or `active` does not list these samples and
+/// channels.
 #[must_use]
-pub fn pack_compact(live: &ActiveFilters, plane: usize, values: &[f32]) -> Vec<f32> {
-    let channels = live.filters();
+pub fn pack_compact(active: &ActiveFilters, plane: usize, values: &[f32]) -> Vec<f32> {
+    let channels = active.filters();
     let stride = stride(channels);
-    assert_eq!(samples(channels, plane, values.len()), live.batch(), "one list a sample");
-    let mut packed = vec![f32::NAN; live.batch() * plane * stride];
-    for n in 0..live.batch() {
-        let row = live.row(n);
+    assert_eq!(samples(channels, plane, values.len()), active.batch(), "one list a sample");
+    let mut packed = vec![f32::NAN; active.batch() * plane * stride];
+    for n in 0..active.batch() {
+        let row = active.row(n);
         for p in 0..plane {
             let pixel = &mut packed[(n * plane + p) * stride..][..row.len().next_multiple_of(16)];
             pixel.fill(0.0);
@@ -151,18 +153,19 @@ pub fn pack_compact(live: &ActiveFilters, plane: usize, values: &[f32]) -> Vec<f
     packed
 }
 
-/// Compact (N, H, W, S) to (N, C, H, W); 0 for dead channels.
+/// Converts a compact activation (N, H, W, S) to (N, C, H, W), with 0 for inactive channels;
+/// `plane` is H·W.
 ///
 /// # Panics
-/// If `packed` is not as long as `live` and `plane` say.
+/// If `packed` is not as long as `active` and `plane` say.
 #[must_use]
-pub fn unpack_compact(live: &ActiveFilters, plane: usize, packed: &[f32]) -> Vec<f32> {
-    let channels = live.filters();
+pub fn unpack_compact(active: &ActiveFilters, plane: usize, packed: &[f32]) -> Vec<f32> {
+    let channels = active.filters();
     let stride = stride(channels);
-    assert_eq!(samples(stride, plane, packed.len()), live.batch(), "one list a sample");
-    let mut values = vec![0.0; live.batch() * channels * plane];
-    for n in 0..live.batch() {
-        for (j, &c) in live.row(n).iter().enumerate() {
+    assert_eq!(samples(stride, plane, packed.len()), active.batch(), "one list a sample");
+    let mut values = vec![0.0; active.batch() * channels * plane];
+    for n in 0..active.batch() {
+        for (j, &c) in active.row(n).iter().enumerate() {
             for p in 0..plane {
                 values[(n * channels + c as usize) * plane + p] =
                     packed[(n * plane + p) * stride + j];
@@ -195,16 +198,16 @@ mod tests {
         }
         let x = values(2, dims.input_len());
         assert_eq!(unpack_dense(5, 12, &pack_dense(5, 12, &x)), x);
-        let live = ActiveFilters::from_columns(&[1.0; 10], 5, 0, 5).expect("rows of 5");
-        assert_eq!(unpack_compact(&live, 12, &pack_compact(&live, 12, &x)), x);
+        let active = ActiveFilters::from_columns(&[1.0; 10], 5, 0, 5).expect("rows of 5");
+        assert_eq!(unpack_compact(&active, 12, &pack_compact(&active, 12, &x)), x);
     }
 
     #[test]
-    fn compact_has_live_channels_first_and_zeros_to_sixteen() {
-        let live = ActiveFilters::from_columns(&[0.0, 1.0, 1.0], 3, 0, 3).expect("a row of 3");
-        let packed = pack_compact(&live, 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+    fn compact_has_active_channels_first_and_zeros_to_sixteen() {
+        let active = ActiveFilters::from_columns(&[0.0, 1.0, 1.0], 3, 0, 3).expect("a row of 3");
+        let packed = pack_compact(&active, 2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         assert_eq!(packed[..3], [3.0, 5.0, 0.0]);
         assert_eq!(packed[16..19], [4.0, 6.0, 0.0]);
-        assert_eq!(unpack_compact(&live, 2, &packed), [0.0, 0.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(unpack_compact(&active, 2, &packed), [0.0, 0.0, 3.0, 4.0, 5.0, 6.0]);
     }
 }

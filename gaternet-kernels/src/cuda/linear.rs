@@ -1,7 +1,7 @@
 //! Fully connected layers in f32: `y = relu(x·weightᵀ + bias)`, x (N, I), weight (O, I), bias (O),
 //! y (N, O).
 //!
-//! Where a ReLU followed, the gradients take `y` as `open`: `grad_y` counts where it is above 0.
+//! Where a ReLU followed, the gradients take y as `open`: `grad_y` counts where y is above 0.
 
 use bytemuck::NoUninit;
 
@@ -16,7 +16,7 @@ pub(super) static SOURCE: Source = source!("linear.cu", ["dev.cuh"]);
 static PRODUCT: Kernel = Kernel { source: &SOURCE, name: "linear_product" };
 static BIAS_GRADIENT: Kernel = Kernel { source: &SOURCE, name: "linear_bias_gradient" };
 
-/// Of linear.cu.
+/// The side of a tile of linear.cu, the threads of its blocks and the bytes of their shared memory.
 const TILE: usize = 64;
 const THREADS: u32 = 256;
 const SHARED_BYTES: u32 = 2 * 16 * 68 * 4;
@@ -25,14 +25,14 @@ const SHARED_BYTES: u32 = 2 * 16 * 68 * 4;
 #[derive(Debug, Clone, Copy, NoUninit)]
 #[repr(C)]
 struct Product {
-    /// m, n, k.
+    /// The sizes m, n and k of a (m, k), b (k, n) and c (m, n).
     sizes: [i32; 3],
-    /// m and k of a, k and n of b.
+    /// The strides of m and k in a, and of k and n in b.
     strides: [i32; 4],
     relu: i32,
 }
 
-/// y (N, O).
+/// Computes y (N, O) of x (N, I), weight (O, I) and bias (O).
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit `dims`; the driver's errors.
@@ -61,10 +61,10 @@ pub fn forward(
     )
 }
 
-/// Gradient of x (N, I).
+/// Computes the gradient of x, (N, I), of `grad_y` (N, O) and weight (O, I).
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward_input(
     dims: LinearDims,
     grad_y: &CudaBuffer<f32>,
@@ -81,10 +81,11 @@ pub fn backward_input(
     product(op, sizes, strides, false, [Some(grad_y), open, Some(weight), None], grad_x)
 }
 
-/// Gradients of the weight (O, I) and, if it is there, of the bias (O).
+/// Computes the gradient of the weight, (O, I), and that of the bias, (O), if asked for, of x (N,
+/// I) and `grad_y` (N, O).
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward_weight(
     dims: LinearDims,
     x: &CudaBuffer<f32>,
@@ -115,7 +116,7 @@ pub fn backward_weight(
     product(op, sizes, strides, false, [Some(grad_y), open, Some(x), None], grad_weight)
 }
 
-/// c = a·b + bias; `inputs` are a, open, b and bias.
+/// Computes c = a·b + bias; `inputs` are a, open, b and bias.
 fn product(
     op: &'static str,
     sizes: [usize; 3],

@@ -1,4 +1,5 @@
-//! Maxima of windows of dense activations (N, P, stride(C)), of which the border is never one.
+//! Maximum pooling over windows of dense activations (N, P, stride(C)); the border is never the
+//! maximum.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -12,10 +13,11 @@ pub(super) static SOURCE: Source = source!("max_pool2d.cu", ["pool2d.cuh", "plan
 static FORWARD: ForBoth = for_both!(&SOURCE, "max_pool2d_forward");
 static BACKWARD: ForBoth = for_both!(&SOURCE, "max_pool2d_backward");
 
-/// Maxima of the windows: y (N, OH·OW, S) of x (N, H·W, S); NaN where a window holds one.
+/// Writes the maxima of the windows of x (N, H·W, S) to y (N, OH·OW, S), S = stride(C); NaN where a
+/// window holds one.
 ///
 /// # Errors
-/// As [`forward`].
+/// [`KernelError`](crate::KernelError) if a buffer does not fit `dims`; the driver's errors.
 pub fn forward<T: Activation>(
     dims: &PoolDims,
     x: &CudaBuffer<T>,
@@ -32,11 +34,11 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(of_y.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// Gradient of x (N, H·W, S) from x and `grad_y` (N, OH·OW, S): each goes to the value that its
-/// window shows, the first of equals.
+/// Writes the gradient of x, (N, H·W, S), that follows from `grad_y` (N, OH·OW, S): each value of
+/// `grad_y` goes to the maximum of its window, the first of equals.
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward<T: Activation>(
     dims: &PoolDims,
     x: &CudaBuffer<T>,

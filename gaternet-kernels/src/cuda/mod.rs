@@ -1,10 +1,11 @@
-//! Kernels for NVIDIA GPUs: device buffers in, device buffers out.
+//! Kernels for NVIDIA GPUs, on buffers in device memory.
 //!
 //! The CUDA sources are in `kernels-cu/` and are compiled when they are first used; nothing of CUDA
 //! is needed to build this crate. Every public function checks the lengths of its buffers against
 //! the dims before it launches, and returns before the device has run it: all work of a
 //! [`CudaDevice`] is done in order on its one stream, and only copies to the host wait for it.
 
+mod active_filters;
 pub mod augment;
 pub mod avg_pool2d;
 pub mod batch_norm;
@@ -24,15 +25,14 @@ mod error;
 pub mod gate;
 pub mod gate_largest;
 pub mod gate_loss;
-mod gate_slots;
 pub mod gate_target;
+mod gated_layers;
 pub mod global_avg_pool;
 mod graph;
 pub mod gumbel_sigmoid;
 mod launch;
 pub mod layout;
 pub mod linear;
-mod live_filters;
 pub mod max_pool2d;
 mod nvrtc;
 mod options;
@@ -51,18 +51,18 @@ pub mod straight_through;
 mod table;
 mod weight;
 
+pub use active_filters::CudaActiveFilters;
 pub use buffer::{CudaBuffer, CudaElement};
 pub use clock::{Clock, PerStep, Stream};
 pub use compile::{Compiler, Image, Origin};
 pub use device::CudaDevice;
 pub use error::{CudaError, Result};
-pub use gate_slots::GateSlots;
+pub use gated_layers::GatedLayers;
 pub use graph::CudaGraph;
 pub use half::bf16;
-pub use live_filters::LiveFilters;
 pub use options::{CudaOptions, Products};
 pub use planes::Activation;
-pub use repeat_interleave::GateGroups;
+pub use repeat_interleave::SharedGates;
 pub use source::Source;
 pub use sources::{build_cubins, sources};
 pub use weight::Weight;

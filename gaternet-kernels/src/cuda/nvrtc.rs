@@ -15,9 +15,9 @@ use libloading::Library;
 use super::error::{CudaError, Result};
 use super::source::{OPTIONS, Source, is_ptx};
 
-/// `nvrtcResult`: 0 is success.
+/// The type `nvrtcResult`, of which 0 is success.
 type Status = c_int;
-/// `nvrtcProgram`.
+/// The type `nvrtcProgram`.
 type Program = *mut c_void;
 const BUILTIN_OPERATION_FAILURE: Status = 7;
 
@@ -28,7 +28,7 @@ macro_rules! functions {
         struct Functions { $($name: $type),* }
 
         impl Functions {
-            /// The functions of `library`, or what is missing.
+            /// Returns the functions of `library`, or an error that names the missing one.
             ///
             /// # Safety
             /// If `library` has these names, they are NVRTC's functions. The result may be used
@@ -67,8 +67,8 @@ functions! {
 pub(super) struct Nvrtc {
     functions: Functions,
     version: (i32, i32),
-    /// Open as long as the functions are used: NVRTC and, where it would not find it itself, the
-    /// library it opens.
+    /// The libraries that stay open as long as the functions are used: NVRTC and, where it would
+    /// not find it itself, the library that it opens.
     _libraries: Vec<Library>,
 }
 
@@ -76,7 +76,7 @@ impl Nvrtc {
     /// Opens the file `file`, or the first of [`candidates`] that opens.
     ///
     /// # Errors
-    /// What was tried, and what the loader said.
+    /// A text of what was tried and what the loader said.
     pub(super) fn open(file: Option<&Path>) -> Result<Nvrtc, String> {
         let candidates = file.map_or_else(candidates, |file| vec![file.to_owned()]);
         let mut reasons = Vec::new();
@@ -115,13 +115,13 @@ impl Nvrtc {
         Ok(Nvrtc { functions, version: (major, minor), _libraries: libraries })
     }
 
-    /// Major and minor.
+    /// Returns the version of NVRTC, (major, minor).
     pub(super) fn version(&self) -> (i32, i32) {
         self.version
     }
 
-    /// The machine code of `source` for an architecture such as `sm_90`; PTX for one such as
-    /// `compute_80`.
+    /// Compiles `source` to machine code for an architecture such as `sm_90`, or to PTX for one
+    /// such as `compute_80`.
     ///
     /// # Errors
     /// [`CudaError::Compile`] with what the compiler printed.
@@ -217,7 +217,8 @@ impl<'a> Running<'a> {
         String::from_utf8_lossy(&log).into_owned()
     }
 
-    /// What one of NVRTC's pairs of functions gives: the first tells the size, the second copies.
+    /// Returns the bytes that a pair of NVRTC's functions gives: the first tells the size, the
+    /// second copies.
     fn bytes(
         &self,
         size: unsafe extern "C" fn(Program, *mut usize) -> Status,
@@ -241,7 +242,8 @@ impl Drop for Running<'_> {
     }
 }
 
-/// Where NVRTC is looked for: by name, as the loader finds it, then in CUDA toolkits.
+/// Returns the places where NVRTC is looked for: by name, as the loader finds it, then in CUDA
+/// toolkits.
 fn candidates() -> Vec<PathBuf> {
     let names = ["libnvrtc.so.13", "libnvrtc.so.12"];
     let toolkits = ["CUDA_HOME", "CUDA_PATH"]
@@ -252,7 +254,7 @@ fn candidates() -> Vec<PathBuf> {
     names.iter().map(PathBuf::from).chain(in_toolkits.filter(|file| file.exists())).collect()
 }
 
-/// The loader's own words, which name the file.
+/// Returns the loader's own words, which name the file.
 fn described(error: libloading::Error) -> String {
     use std::error::Error;
     error.source().map_or_else(|| error.to_string(), ToString::to_string)
@@ -262,7 +264,7 @@ fn c_string(text: &str) -> CString {
     CString::new(text).expect("sources, names and options hold no NUL")
 }
 
-/// Valid as long as the strings.
+/// Returns pointers to the strings, valid as long as they are.
 fn pointers(texts: &[CString]) -> Vec<*const c_char> {
     texts.iter().map(|text| text.as_ptr()).collect()
 }

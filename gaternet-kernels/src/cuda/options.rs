@@ -1,8 +1,8 @@
-//! What a device is opened with.
+//! Options for opening a device.
 
 use std::path::PathBuf;
 
-/// Which device, and where compiled kernels are.
+/// The number of the device to open, and where compiled kernels are.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct CudaOptions {
@@ -16,26 +16,28 @@ pub struct CudaOptions {
     /// The file of NVRTC, which compiles kernels that are not in the folders; `None` looks where
     /// the loader and CUDA toolkits have it.
     pub nvrtc: Option<PathBuf>,
-    /// Which instructions multiply matrices.
+    /// The instructions that multiply matrices.
     pub products: Products,
 }
 
-/// The instructions that multiply matrices, for comparisons.
+/// The instructions that multiply matrices. A choice other than [`Auto`](Self::Auto) is for
+/// comparisons.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Products {
-    /// The faster, by the device and the sizes.
+    /// The instructions that are faster for the device and the sizes.
     #[default]
     Auto,
-    /// mma.sync, which every device has.
+    /// The instruction `mma.sync`, which every device has.
     MmaSync,
-    /// wgmma wherever it is possible.
+    /// The instruction `wgmma`, wherever it is possible.
     Wgmma,
 }
 
 impl CudaOptions {
-    /// Device `ordinal`; compiled kernels are kept in `GATERNET_CACHE`, else in `gaternet` in the
-    /// user's cache folder, and those of `GATERNET_CUBINS`, else of the folder `cubins` beside the
-    /// program, are used; NVRTC is `GATERNET_NVRTC`.
+    /// Options for device `ordinal` from the environment: compiled kernels are kept in
+    /// `GATERNET_CACHE`, else in `gaternet` in the user's cache folder, and those of
+    /// `GATERNET_CUBINS`, else of the folder `cubins` beside the program, are used; NVRTC is
+    /// `GATERNET_NVRTC`.
     #[must_use]
     pub fn from_env(ordinal: usize) -> CudaOptions {
         let folder = |name| std::env::var_os(name).filter(|v| !v.is_empty()).map(PathBuf::from);

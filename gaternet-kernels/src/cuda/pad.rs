@@ -1,4 +1,5 @@
-//! Rows and columns of zeros around the planes of activations (N, P, stride(C)), and cropping.
+//! Padding of the planes of activations (N, P, stride(C)) with rows and columns of zeros, and
+//! cropping.
 
 use bytemuck::NoUninit;
 
@@ -26,8 +27,8 @@ struct Borders {
     left: i32,
 }
 
-/// y (N, OH·OW, S) of x (N, H·W, S), with the N·C planes of `dims`. The gradient of x is the same
-/// of that of y, with [`PadDims::inverse`].
+/// Writes y (N, OH·OW, S) of x (N, H·W, S), S = stride(C), with the N·C planes of `dims` and N =
+/// `batch`. With [`PadDims::inverse`] the same call makes the gradient of x of that of y.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit, or the planes are not those of `batch` samples; the

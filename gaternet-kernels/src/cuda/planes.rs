@@ -1,4 +1,4 @@
-//! What kernels that go through the planes of a dense activation (N, P, S) share
+//! Grids and checks of all kernels that go through the planes of a dense activation (N, P, S)
 //! (`kernels-cu/plane.cuh`).
 
 use bytemuck::NoUninit;
@@ -12,15 +12,16 @@ use super::layout::stride;
 use crate::dims::{PlaneDims, checked_len};
 use crate::error::{KernelError, check_len};
 
-/// Of plane.cuh.
+/// The threads of a block in plane.cuh, the channels of a thread and of a block, and the pixels of
+/// a thread.
 pub(super) const THREADS: u32 = 256;
 const WIDTH: usize = 8;
 const BLOCK_CHANNELS: usize = 256;
 const BLOCK_STEPS: usize = 8;
-/// Shared memory for one sum of each of a thread's channels.
+/// The bytes of shared memory for one sum of each of a thread's channels.
 pub(super) const SUM_BYTES: u32 = THREADS * WIDTH as u32 * 4;
 
-/// What activations are made of: bf16 or f32.
+/// The type of the numbers of an activation: bf16 or f32.
 pub trait Activation: ConvElement {
     #[doc(hidden)]
     const F32: bool;
@@ -53,7 +54,7 @@ impl Activation for f32 {
     }
 }
 
-/// A kernel for each element.
+/// A kernel for each type of [`Activation`].
 pub(super) struct ForBoth {
     pub(super) bf16: Kernel,
     pub(super) f32: Kernel,
@@ -98,7 +99,7 @@ impl Planes {
         })
     }
 
-    /// Blocks for sums over whole planes; their y and z are those of every pass.
+    /// Returns the grid for sums over whole planes; its y and z are those of every pass.
     pub(super) fn grid(&self, op: &'static str) -> Result<[u32; 3], KernelError> {
         let tiles = (self.stride as usize).div_ceil(BLOCK_CHANNELS);
         Ok([
@@ -108,7 +109,7 @@ impl Planes {
         ])
     }
 
-    /// Blocks for passes that sum nothing.
+    /// Returns the grid for passes that sum nothing.
     pub(super) fn grid_of_pixels(&self, op: &'static str) -> Result<[u32; 3], KernelError> {
         // The last group of channels may be narrower than the first, which only gives it blocks
         // without work.

@@ -1,4 +1,4 @@
-//! What pools over windows of dense activations (N, P, stride(C)) share (`kernels-cu/pool2d.cuh`).
+//! The windows of pools over dense activations (N, P, stride(C)) (`kernels-cu/pool2d.cuh`).
 
 use bytemuck::NoUninit;
 
@@ -15,7 +15,7 @@ pub(super) struct Windows {
     sizes: [[i32; 2]; 5],
 }
 
-/// The windows, and the planes of x and y.
+/// Returns the windows, and the planes of x and y.
 pub(super) fn windows_of(
     op: &'static str,
     dims: &PoolDims,

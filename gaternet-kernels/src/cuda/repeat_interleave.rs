@@ -1,4 +1,4 @@
-//! Gates of groups of filters: one gate for several.
+//! Shared gates: one gate for several consecutive filters.
 
 use super::buffer::CudaBuffer;
 use super::device::CudaDevice;
@@ -12,60 +12,60 @@ static FORWARD: Kernel = Kernel { source: &SOURCE, name: "repeat_interleave_forw
 static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "repeat_interleave_backward" };
 const THREADS: u32 = 256;
 
-/// Which filters share a gate: consecutive ones.
+/// The shared gates of a network, G of them for C filters.
 #[derive(Debug)]
-pub struct GateGroups {
-    /// (G + 1): the first filter of each group, and C.
+pub struct SharedGates {
+    /// (G + 1): the first filter of each shared gate, and C.
     firsts: CudaBuffer<i32>,
-    groups: usize,
+    count: usize,
     filters: usize,
 }
 
-impl GateGroups {
-    /// Groups of these numbers of filters, in order.
+impl SharedGates {
+    /// Makes shared gates for these numbers of consecutive filters, in order.
     ///
     /// # Errors
     /// [`KernelError::Dims`] for more filters than an `int` counts; the driver's errors.
-    pub fn new(device: &CudaDevice, sizes: &[usize]) -> Result<GateGroups> {
+    pub fn new(device: &CudaDevice, sizes: &[usize]) -> Result<SharedGates> {
         let (mut firsts, mut filters) = (vec![0], 0);
         for size in sizes {
             filters += size;
-            firsts.push(int("gate_groups", "filters", filters)?);
+            firsts.push(int("shared_gates", "filters", filters)?);
         }
         let firsts = CudaBuffer::from_slice(device, &firsts)?;
-        Ok(GateGroups { firsts, groups: sizes.len(), filters })
+        Ok(SharedGates { firsts, count: sizes.len(), filters })
     }
 
-    /// (values, groups, filters) of arrays (N, G) and (N, C).
+    /// Returns (N·G, G, C) for arrays (N, G) and (N, C).
     fn dims(
         &self,
         op: &'static str,
-        of_groups: &CudaBuffer<f32>,
+        shared_gates: &CudaBuffer<f32>,
         of_filters: &CudaBuffer<f32>,
     ) -> Result<[i32; 3], KernelError> {
-        let batch = of_groups.len().checked_div(self.groups).unwrap_or(0);
-        check_len(op, "groups", batch * self.groups, of_groups.len())?;
+        let batch = shared_gates.len().checked_div(self.count).unwrap_or(0);
+        check_len(op, "shared gates", batch * self.count, shared_gates.len())?;
         check_len(op, "filters", batch * self.filters, of_filters.len())?;
         int(op, "gates", of_filters.len())?;
-        let values = int(op, "groups", of_groups.len())?;
-        Ok([values, self.groups as i32, self.filters as i32])
+        let values = int(op, "shared gates", shared_gates.len())?;
+        Ok([values, self.count as i32, self.filters as i32])
     }
 }
 
-/// The gates (N, C) of all filters, each that of its group of `of_groups` (N, G).
+/// Writes the gates (N, C) of all filters, which repeat the shared gates (N, G).
 ///
 /// # Errors
-/// [`KernelError`] if the lengths are not those of the groups; the driver's errors.
+/// [`KernelError`] if the lengths do not fit the shared gates; the driver's errors.
 pub fn forward(
-    groups: &GateGroups,
-    of_groups: &CudaBuffer<f32>,
+    shared: &SharedGates,
+    shared_gates: &CudaBuffer<f32>,
     gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    let [values, count, filters] = groups.dims("repeat_interleave_forward", of_groups, gates)?;
+    let [values, count, filters] = shared.dims("repeat_interleave_forward", shared_gates, gates)?;
     let device = &gates.device().clone();
     let launch = Launch::new(device, &FORWARD)?
-        .read(of_groups)
-        .read(&groups.firsts)
+        .read(shared_gates)
+        .read(&shared.firsts)
         .write(gates)
         .value(&values)
         .value(&count)
@@ -75,22 +75,23 @@ pub fn forward(
     unsafe { launch.run([values.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient (N, G) of the groups' gates: the sum of those of their filters, `grad_gates` (N, C).
+/// Writes the gradient of the shared gates, (N, G): the sum of the gradients of their filters,
+/// `grad_gates` (N, C).
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward(
-    groups: &GateGroups,
+    shared: &SharedGates,
     grad_gates: &CudaBuffer<f32>,
-    grad_groups: &mut CudaBuffer<f32>,
+    grad_shared_gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     let [values, count, filters] =
-        groups.dims("repeat_interleave_backward", grad_groups, grad_gates)?;
-    let device = &grad_groups.device().clone();
+        shared.dims("repeat_interleave_backward", grad_shared_gates, grad_gates)?;
+    let device = &grad_shared_gates.device().clone();
     let launch = Launch::new(device, &BACKWARD)?
         .read(grad_gates)
-        .read(&groups.firsts)
-        .write(grad_groups)
+        .read(&shared.firsts)
+        .write(grad_shared_gates)
         .value(&values)
         .value(&count)
         .value(&filters);

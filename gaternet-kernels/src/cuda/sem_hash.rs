@@ -1,4 +1,4 @@
-//! Gates of Improved SemHash from pre-activations (N, C), in f32.
+//! Gates of Improved SemHash (Kaiser & Bengio 2018) of gate logits (N, C), in f32.
 
 use super::buffer::CudaBuffer;
 use super::clock::Clock;
@@ -20,35 +20,35 @@ pub enum Draw<'a> {
     /// Noise from N(0, 1) for each gate and a fair coin for each sample: functions of the clock,
     /// the stream and the place.
     Random {
-        /// Seed and step.
+        /// The clock whose seed and step count.
         clock: &'a Clock,
-        /// Tells apart draws of one step; below 2^30.
+        /// A number below 2^30 that tells apart the noise of several calls in one step.
         stream: u32,
     },
-    /// Drawn elsewhere.
+    /// Noise and coins that were drawn elsewhere.
     Given {
-        /// (N, C), added to the pre-activations.
+        /// The noise that is added to the gate logits, (N, C).
         noise: &'a CudaBuffer<f32>,
-        /// (N): not 0 where a sample's gates are rounded.
+        /// One value for each sample, (N): not 0 where its gates are 0 or 1.
         discrete: &'a CudaBuffer<u8>,
     },
 }
 
-/// Training gates of `batch` samples. With `g = preactivation + noise`: `1(g > 0)` in samples whose
-/// coin says discrete, `max(0, min(1, 1.2·sigmoid(g) - 0.1))` in the others. `noisy` gets g, for
-/// [`backward`].
+/// Writes the gates (N, C) of training of N = `batch` samples. With `g = logits + noise` they are
+/// `1(g > 0)` in samples whose coin says discrete, and `max(0, min(1, 1.2·sigmoid(g) - 0.1))` in
+/// the others. `noisy` (N, C) gets g, for [`backward`].
 ///
 /// # Errors
 /// [`KernelError`] if the lengths do not fit; the driver's errors.
 pub fn forward(
     batch: usize,
-    preactivation: &CudaBuffer<f32>,
+    logits: &CudaBuffer<f32>,
     draw: Draw<'_>,
     noisy: &mut CudaBuffer<f32>,
     gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     const OP: &str = "sem_hash_forward";
-    let len = preactivation.len();
+    let len = logits.len();
     let columns = match len.checked_rem(batch) {
         Some(0) => len / batch,
         None if len == 0 => 0,
@@ -75,7 +75,7 @@ pub fn forward(
     let (count, columns) = (int(OP, "gates", len)?, int(OP, "gates", columns)?);
     let device = &gates.device().clone();
     let launch = Launch::new(device, &FORWARD)?
-        .read(preactivation)
+        .read(logits)
         .read_if(noise)
         .read_if(coins)
         .read_if(clock.map(|clock| &clock.state))
@@ -89,61 +89,59 @@ pub fn forward(
     unsafe { launch.run([count.cast_unsigned().div_ceil(4 * THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient of the pre-activations from that of the gates: that of the soft gates for all samples
-/// (straight through), so 0 where those are 0 or 1.
+/// Writes the gradient of the gate logits, (N, C), that follows from that of the gates: for all
+/// samples the gradient of the soft gates (straight through), so 0 where a soft gate is 0 or 1.
 ///
 /// # Errors
 /// [`KernelError`] if the lengths differ; the driver's errors.
 pub fn backward(
     noisy: &CudaBuffer<f32>,
     grad_gates: &CudaBuffer<f32>,
-    grad_preactivation: &mut CudaBuffer<f32>,
+    grad_logits: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     const OP: &str = "sem_hash_backward";
     check_len(OP, "grad_gates", noisy.len(), grad_gates.len())?;
-    check_len(OP, "grad_preactivation", noisy.len(), grad_preactivation.len())?;
+    check_len(OP, "grad_logits", noisy.len(), grad_logits.len())?;
     let count = int(OP, "gates", noisy.len())?;
-    let device = &grad_preactivation.device().clone();
+    let device = &grad_logits.device().clone();
     let launch = Launch::new(device, &BACKWARD)?
         .read(noisy)
         .read(grad_gates)
-        .write(grad_preactivation)
+        .write(grad_logits)
         .value(&count);
     // SAFETY: the parameters of sem_hash_backward; the lengths are checked.
     unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gates of evaluation: 1 where the soft gate `max(0, min(1, 1.2·sigmoid(preactivation) - 0.1))` is
-/// above 0.49999, so that a pre-activation of exactly 0 is on, else 0; NaN of NaN.
+/// Writes the gates (N, C) of evaluation: 1 where the soft gate
+/// `max(0, min(1, 1.2·sigmoid(logits) - 0.1))` is above 0.49999, so that a gate logit of exactly 0
+/// opens its gate, else 0; NaN stays NaN.
 ///
 /// # Errors
-/// As [`backward`].
-pub fn hard(preactivation: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
-    evaluate("sem_hash_hard", true, preactivation, gates)
+/// Fails as [`backward`] does.
+pub fn hard(logits: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
+    evaluate("sem_hash_hard", true, logits, gates)
 }
 
-/// The soft gates, without noise.
+/// Writes the soft gates `max(0, min(1, 1.2·sigmoid(logits) - 0.1))`, (N, C), without noise.
 ///
 /// # Errors
-/// As [`backward`].
-pub fn soft(preactivation: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
-    evaluate("sem_hash_soft", false, preactivation, gates)
+/// Fails as [`backward`] does.
+pub fn soft(logits: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()> {
+    evaluate("sem_hash_soft", false, logits, gates)
 }
 
 fn evaluate(
     op: &'static str,
     discrete: bool,
-    preactivation: &CudaBuffer<f32>,
+    logits: &CudaBuffer<f32>,
     gates: &mut CudaBuffer<f32>,
 ) -> Result<()> {
-    check_len(op, "gates", preactivation.len(), gates.len())?;
-    let (count, discrete) = (int(op, "gates", preactivation.len())?, i32::from(discrete));
+    check_len(op, "gates", logits.len(), gates.len())?;
+    let (count, discrete) = (int(op, "gates", logits.len())?, i32::from(discrete));
     let device = &gates.device().clone();
-    let launch = Launch::new(device, &EVALUATE)?
-        .read(preactivation)
-        .write(gates)
-        .value(&count)
-        .value(&discrete);
+    let launch =
+        Launch::new(device, &EVALUATE)?.read(logits).write(gates).value(&count).value(&discrete);
     // SAFETY: the parameters of sem_hash_evaluate; the lengths are checked.
     unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }

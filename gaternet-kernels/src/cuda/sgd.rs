@@ -19,40 +19,40 @@ static STEP: Kernel = Kernel { source: &SOURCE, name: "sgd_step" };
 static SQUARES: Kernel = Kernel { source: &SOURCE, name: "sgd_squares" };
 static CLIP: Kernel = Kernel { source: &SOURCE, name: "sgd_clip" };
 const OP: &str = "sgd";
-/// Of reduce.cuh, for a sum of doubles.
+/// The bytes of shared memory that reduce.cuh needs for a sum of doubles.
 const SUM_BYTES: u32 = 8 * THREADS;
 
-/// What stays the same in all steps and for all parameters.
+/// The settings that are the same in all steps and for all parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Constants {
-    /// Share of the velocity that is kept; 0 for plain gradient descent.
+    /// The fraction of the velocity that is kept; 0 for plain gradient descent.
     pub momentum: f32,
-    /// Share of the gradient that does not enter the velocity (after the first step).
+    /// The fraction of the gradient that does not enter the velocity (after the first step).
     pub dampening: f32,
     /// Whether the step looks ahead along the velocity.
     pub nesterov: bool,
-    /// All gradients are scaled down to this Euclidean norm, if they are longer together.
+    /// The largest Euclidean norm of all gradients together; longer ones are scaled down to it.
     pub max_norm: Option<f32>,
 }
 
-/// A parameter and what it is trained with. All but the rates are as long as the parameter.
+/// A parameter with the buffers it is trained with. All but the rates are as long as the parameter.
 #[derive(Debug)]
 pub struct Param<'a> {
-    /// Its learning rate in each step; beyond them the last. All parameters have as many.
+    /// The learning rate of each step; beyond the last step, the last. All parameters have as many.
     pub rates: &'a CudaBuffer<f32>,
-    /// Added to the gradient, times the parameter.
+    /// The factor by which the parameter is added to the gradient.
     pub weight_decay: f32,
     /// The gradient.
     pub grad: &'a CudaBuffer<f32>,
     /// The f32 parameter.
     pub param: &'a mut CudaBuffer<f32>,
-    /// Absent if and only if the momentum is 0.
+    /// The velocity, which is absent if and only if the momentum is 0.
     pub velocity: Option<&'a mut CudaBuffer<f32>>,
-    /// Gets the parameter rounded to bf16.
+    /// The copy of the parameter in bf16, which every step writes.
     pub copy: Option<&'a mut CudaBuffer<bf16>>,
 }
 
-/// The parameters of a model. It keeps their memory.
+/// The optimiser of the parameters of a model, whose memory it keeps.
 #[derive(Debug)]
 pub struct Sgd {
     table: Table,
@@ -63,14 +63,14 @@ pub struct Sgd {
 #[derive(Debug)]
 struct Clip {
     max_norm: f32,
-    /// (parts): sums of squares.
+    /// The sums of squares of the parts, (parts).
     squares: CudaBuffer<f64>,
-    /// (1).
+    /// The factor that clips the gradients, (1).
     factor: CudaBuffer<f32>,
 }
 
 impl Sgd {
-    /// The optimiser of `params`.
+    /// Makes the optimiser of `params`.
     ///
     /// A convolution's weight is as [`layout::Rows`](super::layout::Rows) says, like its gradient:
     /// its padding stays 0.
@@ -127,16 +127,17 @@ impl Sgd {
         Ok(Sgd { table, constants, clip })
     }
 
-    /// One step with the learning rates of `clock`'s step: with `g = grad + weight_decay·param`,
-    /// `v = momentum·v + (1 - dampening)·g` (at step 0 `v = g`, whatever v holds) and
-    /// `param -= lr·v`, or `lr·(g + momentum·v)` with Nesterov. Without momentum `param -= lr·g`.
+    /// Makes one step with the learning rates of `clock`'s step: with
+    /// `g = grad + weight_decay·param`, `v = momentum·v + (1 - dampening)·g` (at step 0 `v = g`,
+    /// whatever v holds) and `param -= lr·v`, or `lr·(g + momentum·v)` with Nesterov. Without
+    /// momentum `param -= lr·g`.
     ///
     /// With a `max_norm` the gradients count `min(1, max_norm / (norm + 1e-6))` times, where `norm`
-    /// is that of all of them together, in double precision and in a fixed order; one that is not
-    /// finite shows in the parameters. May be part of a graph.
+    /// is the norm of all of them together, summed in double precision and in a fixed order; a
+    /// gradient that is not finite shows in the parameters. A step may be part of a graph.
     ///
     /// # Errors
-    /// The driver's.
+    /// [`CudaError::Driver`](super::CudaError::Driver) if the driver fails.
     pub fn step(&mut self, clock: &Clock) -> Result<()> {
         let Sgd { table, constants, clip } = self;
         let blocks = table.blocks();

@@ -15,7 +15,8 @@ pub(super) static SOURCE: Source =
 static FORWARD: ForBoth = for_both!(&SOURCE, "shake_shake_forward");
 static BACKWARD: ForBoth = for_both!(&SOURCE, "shake_shake_backward");
 
-/// `y[n] = alpha[n]·a[n] + (1 - alpha[n])·b[n]`, alpha from U(0, 1); a half without a stream.
+/// Computes `y[n] = alpha[n]·a[n] + (1 - alpha[n])·b[n]` with alpha from U(0, 1), or 1/2 without a
+/// stream.
 ///
 /// # Errors
 /// [`KernelError`] if a buffer does not fit `dims`; the driver's errors.
@@ -39,11 +40,11 @@ pub fn forward<T: Activation>(
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// `grad_a[n] = beta[n]·grad_y[n]` and `grad_b[n] = (1 - beta[n])·grad_y[n]`, beta from U(0, 1),
-/// another one than alpha; a half without a stream.
+/// Computes `grad_a[n] = beta[n]·grad_y[n]` and `grad_b[n] = (1 - beta[n])·grad_y[n]` with beta
+/// from U(0, 1), which is drawn apart from alpha, or 1/2 without a stream.
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward<T: Activation>(
     dims: PlaneDims,
     stream: Option<Stream<'_>>,
@@ -65,7 +66,7 @@ pub fn backward<T: Activation>(
     unsafe { launch.run(planes.grid_of_pixels(OP)?, THREADS, 0) }
 }
 
-/// The planes, and the number of the stream.
+/// Returns the planes, and the number of the stream.
 fn check<T>(
     op: &'static str,
     dims: PlaneDims,

@@ -1,4 +1,4 @@
-//! `y = 1 / (1 + exp(-x))` of vectors in f32; NaN stays NaN.
+//! The sigmoid `y = 1 / (1 + exp(-x))` of vectors in f32; NaN stays NaN.
 
 use super::buffer::CudaBuffer;
 use super::error::Result;
@@ -11,7 +11,7 @@ static FORWARD: Kernel = Kernel { source: &SOURCE, name: "sigmoid_forward" };
 static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "sigmoid_backward" };
 const THREADS: u32 = 256;
 
-/// y of x, element by element.
+/// Computes y of x, element by element; both have the same length.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ; the driver's errors.
@@ -25,10 +25,10 @@ pub fn forward(x: &CudaBuffer<f32>, y: &mut CudaBuffer<f32>) -> Result<()> {
     unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }
 }
 
-/// Gradient of x from the output y: `grad_y·y·(1 - y)`.
+/// Computes the gradient of x from the output y: `grad_y·y·(1 - y)`.
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward(
     y: &CudaBuffer<f32>,
     grad_y: &CudaBuffer<f32>,

@@ -1,4 +1,5 @@
-//! The text of a CUDA source, embedded in the library, and the names of what is compiled of it.
+//! CUDA sources, embedded in the library as text, and the names of files that are compiled from
+//! them.
 
 use sha2::{Digest, Sha256};
 
@@ -8,7 +9,7 @@ pub struct Source {
     pub(super) file: &'static str,
     pub(super) text: &'static str,
     pub(super) headers: &'static [(&'static str, &'static str)],
-    /// The only architecture that it is for, if it is not for all.
+    /// The only architecture that the source is for; `None` if it is for all.
     pub(super) only: Option<&'static str>,
 }
 
@@ -30,26 +31,26 @@ macro_rules! source {
 pub(super) use source;
 
 /// Options of NVRTC besides the architecture. Not `--use_fast_math`: it flushes denormal numbers to
-/// 0, so that a gate that is not 0 would count as off.
+/// 0, so that a gate that is not 0 would count as closed.
 pub(super) const OPTIONS: [&str; 1] = ["--std=c++17"];
 
 impl Source {
-    /// The name of the file in `kernels-cu/`.
+    /// Returns the name of the file in `kernels-cu/`.
     #[must_use]
     pub fn file(&self) -> &'static str {
         self.file
     }
 
-    /// Whether it can be compiled for an architecture such as `sm_90a`: a source that uses
-    /// instructions of one architecture only is for no other.
+    /// Returns whether the source can be compiled for an architecture such as `sm_90a`. A source
+    /// that uses instructions of one architecture can be compiled for no other.
     #[must_use]
     pub fn is_for(&self, architecture: &str) -> bool {
         self.only.is_none_or(|only| only == architecture)
     }
 
-    /// Name of the file with its machine code, or PTX; with the version of `nvrtc`, as this
-    /// compiled it. It changes with all that decides the contents, so an outdated file is never
-    /// used.
+    /// Returns the name of the file with the machine code or PTX of the source, as this version of
+    /// `nvrtc` compiled it, if one is given. It changes with all that decides the contents, so an
+    /// outdated file is never used.
     pub(super) fn image_name(&self, architecture: &str, nvrtc: Option<(i32, i32)>) -> String {
         let stem = self.file.trim_end_matches(".cu");
         let compiler =
@@ -58,7 +59,7 @@ impl Source {
         format!("{stem}-{:016x}.{compiler}{architecture}.{kind}", self.hash())
     }
 
-    /// Of the source, its headers and the options.
+    /// Returns a hash of the source, its headers and the options.
     fn hash(&self) -> u64 {
         let mut hash = Sha256::new();
         let headers = self.headers.iter().flat_map(|(name, text)| [*name, *text]);
@@ -71,7 +72,8 @@ impl Source {
     }
 }
 
-/// PTX is the driver's assembly language, which it compiles when it is loaded.
+/// Returns whether the compiler makes PTX for an architecture: the driver's assembly language,
+/// which the driver compiles when it loads it.
 pub(super) fn is_ptx(architecture: &str) -> bool {
     architecture.starts_with("compute_")
 }

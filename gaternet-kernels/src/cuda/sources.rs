@@ -1,4 +1,4 @@
-//! All CUDA sources: the one list of what the ops compile, each of which names its own.
+//! The list of all CUDA sources, each of which its op names.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use super::nvrtc::Nvrtc;
 use super::source::Source;
 use super::store;
 
-/// Every source.
+/// Returns all CUDA sources.
 pub fn sources() -> impl Iterator<Item = &'static Source> {
     [
         &super::augment::SOURCE,
@@ -28,7 +28,7 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
         &super::global_avg_pool::SOURCE,
         &super::gumbel_sigmoid::SOURCE,
         &super::linear::SOURCE,
-        &super::live_filters::SOURCE,
+        &super::active_filters::SOURCE,
         &super::max_pool2d::SOURCE,
         &super::pad::SOURCE,
         &super::repeat_interleave::SOURCE,
@@ -43,12 +43,13 @@ pub fn sources() -> impl Iterator<Item = &'static Source> {
 }
 
 /// Compiles every source for every architecture that it is for into `folder`, to be used where
-/// NVRTC is not ([`CudaOptions::cubins`](super::CudaOptions::cubins)), with the `nvrtc` of
-/// [`CudaOptions::nvrtc`](super::CudaOptions::nvrtc). Needs no GPU. An architecture such as
+/// there is no NVRTC ([`CudaOptions::cubins`](super::CudaOptions::cubins)), with the `nvrtc` of
+/// [`CudaOptions::nvrtc`](super::CudaOptions::nvrtc). It needs no GPU. An architecture such as
 /// `compute_80` gives PTX, which a driver compiles for any later device.
 ///
 /// # Errors
-/// [`CudaError::NoCompiler`], [`CudaError::Compile`] or [`CudaError::Io`].
+/// [`CudaError::NoCompiler`] without NVRTC, [`CudaError::Compile`] if NVRTC refuses a source,
+/// [`CudaError::Io`] if a file cannot be written.
 pub fn build_cubins(
     folder: &Path,
     architectures: &[&str],

@@ -9,10 +9,10 @@ use sha2::{Digest, Sha256};
 
 const CHECKSUM: usize = 32;
 
-/// The image in the file `path`.
+/// Reads the image in the file `path`.
 ///
 /// # Errors
-/// `InvalidData` if the file is not as [`write()`] left it; any other if it cannot be read.
+/// `InvalidData` if the file is not as [`write()`] left it; another error if it cannot be read.
 pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = fs::read(path)?;
     let length = bytes.len().saturating_sub(CHECKSUM);
@@ -23,11 +23,11 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Writes `image` to the file `path` and makes its folder. Whoever reads meanwhile, or writes the
-/// same, in this process or another, sees a whole file or none.
+/// Writes `image` to the file `path` and makes its folder. A thread or process that reads or writes
+/// the same file meanwhile sees a whole file or none.
 ///
 /// # Errors
-/// Those of the file system. Then `path` is as it was.
+/// Errors of the file system. Then `path` is as it was.
 pub(super) fn write(path: &Path, image: &[u8]) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder)?;

@@ -10,26 +10,26 @@ pub(super) static SOURCE: Source = source!("straight_through.cu", ["dev.cuh"]);
 static BACKWARD: Kernel = Kernel { source: &SOURCE, name: "straight_through_backward" };
 const THREADS: u32 = 256;
 
-/// Gradient of the pre-activations g from that of the gates: the same, but 0 where `|g| > 1` and a
-/// step against it would take g further out.
+/// Writes the gradient of the gate logits g, (N, C), which is that of the gates, but 0 where
+/// `|g| > 1` and a step against it would take g further out.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ; the driver's errors.
 pub fn backward(
-    preactivation: &CudaBuffer<f32>,
+    logits: &CudaBuffer<f32>,
     grad_gates: &CudaBuffer<f32>,
-    grad_preactivation: &mut CudaBuffer<f32>,
+    grad_logits: &mut CudaBuffer<f32>,
 ) -> Result<()> {
     const OP: &str = "straight_through_backward";
-    let len = preactivation.len();
+    let len = logits.len();
     check_len(OP, "grad_gates", len, grad_gates.len())?;
-    check_len(OP, "grad_preactivation", len, grad_preactivation.len())?;
+    check_len(OP, "grad_logits", len, grad_logits.len())?;
     let count = int(OP, "gates", len)?;
-    let device = &grad_preactivation.device().clone();
+    let device = &grad_logits.device().clone();
     let launch = Launch::new(device, &BACKWARD)?
-        .read(preactivation)
+        .read(logits)
         .read(grad_gates)
-        .write(grad_preactivation)
+        .write(grad_logits)
         .value(&count);
     // SAFETY: the parameters of straight_through_backward; the lengths are checked.
     unsafe { launch.run([count.cast_unsigned().div_ceil(THREADS), 1, 1], THREADS, 0) }

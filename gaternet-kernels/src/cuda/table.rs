@@ -1,4 +1,4 @@
-//! One launch over many arrays: which part of which array a block has.
+//! Tables for one launch over many arrays: they say which part of which array a block has.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,24 +10,24 @@ use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::int;
 
-/// Elements of a part; of table.cuh.
+/// The elements of a part in table.cuh.
 const SPAN: usize = 2048;
-/// Of a block; of table.cuh.
+/// The threads of a block in table.cuh.
 pub(super) const THREADS: u32 = 256;
 
-/// Arrays whose addresses are on the device, in rows, with the parts of all of them. It keeps the
-/// memory that the rows name.
+/// Arrays whose addresses are in rows on the device, with the parts of all of them. The memory that
+/// the rows name is kept.
 pub(super) struct Table {
-    /// Of as many words as a row of the kernel's table.
+    /// The rows, each of as many words as a row of the kernel's table.
     pub(super) rows: CudaBuffer<u64>,
-    /// (parts, 2): row and first element.
+    /// The row and first element of each part, (parts, 2).
     pub(super) parts: CudaBuffer<i32>,
-    /// Of the rows.
+    /// The memory whose addresses the rows hold.
     pub(super) memories: Vec<Arc<Memory>>,
 }
 
 impl Table {
-    /// Number of parts, and of blocks.
+    /// Returns the number of parts, which is that of blocks.
     pub(super) fn blocks(&self) -> u32 {
         // There are fewer than 2^31: the kernels count rows and elements in an int.
         (self.parts.len() / 2) as u32
@@ -40,7 +40,7 @@ impl fmt::Debug for Table {
     }
 }
 
-/// Rows, one by one.
+/// The rows of a [`Table`] that is being made.
 #[derive(Default)]
 pub(super) struct Rows {
     count: usize,
@@ -50,7 +50,8 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// A row of arrays of `len` elements, of whole words, and the memory whose addresses it holds.
+    /// Adds a row, `cells`, of arrays of `len` elements; `memories` are those whose addresses it
+    /// holds.
     ///
     /// # Errors
     /// [`KernelError`](crate::KernelError) if a kernel cannot count them.
@@ -73,10 +74,10 @@ impl Rows {
         Ok(())
     }
 
-    /// The table on `device`.
+    /// Copies the table to `device`.
     ///
     /// # Errors
-    /// As [`CudaBuffer::from_slice`].
+    /// Fails as [`CudaBuffer::from_slice`] does.
     pub(super) fn upload(self, device: &CudaDevice) -> Result<Table> {
         Ok(Table {
             rows: CudaBuffer::from_slice(device, &self.words)?,

@@ -1,4 +1,4 @@
-//! A weight that is trained in f32 and read in another type.
+//! Weights that are trained in f32 and read in another type.
 
 use half::bf16;
 
@@ -8,22 +8,22 @@ use super::device::CudaDevice;
 use super::error::Result;
 use super::planes::Activation;
 
-/// A parameter in f32, and what kernels on activations of T read: the parameter itself, or its copy
-/// in bf16.
+/// A parameter in f32, with a copy in bf16 if kernels on activations of T read that.
 #[derive(Debug)]
 pub struct Weight<T> {
-    /// The parameter.
+    /// The parameter, which is trained.
     pub master: CudaBuffer<f32>,
-    /// Rounded to bf16, if that is T; [`Sgd::step`](super::sgd::Sgd::step) keeps it up to date.
+    /// The parameter rounded to bf16, if that is T; [`Sgd::step`](super::sgd::Sgd::step) keeps it
+    /// up to date.
     pub copy: Option<CudaBuffer<bf16>>,
     of: std::marker::PhantomData<T>,
 }
 
 impl<T: Activation> Weight<T> {
-    /// A parameter with these values.
+    /// Makes a parameter with these values.
     ///
     /// # Errors
-    /// As [`CudaBuffer::from_slice`].
+    /// Fails as [`CudaBuffer::from_slice`] does.
     pub fn new(device: &CudaDevice, values: &[f32]) -> Result<Weight<T>> {
         let master = CudaBuffer::from_slice(device, values)?;
         let copy = if T::F32 { None } else { Some(CudaBuffer::uninit(device, values.len())?) };
@@ -32,16 +32,16 @@ impl<T: Activation> Weight<T> {
         Ok(weight)
     }
 
-    /// Other values.
+    /// Sets other values from the host.
     ///
     /// # Errors
-    /// As [`CudaBuffer::copy_from_slice`].
+    /// Fails as [`CudaBuffer::copy_from_slice`] does.
     pub fn set(&mut self, values: &[f32]) -> Result<()> {
         self.master.copy_from_slice(values)?;
         self.refresh()
     }
 
-    /// What kernels read.
+    /// Returns the values that kernels read.
     #[must_use]
     pub fn values(&self) -> &CudaBuffer<T> {
         T::of_weight(&self.master, self.copy.as_ref())

@@ -7,7 +7,7 @@ use crate::dims::PoolDims;
 #[must_use]
 pub fn forward(dims: &PoolDims, x: &[f64]) -> Vec<f64> {
     let mut y = vec![0.0; dims.output_len()];
-    for_pairs(dims, |i, o, share| y[o] += x[i] * share);
+    for_pairs(dims, |i, o, fraction| y[o] += x[i] * fraction);
     y
 }
 
@@ -15,7 +15,7 @@ pub fn forward(dims: &PoolDims, x: &[f64]) -> Vec<f64> {
 #[must_use]
 pub fn backward(dims: &PoolDims, grad_y: &[f64]) -> Vec<f64> {
     let mut grad = vec![0.0; dims.input_len()];
-    for_pairs(dims, |i, o, share| grad[i] += grad_y[o] * share);
+    for_pairs(dims, |i, o, fraction| grad[i] += grad_y[o] * fraction);
     grad
 }
 

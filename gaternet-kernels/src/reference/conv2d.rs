@@ -3,10 +3,10 @@
 //! Filter `f` of sample `n` runs if `filters` is `None` or lists it; channel `c` of sample `n` is
 //! read if `channels` is `None` or lists it.
 
-use crate::active::ActiveFilters;
+use crate::active_filters::ActiveFilters;
 use crate::dims::Conv2dDims;
 
-/// output (N, F, OH, OW) of input (N, C, H, W) and weight (F, C, KH, KW); dead filters give 0.
+/// output (N, F, OH, OW) of input (N, C, H, W) and weight (F, C, KH, KW); inactive filters give 0.
 #[must_use]
 pub fn forward(
     dims: &Conv2dDims,
@@ -20,7 +20,7 @@ pub fn forward(
     output
 }
 
-/// Gradient of the input (N, C, H, W); 0 for dead channels.
+/// Gradient of the input (N, C, H, W); 0 for inactive channels.
 #[must_use]
 pub fn backward_input(
     dims: &Conv2dDims,
@@ -59,8 +59,8 @@ fn for_products(
     let [kh, kw] = dims.kernel();
     let [oh, ow] = dims.out_size();
     for n in 0..dims.batch() {
-        for filter in live(filters, n, dims.out_channels()) {
-            for channel in live(channels, n, dims.in_channels()) {
+        for filter in active(filters, n, dims.out_channels()) {
+            for channel in active(channels, n, dims.in_channels()) {
                 for (oy, ox) in grid(oh, ow) {
                     for (ky, kx) in grid(kh, kw) {
                         // Positions in the border wrap below 0 and so are outside too.
@@ -80,7 +80,7 @@ fn for_products(
     }
 }
 
-fn live(list: Option<&ActiveFilters>, n: usize, all: usize) -> Vec<usize> {
+fn active(list: Option<&ActiveFilters>, n: usize, all: usize) -> Vec<usize> {
     match list {
         None => (0..all).collect(),
         Some(list) => list.row(n).iter().map(|&filter| filter as usize).collect(),

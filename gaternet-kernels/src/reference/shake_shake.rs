@@ -14,9 +14,9 @@ pub fn forward(weights: &[f64], a: &[f64], b: &[f64]) -> Vec<f64> {
 #[must_use]
 pub fn backward(weights: &[f64], grad_y: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let row = grad_y.len() / weights.len();
-    let share =
+    let fraction =
         |(i, grad): (usize, &f64)| (weights[i / row] * grad, (1.0 - weights[i / row]) * grad);
-    grad_y.iter().enumerate().map(share).unzip()
+    grad_y.iter().enumerate().map(fraction).unzip()
 }
 
 #[cfg(test)]

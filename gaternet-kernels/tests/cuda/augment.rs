@@ -136,8 +136,8 @@ pub(crate) fn blended<T: Real>(device: &CudaDevice) -> Result<(), String> {
     let (order, partners) = ([4, 0, 2, 1, 3, 0], [0, 4, 2, 3, 0, 9]);
     let [order_d, partners_d] =
         [order, partners].map(|list| CudaBuffer::from_slice(device, &list).expect("a copy"));
-    let shares = [0.25, 0.9];
-    let shares_d = CudaBuffer::from_slice(device, &shares).expect("a copy");
+    let fractions = [0.25, 0.9];
+    let shares_d = CudaBuffer::from_slice(device, &fractions).expect("a copy");
     let augment = Augment { crop_padding: 3, flip: true, cutout: 5, ..NOTHING };
     for step in [0, 1, 2] {
         let clock = Clock::new(device, 5, step).expect("a clock");
@@ -145,12 +145,12 @@ pub(crate) fn blended<T: Real>(device: &CudaDevice) -> Result<(), String> {
         let mut out = unwritten::<T>(device, dense_len(dims));
         let [mut labels, mut others] =
             [7, 8].map(|value| CudaBuffer::from_slice(device, &[value; 3]).expect("a copy"));
-        let mut share = CudaBuffer::from_slice(device, &[f32::NAN]).expect("a copy");
+        let mut fraction = CudaBuffer::from_slice(device, &[f32::NAN]).expect("a copy");
         let mix = Mix {
             partners: &partners_d,
-            shares: &shares_d,
+            fractions: &shares_d,
             labels: &mut others,
-            share: &mut share,
+            fraction: &mut fraction,
         };
         augment::batch(&augment, &images, &order_d, &clock, &mut out, &mut labels, Some(mix))
             .map_err(|e| e.to_string())?;
@@ -161,7 +161,7 @@ pub(crate) fn blended<T: Real>(device: &CudaDevice) -> Result<(), String> {
             Ok(i) if i < 5 => host.augmented(&augment, 5, step, i),
             _ => vec![f64::NAN; 3 * 17 * 19],
         };
-        let weight = f64::from(shares[of_epoch]);
+        let weight = f64::from(fractions[of_epoch]);
         let blend = |(own, other)| {
             let pairs = image(own).into_iter().zip(image(other));
             pairs.map(|(x, y)| weight * x + (1.0 - weight) * y).collect::<Vec<f64>>()
@@ -177,8 +177,10 @@ pub(crate) fn blended<T: Real>(device: &CudaDevice) -> Result<(), String> {
         }
         let labels_of = |list: [i32; 3]| list.map(|i| *host.labels.get(i as usize).unwrap_or(&-1));
         let got = [labels, others].map(|labels| labels.to_vec().expect("a copy"));
-        if got != [labels_of(own), labels_of(other)] || download(&share)? != [shares[of_epoch]] {
-            return Err(format!("step {step}: labels {got:?}, share {:?}", download(&share)));
+        if got != [labels_of(own), labels_of(other)]
+            || download(&fraction)? != [fractions[of_epoch]]
+        {
+            return Err(format!("step {step}: labels {got:?}, fraction {:?}", download(&fraction)));
         }
     }
     Ok(())
@@ -290,13 +292,18 @@ fn what_cannot_be_done_is_refused() {
         assert!(error.contains(part), "no {part:?} in {error:?}");
     }
     let order = CudaBuffer::from_slice(&device, &[0, 1]).expect("a copy");
-    let shares = CudaBuffer::from_slice(&device, &[0.5; 2]).expect("a copy");
-    let mut share = CudaBuffer::from_slice(&device, &[0.5]).expect("a copy");
+    let fractions = CudaBuffer::from_slice(&device, &[0.5; 2]).expect("a copy");
+    let mut fraction = CudaBuffer::from_slice(&device, &[0.5]).expect("a copy");
     let mut others = CudaBuffer::from_slice(&device, &[0; 2]).expect("a copy");
-    let mix = Mix { partners: &order, shares: &shares, labels: &mut others, share: &mut share };
+    let mix = Mix {
+        partners: &order,
+        fractions: &fractions,
+        labels: &mut others,
+        fraction: &mut fraction,
+    };
     let error = augment::batch(&NOTHING, &images, &order, &clock, &mut out, &mut labels, Some(mix));
-    let error = error.expect_err("two shares").to_string();
-    assert!(error.contains("`shares` has 2 elements, its dims need 1"), "{error}");
+    let error = error.expect_err("two fractions").to_string();
+    assert!(error.contains("`fractions` has 2 elements, its dims need 1"), "{error}");
     let [bytes, labels] = [5, 1];
     let bytes = CudaBuffer::from_slice(&device, &vec![0; bytes]).expect("a copy");
     let labels = CudaBuffer::from_slice(&device, &vec![0; labels]).expect("a copy");

@@ -88,15 +88,11 @@ impl Trial {
         let (weight, bias) = (upload(device, &self.weight), upload(device, &self.bias));
         let gates = upload(device, &self.columns(&self.gates));
         let affine = Affine { weight: &weight, bias: &bias, eps: EPS };
-        let epilogue = Epilogue {
-            gates: parts.gates.then_some(GateColumns {
-                gates: &gates,
-                stride: channels + MORE,
-                first: FIRST,
-            }),
-            residual: parts.residual.then_some(&residual),
-            relu: parts.relu,
-        };
+        let columns = GateColumns { gates: &gates, stride: channels + MORE, first: FIRST };
+        let epilogue = Epilogue::default()
+            .with_gates(parts.gates.then_some(columns))
+            .with_residual(parts.residual.then_some(&residual))
+            .with_relu(parts.relu);
         let mut y = unwritten::<T>(device, dense_len(dims));
         let mut scratch = upload(device, &vec![f32::NAN; scratch_len(dims)]);
         let host_stats = fixed.map_or((vec![f32::NAN; channels], vec![f32::NAN; channels]), |f| {
@@ -226,10 +222,8 @@ fn an_off_gate_hides_nan() {
     let one = upload(&device, &[1.0]);
     let zero = upload(&device, &[0.0]);
     let gates = upload(&device, &[0.0, 1.0]);
-    let epilogue = Epilogue {
-        gates: Some(GateColumns { gates: &gates, stride: 1, first: 0 }),
-        ..Epilogue::default()
-    };
+    let columns = GateColumns { gates: &gates, stride: 1, first: 0 };
+    let epilogue = Epilogue::default().with_gates(Some(columns));
     let affine = Affine { weight: &one, bias: &one, eps: 0.0 };
     let stats = Stats { mean: &zero, var: &one };
     let x = upload_dense::<bf16>(&device, dims, &[f32::NAN, 3.0]);

@@ -36,16 +36,16 @@ pub(crate) fn check(
     prior: [f64; 2],
 ) -> Result<(), String> {
     let len = batch * gates;
-    let mut preact: Vec<f32> = values(1, len).iter().map(|v| 6.0 * v).collect();
+    let mut logits: Vec<f32> = values(1, len).iter().map(|v| 6.0 * v).collect();
     // Equals, and beyond the margins.
     for (i, value) in [(0, 0.5), (gates, 0.5), (2 * gates, -40.0), (3 * gates, 20.0)] {
-        if let Some(place) = preact.get_mut(i) {
+        if let Some(place) = logits.get_mut(i) {
             *place = value;
         }
     }
     let (mut loss, mut want) = (0.0, vec![0.0; len]);
     for gate in 0..gates {
-        let p = |n: usize| f64::from(1.0 / (1.0 + (-preact[n * gates + gate]).exp()));
+        let p = |n: usize| f64::from(1.0 / (1.0 + (-logits[n * gates + gate]).exp()));
         for n in 0..batch {
             let first = |i: usize| p(i) < p(n) || (p(i) == p(n) && i < n);
             let rank = (0..batch).filter(|&i| first(i)).count() + 1;
@@ -70,7 +70,7 @@ pub(crate) fn check(
             scratch: &mut scratch,
         };
         let weights = PerStep { clock: &clock, values: &weights };
-        forward_backward(prior, batch, &upload(device, &preact), weights, &mut into)
+        forward_backward(prior, batch, &upload(device, &logits), weights, &mut into)
             .map_err(|error| error.to_string())?;
         let what = format!("{batch} x {gates} of {prior:?}, step {step}");
         close(&format!("loss of {what}"), &download(&result)?, &[loss], 1e-5)?;

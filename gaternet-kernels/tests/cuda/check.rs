@@ -13,7 +13,7 @@ pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
     (0..len).map(|_| bf16::from_f32(rng.random_range(-1.0..1.0)).to_f32()).collect()
 }
 
-/// Gates (N, C) of 0 and 1 with about this share of ones.
+/// Gates (N, C) of 0 and 1 with about this fraction of ones.
 pub(crate) fn gates(seed: u64, batch: usize, filters: usize, density: f32) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (0..batch * filters)

@@ -1,6 +1,6 @@
 use gaternet_kernels::cuda::conv2d::{self, Backward, Forward, GateColumns, GateGradient};
 use gaternet_kernels::cuda::layout::{self, Rows};
-use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, LiveFilters, Products, bf16};
+use gaternet_kernels::cuda::{CudaActiveFilters, CudaBuffer, CudaDevice, Products, bf16};
 use gaternet_kernels::{ActiveFilters, Conv2dDims, reference};
 
 use crate::check::{
@@ -31,7 +31,7 @@ const CASES: [Case; 10] = [
 pub(crate) struct Trial {
     dims: Conv2dDims,
     rows: Rows,
-    /// Share of live rows; `None` runs without lists.
+    /// Fraction of active rows; `None` runs without lists.
     density: Option<f32>,
 }
 
@@ -57,11 +57,12 @@ impl Trial {
         gates
     }
 
-    fn live(&self, device: &CudaDevice) -> Option<LiveFilters> {
+    fn active(&self, device: &CudaDevice) -> Option<CudaActiveFilters> {
         self.density?;
-        let mut live = LiveFilters::empty(device, self.dims.batch(), self.rows()).expect("lists");
-        live.refill(&upload(device, &self.gates()), self.rows(), 0).expect("a launch");
-        Some(live)
+        let mut active =
+            CudaActiveFilters::empty(device, self.dims.batch(), self.rows()).expect("lists");
+        active.refill(&upload(device, &self.gates()), self.rows(), 0).expect("a launch");
+        Some(active)
     }
 
     /// The lists on the host, if there are lists.
@@ -80,7 +81,7 @@ impl Trial {
     /// An activation of the side `of` as the device has it.
     fn pack(&self, of: Rows, plane: usize, host: &[f32]) -> Vec<f32> {
         match self.host_lists() {
-            Some(live) if of == self.rows => layout::pack_compact(&live, plane, host),
+            Some(active) if of == self.rows => layout::pack_compact(&active, plane, host),
             _ => layout::pack_dense(of.count(&self.dims), plane, host),
         }
     }
@@ -88,7 +89,7 @@ impl Trial {
     /// The same back, if it is written where it must be and nowhere else.
     fn unpack(&self, of: Rows, plane: usize, device: &[f32]) -> Result<Vec<f32>, String> {
         let host = match self.host_lists() {
-            Some(live) if of == self.rows => layout::unpack_compact(&live, plane, device),
+            Some(active) if of == self.rows => layout::unpack_compact(&active, plane, device),
             _ => layout::unpack_dense(of.count(&self.dims), plane, device),
         };
         let again = self.pack(of, plane, &host);
@@ -100,8 +101,8 @@ impl Trial {
         }
     }
 
-    /// Gradient of the gates must be of live ones, or of all.
-    fn is_live(&self, i: usize) -> bool {
+    /// Gradient of the gates must be of active ones, or of all.
+    fn is_active(&self, i: usize) -> bool {
         self.density.is_none() || self.gates()[i] != 0.0
     }
 
@@ -137,7 +138,7 @@ impl Trial {
         conv2d::forward(
             dims,
             self.rows,
-            self.live(device).as_ref(),
+            self.active(device).as_ref(),
             &upload_as(device, &self.pack(Rows::Channels, dims.in_plane(), &input)),
             &upload_as(device, &self.rows.pack_weight(dims, &weight)),
             epilogue,
@@ -152,7 +153,7 @@ impl Trial {
         let want = sums.iter().enumerate().map(|(i, sum)| {
             let f = i / plane % filters;
             let g = f64::from(gate[i / plane]);
-            if self.rows == Rows::Filters && !self.is_live(i / plane) {
+            if self.rows == Rows::Filters && !self.is_active(i / plane) {
                 return 0.0; // not computed, so without a residual either
             }
             let value = g * (sum * f64::from(scale[f]) + f64::from(bias[f]));
@@ -166,14 +167,14 @@ impl Trial {
         let dims = &self.dims;
         let (channels, plane) = (dims.in_channels(), dims.in_plane());
         let (grad, weight) = (values(5, dims.output_len()), values(2, dims.weight_len()));
-        let (residual, hidden) = (values(6, dims.input_len()), values(9, dims.input_len()));
+        let (residual, inner) = (values(6, dims.input_len()), values(9, dims.input_len()));
         let gate = match self.rows {
             Rows::Channels => self.gates(),
             Rows::Filters => gates(8, dims.batch(), channels, 0.5),
         };
         let gate_buffer = upload(device, &gate);
         let residual_buffer = upload_as(device, &self.pack(Rows::Channels, plane, &residual));
-        let hidden_buffer = upload_as(device, &self.pack(Rows::Channels, plane, &hidden));
+        let inner_buffer = upload_as(device, &self.pack(Rows::Channels, plane, &inner));
         let mut grad_input =
             unwritten::<T>(device, dims.batch() * plane * layout::stride(channels));
         let (stride, first) = (channels + 2, 1);
@@ -181,7 +182,7 @@ impl Trial {
         let mut scratch = upload(device, &vec![f32::NAN; conv2d::gate_gradient_scratch_len(dims)]);
         let epilogue = Backward {
             residual: Some(&residual_buffer),
-            hidden: Some(&hidden_buffer),
+            inner: Some(&inner_buffer),
             gates: Some(GateColumns { gates: &gate_buffer, stride: channels, first: 0 }),
             relu: true,
             gate_gradient: Some(GateGradient {
@@ -194,7 +195,7 @@ impl Trial {
         conv2d::backward_input(
             dims,
             self.rows,
-            self.live(device).as_ref(),
+            self.active(device).as_ref(),
             &upload_as(device, &self.pack(Rows::Filters, dims.out_plane(), &grad)),
             &upload_as(device, &self.rows.pack_weight(dims, &weight)),
             epilogue,
@@ -213,10 +214,10 @@ impl Trial {
         );
         let mut want_of_gates = vec![0.0; dims.batch() * channels];
         for (i, value) in want.iter_mut().enumerate() {
-            let live = self.rows == Rows::Filters || self.is_live(i / plane);
-            let t = if live { *value + f64::from(residual[i]) } else { 0.0 };
-            want_of_gates[i / plane] += t * f64::from(hidden[i]);
-            *value = if hidden[i] > 0.0 { f64::from(gate[i / plane]) * t } else { 0.0 };
+            let active = self.rows == Rows::Filters || self.is_active(i / plane);
+            let t = if active { *value + f64::from(residual[i]) } else { 0.0 };
+            want_of_gates[i / plane] += t * f64::from(inner[i]);
+            *value = if inner[i] > 0.0 { f64::from(gate[i / plane]) * t } else { 0.0 };
         }
         let got = self.unpack(Rows::Channels, plane, &download(&grad_input)?)?;
         close(&format!("gradient to the input of {self:?}"), &got, &want, T::BOUND)?;
@@ -246,7 +247,7 @@ impl Trial {
         conv2d::backward_weight::<T>(
             dims,
             self.rows,
-            self.live(device).as_ref(),
+            self.active(device).as_ref(),
             &upload_as(device, &self.pack(Rows::Channels, dims.in_plane(), &input)),
             &upload_as(device, &self.pack(Rows::Filters, dims.out_plane(), &grad)),
             &mut scratch,
@@ -354,7 +355,7 @@ fn an_empty_batch_is_fine() {
 
 /// A layer of three samples and its buffers, of which one can be made wrong.
 struct Call {
-    live: LiveFilters,
+    active: CudaActiveFilters,
     input: CudaBuffer<bf16>,
     weight: CudaBuffer<bf16>,
     output: CudaBuffer<bf16>,
@@ -366,15 +367,15 @@ fn buffers_that_do_not_fit_are_refused_before_anything_is_launched() {
     let dims = Conv2dDims::new([3, 5, 4, 4], [20, 5, 3, 3], [1, 1], [1, 1]).expect("valid");
     let zeros = |len| CudaBuffer::<bf16>::zeros(&device, len).expect("a buffer");
     let call = || Call {
-        live: LiveFilters::empty(&device, 3, 20).expect("lists"),
+        active: CudaActiveFilters::empty(&device, 3, 20).expect("lists"),
         input: zeros(3 * 16 * 16),
         weight: zeros(20 * 9 * 16),
         output: zeros(3 * 16 * 32),
     };
     let run = |mut call: Call, epilogue: Forward<'_, bf16>| {
-        let Call { live, input, weight, output } = &mut call;
+        let Call { active, input, weight, output } = &mut call;
         let rows = Rows::Filters;
-        conv2d::forward(&dims, rows, Some(live), input, weight, epilogue, output)
+        conv2d::forward(&dims, rows, Some(active), input, weight, epilogue, output)
     };
     run(call(), Forward::default()).expect("all fits");
     let short = upload(&device, &[1.0; 19]);
@@ -385,9 +386,9 @@ fn buffers_that_do_not_fit_are_refused_before_anything_is_launched() {
         (call(), Forward { scale: Some(&short), ..Forward::default() }, "`scale` has 19"),
         (call(), Forward { bias: Some(&short), ..Forward::default() }, "`bias` has 19"),
         (
-            Call { live: LiveFilters::empty(&device, 3, 5).expect("lists"), ..call() },
+            Call { active: CudaActiveFilters::empty(&device, 3, 5).expect("lists"), ..call() },
             Forward::default(),
-            "live lists 5 filters of 3 samples, expected 20 of 3",
+            "active lists 5 filters of 3 samples, expected 20 of 3",
         ),
     ];
     for (call, epilogue, message) in cases {

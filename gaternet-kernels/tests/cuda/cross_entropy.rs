@@ -16,13 +16,13 @@ fn run(
     run_mixed(device, smoothing, logits, [labels; 2], None, totals)
 }
 
-/// With labels and partners, if there is a share.
+/// With labels and partners, if there is a fraction.
 fn run_mixed(
     device: &CudaDevice,
     smoothing: f32,
     logits: &[f32],
     [labels, partners]: [&[i32]; 2],
-    share: Option<f32>,
+    fraction: Option<f32>,
     totals: [f32; 2],
 ) -> Result<[Vec<f32>; 3]> {
     let classes = logits.len() / labels.len().max(1);
@@ -32,8 +32,8 @@ fn run_mixed(
     let mut scratch = upload(device, &vec![f32::NAN; 2 * labels.len()]);
     let labels = CudaBuffer::from_slice(device, labels)?;
     let partners = CudaBuffer::from_slice(device, partners)?;
-    let share = share.map(|share| upload(device, &[share]));
-    let partners = share.as_ref().map(|share| (&partners, share));
+    let fraction = fraction.map(|fraction| upload(device, &[fraction]));
+    let partners = fraction.as_ref().map(|fraction| (&partners, fraction));
     let targets = Targets { labels: &labels, partners };
     let loss = Loss { result: &mut result, totals: Some(&mut totals), scratch: &mut scratch };
     forward_backward(classes, smoothing, &upload(device, logits), targets, Some(&mut grad), loss)?;
@@ -83,7 +83,7 @@ fn loss_gradient_and_right_answers_agree_with_the_reference() {
 /// Batches with two labels a sample, some of them the same.
 pub(crate) fn two_labels(device: &CudaDevice) -> std::result::Result<(), String> {
     for (batch, classes) in [(1, 1), (3, 10), (5, 100), (30, 7)] {
-        for (smoothing, share) in [(0.0, 0.75), (0.1, 0.3), (0.1, 1.0)] {
+        for (smoothing, fraction) in [(0.0, 0.75), (0.1, 0.3), (0.1, 1.0)] {
             let logits: Vec<f32> = values(1, batch * classes).iter().map(|v| 5.0 * v).collect();
             let list = |factor: usize| -> Vec<i32> {
                 (0..batch).map(|n| (n * factor % classes) as i32).collect()
@@ -96,8 +96,9 @@ pub(crate) fn two_labels(device: &CudaDevice) -> std::result::Result<(), String>
                 let first = row.iter().position(|&l| l == largest);
                 for k in 0..classes {
                     let mut certain = 0.0;
-                    for (label, share) in [(labels[n], share), (partners[n], 1.0 - share)] {
-                        certain += f64::from(u8::from(label as usize == k)) * f64::from(share);
+                    for (label, fraction) in [(labels[n], fraction), (partners[n], 1.0 - fraction)]
+                    {
+                        certain += f64::from(u8::from(label as usize == k)) * f64::from(fraction);
                     }
                     right += if first == Some(k) { certain } else { 0.0 };
                     let smoothing = f64::from(smoothing);
@@ -106,9 +107,10 @@ pub(crate) fn two_labels(device: &CudaDevice) -> std::result::Result<(), String>
             }
             let (loss, probs) = reference::soft_forward(&widen(&logits), &targets, classes);
             let want = reference::soft_backward(&probs, &targets, classes, 1.0 / batch as f64);
-            let what = format!("{batch} samples, {classes} classes, {smoothing}, share {share}");
+            let what =
+                format!("{batch} samples, {classes} classes, {smoothing}, fraction {fraction}");
             let labels = [&labels[..], &partners];
-            let got = run_mixed(device, smoothing, &logits, labels, Some(share), [1.0, 2.0]);
+            let got = run_mixed(device, smoothing, &logits, labels, Some(fraction), [1.0, 2.0]);
             let [grad, result, totals] = got.map_err(|e| e.to_string())?;
             if classes > 1 {
                 close(&what, &grad, &want, 1e-5)?;

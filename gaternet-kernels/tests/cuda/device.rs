@@ -1,7 +1,7 @@
 use std::process::Command;
 
 use gaternet_kernels::Device;
-use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, CudaOptions, LiveFilters};
+use gaternet_kernels::cuda::{CudaActiveFilters, CudaBuffer, CudaDevice, CudaOptions};
 use gaternet_kernels::test_support::driver::real;
 use gaternet_kernels::test_support::skipped;
 
@@ -27,7 +27,7 @@ fn buffers_keep_what_is_copied_and_check_lengths() {
 #[test]
 fn a_buffer_of_another_device_is_refused() {
     let (Some(here), Some(there)) = (emulator::device(), emulator::device()) else { return };
-    let mut lists = LiveFilters::empty(&here, 1, 4).expect("lists");
+    let mut lists = CudaActiveFilters::empty(&here, 1, 4).expect("lists");
     let gates = upload(&there, &[1.0; 4]);
     let error = lists.refill(&gates, 4, 0).expect_err("two devices");
     assert!(error.to_string().contains("must be on its device"), "{error}");
@@ -44,7 +44,7 @@ fn kernels_are_compiled_once_for_all_runs() {
         let mut options = CudaOptions::default();
         options.cache = Some(cache.path().to_owned());
         let device = emulator::device_with(options)?;
-        let mut lists = LiveFilters::empty(&device, 1, 4).expect("lists");
+        let mut lists = CudaActiveFilters::empty(&device, 1, 4).expect("lists");
         lists.refill(&upload(&device, &[1.0; 4]), 4, 0).expect("a launch");
         Some(())
     };

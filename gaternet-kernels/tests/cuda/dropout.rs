@@ -31,12 +31,12 @@ pub(crate) fn grid<T: Real>(device: &CudaDevice) -> Result<(), String> {
     for (i, dims) in PLANES.into_iter().enumerate() {
         let (p, number) = ([0.3, 0.0, 0.999, 0.5][i % 4], [0, 5][i % 2]);
         let x = values(1, dims.len());
-        let share = 1.0 / (1.0 - f64::from(p));
+        let scale = 1.0 / (1.0 - f64::from(p));
         let dropped = |word: &u32| f64::from(*word) < f64::from(p) * 2.0_f64.powi(32);
         let want: Vec<f64> = words(dims, number)
             .iter()
             .zip(widen(&x))
-            .map(|(word, x)| if dropped(word) { 0.0 } else { share * x })
+            .map(|(word, x)| if dropped(word) { 0.0 } else { scale * x })
             .collect();
         let mut y = unwritten::<T>(device, dense_len(dims));
         let stream = Stream { clock: &clock, number };
@@ -69,16 +69,16 @@ fn the_share_of_zeros_is_p_and_streams_and_steps_differ() {
     let [mask, again, other_stream, other_step] =
         [(3, 0), (3, 0), (3, 1), (4, 0)].map(|(s, n)| mask(s, n));
     assert_eq!(mask, again);
-    let share = |both: &dyn Fn(usize) -> bool| {
+    let fraction = |both: &dyn Fn(usize) -> bool| {
         (0..dims.len()).filter(|&i| both(i)).count() as f64 / dims.len() as f64
     };
     // Standard deviations of these averages of 32,768: 0.0025, 0.0016.
     for other in [&mask, &other_stream, &other_step] {
-        let zeros = share(&|i| other[i] == 0.0);
+        let zeros = fraction(&|i| other[i] == 0.0);
         assert!((zeros - 0.3).abs() < 0.01, "{zeros} are 0");
     }
     for other in [&other_stream, &other_step] {
-        let zeros = share(&|i| mask[i] == 0.0 && other[i] == 0.0);
+        let zeros = fraction(&|i| mask[i] == 0.0 && other[i] == 0.0);
         assert!((zeros - 0.09).abs() < 0.007, "{zeros} are 0 in both");
     }
 }

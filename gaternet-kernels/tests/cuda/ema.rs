@@ -5,7 +5,7 @@ use crate::check::{close, download, upload, values, widen};
 use crate::emulator;
 
 /// Four updates of arrays of all lengths, of which the second is recorded and played three times:
-/// each has its own share, and beyond the shares the last counts.
+/// each has its own fraction, and beyond the fractions the last counts.
 pub(crate) fn updates(device: &CudaDevice) -> Result<(), String> {
     const LENGTHS: [usize; 6] = [3, 2048, 0, 1, 2049, 4500];
     let list = |seed: usize| LENGTHS.map(|len| values((seed + len) as u64, len));
@@ -13,8 +13,8 @@ pub(crate) fn updates(device: &CudaDevice) -> Result<(), String> {
     let mut averages = before.clone().map(|v| upload(device, &v));
     let mut kernel =
         Averages::new(device, of_values.iter().zip(&mut averages)).map_err(|e| e.to_string())?;
-    let shares = [1.0, 0.75, 0.0625];
-    let of_steps = upload(device, &shares);
+    let fractions = [1.0, 0.75, 0.0625];
+    let of_steps = upload(device, &fractions);
     let mut clock = Clock::new(device, 0, 0).map_err(|e| e.to_string())?;
     let mut update = || {
         kernel.update(PerStep { clock: &clock, values: &of_steps })?;
@@ -23,7 +23,7 @@ pub(crate) fn updates(device: &CudaDevice) -> Result<(), String> {
     update().map_err(|e| e.to_string())?;
     let mut want = before.map(|average| widen(&average));
     let graph = CudaGraph::capture(device, update).map_err(|e| e.to_string())?;
-    for (step, share) in [0, 1, 2, 2].map(|at| shares[at]).into_iter().enumerate() {
+    for (step, fraction) in [0, 1, 2, 2].map(|at| fractions[at]).into_iter().enumerate() {
         if step > 0 {
             let next = list(20 * step);
             for (buffer, next) in of_values.iter_mut().zip(&next) {
@@ -33,7 +33,7 @@ pub(crate) fn updates(device: &CudaDevice) -> Result<(), String> {
         }
         for (i, values) in list(20 * step).iter().enumerate() {
             let pairs = want[i].iter_mut().zip(values);
-            pairs.for_each(|(w, &v)| *w += f64::from(share) * (f64::from(v) - *w));
+            pairs.for_each(|(w, &v)| *w += f64::from(fraction) * (f64::from(v) - *w));
             let what = format!("step {step}, {} values", LENGTHS[i]);
             close(&what, &download(&averages[i])?, &want[i], 1e-6)?;
         }
@@ -69,6 +69,6 @@ fn lengths_must_be_those_of_the_values_and_a_share_is_needed() {
     let mut kernel = Averages::new(&device, [(&value, &mut average)]).expect("one length");
     let clock = Clock::new(&device, 0, 0).expect("a clock");
     let update = kernel.update(PerStep { clock: &clock, values: &none });
-    let error = update.expect_err("no share").to_string();
+    let error = update.expect_err("no fraction").to_string();
     assert!(error.contains("there must be a step"), "{error}");
 }

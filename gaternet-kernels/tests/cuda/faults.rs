@@ -6,7 +6,7 @@ mod layers;
 mod training;
 
 use gaternet_kernels::cuda::layout::Rows;
-use gaternet_kernels::cuda::{CudaDevice, LiveFilters, Products, bf16};
+use gaternet_kernels::cuda::{CudaActiveFilters, CudaDevice, Products, bf16};
 use gaternet_kernels::test_support::driver::real;
 use gaternet_kernels::test_support::emulator::Patch;
 
@@ -63,11 +63,11 @@ fn backward_weight_dense(device: &CudaDevice) -> Result<(), String> {
 
 fn compaction(device: &CudaDevice) -> Result<(), String> {
     let gates = gates(1, 3, 40, 0.5);
-    let mut live = LiveFilters::empty(device, 3, 33).expect("lists");
+    let mut active = CudaActiveFilters::empty(device, 3, 33).expect("lists");
     let buffer = upload(device, &gates);
-    live.refill(&buffer, 40, 4).map_err(|error| error.to_string())?;
+    active.refill(&buffer, 40, 4).map_err(|error| error.to_string())?;
     let columns = gates.chunks(40).flat_map(|row| &row[4..37]).copied().collect::<Vec<_>>();
-    let got = live.to_host().map_err(|error| error.to_string())?;
+    let got = active.to_host().map_err(|error| error.to_string())?;
     if got == lists(&columns, 33) { Ok(()) } else { Err("the lists differ".to_owned()) }
 }
 
@@ -129,7 +129,7 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         patch: Patch {
-            name: "the zeros after the live outputs are missing",
+            name: "the zeros after the active outputs are missing",
             source: "conv2d.cu",
             file: "conv2d.cu",
             good: "first, count, round_up_16(count), list, out",
@@ -173,7 +173,7 @@ const FAULTS: &[Fault] = &[
     },
     Fault {
         patch: Patch {
-            name: "rows beyond the live ones are read",
+            name: "rows beyond the active ones are read",
             source: "conv2d.cu",
             file: "conv2d.cu",
             good: "cursors[i].inside(g) && j < count &&",
@@ -262,8 +262,8 @@ const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "arguments in the wrong order",
-            source: "live_filters.cu",
-            file: "live_filters.cu",
+            source: "active_filters.cu",
+            file: "active_filters.cu",
             good: "int stride, int first, int filters) {\n    const int n = blockIdx.x, lane",
             bad: "int first, int stride, int filters) {\n    const int n = blockIdx.x, lane",
         },
@@ -273,8 +273,8 @@ const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "the bound of the filters is missing",
-            source: "live_filters.cu",
-            file: "live_filters.cu",
+            source: "active_filters.cu",
+            file: "active_filters.cu",
             good: "filter < filters && !(row[filter] == 0.0f)",
             bad: "!(row[filter] == 0.0f)",
         },
@@ -412,7 +412,7 @@ fn a_report_names_the_file_and_the_line() {
     }
     for (fault, place) in [
         ("a barrier is missing", "conv2d.cu:"),
-        ("the bound of the filters is missing", "live_filters.cu:"),
+        ("the bound of the filters is missing", "active_filters.cu:"),
         ("a shuffle in a branch", "dev.cuh:"),
     ] {
         let _planted = EMULATOR.plant(fault);

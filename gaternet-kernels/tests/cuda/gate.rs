@@ -1,6 +1,6 @@
 use gaternet_kernels::cuda::conv2d::GateColumns;
 use gaternet_kernels::cuda::gate::{self, Apply, Compact, Grads};
-use gaternet_kernels::cuda::{CudaBuffer, CudaDevice, LiveFilters, bf16, layout};
+use gaternet_kernels::cuda::{CudaActiveFilters, CudaBuffer, CudaDevice, bf16, layout};
 use gaternet_kernels::{PlaneDims, reference::gate as reference};
 
 use crate::check::{
@@ -30,23 +30,23 @@ fn some_gates(dims: PlaneDims, density: f32) -> Vec<f32> {
     gates
 }
 
-/// (N, C, P) of a compact activation; `Err` if the zeros after the live channels are missing.
+/// (N, C, P) of a compact activation; `Err` if the zeros after the active channels are missing.
 fn download_compact<T: Real>(
     dims: PlaneDims,
     gates: &[f32],
     buffer: &CudaBuffer<T>,
 ) -> Result<Vec<f32>, String> {
-    let (packed, live) = (download(buffer)?, lists(gates, dims.channels));
+    let (packed, active) = (download(buffer)?, lists(gates, dims.channels));
     let stride = layout::stride(dims.channels);
     for (pixel, of_pixel) in packed.chunks(stride).enumerate() {
-        let count = live.row(pixel / dims.plane).len();
+        let count = active.row(pixel / dims.plane).len();
         let zeros = &of_pixel[count..count.next_multiple_of(16)];
         let beyond = &of_pixel[count.next_multiple_of(16)..];
         if zeros.iter().any(|zero| zero.to_bits() != 0) || beyond.iter().any(|v| !v.is_nan()) {
-            return Err(format!("pixel {pixel} with {count} live channels: {of_pixel:?}"));
+            return Err(format!("pixel {pixel} with {count} active channels: {of_pixel:?}"));
         }
     }
-    Ok(layout::unpack_compact(&live, dims.plane, &packed))
+    Ok(layout::unpack_compact(&active, dims.plane, &packed))
 }
 
 fn trial<T: Real>(device: &CudaDevice, dims: PlaneDims, density: f32) -> Result<(), String> {
@@ -57,8 +57,8 @@ fn trial<T: Real>(device: &CudaDevice, dims: PlaneDims, density: f32) -> Result<
     let gates = some_gates(dims, density);
     let on_device = upload(device, &columns(dims, &gates));
     let (stride, first) = (dims.channels + MORE, FIRST);
-    let mut live = LiveFilters::empty(device, dims.batch, dims.channels).map_err(text)?;
-    live.refill(&on_device, stride, first).map_err(text)?;
+    let mut active = CudaActiveFilters::empty(device, dims.batch, dims.channels).map_err(text)?;
+    active.refill(&on_device, stride, first).map_err(text)?;
     let dense = |values: &[f32]| upload_dense::<T>(device, dims, values);
     let (x_d, residual_d) = (dense(&x), dense(&residual));
     let new = || unwritten::<T>(device, dense_len(dims));
@@ -75,14 +75,14 @@ fn trial<T: Real>(device: &CudaDevice, dims: PlaneDims, density: f32) -> Result<
     close(&name("dense to dense"), &download_dense(dims, &y)?, &open, T::BOUND)?;
     let mut collected = new();
     let gated_only = Apply { gates: columns_of, ..Apply::default() };
-    let target = Compact::Target(&live);
+    let target = Compact::Target(&active);
     gate::forward(dims, target, gated_only, &x_d, &mut collected).map_err(text)?;
     let got = download_compact(dims, &gates, &collected)?;
     close(&name("dense to compact"), &got, &gated, T::BOUND)?;
     let packed = layout::pack_compact(&lists(&gates, dims.channels), dims.plane, &x);
     let compact = upload_as::<T>(device, &packed);
     let mut expanded = new();
-    let source = Compact::Source(&live);
+    let source = Compact::Source(&active);
     gate::forward(dims, source, apply, &compact, &mut expanded).map_err(text)?;
     assert_eq!(download(&expanded), download(&y), "{}", name("compact to dense"));
 
@@ -95,7 +95,7 @@ fn trial<T: Real>(device: &CudaDevice, dims: PlaneDims, density: f32) -> Result<
     let want_x = reference::backward_x(dims, &gates64, &of_y);
     let want_gates = reference::backward_gates(dims, &x64, &of_y);
     let grad_d = dense(&grad);
-    for compact in [Compact::Nothing, Compact::Target(&live)] {
+    for compact in [Compact::Nothing, Compact::Target(&active)] {
         let (mut of_x, mut of_residual) = (new(), new());
         let mut of_gates = upload(device, &columns(dims, &vec![f32::NAN; gates.len()]));
         let grads = Grads {
@@ -154,8 +154,8 @@ fn without_gates_it_is_a_sum_and_a_relu() {
 fn what_does_not_fit_is_refused() {
     let Some(device) = emulator::device() else { return };
     let dims = PlaneDims { batch: 1, channels: 3, plane: 1 };
-    let live = LiveFilters::empty(&device, 1, 3).expect("lists");
-    let other = LiveFilters::empty(&device, 2, 3).expect("lists");
+    let active = CudaActiveFilters::empty(&device, 1, 3).expect("lists");
+    let other = CudaActiveFilters::empty(&device, 2, 3).expect("lists");
     let x = unwritten::<f32>(&device, 16);
     let run = |dims, compact, residual| {
         let apply = Apply { residual, ..Apply::default() };
@@ -164,10 +164,10 @@ fn what_does_not_fit_is_refused() {
     };
     let error = run(PlaneDims { plane: 2, ..dims }, Compact::Nothing, None);
     assert!(error.contains("`x` has 16 elements, its dims need 32"), "{error}");
-    let error = run(dims, Compact::Target(&live), Some(&x));
+    let error = run(dims, Compact::Target(&active), Some(&x));
     assert!(error.contains("a compact result has no residual"), "{error}");
     let error = run(dims, Compact::Source(&other), None);
-    assert!(error.contains("live lists 3 filters of 2 samples, expected 3 of 1"), "{error}");
+    assert!(error.contains("active lists 3 filters of 2 samples, expected 3 of 1"), "{error}");
     let mut gates = upload(&device, &[0.0; 3]);
     let grads = Grads { x: None, gates: Some(&mut gates), residual: None };
     let error = gate::backward(dims, Compact::Nothing, Apply::default(), [&x; 3], grads);

@@ -40,9 +40,9 @@ fn the_loss_is_the_mean_size_and_its_gradient_is_added() {
             check("loss", &result, &[mean], 1e-5);
             check("totals", &totals, &[1.0 + 3.0 * weight * mean, 2.0 + 3.0 * open], 1e-5);
             let sign = |v: f64| if v == 0.0 { 0.0 } else { v.signum() };
-            let share = weight / len as f64;
+            let slope = weight / len as f64;
             let want: Vec<f64> =
-                values.iter().zip(&before).map(|(&v, &b)| f64::from(b) + share * sign(v)).collect();
+                values.iter().zip(&before).map(|(&v, &b)| f64::from(b) + slope * sign(v)).collect();
             check("gradient", &grad, &want, 1e-6);
         }
     }

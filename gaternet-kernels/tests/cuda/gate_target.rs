@@ -1,6 +1,6 @@
 use gaternet_kernels::cuda::gate_loss::Loss;
-use gaternet_kernels::cuda::gate_target::{ConvShare, GateTarget, forward_backward, scratch_len};
-use gaternet_kernels::cuda::{Clock, CudaBuffer, CudaDevice, GateSlots, PerStep};
+use gaternet_kernels::cuda::gate_target::{ConvWork, GateTarget, forward_backward, scratch_len};
+use gaternet_kernels::cuda::{Clock, CudaBuffer, CudaDevice, GatedLayers, PerStep};
 
 use crate::check::{close, download, gates, upload, values};
 use crate::emulator;
@@ -10,12 +10,12 @@ const WIDTHS: [usize; 3] = [3, 40, 1];
 const SCHEDULE: [[f32; 3]; 4] =
     [[9.0, 0.9, 0.9], [0.5, 0.75, 0.75], [2.0, 0.1, 0.2], [0.0, 0.3, 0.3]];
 
-fn conv(work: f32, filters: Option<usize>, channels: Option<usize>) -> ConvShare {
-    ConvShare { work, filters, channels }
+fn conv(work: f32, filters: Option<usize>, channels: Option<usize>) -> ConvWork {
+    ConvWork { work, filters, channels }
 }
 
-/// One that two slots switch, with one that reads it; one of a slot of a gate.
-fn blocks() -> Vec<Vec<ConvShare>> {
+/// One that two layers switch, with one that reads it; one of a layer of a gate.
+fn blocks() -> Vec<Vec<ConvWork>> {
     vec![
         vec![conv(0.25, Some(0), None), conv(0.4, Some(1), Some(0)), conv(0.05, None, Some(1))],
         vec![conv(0.1, Some(2), None)],
@@ -31,14 +31,14 @@ fn reference(
 ) -> (f64, Vec<f64>) {
     let columns: usize = WIDTHS.iter().sum();
     let starts = [0, WIDTHS[0], WIDTHS[0] + WIDTHS[1]];
-    let share = |slot: Option<usize>, n: usize| {
-        slot.map_or(1.0, |slot| {
-            let row = &gates[n * columns + starts[slot]..][..WIDTHS[slot]];
-            row.iter().copied().map(f64::from).sum::<f64>() / WIDTHS[slot] as f64
+    let fraction = |layer: Option<usize>, n: usize| {
+        layer.map_or(1.0, |layer| {
+            let row = &gates[n * columns + starts[layer]..][..WIDTHS[layer]];
+            row.iter().copied().map(f64::from).sum::<f64>() / WIDTHS[layer] as f64
         })
     };
-    let mean = |conv: &ConvShare| {
-        let pairs = (0..batch).map(|n| share(conv.filters, n) * share(conv.channels, n));
+    let mean = |conv: &ConvWork| {
+        let pairs = (0..batch).map(|n| fraction(conv.filters, n) * fraction(conv.channels, n));
         f64::from(conv.work) * pairs.sum::<f64>() / batch as f64
     };
     let blocks = blocks();
@@ -60,11 +60,11 @@ fn reference(
         let slope = pull + 2.0 * outside / (blocks.len() as f64 * dense);
         for conv in block {
             for (own, other) in [(conv.filters, conv.channels), (conv.channels, conv.filters)] {
-                let Some(slot) = own else { continue };
+                let Some(layer) = own else { continue };
                 for n in 0..batch {
-                    let each = slope * f64::from(conv.work) * share(other, n);
-                    let row = &mut grad[n * columns + starts[slot]..][..WIDTHS[slot]];
-                    row.iter_mut().for_each(|g| *g += each / (batch * WIDTHS[slot]) as f64);
+                    let each = slope * f64::from(conv.work) * fraction(other, n);
+                    let row = &mut grad[n * columns + starts[layer]..][..WIDTHS[layer]];
+                    row.iter_mut().for_each(|g| *g += each / (batch * WIDTHS[layer]) as f64);
                 }
             }
         }
@@ -80,17 +80,17 @@ fn run(
     before: &[f32],
 ) -> Result<[Vec<f32>; 3], String> {
     let text = |error: gaternet_kernels::cuda::CudaError| error.to_string();
-    let slots = GateSlots::new(device, &WIDTHS, |_| 0).map_err(text)?;
+    let layers = GatedLayers::new(device, &WIDTHS, |_| 0).map_err(text)?;
     let clock = Clock::new(device, 0, step).map_err(text)?;
     let schedule = upload(device, SCHEDULE.as_flattened());
     let mut grad = upload(device, before);
     let [mut result, mut totals] = [vec![f32::NAN], vec![1.0, 2.0]].map(|v| upload(device, &v));
-    let batch = gates.len() / slots.columns();
-    let mut scratch = upload(device, &vec![f32::NAN; scratch_len(batch, slots.slots())]);
+    let batch = gates.len() / layers.columns();
+    let mut scratch = upload(device, &vec![f32::NAN; scratch_len(batch, layers.layers())]);
     let mut into =
         Loss { grad: &mut grad, result: &mut result, totals: &mut totals, scratch: &mut scratch };
     let schedule = PerStep { clock: &clock, values: &schedule };
-    forward_backward(target, &slots, &upload(device, gates), schedule, &mut into).map_err(text)?;
+    forward_backward(target, &layers, &upload(device, gates), schedule, &mut into).map_err(text)?;
     let all: [&CudaBuffer<f32>; 3] = [&result, &totals, &grad];
     let mut lists = Vec::new();
     for buffer in all {
@@ -161,13 +161,13 @@ fn nan_shows_unless_the_loss_does_not_count() {
 #[test]
 fn what_does_not_fit_is_refused() {
     let Some(device) = emulator::device() else { return };
-    for (blocks, slots) in
+    for (blocks, layers) in
         [(vec![], 3), (vec![vec![]], 3), (blocks(), 2), (vec![vec![conv(0.0, None, None)]], 3)]
     {
-        let error = GateTarget::new(&device, &blocks, slots, None).expect_err("refused");
+        let error = GateTarget::new(&device, &blocks, layers, None).expect_err("refused");
         assert!(error.to_string().contains("there must be blocks"), "{error}");
     }
     let target = GateTarget::new(&device, &blocks(), 4, None).expect("valid");
-    let error = run(&device, &target, &[1.0; 44], 1, &[0.0; 44]).expect_err("3 slots of 4");
-    assert!(error.contains("`slots` has 3 elements, its dims need 4"), "{error}");
+    let error = run(&device, &target, &[1.0; 44], 1, &[0.0; 44]).expect_err("3 layers of 4");
+    assert!(error.contains("`layers` has 3 elements, its dims need 4"), "{error}");
 }

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use gaternet_kernels::cuda::{CudaBuffer, CudaError, CudaGraph, LiveFilters};
+use gaternet_kernels::cuda::{CudaActiveFilters, CudaBuffer, CudaError, CudaGraph};
 
 use crate::check::{gates, upload};
 use crate::emulator;
@@ -11,7 +11,7 @@ use crate::emulator;
 #[test]
 fn a_graph_runs_again_on_new_values_and_keeps_its_buffers() {
     let Some(device) = emulator::device() else { return };
-    let mut lists = LiveFilters::empty(&device, 2, 40).expect("lists");
+    let mut lists = CudaActiveFilters::empty(&device, 2, 40).expect("lists");
     let mut gate = upload(&device, &gates(1, 2, 40, 0.5));
     lists.refill(&gate, 40, 0).expect("a launch loads the kernel");
     let mut cleared = upload(&device, &[1.0; 8]);
@@ -62,7 +62,7 @@ fn while_one_thread_records_the_others_are_refused() {
     let mut own = upload(&device, &[1.0; 8]);
     let mut others = upload(&device, &[1.0; 8]);
     let dropped = upload(&device, &[1.0; 8]);
-    let mut lists = LiveFilters::empty(&device, 1, 8).expect("lists");
+    let mut lists = CudaActiveFilters::empty(&device, 1, 8).expect("lists");
     lists.refill(&own, 8, 0).expect("a launch loads the kernel");
     let graph = CudaGraph::capture(&device, || {
         own.fill_zeros()?;

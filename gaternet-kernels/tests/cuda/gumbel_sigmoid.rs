@@ -17,28 +17,28 @@ fn sigmoid(x: f64) -> f64 {
 /// (noisy, gates) of one forward pass.
 fn forward(
     device: &CudaDevice,
-    preact: &[f32],
+    logits: &[f32],
     noise: Noise<'_>,
     clock: &Clock,
     hard: bool,
 ) -> Result<[Vec<f32>; 2], String> {
     let taus = upload(device, &TAUS);
     let tau = PerStep { clock, values: &taus };
-    let [mut noisy, mut gates] = [(); 2].map(|()| upload(device, &vec![f32::NAN; preact.len()]));
-    gumbel_sigmoid::forward(&upload(device, preact), noise, tau, hard, &mut noisy, &mut gates)
+    let [mut noisy, mut gates] = [(); 2].map(|()| upload(device, &vec![f32::NAN; logits.len()]));
+    gumbel_sigmoid::forward(&upload(device, logits), noise, tau, hard, &mut noisy, &mut gates)
         .map_err(|error| error.to_string())?;
     Ok([download(&noisy)?, download(&gates)?])
 }
 
 /// Both passes with given noise at the first steps.
 pub(crate) fn check(device: &CudaDevice, len: usize, hard: bool) -> Result<(), String> {
-    let (preact, noise) = (values(1, len), values(2, len));
+    let (logits, noise) = (values(1, len), values(2, len));
     let noise_d = upload(device, &noise);
     for (step, tau) in [(1, 2.0), (5, 0.5)] {
         let clock = Clock::new(device, 0, step).map_err(|error| error.to_string())?;
         let what = format!("{len}, hard {hard}, step {step}");
-        let [noisy, gates] = forward(device, &preact, Noise::Given(&noise_d), &clock, hard)?;
-        let sums: Vec<f64> = preact.iter().zip(&noise).map(|(p, e)| f64::from(p + e)).collect();
+        let [noisy, gates] = forward(device, &logits, Noise::Given(&noise_d), &clock, hard)?;
+        let sums: Vec<f64> = logits.iter().zip(&noise).map(|(p, e)| f64::from(p + e)).collect();
         close(&what, &noisy, &sums, BOUND)?;
         let gate = |&g: &f64| match hard {
             true => f64::from(u8::from(g > 0.0)),
@@ -47,15 +47,15 @@ pub(crate) fn check(device: &CudaDevice, len: usize, hard: bool) -> Result<(), S
         close(&what, &gates, &sums.iter().map(gate).collect::<Vec<_>>(), BOUND)?;
 
         let grad = values(3, len);
-        let mut of_preact = upload(device, &vec![f32::NAN; len]);
+        let mut of_logits = upload(device, &vec![f32::NAN; len]);
         let [noisy, grad_d, taus] = [&noisy, &grad, &TAUS.to_vec()].map(|v| upload(device, v));
         let per_step = PerStep { clock: &clock, values: &taus };
-        gumbel_sigmoid::backward(&noisy, &grad_d, per_step, &mut of_preact)
+        gumbel_sigmoid::backward(&noisy, &grad_d, per_step, &mut of_logits)
             .map_err(|error| error.to_string())?;
         let slope = |&g: &f64| sigmoid(g / tau) * (1.0 - sigmoid(g / tau)) / tau;
         let want: Vec<f64> =
             sums.iter().map(slope).zip(&grad).map(|(s, &g)| s * f64::from(g)).collect();
-        close(&what, &download(&of_preact)?, &want, BOUND)?;
+        close(&what, &download(&of_logits)?, &want, BOUND)?;
     }
     Ok(())
 }
@@ -102,7 +102,7 @@ fn the_noise_is_logistic() {
     let [noise, _] = forward(&device, &[0.0; 20_000], noise, &clock, true).expect("no fault");
     for x in [-3.0, -1.0, 0.0, 0.5, 2.0] {
         let below = noise.iter().filter(|&&e| f64::from(e) < x).count() as f64 / 20_000.0;
-        // The standard deviation of this share is 0.0036 at most.
+        // The standard deviation of this fraction is 0.0036 at most.
         assert!((below - sigmoid(x)).abs() < 0.015, "{below} below {x}, not {}", sigmoid(x));
     }
 }

@@ -3,6 +3,7 @@
 //! Without a GPU they run on the emulator of gaternet-kernels, which g++ builds; with
 //! `GATERNET_CUDA=real` on device 0 of the machine's own driver.
 
+mod active_filters;
 mod augment;
 mod batch_norm;
 mod batch_shaping;
@@ -25,7 +26,6 @@ mod global_avg_pool;
 mod graph;
 mod gumbel_sigmoid;
 mod linear;
-mod live_filters;
 mod pad;
 mod pool2d;
 mod repeat_interleave;

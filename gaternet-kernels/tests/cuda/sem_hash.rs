@@ -20,20 +20,15 @@ fn soft(x: f64) -> f64 {
 /// Sizes of (N, C), with lengths that are no multiple of 4 or of a block.
 const SIZES: [(usize, usize); 5] = [(1, 1), (3, 5), (2, 64), (7, 333), (40, 31)];
 
-fn preactivations(len: usize) -> Vec<f32> {
+fn logits(len: usize) -> Vec<f32> {
     values(1, len).iter().map(|v| 4.0 * v).collect()
 }
 
 /// (noisy, gates) of one forward pass.
-fn forward(
-    device: &CudaDevice,
-    batch: usize,
-    preactivation: &[f32],
-    draw: Draw<'_>,
-) -> [Vec<f32>; 2] {
-    let unwritten = || upload(device, &vec![f32::NAN; preactivation.len()]);
+fn forward(device: &CudaDevice, batch: usize, logits: &[f32], draw: Draw<'_>) -> [Vec<f32>; 2] {
+    let unwritten = || upload(device, &vec![f32::NAN; logits.len()]);
     let (mut noisy, mut gates) = (unwritten(), unwritten());
-    sem_hash::forward(batch, &upload(device, preactivation), draw, &mut noisy, &mut gates)
+    sem_hash::forward(batch, &upload(device, logits), draw, &mut noisy, &mut gates)
         .expect("a launch");
     [&noisy, &gates].map(|buffer| download(buffer).expect("no fault"))
 }
@@ -47,15 +42,14 @@ fn with_given_noise_both_passes_follow_their_equations() {
     let Some(device) = emulator::device() else { return };
     for (batch, columns) in SIZES {
         let what = format!("{batch} x {columns}");
-        let preactivation = preactivations(batch * columns);
+        let logits = logits(batch * columns);
         let noise = values(2, batch * columns);
         let discrete: Vec<u8> = (0..batch).map(|n| [0, 1, 7][n % 3]).collect();
         let (noise_d, discrete_d) =
             (upload(&device, &noise), CudaBuffer::from_slice(&device, &discrete).expect("a copy"));
         let draw = Draw::Given { noise: &noise_d, discrete: &discrete_d };
-        let [noisy, gates] = forward(&device, batch, &preactivation, draw);
-        let sums: Vec<f64> =
-            preactivation.iter().zip(&noise).map(|(p, e)| f64::from(p + e)).collect();
+        let [noisy, gates] = forward(&device, batch, &logits, draw);
+        let sums: Vec<f64> = logits.iter().zip(&noise).map(|(p, e)| f64::from(p + e)).collect();
         check(&what, &noisy, &sums);
         let want: Vec<f64> = (0..sums.len())
             .map(|i| match discrete[i / columns] {
@@ -66,10 +60,9 @@ fn with_given_noise_both_passes_follow_their_equations() {
         check(&what, &gates, &want);
 
         let grad = values(3, sums.len());
-        let mut of_preactivation = upload(&device, &vec![f32::NAN; sums.len()]);
+        let mut of_logits = upload(&device, &vec![f32::NAN; sums.len()]);
         let grad_d = upload(&device, &grad);
-        sem_hash::backward(&upload(&device, &noisy), &grad_d, &mut of_preactivation)
-            .expect("a launch");
+        sem_hash::backward(&upload(&device, &noisy), &grad_d, &mut of_logits).expect("a launch");
         let want: Vec<f64> = sums
             .iter()
             .zip(&grad)
@@ -79,7 +72,7 @@ fn with_given_noise_both_passes_follow_their_equations() {
                 if inside { f64::from(grad) * 1.2 * s * (1.0 - s) } else { 0.0 }
             })
             .collect();
-        check(&what, &download(&of_preactivation).expect("no fault"), &want);
+        check(&what, &download(&of_logits).expect("no fault"), &want);
     }
 }
 
@@ -144,12 +137,12 @@ fn the_noise_is_normal_and_the_coins_are_fair() {
 fn a_graph_draws_anew_at_every_step_and_repeats_a_step() {
     let Some(device) = emulator::device() else { return };
     let mut clock = Clock::new(&device, 5, 10).expect("a clock");
-    let preactivation = upload(&device, &[0.0; 12]);
+    let logits = upload(&device, &[0.0; 12]);
     let mut noisy = upload(&device, &[0.0; 12]);
     let mut gates = upload(&device, &[0.0; 12]);
     let mut work = |clock: &mut Clock| {
         let draw = Draw::Random { clock, stream: 0 };
-        sem_hash::forward(3, &preactivation, draw, &mut noisy, &mut gates)?;
+        sem_hash::forward(3, &logits, draw, &mut noisy, &mut gates)?;
         clock.advance()
     };
     work(&mut clock).expect("a launch loads the kernels");
@@ -171,15 +164,15 @@ fn a_graph_draws_anew_at_every_step_and_repeats_a_step() {
 #[test]
 fn gates_of_evaluation_are_hard_or_soft_and_nan_shows() {
     let Some(device) = emulator::device() else { return };
-    let preactivation = [0.0, -1e-4, 1e-4, -3.0, 3.0, f32::NAN];
+    let logits = [0.0, -1e-4, 1e-4, -3.0, 3.0, f32::NAN];
     let mut gates = upload(&device, &[7.0; 6]);
-    sem_hash::hard(&upload(&device, &preactivation), &mut gates).expect("a launch");
+    sem_hash::hard(&upload(&device, &logits), &mut gates).expect("a launch");
     let hard = download(&gates).expect("no fault");
     assert_eq!(hard[..5], [1.0, 0.0, 1.0, 0.0, 1.0]);
     assert!(hard[5].is_nan());
-    sem_hash::soft(&upload(&device, &preactivation), &mut gates).expect("a launch");
+    sem_hash::soft(&upload(&device, &logits), &mut gates).expect("a launch");
     let got = download(&gates).expect("no fault");
-    let want: Vec<f64> = preactivation[..5].iter().map(|&p| soft(f64::from(p))).collect();
+    let want: Vec<f64> = logits[..5].iter().map(|&p| soft(f64::from(p))).collect();
     check("soft", &got[..5], &want);
     assert!(got[5].is_nan());
     for discrete in [0, 1] {

@@ -13,7 +13,7 @@ use crate::toolchain::Toolchain;
 const HOPPER: (i32, i32) = (9, 0);
 
 fn gate() -> &'static Source {
-    sources().find(|source| source.file() == "live_filters.cu").expect("one of the sources")
+    sources().find(|source| source.file() == "active_filters.cu").expect("one of the sources")
 }
 
 /// For a Hopper GPU; keeps what it compiles in `cache`.
@@ -25,7 +25,7 @@ fn compiler(toolchain: &Toolchain, cache: &Path) -> Compiler {
 }
 
 fn image(compiler: &Compiler) -> Image {
-    let image = compiler.image(gate()).expect("live_filters.cu compiles");
+    let image = compiler.image(gate()).expect("active_filters.cu compiles");
     assert!(image.bytes.starts_with(b"\x7fELF") && image.bytes.len() > 1000, "not a cubin");
     image
 }
@@ -89,7 +89,7 @@ fn what_is_prebuilt_needs_no_compiler() {
     let image = Compiler::new((8, 6), &options).image(gate()).expect("prebuilt for sm_80");
     let Origin::Prebuilt(path) = &image.origin else { panic!("{:?}", image.origin) };
     assert!(files.contains(path), "{path:?}");
-    assert!(toolchain.resource_usage(path).contains("live_filters_list"));
+    assert!(toolchain.resource_usage(path).contains("active_filters_list"));
     let image = Compiler::new((12, 0), &options).image(gate()).expect("PTX");
     let text = String::from_utf8(image.bytes).expect("text");
     assert!(text.contains(".target sm_80") && text.ends_with('\0'), "{text}");

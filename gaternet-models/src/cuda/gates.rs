@@ -7,8 +7,8 @@ use std::ops::Range;
 
 use gaternet_kernels::cuda::conv2d::GateColumns;
 use gaternet_kernels::cuda::{
-    CudaBuffer, CudaDevice, GateGroups, GateSlots, LiveFilters, gate_largest, repeat_interleave,
-    sem_hash,
+    CudaActiveFilters, CudaBuffer, CudaDevice, GatedLayers, SharedGates, gate_largest,
+    repeat_interleave, sem_hash,
 };
 
 use super::error::{Error, Result};
@@ -25,7 +25,7 @@ pub(super) struct Gates {
     pub(super) values: RefCell<CudaBuffer<f32>>,
     /// Gradient (N, c).
     pub(super) grad: RefCell<CudaBuffer<f32>>,
-    lists: BTreeMap<usize, RefCell<LiveFilters>>,
+    lists: BTreeMap<usize, RefCell<CudaActiveFilters>>,
 }
 
 /// The rule that makes gates of the gater's output.
@@ -33,14 +33,14 @@ pub(super) struct Gates {
 struct Rule {
     rule: GateRule,
     /// Outputs of the gater by gated layer, and how many of each open because they are the largest.
-    slots: GateSlots,
+    slots: GatedLayers,
     /// The groups of filters that share gates; `None` if every filter has a gate of its own.
     groups: Option<Groups>,
 }
 
 #[derive(Debug)]
 struct Groups {
-    groups: GateGroups,
+    groups: SharedGates,
     /// Values (N, outputs of the gater) of the shared gates.
     values: RefCell<CudaBuffer<f32>>,
     grad: RefCell<CudaBuffer<f32>>,
@@ -53,11 +53,11 @@ impl Rule {
         let groups = match rule.is_single() {
             true => None,
             false => {
-                let groups = GateGroups::new(device, rule.repeats())?;
+                let groups = SharedGates::new(device, rule.repeats())?;
                 Some(Groups { groups, values: zeros()?, grad: zeros()? })
             }
         };
-        let slots = GateSlots::new(device, rule.widths(), |width| rule.largest(width))?;
+        let slots = GatedLayers::new(device, rule.widths(), |width| rule.largest(width))?;
         Ok(Rule { rule, slots, groups })
     }
 
@@ -71,7 +71,7 @@ impl Rule {
         let of_gater = |gates: &mut CudaBuffer<f32>| {
             estimate(gates)?;
             match self.rule.ranks() {
-                true => Ok::<_, Error>(gate_largest::floor(&self.slots, preact, gates)?),
+                true => Ok::<_, Error>(gate_largest::min_active(&self.slots, preact, gates)?),
                 false => Ok(()),
             }
         };
@@ -94,8 +94,9 @@ impl Gates {
     ) -> Result<Gates> {
         let slots = model.map_or(&[][..], |model| model.plan().slots());
         let count = model.map_or(0, |model| model.plan().gates());
-        let list =
-            |(&slot, &filters)| Ok((slot, LiveFilters::empty(device, batch, filters)?.into()));
+        let list = |(&slot, &filters)| {
+            Ok((slot, CudaActiveFilters::empty(device, batch, filters)?.into()))
+        };
         let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * count)?.into());
         Ok(Gates {
             columns: slots.iter().map(|slot| slot.columns.clone()).collect(),
@@ -115,7 +116,7 @@ impl Gates {
         GateColumns { gates: values, stride: self.count(), first: self.columns[slot].start }
     }
 
-    pub(super) fn active(&self, slot: usize) -> Ref<'_, LiveFilters> {
+    pub(super) fn active(&self, slot: usize) -> Ref<'_, CudaActiveFilters> {
         self.lists[&slot].borrow()
     }
 

@@ -107,7 +107,7 @@ impl<'a> ConvBuilder<'a> {
                 return Err(hidden_error(format!("{filters} of {all} for {name}")));
             }
         }
-        let options = Conv2dOptions { stride: [stride; 2], padding: [padding; 2] };
+        let options = Conv2dOptions::square(stride, padding);
         net.check(input).map_err(|error| error.at(&name))?;
         let channels = net.channels(input);
         let conv = net.weights.conv(channels, filters, kernel, options);

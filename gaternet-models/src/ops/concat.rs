@@ -1,6 +1,6 @@
 //! The channels of all inputs, side by side.
 
-use gaternet_core::ops::{self, Live};
+use gaternet_core::ops::{self, Active};
 use gaternet_core::{Ctx, Error, Result, Tensor};
 
 #[cfg(feature = "cuda")]
@@ -29,7 +29,7 @@ impl Op for Concat {
         Ok([inputs.iter().map(|input| input[0]).sum(), h, w])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         ops::concat(inputs)
     }
 

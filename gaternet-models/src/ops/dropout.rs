@@ -1,6 +1,6 @@
 //! Dropout: in training, values become 0 with a probability.
 
-use gaternet_core::ops::{self, Live};
+use gaternet_core::ops::{self, Active};
 use gaternet_core::{Ctx, Result, Tensor};
 
 #[cfg(feature = "cuda")]
@@ -24,7 +24,7 @@ impl Op for Dropout {
         Ok(inputs[0])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, ctx: &mut Ctx) -> Result<Tensor> {
         ops::dropout(inputs[0], self.0, ctx)
     }
 

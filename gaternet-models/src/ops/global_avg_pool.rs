@@ -1,6 +1,6 @@
 //! The mean of each feature map: (N, C, H, W) -> (N, C).
 
-use gaternet_core::ops::{self, Live};
+use gaternet_core::ops::{self, Active};
 use gaternet_core::{Ctx, Result, Tensor};
 use gaternet_kernels::cpu::global_avg_pool;
 use gaternet_kernels::{Isa, PlaneDims};
@@ -29,7 +29,7 @@ impl Op for GlobalAvgPool {
         Ok([inputs[0][0], 1, 1])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         ops::global_avg_pool(inputs[0])
     }
 

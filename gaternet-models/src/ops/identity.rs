@@ -1,6 +1,6 @@
 //! The identity: the op of steps that are a batch norm, a sum or a ReLU alone.
 
-use gaternet_core::ops::Live;
+use gaternet_core::ops::Active;
 use gaternet_core::{Ctx, Result, Tensor};
 
 #[cfg(feature = "cuda")]
@@ -25,7 +25,7 @@ impl Op for Identity {
         Ok(inputs[0])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         Ok(inputs[0].clone())
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use gaternet_core::nn::{Linear, Module, State};
-use gaternet_core::ops::Live;
+use gaternet_core::ops::Active;
 use gaternet_core::{Ctx, Error, Result, Tensor};
 use gaternet_kernels::LinearDims;
 use gaternet_kernels::cpu::linear::PreparedLinear;
@@ -33,7 +33,7 @@ impl Op for Linear {
         Err(Error::Shape { op: "linear", rule, got })
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, ctx: &mut Ctx) -> Result<Tensor> {
         Linear::forward(self, inputs[0], ctx)
     }
 

@@ -38,7 +38,7 @@ impl BatchKernel for NormKernel {
         let dims = PlaneDims { batch, channels, plane: *plane };
         let affine = batch_norm::Affine { weight: weight.data(), bias: bias.data(), eps: *eps };
         let Operands { isa, residual, relu, .. } = *operands;
-        let epilogue = batch_norm::Epilogue { residual, relu, ..Default::default() };
+        let epilogue = batch_norm::Epilogue::default().with_residual(residual).with_relu(relu);
         let (x, mean, var) = (operands.inputs.get(0), mean.data(), var.data());
         Ok(batch_norm::forward_eval(isa, dims, affine, epilogue, mean, var, x, output)?)
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gaternet_core::nn::State;
-use gaternet_core::ops::Live;
+use gaternet_core::ops::Active;
 use gaternet_core::{Ctx, Error, Result, Tensor};
 
 #[cfg(feature = "cuda")]
@@ -42,7 +42,7 @@ pub trait Op: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// An error if the inputs do not fit the op, naming it and the shapes.
-    fn forward(&self, inputs: &[&Tensor], active: &Live, ctx: &mut Ctx) -> Result<Tensor>;
+    fn forward(&self, inputs: &[&Tensor], active: &Active, ctx: &mut Ctx) -> Result<Tensor>;
 
     /// Compiles the op for evaluation on the processor, for inputs of one size.
     ///

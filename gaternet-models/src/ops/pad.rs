@@ -1,6 +1,6 @@
 //! Padding and cropping: zeros around each feature map, or a border cut off it.
 
-use gaternet_core::ops::{self, Live};
+use gaternet_core::ops::{self, Active};
 use gaternet_core::{Ctx, Result, Tensor};
 use gaternet_kernels::PadDims;
 use gaternet_kernels::cpu::pad;
@@ -29,7 +29,7 @@ impl Op for Pad {
         Ok([channels, oh, ow])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         ops::pad(inputs[0], self.0)
     }
 

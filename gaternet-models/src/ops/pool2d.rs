@@ -1,6 +1,6 @@
 //! Max and average pooling over windows.
 
-use gaternet_core::ops::{self, Live, Pool2dOptions};
+use gaternet_core::ops::{self, Active, Pool2dOptions};
 use gaternet_core::{Ctx, Result, Tensor};
 use gaternet_kernels::cpu::{avg_pool2d, max_pool2d};
 use gaternet_kernels::dims::PoolDims;
@@ -38,7 +38,7 @@ impl Op for MaxPool2d {
         shape(self.0, inputs[0])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         ops::max_pool2d(inputs[0], self.0)
     }
 
@@ -68,7 +68,7 @@ impl Op for AvgPool2d {
         shape(self.0, inputs[0])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         ops::avg_pool2d(inputs[0], self.0)
     }
 

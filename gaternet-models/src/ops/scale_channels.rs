@@ -1,6 +1,6 @@
 //! Feature maps (N, C, H, W) times factors (N, C), as in squeeze-and-excitation.
 
-use gaternet_core::ops::{self, Live};
+use gaternet_core::ops::{self, Active};
 use gaternet_core::{Ctx, Error, Result, Tensor};
 use gaternet_kernels::cpu::gate;
 use gaternet_kernels::{Isa, PlaneDims};
@@ -35,7 +35,7 @@ impl Op for ScaleChannels {
         Err(Error::Shape { op: "scale_channels", rule, got })
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         ops::gate(inputs[0], inputs[1])
     }
 

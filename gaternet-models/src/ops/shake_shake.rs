@@ -1,6 +1,6 @@
 //! A mean of two branches, with random weights in training (Gastaldi 2017).
 
-use gaternet_core::ops::{self, Live};
+use gaternet_core::ops::{self, Active};
 use gaternet_core::{Ctx, Error, Result, Tensor};
 use gaternet_kernels::Isa;
 use gaternet_kernels::cpu::elementwise;
@@ -31,7 +31,7 @@ impl Op for ShakeShake {
         Err(Error::Shape { op: "shake_shake", rule, got })
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, ctx: &mut Ctx) -> Result<Tensor> {
         ops::shake_shake(inputs[0], inputs[1], ctx)
     }
 

@@ -1,6 +1,6 @@
 //! `1 / (1 + exp(-x))`.
 
-use gaternet_core::ops::{self, Live};
+use gaternet_core::ops::{self, Active};
 use gaternet_core::{Ctx, Result, Tensor};
 use gaternet_kernels::cpu::sigmoid;
 
@@ -25,7 +25,7 @@ impl Op for Sigmoid {
         Ok(inputs[0])
     }
 
-    fn forward(&self, inputs: &[&Tensor], _: &Live, _: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], _: &Active, _: &mut Ctx) -> Result<Tensor> {
         ops::sigmoid(inputs[0])
     }
 

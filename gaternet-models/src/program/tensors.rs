@@ -2,7 +2,7 @@
 
 use gaternet_core::gate::Gates;
 use gaternet_core::nn::Epilogue;
-use gaternet_core::ops::Live;
+use gaternet_core::ops::Active;
 use gaternet_core::{Ctx, Result, Tensor, ops};
 
 use super::gate::{Gate, GatePosition};
@@ -73,7 +73,7 @@ fn forward(
     let (residual, relu) = (step.residual.map(value), step.relu);
     let (gates, active) = match gating {
         Some(gating) => (values_of(step, gating)?, active(step, gating)),
-        None => (None, Live::default()),
+        None => (None, Active::default()),
     };
     let y = step.op.forward(&inputs, &active, ctx)?;
     let (before, after) = match (step.gate, gates) {
@@ -83,7 +83,10 @@ fn forward(
         (_, gates) => (gates, None),
     };
     let y = match &step.norm {
-        Some(norm) => norm.forward(&y, ctx, Epilogue { gates: before.as_ref(), residual, relu })?,
+        Some(norm) => {
+            let epilogue = Epilogue::default().with_gates(before.as_ref());
+            norm.forward(&y, ctx, epilogue.with_residual(residual).with_relu(relu))?
+        }
         None => finish(gated(y, before.as_ref())?, residual, relu)?,
     };
     gated(y, after.as_ref())
@@ -96,12 +99,14 @@ fn values_of(step: &Step, gating: Gating<'_>) -> Result<Option<Tensor>> {
 }
 
 /// The filters to be computed and the channels to be read.
-fn active(step: &Step, Gating { gates, skip }: Gating<'_>) -> Live {
+fn active(step: &Step, Gating { gates, skip }: Gating<'_>) -> Active {
     if !skip {
-        return Live::default();
+        return Active::default();
     }
     let list = |slot: Option<usize>| slot.and_then(|slot| gates.live(slot)).cloned();
-    Live { filters: list(step.lists.filters), channels: list(step.lists.channels) }
+    Active::default()
+        .with_filters(list(step.lists.filters))
+        .with_channels(list(step.lists.channels))
 }
 
 fn gated(x: Tensor, gates: Option<&Tensor>) -> Result<Tensor> {

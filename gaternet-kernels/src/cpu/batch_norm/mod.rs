@@ -33,10 +33,12 @@ pub struct Affine<'a> {
     pub eps: f32,
 }
 
-/// What follows the normalisation; by default nothing.
+/// What follows the normalisation in the same pass over memory: `relu(z·gate + residual)`; by
+/// default nothing.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Epilogue<'a> {
-    /// (N, C): a factor per plane.
+    /// (N, C): a factor for each plane.
     pub gates: Option<&'a [f32]>,
     /// (N, C, H, W): added after the gates. Its values are read by the forward passes only.
     pub residual: Option<&'a [f32]>,
@@ -44,7 +46,25 @@ pub struct Epilogue<'a> {
     pub relu: bool,
 }
 
-impl Epilogue<'_> {
+impl<'a> Epilogue<'a> {
+    /// The same epilogue with these gates, (N, C).
+    #[must_use]
+    pub fn with_gates(self, gates: Option<&'a [f32]>) -> Epilogue<'a> {
+        Epilogue { gates, ..self }
+    }
+
+    /// The same epilogue with this residual, (N, C, H, W).
+    #[must_use]
+    pub fn with_residual(self, residual: Option<&'a [f32]>) -> Epilogue<'a> {
+        Epilogue { residual, ..self }
+    }
+
+    /// The same epilogue, with or without a ReLU at the end.
+    #[must_use]
+    pub fn with_relu(self, relu: bool) -> Epilogue<'a> {
+        Epilogue { relu, ..self }
+    }
+
     fn gate(&self, plane: usize) -> f32 {
         self.gates.map_or(1.0, |gates| gates[plane])
     }

@@ -11,7 +11,7 @@ use crate::error::{KernelError, Result};
 const LANES: usize = 16;
 
 /// An algorithm for the convolution and its gradients. For each of them alone, an output's
-/// bits do not depend on which other filters are live; between them, roundings differ.
+/// bits do not depend on which other filters are active; between them, roundings differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
     /// Sums of products, as it is defined: any kernel and stride.
@@ -26,7 +26,7 @@ impl Algorithm {
     /// All of them.
     pub const ALL: [Algorithm; 3] = [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
 
-    /// The fastest for this convolution, by its shape and batch size alone: whatever is live, the
+    /// The fastest for this convolution, by its shape and batch size alone: whatever is active, the
     /// bits are the same.
     ///
     /// It has the fewest multiply-adds of whole vectors, where those of Winograd's count a third
@@ -57,7 +57,7 @@ impl Algorithm {
         Algorithm::ALL.into_iter().min_by_key(cost).unwrap_or(Algorithm::Direct)
     }
 
-    /// The fastest for the gradient to the weights, with or without lists of live filters.
+    /// The fastest for the gradient to the weights, with or without lists of active filters.
     #[must_use]
     pub fn choose_for_weight(dims: &Conv2dDims, gated: bool) -> Algorithm {
         // A vector of channels that is mostly empty costs what a full one does.

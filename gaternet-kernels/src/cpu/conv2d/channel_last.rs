@@ -24,11 +24,11 @@ pub(super) fn channel_last(
         return;
     }
     let mut image = Image { input, pixels, bordered };
-    if let Some(live) = channels {
-        let mut next = live.iter().map(|channel| *channel as usize).peekable();
+    if let Some(active) = channels {
+        let mut next = active.iter().map(|channel| *channel as usize).peekable();
         for channel in 0..c {
-            let is_live = next.next_if_eq(&channel).is_some();
-            image.scatter(channel, |value| if is_live { value } else { 0.0 });
+            let is_active = next.next_if_eq(&channel).is_some();
+            image.scatter(channel, |value| if is_active { value } else { 0.0 });
         }
         return;
     }

@@ -1,13 +1,13 @@
-//! Runs a convolution, or the gradient to its input, over a batch: samples, threads, dead planes.
+//! Runs a convolution, or the gradient to its input, over a batch: samples, threads, inactive planes.
 
 use rayon::prelude::*;
 
+use super::active::Active;
 use super::bf16;
 use super::direct::Direct;
-use super::live::Live;
 use super::sample::{Sample, SampleEpilogue};
 use super::winograd::{Elements, Weights, Winograd, WinogradBf16, elements};
-use crate::active::ActiveFilters;
+use crate::active_filters::ActiveFilters;
 use crate::dims::Conv2dDims;
 
 /// An algorithm with its weights.
@@ -86,10 +86,10 @@ pub(super) struct Batch<'a> {
     pub(super) every: &'a [u32],
     /// Of each row, where its weights are among the rows of weights.
     pub(super) weight_rows: &'a [u32],
-    /// Live ones, `None` for all, from list number `first` on.
+    /// Active ones, `None` for all, from list number `first` on.
     pub(super) first: usize,
-    pub(super) live_rows: Option<&'a ActiveFilters>,
-    pub(super) live_channels: Option<&'a ActiveFilters>,
+    pub(super) active_rows: Option<&'a ActiveFilters>,
+    pub(super) active_channels: Option<&'a ActiveFilters>,
     /// (N, channels, source plane).
     pub(super) source: &'a [f32],
     pub(super) source_plane: usize,
@@ -99,14 +99,14 @@ pub(super) struct Batch<'a> {
     /// (N, rows, out plane).
     pub(super) residual: Option<&'a [f32]>,
     pub(super) relu: bool,
-    pub(super) leave_dead: bool,
+    pub(super) exclude_inactive: bool,
 }
 
 impl<'a> Batch<'a> {
     /// The convolution of `input` (N, C, H, W), followed by nothing.
     pub(super) fn forward(
         dims: &Conv2dDims,
-        live: Live<'a>,
+        active: Active<'a>,
         every: &'a [u32],
         input: &'a [f32],
     ) -> Batch<'a> {
@@ -116,47 +116,47 @@ impl<'a> Batch<'a> {
             every,
             weight_rows: every,
             first: 0,
-            live_rows: live.filters,
-            live_channels: live.channels,
+            active_rows: active.filters,
+            active_channels: active.channels,
             source: input,
             source_plane: dims.in_plane(),
             out_plane: dims.out_plane(),
             bias: None,
             residual: None,
             relu: false,
-            leave_dead: false,
+            exclude_inactive: false,
         }
     }
 
     /// The gradient to its input, of `grad_output` (N, F, OH, OW).
     pub(super) fn backward_input(
         dims: &Conv2dDims,
-        live: Live<'a>,
+        active: Active<'a>,
         every: &'a [u32],
         grad_output: &'a [f32],
     ) -> Batch<'a> {
         Batch {
             rows: dims.in_channels(),
             channels: dims.out_channels(),
-            live_rows: live.channels,
-            live_channels: live.filters,
+            active_rows: active.channels,
+            active_channels: active.filters,
             source: grad_output,
             source_plane: dims.out_plane(),
             out_plane: dims.in_plane(),
-            ..Batch::forward(dims, live, every, grad_output)
+            ..Batch::forward(dims, active, every, grad_output)
         }
     }
 
     fn sample(&self, n: usize) -> Sample<'_> {
         let of = |len: usize| n * len..(n + 1) * len;
-        let list = |live: Option<&'a ActiveFilters>, count: usize| match live {
-            Some(live) => live.row(self.first + n),
+        let list = |active: Option<&'a ActiveFilters>, count: usize| match active {
+            Some(active) => active.row(self.first + n),
             None => &self.every[..count],
         };
         Sample {
-            rows: list(self.live_rows, self.rows),
+            rows: list(self.active_rows, self.rows),
             weight_rows: self.weight_rows,
-            channels: list(self.live_channels, self.channels),
+            channels: list(self.active_channels, self.channels),
             source: &self.source[of(self.channels * self.source_plane)],
             source_plane: self.source_plane,
             out_plane: self.out_plane,
@@ -164,7 +164,7 @@ impl<'a> Batch<'a> {
                 bias: self.bias,
                 residual: self.residual.map(|all| &all[of(self.rows * self.out_plane)]),
                 relu: self.relu,
-                leave_dead: self.leave_dead,
+                exclude_inactive: self.exclude_inactive,
             },
         }
     }
@@ -197,19 +197,20 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Writes the output planes that need no product: those of rows that are not live, unless they are
-/// left, and without a live channel those of all rows.
+/// Writes the output planes that need no product: those of rows that are not active, unless they are
+/// left, and without an active channel those of all rows.
 fn fill_known(sample: &Sample<'_>, target: &mut [f32]) {
     let Sample { epilogue, rows, .. } = sample;
-    let leaves_dead = epilogue.leave_dead || rows.len() * sample.out_plane == target.len();
-    if sample.has_products() && leaves_dead {
+    let excludes_inactive =
+        epilogue.exclude_inactive || rows.len() * sample.out_plane == target.len();
+    if sample.has_products() && excludes_inactive {
         return;
     }
-    let mut live = rows.iter().peekable();
+    let mut active = rows.iter().peekable();
     for (row, plane) in target.chunks_exact_mut(sample.out_plane).enumerate() {
-        match live.next_if(|live| **live as usize == row) {
+        match active.next_if(|active| **active as usize == row) {
             Some(_) if sample.channels.is_empty() => epilogue.fill(row, epilogue.bias(row), plane),
-            None if !leaves_dead => epilogue.fill(row, 0.0, plane),
+            None if !excludes_inactive => epilogue.fill(row, 0.0, plane),
             _ => {}
         }
     }

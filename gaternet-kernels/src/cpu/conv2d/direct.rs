@@ -29,7 +29,7 @@ impl Direct {
         Direct { tiles, plan: Plan::backward_input(dims, tiles.lanes) }
     }
 
-    /// The live rows of a sample, on this thread.
+    /// The active rows of a sample, on this thread.
     pub(super) fn sample(&self, sample: &Sample<'_>, weight: &[f32], target: &mut [f32]) {
         self.clear(sample, target);
         let target = &SharedSlice::new(target);
@@ -62,7 +62,7 @@ impl Direct {
         }
     }
 
-    /// Calls `body` with the live channels in bordered form.
+    /// Calls `body` with the active channels in bordered form.
     fn bordered(&self, sample: &Sample<'_>, body: impl FnOnce(&[f32])) {
         if self.plan.in_place {
             return body(sample.source);
@@ -78,7 +78,7 @@ impl Direct {
         });
     }
 
-    /// Some of the sample's live rows.
+    /// Some of the sample's active rows.
     fn rows(
         &self,
         sample: &Sample<'_>,

@@ -6,13 +6,13 @@
 //! one register tile (`tile.rs`), or by Winograd's (`winograd/`), and a [`PreparedConv2d`] also
 //! with products of bf16 (`bf16/`). [`backward_weight`] has a layout of its own (`weight_grad.rs`).
 
+mod active;
 mod algorithm;
 pub(crate) mod bf16;
 mod channel_last;
 mod correlate;
 mod direct;
 pub(crate) mod image;
-mod live;
 mod method;
 mod passes;
 pub(crate) mod plan;
@@ -27,8 +27,8 @@ pub(crate) mod winograd;
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
 use crate::error::Result;
+pub use active::Active;
 pub use algorithm::Algorithm;
-pub use live::Live;
 pub use method::Method;
 pub use passes::{Cache, Passes};
 pub use prepared::{Epilogue, PreparedConv2d};
@@ -43,12 +43,12 @@ pub fn forward(
     isa: Isa,
     algorithm: Algorithm,
     dims: &Conv2dDims,
-    live: Live<'_>,
+    active: Active<'_>,
     input: &[f32],
     weight: &[f32],
     output: &mut [f32],
 ) -> Result<()> {
-    Passes::new(isa, algorithm, dims)?.forward(live, input, weight, output)
+    Passes::new(isa, algorithm, dims)?.forward(active, input, weight, output)
 }
 
 /// [`Passes::backward_input`] of a size that is not used again.
@@ -60,21 +60,21 @@ pub fn backward_input(
     isa: Isa,
     algorithm: Algorithm,
     dims: &Conv2dDims,
-    live: Live<'_>,
+    active: Active<'_>,
     grad_output: &[f32],
     weight: &[f32],
     grad_input: &mut [f32],
 ) -> Result<()> {
-    Passes::new(isa, algorithm, dims)?.backward_input(live, grad_output, weight, grad_input)
+    Passes::new(isa, algorithm, dims)?.backward_input(active, grad_output, weight, grad_input)
 }
 
 /// `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in which filter f
-/// and channel c are both live.
+/// and channel c are both active.
 ///
 /// `input` (N, C, H, W), `grad_output` (N, F, OH, OW), `grad_weight` (F, C, KH, KW), overwritten.
 ///
 /// The order of the sum is fixed by the batch size: the result does not depend on the number of
-/// threads. Winograd's algorithms sum what is not live as zeros; the direct one skips filters that
+/// threads. Winograd's algorithms sum what is not active as zeros; the direct one skips filters that
 /// are not.
 ///
 /// # Errors
@@ -83,10 +83,10 @@ pub fn backward_weight(
     isa: Isa,
     algorithm: Algorithm,
     dims: &Conv2dDims,
-    live: Live<'_>,
+    active: Active<'_>,
     input: &[f32],
     grad_output: &[f32],
     grad_weight: &mut [f32],
 ) -> Result<()> {
-    passes::weight_gradient(isa, algorithm, dims, live, input, grad_output, grad_weight)
+    passes::weight_gradient(isa, algorithm, dims, active, input, grad_output, grad_weight)
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use super::active::{Active, every};
 use super::algorithm::Algorithm;
 use super::correlate::{Batch, Engine};
 use super::direct::Direct;
-use super::live::{Live, every};
 use super::weight_grad;
 use super::winograd::{self, Elements, Taps, Weights, Winograd, elements};
 use crate::cpu::isa::Isa;
@@ -18,7 +18,7 @@ use crate::error::{Result, check_len};
 /// made by the first pass that needs them and kept; the weights may be others each time.
 ///
 /// For one instruction set and algorithm an output's bits depend neither on the number of threads
-/// nor on which other filters are live, and skipping a channel gives the bits of a channel of
+/// nor on which other filters are active, and skipping a channel gives the bits of a channel of
 /// zeros.
 pub struct Passes {
     isa: Isa,
@@ -67,60 +67,60 @@ impl Passes {
         &self.dims
     }
 
-    /// `output[n, f] = Σ_c weight[f, c] ⋆ input[n, c]` for the live filters f and channels c of
+    /// `output[n, f] = Σ_c weight[f, c] ⋆ input[n, c]` for the active filters f and channels c of
     /// sample n.
     ///
     /// `input` (N, C, H, W), `weight` (F, C, KH, KW), `output` (N, F, OH, OW), overwritten: planes
-    /// of filters that are not live become +0.
+    /// of filters that are not active become +0.
     ///
     /// # Errors
     /// If a length or a list does not fit the sizes; nothing is written then.
     pub fn forward(
         &self,
-        live: Live<'_>,
+        active: Active<'_>,
         input: &[f32],
         weight: &[f32],
         output: &mut [f32],
     ) -> Result<()> {
         const OP: &str = "conv2d forward";
         let dims = &self.dims;
-        live.check(OP, dims)?;
+        active.check(OP, dims)?;
         check_len(OP, "input", dims.input_len(), input.len())?;
         check_len(OP, "weight", dims.weight_len(), weight.len())?;
         check_len(OP, "output", dims.output_len(), output.len())?;
-        let batch = Batch::forward(dims, live, &self.every, input);
+        let batch = Batch::forward(dims, active, &self.every, input);
         self.run(Way::Forward, &batch, weight, output);
         Ok(())
     }
 
     /// `grad_input[n, c] = Σ_f weight[f, c] * grad_output[n, f]` (full convolution, stride undone)
-    /// for the live channels c and filters f of sample n.
+    /// for the active channels c and filters f of sample n.
     ///
     /// `grad_output` (N, F, OH, OW), `weight` (F, C, KH, KW), `grad_input` (N, C, H, W),
-    /// overwritten: planes of channels that are not live become +0.
+    /// overwritten: planes of channels that are not active become +0.
     ///
     /// # Errors
     /// If a length or a list does not fit the sizes; nothing is written then.
     pub fn backward_input(
         &self,
-        live: Live<'_>,
+        active: Active<'_>,
         grad_output: &[f32],
         weight: &[f32],
         grad_input: &mut [f32],
     ) -> Result<()> {
         const OP: &str = "conv2d backward_input";
         let dims = &self.dims;
-        live.check(OP, dims)?;
+        active.check(OP, dims)?;
         check_len(OP, "grad_output", dims.output_len(), grad_output.len())?;
         check_len(OP, "weight", dims.weight_len(), weight.len())?;
         check_len(OP, "grad_input", dims.input_len(), grad_input.len())?;
-        let batch = Batch::backward_input(dims, live, &self.every, grad_output);
+        let batch = Batch::backward_input(dims, active, &self.every, grad_output);
         self.run(Way::BackwardInput, &batch, weight, grad_input);
         Ok(())
     }
 
     /// `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in which filter
-    /// f and channel c are both live, by the algorithm that
+    /// f and channel c are both active, by the algorithm that
     /// [`choose_for_weight`](Algorithm::choose_for_weight) names.
     ///
     /// `input` (N, C, H, W), `grad_output` (N, F, OH, OW), `grad_weight` (F, C, KH, KW),
@@ -130,14 +130,14 @@ impl Passes {
     /// If a length or a list does not fit the sizes; nothing is written then.
     pub fn backward_weight(
         &self,
-        live: Live<'_>,
+        active: Active<'_>,
         input: &[f32],
         grad_output: &[f32],
         grad_weight: &mut [f32],
     ) -> Result<()> {
-        let gated = live.filters.is_some() || live.channels.is_some();
+        let gated = active.filters.is_some() || active.channels.is_some();
         let algorithm = Algorithm::choose_for_weight(&self.dims, gated);
-        weight_gradient(self.isa, algorithm, &self.dims, live, input, grad_output, grad_weight)
+        weight_gradient(self.isa, algorithm, &self.dims, active, input, grad_output, grad_weight)
     }
 
     fn run(&self, way: Way, batch: &Batch<'_>, weight: &[f32], target: &mut [f32]) {
@@ -225,21 +225,21 @@ pub(super) fn weight_gradient(
     isa: Isa,
     algorithm: Algorithm,
     dims: &Conv2dDims,
-    live: Live<'_>,
+    active: Active<'_>,
     input: &[f32],
     grad_output: &[f32],
     grad_weight: &mut [f32],
 ) -> Result<()> {
     const OP: &str = "conv2d backward_weight";
-    live.check(OP, dims)?;
+    active.check(OP, dims)?;
     algorithm.check(OP, dims)?;
     check_len(OP, "input", dims.input_len(), input.len())?;
     check_len(OP, "grad_output", dims.output_len(), grad_output.len())?;
     check_len(OP, "grad_weight", dims.weight_len(), grad_weight.len())?;
     match algorithm.tile() {
-        None => weight_grad::run(isa, dims, live, input, grad_output, grad_weight),
+        None => weight_grad::run(isa, dims, active, input, grad_output, grad_weight),
         Some(tile) => {
-            winograd::weight_grad::run(isa, tile, dims, live, input, grad_output, grad_weight);
+            winograd::weight_grad::run(isa, tile, dims, active, input, grad_output, grad_weight);
         }
     }
     Ok(())
@@ -279,9 +279,9 @@ mod tests {
                     let run = |passes: &Passes| {
                         let mut y = vec![f32::NAN; dims.output_len()];
                         let mut grad_x = vec![f32::NAN; dims.input_len()];
-                        let live = Live::default();
-                        passes.forward(live, &input, &weight, &mut y).expect("fits");
-                        passes.backward_input(live, &grad, &weight, &mut grad_x).expect("fits");
+                        let active = Active::default();
+                        passes.forward(active, &input, &weight, &mut y).expect("fits");
+                        passes.backward_input(active, &grad, &weight, &mut grad_x).expect("fits");
                         (y, grad_x)
                     };
                     let once = Passes::new(isa, algorithm, &dims).expect("it supports them");

@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
+use super::active::{Active, every};
 use super::correlate::{Batch, Engine};
 use super::direct::Direct;
-use super::live::{Live, every};
 use super::winograd::{Elements, Taps, Weights, Winograd, WinogradBf16, elements};
 use super::{Algorithm, Method, bf16};
 use crate::cpu::isa::Isa;
@@ -15,14 +15,35 @@ use crate::error::{KernelError, Result, check_len};
 /// What follows a convolution in the same pass over memory: `relu(sum + bias + residual)`; by
 /// default nothing.
 #[derive(Debug, Clone, Copy, Default)]
+#[non_exhaustive]
 pub struct Epilogue<'a> {
-    /// As large as the output. What a filter that is not live adds to it is 0, its bias included.
+    /// (N, F, OH, OW), added to the output. An inactive filter adds 0 to it, without its bias.
     pub residual: Option<&'a [f32]>,
     /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
-    /// Leave the planes of filters that are not live as they are, instead of writing what an
-    /// epilogue makes of 0: for outputs that are read by their live channels only.
-    pub leave_dead: bool,
+    /// Whether the planes of inactive filters are left as they are, instead of getting what this
+    /// epilogue makes of 0. That suits an output of which only active channels are read.
+    pub exclude_inactive: bool,
+}
+
+impl<'a> Epilogue<'a> {
+    /// The same epilogue with this residual, (N, F, OH, OW).
+    #[must_use]
+    pub fn with_residual(self, residual: Option<&'a [f32]>) -> Epilogue<'a> {
+        Epilogue { residual, ..self }
+    }
+
+    /// The same epilogue, with or without a ReLU at the end.
+    #[must_use]
+    pub fn with_relu(self, relu: bool) -> Epilogue<'a> {
+        Epilogue { relu, ..self }
+    }
+
+    /// The same epilogue, which writes the planes of inactive filters or leaves them as they are.
+    #[must_use]
+    pub fn with_exclude_inactive(self, exclude_inactive: bool) -> Epilogue<'a> {
+        Epilogue { exclude_inactive, ..self }
+    }
 }
 
 /// A convolution of one image size, ready to run on any number of samples.
@@ -171,7 +192,7 @@ impl PreparedConv2d {
         self.method
     }
 
-    /// Bytes of the weights as the algorithm reads them: a pass reads those of live filters and
+    /// Bytes of the weights as the algorithm reads them: a pass reads those of active filters and
     /// channels.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
@@ -186,7 +207,7 @@ impl PreparedConv2d {
     /// Some samples of a larger batch on the calling thread, without allocation after its first
     /// call there.
     ///
-    /// `live` has the lists of that batch, those of `samples` are used. `input` (samples, C, H, W),
+    /// `active` has the lists of that batch, those of `samples` are used. `input` (samples, C, H, W),
     /// `output` (samples, F, OH, OW), overwritten.
     ///
     /// # Errors
@@ -194,15 +215,15 @@ impl PreparedConv2d {
     pub fn forward_here(
         &self,
         samples: Range<usize>,
-        live: Live<'_>,
+        active: Active<'_>,
         input: &[f32],
         epilogue: Epilogue<'_>,
         output: &mut [f32],
     ) -> Result<()> {
         let dims = self.dims.with_batch(samples.len())?;
-        live.check_lists(OP, &dims, samples.end..=usize::MAX)?;
+        active.check_lists(OP, &dims, samples.end..=usize::MAX)?;
         check_lens(&dims, input, epilogue, output)?;
-        let batch = self.batch(&dims, live, input, epilogue);
+        let batch = self.batch(&dims, active, input, epilogue);
         Batch { first: samples.start, ..batch }.run_here(&self.engine(), output);
         Ok(())
     }
@@ -216,22 +237,22 @@ impl PreparedConv2d {
     pub fn forward(
         &self,
         batch: usize,
-        live: Live<'_>,
+        active: Active<'_>,
         input: &[f32],
         epilogue: Epilogue<'_>,
         output: &mut [f32],
     ) -> Result<()> {
         let dims = self.dims.with_batch(batch)?;
-        live.check(OP, &dims)?;
+        active.check(OP, &dims)?;
         check_lens(&dims, input, epilogue, output)?;
-        self.batch(&dims, live, input, epilogue).run(&self.engine(), output);
+        self.batch(&dims, active, input, epilogue).run(&self.engine(), output);
         Ok(())
     }
 
     fn batch<'a>(
         &'a self,
         dims: &Conv2dDims,
-        live: Live<'a>,
+        active: Active<'a>,
         input: &'a [f32],
         epilogue: Epilogue<'a>,
     ) -> Batch<'a> {
@@ -240,8 +261,8 @@ impl PreparedConv2d {
             bias: self.bias.as_deref(),
             residual: epilogue.residual,
             relu: epilogue.relu,
-            leave_dead: epilogue.leave_dead,
-            ..Batch::forward(dims, live, &self.every, input)
+            exclude_inactive: epilogue.exclude_inactive,
+            ..Batch::forward(dims, active, &self.every, input)
         }
     }
 
@@ -291,7 +312,7 @@ mod tests {
         };
         let (weight, bias) = (noise(dims.weight_len(), 7), noise(6, 5));
         let (input, residual) = (noise(dims.input_len(), 11), noise(dims.output_len(), 3));
-        let epilogue = Epilogue { residual: Some(&residual), relu: true, leave_dead: false };
+        let epilogue = Epilogue { residual: Some(&residual), relu: true, exclude_inactive: false };
         for filters in [vec![], vec![1, 4], vec![0, 1, 2, 3, 4, 5]] {
             let (mut zeroed, mut zeroed_bias) = (weight.clone(), bias.clone());
             for dropped in (0..6).filter(|filter| !filters.contains(&(*filter as u32))) {
@@ -307,10 +328,11 @@ mod tests {
                 let what = format!("{isa:?}, {method:?}, filters {filters:?}");
                 let output = |conv: &PreparedConv2d| {
                     let mut output = vec![f32::NAN; dims.output_len()];
-                    conv.forward(2, Live::default(), &input, epilogue, &mut output).expect("fits");
+                    conv.forward(2, Active::default(), &input, epilogue, &mut output)
+                        .expect("fits");
                     let (x, y) = (&input[input.len() / 2..], &mut output.clone()[..378]);
                     let second = Epilogue { residual: Some(&residual[378..]), ..epilogue };
-                    conv.forward_here(1..2, Live::default(), x, second, y).expect("fits");
+                    conv.forward_here(1..2, Active::default(), x, second, y).expect("fits");
                     assert_eq!(y, &output[378..], "{what}: a sample alone");
                     output
                 };

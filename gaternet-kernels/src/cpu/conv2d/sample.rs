@@ -1,11 +1,11 @@
 //! One sample of a convolution or of the gradient to its input.
 
-/// What is live, and what the live rows are computed from. Rows are filters or, going back,
+/// What is active, and what the active rows are computed from. Rows are filters or, going back,
 /// channels.
 #[derive(Clone, Copy)]
 pub(super) struct Sample<'a> {
     pub(super) rows: &'a [u32],
-    /// Of each row, live or not, where its weights are among the rows of weights.
+    /// Of each row, active or not, where its weights are among the rows of weights.
     pub(super) weight_rows: &'a [u32],
     pub(super) channels: &'a [u32],
     /// (channels, source plane).
@@ -24,8 +24,8 @@ pub(super) struct SampleEpilogue<'a> {
     /// As large as the sample's output.
     pub(super) residual: Option<&'a [f32]>,
     pub(super) relu: bool,
-    /// Leave the planes of rows that are not live as they are.
-    pub(super) leave_dead: bool,
+    /// Leave the planes of rows that are not active as they are.
+    pub(super) exclude_inactive: bool,
 }
 
 impl<'a> Sample<'a> {
@@ -34,7 +34,7 @@ impl<'a> Sample<'a> {
         self.weight_rows[row] as usize
     }
 
-    /// Whether a row is live and has something to sum over.
+    /// Whether a row is active and has something to sum over.
     pub(super) fn has_products(&self) -> bool {
         !self.rows.is_empty() && !self.channels.is_empty()
     }
@@ -55,7 +55,7 @@ impl SampleEpilogue<'_> {
     }
 
     /// Writes the output plane of a row whose sum, bias included, is the same everywhere: 0 for one
-    /// that is not live.
+    /// that is not active.
     pub(super) fn fill(&self, row: usize, sum: f32, plane: &mut [f32]) {
         let relu = |y: f32| if self.relu && y <= 0.0 { 0.0 } else { y };
         // As sums, because 0 + -0 is 0: the bits of masking.

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::DType;
-use crate::active::ActiveFilters;
+use crate::active_filters::ActiveFilters;
 use crate::reference::conv2d as reference;
 use crate::testing::{assert_close, values, widen};
 
@@ -48,7 +48,7 @@ pub(super) fn gates(density: usize, batch: usize, filters: usize, seed: u64) -> 
     draws.iter().enumerate().map(|(i, draw)| f32::from(u8::from(open(i, *draw)))).collect()
 }
 
-pub(super) fn live_list(gates: &[f32], filters: usize) -> ActiveFilters {
+pub(super) fn active_list(gates: &[f32], filters: usize) -> ActiveFilters {
     ActiveFilters::from_columns(gates, filters, 0, filters).expect("whole rows")
 }
 
@@ -81,7 +81,7 @@ impl Case {
 
     /// All kernels under every instruction set against the reference.
     fn check(&self, filters: Option<&ActiveFilters>, channels: Option<&ActiveFilters>) {
-        let (dims, live) = (&self.dims, Live { filters, channels });
+        let (dims, active) = (&self.dims, Active { filters, channels });
         let (x, w, dy) = (widen(&self.input), widen(&self.weight), widen(&self.grad));
         let y = reference::forward(dims, filters, channels, &x, &w);
         let dx = reference::backward_input(dims, filters, channels, &dy, &w);
@@ -92,27 +92,27 @@ impl Case {
             for algorithm in algorithms(dims) {
                 let error = if algorithm == Algorithm::Winograd4 { 6.0 } else { 1.5 };
                 let mut got = vec![f32::NAN; dims.output_len()];
-                forward(isa, algorithm, dims, live, &self.input, &self.weight, &mut got)
+                forward(isa, algorithm, dims, active, &self.input, &self.weight, &mut got)
                     .expect("valid");
                 let terms = dims.in_channels() * dims.taps();
                 assert_close((isa, algorithm, dims, "forward"), &got, &y, error * bound(terms));
 
                 let mut got = vec![f32::NAN; dims.input_len()];
-                backward_input(isa, algorithm, dims, live, &self.grad, &self.weight, &mut got)
+                backward_input(isa, algorithm, dims, active, &self.grad, &self.weight, &mut got)
                     .expect("valid");
                 let terms = dims.out_channels() * dims.taps();
                 let what = (isa, algorithm, dims, "backward_input");
                 assert_close(what, &got, &dx, error * bound(terms));
 
                 let mut got = vec![f32::NAN; dims.weight_len()];
-                backward_weight(isa, algorithm, dims, live, &self.input, &self.grad, &mut got)
+                backward_weight(isa, algorithm, dims, active, &self.input, &self.grad, &mut got)
                     .expect("valid");
                 let terms = dims.batch() * dims.out_plane();
                 let what = (isa, algorithm, dims, "backward_weight");
                 assert_close(what, &got, &dw, 2.0 * error * bound(terms));
             }
         }
-        bf16::tests::check(self, live);
+        bf16::tests::check(self, active);
     }
 }
 
@@ -129,8 +129,8 @@ fn gated_kernels_agree_with_the_reference_at_every_density() {
         let case = Case::new(*case);
         let (n, f, c) = (case.dims.batch(), case.dims.out_channels(), case.dims.in_channels());
         for density in 0..5 {
-            let filters = live_list(&gates(density, n, f, 4), f);
-            let channels = live_list(&gates(density, n, c, 5), c);
+            let filters = active_list(&gates(density, n, f, 4), f);
+            let channels = active_list(&gates(density, n, c, 5), c);
             case.check(Some(&filters), None);
             case.check(None, Some(&channels));
             case.check(Some(&filters), Some(&channels));
@@ -149,21 +149,21 @@ fn every_size_and_channel_count_agrees_with_the_reference() {
         let case = Case::new(([1, c, side, side], [f, c, 3, 3], [1, 1], [padding; 2]));
         case.check(None, None);
         let (filters, channels) =
-            (live_list(&gates(2, 1, f, 4), f), live_list(&gates(2, 1, c, 5), c));
+            (active_list(&gates(2, 1, f, 4), f), active_list(&gates(2, 1, c, 5), c));
         case.check(Some(&filters), Some(&channels));
     }
 }
 
-/// `relu(conv + bias + residual)`, where a filter that is not live gives 0 for `conv + bias`.
-fn prepared_reference(case: &Case, live: Live, bias: &[f32], epilogue: Epilogue) -> Vec<f64> {
+/// `relu(conv + bias + residual)`, where a filter that is not active gives 0 for `conv + bias`.
+fn prepared_reference(case: &Case, active: Active, bias: &[f32], epilogue: Epilogue) -> Vec<f64> {
     let dims = &case.dims;
     let (x, w) = (widen(&case.input), widen(&case.weight));
-    let mut y = reference::forward(dims, live.filters, live.channels, &x, &w);
+    let mut y = reference::forward(dims, active.filters, active.channels, &x, &w);
     let planes = y.chunks_mut(dims.out_plane().max(1)).enumerate();
     for (i, plane) in planes {
         let (n, f) = (i / dims.out_channels(), i % dims.out_channels());
-        let is_live = live.filters.is_none_or(|filters| filters.row(n).contains(&(f as u32)));
-        let bias = if is_live { f64::from(bias[f]) } else { 0.0 };
+        let is_active = active.filters.is_none_or(|filters| filters.row(n).contains(&(f as u32)));
+        let bias = if is_active { f64::from(bias[f]) } else { 0.0 };
         for (at, y) in plane.iter_mut().enumerate() {
             *y += bias + epilogue.residual.map_or(0.0, |r| f64::from(r[i * dims.out_plane() + at]));
             *y = if epilogue.relu { y.max(0.0) } else { *y };
@@ -180,18 +180,21 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
         let (n, f, c) = (dims.batch(), dims.out_channels(), dims.in_channels());
         let (bias, residual) = (values(8, f), values(9, dims.output_len()));
         for density in [[0, 0], [1, 1], [2, 2], [3, 3], [2, 4], [3, 0]] {
-            let filters = live_list(&gates(density[0], n, f, 4), f);
-            let channels = live_list(&gates(density[1], n, c, 5), c);
+            let filters = active_list(&gates(density[0], n, f, 4), f);
+            let channels = active_list(&gates(density[1], n, c, 5), c);
             for (gated, add, relu) in
                 [(true, true, true), (true, false, true), (true, true, false), (false, true, true)]
             {
-                let live = match gated {
-                    true => Live { filters: Some(&filters), channels: Some(&channels) },
-                    false => Live::default(),
+                let active = match gated {
+                    true => Active { filters: Some(&filters), channels: Some(&channels) },
+                    false => Active::default(),
                 };
-                let epilogue =
-                    Epilogue { residual: add.then_some(&residual[..]), relu, leave_dead: false };
-                let want = prepared_reference(&case, live, &bias, epilogue);
+                let epilogue = Epilogue {
+                    residual: add.then_some(&residual[..]),
+                    relu,
+                    exclude_inactive: false,
+                };
+                let want = prepared_reference(&case, active, &bias, epilogue);
                 for isa in Isa::available() {
                     for method in methods(dims) {
                         let what = (isa, method, dims, density, epilogue.relu, add);
@@ -204,14 +207,14 @@ fn a_prepared_convolution_adds_bias_residual_and_relu() {
                         )
                         .expect("valid");
                         let mut y = vec![f32::NAN; dims.output_len()];
-                        conv.forward(n, live, &case.input, epilogue, &mut y).expect("valid");
+                        conv.forward(n, active, &case.input, epilogue, &mut y).expect("valid");
                         let bound = match method.dtype {
                             DType::F32 => 1e-4,
                             DType::Bf16 => bf16::tests::rounding(method.algorithm, dims),
                         };
                         assert_close(what, &y, &want, bound);
                         for size in [1, 2] {
-                            let groups = in_groups(size, &conv, &case, live, epilogue);
+                            let groups = in_groups(size, &conv, &case, active, epilogue);
                             assert!(y == groups, "{what:?}, groups of {size}");
                         }
                     }
@@ -225,7 +228,7 @@ fn in_groups(
     size: usize,
     conv: &PreparedConv2d,
     case: &Case,
-    live: Live,
+    active: Active,
     epilogue: Epilogue,
 ) -> Vec<f32> {
     let dims = &case.dims;
@@ -236,7 +239,7 @@ fn in_groups(
         let of = |len: usize| samples.start * len..samples.end * len;
         let residual = epilogue.residual.map(|all| &all[of(output)]);
         let (x, epilogue) = (&case.input[of(input)], Epilogue { residual, ..epilogue });
-        conv.forward_here(samples, live, x, epilogue, y).expect("valid");
+        conv.forward_here(samples, active, x, epilogue, y).expect("valid");
     }
     y
 }
@@ -257,14 +260,14 @@ fn a_prepared_convolution_refuses_what_does_not_fit() {
     for (samples, channels) in [(4..5, 1), (0..1, 4)] {
         let list = ActiveFilters::from_columns(&[1.0; 4], channels, 0, channels);
         let list = list.expect("a row");
-        let live = Live { channels: Some(&list), ..Live::default() };
-        let error = conv.forward_here(samples, live, &case.input, Epilogue::default(), &mut y);
+        let active = Active { channels: Some(&list), ..Active::default() };
+        let error = conv.forward_here(samples, active, &case.input, Epilogue::default(), &mut y);
         let error = error.expect_err("no such list").to_string();
-        assert!(error.contains("live.channels"), "{error}");
+        assert!(error.contains("active.channels"), "{error}");
     }
     let short = Epilogue { residual: Some(&case.input), ..Epilogue::default() };
-    assert!(conv.forward(1, Live::default(), &case.input, short, &mut y).is_err());
-    assert!(conv.forward(2, Live::default(), &case.input, Epilogue::default(), &mut y).is_err());
+    assert!(conv.forward(1, Active::default(), &case.input, short, &mut y).is_err());
+    assert!(conv.forward(2, Active::default(), &case.input, Epilogue::default(), &mut y).is_err());
     assert!(y.iter().all(|y| *y == 7.0), "output was written by a refused call");
 }
 
@@ -275,7 +278,7 @@ fn skipping_has_the_bits_of_masking() {
         let dims = &case.dims;
         let (n, f, c) = (dims.batch(), dims.out_channels(), dims.in_channels());
         let (open_f, open_c) = (gates(2, n, f, 6), gates(2, n, c, 7));
-        let (filters, channels) = (live_list(&open_f, f), live_list(&open_c, c));
+        let (filters, channels) = (active_list(&open_f, f), active_list(&open_c, c));
         let mask = |gates: &[f32], plane: usize, values: &mut [f32]| {
             for (gate, plane) in gates.iter().zip(values.chunks_mut(plane.max(1))) {
                 plane.iter_mut().for_each(|v| *v = if *gate == 0.0 { 0.0 } else { *v });
@@ -285,16 +288,16 @@ fn skipping_has_the_bits_of_masking() {
         mask(&open_c, dims.in_plane(), &mut masked_input);
         for isa in Isa::available() {
             for algorithm in algorithms(dims) {
-                let run = |live, input: &[f32]| {
+                let run = |active, input: &[f32]| {
                     let mut y = vec![f32::NAN; dims.output_len()];
-                    forward(isa, algorithm, dims, live, input, &case.weight, &mut y)
+                    forward(isa, algorithm, dims, active, input, &case.weight, &mut y)
                         .expect("valid");
                     y
                 };
-                let mut dense = run(Live::default(), &masked_input);
+                let mut dense = run(Active::default(), &masked_input);
                 mask(&open_f, dims.out_plane(), &mut dense);
-                let live = Live { filters: Some(&filters), channels: Some(&channels) };
-                let skipped = run(live, &case.input);
+                let active = Active { filters: Some(&filters), channels: Some(&channels) };
+                let skipped = run(active, &case.input);
                 // 0 == -0: a sum of no terms is +0, a sum of negative zeros need not be.
                 assert!(dense == skipped, "{isa}, {algorithm}: skip and mask differ for {dims:?}");
             }
@@ -309,17 +312,17 @@ fn what_is_off_is_not_read() {
     let n = case.dims.batch();
     let off = |len: usize| (0..n * len).map(|i| f32::from(u8::from(i % len % 3 != 1))).collect();
     let (open_f, open_c): (Vec<f32>, Vec<f32>) = (off(f), off(c));
-    let (filters, channels) = (live_list(&open_f, f), live_list(&open_c, c));
+    let (filters, channels) = (active_list(&open_f, f), active_list(&open_c, c));
     let run = |case: &Case, isa: Isa, algorithm: Algorithm| {
-        let live = Live { filters: Some(&filters), channels: Some(&channels) };
+        let active = Active { filters: Some(&filters), channels: Some(&channels) };
         let dims = &case.dims;
         let mut y = vec![f32::NAN; dims.output_len()];
         let mut dx = vec![f32::NAN; dims.input_len()];
         let mut dw = vec![f32::NAN; dims.weight_len()];
-        forward(isa, algorithm, dims, live, &case.input, &case.weight, &mut y).expect("valid");
-        backward_input(isa, algorithm, dims, live, &case.grad, &case.weight, &mut dx)
+        forward(isa, algorithm, dims, active, &case.input, &case.weight, &mut y).expect("valid");
+        backward_input(isa, algorithm, dims, active, &case.grad, &case.weight, &mut dx)
             .expect("valid");
-        backward_weight(isa, algorithm, dims, live, &case.input, &case.grad, &mut dw)
+        backward_weight(isa, algorithm, dims, active, &case.input, &case.grad, &mut dw)
             .expect("valid");
         (y, dx, dw)
     };
@@ -362,11 +365,12 @@ fn bits_do_not_depend_on_the_number_of_threads() {
             let mut y = vec![0.0; dims.output_len()];
             let mut dx = vec![0.0; dims.input_len()];
             let mut dw = vec![0.0; dims.weight_len()];
-            let live = Live::default();
-            forward(isa, algorithm, dims, live, &case.input, &case.weight, &mut y).expect("valid");
-            backward_input(isa, algorithm, dims, live, &case.grad, &case.weight, &mut dx)
+            let active = Active::default();
+            forward(isa, algorithm, dims, active, &case.input, &case.weight, &mut y)
                 .expect("valid");
-            backward_weight(isa, algorithm, dims, live, &case.input, &case.grad, &mut dw)
+            backward_input(isa, algorithm, dims, active, &case.grad, &case.weight, &mut dx)
+                .expect("valid");
+            backward_weight(isa, algorithm, dims, active, &case.input, &case.grad, &mut dw)
                 .expect("valid");
             (y, dx, dw)
         })
@@ -390,17 +394,17 @@ fn what_does_not_fit_is_refused_before_anything_is_written() {
         isa,
         Algorithm::Direct,
         &case.dims,
-        Live::default(),
+        Active::default(),
         short,
         &case.weight,
         &mut output,
     );
     let text = error.expect_err("one element short").to_string();
     assert_eq!(text, "conv2d forward: `input` has 32767 elements, its dims need 32768");
-    let other = live_list(&[1.0; 15], 15);
-    let live = Live { filters: Some(&other), channels: None };
+    let other = active_list(&[1.0; 15], 15);
+    let active = Active { filters: Some(&other), channels: None };
     let error =
-        forward(isa, Algorithm::Direct, &case.dims, live, &case.input, &case.weight, &mut output);
+        forward(isa, Algorithm::Direct, &case.dims, active, &case.input, &case.weight, &mut output);
     let text = error.expect_err("a list of another shape").to_string();
     assert!(text.contains("15 filters of 1 samples, expected 16 of 2"), "{text}");
     assert!(output.iter().all(|v| *v == 7.0), "output was written by a refused call");
@@ -419,8 +423,8 @@ proptest! {
         let weight = [f, c, kernel[0], kernel[1]];
         prop_assume!(Conv2dDims::new(input, weight, stride, padding).is_ok());
         let case = Case::new((input, weight, stride, padding));
-        let filters = live_list(&gates(density, n, f, 8), f);
-        let channels = live_list(&gates(3 - density, n, c, 9), c);
+        let filters = active_list(&gates(density, n, f, 8), f);
+        let channels = active_list(&gates(3 - density, n, c, 9), c);
         case.check(Some(&filters), Some(&channels));
     }
 }

@@ -1,11 +1,11 @@
 //! The register tile: F output rows x P pixel vectors of accumulators.
 //!
-//! Weights are scalars, pixels are the vector. For each live source channel and each tap: P loads
+//! Weights are scalars, pixels are the vector. For each active source channel and each tap: P loads
 //! of pixels (a tap is an address offset), F weight broadcasts, F·P multiply-adds. The rows of a
-//! tile are pointers into the ordinary weight array, so any live filters share one; the channels
+//! tile are pointers into the ordinary weight array, so any active filters share one; the channels
 //! come from a list, so any are skipped. A sum runs over channels and taps in list order in one
 //! accumulator, so its bits do not depend on the tile it was computed in, nor on which other rows
-//! are live.
+//! are active.
 
 use rayon::prelude::*;
 

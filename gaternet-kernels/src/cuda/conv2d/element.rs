@@ -1,4 +1,4 @@
-//! The element types of a convolution, and which kernels are for each.
+//! The types of numbers of a convolution, and the kernels for each.
 
 use half::bf16;
 
@@ -18,7 +18,7 @@ static F32_SOURCE: Source =
     source!("conv2d_f32.cu", ["conv2d.cuh", "conv2d_epilogue.cuh", "dev.cuh"]);
 static WEIGHT_GRAD_SOURCE: Source = source!("conv2d_weight_grad.cu", ["conv2d.cuh", "dev.cuh"]);
 
-/// What activations and weights are made of: bf16 or f32.
+/// The type of the numbers of activations and weights: bf16 or f32.
 pub trait ConvElement: CudaElement {
     #[doc(hidden)]
     const KERNELS: &'static Kernels;
@@ -26,23 +26,23 @@ pub trait ConvElement: CudaElement {
     const WEIGHT_GRAD: &'static WeightGradKernels;
 }
 
-/// The kernels for one element, and their tiles.
+/// The kernels for one type, and the sizes of their tiles.
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Kernels {
     pub(super) to_rows: Kernel,
     pub(super) from_rows: Kernel,
-    /// Of a block.
+    /// The threads of a block.
     pub(super) threads: u32,
-    /// Outputs of a block; 0 if every place of the target's stride is one block.
+    /// The outputs of a block; 0 if every place of the target's stride is a block of its own.
     pub(super) tile_outputs: usize,
-    /// Bytes of shared memory, without the lists of where rows begin.
+    /// The bytes of shared memory, without the lists of where rows begin.
     pub(super) tile_bytes: usize,
-    /// Whether *to rows* has such a list, of the block's outputs.
+    /// Whether *to rows* lists where the rows of a block's outputs begin.
     pub(super) lists_outputs: bool,
-    /// Whether *from rows* has one, of all live rows.
+    /// Whether *from rows* lists where all active rows begin.
     pub(super) lists_rows: bool,
-    /// Those to use instead where it is worth it.
+    /// The kernels with `wgmma`, to be used instead where it is worth it.
     pub(super) wgmma: Option<&'static Kernels>,
 }
 
@@ -53,16 +53,17 @@ pub struct WeightGradKernels(pub(super) WeightGradKind);
 
 #[derive(Debug)]
 pub(super) enum WeightGradKind {
-    /// For weights of at most 64 rows and of more, and the sum of what groups of samples give.
+    /// Kernels on tensor cores, for weights of at most 64 rows and of more, and the sum of the
+    /// results of groups of samples.
     TensorCores { tiles_of_64: Kernel, tiles_of_128: Kernel, sum_splits: Kernel },
-    /// One for all.
+    /// One kernel for all weights.
     Plain(Kernel),
 }
 
-/// Pixels of a block, in all kernels.
+/// The pixels of a block in all kernels.
 pub(super) const TILE_PIXELS: usize = 128;
 
-/// Those of compute capability 9.0.
+/// The kernels for compute capability 9.0.
 static WGMMA: Kernels = Kernels {
     to_rows: Kernel { source: &WGMMA_SOURCE, name: "conv2d_wgmma_to_rows" },
     from_rows: Kernel { source: &WGMMA_SOURCE, name: "conv2d_wgmma_from_rows" },

@@ -1,31 +1,32 @@
-//! What a pass does with its sums before it stores them (`kernels-cu/conv2d_epilogue.cuh`).
+//! The epilogues of a convolution: what a pass does with its sums before it stores them
+//! (`kernels-cu/conv2d_epilogue.cuh`).
 
 use super::super::buffer::CudaBuffer;
 
-/// The gates of one layer: columns `first..` of rows of `stride` values.
+/// The gates of one layer: consecutive columns of the gates of all layers.
 #[derive(Debug, Clone, Copy)]
 pub struct GateColumns<'a> {
-    /// (N, stride).
+    /// The gates of all layers, (N, stride).
     pub gates: &'a CudaBuffer<f32>,
-    /// Values in a row.
+    /// The number of values in a row.
     pub stride: usize,
-    /// The column of output 0.
+    /// The column of the gate of filter or channel 0.
     pub first: usize,
 }
 
-/// `relu(gate·(sum·scale + bias) + residual)`; a gate of 0 gives exactly 0 before the residual is
-/// added.
+/// The epilogue of a forward pass, `relu(gate·(sum·scale + bias) + residual)`. A gate of 0 gives
+/// exactly 0 before the residual is added. By default there is nothing.
 #[derive(Debug)]
 pub struct Forward<'a, T> {
-    /// (F); 1 if absent.
+    /// A factor for each filter, (F); 1 if absent.
     pub scale: Option<&'a CudaBuffer<f32>>,
-    /// (F); 0 if absent.
+    /// A term for each filter, (F); 0 if absent.
     pub bias: Option<&'a CudaBuffer<f32>>,
-    /// 1 if absent.
+    /// The gates of the filters; 1 if absent.
     pub gates: Option<GateColumns<'a>>,
-    /// As the output; 0 if absent.
+    /// An activation like the output that is added; 0 if absent.
     pub residual: Option<&'a CudaBuffer<T>>,
-    /// Whether values below 0 become 0.
+    /// Whether a ReLU comes last. NaN passes through it.
     pub relu: bool,
 }
 
@@ -35,54 +36,57 @@ impl<T> Default for Forward<'_, T> {
     }
 }
 
-/// The gradient of what the input was made of.
+/// The epilogue of the gradient of the input, which goes on to what the input was made of. By
+/// default it stores the gradient of the input.
 ///
-/// With `hidden`, where the input was `a = gate·hidden` and `hidden = relu(h)`:
-/// `t = sum + residual` is the gradient of `a`; stored is that of `h`, `gate·t` where `hidden > 0`
-/// if `relu`, else that of `hidden`, `gate·t`. A gate of 0 gives exactly 0. Without `hidden`:
-/// `sum + residual`.
+/// `t = sum + residual` is the gradient of the input. Without `inner` that is stored. With `inner`
+/// the input was `a = gate·inner`, and the gradient of `inner` is stored, `gate·t`; if `relu`, then
+/// `inner` was `relu(h)`, and the gradient of `h` is stored, which is `gate·t` where `inner > 0`
+/// and 0 elsewhere. A gate of 0 gives exactly 0.
 #[derive(Debug)]
 pub struct Backward<'a, T> {
-    /// The gradient that the input has from elsewhere, as `grad_input`; 0 if absent.
+    /// The gradient that the input has from elsewhere, laid out like `grad_input`; 0 if absent.
     pub residual: Option<&'a CudaBuffer<T>>,
-    /// As `grad_input`.
-    pub hidden: Option<&'a CudaBuffer<T>>,
-    /// Of the input channels; 1 if absent. Only with `hidden`.
+    /// The output of the inner convolution before its gates, laid out like `grad_input`.
+    pub inner: Option<&'a CudaBuffer<T>>,
+    /// The gates of the input channels; 1 if absent. They need `inner`.
     pub gates: Option<GateColumns<'a>>,
-    /// Whether `hidden` came out of a ReLU.
+    /// Whether `inner` is the output of a ReLU.
     pub relu: bool,
-    /// The gradient of the gates. Only with `hidden`.
+    /// The buffers for the gradient of the gates. It needs `inner`.
     pub gate_gradient: Option<GateGradient<'a>>,
 }
 
 impl<T> Default for Backward<'_, T> {
     fn default() -> Self {
-        Backward { residual: None, hidden: None, gates: None, relu: false, gate_gradient: None }
+        Backward { residual: None, inner: None, gates: None, relu: false, gate_gradient: None }
     }
 }
 
-/// Where `Σ_pixels t·hidden` goes, for each live channel; the others get 0.
+/// The buffers for the gradient of the gates, `Σ_pixels t·inner` for each active channel. Inactive
+/// ones get 0.
 #[derive(Debug)]
 pub struct GateGradient<'a> {
-    /// The sums of blocks of pixels; at least as long as
+    /// Scratch for the sums of blocks of pixels, at least as long as
     /// [`gate_gradient_scratch_len`](super::gate_gradient_scratch_len) says.
     pub scratch: &'a mut CudaBuffer<f32>,
-    /// (N, stride): columns `first..first + C` are written.
+    /// The gradient of the gates of all layers, (N, stride), of which columns `first..first + C`
+    /// are written.
     pub gradient: &'a mut CudaBuffer<f32>,
-    /// Values in a row.
+    /// The number of values in a row.
     pub stride: usize,
-    /// The column of channel 0.
+    /// The column of the gate of channel 0.
     pub first: usize,
 }
 
-/// Either, as the kernels have it.
+/// Either epilogue, as the kernels take it.
 #[derive(Debug)]
 pub(super) struct Epilogue<'a, T> {
     pub(super) scale: Option<&'a CudaBuffer<f32>>,
     pub(super) bias: Option<&'a CudaBuffer<f32>>,
     pub(super) gates: Option<GateColumns<'a>>,
     pub(super) residual: Option<&'a CudaBuffer<T>>,
-    pub(super) hidden: Option<&'a CudaBuffer<T>>,
+    pub(super) inner: Option<&'a CudaBuffer<T>>,
     pub(super) relu: bool,
     pub(super) gate_gradient: Option<GateGradient<'a>>,
 }
@@ -90,13 +94,13 @@ pub(super) struct Epilogue<'a, T> {
 impl<'a, T> From<Forward<'a, T>> for Epilogue<'a, T> {
     fn from(forward: Forward<'a, T>) -> Self {
         let Forward { scale, bias, gates, residual, relu } = forward;
-        Epilogue { scale, bias, gates, residual, relu, hidden: None, gate_gradient: None }
+        Epilogue { scale, bias, gates, residual, relu, inner: None, gate_gradient: None }
     }
 }
 
 impl<'a, T> From<Backward<'a, T>> for Epilogue<'a, T> {
     fn from(backward: Backward<'a, T>) -> Self {
-        let Backward { residual, hidden, gates, relu, gate_gradient } = backward;
-        Epilogue { scale: None, bias: None, gates, residual, hidden, relu, gate_gradient }
+        let Backward { residual, inner, gates, relu, gate_gradient } = backward;
+        Epilogue { scale: None, bias: None, gates, residual, inner, relu, gate_gradient }
     }
 }

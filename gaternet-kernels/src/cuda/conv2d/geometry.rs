@@ -1,4 +1,5 @@
-//! The sizes of a pass: which side is read and which is written, and how a tap finds its pixel.
+//! The sizes of a pass: the side that is read and the one that is written, and how a tap finds its
+//! pixel.
 
 use bytemuck::NoUninit;
 
@@ -9,14 +10,14 @@ use crate::error::KernelError;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Direction {
-    /// Reads the input, writes the output.
+    /// The pass reads the input and writes the output.
     Forward,
-    /// Reads the output's side, writes the input's.
+    /// The pass reads the gradient of the output and writes that of the input.
     BackwardInput,
 }
 
 impl Direction {
-    /// The direction in which rows are what is written.
+    /// Returns the direction in which the rows are written.
     pub(super) fn to_rows(rows: Rows) -> Direction {
         match rows {
             Rows::Filters => Direction::Forward,
@@ -90,13 +91,13 @@ impl Geometry {
         })
     }
 
-    /// Pixels of a sample of the target.
+    /// Returns the pixels of a sample of the target.
     pub(super) fn target_pixels(&self) -> usize {
         self.target_size[0] as usize * self.target_size[1] as usize
     }
 }
 
-/// (size, channels) of what is read and of what is written.
+/// Returns (size, channels) of what is read and of what is written.
 pub(super) fn sides(
     direction: Direction,
     dims: &Conv2dDims,

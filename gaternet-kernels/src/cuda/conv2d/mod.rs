@@ -1,10 +1,10 @@
-//! Convolution that does no work for rows of the weight that are off, per sample: in bf16 on tensor
-//! cores with f32 sums, and in f32 with plain loops, to compare a GPU with the CPU.
+//! Convolution that does no work for rows of the weight that are inactive in a sample: in bf16 on
+//! tensor cores with f32 sums, and in f32 with plain loops, to compare a GPU with the CPU.
 //!
-//! The weight lies in [`Rows`], and two kernels serve four passes: *to rows* computes the live rows
-//! from a dense activation, *from rows* a dense activation from the live rows
+//! The weight lies in [`Rows`], and two kernels serve four passes: *to rows* computes the active rows
+//! from a dense activation, *from rows* a dense activation from the active rows
 //! (`kernels-cu/conv2d.cuh`). An activation on the side of the rows is compact where there is a
-//! list of live rows, else dense; see [`layout`](super::layout).
+//! list of active rows, else dense; see [`layout`](super::layout).
 
 mod element;
 mod epilogue;
@@ -19,16 +19,17 @@ pub use self::epilogue::{Backward, Forward, GateColumns, GateGradient};
 use self::geometry::Direction;
 use self::pass::Pass;
 pub use self::weight_grad::{backward_weight, backward_weight_scratch_len};
+use super::active_filters::CudaActiveFilters;
 use super::buffer::CudaBuffer;
 use super::error::Result;
 use super::layout::Rows;
-use super::live_filters::LiveFilters;
 use crate::dims::Conv2dDims;
 
-/// output (N, OH, OW, stride(F)) of input (N, H, W, stride(C)).
+/// Computes output (N, OH, OW, stride(F)) of input (N, H, W, stride(C)) and weight in [`Rows`].
 ///
-/// Rows::Filters: the input is dense, the output compact by `live`. Rows::Channels: the input is
-/// compact by `live`, the output dense. Without `live` both are dense.
+/// With [`Rows::Filters`] the input is dense and the output compact by `active`. With
+/// [`Rows::Channels`] the input is compact by `active` and the output dense. Without `active` both
+/// are dense.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a buffer or the lists do not fit `dims`; the driver's
@@ -36,7 +37,7 @@ use crate::dims::Conv2dDims;
 pub fn forward<T: ConvElement>(
     dims: &Conv2dDims,
     rows: Rows,
-    live: Option<&LiveFilters>,
+    active: Option<&CudaActiveFilters>,
     input: &CudaBuffer<T>,
     weight: &CudaBuffer<T>,
     epilogue: Forward<'_, T>,
@@ -45,21 +46,22 @@ pub fn forward<T: ConvElement>(
     let pass = Pass::new("conv2d_forward", Direction::Forward, dims, rows)?;
     pass.check_len("input", pass.source_len, input.len())?;
     pass.check_len("output", pass.target_len, output.len())?;
-    pass.run(live, input, weight, epilogue.into(), output)
+    pass.run(active, input, weight, epilogue.into(), output)
 }
 
-/// Gradient of the input (N, H, W, stride(C)) from that of the output (N, OH, OW, stride(F)).
+/// Computes the gradient of the input, (N, H, W, stride(C)), from that of the output, (N, OH, OW,
+/// stride(F)).
 ///
-/// Rows::Filters: `grad_output` is compact by `live`, `grad_input` dense. Rows::Channels:
-/// `grad_output` is dense, `grad_input` compact by `live`, and so are the buffers of `epilogue`
-/// that are like it. Without `live` all are dense.
+/// With [`Rows::Filters`] `grad_output` is compact by `active` and `grad_input` dense. With
+/// [`Rows::Channels`] `grad_output` is dense; `grad_input` and the buffers of `epilogue` that are
+/// laid out like it are compact by `active`. Without `active` all are dense.
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward_input<T: ConvElement>(
     dims: &Conv2dDims,
     rows: Rows,
-    live: Option<&LiveFilters>,
+    active: Option<&CudaActiveFilters>,
     grad_output: &CudaBuffer<T>,
     weight: &CudaBuffer<T>,
     epilogue: Backward<'_, T>,
@@ -68,10 +70,10 @@ pub fn backward_input<T: ConvElement>(
     let pass = Pass::new("conv2d_backward_input", Direction::BackwardInput, dims, rows)?;
     pass.check_len("grad_output", pass.source_len, grad_output.len())?;
     pass.check_len("grad_input", pass.target_len, grad_input.len())?;
-    pass.run(live, grad_output, weight, epilogue.into(), grad_input)
+    pass.run(active, grad_output, weight, epilogue.into(), grad_input)
 }
 
-/// How many values of scratch a [`GateGradient`] needs.
+/// Returns how many values of scratch a [`GateGradient`] needs.
 #[must_use]
 pub fn gate_gradient_scratch_len(dims: &Conv2dDims) -> usize {
     dims.batch() * dims.in_channels() * wgmma::most_blocks(dims.in_size())

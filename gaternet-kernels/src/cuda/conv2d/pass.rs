@@ -1,11 +1,11 @@
 //! A pass that writes an activation: checks, then launches.
 
+use super::super::active_filters::{self, CudaActiveFilters, check_gates};
 use super::super::buffer::CudaBuffer;
 use super::super::device::CudaDevice;
 use super::super::error::Result;
 use super::super::launch::{Launch, address, grid_yz, int};
 use super::super::layout::{Rows, stride};
-use super::super::live_filters::{self, LiveFilters, check_gates};
 use super::element::{ConvElement, Kernels, TILE_PIXELS};
 use super::epilogue::Epilogue;
 use super::geometry::{Direction, Geometry, sides};
@@ -13,7 +13,7 @@ use super::wgmma::{Tiling, most_blocks};
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, check_len};
 
-/// *To rows* or *from rows*, with the sizes of its call.
+/// *One call of *to rows* or *from rows*, with its sizes.
 pub(super) struct Pass {
     op: &'static str,
     to_rows: bool,
@@ -61,7 +61,7 @@ impl Pass {
 
     pub(super) fn run<T: ConvElement>(
         mut self,
-        live: Option<&LiveFilters>,
+        active: Option<&CudaActiveFilters>,
         source: &CudaBuffer<T>,
         weight: &CudaBuffer<T>,
         epilogue: Epilogue<'_, T>,
@@ -69,8 +69,8 @@ impl Pass {
     ) -> Result<()> {
         let device = &target.device().clone();
         self.check_len("weight", self.weight_len, weight.len())?;
-        if let Some(live) = live {
-            live.check(self.op, self.batch, self.rows)?;
+        if let Some(active) = active {
+            active.check(self.op, self.batch, self.rows)?;
         }
         self.check_epilogue(&epilogue)?;
         let (kernels, tiling) = self.choose::<T>(device);
@@ -84,19 +84,19 @@ impl Pass {
             address(epilogue.bias),
             address(epilogue.gates.map(|columns| columns.gates)),
             address(epilogue.residual),
-            address(epilogue.hidden),
+            address(epilogue.inner),
             address(partials),
         ];
         let mut launch = Launch::new(device, kernel)?
             .read(source)
             .read(weight)
-            .read_if(live.map(|live| &live.indices))
-            .read_if(live.map(|live| &live.counts))
+            .read_if(active.map(|active| &active.indices))
+            .read_if(active.map(|active| &active.counts))
             .uses(epilogue.scale)
             .uses(epilogue.bias)
             .uses(epilogue.gates.map(|columns| columns.gates))
             .uses(epilogue.residual)
-            .uses(epilogue.hidden)
+            .uses(epilogue.inner)
             .uses(partials)
             .value(&arguments)
             .write(target)
@@ -110,12 +110,12 @@ impl Pass {
         unsafe { launch.run(grid, kernels.threads, shared_bytes) }?;
         match epilogue.gate_gradient {
             Some(of_gates) => {
-                let live = live.filter(|_| self.to_rows);
-                live_filters::gate_gradient(
+                let active = active.filter(|_| self.to_rows);
+                active_filters::gate_gradient(
                     self.batch,
                     self.outputs,
                     grid[0] as usize,
-                    live,
+                    active,
                     of_gates,
                 )
             }
@@ -129,7 +129,7 @@ impl Pass {
                 self.check_len(name, self.outputs, buffer.len())?;
             }
         }
-        for (name, buffer) in [("residual", epilogue.residual), ("hidden", epilogue.hidden)] {
+        for (name, buffer) in [("residual", epilogue.residual), ("inner", epilogue.inner)] {
             if let Some(buffer) = buffer {
                 self.check_len(name, self.target_len, buffer.len())?;
             }
@@ -141,9 +141,9 @@ impl Pass {
             self.geometry.gate_first = int(self.op, "first gate", first)?;
         }
         if let Some(of_gates) = &epilogue.gate_gradient {
-            if epilogue.hidden.is_none() {
+            if epilogue.inner.is_none() {
                 let rule = "a gate gradient needs what the gate multiplied";
-                return Err(KernelError::Dims { op: self.op, rule, got: "no `hidden`".to_owned() });
+                return Err(KernelError::Dims { op: self.op, rule, got: "no `inner`".to_owned() });
             }
             let (stride, first) = (of_gates.stride, of_gates.first);
             check_gates(self.op, of_gates.gradient, stride, first, self.batch, self.outputs)?;
@@ -157,7 +157,7 @@ impl Pass {
         Ok(())
     }
 
-    /// The kernels for this pass, and how those for compute capability 9.0 cut the map.
+    /// Chooses the kernels for this pass, and how those for compute capability 9.0 cut the map.
     fn choose<T: ConvElement>(&self, device: &CudaDevice) -> (&'static Kernels, Option<Tiling>) {
         let general = T::KERNELS;
         let g = &self.geometry;
@@ -171,7 +171,8 @@ impl Pass {
         special.unwrap_or((general, None))
     }
 
-    /// Blocks that cover every pixel, every output that could be live, and every sample.
+    /// Returns the grid that covers every pixel, every output that could be active, and every
+    /// sample.
     fn grid(&self, kernels: &Kernels, tiling: Option<Tiling>) -> Result<[u32; 3], KernelError> {
         let blocks = match kernels.tile_outputs {
             0 => stride(self.outputs),
@@ -186,7 +187,7 @@ impl Pass {
         Ok([int(self.op, "pixels", pixels)? as u32, outputs, batch])
     }
 
-    /// The tiles and patches, and where rows begin.
+    /// Returns the bytes of shared memory: tiles, patches, and the list of where rows begin.
     fn shared_bytes(
         &self,
         kernels: &Kernels,
@@ -201,7 +202,7 @@ impl Pass {
         let patches = tiling.map_or(0, |tiling| tiling.patches_bytes());
         let bytes = kernels.tile_bytes + patches + 4 * listed;
         if bytes > device.max_shared_bytes() {
-            let rule = "the live rows of a weight must fit in shared memory";
+            let rule = "the active rows of a weight must fit in shared memory";
             let got = format!("{} rows, {bytes} bytes of {}", self.rows, device.max_shared_bytes());
             return Err(KernelError::Dims { op: self.op, rule, got });
         }

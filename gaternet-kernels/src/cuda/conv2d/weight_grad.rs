@@ -1,11 +1,11 @@
-//! The gradient of the weight.
+//! The gradient of a convolution with respect to its weight.
 
+use super::super::active_filters::CudaActiveFilters;
 use super::super::buffer::CudaBuffer;
 use super::super::device::CudaDevice;
 use super::super::error::Result;
 use super::super::launch::{Kernel, Launch, grid_yz, int};
 use super::super::layout::{Rows, stride};
-use super::super::live_filters::LiveFilters;
 use super::element::{ConvElement, WeightGradKind};
 use super::geometry::{Direction, Geometry};
 use crate::dims::Conv2dDims;
@@ -13,19 +13,19 @@ use crate::error::check_len;
 
 const OP: &str = "conv2d_backward_weight";
 
-/// Of conv2d_weight_grad.cu: (tap, column) pairs of a block, and bytes of shared memory that
+/// The (tap, column) pairs of a block of conv2d_weight_grad.cu, and bytes of shared memory that
 /// suffice for both tiles.
 const TILE_FLAT: usize = 128;
 const SHARED_BYTES: u32 = 48 << 10;
 /// The most bytes of partial sums.
 const MAX_SCRATCH_BYTES: usize = 64 << 20;
 
-/// Gradient of the weight in [`Rows`], f32, which replaces what is there. The padding of its
-/// columns gets 0.
+/// Computes the gradient of the weight in [`Rows`], (R, KH, KW, S), in f32, which replaces what is
+/// there. The padding of its columns gets 0.
 ///
-/// Rows::Filters: `grad_output` is compact by `live`, `input` dense. Rows::Channels: `input` is
-/// compact by `live`, `grad_output` dense. Without `live` both are dense. `scratch` is at least as
-/// long as [`backward_weight_scratch_len`] says.
+/// With [`Rows::Filters`] `grad_output` is compact by `active` and `input` dense. With
+/// [`Rows::Channels`] `input` is compact by `active` and `grad_output` dense. Without `active` both
+/// are dense. `scratch` is at least as long as [`backward_weight_scratch_len`] says.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a buffer or the lists do not fit `dims`; the driver's
@@ -33,7 +33,7 @@ const MAX_SCRATCH_BYTES: usize = 64 << 20;
 pub fn backward_weight<T: ConvElement>(
     dims: &Conv2dDims,
     rows: Rows,
-    live: Option<&LiveFilters>,
+    active: Option<&CudaActiveFilters>,
     input: &CudaBuffer<T>,
     grad_output: &CudaBuffer<T>,
     scratch: &mut CudaBuffer<f32>,
@@ -45,8 +45,8 @@ pub fn backward_weight<T: ConvElement>(
     check_len(OP, "input", input_len, input.len())?;
     check_len(OP, "grad_output", output_len, grad_output.len())?;
     check_len(OP, "grad_weight", rows.weight_len(dims), grad_weight.len())?;
-    if let Some(live) = live {
-        live.check(OP, dims.batch(), rows.count(dims))?;
+    if let Some(active) = active {
+        active.check(OP, dims.batch(), rows.count(dims))?;
     }
     let needed = backward_weight_scratch_len(grad_weight.device(), dims, rows);
     if scratch.len() < needed {
@@ -66,7 +66,7 @@ pub fn backward_weight<T: ConvElement>(
         geometry,
         batch: int(OP, "batch", dims.batch())?,
         splits: splits(grad_weight.device(), dims, rows),
-        live,
+        active,
         target,
         source,
         scratch,
@@ -80,7 +80,7 @@ pub fn backward_weight<T: ConvElement>(
     }
 }
 
-/// How many values of scratch [`backward_weight`] needs on `device`.
+/// Returns how many values of scratch [`backward_weight`] needs on `device`.
 #[must_use]
 pub fn backward_weight_scratch_len(device: &CudaDevice, dims: &Conv2dDims, rows: Rows) -> usize {
     match splits(device, dims, rows) {
@@ -89,7 +89,8 @@ pub fn backward_weight_scratch_len(device: &CudaDevice, dims: &Conv2dDims, rows:
     }
 }
 
-/// In how many parts the samples are summed: enough for four blocks per multiprocessor.
+/// Returns the number of parts in which the samples are summed: enough for four blocks per
+/// multiprocessor.
 fn splits(device: &CudaDevice, dims: &Conv2dDims, rows: Rows) -> usize {
     let weight_len = rows.weight_len(dims).max(1);
     let blocks = (dims.taps() * stride(rows.columns(dims))).div_ceil(TILE_FLAT)
@@ -103,30 +104,30 @@ struct WeightGrad<'a, T> {
     geometry: Geometry,
     batch: i32,
     splits: usize,
-    live: Option<&'a LiveFilters>,
+    active: Option<&'a CudaActiveFilters>,
     /// The activation on the side of the rows.
     target: &'a CudaBuffer<T>,
-    /// The other.
+    /// The activation on the other side.
     source: &'a CudaBuffer<T>,
     scratch: &'a mut CudaBuffer<f32>,
     gradient: &'a mut CudaBuffer<f32>,
 }
 
 impl<T> WeightGrad<'_, T> {
-    /// (tap, column) pairs.
+    /// Returns the number of (tap, column) pairs.
     fn flat(&self) -> usize {
         self.gradient.len() / self.geometry.rows as usize
     }
 
-    /// The arguments of all three kernels.
+    /// Launches one of the three kernels, which have the same arguments.
     fn launch(&mut self, kernel: &Kernel, grid: [u32; 3], threads: u32, shared: u32) -> Result<()> {
         let device = &self.gradient.device().clone();
         let sums = if self.splits == 1 { &mut *self.gradient } else { &mut *self.scratch };
         let launch = Launch::new(device, kernel)?
             .read(self.target)
             .read(self.source)
-            .read_if(self.live.map(|live| &live.indices))
-            .read_if(self.live.map(|live| &live.counts))
+            .read_if(self.active.map(|active| &active.indices))
+            .read_if(self.active.map(|active| &active.counts))
             .write(sums)
             .value(&self.geometry)
             .value(&self.batch);
@@ -143,7 +144,7 @@ impl<T> WeightGrad<'_, T> {
     ) -> Result<()> {
         let rows = self.geometry.rows as usize;
         let (kernel, tile) = if rows <= 64 { (tiles_of_64, 64) } else { (tiles_of_128, 128) };
-        let row_tiles = if self.live.is_some() { 1 } else { rows.div_ceil(tile) };
+        let row_tiles = if self.active.is_some() { 1 } else { rows.div_ceil(tile) };
         let grid = [
             int(OP, "columns", self.flat().div_ceil(TILE_FLAT))? as u32,
             grid_yz(OP, "rows", row_tiles)?,

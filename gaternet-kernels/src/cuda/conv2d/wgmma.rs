@@ -1,4 +1,4 @@
-//! When the kernels for compute capability 9.0 are used, and how they cut a map into rectangles.
+//! The choice of the kernels for compute capability 9.0, and the rectangles they cut a map into.
 
 use bytemuck::NoUninit;
 
@@ -7,7 +7,7 @@ use super::super::options::Products;
 use super::element::TILE_PIXELS;
 use super::geometry::Geometry;
 
-/// Fewer outputs, or channels to sum over, leave most of a tile empty.
+/// The number of outputs, and of channels to sum over, below which most of a tile is empty.
 const LARGE: i32 = 64;
 
 /// Mirrors `Tiling` of conv2d_wgmma.cu.
@@ -21,7 +21,8 @@ pub(super) struct Tiling {
 }
 
 impl Tiling {
-    /// For a pass that the kernels can do and `device` should do with them.
+    /// Returns the tiling of a pass that the kernels can do and `device` should do with them, else
+    /// `None`.
     pub(super) fn choose(
         device: &CudaDevice,
         g: &Geometry,
@@ -53,24 +54,26 @@ impl Tiling {
         }
     }
 
-    /// Blocks of a sample's pixels.
+    /// Returns the number of blocks of a sample's pixels.
     pub(super) fn blocks(&self, g: &Geometry) -> usize {
         self.tiles_x as usize * (g.target_size[0] as usize).div_ceil(self.tile[0] as usize)
     }
 
-    /// Bytes of both patches.
+    /// Returns the bytes of both patches.
     pub(super) fn patches_bytes(&self) -> usize {
         2 * self.patch_bytes as usize
     }
 }
 
-/// (height, width) of the rectangles for a map: 8 x 16, or 16 x 8 where fewer of those cover it.
+/// Returns (height, width) of the rectangles for a map: 8 x 16, or 16 x 8 where fewer of those
+/// cover it.
 fn tile_of([h, w]: [usize; 2]) -> [usize; 2] {
     let count = |[tile_h, tile_w]: [usize; 2]| h.div_ceil(tile_h) * w.div_ceil(tile_w);
     if count([16, 8]) < count([8, 16]) { [16, 8] } else { [8, 16] }
 }
 
-/// The most blocks of pixels that a map of this size is cut into, with either kind of kernel.
+/// Returns the most blocks of pixels that a map of this size is cut into, with either kind of
+/// kernel.
 pub(super) fn most_blocks(size: [usize; 2]) -> usize {
     let [tile_h, tile_w] = tile_of(size);
     let rectangles = size[0].div_ceil(tile_h) * size[1].div_ceil(tile_w);

@@ -65,7 +65,7 @@ void issue_product(Product product) {
 
 void wait_for_products(size_t groups_left, Where where) {
     Thread& self = running();
-    // Each lane looks at its share of the 16-byte pieces that B is made of.
+    // Each lane looks at its part of the 16-byte pieces that B is made of.
     for (const Product& product : self.products) {
         if (product.group + groups_left >= self.product_groups) break;
         int pieces = product.n * depth / 8;

@@ -29,11 +29,11 @@ fn gumbel(device: &CudaDevice) -> Result<(), String> {
 pub(super) const FAULTS: &[Fault] = &[
     Fault {
         patch: Patch {
-            name: "a group has the filters of all groups to its end",
+            name: "a shared gate has all filters up to its last",
             source: "repeat_interleave.cu",
             file: "repeat_interleave.cu",
-            good: "for (int i = firsts[group]; i < firsts[group + 1]; i++) sum",
-            bad: "for (int i = 0; i < firsts[group + 1]; i++) sum",
+            good: "for (int i = firsts[number]; i < firsts[number + 1]; i++) sum",
+            bad: "for (int i = 0; i < firsts[number + 1]; i++) sum",
         },
         run: sums_of_gates,
         report: "relative error",
@@ -73,11 +73,11 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         patch: Patch {
-            name: "the share of channels is that of filters",
+            name: "the fraction of channels is that of filters",
             source: "gate_target.cu",
             file: "gate_target.cu",
-            good: "slope * open_share(work, channels, n, t.batch)",
-            bad: "slope * open_share(work, filters, n, t.batch)",
+            good: "slope * open_fraction(work, channels, n, t.batch)",
+            bad: "slope * open_fraction(work, filters, n, t.batch)",
         },
         run: target,
         report: "gradient",

@@ -70,11 +70,11 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         patch: Patch {
-            name: "all updates have the share of the first",
+            name: "all updates have the fraction of the first",
             source: "ema.cu",
             file: "ema.cu",
-            good: "shares[place_of_step(*clock, steps)]",
-            bad: "shares[0]",
+            good: "fractions[place_of_step(*clock, steps)]",
+            bad: "fractions[0]",
         },
         run: ema::updates,
         report: "relative error",
@@ -92,11 +92,11 @@ pub(super) const FAULTS: &[Fault] = &[
     },
     Fault {
         patch: Patch {
-            name: "the shares of two labels are swapped",
+            name: "the fractions of two labels are swapped",
             source: "cross_entropy.cu",
             file: "cross_entropy.cu",
-            good: "(k == label ? share : 0.0f) + (mixed && k == partner ? 1.0f - share : 0.0f)",
-            bad: "(k == partner ? share : 0.0f) + (mixed && k == label ? 1.0f - share : 0.0f)",
+            good: "(k == label ? fraction : 0.0f) + (mixed && k == partner ? 1.0f - fraction : 0.0f)",
+            bad: "(k == partner ? fraction : 0.0f) + (mixed && k == label ? 1.0f - fraction : 0.0f)",
         },
         run: cross_entropy::two_labels,
         report: "relative error",

@@ -86,7 +86,7 @@ impl NormWeights {
     ) -> Result<()> {
         let [weight, bias] = &self.affine;
         let affine = Affine { weight, bias, eps: 0.0 };
-        let epilogue = Epilogue { relu, ..Epilogue::default() };
+        let epilogue = Epilogue::default().with_relu(relu);
         let stats = Stats { mean: &self.mean, var: &self.var };
         Ok(batch_norm::forward_eval(dims, affine, epilogue, stats, x, y)?)
     }

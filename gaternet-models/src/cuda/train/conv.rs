@@ -115,7 +115,7 @@ impl ConvNode {
         let columns = gates.of(slot, &values);
         let epilogue = Backward {
             residual,
-            hidden: Some(&*h),
+            inner: Some(&*h),
             gates: Some(columns),
             relu: false, // the node that made h has it
             gate_gradient: Some(GateGradient {

@@ -3,10 +3,10 @@
 
 use gaternet_core::gate::{Estimator, block_bounds};
 use gaternet_kernels::cuda::gate_loss::{self, Loss};
-use gaternet_kernels::cuda::gate_target::{self, ConvShare, GateTarget};
+use gaternet_kernels::cuda::gate_target::{self, ConvWork, GateTarget};
 use gaternet_kernels::cuda::gumbel_sigmoid::{self, Noise};
 use gaternet_kernels::cuda::sem_hash::{self, Draw};
-use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, GateSlots, PerStep};
+use gaternet_kernels::cuda::{Activation, Clock, CudaBuffer, CudaDevice, GatedLayers, PerStep};
 use gaternet_kernels::cuda::{batch_shaping, straight_through};
 
 use super::metrics::Metrics;
@@ -24,7 +24,7 @@ pub(super) struct Gating {
     /// Temperature of each step; 1 where the estimator has none.
     taus: CudaBuffer<f32>,
     /// The gated layers of the filters' gates.
-    slots: GateSlots,
+    slots: GatedLayers,
     /// Weight of the mean gate at each step.
     l1: CudaBuffer<f32>,
     /// The losses with a target, each with its weight and bounds at each step, (steps, 3).
@@ -77,7 +77,7 @@ impl Gating {
                 GateLoss::L1 => l1.push(term),
                 GateLoss::TargetRate { target } => {
                     let block =
-                        |slot| vec![ConvShare { work: 1.0, filters: Some(slot), channels: None }];
+                        |slot| vec![ConvWork { work: 1.0, filters: Some(slot), channels: None }];
                     let blocks: Vec<_> = (0..plan.slots().len()).map(block).collect();
                     let schedule = table(&|done| vec![term.weight_at(done), target, target])?;
                     let target = GateTarget::new(device, &blocks, blocks.len(), None)?;
@@ -109,7 +109,7 @@ impl Gating {
         Ok(Gating {
             estimator: config.estimator,
             taus: table(&|done| vec![tau(done)])?,
-            slots: GateSlots::new(device, &plan.widths(), |_| 0)?,
+            slots: GatedLayers::new(device, &plan.widths(), |_| 0)?,
             l1: table(&|done| vec![l1.iter().map(|term| term.weight_at(done)).sum()])?,
             targets,
             shapings,
@@ -220,11 +220,11 @@ impl Gating {
 fn of_macs(device: &CudaDevice, costs: &MacCosts, slots: usize, target: f32) -> Result<GateTarget> {
     let whole = costs.fixed + costs.blocks.iter().flatten().map(|conv| conv.macs).sum::<f64>();
     let fraction = |macs: f64| (macs / whole) as f32;
-    let blocks: Vec<Vec<ConvShare>> = costs
+    let blocks: Vec<Vec<ConvWork>> = costs
         .blocks
         .iter()
         .map(|block| {
-            let conv = block.iter().map(|conv| ConvShare {
+            let conv = block.iter().map(|conv| ConvWork {
                 work: fraction(conv.macs),
                 filters: conv.filters,
                 channels: conv.channels,

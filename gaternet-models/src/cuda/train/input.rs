@@ -62,7 +62,7 @@ struct Mixed {
     /// Labels (N) of the partners.
     labels: RefCell<CudaBuffer<i32>>,
     /// Fraction (1) of the image itself, the rest being its partner's.
-    share: RefCell<CudaBuffer<f32>>,
+    fraction: RefCell<CudaBuffer<f32>>,
 }
 
 #[derive(Debug)]
@@ -109,7 +109,7 @@ impl Input {
         };
         let mixed = || -> Result<_> {
             let labels = CudaBuffer::zeros(device, batch)?.into();
-            Ok(Mixed { labels, share: CudaBuffer::zeros(device, 1)?.into() })
+            Ok(Mixed { labels, fraction: CudaBuffer::zeros(device, 1)?.into() })
         };
         Ok(Input {
             source,
@@ -136,7 +136,7 @@ impl Input {
         let mut rotated = order.to_vec();
         rotated.rotate_right(first * batch);
         on_device.copy_from_slice(&rotated)?;
-        let Some((partners, shares)) = mix else { return Ok(()) };
+        let Some((partners, fractions)) = mix else { return Ok(()) };
         let fits = |draw: &MixupDraw| {
             draw.partners.len() == batch && draw.partners.iter().all(|&partner| partner < batch)
         };
@@ -153,7 +153,7 @@ impl Input {
         partners.copy_from_slice(&rotated)?;
         let mut rotated: Vec<f32> = draws.iter().map(|draw| draw.lambda).collect();
         rotated.rotate_right(first);
-        Ok(shares.copy_from_slice(&rotated)?)
+        Ok(fractions.copy_from_slice(&rotated)?)
     }
 
     /// Copies the images of the next step.
@@ -175,11 +175,11 @@ impl Input {
             return refuse("batch", value, "labels must be classes, and images blended or not");
         }
         self.labels.get_mut().copy_from_slice(&labels)?;
-        if let (Some(Mixed { labels: partners, share }), Some(draw)) = (&mut self.mixed, draw) {
+        if let (Some(Mixed { labels: partners, fraction }), Some(draw)) = (&mut self.mixed, draw) {
             let blended = mixup(batch, classes, draw)?;
             let other: Vec<i32> = draw.partners.iter().map(|&partner| labels[partner]).collect();
             partners.get_mut().copy_from_slice(&other)?;
-            share.get_mut().copy_from_slice(&[draw.lambda])?;
+            fraction.get_mut().copy_from_slice(&[draw.lambda])?;
             return Ok(images.copy_from_slice(blended.images.data())?);
         }
         Ok(images.copy_from_slice(batch.images.data())?)
@@ -195,13 +195,13 @@ impl Input {
             Source::Resident { images, augment, order, mix } => {
                 let mut labels = self.labels.borrow_mut();
                 let mixed = self.mixed.as_ref();
-                let mut mixed = mixed.map(|m| (m.labels.borrow_mut(), m.share.borrow_mut()));
+                let mut mixed = mixed.map(|m| (m.labels.borrow_mut(), m.fraction.borrow_mut()));
                 let mix = mix.as_ref().zip(mixed.as_mut());
-                let mix = mix.map(|((partners, shares), (labels, share))| Mix {
+                let mix = mix.map(|((partners, fractions), (labels, fraction))| Mix {
                     partners,
-                    shares,
+                    fractions,
                     labels,
-                    share,
+                    fraction,
                 });
                 Ok(augment::batch(augment, images, order, clock, batch, &mut labels, mix)?)
             }
@@ -212,8 +212,8 @@ impl Input {
     /// Calls `work` with the targets of the logits.
     pub(super) fn with_targets<R>(&self, work: impl FnOnce(Targets<'_>) -> R) -> R {
         let labels = self.labels.borrow();
-        let mixed = self.mixed.as_ref().map(|m| (m.labels.borrow(), m.share.borrow()));
-        let partners = mixed.as_ref().map(|(partners, share)| (&**partners, &**share));
+        let mixed = self.mixed.as_ref().map(|m| (m.labels.borrow(), m.fraction.borrow()));
+        let partners = mixed.as_ref().map(|(partners, fraction)| (&**partners, &**fraction));
         work(Targets { labels: &labels, partners })
     }
 }

@@ -33,7 +33,7 @@ impl RowNormNode {
         weights: &Weights<T>,
         buffers: &Buffers<T>,
     ) -> Result<()> {
-        let epilogue = Epilogue { relu: self.relu, ..Epilogue::default() };
+        let epilogue = Epilogue::default().with_relu(self.relu);
         let (x, mut y) = (buffers.row(self.x), buffers.row_mut(self.y));
         self.norm.forward(weights, epilogue, &x, &mut y, &mut buffers.scratch())
     }
@@ -44,7 +44,7 @@ impl RowNormNode {
         buffers: &Buffers<T>,
     ) -> Result<()> {
         let Some(backward) = &self.backward else { return Ok(()) };
-        let epilogue = Epilogue { relu: self.relu, ..Epilogue::default() };
+        let epilogue = Epilogue::default().with_relu(self.relu);
         let [x, y, grad_y] = [self.x, self.y, backward.grad_y].map(|row| buffers.row(row));
         let to = GradsBefore {
             x: &mut buffers.row_mut(backward.grad_x),

@@ -2,7 +2,7 @@
 
 use gaternet_core::Result;
 use gaternet_core::nn::Conv2d;
-use gaternet_kernels::cpu::conv2d::{Epilogue, Live, Method, PreparedConv2d};
+use gaternet_kernels::cpu::conv2d::{Active, Epilogue, Method, PreparedConv2d};
 use gaternet_kernels::{Conv2dDims, Isa};
 
 use crate::gating::pruning::{KeptLayer, Pruning};
@@ -50,12 +50,15 @@ impl BatchKernel for Kernel {
     fn run(&self, operands: &Operands<'_>, output: &mut [f32]) -> Result<()> {
         let list = |slot: Option<usize>| slot.map(|slot| &operands.active[slot]);
         let (filters, channels) = (list(self.lists.filters), list(self.lists.channels));
-        let (residual, relu) = (operands.residual, operands.relu);
-        let epilogue = Epilogue { residual, relu, leave_dead: operands.skip_inactive };
-        let all = Live::default();
+        let epilogue = Epilogue::default()
+            .with_residual(operands.residual)
+            .with_relu(operands.relu)
+            .with_exclude_inactive(operands.skip_inactive);
+        let all = Active::default();
         match filters {
             _ if !operands.masks => {
-                self.convolve(operands, Live { filters, channels }, epilogue, output)
+                let lists = all.with_filters(filters).with_channels(channels);
+                self.convolve(operands, lists, epilogue, output)
             }
             None => self.convolve(operands, all, epilogue, output),
             Some(filters) => {
@@ -74,7 +77,7 @@ impl Kernel {
     fn convolve(
         &self,
         operands: &Operands<'_>,
-        active: Live<'_>,
+        active: Active<'_>,
         epilogue: Epilogue<'_>,
         output: &mut [f32],
     ) -> Result<()> {

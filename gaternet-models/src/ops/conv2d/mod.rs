@@ -15,7 +15,7 @@ use crate::ops::op::{Filters, Op, Reads};
 use crate::ops::scale_shift::fold;
 use crate::plan::{PlanContext, Planned};
 use gaternet_core::nn::{Conv2d, Module, State};
-use gaternet_core::ops::Live;
+use gaternet_core::ops::Active;
 use gaternet_core::{Ctx, Error, Result, Tensor};
 
 /// Most multiply-accumulates of a convolution for one image: sums of them are exact in f64, and
@@ -42,7 +42,7 @@ impl Op for Conv2d {
         Ok([dims.out_channels(), oh, ow])
     }
 
-    fn forward(&self, inputs: &[&Tensor], active: &Live, ctx: &mut Ctx) -> Result<Tensor> {
+    fn forward(&self, inputs: &[&Tensor], active: &Active, ctx: &mut Ctx) -> Result<Tensor> {
         self.forward_gated(inputs[0], ctx, active.clone())
     }
 

@@ -1,13 +1,13 @@
-//! The live channels of a sample, in pairs.
+//! The active channels of a sample, in pairs.
 
 use super::kernels::{NUMBERS, Step};
 
-/// Live channels. Adjacent ones of the list are a pair; the last may be alone.
+/// Active channels. Adjacent ones of the list are a pair; the last may be alone.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Channels<'a> {
     /// Ascending.
     pub(super) list: &'a [u32],
-    /// How a row of weights is compressed to them; nothing if all are live.
+    /// How a row of weights is compressed to them; nothing if all are active.
     pub(super) steps: &'a [Step],
 }
 
@@ -41,25 +41,25 @@ fn fill(list: &[u32], steps: &mut [Step]) -> usize {
     let start = |channel: u32| channel & !1;
     let lane = |of: u32, channel: u32| (channel - of) ^ 1;
     let mut used = 0;
-    for live in list.chunks(NUMBERS) {
-        let reach = |at: usize, of: u32| at + live[at..].partition_point(|c| c - of < VECTOR);
+    for active in list.chunks(NUMBERS) {
+        let reach = |at: usize, of: u32| at + active[at..].partition_point(|c| c - of < VECTOR);
         let (mut done, mut placed) = (0, 0);
-        while done < live.len() {
+        while done < active.len() {
             let (first, middle) = match done {
-                0 => (start(live[0]), reach(0, start(live[0]))),
+                0 => (start(active[0]), reach(0, start(active[0]))),
                 _ => (Step::PLACED, done),
             };
-            let second = start(live[middle.min(live.len() - 1)]);
+            let second = start(active[middle.min(active.len() - 1)]);
             let end = reach(middle, second);
             let mut from: [u32; NUMBERS] = std::array::from_fn(|lane| lane as u32);
             for at in done..end {
                 from[at ^ 1] = match at < middle {
-                    true => lane(first, live[at]),
-                    false => VECTOR + lane(second, live[at]),
+                    true => lane(first, active[at]),
+                    false => VECTOR + lane(second, active[at]),
                 };
                 placed |= 1 << (at ^ 1);
             }
-            let last = u32::from(end == live.len());
+            let last = u32::from(end == active.len());
             let from = std::array::from_fn(|i| from[2 * i] | from[2 * i + 1] << 16);
             steps[used] = Step { from, placed, first, second, last };
             (used, done) = (used + 1, end);

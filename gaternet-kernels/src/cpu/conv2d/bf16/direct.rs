@@ -1,4 +1,4 @@
-//! The direct algorithm: pixels of live channels are paired, with their border, then summed by
+//! The direct algorithm: pixels of active channels are paired, with their border, then summed by
 //! register tiles, for any kernel and stride.
 
 use std::ops::Range;
@@ -49,7 +49,7 @@ impl Direct {
         })
     }
 
-    /// The live rows of a sample, on this thread.
+    /// The active rows of a sample, on this thread.
     pub(in super::super) fn sample(
         &self,
         sample: &Sample<'_>,
@@ -93,7 +93,7 @@ impl Direct {
         most.min(self.vectors().div_ceil(least).max(MAX_ROWS))
     }
 
-    /// Some vectors of pixels of some of the sample's live rows.
+    /// Some vectors of pixels of some of the sample's active rows.
     fn part(
         &self,
         sample: &Sample<'_>,

@@ -16,7 +16,7 @@ pub(crate) struct Pack {
     pub(crate) step: usize,
 }
 
-/// A row of weights, to be compressed to live channels.
+/// A row of weights, to be compressed to active channels.
 pub(crate) struct Compress<'a> {
     /// (elements, pairs); a vector more is readable.
     pub(crate) source: *const f32,
@@ -26,7 +26,7 @@ pub(crate) struct Compress<'a> {
     /// How the same is done 32 numbers at a time, on x86-64 only.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     pub(crate) steps: &'a [Step],
-    /// As the source; of each element only the live pairs are used. A vector more is writable.
+    /// As the source; of each element only the active pairs are used. A vector more is writable.
     pub(crate) target: *mut f32,
 }
 

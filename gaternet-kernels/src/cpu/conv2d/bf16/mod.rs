@@ -1,11 +1,11 @@
 //! Convolutions whose operands are rounded to bf16, for inference.
 //!
-//! Pixels and weights lie in pairs of live channels, so that one instruction adds two products to
+//! Pixels and weights lie in pairs of active channels, so that one instruction adds two products to
 //! each of its lanes. It is the structure of f32 otherwise, with pairs for channels: a scalar pair
 //! of weights, vectors of pairs of pixels, sums in f32, and bias, residual and ReLU on these. Which
-//! two channels are a pair depends on the live ones of the sample: their pixels are paired when
+//! two channels are a pair depends on the active ones of the sample: their pixels are paired when
 //! they are written in bordered or transformed form, and their weights by a compression of each
-//! live row. That reads a row's weights once, whatever is live, and so shows where a row has few
+//! active row. That reads a row's weights once, whatever is active, and so shows where a row has few
 //! pixels.
 
 mod channels;

@@ -7,8 +7,8 @@ use proptest::sample::select;
 use proptest::test_runner::RngSeed;
 
 use crate::DType;
-use crate::cpu::conv2d::tests::{Case, Geometry, algorithms, gates, live_list};
-use crate::cpu::conv2d::{Algorithm, Epilogue, Live, Method, PreparedConv2d};
+use crate::cpu::conv2d::tests::{Case, Geometry, active_list, algorithms, gates};
+use crate::cpu::conv2d::{Active, Algorithm, Epilogue, Method, PreparedConv2d};
 use crate::cpu::isa::Isa;
 use crate::dims::Conv2dDims;
 use crate::reference::conv2d as reference;
@@ -19,10 +19,11 @@ fn prepared(isa: Isa, algorithm: Algorithm, case: &Case) -> PreparedConv2d {
     PreparedConv2d::with_method(isa, method, &case.dims, &case.weight, None).expect("valid")
 }
 
-fn forward(isa: Isa, algorithm: Algorithm, case: &Case, live: Live) -> Vec<f32> {
+fn forward(isa: Isa, algorithm: Algorithm, case: &Case, active: Active) -> Vec<f32> {
     let mut y = vec![f32::NAN; case.dims.output_len()];
     let conv = prepared(isa, algorithm, case);
-    conv.forward(case.dims.batch(), live, &case.input, Epilogue::default(), &mut y).expect("valid");
+    conv.forward(case.dims.batch(), active, &case.input, Epilogue::default(), &mut y)
+        .expect("valid");
     y
 }
 
@@ -43,10 +44,10 @@ pub(in super::super) fn rounding(algorithm: Algorithm, dims: &Conv2dDims) -> f64
 
 /// The forward pass under every instruction set against the reference. The direct algorithm rounds
 /// input and weights and nothing else; Winograd's rounds what they are transformed to.
-pub(in super::super) fn check(case: &Case, live: Live) {
+pub(in super::super) fn check(case: &Case, active: Active) {
     let dims = &case.dims;
     let reference = |x: &[f32], w: &[f32]| {
-        reference::forward(dims, live.filters, live.channels, &widen(x), &widen(w))
+        reference::forward(dims, active.filters, active.channels, &widen(x), &widen(w))
     };
     for algorithm in algorithms(dims) {
         let (want, bound) = match algorithm {
@@ -57,7 +58,7 @@ pub(in super::super) fn check(case: &Case, live: Live) {
             _ => (reference(&case.input, &case.weight), rounding(algorithm, dims)),
         };
         for isa in Isa::available() {
-            let y = forward(isa, algorithm, case, live);
+            let y = forward(isa, algorithm, case, active);
             assert_close((isa, algorithm, dims, "forward in bf16"), &y, &want, bound);
         }
     }
@@ -101,23 +102,23 @@ proptest! {
         (geometry, densities) in cases()
     ) {
         let (case, [filters, channels]) = with_gates(geometry, densities);
-        let filters = live_list(&filters, case.dims.out_channels());
-        let channels = live_list(&channels, case.dims.in_channels());
-        check(&case, Live { filters: Some(&filters), channels: Some(&channels) });
+        let filters = active_list(&filters, case.dims.out_channels());
+        let channels = active_list(&channels, case.dims.in_channels());
+        check(&case, Active { filters: Some(&filters), channels: Some(&channels) });
     }
 
     #[test]
     fn skipping_has_the_bits_of_masking((geometry, densities) in cases()) {
         let (mut case, [open_f, open_c]) = with_gates(geometry, densities);
-        let filters = live_list(&open_f, case.dims.out_channels());
-        let channels = live_list(&open_c, case.dims.in_channels());
-        let live = Live { filters: Some(&filters), channels: Some(&channels) };
+        let filters = active_list(&open_f, case.dims.out_channels());
+        let channels = active_list(&open_c, case.dims.in_channels());
+        let active = Active { filters: Some(&filters), channels: Some(&channels) };
         for isa in Isa::available() {
             for algorithm in algorithms(&case.dims) {
-                let skipped = forward(isa, algorithm, &case, live);
+                let skipped = forward(isa, algorithm, &case, active);
                 let input = case.input.clone();
                 mask(&open_c, &mut case.input);
-                let mut masked = forward(isa, algorithm, &case, Live::default());
+                let mut masked = forward(isa, algorithm, &case, Active::default());
                 mask(&open_f, &mut masked);
                 case.input = input;
                 // 0 == -0: a sum of no terms is +0, a sum of negative zeros need not be.
@@ -130,13 +131,13 @@ proptest! {
 #[test]
 fn instruction_sets_have_the_same_bits() {
     let case = Case::new(([2, 67, 9, 14], [19, 67, 3, 3], [1, 1], [1, 1]));
-    let channels = live_list(&gates(2, 2, 67, 5), 67);
-    for live in [Live::default(), Live { channels: Some(&channels), ..Live::default() }] {
+    let channels = active_list(&gates(2, 2, 67, 5), 67);
+    for active in [Active::default(), Active { channels: Some(&channels), ..Active::default() }] {
         // F(4x4) multiplies in its transforms, where some sets fuse and others round twice.
         for algorithm in [Algorithm::Direct, Algorithm::Winograd2] {
-            let portable = forward(Isa::available()[0], algorithm, &case, live);
+            let portable = forward(Isa::available()[0], algorithm, &case, active);
             for isa in Isa::available() {
-                let y = forward(isa, algorithm, &case, live);
+                let y = forward(isa, algorithm, &case, active);
                 assert!(y == portable, "{isa}, {algorithm}: other bits than portable code");
             }
         }
@@ -146,13 +147,13 @@ fn instruction_sets_have_the_same_bits() {
 #[test]
 fn bits_do_not_depend_on_the_number_of_threads() {
     let case = Case::new(([3, 17, 16, 16], [40, 17, 3, 3], [1, 1], [1, 1]));
-    let channels = live_list(&gates(2, 3, 17, 5), 17);
-    let live = Live { channels: Some(&channels), ..Live::default() };
+    let channels = active_list(&gates(2, 3, 17, 5), 17);
+    let active = Active { channels: Some(&channels), ..Active::default() };
     let isa = Isa::current().expect("a valid GATERNET_ISA");
     for algorithm in Algorithm::ALL {
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.expect("a pool").install(|| forward(isa, algorithm, &case, live))
+            pool.expect("a pool").install(|| forward(isa, algorithm, &case, active))
         };
         let one = run(1);
         for threads in [2, 4, 7] {
@@ -166,11 +167,11 @@ fn what_is_off_is_not_read() {
     let mut case = Case::new(([3, 33, 8, 8], [31, 33, 3, 3], [1, 1], [1, 1]));
     let off = |len: usize| (0..3 * len).map(|i| f32::from(u8::from(i % len % 3 != 1))).collect();
     let (open_f, open_c): (Vec<f32>, Vec<f32>) = (off(31), off(33));
-    let (filters, channels) = (live_list(&open_f, 31), live_list(&open_c, 33));
-    let live = Live { filters: Some(&filters), channels: Some(&channels) };
+    let (filters, channels) = (active_list(&open_f, 31), active_list(&open_c, 33));
+    let active = Active { filters: Some(&filters), channels: Some(&channels) };
     let run = |case: &Case| -> Vec<_> {
         let all = Isa::available().into_iter().flat_map(|isa| Algorithm::ALL.map(|a| (isa, a)));
-        all.map(|(isa, algorithm)| ((isa, algorithm), forward(isa, algorithm, case, live)))
+        all.map(|(isa, algorithm)| ((isa, algorithm), forward(isa, algorithm, case, active)))
             .collect()
     };
     let clean = run(&case);
@@ -205,7 +206,8 @@ fn rounds_to_the_nearest_bf16_and_ties_to_even() {
         for (input, want) in inputs.clone().zip(wants.clone()) {
             let want = bf16::from_f32(want).to_f32();
             let mut y = [0.0];
-            conv.forward(1, Live::default(), &[input], Epilogue::default(), &mut y).expect("fits");
+            conv.forward(1, Active::default(), &[input], Epilogue::default(), &mut y)
+                .expect("fits");
             assert!(y[0] == want || y[0].is_nan() && want.is_nan(), "{isa}: {input} is {}", y[0]);
         }
     }

@@ -1,4 +1,4 @@
-//! Weights in bf16, and those of the live channels of a sample.
+//! Weights in bf16, and those of the active channels of a sample.
 
 use half::bf16;
 
@@ -62,7 +62,7 @@ impl Weights {
         &self.data[row * self.row_len()..(row + 1) * self.row_len()]
     }
 
-    /// Writes those of `channels`, `room` being one row: (elements, pairs), of which the live pairs
+    /// Writes those of `channels`, `room` being one row: (elements, pairs), of which the active pairs
     /// come first.
     pub(in super::super) fn compress(
         &self,
@@ -81,7 +81,7 @@ impl Weights {
             target: room.as_mut_ptr(),
         };
         // SAFETY: `Kernels` are those of a detected instruction set. Both rows have `SLACK` after
-        // their elements; the live channels are some of `channels`.
+        // their elements; the active channels are some of `channels`.
         unsafe { (kernels.compress)(&args) };
     }
 }

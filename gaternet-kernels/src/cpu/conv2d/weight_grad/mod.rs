@@ -4,7 +4,7 @@
 //! channel-last, the KW·C floats that a kernel row touches are adjacent, whatever the stride. A
 //! tile holds F filters x V vectors of them in registers over all pixels of a sample; each pixel
 //! costs V loads, F broadcasts of the output gradient, and F·V multiply-adds. No horizontal sums,
-//! and each live filter costs the same.
+//! and each active filter costs the same.
 //!
 //! Samples are summed in a fixed number of chunks, each into a partial gradient of its own, added
 //! up in order at the end: no atomics, and bits that do not depend on the number of threads.
@@ -13,9 +13,9 @@ mod kernels;
 
 use rayon::prelude::*;
 
+use super::active::Active;
 use super::channel_last::channel_last;
 use super::image::Bordered;
-use super::live::Live;
 use super::tile::even_ranges;
 use crate::cpu::elementwise::sum_parts;
 use crate::cpu::isa::Isa;
@@ -30,7 +30,7 @@ pub(super) const CHUNKS: usize = 16;
 pub(super) fn run(
     isa: Isa,
     dims: &Conv2dDims,
-    live: Live<'_>,
+    active: Active<'_>,
     input: &[f32],
     grad_output: &[f32],
     grad_weight: &mut [f32],
@@ -48,7 +48,7 @@ pub(super) fn run(
         partial.fill(0.0);
         let end = dims.batch().min((chunk + 1) * samples);
         for n in chunk * samples..end {
-            add_sample(isa, dims, &layout, live, n, input, grad_output, partial);
+            add_sample(isa, dims, &layout, active, n, input, grad_output, partial);
         }
     });
 
@@ -106,14 +106,14 @@ fn add_sample(
     isa: Isa,
     dims: &Conv2dDims,
     layout: &Layout,
-    live: Live<'_>,
+    active: Active<'_>,
     n: usize,
     input: &[f32],
     grad_output: &[f32],
     partial: &mut [f32],
 ) {
     let every: Vec<u32>;
-    let filters = match live.filters {
+    let filters = match active.filters {
         Some(active) => active.row(n),
         None => {
             every = (0..dims.out_channels() as u32).collect();
@@ -128,7 +128,7 @@ fn add_sample(
     let out_sample = dims.out_channels() * dims.out_plane();
     let grad_output = &grad_output[n * out_sample..(n + 1) * out_sample];
     with_scratch(layout.scratch_len(dims), |pixels| {
-        let channels = live.channels.map(|active| active.row(n));
+        let channels = active.channels.map(|active| active.row(n));
         let bordered = Bordered {
             channels: dims.in_channels(),
             size: dims.in_size(),

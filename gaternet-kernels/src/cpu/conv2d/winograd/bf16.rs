@@ -45,7 +45,7 @@ impl WinogradBf16 {
         })
     }
 
-    /// The live rows of a sample, on this thread.
+    /// The active rows of a sample, on this thread.
     pub(in super::super) fn sample(
         &self,
         sample: &Sample<'_>,
@@ -83,7 +83,7 @@ impl WinogradBf16 {
         most.min(self.f32.layout.blocks.len() / least).max(1)
     }
 
-    /// The tiles of `blocks` for some of the sample's live rows.
+    /// The tiles of `blocks` for some of the sample's active rows.
     fn group(
         &self,
         sample: &Sample<'_>,

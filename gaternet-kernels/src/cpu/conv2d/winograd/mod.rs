@@ -6,8 +6,8 @@
 //! fewer for m = 4.
 //!
 //! The lanes are tiles, so that a product is the register tile of a scalar weight again: V of the
-//! live channels is computed once, P and the output for live rows only, and any of both can be left
-//! out. For one algorithm an output's bits do not depend on what else is live. On maps of few tiles
+//! active channels is computed once, P and the output for active rows only, and any of both can be left
+//! out. For one algorithm an output's bits do not depend on what else is active. On maps of few tiles
 //! the lanes are elements instead (`elements/`).
 
 mod bf16;
@@ -69,7 +69,7 @@ impl Winograd {
         self.layout.tile
     }
 
-    /// The live rows of a sample, on this thread.
+    /// The active rows of a sample, on this thread.
     pub(super) fn sample(&self, sample: &Sample<'_>, weights: &Weights, target: &mut [f32]) {
         let target = &SharedSlice::new(target);
         for blocks in even_ranges(self.layout.blocks.len(), self.most_blocks(weights.channels, 1)) {
@@ -95,7 +95,7 @@ impl Winograd {
         most.min(self.layout.blocks.len() / least).max(1)
     }
 
-    /// The tiles of `blocks` for some of the sample's live rows.
+    /// The tiles of `blocks` for some of the sample's active rows.
     fn group(
         &self,
         sample: &Sample<'_>,

@@ -6,7 +6,7 @@
 //!
 //! The lanes are channels, so that nothing is shuffled: both maps are stored channel-last,
 //! transformed to (n², tiles, C) and (n², tiles, F), and multiplied by the register tile of
-//! `weight_grad.rs`, whose pixels are the tiles here. What is not live is stored as zeros, not
+//! `weight_grad.rs`, whose pixels are the tiles here. What is not active is stored as zeros, not
 //! skipped. As there, samples are summed in a fixed number of chunks.
 
 use std::ops::Range;
@@ -15,9 +15,9 @@ use rayon::prelude::*;
 
 use super::kernels::{Kernels, Spread, SpreadFn};
 use super::weights::Gradient;
+use crate::cpu::conv2d::active::Active;
 use crate::cpu::conv2d::channel_last::channel_last;
 use crate::cpu::conv2d::image::Bordered;
-use crate::cpu::conv2d::live::Live;
 use crate::cpu::conv2d::tile::even_ranges;
 use crate::cpu::conv2d::weight_grad::{CHUNKS, Kernels as Products, MAX_FILTERS, Tile};
 use crate::cpu::elementwise::sum_parts;
@@ -33,7 +33,7 @@ pub(in super::super) fn run(
     isa: Isa,
     tile: usize,
     dims: &Conv2dDims,
-    live: Live<'_>,
+    active: Active<'_>,
     input: &[f32],
     grad_output: &[f32],
     grad_weight: &mut [f32],
@@ -56,7 +56,7 @@ pub(in super::super) fn run(
             let last = dims.batch().min((chunk + 1) * samples);
             for first in (chunk * samples..last).step_by(at_a_time) {
                 let samples = first..last.min(first + at_a_time);
-                maps.add(live, samples, input, grad_output, scratch, sums);
+                maps.add(active, samples, input, grad_output, scratch, sums);
             }
             gradient.finish(isa, sums, partial);
         });
@@ -133,7 +133,7 @@ impl Maps {
     /// Adds the products of some samples to `sums` (n², F, C in whole vectors).
     fn add(
         &self,
-        live: Live<'_>,
+        active: Active<'_>,
         samples: Range<usize>,
         input: &[f32],
         grad_output: &[f32],
@@ -151,13 +151,13 @@ impl Maps {
                 let len = map.channels * map.size[0] * map.size[1];
                 n * len..(n + 1) * len
             };
-            let channels = live.channels.map(|active| active.row(n));
+            let channels = active.channels.map(|active| active.row(n));
             let map = &mut *pixels;
             channel_last(self.isa, self.input, channels, &input[row(self.input)], map);
             let v = &mut v[first * self.columns()..];
             self.spread(spread_input, self.input, map, v, v_element);
 
-            let filters = live.filters.map(|active| active.row(n));
+            let filters = active.filters.map(|active| active.row(n));
             let map = &mut *pixels;
             channel_last(self.isa, self.grad, filters, &grad_output[row(self.grad)], map);
             let w = &mut w[first * self.rows()..];

@@ -1,4 +1,4 @@
-//! Weights of bf16, compressed to live channels with the permutations of AVX-512 BW.
+//! Weights of bf16, compressed to active channels with the permutations of AVX-512 BW.
 
 use std::arch::x86_64::{
     _mm512_loadu_si512, _mm512_maskz_permutex2var_epi16, _mm512_setzero_si512, _mm512_storeu_si512,

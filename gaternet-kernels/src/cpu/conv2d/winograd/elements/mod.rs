@@ -81,7 +81,7 @@ impl Elements {
         if weights.bytes() <= CACHED { 1 } else { count.clamp(1, SAMPLES) }
     }
 
-    /// The live rows of `count` samples of `target_len` floats each, on this thread.
+    /// The active rows of `count` samples of `target_len` floats each, on this thread.
     pub(in super::super) fn samples<'a>(
         &self,
         weights: &Weights,
@@ -93,7 +93,7 @@ impl Elements {
         self.group(weights, count, sample, target_len, &SharedSlice::new(target));
     }
 
-    /// The live rows of a sample on all threads, each of which transforms all pixels.
+    /// The active rows of a sample on all threads, each of which transforms all pixels.
     pub(in super::super) fn split(
         &self,
         weights: &Weights,
@@ -168,7 +168,7 @@ impl Elements {
         });
     }
 
-    /// Live channels to `pixels`, for each block parts of (channels, tiles, lanes), then
+    /// Active channels to `pixels`, for each block parts of (channels, tiles, lanes), then
     /// (channels, tiles, 4).
     fn spread(
         &self,
@@ -212,7 +212,7 @@ impl Elements {
         }
     }
 
-    /// One part of the sums of a block (live rows, `FLOATS`), over some channels, for some rows.
+    /// One part of the sums of a block (active rows, `FLOATS`), over some channels, for some rows.
     fn multiply(
         &self,
         weights: &Weights,
@@ -223,15 +223,15 @@ impl Elements {
         sums: &mut [f32],
     ) {
         let resume = channels.start > 0;
-        let live = within(sample.rows, rows);
+        let active = within(sample.rows, rows);
         let channels = &sample.channels[within(sample.channels, channels)];
         if resume && channels.is_empty() {
             return;
         }
         let last = part + 1 == weights.parts();
         let before = part * TILES * self.kernels.lanes;
-        for range in even_ranges(live.len(), self.kernels.products.len()) {
-            let range = live.start + range.start..live.start + range.end;
+        for range in even_ranges(active.len(), self.kernels.products.len()) {
+            let range = active.start + range.start..active.start + range.end;
             let mut args = Products {
                 channels,
                 source: pixels[before * weights.channels..].as_ptr(),
@@ -251,7 +251,7 @@ impl Elements {
         }
     }
 
-    /// The output of the live rows of a sample, from its sums.
+    /// The output of the active rows of a sample, from its sums.
     fn gather(&self, sample: &Sample<'_>, sums: &[f32], target: *mut f32) {
         let blocks = &self.layout.blocks;
         for (i, row) in sample.rows.iter().map(|row| *row as usize).enumerate() {

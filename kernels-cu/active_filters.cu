@@ -1,12 +1,12 @@
-// Lists of live filters.
+// Lists of active filters.
 //
 // Memory contract: reads `filters` gates of each row, writes every index of a list up to its count and no other
 // (what follows is not touched), and every count. Nothing else is read or written; no shared memory.
 #include "dev.cuh"
 
-// The filters whose gate is not 0, ascending; a NaN is live, so that it shows. One warp per sample.
+// The filters whose gate is not 0, ascending; a NaN is active, so that it shows. One warp per sample.
 // Grid (N), block (32).
-KERNEL(live_filters_list, 32, 1)(
+KERNEL(active_filters_list, 32, 1)(
     const float* gates,  // (N, stride); columns first..first + filters are used
     u16* indices,        // (N, filters)
     int* counts,         // (N)
@@ -17,20 +17,20 @@ KERNEL(live_filters_list, 32, 1)(
     int count = 0;
     for (int start = 0; start < filters; start += 32) {
         const int filter = start + lane;
-        const bool live = filter < filters && !(row[filter] == 0.0f);
-        const u32 votes = warp_ballot(live);
+        const bool active = filter < filters && !(row[filter] == 0.0f);
+        const u32 votes = warp_ballot(active);
         const u32 before = votes & ((1u << lane) - 1u);
-        if (live) list[count + popcount(before)] = static_cast<u16>(filter);
+        if (active) list[count + popcount(before)] = static_cast<u16>(filter);
         count += popcount(votes);
     }
     if (lane == 0) counts[n] = count;
 }
 
-// Gate gradients from the partial sums of a convolution's epilogue, in order; 0 for filters that are not live.
+// Gate gradients from the partial sums of a convolution's epilogue, in order; 0 for filters that are not active.
 // Grid (N), block (128).
-KERNEL(live_filters_gate_gradient, 128, 1)(
+KERNEL(active_filters_gate_gradient, 128, 1)(
     const float* partials,  // (N, blocks, filters), by position in the list
-    const u16* indices,     // (N, filters); null: all are live
+    const u16* indices,     // (N, filters); null: all are active
     const int* counts,      // (N); null: filters
     float* gradient,        // (N, stride); columns first..first + filters are written
     int blocks, int filters, int stride, int first) {

@@ -1,9 +1,9 @@
 //! Which filters run for which sample.
 
-/// The live filters of each sample of a batch, ascending: compressed rows, (N) lists over C
+/// The active filters of each sample of a batch, ascending: compressed rows, (N) lists over C
 /// filters.
 ///
-/// A filter is live where its gate is not 0. A NaN gate is live, so that it shows in the output.
+/// A filter is active where its gate is not 0. A NaN gate is active, so that it shows in the output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveFilters {
     filters: usize,
@@ -56,9 +56,9 @@ impl ActiveFilters {
         self.indices.clear();
         self.indices.reserve(batch * filters);
         for row in gates.chunks_exact(stride) {
-            let live = row[first..end].iter().enumerate().filter(|(_, gate)| **gate != 0.0);
+            let open = row[first..end].iter().enumerate().filter(|(_, gate)| **gate != 0.0);
             // `filters` fits in u32, so every index below it does.
-            self.indices.extend(live.map(|(filter, _)| filter as u32));
+            self.indices.extend(open.map(|(filter, _)| filter as u32));
             self.starts.push(self.indices.len());
         }
         Some(())
@@ -76,7 +76,7 @@ impl ActiveFilters {
         self.filters
     }
 
-    /// Live filters of sample `n`, ascending.
+    /// Active filters of sample `n`, ascending.
     ///
     /// # Panics
     /// If `n` is not below [`batch`](Self::batch).
@@ -85,17 +85,17 @@ impl ActiveFilters {
         &self.indices[self.starts[n]..self.starts[n + 1]]
     }
 
-    /// Live (sample, filter) pairs.
+    /// Active (sample, filter) pairs.
     #[must_use]
-    pub fn live(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.indices.len()
     }
 
-    /// Share of (sample, filter) pairs that are live, 0 to 1; 1 for an empty batch.
+    /// Fraction of (sample, filter) pairs that are active, 0 to 1; 1 for an empty batch.
     #[must_use]
     pub fn density(&self) -> f64 {
         let all = self.batch() * self.filters;
-        if all == 0 { 1.0 } else { self.live() as f64 / all as f64 }
+        if all == 0 { 1.0 } else { self.count() as f64 / all as f64 }
     }
 }
 
@@ -104,31 +104,31 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rows_list_the_nonzero_columns_of_their_slot() {
+    fn rows_list_the_nonzero_columns_of_their_layer() {
         #[rustfmt::skip]
         let gates = [
             1.0, 0.0, 0.5, f32::NAN,
             0.0, 1.0, 0.0, -0.0,
         ];
-        let slot = ActiveFilters::from_columns(&gates, 4, 1, 3).expect("columns fit");
-        assert_eq!((slot.batch(), slot.filters(), slot.live()), (2, 3, 3));
-        assert_eq!(slot.row(0), [1, 2]);
-        assert_eq!(slot.row(1), [0]);
-        assert!((slot.density() - 0.5).abs() < 1e-12);
+        let lists = ActiveFilters::from_columns(&gates, 4, 1, 3).expect("columns fit");
+        assert_eq!((lists.batch(), lists.filters(), lists.count()), (2, 3, 3));
+        assert_eq!(lists.row(0), [1, 2]);
+        assert_eq!(lists.row(1), [0]);
+        assert!((lists.density() - 0.5).abs() < 1e-12);
     }
 
     #[test]
     fn lists_are_refilled_in_their_memory() {
-        let mut slot = ActiveFilters::from_columns(&[0.0; 12], 4, 1, 3).expect("columns fit");
-        let memory = (slot.starts.as_ptr(), slot.indices.as_ptr());
+        let mut lists = ActiveFilters::from_columns(&[0.0; 12], 4, 1, 3).expect("columns fit");
+        let memory = (lists.starts.as_ptr(), lists.indices.as_ptr());
         let gates = [1.0; 12];
-        slot.refill(&gates, 4, 1, 3).expect("columns fit");
-        assert_eq!(Some(&slot), ActiveFilters::from_columns(&gates, 4, 1, 3).as_ref());
-        assert_eq!((slot.starts.as_ptr(), slot.indices.as_ptr()), memory, "allocated again");
-        slot.refill(&gates, 6, 0, 2).expect("columns fit");
-        assert_eq!(Some(&slot), ActiveFilters::from_columns(&gates, 6, 0, 2).as_ref());
-        assert_eq!(slot.refill(&gates, 4, 2, 3), None);
-        assert_eq!(slot.batch(), 2, "a refused refill changed the lists");
+        lists.refill(&gates, 4, 1, 3).expect("columns fit");
+        assert_eq!(Some(&lists), ActiveFilters::from_columns(&gates, 4, 1, 3).as_ref());
+        assert_eq!((lists.starts.as_ptr(), lists.indices.as_ptr()), memory, "allocated again");
+        lists.refill(&gates, 6, 0, 2).expect("columns fit");
+        assert_eq!(Some(&lists), ActiveFilters::from_columns(&gates, 6, 0, 2).as_ref());
+        assert_eq!(lists.refill(&gates, 4, 2, 3), None);
+        assert_eq!(lists.batch(), 2, "a refused refill changed the lists");
     }
 
     #[test]

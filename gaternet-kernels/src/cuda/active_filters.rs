@@ -1,4 +1,4 @@
-//! Lists of live filters, made on the device: the host never waits for the gates.
+//! Lists of active filters, made on the device so that the host never waits for the gates.
 
 use super::buffer::CudaBuffer;
 use super::conv2d::GateGradient;
@@ -6,32 +6,34 @@ use super::device::CudaDevice;
 use super::error::Result;
 use super::launch::{Kernel, Launch, int};
 use super::source::{Source, source};
-use crate::active::ActiveFilters;
+use crate::active_filters::ActiveFilters;
 use crate::error::KernelError;
 
-pub(super) static SOURCE: Source = source!("live_filters.cu", ["dev.cuh"]);
-static LIST: Kernel = Kernel { source: &SOURCE, name: "live_filters_list" };
-static GATE_GRADIENT: Kernel = Kernel { source: &SOURCE, name: "live_filters_gate_gradient" };
-const OP: &str = "live_filters_list";
+pub(super) static SOURCE: Source = source!("active_filters.cu", ["dev.cuh"]);
+static LIST: Kernel = Kernel { source: &SOURCE, name: "active_filters_list" };
+static GATE_GRADIENT: Kernel = Kernel { source: &SOURCE, name: "active_filters_gate_gradient" };
+const OP: &str = "active_filters_list";
 
-/// The live filters of each sample, on the device: those whose gate is not 0, ascending.
+/// The active filters of each sample in device memory: (N) lists over C filters, ascending. It is
+/// the twin of [`ActiveFilters`] on the host.
 #[derive(Debug)]
-pub struct LiveFilters {
+pub struct CudaActiveFilters {
     batch: usize,
     filters: usize,
-    /// (N, C): the first `counts[n]` of row n.
+    /// (N, C): row n has the numbers of the active filters of sample n in its first `counts[n]`
+    /// places.
     pub(super) indices: CudaBuffer<u16>,
-    /// (N).
+    /// The number of active filters of each sample, (N).
     pub(super) counts: CudaBuffer<i32>,
 }
 
-impl LiveFilters {
-    /// Lists for `batch` samples of `filters` filters, all empty.
+impl CudaActiveFilters {
+    /// Makes empty lists for N = `batch` samples of C = `filters` filters.
     ///
     /// # Errors
     /// [`KernelError::Dims`] for more than 65536 filters; [`CudaError`](super::CudaError) of an
     /// allocation.
-    pub fn empty(device: &CudaDevice, batch: usize, filters: usize) -> Result<LiveFilters> {
+    pub fn empty(device: &CudaDevice, batch: usize, filters: usize) -> Result<CudaActiveFilters> {
         if filters > 1 << 16 {
             let rule = "a list holds filter numbers of 16 bits";
             return Err(
@@ -40,11 +42,12 @@ impl LiveFilters {
         }
         let indices = CudaBuffer::uninit(device, batch * filters)?;
         let counts = CudaBuffer::zeros(device, batch)?;
-        Ok(LiveFilters { batch, filters, indices, counts })
+        Ok(CudaActiveFilters { batch, filters, indices, counts })
     }
 
     /// Lists the filters whose gates are not 0 (NaN is not 0). `gates` has a row of `stride` values
-    /// for each sample, of which the columns from `first` on are used. May be part of a graph.
+    /// for each sample, of which the C columns from `first` on are used. This may be part of a
+    /// graph.
     ///
     /// # Errors
     /// [`KernelError`] if `gates` is not (N, stride) or the columns do not fit in a row.
@@ -60,27 +63,27 @@ impl LiveFilters {
             .value(&stride)
             .value(&first)
             .value(&filters);
-        // SAFETY: the parameters of live_filters_list; a warp reads `filters` gates of its row,
+        // SAFETY: the parameters of active_filters_list; a warp reads `filters` gates of its row,
         // which the check above has seen, and writes at most as many indices and one count.
         unsafe { launch.run([batch as u32, 1, 1], 32, 0) }
     }
 
-    /// Number of samples, N.
+    /// Returns the number of samples, N.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Number of filters that a row chooses from, C.
+    /// Returns the number of filters that a list chooses from, C.
     #[must_use]
     pub fn filters(&self) -> usize {
         self.filters
     }
 
-    /// A copy on the host; waits for the device.
+    /// Copies the lists to the host, once the device has done all it was told before.
     ///
     /// # Errors
-    /// As [`CudaBuffer::to_vec`].
+    /// Fails as [`CudaBuffer::to_vec`] does.
     pub fn to_host(&self) -> Result<ActiveFilters> {
         let (indices, counts) = (self.indices.to_vec()?, self.counts.to_vec()?);
         let mut gates = vec![0.0; self.batch * self.filters];
@@ -106,7 +109,14 @@ impl LiveFilters {
             return Ok(());
         }
         let (got_batch, got_filters) = (self.batch, self.filters);
-        Err(KernelError::ActiveFilters { op, list: "live", got_batch, got_filters, batch, filters })
+        Err(KernelError::ActiveFilters {
+            op,
+            list: "active",
+            got_batch,
+            got_filters,
+            batch,
+            filters,
+        })
     }
 }
 
@@ -115,10 +125,10 @@ pub(super) fn gate_gradient(
     batch: usize,
     filters: usize,
     blocks: usize,
-    live: Option<&LiveFilters>,
+    active: Option<&CudaActiveFilters>,
     of_gates: GateGradient<'_>,
 ) -> Result<()> {
-    const OP: &str = "live_filters_gate_gradient";
+    const OP: &str = "active_filters_gate_gradient";
     let device = &of_gates.gradient.device().clone();
     let blocks = int(OP, "blocks", blocks)?;
     let filters = int(OP, "filters", filters)?;
@@ -126,14 +136,14 @@ pub(super) fn gate_gradient(
     let first = int(OP, "first", of_gates.first)?;
     let launch = Launch::new(device, &GATE_GRADIENT)?
         .read(of_gates.scratch)
-        .read_if(live.map(|live| &live.indices))
-        .read_if(live.map(|live| &live.counts))
+        .read_if(active.map(|active| &active.indices))
+        .read_if(active.map(|active| &active.counts))
         .write(of_gates.gradient)
         .value(&blocks)
         .value(&filters)
         .value(&stride)
         .value(&first);
-    // SAFETY: the parameters of live_filters_gate_gradient; the scratch has `blocks` sums for each
+    // SAFETY: the parameters of active_filters_gate_gradient; the scratch has `blocks` sums for each
     // gate, and the row has the columns.
     unsafe { launch.run([int(OP, "batch", batch)? as u32, 1, 1], 128, 0) }
 }

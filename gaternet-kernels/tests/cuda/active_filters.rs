@@ -1,5 +1,5 @@
 use gaternet_kernels::ActiveFilters;
-use gaternet_kernels::cuda::{CudaBuffer, LiveFilters};
+use gaternet_kernels::cuda::{CudaActiveFilters, CudaBuffer};
 
 use crate::check::{gates, upload};
 use crate::emulator;
@@ -16,9 +16,9 @@ fn the_lists_are_those_of_the_host() {
                 *value = f32::NAN;
             }
             let want = ActiveFilters::from_columns(&values, stride, first, filters);
-            let mut live = LiveFilters::empty(&device, batch, filters).expect("lists");
-            live.refill(&upload(&device, &values), stride, first).expect("a launch");
-            let got = live.to_host().expect("a copy");
+            let mut active = CudaActiveFilters::empty(&device, batch, filters).expect("lists");
+            active.refill(&upload(&device, &values), stride, first).expect("a launch");
+            let got = active.to_host().expect("a copy");
             if filters > 0 {
                 assert_eq!(Some(got), want, "{filters} filters at {density}");
             }
@@ -29,10 +29,10 @@ fn the_lists_are_those_of_the_host() {
 #[test]
 fn gates_that_do_not_fit_are_refused() {
     let Some(device) = emulator::device() else { return };
-    let mut live = LiveFilters::empty(&device, 2, 4).expect("lists");
+    let mut active = CudaActiveFilters::empty(&device, 2, 4).expect("lists");
     let gates = CudaBuffer::zeros(&device, 8).expect("a buffer");
-    let error = live.refill(&gates, 4, 1).expect_err("columns beyond the row");
+    let error = active.refill(&gates, 4, 1).expect_err("columns beyond the row");
     assert!(error.to_string().contains("columns 1.. of 4 filters in rows of 4"), "{error}");
-    let error = live.refill(&gates, 5, 0).expect_err("too few gates");
+    let error = active.refill(&gates, 5, 0).expect_err("too few gates");
     assert!(error.to_string().contains("`gates` has 8 elements, its dims need 10"), "{error}");
 }

@@ -2,22 +2,39 @@
 
 use std::ops::RangeInclusive;
 
-use crate::active::ActiveFilters;
+use crate::active_filters::ActiveFilters;
 use crate::dims::Conv2dDims;
 use crate::error::{KernelError, Result};
 
-/// What is live in each sample; `None` means all. A filter that is not live has an output plane of
-/// exact zeros and its weights are not read; a channel that is not live is not read and counts as
-/// zeros.
+/// The filters and input channels that are active in each sample of a convolution; by default all.
+///
+/// [`ActiveFilters`] is the list of one side; this is the pair that a convolution goes by. A filter
+/// that is not active has an output plane of exact zeros and its weights are not read; a channel
+/// that is not active is not read and counts as zeros.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Live<'a> {
-    /// Live output filters, (N) lists over F.
+#[non_exhaustive]
+pub struct Active<'a> {
+    /// The active filters, (N) lists over F; `None` if all are.
     pub filters: Option<&'a ActiveFilters>,
-    /// Live input channels, (N) lists over C.
+    /// The active input channels, (N) lists over C; `None` if all are.
     pub channels: Option<&'a ActiveFilters>,
 }
 
-impl Live<'_> {
+impl<'a> Active<'a> {
+    /// The same channels with these filters, (N) lists over F; `None` for all.
+    #[must_use]
+    pub fn with_filters(self, filters: Option<&'a ActiveFilters>) -> Active<'a> {
+        Active { filters, ..self }
+    }
+
+    /// The same filters with these input channels, (N) lists over C; `None` for all.
+    #[must_use]
+    pub fn with_channels(self, channels: Option<&'a ActiveFilters>) -> Active<'a> {
+        Active { channels, ..self }
+    }
+}
+
+impl Active<'_> {
     pub(super) fn check(&self, op: &'static str, dims: &Conv2dDims) -> Result<()> {
         self.check_lists(op, dims, dims.batch()..=dims.batch())
     }
@@ -30,8 +47,8 @@ impl Live<'_> {
         batch: RangeInclusive<usize>,
     ) -> Result<()> {
         let lists = [
-            ("live.filters", self.filters, dims.out_channels()),
-            ("live.channels", self.channels, dims.in_channels()),
+            ("active.filters", self.filters, dims.out_channels()),
+            ("active.channels", self.channels, dims.in_channels()),
         ];
         for (list, active, filters) in lists {
             let Some(active) = active else { continue };

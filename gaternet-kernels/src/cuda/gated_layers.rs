@@ -1,4 +1,4 @@
-//! Which columns of (N, C) are the gates of which convolution.
+//! The columns of gates (N, C) that belong to each gated layer.
 
 use super::buffer::CudaBuffer;
 use super::device::CudaDevice;
@@ -6,33 +6,34 @@ use super::error::Result;
 use super::launch::int;
 use crate::error::{KernelError, check_len};
 
-/// Slots of gates: consecutive columns of (N, C), in order.
+/// The gated layers of a network: each has consecutive columns of the gates (N, C), in order.
 #[derive(Debug)]
-pub struct GateSlots {
-    /// (S, 3): first column, columns, how many [`gate_largest`](super::gate_largest) opens.
+pub struct GatedLayers {
+    /// (L, 3): first column, number of columns, and how many gates
+    /// [`gate_largest`](super::gate_largest) opens.
     pub(super) table: CudaBuffer<i32>,
-    slots: usize,
+    layers: usize,
     columns: usize,
 }
 
-impl GateSlots {
-    /// Slots of these widths; in a slot of `width` columns, `open(width)` are to be open where it
-    /// matters.
+impl GatedLayers {
+    /// Makes the table of layers with these numbers of columns. Of the gates of a layer of `width`
+    /// columns, [`gate_largest`](super::gate_largest) opens `open(width)`.
     ///
     /// # Errors
-    /// [`KernelError::Dims`] if a slot has no column, or more are to be open than it has; the
+    /// [`KernelError::Dims`] if a layer has no column, or more are to be open than it has; the
     /// driver's errors.
     pub fn new(
         device: &CudaDevice,
         widths: &[usize],
         open: impl Fn(usize) -> usize,
-    ) -> Result<GateSlots> {
-        const OP: &str = "gate_slots";
+    ) -> Result<GatedLayers> {
+        const OP: &str = "gated_layers";
         let (mut table, mut columns) = (Vec::with_capacity(3 * widths.len()), 0);
         for &width in widths {
             let open = open(width);
             if width == 0 || open > width {
-                let rule = "a slot must have a column, and no more can be open than it has";
+                let rule = "a layer must have a column, and no more can be open than it has";
                 let got = format!("{open} of {width} columns");
                 return Err(KernelError::Dims { op: OP, rule, got }.into());
             }
@@ -41,22 +42,22 @@ impl GateSlots {
         }
         int(OP, "columns", columns)?;
         let table = CudaBuffer::from_slice(device, &table)?;
-        Ok(GateSlots { table, slots: widths.len(), columns })
+        Ok(GatedLayers { table, layers: widths.len(), columns })
     }
 
-    /// Number of slots, S.
+    /// Returns the number of layers, L.
     #[must_use]
-    pub fn slots(&self) -> usize {
-        self.slots
+    pub fn layers(&self) -> usize {
+        self.layers
     }
 
-    /// Number of columns of all slots, C.
+    /// Returns the number of columns of all layers, C.
     #[must_use]
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Samples of gates of these slots.
+    /// Returns the number of samples, N, of `gates` (N, C).
     pub(super) fn batch(
         &self,
         op: &'static str,
