@@ -337,13 +337,13 @@ fn what_a_calibration_settles_is_left_out_of_an_op_of_ones_own() {
     assert!(calibrated.weight_bytes() < whole.weight_bytes());
     assert_close("a calibrated plan", &run(&calibrated, &gates), &run(&whole, &gates));
 
-    let part = model.static_part(&calibration, 0.0).expect("its gates");
-    assert!(part.parameter_count() < model.backbone().parameter_count());
+    let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
+    assert!(pruned.parameter_count() < model.backbone().parameter_count());
     let kept = calibration.opened().iter().cycle().take(BATCH * count);
     let kept = kept.map(|opened| f32::from(u8::from(*opened > 0))).collect();
     let kept = Tensor::new(kept, [BATCH, count]).expect("as long");
     let kept = Gates::new(kept, &model.plan().widths()).expect("the plan's");
-    let logits = part.forward(&images(), &mut Ctx::eval()).expect("they fit");
+    let logits = pruned.forward(&images(), &mut Ctx::eval()).expect("they fit");
     assert_close("the pruned subnetwork", logits.data(), &run(&whole, &kept));
 }
 
@@ -384,7 +384,7 @@ fn what_an_op_cannot_do_names_it() {
     let mut calibration = Calibration::new(model.plan().gates());
     calibration.add(&vec![1.0; model.plan().gates()]).expect("(N, c)");
     for error in [
-        model.static_part(&calibration, 0.0).err(),
+        model.pruned_subnetwork(&calibration, 0.0).err(),
         InferencePlan::calibrated(&model, options(true), &calibration).err(),
     ] {
         let error = error.expect("it has weights").to_string();

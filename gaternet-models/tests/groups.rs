@@ -185,7 +185,7 @@ fn of_a_closed_unit_neither_convolution_runs() {
 }
 
 #[test]
-fn the_static_part_has_one_hidden_filter_in_a_unit_that_is_closed_for_good() {
+fn the_pruned_subnetwork_has_one_hidden_filter_in_a_unit_that_is_closed_for_good() {
     let (model, images) = (build(&whole_units()), images(32));
     let gates = |n: usize| {
         let open = |column: usize| f32::from(u8::from(column < 16 && n == 0 || column >= 48));
@@ -193,12 +193,12 @@ fn the_static_part_has_one_hidden_filter_in_a_unit_that_is_closed_for_good() {
     };
     let mut calibration = Calibration::new(model.plan().gates());
     calibration.add(&[gates(0), gates(1)].concat()).expect("two images");
-    let part = model.static_part(&calibration, 0.0).expect("its gates");
-    assert_eq!(part.hidden_filters(), Some(&[16, 1, 64][..]));
+    let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
+    assert_eq!(pruned.hidden_filters(), Some(&[16, 1, 64][..]));
     let open = Tensor::new(gates(0).repeat(BATCH), [BATCH, model.plan().gates()]).expect("rows");
     let open = Gates::new(open, &model.plan().widths()).expect("the plan's");
     let want = model.backbone_with_gates(&images, &open, true, &mut Ctx::eval()).expect("fits");
-    let got = part.forward(&images, &mut Ctx::eval()).expect("fits");
+    let got = pruned.forward(&images, &mut Ctx::eval()).expect("fits");
     for (got, want) in got.data().iter().zip(want.data()) {
         assert!((got - want).abs() < 1e-5 * want.abs().max(1.0), "{got}, {want}");
     }
@@ -260,7 +260,7 @@ fn a_file_keeps_groups_floor_and_names() {
 }
 
 #[test]
-fn a_calibrated_plan_and_the_static_part_drop_what_groups_close() {
+fn a_calibrated_plan_and_the_pruned_subnetwork_drop_what_groups_close() {
     let images = images(32);
     for config in configs() {
         let model = build(&config);
@@ -275,7 +275,7 @@ fn a_calibrated_plan_and_the_static_part_drop_what_groups_close() {
         calibration.add(&gates).expect("one image");
         let mut calibrated =
             InferencePlan::calibrated(&model, options, &calibration).expect("it fits");
-        let part = model.static_part(&calibration, 0.0).expect("its gates");
+        let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
         let run = |plan: &mut InferencePlan| {
             let mut logits = vec![f32::NAN; plan.classes()];
             plan.run(image, &mut logits).expect("they fit");
@@ -283,7 +283,7 @@ fn a_calibrated_plan_and_the_static_part_drop_what_groups_close() {
         };
         let want = run(&mut whole);
         assert_eq!(bits(&run(&mut calibrated)), bits(&want), "{config:?}");
-        let mut plan = InferencePlan::plain(&part, options).expect("it fits");
+        let mut plan = InferencePlan::plain(&pruned, options).expect("it fits");
         for (got, want) in run(&mut plan).into_iter().zip(want) {
             assert!((got - want).abs() < 1e-4 * want.abs().max(1.0), "{config:?}: {got}, {want}");
         }

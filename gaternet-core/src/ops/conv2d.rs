@@ -1,4 +1,4 @@
-//! 2-D convolution, of which dead filters and channels are skipped.
+//! 2-D convolution, of which inactive filters and channels are skipped.
 
 use std::sync::Arc;
 

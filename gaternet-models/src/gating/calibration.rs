@@ -9,11 +9,11 @@ const OP: &str = "calibration";
 
 /// Statistics of a calibration set: how many of its images open each gate.
 /// [`InferencePlan::calibrated`] drops the filters that none opens and runs those that all open
-/// whatever the gater says; [`GatedNet::static_part`] makes the pruned subnetwork, which has no
-/// gates.
+/// whatever the gater says; [`GatedNet::pruned_subnetwork`] makes the pruned subnetwork, which has
+/// no gates.
 ///
 /// [`InferencePlan::calibrated`]: crate::InferencePlan::calibrated
-/// [`GatedNet::static_part`]: crate::GatedNet::static_part
+/// [`GatedNet::pruned_subnetwork`]: crate::GatedNet::pruned_subnetwork
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calibration {
     images: usize,
@@ -76,7 +76,7 @@ impl Calibration {
     ///
     /// # Errors
     /// [`Error::Shape`] if the plan has another number of gates.
-    pub fn dead_layers<'a>(&self, plan: &'a GatePlan) -> Result<Vec<&'a str>> {
+    pub fn inactive_layers<'a>(&self, plan: &'a GatePlan) -> Result<Vec<&'a str>> {
         self.check(plan)?;
         let never_open = |slot: &&crate::GateSlot| {
             self.opened[slot.columns.clone()].iter().all(|opened| *opened == 0)
