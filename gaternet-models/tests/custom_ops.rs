@@ -218,7 +218,7 @@ fn images() -> Tensor {
     Tensor::randn([BATCH, 3, h, w], 1.0, Ctx::train(3).rng()).expect("small")
 }
 
-/// Gates (N, c) with about a third closed, whole slots of the last image among them.
+/// Gates (N, c) with about a third closed, whole layers of the last image among them.
 fn gates(model: &GatedNet) -> Gates {
     let (count, widths) = (model.plan().gates(), model.plan().widths());
     let open = |i: usize| i % 3 != 1 && !(i / count == BATCH - 1 && i % count < widths[0]);
@@ -267,13 +267,13 @@ fn a_gated_op_of_ones_own_has_the_same_logits_in_the_model_and_in_plans() {
 fn gates_of_a_depthwise_op_save_the_layer_before_it_too() {
     let model = model();
     let convs = model.backbone().convs(SIZE).expect("they fit");
-    let slots = |name: &str| {
+    let gates_of = |name: &str| {
         let at = convs.iter().position(|conv| conv.name == name).expect(name);
         model.plan().convs()[at].computed()
     };
     for block in 0..2 {
         let [expand, scale, project] = ["expand", "scale", "project"]
-            .map(|layer| slots(&format!("{}.{layer}", ["a", "b"][block])));
+            .map(|layer| gates_of(&format!("{}.{layer}", ["a", "b"][block])));
         assert_eq!((expand.filters, expand.channels), (Some(block), None));
         assert_eq!((scale.filters, scale.channels), (Some(block), None));
         assert_eq!((project.filters, project.channels), (None, Some(block)));

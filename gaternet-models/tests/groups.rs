@@ -73,7 +73,8 @@ fn the_gater_has_an_output_for_each_group_and_its_filters_have_one_gate() {
     for config in configs() {
         let model = build(&config);
         let plan = model.plan();
-        let want: usize = plan.slots().iter().map(|s| s.columns.len().div_ceil(config.group)).sum();
+        let want: usize =
+            plan.layers().iter().map(|s| s.columns.len().div_ceil(config.group)).sum();
         assert_eq!((plan.outputs(), plan.output_widths().iter().sum()), (want, want), "{config:?}");
         for (training, mut ctx) in [(true, Ctx::train(3)), (false, Ctx::eval())] {
             let output = model.forward(&images(16), &mut ctx).expect("they fit");
@@ -81,8 +82,8 @@ fn the_gater_has_an_output_for_each_group_and_its_filters_have_one_gate() {
             assert_eq!(output.gates.values().dims(), [BATCH, plan.gates()]);
             assert_eq!(output.evaluated.dims(), [BATCH, plan.gates()]);
             for row in output.gates.values().data().chunks(plan.gates()) {
-                for slot in plan.slots() {
-                    for group in row[slot.columns.clone()].chunks(config.group) {
+                for layer in plan.layers() {
+                    for group in row[layer.columns.clone()].chunks(config.group) {
                         assert!(group.iter().all(|g| *g == group[0]), "{training}: {group:?}");
                     }
                 }
@@ -142,7 +143,7 @@ fn the_costs_of_a_loss_are_what_runs() {
 fn of_a_closed_unit_neither_convolution_runs() {
     let (model, images) = (build(&whole_units()), images(32));
     let plan = model.plan();
-    assert_eq!((plan.outputs(), plan.slots().len()), (3, 3));
+    assert_eq!((plan.outputs(), plan.layers().len()), (3, 3));
     // The first unit for all images but one, the second for none, the third for all.
     let open = |n: usize, column: usize| match column {
         0..16 => n != 1,
@@ -303,11 +304,11 @@ fn no_layer_is_all_off_in_training_evaluation_or_a_plan() {
         config.gater.gate_bias = -30.0;
         let model = build(&config);
         let check = |gates: &Gates| {
-            for (slot, width) in gates.widths().into_iter().enumerate() {
+            for (layer, width) in gates.widths().into_iter().enumerate() {
                 let want = open_of[usize::from(width > 16) + usize::from(width > 32)];
                 for n in 0..BATCH {
-                    let live = gates.live(slot).expect("a slot").row(n).len();
-                    assert_eq!(live, want, "{floor:?}, slot {slot}, sample {n}");
+                    let live = gates.live(layer).expect("a layer").row(n).len();
+                    assert_eq!(live, want, "{floor:?}, layer {layer}, sample {n}");
                 }
             }
         };

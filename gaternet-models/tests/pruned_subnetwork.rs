@@ -92,8 +92,9 @@ fn nothing_of_what_is_gone_is_left() {
 #[test]
 fn a_unit_without_outputs_keeps_one_filter_and_adds_nothing() {
     let (model, images) = (model(GatePlacement::All), images());
-    let slots = model.plan().slots();
-    let inactive = slots.iter().find(|slot| slot.conv == "stage2.block2.conv2").expect("a slot");
+    let layers = model.plan().layers();
+    let inactive =
+        layers.iter().find(|layer| layer.conv == "stage2.block2.conv2").expect("a layer");
     let mut open = vec![1.0; model.plan().gates()];
     open[inactive.columns.clone()].fill(0.0);
     let calibration = calibration(&open, open.len());

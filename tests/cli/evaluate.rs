@@ -155,9 +155,9 @@ fn a_dead_layer_is_named() {
     let dir = tempdir().expect("a folder");
     let checkpoint = gated(&dir.path().join("run"));
     let model = GatedResNet::load(&checkpoint).expect("just trained");
-    let slots = model.plan().slots();
-    let slot = slots.iter().find(|slot| slot.conv == "stage2.block1.conv2").expect("a slot");
-    model.gater().gate_bias().update(|bias| bias[slot.columns.clone()].fill(-1e3));
+    let layers = model.plan().layers();
+    let layer = layers.iter().find(|layer| layer.conv == "stage2.block1.conv2").expect("a layer");
+    model.gater().gate_bias().update(|bias| bias[layer.columns.clone()].fill(-1e3));
     // What the data are is written there too.
     let metadata = gaternet::core::checkpoint::Checkpoint::load(&checkpoint).expect("a file");
     model.save(&checkpoint, &metadata.metadata).expect("a writable folder");

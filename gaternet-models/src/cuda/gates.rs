@@ -33,7 +33,7 @@ pub(super) struct Gates {
 struct Rule {
     rule: GateRule,
     /// Outputs of the gater by gated layer, and how many of each open because they are the largest.
-    slots: GateSlots,
+    layers: GateSlots,
     /// The groups of filters that share gates; `None` if every filter has a gate of its own.
     groups: Option<Groups>,
 }
@@ -57,8 +57,8 @@ impl Rule {
                 Some(Groups { groups, values: zeros()?, grad: zeros()? })
             }
         };
-        let slots = GateSlots::new(device, rule.widths(), |width| rule.largest(width))?;
-        Ok(Rule { rule, slots, groups })
+        let layers = GateSlots::new(device, rule.widths(), |width| rule.largest(width))?;
+        Ok(Rule { rule, layers, groups })
     }
 
     /// Fills in the gates of all filters, which `estimate` and min-active make.
@@ -71,7 +71,7 @@ impl Rule {
         let of_gater = |gates: &mut CudaBuffer<f32>| {
             estimate(gates)?;
             match self.rule.ranks() {
-                true => Ok::<_, Error>(gate_largest::floor(&self.slots, preact, gates)?),
+                true => Ok::<_, Error>(gate_largest::floor(&self.layers, preact, gates)?),
                 false => Ok(()),
             }
         };
@@ -92,13 +92,13 @@ impl Gates {
         model: Option<&GatedNet>,
         lists: &BTreeMap<usize, usize>,
     ) -> Result<Gates> {
-        let slots = model.map_or(&[][..], |model| model.plan().slots());
+        let layers = model.map_or(&[][..], |model| model.plan().layers());
         let count = model.map_or(0, |model| model.plan().gates());
         let list =
-            |(&slot, &filters)| Ok((slot, LiveFilters::empty(device, batch, filters)?.into()));
+            |(&layer, &filters)| Ok((layer, LiveFilters::empty(device, batch, filters)?.into()));
         let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * count)?.into());
         Ok(Gates {
-            columns: slots.iter().map(|slot| slot.columns.clone()).collect(),
+            columns: layers.iter().map(|layer| layer.columns.clone()).collect(),
             rule: model.map(|model| Rule::new(device, batch, model)).transpose()?,
             values: zeros()?,
             grad: zeros()?,
@@ -111,19 +111,19 @@ impl Gates {
     }
 
     /// Columns of a gated layer in `values`.
-    pub(super) fn of<'a>(&self, slot: usize, values: &'a CudaBuffer<f32>) -> GateColumns<'a> {
-        GateColumns { gates: values, stride: self.count(), first: self.columns[slot].start }
+    pub(super) fn of<'a>(&self, layer: usize, values: &'a CudaBuffer<f32>) -> GateColumns<'a> {
+        GateColumns { gates: values, stride: self.count(), first: self.columns[layer].start }
     }
 
-    pub(super) fn active(&self, slot: usize) -> Ref<'_, LiveFilters> {
-        self.lists[&slot].borrow()
+    pub(super) fn active(&self, layer: usize) -> Ref<'_, LiveFilters> {
+        self.lists[&layer].borrow()
     }
 
     /// Lists the filters that are active now.
     pub(super) fn refill(&self) -> Result<()> {
         let values = self.values.borrow();
-        for (slot, list) in &self.lists {
-            list.borrow_mut().refill(&values, self.count(), self.columns[*slot].start)?;
+        for (layer, list) in &self.lists {
+            list.borrow_mut().refill(&values, self.count(), self.columns[*layer].start)?;
         }
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Gates {
     ) -> Result<()> {
         let Some(rule) = &self.rule else { return Ok(()) };
         rule.fill(preact, values, |gates| match rule.rule.selection() {
-            Selection::Largest => Ok(gate_largest::top_k(&rule.slots, preact, gates)?),
+            Selection::Largest => Ok(gate_largest::top_k(&rule.layers, preact, gates)?),
             Selection::Threshold => Ok(sem_hash::hard(preact, gates)?),
         })
     }

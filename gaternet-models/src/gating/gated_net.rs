@@ -397,8 +397,8 @@ fn zero_blocks(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     let mut found = false;
     for step in network.steps() {
         let (Some((_, bn)), Some(number)) = (&step.norm, step.number) else { continue };
-        let slots = plan.convs()[number];
-        if step.role == ConvRole::ResidualOutput && slots.filters.or(slots.channels).is_some() {
+        let gates = plan.convs()[number];
+        if step.role == ConvRole::ResidualOutput && gates.filters.or(gates.channels).is_some() {
             if drawn {
                 bn.weight().update(|weight| weight.fill(0.0));
             }

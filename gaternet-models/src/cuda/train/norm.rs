@@ -58,7 +58,7 @@ impl NormNode {
         let values = buffers.gates.values.borrow();
         let residual = self.residual.map(|value| buffers.map(value));
         let epilogue = Epilogue {
-            gates: self.gates.map(|slot| buffers.gates.of(slot, &values)),
+            gates: self.gates.map(|layer| buffers.gates.of(layer, &values)),
             residual: residual.as_deref(),
             relu: self.relu,
         };
@@ -77,7 +77,7 @@ impl NormNode {
             let values = gates.values.borrow();
             let mut grad_gates = self.gates.map(|_| gates.grad.borrow_mut());
             let epilogue = Epilogue {
-                gates: self.gates.map(|slot| gates.of(slot, &values)),
+                gates: self.gates.map(|layer| gates.of(layer, &values)),
                 residual: None,
                 relu: self.relu,
             };
