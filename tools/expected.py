@@ -73,13 +73,15 @@ def layers(backbone) -> list:
 
 def gates(config: dict) -> int:
     """Outputs of the gater."""
-    placement, group, total = config.get("placement", "residual-output"), config.get("group", 1), 0
+    placement, total = config.get("placement", "residual-output"), 0
+    # The second is the name of earlier versions.
+    filters_per_gate = config.get("filters_per_gate", config.get("group", 1))
     for conv, filters, hidden in layers(on_meta(config["backbone"])):
         gated = placement == "all" or (placement == "hidden") == hidden
         for override in config.get("gate_overrides", ()):
             if fnmatch.fnmatchcase(conv, override["convs"]):
                 gated = override["gated"]
-        total += -(-filters // group) * gated
+        total += -(-filters // filters_per_gate) * gated
     return total
 
 

@@ -34,13 +34,13 @@ struct Rule {
     rule: GateRule,
     /// Outputs of the gater by gated layer, and how many of each open because they are the largest.
     layers: GateSlots,
-    /// The groups of filters that share gates; `None` if every filter has a gate of its own.
-    groups: Option<Groups>,
+    /// The gates that several filters share; `None` if every filter has a gate of its own.
+    shared: Option<SharedGates>,
 }
 
 #[derive(Debug)]
-struct Groups {
-    groups: GateGroups,
+struct SharedGates {
+    filters: GateGroups,
     /// Values (N, outputs of the gater) of the shared gates.
     values: RefCell<CudaBuffer<f32>>,
     grad: RefCell<CudaBuffer<f32>>,
@@ -50,15 +50,15 @@ impl Rule {
     fn new(device: &CudaDevice, batch: usize, model: &GatedNet) -> Result<Rule> {
         let rule = model.rule();
         let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * rule.outputs())?.into());
-        let groups = match rule.is_single() {
+        let shared = match rule.is_single() {
             true => None,
             false => {
-                let groups = GateGroups::new(device, rule.repeats())?;
-                Some(Groups { groups, values: zeros()?, grad: zeros()? })
+                let filters = GateGroups::new(device, rule.repeats())?;
+                Some(SharedGates { filters, values: zeros()?, grad: zeros()? })
             }
         };
         let layers = GateSlots::new(device, rule.widths(), |width| rule.largest(width))?;
-        Ok(Rule { rule, layers, groups })
+        Ok(Rule { rule, layers, shared })
     }
 
     /// Fills in the gates of all filters, which `estimate` and min-active make.
@@ -75,11 +75,11 @@ impl Rule {
                 false => Ok(()),
             }
         };
-        let Some(Groups { groups, values: of_groups, .. }) = &self.groups else {
+        let Some(SharedGates { filters, values: shared, .. }) = &self.shared else {
             return of_gater(values);
         };
-        of_gater(&mut of_groups.borrow_mut())?;
-        Ok(repeat_interleave::forward(groups, &of_groups.borrow(), values)?)
+        of_gater(&mut shared.borrow_mut())?;
+        Ok(repeat_interleave::forward(filters, &shared.borrow(), values)?)
     }
 }
 
@@ -157,10 +157,10 @@ impl Gates {
         estimator: impl FnOnce(&CudaBuffer<f32>) -> Result<()>,
     ) -> Result<()> {
         let grad = self.grad.borrow();
-        match self.rule.as_ref().and_then(|rule| rule.groups.as_ref()) {
-            Some(Groups { groups, grad: of_groups, .. }) => {
-                repeat_interleave::backward(groups, &grad, &mut of_groups.borrow_mut())?;
-                estimator(&of_groups.borrow())
+        match self.rule.as_ref().and_then(|rule| rule.shared.as_ref()) {
+            Some(SharedGates { filters, grad: shared, .. }) => {
+                repeat_interleave::backward(filters, &grad, &mut shared.borrow_mut())?;
+                estimator(&shared.borrow())
             }
             None => estimator(&grad),
         }

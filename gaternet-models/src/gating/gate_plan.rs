@@ -75,37 +75,38 @@ impl ConvGates {
 
 /// All gates of a network. The gater's width, the backbone and its costs all follow this plan.
 ///
-/// Every filter of a gated layer has a gate. Consecutive filters of a group share one: a single
+/// Every filter of a gated layer has a gate. Consecutive filters may share one: a single
 /// output of the gater decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatePlan {
     layers: Vec<GatedLayer>,
     convs: Vec<ConvGates>,
-    /// Filters that share a gate; the last group of a layer may have fewer.
-    group: usize,
+    /// Consecutive filters that share a gate; fewer at the end of a layer whose width is no
+    /// multiple.
+    filters_per_gate: usize,
 }
 
 impl GatePlan {
-    /// Plans the gates of a network of `convs`, each shared by `group` filters; columns are in the
-    /// order of the convolutions. The overrides change what the placement gates.
+    /// Plans the gates of a network of `convs`, each shared by `filters_per_gate` filters; columns
+    /// are in the order of the convolutions. The overrides change what the placement gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if an override names no convolution that can be gated, or the group is not
-    /// 1 to 65536.
+    /// [`Error::Config`] if an override names no convolution that can be gated, or
+    /// `filters_per_gate` is not 1 to 65536.
     pub fn new(
         convs: &[ConvSpec],
         placement: GatePlacement,
         overrides: &[GateOverride],
-        group: usize,
+        filters_per_gate: usize,
     ) -> Result<GatePlan> {
-        bounded("group", group)?;
+        bounded("filters_per_gate", filters_per_gate)?;
         let mut gated: Vec<bool> = convs.iter().map(|conv| placement.gates(conv.role)).collect();
         gate_override::apply(overrides, convs, &mut gated)?;
         let (mut end, mut outputs_end) = (0, 0);
         let gated = convs.iter().zip(gated).filter(|(_, gated)| *gated).map(|(conv, _)| {
             let (start, outputs_start) = (end, outputs_end);
             end += conv.out_channels;
-            outputs_end += conv.out_channels.div_ceil(group);
+            outputs_end += conv.out_channels.div_ceil(filters_per_gate);
             let (columns, outputs) = (start..end, outputs_start..outputs_end);
             GatedLayer { conv: conv.name.clone(), columns, outputs }
         });
@@ -127,7 +128,7 @@ impl GatePlan {
             ConvGates { filters, channels, reader }
         };
         let convs = convs.iter().map(gates_of).collect();
-        Ok(GatePlan { layers, convs, group })
+        Ok(GatePlan { layers, convs, filters_per_gate })
     }
 
     /// The gated layers, in the order of their columns.
@@ -154,10 +155,11 @@ impl GatePlan {
         self.layers.last().map_or(0, |layer| layer.outputs.end)
     }
 
-    /// Filters that share a gate; the last group of a layer has fewer if its width is no multiple.
+    /// Number of consecutive filters that share a gate; fewer at the end of a layer whose width is
+    /// no multiple.
     #[must_use]
-    pub fn group(&self) -> usize {
-        self.group
+    pub fn filters_per_gate(&self) -> usize {
+        self.filters_per_gate
     }
 
     /// Number of the gater's outputs for each gated layer.
@@ -171,9 +173,11 @@ impl GatePlan {
     #[must_use]
     pub fn repeats(&self) -> Vec<usize> {
         let of = |layer: &GatedLayer| {
-            let firsts = layer.columns.clone().step_by(self.group);
+            let firsts = layer.columns.clone().step_by(self.filters_per_gate);
             let end = layer.columns.end;
-            firsts.map(move |first| (first + self.group).min(end) - first).collect::<Vec<_>>()
+            firsts
+                .map(move |first| (first + self.filters_per_gate).min(end) - first)
+                .collect::<Vec<_>>()
         };
         self.layers.iter().flat_map(of).collect()
     }
@@ -262,29 +266,29 @@ mod tests {
     }
 
     #[test]
-    fn a_group_of_filters_has_one_output_and_the_last_may_be_smaller() {
-        for (group, outputs, repeats) in [
+    fn filters_that_share_a_gate_have_one_output_and_the_last_may_be_fewer() {
+        for (filters, outputs, repeats) in [
             (1, vec![0..2, 2..5, 5..10], vec![1; 10]),
             (2, vec![0..1, 1..3, 3..6], vec![2, 2, 1, 2, 2, 1]),
             (8, vec![0..1, 1..2, 2..3], vec![2, 3, 5]),
         ] {
-            let plan = GatePlan::new(&convs(), GatePlacement::Hidden, &[], group).expect("valid");
+            let plan = GatePlan::new(&convs(), GatePlacement::Hidden, &[], filters).expect("valid");
             let columns: Vec<_> = plan.layers().iter().map(|layer| layer.columns.clone()).collect();
             assert_eq!(columns, [0..2, 2..5, 5..10]);
             let got: Vec<_> = plan.layers().iter().map(|layer| layer.outputs.clone()).collect();
-            assert_eq!((got, plan.repeats()), (outputs, repeats), "group {group}");
+            assert_eq!((got, plan.repeats()), (outputs, repeats), "{filters} filters a gate");
             assert_eq!((plan.gates(), plan.outputs()), (10, plan.repeats().len()));
             assert_eq!(plan.output_widths().iter().sum::<usize>(), plan.outputs());
         }
         let error = GatePlan::new(&convs(), GatePlacement::All, &[], 0).expect_err("none");
-        assert!(error.to_string().contains("group = 0"), "{error}");
+        assert!(error.to_string().contains("filters_per_gate = 0"), "{error}");
     }
 
     #[test]
     fn a_convolution_that_only_a_gated_unit_of_its_width_reads_knows_its_gate() {
         let mut convs = convs();
-        let readers = |convs: &[ConvSpec], placement, group| {
-            let plan = GatePlan::new(convs, placement, &[], group).expect("valid");
+        let readers = |convs: &[ConvSpec], placement, filters| {
+            let plan = GatePlan::new(convs, placement, &[], filters).expect("valid");
             let reader = |(conv, layers): (&ConvSpec, &ConvGates)| {
                 let layer = layers.reader?;
                 assert_eq!((layers.filters, layers.computed().filters), (None, Some(layer)));

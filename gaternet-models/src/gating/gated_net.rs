@@ -127,7 +127,12 @@ impl GatedNet {
 
     fn with_gater(backbone: PlainNet, config: GatedConfig, weights: Weights) -> Result<GatedNet> {
         let convs = backbone.network().sizeless_convs();
-        let plan = GatePlan::new(&convs, config.placement, &config.gate_overrides, config.group)?;
+        let plan = GatePlan::new(
+            &convs,
+            config.placement,
+            &config.gate_overrides,
+            config.filters_per_gate,
+        )?;
         if plan.gates() == 0 {
             let rule =
                 "must gate a convolution: ConvBuilder::role (or OpBuilder::role) says which can be";

@@ -42,12 +42,12 @@ pub(super) fn add(
         if let (Some(open), 1..) = (&open, count) {
             values = add_largest(graph, name, preact, count, (values, open));
         }
-        if plan.group() > 1 {
+        if plan.filters_per_gate() > 1 {
             // The index of the shared gate of each filter.
-            let groups: Vec<_> =
-                (0..layer.columns.len()).map(|f| (f / plan.group()) as i64).collect();
-            let groups = graph.ints(&name("groups"), &groups);
-            values = graph.node("Gather", &name("filters"), [values, groups], [axis()]);
+            let shared: Vec<_> =
+                (0..layer.columns.len()).map(|f| (f / plan.filters_per_gate()) as i64).collect();
+            let shared = graph.ints(&name("shared"), &shared);
+            values = graph.node("Gather", &name("filters"), [values, shared], [axis()]);
         }
         masks.push(graph.planes(&name("planes"), values.clone()));
         gates.push(values);

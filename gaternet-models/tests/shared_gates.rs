@@ -1,4 +1,4 @@
-//! Gates that groups of filters share, gates that stay open, and convolutions that names choose.
+//! Gates that several filters share, gates that stay open, and convolutions that names choose.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,16 @@ fn images(side: usize) -> Tensor {
     Tensor::randn([BATCH, 3, side, side], 1.0, Ctx::train(1).rng()).expect("small")
 }
 
-fn config(group: usize, floor: GateFloor) -> GatedConfig {
+fn config(filters_per_gate: usize, floor: GateFloor) -> GatedConfig {
     let gater = GaterConfig { depth: 8, width: 0.5, pool: 2, ..GaterConfig::default() };
     let placement = GatePlacement::All;
-    GatedConfig { placement, group, floor, gater, ..GatedConfig::new(BackboneConfig::resnet(8, 4)) }
+    GatedConfig {
+        placement,
+        filters_per_gate,
+        floor,
+        gater,
+        ..GatedConfig::new(BackboneConfig::resnet(8, 4))
+    }
 }
 
 /// Widths 16, 32 and 64: 7 and 24 are no divisors, 32 is more than some have.
@@ -69,12 +75,12 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn the_gater_has_an_output_for_each_group_and_its_filters_have_one_gate() {
+fn the_gater_has_an_output_for_each_shared_gate_and_its_filters_have_one_gate() {
     for config in configs() {
         let model = build(&config);
         let plan = model.plan();
         let want: usize =
-            plan.layers().iter().map(|s| s.columns.len().div_ceil(config.group)).sum();
+            plan.layers().iter().map(|s| s.columns.len().div_ceil(config.filters_per_gate)).sum();
         assert_eq!((plan.outputs(), plan.output_widths().iter().sum()), (want, want), "{config:?}");
         for (training, mut ctx) in [(true, Ctx::train(3)), (false, Ctx::eval())] {
             let output = model.forward(&images(16), &mut ctx).expect("they fit");
@@ -83,8 +89,11 @@ fn the_gater_has_an_output_for_each_group_and_its_filters_have_one_gate() {
             assert_eq!(output.evaluated.dims(), [BATCH, plan.gates()]);
             for row in output.gates.values().data().chunks(plan.gates()) {
                 for layer in plan.layers() {
-                    for group in row[layer.columns.clone()].chunks(config.group) {
-                        assert!(group.iter().all(|g| *g == group[0]), "{training}: {group:?}");
+                    for filters in row[layer.columns.clone()].chunks(config.filters_per_gate) {
+                        assert!(
+                            filters.iter().all(|g| *g == filters[0]),
+                            "{training}: {filters:?}"
+                        );
                     }
                 }
             }
@@ -113,7 +122,7 @@ fn skipping_and_masking_have_the_same_bits_and_plans_the_same_gates() {
                 if dtype == DType::F32 {
                     let turned = decided.iter().zip(gates).filter(|(a, b)| a != b).count();
                     // Rounding may turn one that is almost 0, or almost another.
-                    assert!(turned <= config.group, "{config:?}: {turned} gates differ");
+                    assert!(turned <= config.filters_per_gate, "{config:?}: {turned} gates differ");
                 }
                 let mut logits = vec![f32::NAN; BATCH * plan.classes()];
                 plan.run(images.data(), &mut logits).expect("they fit");
@@ -239,7 +248,7 @@ fn units_that_start_at_zero_are_their_shortcuts_open_or_closed() {
 }
 
 #[test]
-fn a_file_keeps_groups_floor_and_names() {
+fn a_file_keeps_shared_gates_floor_and_names() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("model");
     for config in configs() {
@@ -253,15 +262,18 @@ fn a_file_keeps_groups_floor_and_names() {
         };
         assert_eq!(logits(&again), logits(&model), "{config:?}");
     }
-    let grouped = build(&config(8, GateFloor::default()));
-    grouped.save(&file, &BTreeMap::new()).expect("a writable folder");
+    let shared = build(&config(8, GateFloor::default()));
+    shared.save(&file, &BTreeMap::new()).expect("a writable folder");
     let single = build(&config(1, GateFloor::default()));
     let error = single.load_weights(&file).expect_err("other gates").to_string();
-    assert!(error.contains("28 gates for a model of 224") && error.contains("groups"), "{error}");
+    assert!(
+        error.contains("28 gates for a model of 224") && error.contains("shared gates"),
+        "{error}"
+    );
 }
 
 #[test]
-fn a_calibrated_plan_and_the_pruned_subnetwork_drop_what_groups_close() {
+fn a_calibrated_plan_and_the_pruned_subnetwork_drop_what_shared_gates_close() {
     let images = images(32);
     for config in configs() {
         let model = build(&config);
@@ -344,18 +356,18 @@ fn a_target_that_only_closed_layers_meet_is_refused() {
 }
 
 #[test]
-fn groups_with_a_floor_train_to_a_target() {
+fn shared_gates_with_a_floor_train_to_a_target() {
     let labels: Vec<usize> = (0..BATCH).collect();
     let images = images(8);
     for estimator in [Estimator::SemHash, Estimator::StraightThrough] {
-        for (group, loss) in [
+        for (filters, loss) in [
             (1, GateLoss::TargetMacs { target: 0.6 }),
             (8, GateLoss::TargetMacs { target: 0.6 }),
             (24, GateLoss::TargetRate { target: 0.5 }),
         ] {
-            let mut config = config(group, GateFloor::Gates(1));
+            let mut config = config(filters, GateFloor::Gates(1));
             (config.estimator, config.gater.gate_bias) = (estimator, 2.0);
-            let weight = if loss.has_target() && group == 24 { 50.0 } else { 5.0 };
+            let weight = if loss.has_target() && filters == 24 { 50.0 } else { 5.0 };
             config.gate_losses = vec![GateTerm::new(loss, weight)];
             let model = build(&config);
             let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
@@ -380,14 +392,14 @@ fn groups_with_a_floor_train_to_a_target() {
             };
             let error = (got - f64::from(want)).abs();
             // How one gate of 24 filters ends in so short a training depends on rounding.
-            let bound = if group == 24 { 0.25 } else { 0.1 };
-            assert!(error < bound, "{estimator:?}, groups of {group}, {loss:?}: {got}");
+            let bound = if filters == 24 { 0.25 } else { 0.1 };
+            assert!(error < bound, "{estimator:?}, {filters} filters a gate, {loss:?}: {got}");
         }
     }
 }
 
 #[test]
-fn a_threshold_of_groups_keeps_to_a_budget() {
+fn a_threshold_of_shared_gates_keeps_to_a_budget() {
     let images = images(32);
     for floor in [GateFloor::default(), GateFloor::Gates(1)] {
         let model = build(&config(8, floor));
