@@ -59,7 +59,7 @@ def bounds(config: dict, whose: str) -> None:
             raise NoNetwork(f"{whose}{what} {value:g}: the library takes {least} to {most}")
 
 
-def slots(backbone) -> list:
+def layers(backbone) -> list:
     """Name, filters and whether it is hidden, of every convolution that can be gated."""
     modules = dict(backbone.named_modules())
     found = []
@@ -73,19 +73,21 @@ def slots(backbone) -> list:
 
 def gates(config: dict) -> int:
     """Outputs of the gater."""
-    placement, group, total = config.get("placement", "residual-output"), config.get("group", 1), 0
-    for conv, filters, hidden in slots(on_meta(config["backbone"])):
+    placement, total = config.get("placement", "residual-output"), 0
+    # The second is the name of earlier versions.
+    filters_per_gate = config.get("filters_per_gate", config.get("group", 1))
+    for conv, filters, hidden in layers(on_meta(config["backbone"])):
         gated = placement == "all" or (placement == "hidden") == hidden
         for override in config.get("gate_overrides", ()):
             if fnmatch.fnmatchcase(conv, override["convs"]):
                 gated = override["gated"]
-        total += -(-filters // group) * gated
+        total += -(-filters // filters_per_gate) * gated
     return total
 
 
 def narrow(state: dict, config: dict, hidden_filters: list) -> None:
     """Gives hidden convolutions, their batch norms and their readers these numbers of filters."""
-    hidden = [conv for conv, _, is_hidden in slots(on_meta(config)) if is_hidden]
+    hidden = [conv for conv, _, is_hidden in layers(on_meta(config)) if is_hidden]
     if len(hidden) != len(hidden_filters):
         raise NoNetwork(
             f"hidden_filters has {len(hidden_filters)} numbers for {len(hidden)} convolutions"

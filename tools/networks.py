@@ -28,10 +28,10 @@ def gate_count(model: nn.Module) -> int:
 
 def set_gates(model: nn.Module, gates) -> None:
     """`gates` is (N, c), columns in the order of the convolutions; None opens everything."""
-    slots = [m for m in model.modules() if isinstance(m, Gate)]
-    columns = [None] * len(slots) if gates is None else gates.split([s.filters for s in slots], 1)
-    for slot, part in zip(slots, columns):
-        slot.columns = part
+    layers = [m for m in model.modules() if isinstance(m, Gate)]
+    columns = [None] * len(layers) if gates is None else gates.split([s.filters for s in layers], 1)
+    for layer, part in zip(layers, columns):
+        layer.columns = part
 
 
 class Relu:

@@ -64,7 +64,7 @@ fn run() -> Result<()> {
     let train = Arc::new(train);
     let gater = GaterConfig { depth: 8, width: 0.5, pool: 2, ..GaterConfig::default() };
     let model = GatedNet::gate(network(train.classes().len())?, GatePlacement::Hidden, gater, 1)?;
-    say!("{} gates on {} convolutions", model.plan().gates(), model.plan().slots().len())?;
+    say!("{} gates on {} convolutions", model.plan().gates(), model.plan().layers().len())?;
 
     let augment = Augment::train();
     let config = LoaderConfig { batch_size: 64, drop_last: false, shuffle: true, seed: 0, augment };

@@ -53,8 +53,8 @@ pub(crate) struct Args {
     pub(crate) gate: Vec<GateOverride>,
 
     /// Filters that share a gate
-    #[arg(long, value_name = "FILTERS", default_value_t = 1)]
-    pub(crate) gate_group: usize,
+    #[arg(long, alias = "gate-group", value_name = "FILTERS", default_value_t = 1)]
+    pub(crate) filters_per_gate: usize,
 
     /// Depth of the gater's ResNet, 6n + 2 layers
     #[arg(long, value_name = "LAYERS", default_value_t = 20)]
@@ -108,7 +108,7 @@ pub(crate) fn build(args: &Args) -> Result<(Model, [usize; 2])> {
     let config = GatedConfig {
         placement,
         gate_overrides: args.gate.clone(),
-        group: args.gate_group,
+        filters_per_gate: args.filters_per_gate,
         gater,
         ..GatedConfig::new(backbone)
     };

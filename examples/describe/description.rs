@@ -19,7 +19,7 @@ pub(crate) struct Description {
     parameters: usize,
     macs: u64,
     gates: usize,
-    /// Outputs of the gater: as many as gates, unless groups of filters share one.
+    /// Outputs of the gater: as many as gates, unless filters share them.
     outputs: usize,
     /// (parameters, MACs) of the gater.
     gater: Option<(usize, u64)>,
@@ -74,7 +74,7 @@ impl Description {
             total("together", self.parameters + parameters, self.macs + macs)?;
             match self.outputs {
                 outputs if outputs < self.gates => {
-                    say!("\n{} gates in {outputs} groups", self.gates)?;
+                    say!("\n{outputs} gates shared by {} filters", self.gates)?;
                 }
                 _ => say!("\n{} gates", self.gates)?,
             }

@@ -33,8 +33,8 @@ pub(crate) fn latencies(
     for batch in BATCHES {
         let options = PlanOptions { size, batch, dtype, ..PlanOptions::default() };
         let latency = LatencyModel::measure(model, options)?;
-        let mut row = |density: Option<f64>, slots: usize| -> Result<()> {
-            let seconds = latency.seconds(&vec![density.unwrap_or(1.0); slots])?;
+        let mut row = |density: Option<f64>, layers: usize| -> Result<()> {
+            let seconds = latency.seconds(&vec![density.unwrap_or(1.0); layers])?;
             let images_per_second = batch as f64 / seconds;
             rows.push(Latency { batch, density, milliseconds: 1e3 * seconds, images_per_second });
             Ok(())
@@ -42,8 +42,8 @@ pub(crate) fn latencies(
         match model {
             Model::Plain(_) => row(None, 0)?,
             Model::Gated(model) => {
-                let slots = model.plan().slots().len();
-                densities.iter().try_for_each(|density| row(Some(*density), slots))?;
+                let layers = model.plan().layers().len();
+                densities.iter().try_for_each(|density| row(Some(*density), layers))?;
             }
         }
     }

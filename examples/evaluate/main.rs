@@ -92,8 +92,8 @@ fn run() -> Result<()> {
     if let Some(path) = &args.predictions {
         write_predictions(path, &images, &test.images)?;
     }
-    for layer in &evaluation.dead_layers {
-        note::note(Warning::DeadLayer { layer: layer.clone() });
+    for layer in &evaluation.inactive_layers {
+        note::note(Warning::InactiveLayer { layer: layer.clone() });
     }
     let result = Results {
         data: name,

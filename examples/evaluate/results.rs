@@ -28,7 +28,7 @@ pub(crate) struct Results<'a> {
 impl Results<'_> {
     /// One object.
     pub(crate) fn json(&self) -> Result<Value> {
-        let Evaluation { accuracy, loss, gate_density, cost, densities, dead_layers } =
+        let Evaluation { accuracy, loss, gate_density, cost, densities, inactive_layers } =
             &self.evaluation;
         let Distribution { sd, min, max, .. } = &self.macs;
         let mut object = json!({
@@ -46,7 +46,7 @@ impl Results<'_> {
             "macs_sd": sd,
             "macs_min": min,
             "macs_max": max,
-            "dead_layers": dead_layers,
+            "inactive_layers": inactive_layers,
             "images_per_second": self.images_per_second,
         });
         if let Some(threshold) = self.threshold {

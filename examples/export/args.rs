@@ -9,9 +9,9 @@ use clap::Parser;
 /// As ONNX: images (N, 3, H, W) to logits, the whole gated network with its gater included. Gates
 /// multiply by 0 and 1 there, so nothing is skipped.
 ///
-/// With --calibration its static part, a smaller network without gater and gates: filters that no
-/// image of the calibration set opens are gone, the others always run. As safetensors its tensors
-/// have PyTorch's names, and evaluate reads the file.
+/// With --calibration its pruned subnetwork, a smaller network without gater and gates: filters
+/// that no image of the calibration set opens are pruned, the others always run. As safetensors its
+/// tensors have PyTorch's names, and evaluate reads the file.
 #[derive(Debug, Parser)]
 #[command(name = "export", verbatim_doc_comment)]
 pub(crate) struct Args {
@@ -19,16 +19,17 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(crate) checkpoint: PathBuf,
 
-    /// File to write: .onnx, or .safetensors of a static part
+    /// File to write: .onnx, or .safetensors of a pruned subnetwork
     #[arg(long, value_name = "FILE")]
     pub(crate) out: PathBuf,
 
-    /// Only the static part, by the first so many training images
+    /// Only the pruned subnetwork, by the first so many training images
     #[arg(long, value_name = "IMAGES")]
     pub(crate) calibration: Option<usize>,
 
-    /// Of the static part: filters that no more than this share of the images opens are gone too
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "calibration")]
+    /// Of the pruned subnetwork: filters that no more than this fraction of the images opens are
+    /// pruned too
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0, requires = "calibration")]
     pub(crate) min_open: f64,
 
     /// Folder of the training images, as for train_cifar

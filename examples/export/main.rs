@@ -1,7 +1,7 @@
 //! Writes a trained model for other programs: as ONNX, or without its gates.
 
 mod args;
-mod static_part;
+mod pruned_subnetwork;
 
 use std::process::ExitCode;
 
@@ -13,7 +13,7 @@ use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::Model;
 
 use crate::args::Args;
-use crate::static_part::static_part;
+use crate::pruned_subnetwork::pruned_subnetwork;
 
 fn main() -> ExitCode {
     exit_code(run())
@@ -35,7 +35,7 @@ fn run() -> Result<()> {
     );
     ensure!(
         onnx || args.calibration.is_some(),
-        "--out {out}: the model already is such a file; pass --calibration for its static part"
+        "--out {out}: the model already is such a file; pass --calibration for its pruned subnetwork"
     );
     use_threads(args.threads)?;
     let model = Model::load(&args.checkpoint)?;
@@ -46,7 +46,7 @@ fn run() -> Result<()> {
         (Some(_), Model::Plain(_)) => {
             bail!("--calibration: {} has no gates", args.checkpoint.display())
         }
-        (Some(images), Model::Gated(model)) => static_part(&args, &model, images)?,
+        (Some(images), Model::Gated(model)) => pruned_subnetwork(&args, &model, images)?,
     };
     match onnx {
         true => model.save_onnx(&args.out, metadata)?,

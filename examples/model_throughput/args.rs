@@ -33,8 +33,8 @@ pub(crate) struct Args {
     pub(crate) placement: Vec<PlacementName>,
 
     /// Filters that share a gate
-    #[arg(long, value_name = "FILTERS", default_value_t = 1)]
-    pub(crate) gate_group: usize,
+    #[arg(long, alias = "gate-group", value_name = "FILTERS", default_value_t = 1)]
+    pub(crate) filters_per_gate: usize,
 
     /// Depth of the ResNet that decides the gates, 6n + 2 layers
     #[arg(long, value_name = "LAYERS", default_value_t = 20)]
@@ -71,6 +71,11 @@ impl Args {
     pub(crate) fn gated_config(&self, model: ModelName, placement: PlacementName) -> GatedConfig {
         let config = GatedConfig::new(model.config(10));
         let gater = GaterConfig { depth: self.gater_depth, pool: self.gater_pool, ..config.gater };
-        GatedConfig { placement: placement.into(), group: self.gate_group, gater, ..config }
+        GatedConfig {
+            placement: placement.into(),
+            filters_per_gate: self.filters_per_gate,
+            gater,
+            ..config
+        }
     }
 }

@@ -51,12 +51,12 @@ fn unit(name: &'static str, placement: GatePlacement) -> Result<Unit> {
     let convs = model.backbone().convs([32, 32])?;
     let mut stages = Vec::new();
     let (mut left, mut whole) = (0.0, 0.0);
-    for (conv, slots) in convs.iter().zip(model.plan().convs()) {
+    for (conv, gates) in convs.iter().zip(model.plan().convs()) {
         let Some(conv_name) = conv.name.strip_prefix(UNIT).and_then(|rest| rest.strip_prefix('.'))
         else {
             continue;
         };
-        let (filters, channels) = (slots.filters.is_some(), slots.channels.is_some());
+        let (filters, channels) = (gates.filters.is_some(), gates.channels.is_some());
         let open = |gated: bool| if gated { 0.5 } else { 1.0 };
         left += conv.macs() as f64 * open(filters) * open(channels);
         whole += conv.macs() as f64;

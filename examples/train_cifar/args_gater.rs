@@ -13,7 +13,7 @@ pub(crate) struct GaterArgs {
     /// options that it excludes, but for a run without any option
     #[arg(long, verbatim_doc_comment)]
     #[arg(conflicts_with_all = [
-        "dense", "placement", "gate", "gate_group", "min_open", "min_open_share", "zero_init", "gater_depth",
+        "dense", "placement", "gate", "filters_per_gate", "min_open", "min_open_share", "zero_init", "gater_depth",
         "gater_width", "gater_pool", "estimator", "target_rate", "target_macs", "target_latency", "compare",
     ])]
     pub(crate) paper: bool,
@@ -29,12 +29,13 @@ pub(crate) struct GaterArgs {
     #[arg(value_parser = gate_override::parse)]
     pub(crate) gate: Vec<GateOverride>,
 
-    /// Filters that share a gate, consecutive ones: the gater has one output for each group
-    #[arg(long, value_name = "FILTERS", default_value_t = 1, conflicts_with = "dense")]
-    pub(crate) gate_group: usize,
+    /// Consecutive filters that share a gate, one output of the gater
+    #[arg(long, alias = "gate-group", value_name = "FILTERS", default_value_t = 1)]
+    #[arg(conflicts_with = "dense")]
+    pub(crate) filters_per_gate: usize,
 
     /// Gates that stay open in every layer, for every image: those with the largest outputs of the
-    /// gater. With groups, that many groups [default: 0]
+    /// gater. Shared gates count as one [default: 0]
     #[arg(long, value_name = "GATES", verbatim_doc_comment)]
     #[arg(conflicts_with_all = ["dense", "min_open_share"])]
     pub(crate) min_open: Option<usize>,

@@ -76,7 +76,7 @@ fn options_of_file<'a>(command: &'a Command, text: &str) -> Result<Vec<(&'a Arg,
     let mut options = Vec::new();
     for (key, value) in in_order(&table) {
         let mut known = command.get_arguments().filter(|arg| arg.get_id() != "config");
-        let arg = known.find(|arg| arg.get_long() == Some(key));
+        let arg = known.find(|arg| is_named(arg, key));
         let arg = arg.ok_or_else(|| unknown(command, key))?;
         if let (DeValue::Table(entries), ArgAction::Append) = (value, arg.get_action()) {
             for (pattern, value) in in_order(entries) {
@@ -115,6 +115,12 @@ fn in_order<'a>(table: &'a DeTable<'_>) -> Vec<(&'a str, &'a DeValue<'a>)> {
     let mut entries: Vec<_> = table.iter().collect();
     entries.sort_by_key(|(key, _)| key.span().start);
     entries.into_iter().map(|(key, value)| (key.get_ref().as_ref(), value.get_ref())).collect()
+}
+
+/// Whether `name` is that of an option, or one that it had in earlier versions.
+fn is_named(arg: &Arg, name: &str) -> bool {
+    arg.get_long() == Some(name)
+        || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name))
 }
 
 /// A value as the command line has it, if it is of the type that the option takes.

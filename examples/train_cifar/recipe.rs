@@ -82,7 +82,7 @@ fn gated(args: &Args, backbone: BackboneConfig) -> Result<GatedConfig> {
     Ok(GatedConfig {
         placement: gater.placement.into(),
         gate_overrides: gater.gate.clone(),
-        group: gater.gate_group,
+        filters_per_gate: gater.filters_per_gate,
         floor: gater.floor(),
         zero_init: gater.zero_init,
         gater: gater.config(args.data.built_in()),

@@ -62,9 +62,9 @@ pub(crate) fn describe(trainer: &Trainer) -> Result<()> {
     announce(trainer);
     let cost = trainer.model().cost(trainer.image_size(), None)?;
     let gates = match trainer.model() {
-        Model::Gated(model) if model.plan().group() > 1 => {
+        Model::Gated(model) if model.plan().filters_per_gate() > 1 => {
             let plan = model.plan();
-            format!("{} in {} groups", plan.gates(), plan.outputs())
+            format!("{} shared by {} filters", plan.outputs(), plan.gates())
         }
         Model::Gated(model) => model.plan().gates().to_string(),
         Model::Plain(_) => "0".to_owned(),

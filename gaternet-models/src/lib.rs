@@ -46,7 +46,7 @@ pub use gaternet_kernels::DType;
 pub use gating::calibration::Calibration;
 pub use gating::gate_loss::{GateLoss, GateLossInput};
 pub use gating::gate_override::GateOverride;
-pub use gating::gate_plan::{ConvSlots, GatePlacement, GatePlan, GateSlot};
+pub use gating::gate_plan::{ConvGates, GatePlacement, GatePlan, GatedLayer};
 pub use gating::gate_term::GateTerm;
 pub use gating::gated_config::{GatedConfig, GaterConfig};
 pub use gating::gated_net::{GatedNet, GatedOutput, GatedResNet, Loss};

@@ -172,7 +172,7 @@ fn macs_at_half_open_are_those_of_the_placement() {
         (110, GatePlacement::All, "0.54"),
     ] {
         let model = gated(depth, placement);
-        // Every slot has an even width: half of each.
+        // Every layer has an even width: half of each.
         let cost = cost(&model, |sample, gate| (sample + gate) % 2 == 0);
         assert_eq!(format!("{:.2}", cost.ratio()), ratio, "ResNet-{depth}, {placement:?}");
     }
@@ -188,11 +188,11 @@ fn every_placement_has_its_gates() {
         assert_eq!(gated(20, placement).plan().gates(), gates, "{placement:?}");
     }
     let model = gated(8, GatePlacement::All);
-    let slots: Vec<_> = model.plan().slots().iter().map(|slot| slot.conv.as_str()).collect();
+    let layers: Vec<_> = model.plan().layers().iter().map(|layer| layer.conv.as_str()).collect();
     let blocks = ["stage1.block1", "stage2.block1", "stage3.block1"];
     let want: Vec<_> =
         blocks.iter().flat_map(|b| [format!("{b}.conv1"), format!("{b}.conv2")]).collect();
-    assert_eq!(slots, want);
+    assert_eq!(layers, want);
 }
 
 #[test]

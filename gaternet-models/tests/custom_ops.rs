@@ -218,7 +218,7 @@ fn images() -> Tensor {
     Tensor::randn([BATCH, 3, h, w], 1.0, Ctx::train(3).rng()).expect("small")
 }
 
-/// Gates (N, c) with about a third closed, whole slots of the last image among them.
+/// Gates (N, c) with about a third closed, whole layers of the last image among them.
 fn gates(model: &GatedNet) -> Gates {
     let (count, widths) = (model.plan().gates(), model.plan().widths());
     let open = |i: usize| i % 3 != 1 && !(i / count == BATCH - 1 && i % count < widths[0]);
@@ -267,13 +267,13 @@ fn a_gated_op_of_ones_own_has_the_same_logits_in_the_model_and_in_plans() {
 fn gates_of_a_depthwise_op_save_the_layer_before_it_too() {
     let model = model();
     let convs = model.backbone().convs(SIZE).expect("they fit");
-    let slots = |name: &str| {
+    let gates_of = |name: &str| {
         let at = convs.iter().position(|conv| conv.name == name).expect(name);
         model.plan().convs()[at].computed()
     };
     for block in 0..2 {
         let [expand, scale, project] = ["expand", "scale", "project"]
-            .map(|layer| slots(&format!("{}.{layer}", ["a", "b"][block])));
+            .map(|layer| gates_of(&format!("{}.{layer}", ["a", "b"][block])));
         assert_eq!((expand.filters, expand.channels), (Some(block), None));
         assert_eq!((scale.filters, scale.channels), (Some(block), None));
         assert_eq!((project.filters, project.channels), (None, Some(block)));
@@ -337,13 +337,13 @@ fn what_a_calibration_settles_is_left_out_of_an_op_of_ones_own() {
     assert!(calibrated.weight_bytes() < whole.weight_bytes());
     assert_close("a calibrated plan", &run(&calibrated, &gates), &run(&whole, &gates));
 
-    let part = model.static_part(&calibration, 0.0).expect("its gates");
-    assert!(part.parameter_count() < model.backbone().parameter_count());
+    let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
+    assert!(pruned.parameter_count() < model.backbone().parameter_count());
     let kept = calibration.opened().iter().cycle().take(BATCH * count);
     let kept = kept.map(|opened| f32::from(u8::from(*opened > 0))).collect();
     let kept = Tensor::new(kept, [BATCH, count]).expect("as long");
     let kept = Gates::new(kept, &model.plan().widths()).expect("the plan's");
-    let logits = part.forward(&images(), &mut Ctx::eval()).expect("they fit");
+    let logits = pruned.forward(&images(), &mut Ctx::eval()).expect("they fit");
     assert_close("the pruned subnetwork", logits.data(), &run(&whole, &kept));
 }
 
@@ -384,7 +384,7 @@ fn what_an_op_cannot_do_names_it() {
     let mut calibration = Calibration::new(model.plan().gates());
     calibration.add(&vec![1.0; model.plan().gates()]).expect("(N, c)");
     for error in [
-        model.static_part(&calibration, 0.0).err(),
+        model.pruned_subnetwork(&calibration, 0.0).err(),
         InferencePlan::calibrated(&model, options(true), &calibration).err(),
     ] {
         let error = error.expect("it has weights").to_string();

@@ -8,7 +8,7 @@ use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
-    BackboneConfig, Calibration, ConvSlots, ConvTime, Family, GateLoss, GatePlacement, GateTerm,
+    BackboneConfig, Calibration, ConvGates, ConvTime, Family, GateLoss, GatePlacement, GateTerm,
     GatedConfig, GatedNet, GaterConfig, InferencePlan, LatencyCosts, PlanOptions, TimeTable,
 };
 
@@ -133,17 +133,17 @@ fn targets_are_met_by_the_gates_without_noise() {
 fn latency_by_macs(model: &GatedNet, size: [usize; 2]) -> LatencyCosts {
     const DENSITIES: [f64; 2] = [0.25, 1.0];
     let convs = model.backbone().convs(size).expect("it fits");
-    let slots = model.plan().convs();
-    let gated = |slots: &ConvSlots| *slots != ConvSlots::default();
+    let gates = model.plan().convs();
+    let gated = |gates: &ConvGates| *gates != ConvGates::default();
     let (mut times, mut tables, mut fixed, mut plain) = (Vec::new(), Vec::new(), 0.0, 0.0);
-    for (conv, slots) in convs.iter().zip(slots) {
+    for (conv, gates) in convs.iter().zip(gates) {
         let seconds = conv.macs() as f64;
         plain += seconds;
-        if !gated(slots) {
+        if !gated(gates) {
             fixed += seconds;
             continue;
         }
-        let ConvSlots { filters, channels, .. } = slots.computed();
+        let ConvGates { filters, channels, .. } = gates.computed();
         times.push(ConvTime { filters, channels, table: tables.len() });
         let density = |gated: bool, i: usize| if gated { DENSITIES[i] } else { 1.0 };
         let table = TimeTable::new(&DENSITIES, |f, c| {
@@ -151,7 +151,7 @@ fn latency_by_macs(model: &GatedNet, size: [usize; 2]) -> LatencyCosts {
         });
         tables.push(table.expect("a table"));
     }
-    LatencyCosts { plain, fixed, convs: times, tables, slots: model.plan().slots().len() }
+    LatencyCosts { plain, fixed, convs: times, tables, layers: model.plan().layers().len() }
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_time_is_met_where_it_is_known() {
     let error = model.loss(&output, &labels).expect_err("unknown").to_string();
     assert!(error.contains("measure_latency"), "{error}");
     let mut other = latency_by_macs(&model, [8, 8]);
-    other.slots = 1;
+    other.layers = 1;
     assert!(model.clone().with_latency(other).is_err(), "of another network");
     let latency = latency_by_macs(&model, [8, 8]);
     let model = model.with_latency(latency.clone()).expect("its own");
@@ -194,7 +194,7 @@ fn a_measured_latency_is_that_of_the_gates_and_of_the_plain_network() {
     let model = build(tiny());
     let options = PlanOptions { size: [8, 8], batch: 2, ..PlanOptions::default() };
     let latency = model.measure_latency(options).expect("it fits");
-    assert_eq!(latency.slots, model.plan().slots().len());
+    assert_eq!(latency.layers, model.plan().layers().len());
     // Both convolutions of every unit and those that read them.
     assert_eq!(latency.convs.len(), 6, "{latency:?}");
     assert!(latency.plain > 0.0 && latency.fixed > 0.0);
@@ -249,7 +249,7 @@ fn gates_of_another_plan_are_refused() {
     for placement in [GatePlacement::Hidden, GatePlacement::ResidualOutput] {
         let other = build(GatedConfig { placement, ..tiny() });
         let gates = some_gates(&other);
-        let text = "slots of its widths, got widths [16, 32, 64], the plan has";
+        let text = "layers of its widths, got widths [16, 32, 64], the plan has";
         for error in [
             model.backbone_with_gates(&images, &gates, true, &mut Ctx::eval()).map(|_| ()),
             model.cost([16, 16], &gates).map(|_| ()),

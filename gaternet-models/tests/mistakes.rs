@@ -203,7 +203,7 @@ fn a_fraction_of_images_that_is_none_is_refused() {
     let mut calibration = Calibration::new(model.plan().gates());
     calibration.add(&vec![1.0; model.plan().gates()]).expect("(N, c)");
     for fraction in [-0.1, 1.1, f64::NAN] {
-        let error = model.static_part(&calibration, fraction).expect_err("out of range");
+        let error = model.pruned_subnetwork(&calibration, fraction).expect_err("out of range");
         assert_says(&error.to_string(), &["fraction", "at most 1"]);
     }
 }

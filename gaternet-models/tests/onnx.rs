@@ -53,13 +53,13 @@ fn models() -> Vec<(String, Model)> {
     let placement = GatePlacement::All;
     let top_k = GatedConfig { gater, estimator, placement, ..GatedConfig::new(backbone) };
     let top_k = GatedNet::new(top_k, 1).expect("valid");
-    let grouped = |group, estimator, floor| {
+    let shared = |filters_per_gate, estimator, floor| {
         let backbone = BackboneConfig::resnet(8, 10);
         let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
         let names = GateOverride { convs: "stage2.*.conv1".to_owned(), gated: false };
         let gate_overrides = vec![names];
         let config = GatedConfig {
-            group,
+            filters_per_gate,
             floor,
             estimator,
             gate_overrides,
@@ -67,14 +67,14 @@ fn models() -> Vec<(String, Model)> {
             placement,
             ..GatedConfig::new(backbone)
         };
-        let what = format!("groups of {group}, {estimator:?}, {floor:?}");
+        let what = format!("{filters_per_gate} filters a gate, {estimator:?}, {floor:?}");
         (what, Model::Gated(GatedNet::new(config, 1).expect("valid").into()))
     };
     let others = [
-        grouped(1, Estimator::SemHash, GateFloor::Gates(9)),
-        grouped(7, Estimator::SemHash, GateFloor::Share(0.3)),
-        grouped(8, Estimator::StraightThrough, GateFloor::default()),
-        grouped(16, estimator, GateFloor::default()),
+        shared(1, Estimator::SemHash, GateFloor::Gates(9)),
+        shared(7, Estimator::SemHash, GateFloor::Share(0.3)),
+        shared(8, Estimator::StraightThrough, GateFloor::default()),
+        shared(16, estimator, GateFloor::default()),
         ("plain".to_owned(), Model::Plain(plain.into())),
         ("top k, batch norm in the gater".to_owned(), Model::Gated(top_k.into())),
     ];

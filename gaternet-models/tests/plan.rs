@@ -215,7 +215,7 @@ fn a_calibration_settles_the_gates_that_no_image_disagrees_about() {
             let gates = gates.values().data();
             assert_eq!(run(&mut plan, &images, gates), run(&mut whole, &images, gates), "{what}");
             let [got, want] = [run(&mut plan, &images, &all), run(&mut whole, &images, &some)];
-            assert_eq!(got, want, "{what}: an image that opens what is gone");
+            assert_eq!(got, want, "{what}: an image that opens pruned filters");
             let [got, want] = [run(&mut plan, &images, &nothing), run(&mut whole, &images, &every)];
             assert_eq!(got, want, "{what}: an image that closes what is always open");
             let [less, bytes] = [plan.weight_bytes(), whole.weight_bytes()];

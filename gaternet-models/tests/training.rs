@@ -81,18 +81,18 @@ fn a_closed_gate_has_a_gradient_wherever_it_sits() {
         let loss = model.loss(&output, &labels).expect("one label an image").total;
         let gradients = loss.backward_retaining(&[values]).expect("a scalar");
         let gradient = gradients.of(values).expect("retained");
-        for slot in model.plan().slots() {
+        for layer in model.plan().layers() {
             let at = |n: usize, gate| n * gates + gate;
             let closed: Vec<_> = (0..8)
-                .flat_map(|n| slot.columns.clone().map(move |gate| at(n, gate)))
+                .flat_map(|n| layer.columns.clone().map(move |gate| at(n, gate)))
                 .filter(|i| values.data()[*i] == 0.0)
                 .collect();
-            assert_eq!(closed.len(), 8 * slot.columns.len() / 2, "{placement:?}, {}", slot.conv);
+            assert_eq!(closed.len(), 8 * layer.columns.len() / 2, "{placement:?}, {}", layer.conv);
             let moved = closed.iter().filter(|i| gradient.data()[**i] != 0.0).count();
             assert!(
                 moved > closed.len() / 2,
                 "{placement:?}, {}: {moved} of {} closed gates have a gradient",
-                slot.conv,
+                layer.conv,
                 closed.len()
             );
         }

@@ -41,8 +41,8 @@ pub fn units(model: &PlainNet, plan: Option<&GatePlan>, size: [usize; 2]) -> Res
             let conv = &convs[at];
             unit.output = [conv.out_channels, conv.out_size[0], conv.out_size[1]];
             unit.macs += conv.macs();
-            let slot = plan.and_then(|plan| Some(&plan.slots()[plan.convs()[at].filters?]));
-            unit.gates += slot.map_or(0, |slot| slot.columns.len());
+            let layer = plan.and_then(|plan| Some(&plan.layers()[plan.convs()[at].filters?]));
+            unit.gates += layer.map_or(0, |layer| layer.columns.len());
         } else if let [out, _] = weight.dims() {
             unit.macs += weight.len() as u64;
             if unit.output == [0; 3] {

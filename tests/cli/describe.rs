@@ -48,13 +48,13 @@ fn a_gater_that_cannot_be_says_why() {
 }
 
 #[test]
-fn groups_names_and_the_share_of_the_gater() {
-    let object = json(&["--gated", "--placement", "all", "--gate-group", "16"]);
+fn shared_gates_names_and_the_fraction_of_the_gater() {
+    let object = json(&["--gated", "--placement", "all", "--filters-per-gate", "16"]);
     assert_eq!((&object["gates"], &object["outputs"]), (&672.into(), &42.into()));
     let names = ["--gated", "--gate", "*=none", "--gate", "stage1.*.conv2=on"];
     assert_eq!(json(&names)["gates"], 48);
-    let table = stdout(example("describe").args(names).args(["--gate-group", "8"]));
-    assert!(table.contains("48 gates in 6 groups"), "{table}");
+    let table = stdout(example("describe").args(names).args(["--filters-per-gate", "8"]));
+    assert!(table.contains("6 gates shared by 48 filters"), "{table}");
     let text = failure(example("describe").args(["--gated", "--gate", "conv=on"]), 1);
     assert!(text.contains("gate override = conv (of stage1.block1.conv1,"), "{text}");
     // Cheap gaters, as docs and recipes name them.

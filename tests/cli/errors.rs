@@ -106,7 +106,7 @@ fn values_out_of_range() {
             &["--estimator", "top-k", "--target-rate", "0.3"],
             &["TargetRate { target: 0.3 }", "TopK"],
         ),
-        (&["--gate-group", "0"], &["group = 0", "between 1 and 65536"]),
+        (&["--filters-per-gate", "0"], &["filters_per_gate = 0", "between 1 and 65536"]),
         (&["--min-open-share", "1.3"], &["floor.share = 1.3: ", "0 to 1"]),
         (&["--estimator", "top-k", "--min-open", "1"], &["floor = Gates(1)", "TopK"]),
         (&["--gate", "stage9.*=on"], &["gate override = stage9.* (of stage1.block1.conv1,"]),

@@ -1,4 +1,4 @@
-//! `evaluate` beyond its table: costs by image, budgets, sweeps, dead layers.
+//! `evaluate` beyond its table: costs by image, budgets, sweeps, inactive layers.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -155,19 +155,19 @@ fn a_dead_layer_is_named() {
     let dir = tempdir().expect("a folder");
     let checkpoint = gated(&dir.path().join("run"));
     let model = GatedResNet::load(&checkpoint).expect("just trained");
-    let slots = model.plan().slots();
-    let slot = slots.iter().find(|slot| slot.conv == "stage2.block1.conv2").expect("a slot");
-    model.gater().gate_bias().update(|bias| bias[slot.columns.clone()].fill(-1e3));
+    let layers = model.plan().layers();
+    let layer = layers.iter().find(|layer| layer.conv == "stage2.block1.conv2").expect("a layer");
+    model.gater().gate_bias().update(|bias| bias[layer.columns.clone()].fill(-1e3));
     // What the data are is written there too.
     let metadata = gaternet::core::checkpoint::Checkpoint::load(&checkpoint).expect("a file");
     model.save(&checkpoint, &metadata.metadata).expect("a writable folder");
     let output = evaluate(&checkpoint, &["--json"]).output().expect("the program starts");
     let warnings = String::from_utf8(output.stderr).expect("UTF-8");
-    assert!(warnings.contains("warning: stage2.block1.conv2 is dead"), "{warnings}");
+    assert!(warnings.contains("warning: stage2.block1.conv2 is inactive"), "{warnings}");
     let object: Value = serde_json::from_slice(&output.stdout).expect("one object");
-    let dead = object["dead_layers"].as_array().expect("a list");
-    assert!(dead.contains(&"stage2.block1.conv2".into()), "{object}");
-    assert_eq!(dead.len(), warnings.lines().count(), "{warnings}");
+    let inactive = object["inactive_layers"].as_array().expect("a list");
+    assert!(inactive.contains(&"stage2.block1.conv2".into()), "{object}");
+    assert_eq!(inactive.len(), warnings.lines().count(), "{warnings}");
 }
 
 #[test]
@@ -176,6 +176,6 @@ fn training_names_a_layer_once_when_it_dies() {
     let mut train = tiny_training(dir.path());
     let output = train.args(["--gate-bias=-9", "--epochs", "2"]).output().expect("it starts");
     let log = String::from_utf8(output.stderr).expect("UTF-8");
-    assert_eq!(log.matches("warning: stage1.block3.conv2 is dead").count(), 1, "{log}");
-    assert_eq!(log.matches(" is dead").count(), 9, "{log}");
+    assert_eq!(log.matches("warning: stage1.block3.conv2 is inactive").count(), 1, "{log}");
+    assert_eq!(log.matches(" is inactive").count(), 9, "{log}");
 }

@@ -24,7 +24,7 @@ fn export(checkpoint: &str, out: &Path, args: &[&str]) -> Command {
 }
 
 #[test]
-fn the_static_part_is_a_smaller_network_that_evaluates() {
+fn the_pruned_subnetwork_is_a_smaller_network_that_evaluates() {
     let dir = tempdir().expect("a folder");
     let checkpoint = gated(&dir.path().join("trained"));
     let out = dir.path().join("static.safetensors");
@@ -79,7 +79,7 @@ print(*logits.flatten().tolist())
 "#;
 
 #[test]
-fn pytorch_computes_a_static_part() {
+fn pytorch_computes_a_pruned_subnetwork() {
     let Some(python) = python("torch", "torch, safetensors.torch") else { return };
     let dir = tempdir().expect("a folder");
     let checkpoint = gated(&dir.path().join("trained"));

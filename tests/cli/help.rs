@@ -116,7 +116,7 @@ fn defaults_and_units_are_named() {
     for (program, unit) in [
         ("conv_throughput", "--run <MILLISECONDS>"),
         ("conv_throughput", "--rotate <MIB>"),
-        ("model_throughput", "--gate-group <FILTERS>"),
+        ("model_throughput", "--filters-per-gate <FILTERS>"),
         ("evaluate", "--image-size <PIXELS>"),
     ] {
         assert!(help(program).contains(unit), "{program} does not say {unit}");

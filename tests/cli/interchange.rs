@@ -103,8 +103,8 @@ fn checkpoints_of_other_code_load_and_compute_the_same() {
     assert!(help.contains("--to-torch") && help.contains("akamaster"), "{help}");
 }
 
-/// What the library writes that is more than weights: names of classes, numbers of filters, groups
-/// and overrides of gates.
+/// What the library writes that is more than weights: names of classes, numbers of filters, shared
+/// gates and overrides.
 fn write_models(folder: &Path) {
     let names = r#"["cat", "dog", "\u00e9", "x y"]"#.to_owned();
     let entries =
@@ -128,7 +128,7 @@ fn write_models(folder: &Path) {
             GateOverride { convs: "stage3.*".to_owned(), gated: false },
             GateOverride { convs: "*.block2.conv2".to_owned(), gated: true },
         ],
-        group: 3,
+        filters_per_gate: 3,
         gater: GaterConfig {
             depth: 8,
             width: 0.5,

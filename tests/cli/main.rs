@@ -12,6 +12,7 @@ mod image_files;
 mod image_folder;
 mod interchange;
 mod model_throughput;
+mod old_names;
 mod output;
 mod procedures;
 mod programs;

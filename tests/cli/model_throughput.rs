@@ -9,20 +9,20 @@ use serde_json::Value;
 fn a_line_says_what_was_measured() {
     let mut measure = example("model_throughput");
     measure.args(["--json", "--model", "resnet20", "--placement", "hidden", "--density", "0", "1"]);
-    measure.args(["--gate-group", "8", "--gater-depth", "8", "--gater-pool", "2"]);
+    measure.args(["--filters-per-gate", "8", "--gater-depth", "8", "--gater-pool", "2"]);
     let lines = stdout(measure.args(["--batch", "40", "--threads", "1", "--run", "1"]));
     let rows: Vec<BTreeMap<String, Value>> =
         lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     let fields: Vec<_> = rows[0].keys().map(String::as_str).collect();
     #[rustfmt::skip]
     assert_eq!(fields, [
-        "batch", "density", "dtype", "gate_group", "gater_depth", "gater_pool", "gating", "images_per_second",
+        "batch", "density", "dtype", "filters_per_gate", "gater_depth", "gater_pool", "gating", "images_per_second",
         "macs_ratio", "model", "placement", "threads",
     ]);
     let text = |row: &BTreeMap<String, Value>, field: &str| {
         row[field].as_str().expect("a string").to_owned()
     };
-    let given = [("gate_group", 8), ("gater_depth", 8), ("gater_pool", 2)];
+    let given = [("filters_per_gate", 8), ("gater_depth", 8), ("gater_pool", 2)];
     let echoed = |row: &BTreeMap<String, Value>| given.iter().all(|(name, of)| row[*name] == *of);
     assert!(rows.iter().all(echoed), "{rows:?}");
     let what: Vec<_> = rows

@@ -203,7 +203,7 @@ fn averaged_weights_are_what_is_evaluated_and_saved() {
         "2",
         "--min-open",
         "1",
-        "--gate-group",
+        "--filters-per-gate",
         "8",
     ];
     let table = stdout(tiny_training(&target).args(args));

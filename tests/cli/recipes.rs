@@ -122,7 +122,7 @@ fn a_table_of_names_says_what_is_gated() {
     let recipe = dir.path().join("names.toml");
     let out = dir.path().join("out");
     let write = |table: &str| {
-        let text = format!("placement = \"all\"\ngate-group = 8\n[gate]\n{table}");
+        let text = format!("placement = \"all\"\nfilters-per-gate = 8\n[gate]\n{table}");
         fs::write(&recipe, text).expect("a writable folder");
     };
     let gates = |args: &[&str]| {
@@ -130,15 +130,15 @@ fn a_table_of_names_says_what_is_gated() {
         let line = plan.lines().find(|line| line.starts_with("gates ")).expect("gates").to_owned();
         line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
     };
-    // Of 672 in 84 groups: without stage 1, but for one convolution. The order is that of the
-    // lines.
+    // Of 84 shared by 672 filters: without stage 1, but for one convolution. The order is that of
+    // the lines.
     write("\"stage1.*\" = \"none\"\n\"stage1.block1.conv1\" = \"on\"\n");
-    assert_eq!(gates(&[]), "592 in 74 groups");
+    assert_eq!(gates(&[]), "74 shared by 592 filters");
     write("\"stage1.block1.conv1\" = \"on\"\n\"stage1.*\" = \"none\"\n");
-    assert_eq!(gates(&[]), "576 in 72 groups");
+    assert_eq!(gates(&[]), "72 shared by 576 filters");
     // The command line's names are all there are then.
     let one = ["--gate", "*=none", "--gate", "stage3.block1.conv2=on"];
-    assert_eq!(gates(&one), "64 in 8 groups");
+    assert_eq!(gates(&one), "8 shared by 64 filters");
     let error = |part: &str| {
         let mut train = example("train_cifar");
         train.arg("--config").arg(&recipe).arg("--out").arg(&out).arg("--dry-run");

@@ -9,7 +9,7 @@ use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// How many gates of every slot are open for every sample, whatever the estimator says: those with
+/// How many gates of every layer are open for every sample, whatever the estimator says: those with
 /// the largest pre-activations, before noise, the first of equals. With one or more, no layer is
 /// ever all off.
 ///
@@ -20,9 +20,9 @@ use crate::tensor::Tensor;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateFloor {
-    /// This number, or all gates of a slot that has fewer. 0 is no floor, the default.
+    /// This number, or all gates of a layer that has fewer. 0 is no floor, the default.
     Gates(usize),
-    /// This share of the gates of a slot, 0 to 1, rounded up.
+    /// This share of the gates of a layer, 0 to 1, rounded up.
     Share(f32),
 }
 
@@ -47,7 +47,7 @@ impl GateFloor {
         }
     }
 
-    /// Gates of a slot of `width` gates that stay open.
+    /// Gates of a layer of `width` gates that stay open.
     #[must_use]
     pub fn count(&self, width: usize) -> usize {
         match *self {
@@ -66,7 +66,7 @@ impl GateFloor {
     }
 
     /// The training gates (N, C) of pre-activations (N, C), with the gates that stay open at 1. The
-    /// slots of the gates have these widths, in order. A gate that is NaN stays NaN.
+    /// layers of the gates have these widths, in order. A gate that is NaN stays NaN.
     ///
     /// # Errors
     /// [`Error::Config`] if the share is out of range, [`Error::Shape`] if the shapes differ or the
@@ -93,7 +93,7 @@ impl GateFloor {
         Tensor::from_op(values, gates.shape(), &[gates], |_| Floor)
     }
 
-    /// Makes infinite the pre-activations, whole rows of slots of these widths, of the gates that
+    /// Makes infinite the pre-activations, whole rows of layers of these widths, of the gates that
     /// stay open, so that any threshold opens them. NaN stays NaN.
     ///
     /// # Errors
@@ -117,12 +117,12 @@ impl GateFloor {
     fn for_open(&self, preact: &[f32], widths: &[usize], mut each: impl FnMut(usize)) {
         let mut order = Vec::new();
         let mut start = 0;
-        let mut slots = widths.iter().filter(|&&width| width > 0).cycle();
+        let mut layers = widths.iter().filter(|&&width| width > 0).cycle();
         while start < preact.len()
-            && let Some(&width) = slots.next()
+            && let Some(&width) = layers.next()
         {
-            let slot = &preact[start..start + width];
-            largest(slot, self.count(width), &mut order).iter().for_each(|&i| each(start + i));
+            let layer = &preact[start..start + width];
+            largest(layer, self.count(width), &mut order).iter().for_each(|&i| each(start + i));
             start += width;
         }
     }

@@ -9,13 +9,13 @@ use crate::error::{Error, Result};
 use crate::ops;
 use crate::tensor::Tensor;
 
-/// The gates of a batch, (N, total), divided into slots: one per gated convolution, in order.
+/// The gates of a batch, (N, total), whose columns belong to gated layers, in order.
 ///
 /// The lists of live filters are built once, before the first layer runs.
 #[derive(Debug, Clone)]
 pub struct Gates {
     values: Tensor,
-    slots: Vec<(Range<usize>, Arc<ActiveFilters>)>,
+    layers: Vec<(Range<usize>, Arc<ActiveFilters>)>,
 }
 
 /// The gates of one convolution.
@@ -29,14 +29,14 @@ pub struct GateSlice {
 }
 
 impl Gates {
-    /// `values` is (N, sum of `widths`); slot i takes the next `widths[i]` columns.
+    /// `values` is (N, sum of `widths`); layer i takes the next `widths[i]` columns.
     ///
     /// # Errors
     /// [`Error::Shape`] if the widths do not add up to the columns.
     pub fn new(values: Tensor, widths: &[usize]) -> Result<Gates> {
         let fail = || Error::Shape {
             op: "gates",
-            rule: "the gates must be (N, sum of the slots' widths)",
+            rule: "the gates must be (N, sum of the layers' widths)",
             got: format!("{} for widths {widths:?}", values.shape()),
         };
         let [_, total] = ops::dims("gates", "the gates must be (N, C)", &values)?;
@@ -44,14 +44,14 @@ impl Gates {
         if sum != Some(total) {
             return Err(fail());
         }
-        let mut slots = Vec::with_capacity(widths.len());
+        let mut layers = Vec::with_capacity(widths.len());
         let mut start = 0;
         for &width in widths {
             let live = ActiveFilters::from_columns(values.data(), total, start, width);
-            slots.push((start..start + width, Arc::new(live.ok_or_else(fail)?)));
+            layers.push((start..start + width, Arc::new(live.ok_or_else(fail)?)));
             start += width;
         }
-        Ok(Gates { values, slots })
+        Ok(Gates { values, layers })
     }
 
     /// All gates, (N, total).
@@ -60,34 +60,34 @@ impl Gates {
         &self.values
     }
 
-    /// Number of slots.
+    /// Number of gated layers.
     #[must_use]
-    pub fn slots(&self) -> usize {
-        self.slots.len()
+    pub fn layers(&self) -> usize {
+        self.layers.len()
     }
 
-    /// The number of gates of each slot.
+    /// Number of gates of each gated layer.
     #[must_use]
     pub fn widths(&self) -> Vec<usize> {
-        self.slots.iter().map(|(columns, _)| columns.len()).collect()
+        self.layers.iter().map(|(columns, _)| columns.len()).collect()
     }
 
-    /// The live filters of slot `index`; `None` if there is no such slot.
+    /// The active filters of gated layer `index`; `None` if there is no such layer.
     #[must_use]
     pub fn live(&self, index: usize) -> Option<&Arc<ActiveFilters>> {
-        self.slots.get(index).map(|(_, live)| live)
+        self.layers.get(index).map(|(_, live)| live)
     }
 
-    /// The gates of slot `index`.
+    /// The gates of gated layer `index`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there is no such slot.
-    pub fn slot(&self, index: usize) -> Result<GateSlice> {
-        let Some((columns, live)) = self.slots.get(index) else {
+    /// [`Error::Shape`] if there is no such layer.
+    pub fn layer(&self, index: usize) -> Result<GateSlice> {
+        let Some((columns, live)) = self.layers.get(index) else {
             return Err(Error::Shape {
                 op: "gates",
-                rule: "there must be a slot of this number",
-                got: format!("slot {index} of {}", self.slots.len()),
+                rule: "there must be a layer of this number",
+                got: format!("layer {index} of {}", self.layers.len()),
             });
         };
         Ok(GateSlice { values: ops::columns(&self.values, columns.clone())?, live: live.clone() })
@@ -99,7 +99,11 @@ impl Gates {
         if self.values.is_empty() {
             return 1.0;
         }
+<<<<<<< HEAD
         let live: usize = self.slots.iter().map(|(_, live)| live.count()).sum();
+=======
+        let live: usize = self.layers.iter().map(|(_, live)| live.live()).sum();
+>>>>>>> w-vocab
         live as f64 / self.values.len() as f64
     }
 }
@@ -117,13 +121,13 @@ mod tests {
         ];
         let values = Tensor::new(values, [2, 5]).expect("10 values");
         let gates = Gates::new(values, &[2, 3]).expect("2 + 3 = 5");
-        let second = gates.slot(1).expect("there are two");
+        let second = gates.layer(1).expect("there are two");
         assert_eq!(second.values.data(), [0.5, 0.0, 1.0, 1.0, 1.0, 0.0]);
         assert_eq!((second.live.row(0), second.live.row(1)), (&[0, 2][..], &[0, 1][..]));
-        assert_eq!(gates.slot(0).expect("there are two").live.row(1), [0u32; 0]);
+        assert_eq!(gates.layer(0).expect("there are two").live.row(1), [0u32; 0]);
         assert_eq!((gates.widths(), gates.density()), (vec![2, 3], 0.5));
-        assert_eq!(gates.slots(), 2);
-        assert!(gates.slot(2).is_err());
+        assert_eq!(gates.layers(), 2);
+        assert!(gates.layer(2).is_err());
     }
 
     #[test]

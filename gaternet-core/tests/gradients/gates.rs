@@ -126,17 +126,17 @@ fn l1_loss() {
     );
 }
 
-/// Mean of each slot in each sample: (slots, N).
+/// Mean of each layer in each sample: (layers, N).
 fn open(gates: &[f64], widths: &[usize]) -> Vec<Vec<f64>> {
     let total: usize = widths.iter().sum();
     let mut start = 0;
-    let mut slots = Vec::new();
+    let mut layers = Vec::new();
     for width in widths {
         let mean = |row: &[f64]| row[start..start + width].iter().sum::<f64>() / *width as f64;
-        slots.push(gates.chunks(total).map(mean).collect());
+        layers.push(gates.chunks(total).map(mean).collect());
         start += width;
     }
-    slots
+    layers
 }
 
 #[test]
@@ -151,14 +151,14 @@ fn target_rate() {
     .run(
         |inputs| gate::target_rate(&inputs[0], &widths, 0.3),
         |at| {
-            let slots = open(&at[0], &widths);
-            let square = |slot: &Vec<f64>| (slot.iter().sum::<f64>() / 3.0 - 0.3).powi(2);
-            vec![slots.iter().map(square).sum::<f64>() / 3.0]
+            let layers = open(&at[0], &widths);
+            let square = |layer: &Vec<f64>| (layer.iter().sum::<f64>() / 3.0 - 0.3).powi(2);
+            vec![layers.iter().map(square).sum::<f64>() / 3.0]
         },
     );
 }
 
-/// A convolution: MACs, and the slots whose densities multiply them.
+/// A convolution: MACs, and the layers whose densities multiply them.
 type Conv = (f64, Option<usize>, Option<usize>);
 
 /// Blocks of convolutions whose cost is that of the MACs that run, beside 12 that always do and a
@@ -176,9 +176,9 @@ impl Blocks {
     }
 }
 
-/// The density of a slot in sample n; 1 without a slot.
-fn density(densities: &GateDensities, slot: Option<usize>, n: usize) -> f64 {
-    slot.map_or(1.0, |slot| densities.slot(slot)[n])
+/// The density of a layer in sample n; 1 without a layer.
+fn density(densities: &GateDensities, layer: Option<usize>, n: usize) -> f64 {
+    layer.map_or(1.0, |layer| densities.layer(layer)[n])
 }
 
 impl GateCost for Blocks {
@@ -208,13 +208,13 @@ impl GateCost for Blocks {
         by_parts: &[f64],
     ) -> Result<Vec<Vec<f64>>> {
         let batch = densities.batch();
-        let mut grads = vec![vec![0.0; batch]; densities.slots()];
+        let mut grads = vec![vec![0.0; batch]; densities.layers()];
         for ((block, dense), by_part) in self.0.iter().zip(self.dense()).zip(by_parts) {
             let slope = by_ratio / self.whole() + by_part / (dense * self.0.len() as f64);
             for &(macs, filters, channels) in block {
-                for (slot, other) in [(filters, channels), (channels, filters)] {
-                    let Some(slot) = slot else { continue };
-                    for (n, grad) in grads[slot].iter_mut().enumerate() {
+                for (layer, other) in [(filters, channels), (channels, filters)] {
+                    let Some(layer) = layer else { continue };
+                    for (n, grad) in grads[layer].iter_mut().enumerate() {
                         *grad += slope * macs * density(densities, other, n) / batch as f64;
                     }
                 }
@@ -231,7 +231,7 @@ impl GateCost for Blocks {
 #[test]
 fn target_cost() {
     let widths = [2, 3, 1];
-    // A convolution may read the slot it writes.
+    // A convolution may read the layer it writes.
     let blocks = vec![
         vec![(30.0, Some(0), None), (50.0, Some(1), Some(0))],
         vec![(20.0, Some(2), Some(2)), (7.0, None, Some(1)), (3.0, None, None)],
@@ -254,14 +254,15 @@ fn target_cost() {
         .run(
             |inputs| gate::target_cost(&inputs[0], &widths, &costs, target, progress),
             |at| {
-                let slots = open(&at[0], &widths);
+                let layers = open(&at[0], &widths);
                 let share = (target * (12.0 + 110.0) - 17.0) / 110.0;
                 let (lower, upper) = gate::block_bounds(share, progress);
                 let (mut executed, mut dense, mut outside) = (17.0, 12.0, 0.0);
                 for block in &costs.0 {
                     let (mut ran, mut all) = (0.0, 0.0);
                     for (macs, filters, channels) in block {
-                        let of = |slot: &Option<usize>, n: usize| slot.map_or(1.0, |s| slots[s][n]);
+                        let of =
+                            |layer: &Option<usize>, n: usize| layer.map_or(1.0, |s| layers[s][n]);
                         let pairs = (0..4).map(|n| of(filters, n) * of(channels, n));
                         ran += macs * pairs.sum::<f64>() / 4.0;
                         all += macs;

@@ -17,7 +17,7 @@ impl GatedNet {
     /// [`Error::Shape`] if it is of another number of gated layers, [`Error::Config`] if it is not
     /// whole.
     pub fn with_latency(mut self, latency: LatencyCosts) -> Result<GatedNet> {
-        latency.ratio(&vec![1.0; self.plan().slots().len()])?;
+        latency.ratio(&vec![1.0; self.plan().layers().len()])?;
         self.latency = Some(Arc::new(latency));
         Ok(self)
     }
@@ -99,13 +99,13 @@ impl GatedNet {
             GateLoss::TargetLatency { target } => {
                 let Some(latency) = &self.latency else { return Ok(()) };
                 latency.check_target(target.into())?;
-                let slots = 0..least.slots();
-                let density = |slot| {
+                let layers = 0..least.layers();
+                let density = |layer| {
                     least
-                        .live(slot)
+                        .live(layer)
                         .map_or(1.0, |list| list.row(0).len() as f64 / list.filters() as f64)
                 };
-                let least = latency.ratio(&slots.map(density).collect::<Vec<_>>())?;
+                let least = latency.ratio(&layers.map(density).collect::<Vec<_>>())?;
                 above_floor("target_latency", target, least, self.config().floor)
             }
             GateLoss::TargetRate { target } => {

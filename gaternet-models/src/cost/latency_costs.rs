@@ -33,8 +33,9 @@ pub struct LatencyCosts {
     pub convs: Vec<ConvTime>,
     /// Seconds of the convolutions over their densities.
     pub tables: Vec<TimeTable>,
-    /// Number of gated layers.
-    pub slots: usize,
+    /// Number of gated layers; `slots` in files of earlier versions.
+    #[serde(alias = "slots")]
+    pub layers: usize,
 }
 
 impl LatencyCosts {
@@ -46,11 +47,11 @@ impl LatencyCosts {
     /// each gated layer.
     pub fn ratio(&self, densities: &[f64]) -> Result<f64> {
         self.check()?;
-        if densities.len() != self.slots {
-            let got = format!("{} for {} slots", densities.len(), self.slots);
+        if densities.len() != self.layers {
+            let got = format!("{} for {} layers", densities.len(), self.layers);
             return Err(Error::Shape {
                 op: "target_latency",
-                rule: "there must be one density a slot",
+                rule: "there must be one density a layer",
                 got,
             });
         }
@@ -68,11 +69,11 @@ impl LatencyCosts {
     /// The density of each gated layer over the batch.
     fn means(&self, densities: &GateDensities) -> Result<Vec<f64>> {
         self.check()?;
-        if densities.slots() != self.slots {
+        if densities.layers() != self.layers {
             return Err(Error::Shape {
                 op: "target_latency",
-                rule: "the latency must be that of the gates' slots",
-                got: format!("{} slots for {}", self.slots, densities.slots()),
+                rule: "the latency must be that of the gates' layers",
+                got: format!("{} layers for {}", self.layers, densities.layers()),
             });
         }
         Ok(densities.means())
@@ -83,14 +84,14 @@ impl LatencyCosts {
     fn ratio_of(&self, densities: &[f64], mut each: impl FnMut(usize, f64)) -> f64 {
         let mut seconds = self.fixed;
         for conv in &self.convs {
-            let density = |slot: Option<usize>| slot.map_or(1.0, |slot| densities[slot]);
+            let density = |layer: Option<usize>| layer.map_or(1.0, |layer| densities[layer]);
             let time = self.tables[conv.table].at(density(conv.filters), density(conv.channels));
             seconds += time.seconds;
-            for (slot, slope) in
+            for (layer, slope) in
                 [(conv.filters, time.by_filters), (conv.channels, time.by_channels)]
             {
-                if let Some(slot) = slot {
-                    each(slot, slope / self.plain);
+                if let Some(layer) = layer {
+                    each(layer, slope / self.plain);
                 }
             }
         }
@@ -100,7 +101,7 @@ impl LatencyCosts {
     /// The density at which the network meets the target, if all gated layers have it.
     fn density_for(&self, target: f64) -> Result<f64> {
         self.check()?;
-        let ratio = |density: f64| self.ratio_of(&vec![density; self.slots], |_, _| ());
+        let ratio = |density: f64| self.ratio_of(&vec![density; self.layers], |_, _| ());
         let (mut below, mut above) = (0.0, 1.0);
         let [least, most] = [below, above].map(ratio);
         if !(least <= target && target <= most) {
@@ -133,11 +134,11 @@ impl LatencyCosts {
             return fail(value, "must be finite, and that of the plain network positive");
         }
         let good = |conv: &ConvTime| {
-            let slots = [conv.filters, conv.channels];
-            conv.table < self.tables.len() && slots.into_iter().flatten().all(|s| s < self.slots)
+            let layers = [conv.filters, conv.channels];
+            conv.table < self.tables.len() && layers.into_iter().flatten().all(|s| s < self.layers)
         };
         match self.convs.iter().find(|conv| !good(conv)) {
-            Some(conv) => fail(format!("{conv:?}"), "must name a slot and a table that there are"),
+            Some(conv) => fail(format!("{conv:?}"), "must name a layer and a table that there are"),
             None => Ok(()),
         }
     }
@@ -160,10 +161,10 @@ impl GateCost for LatencyCosts {
         by_parts: &[f64],
     ) -> Result<Vec<Vec<f64>>> {
         let means = self.means(densities)?;
-        let mut slopes = vec![0.0; self.slots];
-        self.ratio_of(&means, |slot, slope| slopes[slot] += slope);
-        let (batch, slots) = (densities.batch(), self.slots as f64);
-        let grad = |(slope, by_part): (f64, &f64)| by_ratio * slope + by_part / slots;
+        let mut slopes = vec![0.0; self.layers];
+        self.ratio_of(&means, |layer, slope| slopes[layer] += slope);
+        let (batch, layers) = (densities.batch(), self.layers as f64);
+        let grad = |(slope, by_part): (f64, &f64)| by_ratio * slope + by_part / layers;
         let of_batch = slopes.into_iter().zip(by_parts).map(grad);
         Ok(of_batch.map(|grad| vec![grad / batch as f64; batch]).collect())
     }
@@ -199,14 +200,14 @@ mod tests {
                 table(|f, c| 0.020 * DENSITIES[f] * DENSITIES[c]),
                 table(|_, c| 0.002 + 0.006 * DENSITIES[c].powi(2)),
             ],
-            slots: 2,
+            layers: 2,
         }
     }
 
     #[test]
     fn the_ratio_is_that_of_the_mean_gates() {
         let want = (0.004 + 0.005 + 0.020 * 0.25 + 0.002 + 0.006 * 0.25) / 0.040;
-        let got = costs().ratio(&[0.5, 0.5]).expect("two slots");
+        let got = costs().ratio(&[0.5, 0.5]).expect("two layers");
         assert!((got - want).abs() < 1e-12, "{got}, not {want}");
         costs().check_target(0.5).expect("between");
         for target in [0.1, 1.2, f64::NAN] {
@@ -255,7 +256,7 @@ mod tests {
         assert!(with(|costs| costs.plain = 0.0).contains("latency = 0.004 of 0"));
         assert!(with(|costs| costs.convs[1].table = 3).contains("table: 3"));
         assert!(with(|costs| costs.convs[0].filters = Some(2)).contains("filters: Some(2)"));
-        assert!(with(|costs| costs.slots = 3).contains("3 slots for 2"));
+        assert!(with(|costs| costs.layers = 3).contains("3 layers for 2"));
         assert!(target_cost(&gates, &[5], &costs(), 0.5, 0.5).is_err());
         assert!(target_cost(&gates, &WIDTHS, &costs(), 0.5, 1.5).is_err());
     }

@@ -86,7 +86,7 @@ impl MacCosts {
         self.blocks.iter().map(|block| dense(block)).sum()
     }
 
-    fn check(&self, slots: usize) -> Result<()> {
+    fn check(&self, layers: usize) -> Result<()> {
         let fail =
             |value: f64, rule| Err(Error::Config { field: "macs", value: value.to_string(), rule });
         let all = || self.blocks.iter().flatten();
@@ -97,12 +97,12 @@ impl MacCosts {
         if self.blocks.is_empty() || self.blocks.iter().any(|block| dense(block) == 0.0) {
             return fail(0.0, "there must be a block, and every block must have some");
         }
-        let slot = |conv: &ConvMacs| conv.filters.max(conv.channels);
-        if let Some(slot) = all().filter_map(slot).max().filter(|&slot| slot >= slots) {
+        let layer = |conv: &ConvMacs| conv.filters.max(conv.channels);
+        if let Some(layer) = all().filter_map(layer).max().filter(|&layer| layer >= layers) {
             return Err(Error::Shape {
                 op: "target_macs",
-                rule: "a convolution's slots must be those of the gates",
-                got: format!("slot {slot} of {slots}"),
+                rule: "a convolution's layers must be those of the gates",
+                got: format!("layer {layer} of {layers}"),
             });
         }
         Ok(())
@@ -115,7 +115,7 @@ impl GateCost for MacCosts {
     }
 
     fn running(&self, densities: &GateDensities) -> Result<RunningCost> {
-        self.check(densities.slots())?;
+        self.check(densities.layers())?;
         let executed =
             |block: &Vec<ConvMacs>| block.iter().map(|conv| conv.executed(densities)).sum();
         let blocks: Vec<f64> = self.blocks.iter().map(executed).collect();
@@ -131,9 +131,9 @@ impl GateCost for MacCosts {
         by_ratio: f64,
         by_parts: &[f64],
     ) -> Result<Vec<Vec<f64>>> {
-        self.check(densities.slots())?;
+        self.check(densities.layers())?;
         let (whole, blocks) = (self.fixed + self.dense(), self.blocks.len() as f64);
-        let mut grads = vec![vec![0.0; densities.batch()]; densities.slots()];
+        let mut grads = vec![vec![0.0; densities.batch()]; densities.layers()];
         for (block, by_part) in self.blocks.iter().zip(by_parts) {
             // Change of the cost with the MACs that the block executes.
             let slope = by_ratio / whole + by_part / (blocks * dense(block));
@@ -156,17 +156,18 @@ fn dense(block: &[ConvMacs]) -> f64 {
 impl ConvMacs {
     /// MACs of one sample, the mean over the batch.
     fn executed(&self, densities: &GateDensities) -> f64 {
-        let open = |slot: Option<usize>, n: usize| slot.map_or(1.0, |slot| densities.slot(slot)[n]);
+        let open =
+            |layer: Option<usize>, n: usize| layer.map_or(1.0, |layer| densities.layer(layer)[n]);
         let pairs = (0..densities.batch()).map(|n| open(self.filters, n) * open(self.channels, n));
         self.macs * pairs.sum::<f64>() / densities.batch() as f64
     }
 
     /// Adds the gradient of `slope · sum over n of the executed MACs` to that of the densities.
     fn add_gradient(&self, densities: &GateDensities, slope: f64, grads: &mut [Vec<f64>]) {
-        for (slot, other) in [(self.filters, self.channels), (self.channels, self.filters)] {
-            let Some(slot) = slot else { continue };
-            for (n, grad) in grads[slot].iter_mut().enumerate() {
-                *grad += slope * self.macs * other.map_or(1.0, |other| densities.slot(other)[n]);
+        for (layer, other) in [(self.filters, self.channels), (self.channels, self.filters)] {
+            let Some(layer) = layer else { continue };
+            for (n, grad) in grads[layer].iter_mut().enumerate() {
+                *grad += slope * self.macs * other.map_or(1.0, |other| densities.layer(other)[n]);
             }
         }
     }
@@ -218,7 +219,7 @@ mod tests {
             costs.ratio(&gates, &[1, 1]).expect_err("refused").to_string()
         };
         let text = try_with(vec![vec![conv(1.0, Some(2), None)]], 0.0);
-        assert!(text.contains("slot 2 of 2"), "{text}");
+        assert!(text.contains("layer 2 of 2"), "{text}");
         for (blocks, fixed) in [
             (vec![], 1.0),
             (vec![vec![]], 1.0),
@@ -265,7 +266,7 @@ mod tests {
         let values = [0.5, 0.25, 0.75, 0.125, 1.0, 0.375];
         let densities = |values: &[f32]| {
             let gates = Tensor::new(values.to_vec(), [2, 3]).expect("6 values");
-            GateDensities::new(&gates, &widths).expect("3 slots")
+            GateDensities::new(&gates, &widths).expect("3 layers")
         };
         let (by_ratio, by_parts) = (0.7, [-0.4, 1.3]);
         let value = |values: &[f32]| {
@@ -275,15 +276,18 @@ mod tests {
         let grads = costs.gradient(&densities(&values), by_ratio, &by_parts).expect("fits");
         // A power of two, which every one of these gates can take exactly.
         let step = 1.0 / 1024.0;
-        for (slot, grads) in grads.iter().enumerate() {
+        for (layer, grads) in grads.iter().enumerate() {
             for (n, grad) in grads.iter().enumerate() {
                 let moved = |by: f32| {
                     let mut values = values;
-                    values[n * 3 + slot] += by;
+                    values[n * 3 + layer] += by;
                     value(&values)
                 };
                 let want = (moved(step) - moved(-step)) / (2.0 * f64::from(step));
-                assert!((grad - want).abs() < 1e-9, "slot {slot}, sample {n}: {grad}, not {want}");
+                assert!(
+                    (grad - want).abs() < 1e-9,
+                    "layer {layer}, sample {n}: {grad}, not {want}"
+                );
             }
         }
     }

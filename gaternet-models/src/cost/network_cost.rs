@@ -6,7 +6,7 @@
 use gaternet_core::gate::Gates;
 
 use super::mac_costs::{ConvMacs, MacCosts};
-use crate::gating::gate_plan::{ConvSlots, GatePlan};
+use crate::gating::gate_plan::{ConvGates, GatePlan};
 use crate::network::ConvSpec;
 
 /// MACs for one image.
@@ -33,9 +33,9 @@ impl Cost {
 /// MACs of the convolutions for each image of the batch of these gates, (N).
 pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> Vec<f64> {
     let mut macs = vec![0.0; gates.values().dims()[0]];
-    for (conv, slots) in convs.iter().zip(plan.convs()) {
+    for (conv, layers) in convs.iter().zip(plan.convs()) {
         for (n, macs) in macs.iter_mut().enumerate() {
-            *macs += conv.macs() as f64 * active_fraction(slots.computed(), gates, n);
+            *macs += conv.macs() as f64 * active_fraction(layers.computed(), gates, n);
         }
     }
     macs
@@ -46,14 +46,15 @@ pub(crate) fn executed(convs: &[ConvSpec], plan: &GatePlan, gates: &Gates) -> Ve
 /// or of their reader.
 pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f64) -> MacCosts {
     let mut blocks: Vec<Vec<ConvMacs>> = Vec::new();
-    for (conv, slots) in convs.iter().zip(plan.convs()) {
-        let ConvSlots { filters, channels, .. } = slots.computed();
+    for (conv, layers) in convs.iter().zip(plan.convs()) {
+        let ConvGates { filters, channels, .. } = layers.computed();
         let new = ConvMacs { macs: conv.macs() as f64, filters, channels };
-        let slots = |conv: &ConvMacs| [conv.filters, conv.channels].into_iter().flatten();
-        if slots(&new).next().is_none() {
+        let layers = |conv: &ConvMacs| [conv.filters, conv.channels].into_iter().flatten();
+        if layers(&new).next().is_none() {
             continue;
         }
-        let shares = |conv: &ConvMacs| slots(conv).any(|one| slots(&new).any(|other| one == other));
+        let shares =
+            |conv: &ConvMacs| layers(conv).any(|one| layers(&new).any(|other| one == other));
         let (mut joined, others): (Vec<_>, Vec<_>) =
             blocks.into_iter().partition(|block| block.iter().any(shares));
         joined.push(vec![new]);
@@ -67,10 +68,10 @@ pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f6
 /// The fraction of (filter, channel) pairs that run for image `n`: `active filters(n) · active
 /// channels(n) / (F·C)`. The two need not be independent, so the mean over images is not the
 /// product of the means.
-fn active_fraction(slots: ConvSlots, gates: &Gates, n: usize) -> f64 {
-    let open = |slot: Option<usize>| {
-        let list = slot.and_then(|slot| gates.live(slot));
+fn active_fraction(layers: ConvGates, gates: &Gates, n: usize) -> f64 {
+    let open = |layer: Option<usize>| {
+        let list = layer.and_then(|layer| gates.live(layer));
         list.map_or(1.0, |list| list.row(n).len() as f64 / list.filters() as f64)
     };
-    open(slots.filters) * open(slots.channels)
+    open(layers.filters) * open(layers.channels)
 }

@@ -80,7 +80,7 @@ pub(crate) trait Emit {
     fn extend_linear(&mut self, x: Row) -> bool;
 
     /// Emits `gate · x` by the gates of a gated layer; if `compact`, of the active channels alone.
-    fn gate(&mut self, x: Map, shape: [usize; 3], slot: usize, compact: bool) -> Result<Value>;
+    fn gate(&mut self, x: Map, shape: [usize; 3], layer: usize, compact: bool) -> Result<Value>;
 
     /// Emits a layer without parameters, of maps (C, H, W).
     fn map(&mut self, layer: MapLayer, x: Map, shape: [usize; 3]) -> Map;

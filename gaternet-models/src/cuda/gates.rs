@@ -33,6 +33,7 @@ pub(super) struct Gates {
 struct Rule {
     rule: GateRule,
     /// Outputs of the gater by gated layer, and how many of each open because they are the largest.
+<<<<<<< HEAD
     slots: GatedLayers,
     /// The groups of filters that share gates; `None` if every filter has a gate of its own.
     groups: Option<Groups>,
@@ -41,6 +42,16 @@ struct Rule {
 #[derive(Debug)]
 struct Groups {
     groups: SharedGates,
+=======
+    layers: GateSlots,
+    /// The gates that several filters share; `None` if every filter has a gate of its own.
+    shared: Option<SharedGates>,
+}
+
+#[derive(Debug)]
+struct SharedGates {
+    filters: GateGroups,
+>>>>>>> w-vocab
     /// Values (N, outputs of the gater) of the shared gates.
     values: RefCell<CudaBuffer<f32>>,
     grad: RefCell<CudaBuffer<f32>>,
@@ -50,15 +61,24 @@ impl Rule {
     fn new(device: &CudaDevice, batch: usize, model: &GatedNet) -> Result<Rule> {
         let rule = model.rule();
         let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * rule.outputs())?.into());
-        let groups = match rule.is_single() {
+        let shared = match rule.is_single() {
             true => None,
             false => {
+<<<<<<< HEAD
                 let groups = SharedGates::new(device, rule.repeats())?;
                 Some(Groups { groups, values: zeros()?, grad: zeros()? })
             }
         };
         let slots = GatedLayers::new(device, rule.widths(), |width| rule.largest(width))?;
         Ok(Rule { rule, slots, groups })
+=======
+                let filters = GateGroups::new(device, rule.repeats())?;
+                Some(SharedGates { filters, values: zeros()?, grad: zeros()? })
+            }
+        };
+        let layers = GateSlots::new(device, rule.widths(), |width| rule.largest(width))?;
+        Ok(Rule { rule, layers, shared })
+>>>>>>> w-vocab
     }
 
     /// Fills in the gates of all filters, which `estimate` and min-active make.
@@ -71,15 +91,19 @@ impl Rule {
         let of_gater = |gates: &mut CudaBuffer<f32>| {
             estimate(gates)?;
             match self.rule.ranks() {
+<<<<<<< HEAD
                 true => Ok::<_, Error>(gate_largest::min_active(&self.slots, preact, gates)?),
+=======
+                true => Ok::<_, Error>(gate_largest::floor(&self.layers, preact, gates)?),
+>>>>>>> w-vocab
                 false => Ok(()),
             }
         };
-        let Some(Groups { groups, values: of_groups, .. }) = &self.groups else {
+        let Some(SharedGates { filters, values: shared, .. }) = &self.shared else {
             return of_gater(values);
         };
-        of_gater(&mut of_groups.borrow_mut())?;
-        Ok(repeat_interleave::forward(groups, &of_groups.borrow(), values)?)
+        of_gater(&mut shared.borrow_mut())?;
+        Ok(repeat_interleave::forward(filters, &shared.borrow(), values)?)
     }
 }
 
@@ -92,14 +116,19 @@ impl Gates {
         model: Option<&GatedNet>,
         lists: &BTreeMap<usize, usize>,
     ) -> Result<Gates> {
-        let slots = model.map_or(&[][..], |model| model.plan().slots());
+        let layers = model.map_or(&[][..], |model| model.plan().layers());
         let count = model.map_or(0, |model| model.plan().gates());
+<<<<<<< HEAD
         let list = |(&slot, &filters)| {
             Ok((slot, CudaActiveFilters::empty(device, batch, filters)?.into()))
         };
+=======
+        let list =
+            |(&layer, &filters)| Ok((layer, LiveFilters::empty(device, batch, filters)?.into()));
+>>>>>>> w-vocab
         let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * count)?.into());
         Ok(Gates {
-            columns: slots.iter().map(|slot| slot.columns.clone()).collect(),
+            columns: layers.iter().map(|layer| layer.columns.clone()).collect(),
             rule: model.map(|model| Rule::new(device, batch, model)).transpose()?,
             values: zeros()?,
             grad: zeros()?,
@@ -112,19 +141,24 @@ impl Gates {
     }
 
     /// Columns of a gated layer in `values`.
-    pub(super) fn of<'a>(&self, slot: usize, values: &'a CudaBuffer<f32>) -> GateColumns<'a> {
-        GateColumns { gates: values, stride: self.count(), first: self.columns[slot].start }
+    pub(super) fn of<'a>(&self, layer: usize, values: &'a CudaBuffer<f32>) -> GateColumns<'a> {
+        GateColumns { gates: values, stride: self.count(), first: self.columns[layer].start }
     }
 
+<<<<<<< HEAD
     pub(super) fn active(&self, slot: usize) -> Ref<'_, CudaActiveFilters> {
         self.lists[&slot].borrow()
+=======
+    pub(super) fn active(&self, layer: usize) -> Ref<'_, LiveFilters> {
+        self.lists[&layer].borrow()
+>>>>>>> w-vocab
     }
 
     /// Lists the filters that are active now.
     pub(super) fn refill(&self) -> Result<()> {
         let values = self.values.borrow();
-        for (slot, list) in &self.lists {
-            list.borrow_mut().refill(&values, self.count(), self.columns[*slot].start)?;
+        for (layer, list) in &self.lists {
+            list.borrow_mut().refill(&values, self.count(), self.columns[*layer].start)?;
         }
         Ok(())
     }
@@ -137,7 +171,7 @@ impl Gates {
     ) -> Result<()> {
         let Some(rule) = &self.rule else { return Ok(()) };
         rule.fill(preact, values, |gates| match rule.rule.selection() {
-            Selection::Largest => Ok(gate_largest::top_k(&rule.slots, preact, gates)?),
+            Selection::Largest => Ok(gate_largest::top_k(&rule.layers, preact, gates)?),
             Selection::Threshold => Ok(sem_hash::hard(preact, gates)?),
         })
     }
@@ -158,10 +192,10 @@ impl Gates {
         estimator: impl FnOnce(&CudaBuffer<f32>) -> Result<()>,
     ) -> Result<()> {
         let grad = self.grad.borrow();
-        match self.rule.as_ref().and_then(|rule| rule.groups.as_ref()) {
-            Some(Groups { groups, grad: of_groups, .. }) => {
-                repeat_interleave::backward(groups, &grad, &mut of_groups.borrow_mut())?;
-                estimator(&of_groups.borrow())
+        match self.rule.as_ref().and_then(|rule| rule.shared.as_ref()) {
+            Some(SharedGates { filters, grad: shared, .. }) => {
+                repeat_interleave::backward(filters, &grad, &mut shared.borrow_mut())?;
+                estimator(&shared.borrow())
             }
             None => estimator(&grad),
         }

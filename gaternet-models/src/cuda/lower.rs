@@ -72,7 +72,7 @@ fn finish_map(
     emit: &mut dyn Emit,
 ) -> Result<Value> {
     let Rest { norm, gate, residual, relu } = rest;
-    let at = |position| gate.filter(|gate| gate.position == position).map(|gate| gate.slot);
+    let at = |position| gate.filter(|gate| gate.position == position).map(|gate| gate.layer);
     let (before, after) = (at(GatePosition::BeforeSum), at(GatePosition::AfterRelu));
     let y = match norm {
         Some(norm) => emit.norm(norm, x, shape, (before, residual, relu))?,
@@ -81,7 +81,7 @@ fn finish_map(
         None => emit.apply(x, shape, before.map(Factors::Gates), residual, relu)?,
     };
     match after {
-        Some(slot) => emit.gate(y, shape, slot, compact),
+        Some(layer) => emit.gate(y, shape, layer, compact),
         None => Ok(Value::Map(y)),
     }
 }

@@ -9,11 +9,11 @@ const OP: &str = "calibration";
 
 /// Statistics of a calibration set: how many of its images open each gate.
 /// [`InferencePlan::calibrated`] drops the filters that none opens and runs those that all open
-/// whatever the gater says; [`GatedNet::static_part`] makes the pruned subnetwork, which has no
-/// gates.
+/// whatever the gater says; [`GatedNet::pruned_subnetwork`] makes the pruned subnetwork, which has
+/// no gates.
 ///
 /// [`InferencePlan::calibrated`]: crate::InferencePlan::calibrated
-/// [`GatedNet::static_part`]: crate::GatedNet::static_part
+/// [`GatedNet::pruned_subnetwork`]: crate::GatedNet::pruned_subnetwork
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Calibration {
     images: usize,
@@ -64,11 +64,11 @@ impl Calibration {
     /// [`Error::Shape`] if the plan has another number of gates.
     pub fn densities(&self, plan: &GatePlan) -> Result<Vec<f64>> {
         self.check(plan)?;
-        let density = |slot: &crate::GateSlot| {
-            let opened: usize = self.opened[slot.columns.clone()].iter().sum();
-            opened as f64 / (self.images * slot.columns.len()).max(1) as f64
+        let density = |layer: &crate::GatedLayer| {
+            let opened: usize = self.opened[layer.columns.clone()].iter().sum();
+            opened as f64 / (self.images * layer.columns.len()).max(1) as f64
         };
-        Ok(plan.slots().iter().map(density).collect())
+        Ok(plan.layers().iter().map(density).collect())
     }
 
     /// Names of the gated layers of which no image opened a filter: nothing of an image passes
@@ -76,12 +76,12 @@ impl Calibration {
     ///
     /// # Errors
     /// [`Error::Shape`] if the plan has another number of gates.
-    pub fn dead_layers<'a>(&self, plan: &'a GatePlan) -> Result<Vec<&'a str>> {
+    pub fn inactive_layers<'a>(&self, plan: &'a GatePlan) -> Result<Vec<&'a str>> {
         self.check(plan)?;
-        let never_open = |slot: &&crate::GateSlot| {
-            self.opened[slot.columns.clone()].iter().all(|opened| *opened == 0)
+        let never_open = |layer: &&crate::GatedLayer| {
+            self.opened[layer.columns.clone()].iter().all(|opened| *opened == 0)
         };
-        Ok(plan.slots().iter().filter(never_open).map(|slot| slot.conv.as_str()).collect())
+        Ok(plan.layers().iter().filter(never_open).map(|layer| layer.conv.as_str()).collect())
     }
 
     /// The state of each filter after the images, gate by gate: constant where they all agree.

@@ -170,7 +170,7 @@ mod tests {
             fixed: 0.5,
             convs: vec![conv],
             tables: vec![table],
-            slots: 2,
+            layers: 2,
         };
         let preact = Tensor::new(vec![0.3, -0.2, 1.0, 2.0, -1.0, 0.1], [2, 3]).expect("6 values");
         let preact = preact.leaf();

@@ -41,7 +41,7 @@ impl GatePlacement {
 
 /// A gated layer: the columns of its gates and of the gater's outputs that decide them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct GateSlot {
+pub struct GatedLayer {
     /// State-dict name of the convolution whose filters are gated.
     pub conv: String,
     /// Columns of the layer in the gates, one for each filter.
@@ -52,7 +52,7 @@ pub struct GateSlot {
 
 /// The gated layers that decide what a convolution computes; `None` is everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ConvSlots {
+pub struct ConvGates {
     /// Index of the gated layer whose gates switch its filters, which is the convolution itself.
     pub filters: Option<usize>,
     /// Index of the gated layer whose gates switch its input channels, which is the convolution
@@ -64,118 +64,122 @@ pub struct ConvSlots {
     pub reader: Option<usize>,
 }
 
-impl ConvSlots {
+impl ConvGates {
     /// The gated layers that decide what is computed: `reader` stands in for `filters`, because
     /// unread filters need not run. Only `filters` multiply by gates.
     #[must_use]
-    pub fn computed(self) -> ConvSlots {
-        ConvSlots { filters: self.filters.or(self.reader), ..self }
+    pub fn computed(self) -> ConvGates {
+        ConvGates { filters: self.filters.or(self.reader), ..self }
     }
 }
 
 /// All gates of a network. The gater's width, the backbone and its costs all follow this plan.
 ///
-/// Every filter of a gated layer has a gate. Consecutive filters of a group share one: a single
+/// Every filter of a gated layer has a gate. Consecutive filters may share one: a single
 /// output of the gater decides them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GatePlan {
-    slots: Vec<GateSlot>,
-    convs: Vec<ConvSlots>,
-    /// Filters that share a gate; the last group of a layer may have fewer.
-    group: usize,
+    layers: Vec<GatedLayer>,
+    convs: Vec<ConvGates>,
+    /// Consecutive filters that share a gate; fewer at the end of a layer whose width is no
+    /// multiple.
+    filters_per_gate: usize,
 }
 
 impl GatePlan {
-    /// Plans the gates of a network of `convs`, each shared by `group` filters; columns are in the
-    /// order of the convolutions. The overrides change what the placement gates.
+    /// Plans the gates of a network of `convs`, each shared by `filters_per_gate` filters; columns
+    /// are in the order of the convolutions. The overrides change what the placement gates.
     ///
     /// # Errors
-    /// [`Error::Config`] if an override names no convolution that can be gated, or the group is not
-    /// 1 to 65536.
+    /// [`Error::Config`] if an override names no convolution that can be gated, or
+    /// `filters_per_gate` is not 1 to 65536.
     pub fn new(
         convs: &[ConvSpec],
         placement: GatePlacement,
         overrides: &[GateOverride],
-        group: usize,
+        filters_per_gate: usize,
     ) -> Result<GatePlan> {
-        bounded("group", group)?;
+        bounded("filters_per_gate", filters_per_gate)?;
         let mut gated: Vec<bool> = convs.iter().map(|conv| placement.gates(conv.role)).collect();
         gate_override::apply(overrides, convs, &mut gated)?;
         let (mut end, mut outputs_end) = (0, 0);
         let gated = convs.iter().zip(gated).filter(|(_, gated)| *gated).map(|(conv, _)| {
             let (start, outputs_start) = (end, outputs_end);
             end += conv.out_channels;
-            outputs_end += conv.out_channels.div_ceil(group);
+            outputs_end += conv.out_channels.div_ceil(filters_per_gate);
             let (columns, outputs) = (start..end, outputs_start..outputs_end);
-            GateSlot { conv: conv.name.clone(), columns, outputs }
+            GatedLayer { conv: conv.name.clone(), columns, outputs }
         });
-        let slots: Vec<_> = gated.collect();
-        let slot_of = |conv: &str| slots.iter().position(|slot| slot.conv == conv);
+        let layers: Vec<_> = gated.collect();
+        let layer_of = |conv: &str| layers.iter().position(|layer| layer.conv == conv);
         // As wide, so that the reader's active filters are those of this one too: all or none, or
         // those that read one each.
         let reader_of = |conv: &ConvSpec| {
             let reader = convs.iter().find(|reader| reader.reads.as_ref() == Some(&conv.name))?;
-            let slot = slot_of(&reader.name)?;
+            let layer = layer_of(&reader.name)?;
             let [one_gate, as_wide] =
-                [slots[slot].outputs.len() == 1, reader.out_channels == conv.out_channels];
-            ((one_gate || reader.depthwise) && as_wide).then_some(slot)
+                [layers[layer].outputs.len() == 1, reader.out_channels == conv.out_channels];
+            ((one_gate || reader.depthwise) && as_wide).then_some(layer)
         };
-        let slots_of = |conv: &ConvSpec| {
-            let filters = slot_of(&conv.name);
-            let channels = conv.reads.as_deref().filter(|_| !conv.depthwise).and_then(slot_of);
+        let gates_of = |conv: &ConvSpec| {
+            let filters = layer_of(&conv.name);
+            let channels = conv.reads.as_deref().filter(|_| !conv.depthwise).and_then(layer_of);
             let reader = if filters.is_none() { reader_of(conv) } else { None };
-            ConvSlots { filters, channels, reader }
+            ConvGates { filters, channels, reader }
         };
-        let convs = convs.iter().map(slots_of).collect();
-        Ok(GatePlan { slots, convs, group })
+        let convs = convs.iter().map(gates_of).collect();
+        Ok(GatePlan { layers, convs, filters_per_gate })
     }
 
     /// The gated layers, in the order of their columns.
     #[must_use]
-    pub fn slots(&self) -> &[GateSlot] {
-        &self.slots
+    pub fn layers(&self) -> &[GatedLayer] {
+        &self.layers
     }
 
     /// The gated layers of every convolution, in the order of the list that the plan was made of.
     #[must_use]
-    pub fn convs(&self) -> &[ConvSlots] {
+    pub fn convs(&self) -> &[ConvGates] {
         &self.convs
     }
 
     /// Number of gates, c: one for each filter of a gated layer.
     #[must_use]
     pub fn gates(&self) -> usize {
-        self.slots.last().map_or(0, |slot| slot.columns.end)
+        self.layers.last().map_or(0, |layer| layer.columns.end)
     }
 
     /// Number of outputs of the gater, one for each gate or shared gate.
     #[must_use]
     pub fn outputs(&self) -> usize {
-        self.slots.last().map_or(0, |slot| slot.outputs.end)
+        self.layers.last().map_or(0, |layer| layer.outputs.end)
     }
 
-    /// Filters that share a gate; the last group of a layer has fewer if its width is no multiple.
+    /// Number of consecutive filters that share a gate; fewer at the end of a layer whose width is
+    /// no multiple.
     #[must_use]
-    pub fn group(&self) -> usize {
-        self.group
+    pub fn filters_per_gate(&self) -> usize {
+        self.filters_per_gate
     }
 
     /// Number of the gater's outputs for each gated layer.
     #[must_use]
     pub fn output_widths(&self) -> Vec<usize> {
-        self.slots.iter().map(|slot| slot.outputs.len()).collect()
+        self.layers.iter().map(|layer| layer.outputs.len()).collect()
     }
 
     /// Number of filters of each output of the gater, the `repeats` of
     /// [`gaternet_core::ops::repeat_interleave`].
     #[must_use]
     pub fn repeats(&self) -> Vec<usize> {
-        let of = |slot: &GateSlot| {
-            let firsts = slot.columns.clone().step_by(self.group);
-            let end = slot.columns.end;
-            firsts.map(move |first| (first + self.group).min(end) - first).collect::<Vec<_>>()
+        let of = |layer: &GatedLayer| {
+            let firsts = layer.columns.clone().step_by(self.filters_per_gate);
+            let end = layer.columns.end;
+            firsts
+                .map(move |first| (first + self.filters_per_gate).min(end) - first)
+                .collect::<Vec<_>>()
         };
-        self.slots.iter().flat_map(of).collect()
+        self.layers.iter().flat_map(of).collect()
     }
 
     /// Checks that the gates are those of this plan: as many gated layers, and each as wide.
@@ -189,7 +193,7 @@ impl GatePlan {
         }
         Err(Error::Shape {
             op: "gate plan",
-            rule: "the gates must be of the model's plan, in slots of its widths",
+            rule: "the gates must be of the model's plan, in layers of its widths",
             got: format!("widths {got:?}, the plan has {want:?}"),
         })
     }
@@ -197,7 +201,7 @@ impl GatePlan {
     /// Number of filters of each gated layer.
     #[must_use]
     pub fn widths(&self) -> Vec<usize> {
-        self.slots.iter().map(|slot| slot.columns.len()).collect()
+        self.layers.iter().map(|layer| layer.columns.len()).collect()
     }
 }
 
@@ -234,11 +238,12 @@ mod tests {
     fn columns_go_by_unit_and_by_convolution_within_it() {
         let columns = |placement| {
             let plan = GatePlan::new(&convs(), placement, &[], 1).expect("no overrides");
-            let slots = plan.slots().iter().map(|slot| (slot.conv.clone(), slot.columns.clone()));
-            slots.collect::<Vec<_>>()
+            let layers =
+                plan.layers().iter().map(|layer| (layer.conv.clone(), layer.columns.clone()));
+            layers.collect::<Vec<_>>()
         };
-        let want = |slots: &[(&str, Range<usize>)]| {
-            slots.iter().map(|(name, at)| ((*name).to_owned(), at.clone())).collect::<Vec<_>>()
+        let want = |layers: &[(&str, Range<usize>)]| {
+            layers.iter().map(|(name, at)| ((*name).to_owned(), at.clone())).collect::<Vec<_>>()
         };
         assert_eq!(
             columns(GatePlacement::ResidualOutput),
@@ -261,33 +266,33 @@ mod tests {
     }
 
     #[test]
-    fn a_group_of_filters_has_one_output_and_the_last_may_be_smaller() {
-        for (group, outputs, repeats) in [
+    fn filters_that_share_a_gate_have_one_output_and_the_last_may_be_fewer() {
+        for (filters, outputs, repeats) in [
             (1, vec![0..2, 2..5, 5..10], vec![1; 10]),
             (2, vec![0..1, 1..3, 3..6], vec![2, 2, 1, 2, 2, 1]),
             (8, vec![0..1, 1..2, 2..3], vec![2, 3, 5]),
         ] {
-            let plan = GatePlan::new(&convs(), GatePlacement::Hidden, &[], group).expect("valid");
-            let columns: Vec<_> = plan.slots().iter().map(|slot| slot.columns.clone()).collect();
+            let plan = GatePlan::new(&convs(), GatePlacement::Hidden, &[], filters).expect("valid");
+            let columns: Vec<_> = plan.layers().iter().map(|layer| layer.columns.clone()).collect();
             assert_eq!(columns, [0..2, 2..5, 5..10]);
-            let got: Vec<_> = plan.slots().iter().map(|slot| slot.outputs.clone()).collect();
-            assert_eq!((got, plan.repeats()), (outputs, repeats), "group {group}");
+            let got: Vec<_> = plan.layers().iter().map(|layer| layer.outputs.clone()).collect();
+            assert_eq!((got, plan.repeats()), (outputs, repeats), "{filters} filters a gate");
             assert_eq!((plan.gates(), plan.outputs()), (10, plan.repeats().len()));
             assert_eq!(plan.output_widths().iter().sum::<usize>(), plan.outputs());
         }
         let error = GatePlan::new(&convs(), GatePlacement::All, &[], 0).expect_err("none");
-        assert!(error.to_string().contains("group = 0"), "{error}");
+        assert!(error.to_string().contains("filters_per_gate = 0"), "{error}");
     }
 
     #[test]
     fn a_convolution_that_only_a_gated_unit_of_its_width_reads_knows_its_gate() {
         let mut convs = convs();
-        let readers = |convs: &[ConvSpec], placement, group| {
-            let plan = GatePlan::new(convs, placement, &[], group).expect("valid");
-            let reader = |(conv, slots): (&ConvSpec, &ConvSlots)| {
-                let slot = slots.reader?;
-                assert_eq!((slots.filters, slots.computed().filters), (None, Some(slot)));
-                Some((conv.name.clone(), plan.slots()[slot].conv.clone()))
+        let readers = |convs: &[ConvSpec], placement, filters| {
+            let plan = GatePlan::new(convs, placement, &[], filters).expect("valid");
+            let reader = |(conv, layers): (&ConvSpec, &ConvGates)| {
+                let layer = layers.reader?;
+                assert_eq!((layers.filters, layers.computed().filters), (None, Some(layer)));
+                Some((conv.name.clone(), plan.layers()[layer].conv.clone()))
             };
             convs.iter().zip(plan.convs()).filter_map(reader).collect::<Vec<_>>()
         };
@@ -310,7 +315,7 @@ mod tests {
                 .map(|&(convs, gated)| GateOverride { convs: convs.to_owned(), gated })
                 .collect();
             let plan = GatePlan::new(&convs(), placement, &overrides, 1)?;
-            Ok::<_, Error>(plan.slots().iter().map(|s| s.conv.clone()).collect::<Vec<_>>())
+            Ok::<_, Error>(plan.layers().iter().map(|s| s.conv.clone()).collect::<Vec<_>>())
         };
         let hidden = GatePlacement::Hidden;
         assert_eq!(gated(hidden, &[("a.*", false)]).expect("valid"), ["b.conv1"]);
@@ -333,17 +338,17 @@ mod tests {
 
     #[test]
     fn a_convolution_knows_the_slots_of_its_filters_and_of_its_channels() {
-        let slots = |placement| {
+        let layers = |placement| {
             let plan = GatePlan::new(&convs(), placement, &[], 1).expect("no overrides");
             plan.convs().iter().map(|conv| (conv.filters, conv.channels)).collect::<Vec<_>>()
         };
         let none = (None, None);
         assert_eq!(
-            slots(GatePlacement::ResidualOutput),
+            layers(GatePlacement::ResidualOutput),
             [none, none, none, (Some(0), None), none, none, (Some(1), None)]
         );
         assert_eq!(
-            slots(GatePlacement::Hidden),
+            layers(GatePlacement::Hidden),
             [
                 none,
                 (Some(0), None),
@@ -355,7 +360,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            slots(GatePlacement::All),
+            layers(GatePlacement::All),
             [
                 none,
                 (Some(0), None),

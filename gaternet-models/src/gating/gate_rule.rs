@@ -20,8 +20,8 @@ pub(crate) enum Selection {
 }
 
 /// The rule by which gate logits (N, outputs) become gates (N, c): the estimator makes gates of
-/// them, min-active keeps some open, and every filter of a group gets the gate that the group
-/// shares.
+/// them, min-active keeps some open, and every filter gets the gate that it
+/// shares with others.
 #[derive(Debug, Clone)]
 pub(crate) struct GateRule {
     estimator: Estimator,

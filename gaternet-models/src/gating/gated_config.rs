@@ -23,7 +23,7 @@ pub struct GaterConfig {
     pub width: f64,
     /// Side of the squares over which the images are averaged first: 2 makes the extractor four
     /// times cheaper.
-    #[serde(default = "one_unit")]
+    #[serde(default = "one_pixel")]
     pub pool: usize,
     /// Width b of the bottleneck between features and gates.
     pub bottleneck: usize,
@@ -99,8 +99,8 @@ pub struct GatedConfig {
     pub gate_overrides: Vec<GateOverride>,
     /// Consecutive filters that share a gate; fewer at the end of a layer whose width is no
     /// multiple. 1 by default, as in the paper.
-    #[serde(default = "one_unit", skip_serializing_if = "is_one_unit")]
-    pub group: usize,
+    #[serde(alias = "group", default = "one_filter", skip_serializing_if = "is_one_filter")]
+    pub filters_per_gate: usize,
     /// Min-active: how many gates stay open in every layer; none by default.
     #[serde(default, skip_serializing_if = "is_default")]
     pub floor: GateFloor,
@@ -137,7 +137,7 @@ impl GatedConfig {
             backbone,
             placement: GatePlacement::ResidualOutput,
             gate_overrides: Vec::new(),
-            group: 1,
+            filters_per_gate: 1,
             floor: GateFloor::default(),
             zero_init: false,
             gater: GaterConfig::default(),
@@ -157,7 +157,7 @@ impl GatedConfig {
     /// Checks all but the backbone, as [`validate`](Self::validate) does.
     pub(crate) fn validate_gates(&self) -> Result<()> {
         self.gater.validate()?;
-        bounded("group", self.group)?;
+        bounded("filters_per_gate", self.filters_per_gate)?;
         self.gate_overrides.iter().try_for_each(GateOverride::validate)?;
         self.floor.validate()?;
         self.estimator.validate()?;
@@ -201,12 +201,16 @@ fn is_false(value: &bool) -> bool {
     !value
 }
 
-fn one_unit() -> usize {
+fn one_pixel() -> usize {
+    1
+}
+
+fn one_filter() -> usize {
     1
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref)] // as serde wants it
-fn is_one_unit(value: &usize) -> bool {
+fn is_one_filter(value: &usize) -> bool {
     *value == 1
 }
 
@@ -256,7 +260,10 @@ mod tests {
         assert!(text.contains("floor = Gates(1) with the estimator TopK"), "{text}");
         let text = error(GatedConfig { floor: GateFloor::Share(1.3), ..good.clone() });
         assert!(text.contains("floor.share = 1.3"), "{text}");
-        assert!(error(GatedConfig { group: 0, ..good.clone() }).contains("group = 0"));
+        assert!(
+            error(GatedConfig { filters_per_gate: 0, ..good.clone() })
+                .contains("filters_per_gate = 0")
+        );
         let shaping = GateLoss::BatchShaping { a: 0.6, b: 0.4 };
         GatedConfig { estimator, ..losses(shaping, 1.0) }.validate().expect("which ones are open");
         let text = error(losses(GateLoss::L1, f32::NAN));
@@ -267,7 +274,7 @@ mod tests {
     fn a_file_that_does_not_say_has_the_papers_gates() {
         let paper = GatedConfig::cifar(20, 10);
         let json = serde_json::to_string(&paper).expect("plain data");
-        for field in ["estimator", "batch_norm", "group", "floor", "overrides"] {
+        for field in ["estimator", "batch_norm", "filters_per_gate", "floor", "overrides"] {
             assert!(!json.contains(field), "{json}");
         }
         assert_eq!(serde_json::from_str::<GatedConfig>(&json).expect(&json), paper);
@@ -275,7 +282,7 @@ mod tests {
             estimator: Estimator::StraightThrough,
             gate_losses: vec![GateTerm::new(GateLoss::TargetMacs { target: 0.5 }, 5.0)],
             gater: GaterConfig { batch_norm: true, ..GaterConfig::default() },
-            group: 8,
+            filters_per_gate: 8,
             floor: GateFloor::Share(0.1),
             gate_overrides: vec![GateOverride { convs: "stage1.*".to_owned(), gated: false }],
             ..paper

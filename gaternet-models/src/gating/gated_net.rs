@@ -127,7 +127,12 @@ impl GatedNet {
 
     fn with_gater(backbone: PlainNet, config: GatedConfig, weights: Weights) -> Result<GatedNet> {
         let convs = backbone.network().sizeless_convs();
-        let plan = GatePlan::new(&convs, config.placement, &config.gate_overrides, config.group)?;
+        let plan = GatePlan::new(
+            &convs,
+            config.placement,
+            &config.gate_overrides,
+            config.filters_per_gate,
+        )?;
         if plan.gates() == 0 {
             let rule =
                 "must gate a convolution: ConvBuilder::role (or OpBuilder::role) says which can be";
@@ -397,8 +402,8 @@ fn zero_blocks(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     let mut found = false;
     for step in network.steps() {
         let (Some((_, bn)), Some(number)) = (&step.norm, step.number) else { continue };
-        let slots = plan.convs()[number];
-        if step.role == ConvRole::ResidualOutput && slots.filters.or(slots.channels).is_some() {
+        let gates = plan.convs()[number];
+        if step.role == ConvRole::ResidualOutput && gates.filters.or(gates.channels).is_some() {
             if drawn {
                 bn.weight().update(|weight| weight.fill(0.0));
             }

@@ -166,7 +166,7 @@ impl Gater {
             Some(&of_file) if of_file != gates => Err(Error::Data {
                 path: file.path.clone(),
                 rule: "the file must have the gates of the model: build it with the placement, \
-                       the groups and the backbone that the file's metadata `config` names",
+                       the shared gates and the backbone that the file's metadata `config` names",
                 got: format!("{of_file} gates for a model of {gates}"),
             }),
             _ => Ok(()),

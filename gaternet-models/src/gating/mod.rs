@@ -12,5 +12,5 @@ pub(crate) mod gated_config;
 pub(crate) mod gated_net;
 pub(crate) mod gater;
 pub(crate) mod parts;
+mod pruned_subnetwork;
 pub(crate) mod pruning;
-mod static_part;

@@ -1,6 +1,6 @@
 //! Pruning: which filters of a gated network are left once some gates are constant.
 
-use crate::gating::gate_plan::{ConvSlots, GatePlan};
+use crate::gating::gate_plan::{ConvGates, GatePlan};
 
 /// The fate of a filter after calibration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,24 +55,24 @@ impl<'a> PruningMap<'a> {
     pub(crate) fn new(plan: &'a GatePlan, fates: Option<&[Fate]>) -> PruningMap<'a> {
         let fate = |column: usize| fates.map_or(Fate::Dynamic, |fates| fates[column]);
         let mut filters: Vec<Vec<u32>> = plan
-            .slots()
+            .layers()
             .iter()
-            .map(|slot| {
-                let kept = slot.columns.clone().zip(0..);
+            .map(|layer| {
+                let kept = layer.columns.clone().zip(0..);
                 kept.filter(|(column, _)| fate(*column) != Fate::Pruned).map(|(_, f)| f).collect()
             })
             .collect();
         // A layer that only convolutions without filters read is not needed any more. Readers come
         // later.
         for conv in plan.convs().iter().rev() {
-            if let ConvSlots { filters: Some(output), channels: Some(input), .. } = conv.computed()
+            if let ConvGates { filters: Some(output), channels: Some(input), .. } = conv.computed()
                 && filters[output].is_empty()
             {
                 filters[input].clear();
             }
         }
         let layers = filters.into_iter().enumerate().map(|(number, filters)| {
-            let first = plan.slots()[number].columns.start;
+            let first = plan.layers()[number].columns.start;
             let gate = |filter: u32| match fate(first + filter as usize) {
                 Fate::AlwaysOn => PlaneGate::Open,
                 Fate::Dynamic | Fate::Pruned => PlaneGate::Column(first + filter as usize),
@@ -84,7 +84,7 @@ impl<'a> PruningMap<'a> {
             let gates = match compact {
                 true => filters.iter().map(|filter| gate(*filter)).collect(),
                 false => {
-                    let planes = 0..plan.slots()[number].columns.len() as u32;
+                    let planes = 0..plan.layers()[number].columns.len() as u32;
                     let kept = |filter: &u32| filters.binary_search(filter).is_ok();
                     let gate = |f| if kept(&f) { gate(f) } else { PlaneGate::Closed };
                     planes.map(gate).collect()
@@ -105,34 +105,34 @@ impl<'a> PruningMap<'a> {
 
     /// The filters and channels that are kept of a convolution; `None` is all.
     pub(crate) fn conv(&self, number: usize) -> Pruning<'_> {
-        let ConvSlots { filters, channels, .. } = self.plan.convs()[number].computed();
-        let layer = |slot: Option<usize>| slot.map(|slot| &self.layers[slot]);
-        Pruning { filters: layer(filters), channels: layer(channels) }
+        let ConvGates { filters, channels, .. } = self.plan.convs()[number].computed();
+        let kept = |layer: Option<usize>| layer.map(|layer| &self.layers[layer]);
+        Pruning { filters: kept(filters), channels: kept(channels) }
     }
 
     /// [`conv`](Self::conv) for a network without lists: the inner convolution of a block that one
     /// gate closes for good keeps a single filter, where a plan with lists computes none of them.
     pub(crate) fn conv_without_lists(&self, number: usize) -> Pruning<'_> {
-        let slots = self.plan.convs()[number];
-        let pruned = |slot: usize| self.layers[slot].filters.is_empty();
-        let read = |slot: usize| self.plan.convs().iter().any(|conv| conv.reader == Some(slot));
+        let conv = self.plan.convs()[number];
+        let pruned = |layer: usize| self.layers[layer].filters.is_empty();
+        let read = |layer: usize| self.plan.convs().iter().any(|conv| conv.reader == Some(layer));
         let mut kept = self.conv(number);
-        if slots.reader.is_some_and(pruned) {
+        if conv.reader.is_some_and(pruned) {
             kept.filters = Some(&self.unread);
         }
-        if slots.filters.is_some_and(|slot| pruned(slot) && read(slot)) {
+        if conv.filters.is_some_and(|layer| pruned(layer) && read(layer)) {
             kept.channels = Some(&self.unread);
         }
         kept
     }
 
     /// The gated layers whose lists a convolution needs: not those whose filters are always on.
-    pub(crate) fn listed_layers(&self, number: usize) -> ConvSlots {
-        let slots = self.plan.convs()[number].computed();
+    pub(crate) fn listed_layers(&self, number: usize) -> ConvGates {
+        let conv = self.plan.convs()[number].computed();
         let always_on =
-            |slot: &usize| self.layers[*slot].gates.iter().all(|g| *g == PlaneGate::Open);
-        let listed = |slot: Option<usize>| slot.filter(|slot| !always_on(slot));
-        ConvSlots { filters: listed(slots.filters), channels: listed(slots.channels), ..slots }
+            |layer: &usize| self.layers[*layer].gates.iter().all(|g| *g == PlaneGate::Open);
+        let listed = |layer: Option<usize>| layer.filter(|layer| !always_on(layer));
+        ConvGates { filters: listed(conv.filters), channels: listed(conv.channels), ..conv }
     }
 }
 

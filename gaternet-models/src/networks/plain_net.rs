@@ -42,7 +42,8 @@ impl PlainNet {
 
     /// A network as [`new`](Self::new) makes it, with fewer filters in its inner convolutions
     /// ([`ConvRole::Hidden`](crate::ConvRole::Hidden)), listed in the order they run: the
-    /// architecture of what [`GatedNet::static_part`](crate::GatedNet::static_part) returns.
+    /// architecture of what [`GatedNet::pruned_subnetwork`](crate::GatedNet::pruned_subnetwork)
+    /// returns.
     ///
     /// # Errors
     /// The errors of [`new`](Self::new), and [`Error::Config`] if a number is 0 or more than the

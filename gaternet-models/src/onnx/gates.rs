@@ -16,7 +16,7 @@ pub(super) fn add(
     rule: &GateRule,
 ) -> (String, Vec<String>) {
     let name = |conv: &str, part: &str| format!("gate.{conv}.{part}");
-    let convs = || plan.slots().iter().map(|slot| slot.conv.as_str());
+    let convs = || plan.layers().iter().map(|layer| layer.conv.as_str());
     // A threshold compares with the least logit that opens a gate; else all gates start at 0.
     let start = match rule.selection() {
         Selection::Largest => graph.floats("gate.closed", &[], &[0.0]),
@@ -24,11 +24,11 @@ pub(super) fn add(
     };
     let open = rule.ranks().then(|| graph.floats("gate.open", &[], &[1.0]));
     let widths = graph.ints("gate.widths", &int_list(rule.widths()));
-    let slots: Vec<_> = convs().map(|conv| name(conv, "preact")).collect();
-    graph.node_with_outputs("Split", "gate.slots", [preact, widths], [axis()], slots.clone());
+    let layers: Vec<_> = convs().map(|conv| name(conv, "preact")).collect();
+    graph.node_with_outputs("Split", "gate.layers", [preact, widths], [axis()], layers.clone());
     let (mut gates, mut masks) = (Vec::new(), Vec::new());
-    for (slot, preact) in plan.slots().iter().zip(slots) {
-        let name = |part: &str| name(&slot.conv, part);
+    for (layer, preact) in plan.layers().iter().zip(layers) {
+        let name = |part: &str| name(&layer.conv, part);
         let mut values = match rule.selection() {
             Selection::Threshold => {
                 let inputs = [preact.clone(), start.clone()];
@@ -38,16 +38,16 @@ pub(super) fn add(
             }
             Selection::Largest => fill(graph, &name("zeros"), &start, preact.clone()),
         };
-        let count = rule.largest(slot.outputs.len());
+        let count = rule.largest(layer.outputs.len());
         if let (Some(open), 1..) = (&open, count) {
             values = add_largest(graph, name, preact, count, (values, open));
         }
-        if plan.group() > 1 {
+        if plan.filters_per_gate() > 1 {
             // The index of the shared gate of each filter.
-            let groups: Vec<_> =
-                (0..slot.columns.len()).map(|f| (f / plan.group()) as i64).collect();
-            let groups = graph.ints(&name("groups"), &groups);
-            values = graph.node("Gather", &name("filters"), [values, groups], [axis()]);
+            let shared: Vec<_> =
+                (0..layer.columns.len()).map(|f| (f / plan.filters_per_gate()) as i64).collect();
+            let shared = graph.ints(&name("shared"), &shared);
+            values = graph.node("Gather", &name("filters"), [values, shared], [axis()]);
         }
         masks.push(graph.planes(&name("planes"), values.clone()));
         gates.push(values);

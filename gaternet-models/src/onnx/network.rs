@@ -47,7 +47,7 @@ fn add_step(
     };
     let mask = |graph: &mut Graph, y: String, position| match step.gate {
         Some(gate) if gate.position == position => {
-            graph.node("Mul", &part("gated"), [y, masks[gate.slot].clone()], [])
+            graph.node("Mul", &part("gated"), [y, masks[gate.layer].clone()], [])
         }
         _ => y,
     };

@@ -94,8 +94,8 @@ pub trait Op: fmt::Debug + Send + Sync {
     }
 
     /// A copy with weights of its own that has only what `pruning` keeps, for
-    /// [`GatedNet::static_part`](crate::GatedNet::static_part); `None` if the op itself will do,
-    /// which is the default for an op without state.
+    /// [`GatedNet::pruned_subnetwork`](crate::GatedNet::pruned_subnetwork); `None` if the op itself
+    /// will do, which is the default for an op without state.
     ///
     /// # Errors
     /// [`Error::Config`] if the op cannot be pruned, which is the default for an op with state.

@@ -37,7 +37,7 @@ impl BatchKernel for EachSample {
     fn run(&self, operands: &Operands<'_>, output: &mut [f32]) -> Result<()> {
         let Operands { isa, samples, inputs, residual, relu, skip_inactive, masks, .. } = *operands;
         let count = samples.count();
-        let active = self.lists.filters.map(|slot| &operands.active[slot]);
+        let active = self.lists.filters.map(|layer| &operands.active[layer]);
         let len = output.len() / count;
         samples.try_for_each(len, output, |n, output| {
             let sample = |values: &'_ [f32]| {

@@ -14,6 +14,6 @@ pub(crate) enum GatePosition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Gate {
     /// Number of the gated layer.
-    pub(crate) slot: usize,
+    pub(crate) layer: usize,
     pub(crate) position: GatePosition,
 }

@@ -6,7 +6,7 @@ use gaternet_core::nn::BatchNorm2d;
 use gaternet_core::{Ctx, Result};
 
 use super::gate::{Gate, GatePosition};
-use crate::gating::gate_plan::ConvSlots;
+use crate::gating::gate_plan::ConvGates;
 use crate::gating::pruning::{Pruning, PruningMap};
 use crate::network::{Network, Step as NetworkStep, output_shape};
 use crate::ops::Op;
@@ -155,7 +155,7 @@ impl Program {
     /// Whether a step takes the gated filters of step `at` as its gated channels, so that the
     /// output may be compact.
     fn is_compact(&self, at: usize, kept: Option<&PruningMap<'_>>) -> bool {
-        let reads_gated = |step: &Step| step.slots(kept).channels.is_some();
+        let reads_gated = |step: &Step| step.conv_gates(kept).channels.is_some();
         self.steps.iter().any(|step| step.inputs[0] == at + 1 && reads_gated(step))
     }
 
@@ -181,9 +181,9 @@ impl Step {
     }
 
     /// The gated layers of its filters, of its channels and of its reader.
-    pub(crate) fn slots(&self, kept: Option<&PruningMap<'_>>) -> ConvSlots {
-        let slots = self.number.zip(kept).map(|(number, kept)| kept.plan().convs()[number]);
-        slots.unwrap_or_default()
+    pub(crate) fn conv_gates(&self, kept: Option<&PruningMap<'_>>) -> ConvGates {
+        let gates = self.number.zip(kept).map(|(number, kept)| kept.plan().convs()[number]);
+        gates.unwrap_or_default()
     }
 
     /// The filters and channels that pruning keeps.
@@ -204,7 +204,7 @@ fn lower(step: &NetworkStep, values: &[usize], kept: Option<&PruningMap<'_>>) ->
         let lists = Lists { filters: listed.filters, channels: listed.channels };
         (kept.plan().convs()[number].filters, lists)
     };
-    let (slot, lists) =
+    let (layer, lists) =
         step.number.zip(kept).map_or((None, Lists::default()), |(number, kept)| of(number, kept));
     let position = match step.relu && step.residual.is_none() {
         true => GatePosition::AfterRelu,
@@ -217,7 +217,7 @@ fn lower(step: &NetworkStep, values: &[usize], kept: Option<&PruningMap<'_>>) ->
         inputs: step.inputs.iter().map(|value| values[*value]).collect(),
         residual: step.residual.map(|value| values[value]),
         relu: step.relu,
-        gate: slot.map(|slot| Gate { slot, position }),
+        gate: layer.map(|layer| Gate { layer, position }),
         lists,
         compact: false,
         readers_skip: false,

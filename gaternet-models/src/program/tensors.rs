@@ -94,7 +94,7 @@ fn forward(
 
 /// The gates (N, F) that multiply the outputs of the filters; `None` if the filters have no gates.
 fn values_of(step: &Step, gating: Gating<'_>) -> Result<Option<Tensor>> {
-    let gates = step.gate.map(|gate| gating.gates.slot(gate.slot)).transpose()?;
+    let gates = step.gate.map(|gate| gating.gates.layer(gate.layer)).transpose()?;
     Ok(gates.map(|gates| gates.values))
 }
 
@@ -103,7 +103,7 @@ fn active(step: &Step, Gating { gates, skip }: Gating<'_>) -> Active {
     if !skip {
         return Active::default();
     }
-    let list = |slot: Option<usize>| slot.and_then(|slot| gates.live(slot)).cloned();
+    let list = |layer: Option<usize>| layer.and_then(|layer| gates.live(layer)).cloned();
     Active::default()
         .with_filters(list(step.lists.filters))
         .with_channels(list(step.lists.channels))

@@ -77,7 +77,7 @@ pub struct Evaluation {
     /// Share of open gates in each gated convolution, 0 to 1.
     pub densities: Vec<f64>,
     /// Gated convolutions of which no image opened a filter.
-    pub dead_layers: Vec<String>,
+    pub inactive_layers: Vec<String>,
 }
 
 /// How a model is evaluated.
@@ -244,11 +244,11 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(self) -> Result<Evaluation> {
-        let (densities, dead_layers) = match self.model {
+        let (densities, inactive_layers) = match self.model {
             Model::Plain(_) => (Vec::new(), Vec::new()),
             Model::Gated(model) => {
                 let plan = model.plan();
-                (self.opened.densities(plan)?, self.opened.dead_layers(plan)?)
+                (self.opened.densities(plan)?, self.opened.inactive_layers(plan)?)
             }
         };
         let images = self.test.images.len() as f64;
@@ -259,7 +259,7 @@ impl<'a> Pass<'a> {
             gate_density: self.open / images,
             cost: Cost { backbone, executed, gater },
             densities,
-            dead_layers: dead_layers.into_iter().map(str::to_owned).collect(),
+            inactive_layers: inactive_layers.into_iter().map(str::to_owned).collect(),
         })
     }
 }

@@ -86,7 +86,7 @@ pub struct Steps<'a> {
 pub enum Warning {
     /// Since the last epoch there is a gated convolution of which no image of the test set opens a
     /// filter.
-    DeadLayer {
+    InactiveLayer {
         /// Its name.
         layer: String,
     },
@@ -107,9 +107,9 @@ pub enum Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Warning::DeadLayer { layer } => write!(
+            Warning::InactiveLayer { layer } => write!(
                 f,
-                "warning: {layer} is dead: no image of the test set opens one of its gates"
+                "warning: {layer} is inactive: no image of the test set opens one of its gates"
             ),
             Warning::NoLocks { dir } => write!(
                 f,

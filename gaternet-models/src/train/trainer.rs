@@ -324,10 +324,12 @@ impl Trainer {
                 return Ok(ControlFlow::Break(()));
             };
             observer.epoch_ends(phase.name, &metrics);
-            let before = last.as_ref().map_or(&[][..], |last| &last.dead_layers);
+            let before = last.as_ref().map_or(&[][..], |last| &last.inactive_layers);
             if phase.gater_has_learnt() {
-                for layer in evaluation.dead_layers.iter().filter(|layer| !before.contains(layer)) {
-                    observer.warning(&Warning::DeadLayer { layer: layer.clone() });
+                for layer in
+                    evaluation.inactive_layers.iter().filter(|layer| !before.contains(layer))
+                {
+                    observer.warning(&Warning::InactiveLayer { layer: layer.clone() });
                 }
             }
             let training = phase.name == PhaseName::Training;

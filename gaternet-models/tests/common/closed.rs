@@ -14,8 +14,8 @@ pub(crate) fn gates(model: &GatedResNet, density: usize) -> Gates {
     let plan = model.plan();
     let mut values = Vec::with_capacity(BATCH * plan.gates());
     for n in 0..BATCH {
-        for slot in plan.slots() {
-            for filter in 0..slot.columns.len() {
+        for layer in plan.layers() {
+            for filter in 0..layer.columns.len() {
                 let open = match density {
                     0 => false,
                     1 => filter == n,
@@ -36,21 +36,22 @@ pub(crate) fn poison(model: &GatedResNet, gates: &Gates) -> usize {
     let parameters: BTreeMap<_, _> = model.parameters().into_iter().collect();
     let mut poisoned = 0;
     let convs = model.backbone().convs([32, 32]).expect("32x32 fits");
-    for (conv, slots) in convs.iter().zip(model.plan().convs()) {
-        let off = |slot: Option<usize>, filter: usize| {
-            let live = slot.map(|slot| gates.live(slot).expect("a slot of the plan"));
+    for (conv, conv_gates) in convs.iter().zip(model.plan().convs()) {
+        let off = |layer: Option<usize>, filter: usize| {
+            let live = layer.map(|layer| gates.live(layer).expect("a layer of the plan"));
             live.is_some_and(|live| (0..BATCH).all(|n| !live.row(n).contains(&(filter as u32))))
         };
         let taps = conv.kernel[0] * conv.kernel[1];
         parameters[&format!("backbone.{}.weight", conv.name)].update(|weight| {
             for (i, tap) in weight.chunks_exact_mut(taps).enumerate() {
                 let (filter, channel) = (i / conv.in_channels, i % conv.in_channels);
-                if off(slots.filters, filter) || off(slots.channels, channel) {
+                if off(conv_gates.filters, filter) || off(conv_gates.channels, channel) {
                     tap.fill(f32::NAN);
                 }
             }
         });
-        poisoned += (0..conv.out_channels).filter(|filter| off(slots.filters, *filter)).count();
+        poisoned +=
+            (0..conv.out_channels).filter(|filter| off(conv_gates.filters, *filter)).count();
     }
     poisoned
 }

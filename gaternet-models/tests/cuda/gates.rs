@@ -1,8 +1,8 @@
 //! Everything about gates that a configuration can change, in training and in evaluation.
 //!
 //! Ten steps at a high learning rate magnify rounding, most of all where gates are hard or a target
-//! pulls: with some other groups and weights than those here, single gates are open on one side
-//! only in the last steps. At a tenth of the rate those agree too, and
+//! pulls: with some other numbers of filters per gate and weights than those here, single gates are
+//! open on one side only in the last steps. At a tenth of the rate those agree too, and
 //! [`gradients`](crate::gradients) compares single steps of all.
 
 use gaternet_core::gate::{Estimator, GateFloor, TauSchedule};
@@ -33,25 +33,25 @@ fn losses(config: &mut GatedConfig, losses: &[(GateLoss, f32)]) {
 }
 
 #[test]
-fn groups_of_filters_are_those_of_the_cpu() {
+fn shared_gates_are_those_of_the_cpu() {
     for (backbone, placement) in [
         (resnet(), GatePlacement::Hidden),
         (wide(), GatePlacement::ResidualOutput),
         (bottleneck(), GatePlacement::All),
     ] {
-        agrees_on(backbone, placement, "groups of 3", |config| config.group = 3);
+        agrees_on(backbone, placement, "3 filters a gate", |config| config.filters_per_gate = 3);
     }
 }
 
 #[test]
 fn targets_are_those_of_the_cpu() {
     agrees("a rate", |config| losses(config, &[(GateLoss::TargetRate { target: 0.4 }, 2.0)]));
-    // The recommended recipe, of smaller groups.
+    // The recommended recipe, with fewer filters per gate.
     for (backbone, placement) in
         [(resnet(), GatePlacement::Hidden), (bottleneck(), GatePlacement::All)]
     {
-        agrees_on(backbone, placement, "MACs of groups", |config| {
-            config.group = 3;
+        agrees_on(backbone, placement, "MACs of shared gates", |config| {
+            config.filters_per_gate = 3;
             losses(config, &[(GateLoss::TargetMacs { target: 0.6 }, 2.0)]);
         });
     }
@@ -80,8 +80,8 @@ fn batch_shaping_is_that_of_the_cpu() {
 #[test]
 fn floors_are_those_of_the_cpu() {
     agrees("a gate", |config| config.floor = GateFloor::Gates(1));
-    agrees("a share of groups", |config| {
-        (config.floor, config.group) = (GateFloor::Share(0.4), 2);
+    agrees("a fraction of shared gates", |config| {
+        (config.floor, config.filters_per_gate) = (GateFloor::Share(0.4), 2);
         losses(config, &[(GateLoss::TargetRate { target: 0.7 }, 2.0)]);
     });
 }
@@ -96,14 +96,14 @@ fn batch_norm_of_the_gater_is_that_of_the_cpu() {
 #[test]
 fn estimators_are_those_of_the_cpu() {
     agrees("straight-through", |config| {
-        (config.estimator, config.group) = (Estimator::StraightThrough, 2);
+        (config.estimator, config.filters_per_gate) = (Estimator::StraightThrough, 2);
     });
     agrees("top-k", |config| config.estimator = Estimator::TopK { density: 0.4 });
     let tau = TauSchedule { first: 2.0, last: 0.5, share: 0.7 };
     for hard in [false, true] {
         agrees(&format!("Gumbel-sigmoid, hard {hard}"), |config| {
             config.estimator = Estimator::GumbelSigmoid { tau, hard };
-            (config.floor, config.group) = (GateFloor::Gates(1), 2);
+            (config.floor, config.filters_per_gate) = (GateFloor::Gates(1), 2);
         });
     }
 }

@@ -51,7 +51,7 @@ fn all_agree(estimator: Estimator) {
         // Whole units.
         (resnet(), GatePlacement::ResidualOutput, 64, GateFloor::default(), 0.6),
     ];
-    for (backbone, placement, group, floor, macs) in networks {
+    for (backbone, placement, filters, floor, macs) in networks {
         for loss in [
             GateLoss::L1,
             GateLoss::TargetRate { target: 0.3 },
@@ -63,7 +63,8 @@ fn all_agree(estimator: Estimator) {
             let name = format!("{estimator:?}, {loss:?}, {placement:?}");
             agree(&name, || {
                 gated_as(backbone, placement, |config| {
-                    (config.estimator, config.group, config.floor) = (estimator, group, floor);
+                    (config.estimator, config.filters_per_gate, config.floor) =
+                        (estimator, filters, floor);
                     config.gate_losses = vec![GateTerm::new(loss, 2.0)];
                 })
             });

@@ -68,7 +68,8 @@ fn logits_and_gates_are_those_of_the_cpu() {
         check::<f32>(&format!("bottleneck, {placement:?}"), &gated(bottleneck(), placement), 1e-5);
     }
     // A gate for each unit: where it is closed neither convolution runs.
-    let units = gated_as(resnet(), GatePlacement::ResidualOutput, |config| config.group = 64);
+    let units =
+        gated_as(resnet(), GatePlacement::ResidualOutput, |config| config.filters_per_gate = 64);
     check::<f32>("whole units", &units, 1e-5);
 }
 

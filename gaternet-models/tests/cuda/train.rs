@@ -208,7 +208,7 @@ fn scheduled() -> Model {
         let tau = TauSchedule { first: 2.0, last: 0.5, share: 1.0 };
         config.estimator = Estimator::GumbelSigmoid { tau, hard: false };
         config.gate_losses = vec![GateTerm::new(GateLoss::TargetMacs { target: 0.75 }, 2.0)];
-        config.group = 3;
+        config.filters_per_gate = 3;
     })
 }
 

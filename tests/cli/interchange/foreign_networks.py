@@ -262,8 +262,8 @@ def main() -> None:
             if part == 2:
                 # The paper's gates are those of the last convolutions of the units.
                 columns = iter(open_gates.split([m.filters for m in gates_of(backbone)][1::2], 1))
-                for i, slot in enumerate(gates_of(backbone)):
-                    slot.columns = next(columns) if i % 2 else None
+                for i, layer in enumerate(gates_of(backbone)):
+                    layer.columns = next(columns) if i % 2 else None
             else:
                 networks.set_gates(backbone, open_gates)
             store(name, images, backbone(images))

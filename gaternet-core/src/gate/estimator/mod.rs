@@ -54,13 +54,13 @@ pub enum Estimator {
         #[serde(default = "default_hard")]
         hard: bool,
     },
-    /// A fixed number of filters of each slot, `max(1, round(density · width))`: those with the
+    /// A fixed number of filters of each layer, `max(1, round(density · width))`: those with the
     /// largest pre-activations, the first of equals. Every sample has the same cost, and no loss on
     /// the gates is needed. The gradient is that of the sigmoid for all of them, so that a closed
     /// filter can come back. As the k-winners of Feature Boosting and Suppression (Gao et al. 2019,
     /// arXiv 1810.05331), without its boosting.
     TopK {
-        /// Share of the filters of a slot that are open, above 0 and up to 1; at least one is.
+        /// Share of the filters of a layer that are open, above 0 and up to 1; at least one is.
         density: f32,
     },
 }
@@ -101,7 +101,7 @@ impl Estimator {
         }
     }
 
-    /// How many filters of a slot of `width` filters are open in evaluation, if that is the same
+    /// How many filters of a layer of `width` filters are open in evaluation, if that is the same
     /// for all images: those with the largest pre-activations. `None` if each gate goes by its own.
     #[must_use]
     pub fn fixed_count(&self, width: usize) -> Option<usize> {
@@ -126,7 +126,7 @@ impl Estimator {
     }
 
     /// Training gates (N, C) of pre-activations (N, C) with this noise, when the share `progress`
-    /// of the training is done. The slots of the gates have these widths, in order.
+    /// of the training is done. The layers of the gates have these widths, in order.
     ///
     /// # Errors
     /// [`Error::Config`] if a parameter is out of range, [`Error::Shape`] if the widths do not add
@@ -188,7 +188,7 @@ impl Estimator {
         if gates.len().checked_rem(row).unwrap_or(gates.len()) != 0 {
             return Err(Error::Shape {
                 op: "estimator",
-                rule: "the gates must be whole rows of the slots' widths",
+                rule: "the gates must be whole rows of the layers' widths",
                 got: format!("{} gates for widths {widths:?}", gates.len()),
             });
         }
@@ -218,7 +218,7 @@ pub(super) fn check_widths(preact: &Tensor, widths: &[usize]) -> Result<[usize; 
     if widths.iter().try_fold(0usize, |sum, &width| sum.checked_add(width)) != Some(dims[1]) {
         return Err(Error::Shape {
             op: "estimator",
-            rule: "the slots' widths must add up to the pre-activations' columns",
+            rule: "the layers' widths must add up to the pre-activations' columns",
             got: format!("widths {widths:?} for {}", preact.shape()),
         });
     }

@@ -1,4 +1,4 @@
-//! The largest pre-activations of each slot.
+//! The largest pre-activations of each layer.
 
 use crate::autograd::Backward;
 use crate::error::Result;
@@ -20,7 +20,7 @@ pub(super) fn top_k(preact: &Tensor, widths: &[usize], density: f32) -> Result<T
     Tensor::from_op(gates, preact.shape(), &[preact], |_| TopK { preact: preact.detach() })
 }
 
-/// Open filters of a slot of `width`, at least 1.
+/// Open filters of a layer of `width`, at least 1.
 pub(super) fn count(density: f32, width: usize) -> usize {
     ((density * width as f32).round() as usize).clamp(1, width)
 }
@@ -28,18 +28,18 @@ pub(super) fn count(density: f32, width: usize) -> usize {
 /// Turns rows of pre-activations into gates; a pre-activation that is NaN is a gate that is NaN.
 pub(super) fn open_largest(rows: &mut [f32], widths: &[usize], density: f32) {
     let mut order: Vec<usize> = Vec::new();
-    let mut slots = widths.iter().filter(|&&width| width > 0).cycle();
+    let mut layers = widths.iter().filter(|&&width| width > 0).cycle();
     let mut rest = rows;
     while !rest.is_empty()
-        && let Some(&width) = slots.next()
+        && let Some(&width) = layers.next()
     {
-        let (slot, after) = rest.split_at_mut(width);
+        let (layer, after) = rest.split_at_mut(width);
         rest = after;
         let k = count(density, width);
-        largest(slot, k, &mut order);
+        largest(layer, k, &mut order);
         for (rank, &i) in order.iter().enumerate() {
-            if !slot[i].is_nan() {
-                slot[i] = f32::from(u8::from(rank < k));
+            if !layer[i].is_nan() {
+                layer[i] = f32::from(u8::from(rank < k));
             }
         }
     }

@@ -58,10 +58,10 @@ pub trait GateCost {
     /// What runs with gates of these densities.
     ///
     /// # Errors
-    /// If the cost is not of as many slots, or is not whole itself.
+    /// If the cost is not of as many layers, or is not whole itself.
     fn running(&self, densities: &GateDensities) -> Result<RunningCost>;
 
-    /// The gradient (slots, N) with respect to the densities of
+    /// The gradient (layers, N) with respect to the densities of
     ///
     /// ```text
     /// by_ratio · ratio + mean over parts i of by_parts[i] · parts[i]

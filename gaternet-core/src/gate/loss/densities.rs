@@ -5,20 +5,20 @@ use crate::ops;
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// The mean gate of every gated layer (slot) in every sample: what a [`GateCost`](super::GateCost)
-/// goes by. With gates of 0 and 1 it is the fraction of the slot's filters that run.
+/// The mean gate of every gated layer in every sample: what a [`GateCost`](super::GateCost)
+/// goes by. With gates of 0 and 1 it is the fraction of the layer's filters that run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct GateDensities {
-    /// (slots, N)
-    slots: Vec<Vec<f64>>,
+    /// (layers, N)
+    layers: Vec<Vec<f64>>,
     batch: usize,
 }
 
 impl GateDensities {
-    /// The densities of gates (N, C), whose columns belong to slots of these widths, in order.
+    /// The densities of gates (N, C), whose columns belong to layers of these widths, in order.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there is no gate, a slot is empty or the widths do not add up to C.
+    /// [`Error::Shape`] if there is no gate, a layer is empty or the widths do not add up to C.
     pub fn new(gates: &Tensor, widths: &[usize]) -> Result<GateDensities> {
         GateDensities::of("gate_densities", gates, widths)
     }
@@ -30,12 +30,12 @@ impl GateDensities {
         if sum != Some(total) || gates.is_empty() || widths.contains(&0) {
             return Err(Error::Shape {
                 op,
-                rule: "the slots' widths must add up to the gates, and neither may be empty",
+                rule: "the layers' widths must add up to the gates, and neither may be empty",
                 got: format!("widths {widths:?} for {}", gates.shape()),
             });
         }
         let mut start = 0;
-        let slot = |&width: &usize| {
+        let layer = |&width: &usize| {
             let columns = start..start + width;
             start += width;
             let mean = |row: &[f32]| {
@@ -43,13 +43,13 @@ impl GateDensities {
             };
             gates.data().chunks_exact(total).map(mean).collect()
         };
-        Ok(GateDensities { slots: widths.iter().map(slot).collect(), batch })
+        Ok(GateDensities { layers: widths.iter().map(layer).collect(), batch })
     }
 
-    /// Number of slots.
+    /// Number of gated layers.
     #[must_use]
-    pub fn slots(&self) -> usize {
-        self.slots.len()
+    pub fn layers(&self) -> usize {
+        self.layers.len()
     }
 
     /// Number of samples N, at least 1.
@@ -58,40 +58,40 @@ impl GateDensities {
         self.batch
     }
 
-    /// The density of slot `index` in each sample, (N).
+    /// The density of layer `index` in each sample, (N).
     ///
     /// # Panics
-    /// If there is no such slot.
+    /// If there is no such layer.
     #[must_use]
-    pub fn slot(&self, index: usize) -> &[f64] {
-        &self.slots[index]
+    pub fn layer(&self, index: usize) -> &[f64] {
+        &self.layers[index]
     }
 
-    /// The mean density of each slot over the batch, (slots).
+    /// The mean density of each layer over the batch, (layers).
     #[must_use]
     pub fn means(&self) -> Vec<f64> {
-        let mean = |slot: &Vec<f64>| slot.iter().sum::<f64>() / self.batch as f64;
-        self.slots.iter().map(mean).collect()
+        let mean = |layer: &Vec<f64>| layer.iter().sum::<f64>() / self.batch as f64;
+        self.layers.iter().map(mean).collect()
     }
 
-    /// The gradient of the gates (N, C) from `grads` (slots, N), that of the densities.
+    /// The gradient of the gates (N, C) from `grads` (layers, N), that of the densities.
     ///
     /// # Errors
-    /// [`Error::Shape`] unless `grads` is (slots, N).
+    /// [`Error::Shape`] unless `grads` is (layers, N).
     pub(super) fn spread(
         &self,
         op: &'static str,
         grads: &[Vec<f64>],
         widths: &[usize],
     ) -> Result<Vec<f32>> {
-        if grads.len() != self.slots() || grads.iter().any(|slot| slot.len() != self.batch) {
+        if grads.len() != self.layers() || grads.iter().any(|layer| layer.len() != self.batch) {
             return Err(Error::Shape {
                 op,
-                rule: "the gradient of a cost must have a number for each slot and sample",
+                rule: "the gradient of a cost must have a number for each layer and sample",
                 got: format!(
-                    "{:?} for {} slots and {} samples",
+                    "{:?} for {} layers and {} samples",
                     grads.iter().map(Vec::len).collect::<Vec<_>>(),
-                    self.slots(),
+                    self.layers(),
                     self.batch
                 ),
             });
@@ -100,8 +100,8 @@ impl GateDensities {
         let mut grad_gates = storage::take(self.batch * total);
         for (n, mut row) in grad_gates.chunks_exact_mut(total).enumerate() {
             for (grads, &width) in grads.iter().zip(widths) {
-                let (slot, rest) = row.split_at_mut(width);
-                slot.fill((grads[n] / width as f64) as f32);
+                let (layer, rest) = row.split_at_mut(width);
+                layer.fill((grads[n] / width as f64) as f32);
                 row = rest;
             }
         }
@@ -118,11 +118,11 @@ mod tests {
         let gates = vec![1.0, 0.0, 1.0, 0.0, 0.5, 0.25];
         let gates = Tensor::new(gates, [2, 3]).expect("6 values");
         let densities = GateDensities::new(&gates, &[1, 2]).expect("1 + 2 = 3");
-        assert_eq!((densities.slots(), densities.batch()), (2, 2));
-        assert_eq!((densities.slot(0), densities.slot(1)), (&[1.0, 0.0][..], &[0.5, 0.375][..]));
+        assert_eq!((densities.layers(), densities.batch()), (2, 2));
+        assert_eq!((densities.layer(0), densities.layer(1)), (&[1.0, 0.0][..], &[0.5, 0.375][..]));
         assert_eq!(densities.means(), [0.5, 0.4375]);
         for widths in [&[1, 1][..], &[3, 0], &[usize::MAX, 4]] {
-            let text = GateDensities::new(&gates, widths).expect_err("no slots").to_string();
+            let text = GateDensities::new(&gates, widths).expect_err("no layers").to_string();
             assert!(text.contains("for (2, 3)"), "{text}");
         }
     }

@@ -13,7 +13,7 @@ const BOUNDED: f64 = 1.0 / 3.0;
 const NEAR: f64 = 0.02;
 
 /// A penalty for every share of the network's cost that is above or below the target, shape `()`,
-/// of gates (N, C) in slots of these widths:
+/// of gates (N, C) in layers of these widths:
 ///
 /// ```text
 /// d(ratio - target) + mean over parts of max(0, part - upper)² + max(0, lower - part)²
@@ -88,7 +88,7 @@ mod tests {
     use crate::error::Error;
     use crate::gate::RunningCost;
 
-    /// Two parts of one slot each, each half of the network, whose gradient lacks a sample if
+    /// Two parts of one layer each, each half of the network, whose gradient lacks a sample if
     /// `short`.
     struct Halves {
         short: bool,
@@ -170,7 +170,7 @@ mod tests {
             (false, [1, 1], 1.1, 0.5, "halves = 1.1: must be 0 to 1"),
             (false, [1, 1], f64::NAN, 0.5, "halves = NaN: must be positive"),
             (false, [1, 1], 0.5, 1.5, "progress = 1.5"),
-            (false, [1, 2], 0.5, 0.5, "halves: the slots' widths"),
+            (false, [1, 2], 0.5, 0.5, "halves: the layers' widths"),
             (true, [1, 1], 0.5, 0.5, "halves: the gradient of a cost must have a number for each"),
         ] {
             let error = target_cost(&gates, &widths, &Halves { short }, target, progress);

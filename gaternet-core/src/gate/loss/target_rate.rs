@@ -4,10 +4,10 @@ use super::{GateDensities, share, with_gradient};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
-/// `mean over slots of (mean over n and the slot's gates of gates[n, i] - target)²`, shape `()`, of
-/// gates (N, C): each layer is to be open at one rate over the batch, while a sample may open more
-/// or fewer. The loss of ConvNet-AIG (Veit & Belongie 2018, arXiv 1711.11503), there with a gate
-/// per layer. For a known share of open gates, the same in every layer.
+/// `mean over layers of (mean over n and the layer's gates of gates[n, i] - target)²`, shape `()`,
+/// of gates (N, C): each layer is to be open at one rate over the batch, while a sample may open
+/// more or fewer. The loss of ConvNet-AIG (Veit & Belongie 2018, arXiv 1711.11503), there with a
+/// gate per layer. For a known share of open gates, the same in every layer.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) if the target is not 0 to 1,
@@ -15,12 +15,12 @@ use crate::tensor::Tensor;
 pub fn target_rate(gates: &Tensor, widths: &[usize], target: f64) -> Result<Tensor> {
     share("target_rate", target)?;
     let densities = GateDensities::of("target_rate", gates, widths)?;
-    let (batch, slots) = (densities.batch(), densities.slots() as f64);
+    let (batch, layers) = (densities.batch(), densities.layers() as f64);
     let mut loss = 0.0;
     let grad = |mean: f64| {
         let excess = mean - target;
-        loss += excess * excess / slots;
-        vec![2.0 * excess / (slots * batch as f64); batch]
+        loss += excess * excess / layers;
+        vec![2.0 * excess / (layers * batch as f64); batch]
     };
     let grads: Vec<Vec<f64>> = densities.means().into_iter().map(grad).collect();
     with_gradient("target_rate", loss, gates, densities.spread("target_rate", &grads, widths)?)
@@ -40,7 +40,7 @@ mod tests {
         let loss = target_rate(&gates, &[1, 2], 0.5).and_then(|loss| loss.item()).expect("fits");
         assert_abs_diff_eq!(loss, (0.25 + 0.0625) / 2.0, epsilon = 1e-7);
         assert!(target_rate(&gates, &[1, 1], 0.5).is_err(), "2 of 3 gates");
-        assert!(target_rate(&gates, &[3, 0], 0.5).is_err(), "a slot without gates has no rate");
+        assert!(target_rate(&gates, &[3, 0], 0.5).is_err(), "a layer without gates has no rate");
         assert!(target_rate(&gates, &[3], -0.5).is_err());
     }
 }

@@ -10,7 +10,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use super::{Conv, LatencyModel, Total};
 use crate::cost::TimeTable;
 use crate::files::model::Model;
-use crate::gating::gate_plan::{ConvSlots, GatePlan};
+use crate::gating::gate_plan::{ConvGates, GatePlan};
 use crate::gating::pruning::PruningMap;
 use crate::plan::{InferencePlan, Lists, PlanOptions};
 use crate::program::{Mode, Program, Step};
@@ -114,8 +114,8 @@ impl Runs {
         let shape = [IMAGES.next_multiple_of(batch), channels, h, w];
         let images = Tensor::randn(shape, 1.0, Ctx::train(0).rng())?.data().to_vec();
         let colours = gate_plan.map_or(Vec::new(), colours);
-        let slots = gate_plan.iter().flat_map(|plan| plan.slots()).zip(&colours);
-        let output_colours = slots.flat_map(|(slot, colour)| vec![*colour; slot.outputs.len()]);
+        let layers = gate_plan.iter().flat_map(|plan| plan.layers()).zip(&colours);
+        let output_colours = layers.flat_map(|(layer, colour)| vec![*colour; layer.outputs.len()]);
         Ok(Runs {
             program: Program::new(network, kept.as_ref(), Mode::Infer),
             options,
@@ -186,10 +186,10 @@ fn draw(
 
 /// A colour, 0 or 1, for each gated layer, unlike that of the channels that its convolution reads.
 fn colours(plan: &GatePlan) -> Vec<usize> {
-    let mut colours = vec![0; plan.slots().len()];
+    let mut colours = vec![0; plan.layers().len()];
     // A convolution comes after the one that it reads.
     for conv in plan.convs() {
-        if let ConvSlots { filters: Some(filters), channels: Some(channels), .. } = conv.computed()
+        if let ConvGates { filters: Some(filters), channels: Some(channels), .. } = conv.computed()
         {
             colours[filters] = 1 - colours[channels];
         }
@@ -219,20 +219,20 @@ fn model_of(
             continue;
         }
         let gated =
-            ConvSlots { filters: step.lists.filters, channels: step.lists.channels, reader: None };
+            ConvGates { filters: step.lists.filters, channels: step.lists.channels, reader: None };
         let key = key(values[step.inputs[0]], values[number + 1], step);
         let table = shapes.iter().position(|shape| shape.key == key).unwrap_or_else(|| {
             shapes.push(Shape { key, steps: Vec::new() });
             shapes.len() - 1
         });
-        let colour = |slot: Option<usize>| slot.map(|slot| colours[slot]);
+        let colour = |layer: Option<usize>| layer.map(|layer| colours[layer]);
         shapes[table].steps.push((number, [colour(gated.filters), colour(gated.channels)]));
-        convs.push(Conv { slots: gated, table });
+        convs.push(Conv { layers: gated, table });
     }
     let tables = shapes.iter().map(|shape| shape.table(samples)).collect::<Result<_>>()?;
     let gater = median(samples.iter().map(|sample| sample.gater).collect());
-    let slots = colours.len();
-    Ok(LatencyModel { batch: options.batch, slots, gater, fixed, convs, tables, total })
+    let layers = colours.len();
+    Ok(LatencyModel { batch: options.batch, layers, gater, fixed, convs, tables, total })
 }
 
 /// The convolutions that take the same time.
@@ -304,23 +304,23 @@ mod tests {
                 let colours = colours(plan);
                 let convs: Vec<_> = program.steps().iter().map(|step| step.lists).collect();
                 let steps = |density: &dyn Fn(usize) -> f64| -> Vec<f64> {
-                    let of = |slot: Option<usize>| slot.map_or(1.0, density);
-                    let step = |(number, slots): (usize, &Lists)| {
-                        seconds(&program, number, of(slots.filters), of(slots.channels))
+                    let of = |layer: Option<usize>| layer.map_or(1.0, density);
+                    let step = |(number, lists): (usize, &Lists)| {
+                        seconds(&program, number, of(lists.filters), of(lists.channels))
                     };
                     convs.iter().enumerate().map(step).collect()
                 };
                 let sample = |pair: usize| {
                     let densities = [pair / DENSITIES.len(), pair % DENSITIES.len()];
-                    let steps = steps(&|slot| DENSITIES[densities[colours[slot]]]);
+                    let steps = steps(&|layer| DENSITIES[densities[colours[layer]]]);
                     let backbone = 7.0 + 0.5 * steps.iter().sum::<f64>();
                     Sample { densities, steps, gater: 40.0, backbone }
                 };
                 let samples: Vec<_> = (0..DENSITIES.len().pow(2)).map(sample).collect();
                 let options = PlanOptions::default();
                 let latency = model_of(&program, &colours, &samples, options).expect("32x32 fits");
-                let density = |slot: usize| 0.15 + 0.8 * ((slot * 7) % 11) as f64 / 11.0;
-                let densities: Vec<_> = (0..plan.slots().len()).map(density).collect();
+                let density = |layer: usize| 0.15 + 0.8 * ((layer * 7) % 11) as f64 / 11.0;
+                let densities: Vec<_> = (0..plan.layers().len()).map(density).collect();
                 let got = latency.seconds(&densities).expect("one each");
                 let want = 47.0 + 0.5 * steps(&density).iter().sum::<f64>();
                 assert!((got / want - 1.0).abs() < 1e-9, "{placement:?}: {got}, not {want}");

@@ -6,7 +6,7 @@ use gaternet_core::{Error, Result};
 
 use crate::cost::{ConvTime, LatencyCosts, TimeTable};
 use crate::files::model::Model;
-use crate::gating::gate_plan::ConvSlots;
+use crate::gating::gate_plan::ConvGates;
 use crate::gating::gated_net::GatedNet;
 use crate::plan::PlanOptions;
 
@@ -28,7 +28,7 @@ const OP: &str = "latency model";
 pub struct LatencyModel {
     batch: usize,
     /// Number of gated layers.
-    slots: usize,
+    layers: usize,
     /// Seconds of a batch in the gater.
     gater: f64,
     /// Seconds of a batch in steps whose time no gate changes.
@@ -41,7 +41,7 @@ pub struct LatencyModel {
 /// A gated convolution, or one that reads gated channels.
 #[derive(Debug, Clone, Copy)]
 struct Conv {
-    slots: ConvSlots,
+    layers: ConvGates,
     /// Index of the table of its shape, in seconds of a batch.
     table: usize,
 }
@@ -66,17 +66,17 @@ impl LatencyModel {
     /// # Errors
     /// [`Error::Shape`] if there is not a density from 0 to 1 for each gated layer.
     pub fn seconds(&self, densities: &[f64]) -> Result<f64> {
-        let rule = "there must be a density from 0 to 1 for each slot of the gate plan";
-        if densities.len() != self.slots {
-            let got = format!("{} for {} slots", densities.len(), self.slots);
+        let rule = "there must be a density from 0 to 1 for each layer of the gate plan";
+        if densities.len() != self.layers {
+            let got = format!("{} for {} layers", densities.len(), self.layers);
             return Err(Error::Shape { op: OP, rule, got });
         }
         if let Some(density) = densities.iter().find(|density| !(0.0..=1.0).contains(*density)) {
             return Err(Error::Shape { op: OP, rule, got: density.to_string() });
         }
-        let density = |slot: Option<usize>| slot.map_or(1.0, |slot| densities[slot]);
+        let density = |layer: Option<usize>| layer.map_or(1.0, |layer| densities[layer]);
         let seconds = |conv: &Conv| {
-            let ConvSlots { filters, channels, .. } = conv.slots;
+            let ConvGates { filters, channels, .. } = conv.layers;
             self.tables[conv.table].at(density(filters), density(channels)).seconds
         };
         let steps = self.fixed + self.convs.iter().map(seconds).sum::<f64>();
@@ -87,7 +87,7 @@ impl LatencyModel {
     #[must_use]
     pub fn costs(&self, plain: f64) -> LatencyCosts {
         let conv = |conv: &Conv| {
-            let ConvSlots { filters, channels, .. } = conv.slots;
+            let ConvGates { filters, channels, .. } = conv.layers;
             ConvTime { filters, channels, table: conv.table }
         };
         LatencyCosts {
@@ -95,7 +95,7 @@ impl LatencyModel {
             fixed: self.gater + self.total.of(self.fixed),
             convs: self.convs.iter().map(conv).collect(),
             tables: self.tables.iter().map(|table| table.scaled(self.total.rate)).collect(),
-            slots: self.slots,
+            layers: self.layers,
         }
     }
 }
@@ -146,12 +146,12 @@ mod tests {
     #[test]
     fn a_pass_is_the_sum_of_its_parts() {
         let conv = |filters, channels, table| Conv {
-            slots: ConvSlots { filters, channels, reader: None },
+            layers: ConvGates { filters, channels, reader: None },
             table,
         };
         let model = LatencyModel {
             batch: 64,
-            slots: 2,
+            layers: 2,
             gater: 100.0,
             fixed: 6.0,
             convs: vec![conv(Some(0), None, 0), conv(Some(1), Some(0), 1), conv(None, Some(1), 1)],
@@ -164,13 +164,13 @@ mod tests {
         };
         for [a, b] in [[1.0, 1.0], [0.5, 0.25], [0.0, 0.9]] {
             let want = 100.0 + 3.0 + 0.5 * (6.0 + 10.0 * a + 40.0 * a * b + 40.0 * b);
-            let got = model.seconds(&[a, b]).expect("two slots");
+            let got = model.seconds(&[a, b]).expect("two layers");
             assert!((got - want).abs() < 1e-9, "{a}, {b}: {got}, not {want}");
-            let ratio = model.costs(200.0).ratio(&[a, b]).expect("two slots");
+            let ratio = model.costs(200.0).ratio(&[a, b]).expect("two layers");
             assert!((ratio - want / 200.0).abs() < 1e-9, "{a}, {b}: {ratio}");
         }
-        let error = model.seconds(&[1.0]).expect_err("a slot is missing").to_string();
-        assert!(error.contains("1 for 2 slots"), "{error}");
+        let error = model.seconds(&[1.0]).expect_err("a layer is missing").to_string();
+        assert!(error.contains("1 for 2 layers"), "{error}");
         for density in [-0.1, 1.1, f64::NAN] {
             assert!(model.seconds(&[1.0, density]).is_err(), "{density}");
         }

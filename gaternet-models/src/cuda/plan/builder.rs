@@ -39,14 +39,14 @@ impl<T: Activation> Emit for Builder<'_, T> {
     fn conv(&mut self, conv: ConvStep<'_>, rest: &mut Rest<'_>) -> Result<Value> {
         let Rest { norm, residual, relu, .. } = std::mem::take(rest);
         let ConvStep { conv: host, dims, rows, x, active, lists, compact, shape } = conv;
-        if let Some(slot) = active {
-            self.sizes.lists.insert(slot, dims.in_channels());
+        if let Some(layer) = active {
+            self.sizes.lists.insert(layer, dims.in_channels());
         }
         let weights = ConvWeights::new(self.device, host, norm, &dims, rows)?;
         let (planes, y) = (self.sizes.planes(shape), self.sizes.maps(shape));
         let gates = lists.filters;
         let mut op = ConvOp { dims, rows, weights, x, active, gates, residual, relu, y };
-        let Some(slot) = lists.filters else {
+        let Some(layer) = lists.filters else {
             self.ops.push(Op::Conv(op.into()));
             return Ok(Value::Map(y));
         };
@@ -55,21 +55,21 @@ impl<T: Activation> Emit for Builder<'_, T> {
             if !compact {
                 return Ok(Value::Map(y));
             }
-            self.sizes.lists.insert(slot, shape[0]);
+            self.sizes.lists.insert(layer, shape[0]);
             let gathered = self.sizes.maps(shape);
-            self.ops.push(Op::Collect { dims: planes, slot, x: y, y: gathered });
-            return Ok(Value::Open(gathered, slot));
+            self.ops.push(Op::Collect { dims: planes, layer, x: y, y: gathered });
+            return Ok(Value::Open(gathered, layer));
         }
         // Only active filters are computed, and lie side by side: their gates are 1.
-        self.sizes.lists.insert(slot, shape[0]);
-        (op.active, op.gates) = (Some(slot), None);
+        self.sizes.lists.insert(layer, shape[0]);
+        (op.active, op.gates) = (Some(layer), None);
         if compact && residual.is_none() {
             self.ops.push(Op::Conv(op.into()));
-            return Ok(Value::Open(y, slot));
+            return Ok(Value::Open(y, layer));
         }
         (op.residual, op.relu) = (None, false);
         self.ops.push(Op::Conv(op.into()));
-        let (active, factors, dense) = (Some(slot), None, self.sizes.maps(shape));
+        let (active, factors, dense) = (Some(layer), None, self.sizes.maps(shape));
         self.ops.push(Op::Add { dims: planes, active, factors, x: y, residual, relu, y: dense });
         Ok(Value::Map(dense))
     }

@@ -39,7 +39,7 @@ pub(super) enum Op<T> {
     /// The active channels of x, by the gates of a gated layer.
     Collect {
         dims: PlaneDims,
-        slot: usize,
+        layer: usize,
         x: Map,
         y: Map,
     },
@@ -118,7 +118,7 @@ impl<T: Activation> Op<T> {
                 weights.run(dims, relu, &buffers.map(x), &mut buffers.map_mut(y))
             }
             Op::Add { dims, active, factors, x, residual, relu, y } => {
-                let active = active.map(|slot| buffers.gates.active(slot));
+                let active = active.map(|layer| buffers.gates.active(layer));
                 let compact = active.as_deref().map_or(Compact::Nothing, Compact::Source);
                 let residual = residual.map(|value| buffers.map(value));
                 let factors = factors.map(|row| buffers.row(row));
@@ -131,8 +131,8 @@ impl<T: Activation> Op<T> {
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
                 Ok(gate::forward(dims, compact, apply, &x, &mut y)?)
             }
-            Op::Collect { dims, slot, x, y } => {
-                let active = buffers.gates.active(slot);
+            Op::Collect { dims, layer, x, y } => {
+                let active = buffers.gates.active(layer);
                 let (x, mut y) = (buffers.map(x), buffers.map_mut(y));
                 let compact = Compact::Target(&active);
                 Ok(gate::forward(dims, compact, Apply::default(), &x, &mut y)?)
@@ -173,13 +173,14 @@ impl<T: Activation> Op<T> {
 impl<T: Activation> ConvOp<T> {
     fn run(&self, buffers: &Buffers<T>) -> Result<()> {
         let gates = &buffers.gates;
-        let (values, active) = (gates.values.borrow(), self.active.map(|slot| gates.active(slot)));
+        let (values, active) =
+            (gates.values.borrow(), self.active.map(|layer| gates.active(layer)));
         let residual = self.residual.map(|value| buffers.map(value));
         let affine = self.weights.affine.as_ref();
         let epilogue = Forward {
             scale: affine.map(|[scale, _]| scale),
             bias: affine.map(|[_, bias]| bias),
-            gates: self.gates.map(|slot| gates.of(slot, &values)),
+            gates: self.gates.map(|layer| gates.of(layer, &values)),
             residual: residual.as_deref(),
             relu: self.relu,
         };

@@ -67,7 +67,7 @@ impl ApplyNode {
         }
         let grad_x = (factors.is_some() || relu).then(|| sizes.like(x));
         let (compact, grad_factors) = match factors {
-            Some(Factors::Gates(slot)) => (of_rows.then_some(slot), None),
+            Some(Factors::Gates(layer)) => (of_rows.then_some(layer), None),
             Some(Factors::Row(row)) => (None, Some(new_grad(sizes, rows, row)?)),
             None => (None, None),
         };
@@ -75,8 +75,8 @@ impl ApplyNode {
             Some(to) if compact.is_some() => grads.set(x, to, compact),
             to => sums.extend(grads.add(sizes, dims, x, to.unwrap_or(grad_y))),
         }
-        if let Some(slot) = compact {
-            sizes.lists.insert(slot, dims.channels);
+        if let Some(layer) = compact {
+            sizes.lists.insert(layer, dims.channels);
         }
         self.backward =
             Some(ApplyBackward { grad_y, grad_x, compact, grad_factors, grad_residual, sums });
@@ -87,7 +87,7 @@ impl ApplyNode {
         let values = self.factors.map(|factors| values_of(factors, buffers));
         let residual = self.residual.map(|value| buffers.map(value));
         let active = match self.factors {
-            Some(Factors::Gates(slot)) if self.compact => Some(buffers.gates.active(slot)),
+            Some(Factors::Gates(layer)) if self.compact => Some(buffers.gates.active(layer)),
             _ => None,
         };
         let compact = active.as_deref().map_or(Compact::Nothing, Compact::Target);
@@ -108,7 +108,7 @@ impl ApplyNode {
                 Some(Factors::Gates(_)) => Some(buffers.gates.grad.borrow_mut()),
                 _ => backward.grad_factors.map(|to| buffers.row_mut(to)),
             };
-            let active = backward.compact.map(|slot| buffers.gates.active(slot));
+            let active = backward.compact.map(|layer| buffers.gates.active(layer));
             let compact = active.as_deref().map_or(Compact::Nothing, Compact::Target);
             let apply = Apply {
                 gates: self.columns(buffers, values.as_deref()),
@@ -136,7 +136,7 @@ impl ApplyNode {
     ) -> Option<GateColumns<'a>> {
         let values = values?;
         Some(match self.factors? {
-            Factors::Gates(slot) => buffers.gates.of(slot, values),
+            Factors::Gates(layer) => buffers.gates.of(layer, values),
             Factors::Row(_) => GateColumns { gates: values, stride: self.dims.channels, first: 0 },
         })
     }

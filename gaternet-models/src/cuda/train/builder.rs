@@ -116,8 +116,8 @@ impl<T: Activation> Emit for Builder<'_, T> {
 
     fn conv(&mut self, conv: ConvStep<'_>, _: &mut Rest<'_>) -> Result<Value> {
         let ConvStep { conv: host, dims, rows, x, active, shape, .. } = conv;
-        if let Some(slot) = active {
-            self.sizes.lists.insert(slot, dims.in_channels());
+        if let Some(layer) = active {
+            self.sizes.lists.insert(layer, dims.in_channels());
         }
         let (y, weight) = (self.sizes.maps(shape), self.weights.conv(host, &dims, rows)?);
         let hidden = active.map(|_| self.hidden[&x]);
@@ -176,16 +176,16 @@ impl<T: Activation> Emit for Builder<'_, T> {
         }
     }
 
-    fn gate(&mut self, h: Map, shape: [usize; 3], slot: usize, compact: bool) -> Result<Value> {
-        let factors = Some(Factors::Gates(slot));
+    fn gate(&mut self, h: Map, shape: [usize; 3], layer: usize, compact: bool) -> Result<Value> {
+        let factors = Some(Factors::Gates(layer));
         let applied = Applied { factors, compact, ..Applied::default() };
         let gated = self.push_apply(h, shape, applied);
         if !compact {
             return Ok(Value::Map(gated));
         }
-        self.sizes.lists.insert(slot, shape[0]);
-        self.hidden.insert(gated, Hidden { h, slot });
-        Ok(Value::Open(gated, slot))
+        self.sizes.lists.insert(layer, shape[0]);
+        self.hidden.insert(gated, Hidden { h, layer });
+        Ok(Value::Open(gated, layer))
     }
 
     fn map(&mut self, layer: MapLayer, x: Map, shape: [usize; 3]) -> Map {

@@ -31,7 +31,7 @@ pub(super) struct ConvNode {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Hidden {
     pub(super) h: Map,
-    pub(super) slot: usize,
+    pub(super) layer: usize,
 }
 
 /// The places of the gradients.
@@ -75,7 +75,7 @@ impl ConvNode {
         buffers: &Buffers<T>,
     ) -> Result<()> {
         let weight = weights.convs[self.weight].weight.borrow();
-        let active = self.hidden.map(|hidden| buffers.gates.active(hidden.slot));
+        let active = self.hidden.map(|hidden| buffers.gates.active(hidden.layer));
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
         let (active, epilogue) = (active.as_deref(), Forward::default());
         Ok(conv2d::forward(&self.dims, self.rows, active, &x, weight.values(), epilogue, &mut y)?)
@@ -90,9 +90,9 @@ impl ConvNode {
         let ConvNode { dims, rows, .. } = self;
         let (gates, param) = (&buffers.gates, &weights.convs[self.weight]);
         let (x, grad_y) = (buffers.map(self.x), buffers.map(backward.grad_y));
-        let of_y = backward.active.map(|slot| gates.active(slot));
+        let of_y = backward.active.map(|layer| gates.active(layer));
         {
-            let of_x = self.hidden.map(|hidden| gates.active(hidden.slot));
+            let of_x = self.hidden.map(|hidden| gates.active(hidden.layer));
             let active = of_x.as_deref().or(of_y.as_deref());
             let (mut scratch, mut grad) = (buffers.scratch(), param.grad.borrow_mut());
             conv2d::backward_weight(dims, *rows, active, &x, &grad_y, &mut scratch, &mut grad)?;
@@ -103,7 +103,7 @@ impl ConvNode {
         let residual = more.as_deref();
         let active = of_y.as_deref();
         let weight = weight.values();
-        let Some(Hidden { h, slot }) = self.hidden else {
+        let Some(Hidden { h, layer }) = self.hidden else {
             let epilogue = Backward { residual, ..Backward::default() };
             conv2d::backward_input(dims, *rows, active, &grad_y, weight, epilogue, &mut grad_x)?;
             return Ok(());
@@ -112,7 +112,7 @@ impl ConvNode {
         // computed.
         let (values, h, mut scratch) = (gates.values.borrow(), buffers.map(h), buffers.scratch());
         let mut gradient = gates.grad.borrow_mut();
-        let columns = gates.of(slot, &values);
+        let columns = gates.of(layer, &values);
         let epilogue = Backward {
             residual,
             inner: Some(&*h),

@@ -24,7 +24,11 @@ pub(super) struct Gating {
     /// Temperature of each step; 1 where the estimator has none.
     taus: CudaBuffer<f32>,
     /// The gated layers of the filters' gates.
+<<<<<<< HEAD
     slots: GatedLayers,
+=======
+    layers: GateSlots,
+>>>>>>> w-vocab
     /// Weight of the mean gate at each step.
     l1: CudaBuffer<f32>,
     /// The losses with a target, each with its weight and bounds at each step, (steps, 3).
@@ -42,7 +46,7 @@ pub(super) fn counts_evaluation(config: &GatedConfig) -> bool {
 /// Length of the scratch buffer that the losses need.
 pub(super) fn gate_scratch(model: &GatedNet, batch: usize) -> usize {
     let plan = model.plan();
-    let of_target = gate_target::scratch_len(batch, plan.slots().len());
+    let of_target = gate_target::scratch_len(batch, plan.layers().len());
     gate_loss::l1_scratch_len(batch * plan.gates()).max(of_target).max(plan.outputs())
 }
 
@@ -77,8 +81,13 @@ impl Gating {
                 GateLoss::L1 => l1.push(term),
                 GateLoss::TargetRate { target } => {
                     let block =
+<<<<<<< HEAD
                         |slot| vec![ConvWork { work: 1.0, filters: Some(slot), channels: None }];
                     let blocks: Vec<_> = (0..plan.slots().len()).map(block).collect();
+=======
+                        |layer| vec![ConvShare { work: 1.0, filters: Some(layer), channels: None }];
+                    let blocks: Vec<_> = (0..plan.layers().len()).map(block).collect();
+>>>>>>> w-vocab
                     let schedule = table(&|done| vec![term.weight_at(done), target, target])?;
                     let target = GateTarget::new(device, &blocks, blocks.len(), None)?;
                     targets.push((target, schedule));
@@ -90,7 +99,7 @@ impl Gating {
                         let (lower, upper) = block_bounds(fraction, done);
                         vec![term.weight_at(done), lower as f32, upper as f32]
                     })?;
-                    let target = of_macs(device, &costs, plan.slots().len(), target)?;
+                    let target = of_macs(device, &costs, plan.layers().len(), target)?;
                     targets.push((target, schedule));
                 }
                 GateLoss::BatchShaping { a, b } => {
@@ -109,7 +118,11 @@ impl Gating {
         Ok(Gating {
             estimator: config.estimator,
             taus: table(&|done| vec![tau(done)])?,
+<<<<<<< HEAD
             slots: GatedLayers::new(device, &plan.widths(), |_| 0)?,
+=======
+            layers: GateSlots::new(device, &plan.widths(), |_| 0)?,
+>>>>>>> w-vocab
             l1: table(&|done| vec![l1.iter().map(|term| term.weight_at(done)).sum()])?,
             targets,
             shapings,
@@ -190,7 +203,7 @@ impl Gating {
         let gates = evaluated.unwrap_or(&values);
         for (target, schedule) in &self.targets {
             let schedule = PerStep { clock, values: schedule };
-            gate_target::forward_backward(target, &self.slots, gates, schedule, &mut loss)?;
+            gate_target::forward_backward(target, &self.layers, gates, schedule, &mut loss)?;
         }
         Ok(())
     }
@@ -216,8 +229,13 @@ impl Gating {
     }
 }
 
-/// The target loss of the MACs of a model with `slots` gated layers.
-fn of_macs(device: &CudaDevice, costs: &MacCosts, slots: usize, target: f32) -> Result<GateTarget> {
+/// The target loss of the MACs of a model with `layers` gated layers.
+fn of_macs(
+    device: &CudaDevice,
+    costs: &MacCosts,
+    layers: usize,
+    target: f32,
+) -> Result<GateTarget> {
     let whole = costs.fixed + costs.blocks.iter().flatten().map(|conv| conv.macs).sum::<f64>();
     let fraction = |macs: f64| (macs / whole) as f32;
     let blocks: Vec<Vec<ConvWork>> = costs
@@ -233,5 +251,5 @@ fn of_macs(device: &CudaDevice, costs: &MacCosts, slots: usize, target: f32) -> 
         })
         .collect();
     let always = fraction(costs.gater + costs.fixed);
-    Ok(GateTarget::new(device, &blocks, slots, Some([always, target]))?)
+    Ok(GateTarget::new(device, &blocks, layers, Some([always, target]))?)
 }

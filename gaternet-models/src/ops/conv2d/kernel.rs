@@ -48,7 +48,7 @@ fn prepare(
 
 impl BatchKernel for Kernel {
     fn run(&self, operands: &Operands<'_>, output: &mut [f32]) -> Result<()> {
-        let list = |slot: Option<usize>| slot.map(|slot| &operands.active[slot]);
+        let list = |layer: Option<usize>| layer.map(|layer| &operands.active[layer]);
         let (filters, channels) = (list(self.lists.filters), list(self.lists.channels));
         let epilogue = Epilogue::default()
             .with_residual(operands.residual)

@@ -27,7 +27,7 @@ impl GatedNet {
     /// # Errors
     /// [`gaternet_core::Error::Shape`] if the calibration is of another number of gates or of no
     /// image; [`gaternet_core::Error::Config`] if the fraction is not at least 0 and below 1.
-    pub fn static_part(&self, calibration: &Calibration, fraction: f64) -> Result<PlainNet> {
+    pub fn pruned_subnetwork(&self, calibration: &Calibration, fraction: f64) -> Result<PlainNet> {
         let fates = calibration.majority(self.plan(), fraction)?;
         let kept = PruningMap::new(self.plan(), Some(&fates));
         let network = cut(self.backbone().network(), &kept)?;

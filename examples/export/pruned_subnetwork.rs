@@ -15,15 +15,16 @@ use crate::args::Args;
 /// Images of a pass.
 const BATCH: usize = 128;
 
-/// The static part of `model` by the first `images` training images, and a table of what is left.
-pub(crate) fn static_part(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
+/// The pruned subnetwork of `model` by the first `images` training images, and a table of what is
+/// left.
+pub(crate) fn pruned_subnetwork(args: &Args, model: &GatedNet, images: usize) -> Result<Model> {
     let data = trained_data(&args.checkpoint, args.data.as_deref(), images, args.classes_by_name)?;
     let name = data.name().to_owned();
     let Sets { images: [train, _] } = data;
     let ([train], _) = checked([train], args.skip_bad)?;
     let augment = pipeline::of(&args.checkpoint, None, None)?;
     let calibration = calibrate(model, &train, &augment, images)?;
-    let part = model.static_part(&calibration, args.min_open)?;
+    let pruned = model.pruned_subnetwork(&calibration, args.min_open)?;
     let counts = calibration.opened();
     let gates = |settled: fn(usize, usize) -> bool| {
         counts.iter().filter(|opened| settled(**opened, images)).count()
@@ -34,8 +35,8 @@ pub(crate) fn static_part(args: &Args, model: &GatedNet, images: usize) -> Resul
     let share = |gates: usize| format!("{gates} ({})", percent(gates as f64 / counts.len() as f64));
     let (whole, size) = (model.backbone(), augment.output_size(&train)?);
     let of = |part: f64, whole: f64| format!("{} of {}", millions(part), millions(whole));
-    let parameters = [part.parameter_count(), whole.parameter_count()].map(|count| count as f64);
-    let macs = [part.macs(size)?, whole.macs(size)?].map(|count| count as f64);
+    let parameters = [pruned.parameter_count(), whole.parameter_count()].map(|count| count as f64);
+    let macs = [pruned.macs(size)?, whole.macs(size)?].map(|count| count as f64);
     print_table(&[
         ("calibration", format!("{name}, {images} training images")),
         ("gates", counts.len().to_string()),
@@ -46,7 +47,7 @@ pub(crate) fn static_part(args: &Args, model: &GatedNet, images: usize) -> Resul
         ("parameters of the backbone", of(parameters[0], parameters[1])),
         ("MACs of the backbone", of(macs[0], macs[1])),
     ])?;
-    Ok(Model::Plain(part.into()))
+    Ok(Model::Plain(pruned.into()))
 }
 
 /// What the gater opens for the first `count` of `images`.

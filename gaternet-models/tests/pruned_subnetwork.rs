@@ -1,4 +1,4 @@
-//! The static part of a gated network is a plain network with the same logits.
+//! The pruned subnetwork of a gated network is a plain network with the same logits.
 
 #[path = "common/closed.rs"]
 mod closed;
@@ -40,7 +40,7 @@ fn with_gates(model: &GatedNet, images: &Tensor, open: &[f32]) -> Vec<f32> {
 }
 
 #[test]
-fn a_saved_static_part_has_the_logits_of_the_gated_plan() {
+fn a_saved_pruned_subnetwork_has_the_logits_of_the_gated_plan() {
     let (images, folder) = (images(), tempfile::tempdir().expect("a temporary folder"));
     let file = folder.path().join("static.safetensors");
     for case in cases() {
@@ -51,18 +51,18 @@ fn a_saved_static_part_has_the_logits_of_the_gated_plan() {
             let what = format!("{case:?}, share {share}");
             let opened = calibration.opened().iter();
             let open: Vec<_> = opened.map(|n| f32::from(u8::from(*n >= least))).collect();
-            let part = model.static_part(&calibration, share).expect("its gates");
-            part.save(&file, &BTreeMap::new()).expect("a writable folder");
-            let (Model::Plain(part), whole) = (Model::load(&file).expect("just saved"), &model)
+            let pruned = model.pruned_subnetwork(&calibration, share).expect("its gates");
+            pruned.save(&file, &BTreeMap::new()).expect("a writable folder");
+            let (Model::Plain(pruned), whole) = (Model::load(&file).expect("just saved"), &model)
             else {
                 panic!("{what}: not a plain network");
             };
             assert_close(
                 &what,
-                part.forward(&images, &mut Ctx::eval()).expect("they fit").data(),
+                pruned.forward(&images, &mut Ctx::eval()).expect("they fit").data(),
                 &with_gates(whole, &images, &open),
             );
-            let (less, parameters) = (part.parameter_count(), whole.backbone().parameter_count());
+            let (less, parameters) = (pruned.parameter_count(), whole.backbone().parameter_count());
             match what.contains("placement: ResidualOutput") {
                 // Residual outputs keep their place.
                 true => assert_eq!(less, parameters, "{what}"),
@@ -80,29 +80,33 @@ fn nothing_of_what_is_gone_is_left() {
         let gates = gates(&model, 2);
         let calibration = calibration(gates.values().data(), model.plan().gates());
         let logits = || {
-            let part = model.static_part(&calibration, 0.0).expect("its gates");
-            part.forward(&images, &mut Ctx::eval()).expect("they fit")
+            let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
+            pruned.forward(&images, &mut Ctx::eval()).expect("they fit")
         };
         let clean = logits();
         poison(&model, &gates);
-        assert_eq!(logits().data(), clean.data(), "{case:?}: a NaN of a filter that is gone");
+        assert_eq!(logits().data(), clean.data(), "{case:?}: a NaN of a pruned filter");
     }
 }
 
 #[test]
 fn a_unit_without_outputs_keeps_one_filter_and_adds_nothing() {
     let (model, images) = (model(GatePlacement::All), images());
-    let slots = model.plan().slots();
-    let dead = slots.iter().find(|slot| slot.conv == "stage2.block2.conv2").expect("a slot");
+    let layers = model.plan().layers();
+    let inactive =
+        layers.iter().find(|layer| layer.conv == "stage2.block2.conv2").expect("a layer");
     let mut open = vec![1.0; model.plan().gates()];
-    open[dead.columns.clone()].fill(0.0);
+    open[inactive.columns.clone()].fill(0.0);
     let calibration = calibration(&open, open.len());
-    assert_eq!(calibration.dead_layers(model.plan()).expect("its gates"), ["stage2.block2.conv2"]);
-    let part = model.static_part(&calibration, 0.0).expect("its gates");
+    assert_eq!(
+        calibration.inactive_layers(model.plan()).expect("its gates"),
+        ["stage2.block2.conv2"]
+    );
+    let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
     #[rustfmt::skip]
-    assert_eq!(part.hidden_filters(), Some(&[16, 16, 16, 32, 1, 32, 64, 64, 64][..]));
+    assert_eq!(pruned.hidden_filters(), Some(&[16, 16, 16, 32, 1, 32, 64, 64, 64][..]));
     let want = with_gates(&model, &images, &open);
-    assert_close("plain", part.forward(&images, &mut Ctx::eval()).expect("fits").data(), &want);
+    assert_close("plain", pruned.forward(&images, &mut Ctx::eval()).expect("fits").data(), &want);
     let options = PlanOptions::default();
     let plan = InferencePlan::calibrated(&model, options, &calibration).expect("its gates");
     let mut logits = vec![f32::NAN; want.len()];
@@ -114,17 +118,17 @@ fn a_unit_without_outputs_keeps_one_filter_and_adds_nothing() {
 fn weights_are_copies() {
     let (model, images) = (model(GatePlacement::Hidden), images());
     let calibration = calibration(gates(&model, 2).values().data(), model.plan().gates());
-    let part = model.static_part(&calibration, 0.0).expect("its gates");
-    let before = part.forward(&images, &mut Ctx::eval()).expect("they fit");
+    let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
+    let before = pruned.forward(&images, &mut Ctx::eval()).expect("they fit");
     for (_, parameter) in model.parameters() {
         parameter.update(|values| values.fill(0.0));
     }
-    let after = part.forward(&images, &mut Ctx::eval()).expect("they fit");
+    let after = pruned.forward(&images, &mut Ctx::eval()).expect("they fit");
     assert_eq!(after.data(), before.data());
 }
 
 #[test]
-fn a_network_of_a_programs_own_has_a_static_part() {
+fn a_network_of_a_programs_own_has_a_pruned_subnetwork() {
     let (mut net, input) = NetworkBuilder::new(3, 0);
     let h = net.conv("one", input, 8, 3).batch_norm("bn").relu().role(ConvRole::Hidden);
     let h = h.done().expect("valid");
@@ -135,10 +139,10 @@ fn a_network_of_a_programs_own_has_a_static_part() {
     let model = GatedNet::gate(net.finish().expect("valid"), GatePlacement::Hidden, gater, 0)
         .expect("valid");
     let open = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0];
-    let part = model.static_part(&calibration(&open, 8), 0.0).expect("its gates");
-    assert_eq!(part.convs([8, 8]).expect("fits").iter().map(|c| c.out_channels).max(), Some(4));
+    let pruned = model.pruned_subnetwork(&calibration(&open, 8), 0.0).expect("its gates");
+    assert_eq!(pruned.convs([8, 8]).expect("fits").iter().map(|c| c.out_channels).max(), Some(4));
     let images = images();
-    let got = part.forward(&images, &mut Ctx::eval()).expect("they fit");
+    let got = pruned.forward(&images, &mut Ctx::eval()).expect("they fit");
     assert_close("custom", got.data(), &with_gates(&model, &images, &open));
 }
 

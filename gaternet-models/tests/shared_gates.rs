@@ -1,4 +1,4 @@
-//! Gates that groups of filters share, gates that stay open, and convolutions that names choose.
+//! Gates that several filters share, gates that stay open, and convolutions that names choose.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,16 @@ fn images(side: usize) -> Tensor {
     Tensor::randn([BATCH, 3, side, side], 1.0, Ctx::train(1).rng()).expect("small")
 }
 
-fn config(group: usize, floor: GateFloor) -> GatedConfig {
+fn config(filters_per_gate: usize, floor: GateFloor) -> GatedConfig {
     let gater = GaterConfig { depth: 8, width: 0.5, pool: 2, ..GaterConfig::default() };
     let placement = GatePlacement::All;
-    GatedConfig { placement, group, floor, gater, ..GatedConfig::new(BackboneConfig::resnet(8, 4)) }
+    GatedConfig {
+        placement,
+        filters_per_gate,
+        floor,
+        gater,
+        ..GatedConfig::new(BackboneConfig::resnet(8, 4))
+    }
 }
 
 /// Widths 16, 32 and 64: 7 and 24 are no divisors, 32 is more than some have.
@@ -69,11 +75,12 @@ fn bits(values: &[f32]) -> Vec<u32> {
 }
 
 #[test]
-fn the_gater_has_an_output_for_each_group_and_its_filters_have_one_gate() {
+fn the_gater_has_an_output_for_each_shared_gate_and_its_filters_have_one_gate() {
     for config in configs() {
         let model = build(&config);
         let plan = model.plan();
-        let want: usize = plan.slots().iter().map(|s| s.columns.len().div_ceil(config.group)).sum();
+        let want: usize =
+            plan.layers().iter().map(|s| s.columns.len().div_ceil(config.filters_per_gate)).sum();
         assert_eq!((plan.outputs(), plan.output_widths().iter().sum()), (want, want), "{config:?}");
         for (training, mut ctx) in [(true, Ctx::train(3)), (false, Ctx::eval())] {
             let output = model.forward(&images(16), &mut ctx).expect("they fit");
@@ -81,9 +88,12 @@ fn the_gater_has_an_output_for_each_group_and_its_filters_have_one_gate() {
             assert_eq!(output.gates.values().dims(), [BATCH, plan.gates()]);
             assert_eq!(output.evaluated.dims(), [BATCH, plan.gates()]);
             for row in output.gates.values().data().chunks(plan.gates()) {
-                for slot in plan.slots() {
-                    for group in row[slot.columns.clone()].chunks(config.group) {
-                        assert!(group.iter().all(|g| *g == group[0]), "{training}: {group:?}");
+                for layer in plan.layers() {
+                    for filters in row[layer.columns.clone()].chunks(config.filters_per_gate) {
+                        assert!(
+                            filters.iter().all(|g| *g == filters[0]),
+                            "{training}: {filters:?}"
+                        );
                     }
                 }
             }
@@ -112,7 +122,7 @@ fn skipping_and_masking_have_the_same_bits_and_plans_the_same_gates() {
                 if dtype == DType::F32 {
                     let turned = decided.iter().zip(gates).filter(|(a, b)| a != b).count();
                     // Rounding may turn one that is almost 0, or almost another.
-                    assert!(turned <= config.group, "{config:?}: {turned} gates differ");
+                    assert!(turned <= config.filters_per_gate, "{config:?}: {turned} gates differ");
                 }
                 let mut logits = vec![f32::NAN; BATCH * plan.classes()];
                 plan.run(images.data(), &mut logits).expect("they fit");
@@ -142,7 +152,7 @@ fn the_costs_of_a_loss_are_what_runs() {
 fn of_a_closed_unit_neither_convolution_runs() {
     let (model, images) = (build(&whole_units()), images(32));
     let plan = model.plan();
-    assert_eq!((plan.outputs(), plan.slots().len()), (3, 3));
+    assert_eq!((plan.outputs(), plan.layers().len()), (3, 3));
     // The first unit for all images but one, the second for none, the third for all.
     let open = |n: usize, column: usize| match column {
         0..16 => n != 1,
@@ -185,7 +195,7 @@ fn of_a_closed_unit_neither_convolution_runs() {
 }
 
 #[test]
-fn the_static_part_has_one_hidden_filter_in_a_unit_that_is_closed_for_good() {
+fn the_pruned_subnetwork_has_one_hidden_filter_in_a_unit_that_is_closed_for_good() {
     let (model, images) = (build(&whole_units()), images(32));
     let gates = |n: usize| {
         let open = |column: usize| f32::from(u8::from(column < 16 && n == 0 || column >= 48));
@@ -193,12 +203,12 @@ fn the_static_part_has_one_hidden_filter_in_a_unit_that_is_closed_for_good() {
     };
     let mut calibration = Calibration::new(model.plan().gates());
     calibration.add(&[gates(0), gates(1)].concat()).expect("two images");
-    let part = model.static_part(&calibration, 0.0).expect("its gates");
-    assert_eq!(part.hidden_filters(), Some(&[16, 1, 64][..]));
+    let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
+    assert_eq!(pruned.hidden_filters(), Some(&[16, 1, 64][..]));
     let open = Tensor::new(gates(0).repeat(BATCH), [BATCH, model.plan().gates()]).expect("rows");
     let open = Gates::new(open, &model.plan().widths()).expect("the plan's");
     let want = model.backbone_with_gates(&images, &open, true, &mut Ctx::eval()).expect("fits");
-    let got = part.forward(&images, &mut Ctx::eval()).expect("fits");
+    let got = pruned.forward(&images, &mut Ctx::eval()).expect("fits");
     for (got, want) in got.data().iter().zip(want.data()) {
         assert!((got - want).abs() < 1e-5 * want.abs().max(1.0), "{got}, {want}");
     }
@@ -238,7 +248,7 @@ fn units_that_start_at_zero_are_their_shortcuts_open_or_closed() {
 }
 
 #[test]
-fn a_file_keeps_groups_floor_and_names() {
+fn a_file_keeps_shared_gates_floor_and_names() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("model");
     for config in configs() {
@@ -252,15 +262,18 @@ fn a_file_keeps_groups_floor_and_names() {
         };
         assert_eq!(logits(&again), logits(&model), "{config:?}");
     }
-    let grouped = build(&config(8, GateFloor::default()));
-    grouped.save(&file, &BTreeMap::new()).expect("a writable folder");
+    let shared = build(&config(8, GateFloor::default()));
+    shared.save(&file, &BTreeMap::new()).expect("a writable folder");
     let single = build(&config(1, GateFloor::default()));
     let error = single.load_weights(&file).expect_err("other gates").to_string();
-    assert!(error.contains("28 gates for a model of 224") && error.contains("groups"), "{error}");
+    assert!(
+        error.contains("28 gates for a model of 224") && error.contains("shared gates"),
+        "{error}"
+    );
 }
 
 #[test]
-fn a_calibrated_plan_and_the_static_part_drop_what_groups_close() {
+fn a_calibrated_plan_and_the_pruned_subnetwork_drop_what_shared_gates_close() {
     let images = images(32);
     for config in configs() {
         let model = build(&config);
@@ -275,7 +288,7 @@ fn a_calibrated_plan_and_the_static_part_drop_what_groups_close() {
         calibration.add(&gates).expect("one image");
         let mut calibrated =
             InferencePlan::calibrated(&model, options, &calibration).expect("it fits");
-        let part = model.static_part(&calibration, 0.0).expect("its gates");
+        let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
         let run = |plan: &mut InferencePlan| {
             let mut logits = vec![f32::NAN; plan.classes()];
             plan.run(image, &mut logits).expect("they fit");
@@ -283,7 +296,7 @@ fn a_calibrated_plan_and_the_static_part_drop_what_groups_close() {
         };
         let want = run(&mut whole);
         assert_eq!(bits(&run(&mut calibrated)), bits(&want), "{config:?}");
-        let mut plan = InferencePlan::plain(&part, options).expect("it fits");
+        let mut plan = InferencePlan::plain(&pruned, options).expect("it fits");
         for (got, want) in run(&mut plan).into_iter().zip(want) {
             assert!((got - want).abs() < 1e-4 * want.abs().max(1.0), "{config:?}: {got}, {want}");
         }
@@ -303,11 +316,11 @@ fn no_layer_is_all_off_in_training_evaluation_or_a_plan() {
         config.gater.gate_bias = -30.0;
         let model = build(&config);
         let check = |gates: &Gates| {
-            for (slot, width) in gates.widths().into_iter().enumerate() {
+            for (layer, width) in gates.widths().into_iter().enumerate() {
                 let want = open_of[usize::from(width > 16) + usize::from(width > 32)];
                 for n in 0..BATCH {
-                    let live = gates.live(slot).expect("a slot").row(n).len();
-                    assert_eq!(live, want, "{floor:?}, slot {slot}, sample {n}");
+                    let live = gates.live(layer).expect("a layer").row(n).len();
+                    assert_eq!(live, want, "{floor:?}, layer {layer}, sample {n}");
                 }
             }
         };
@@ -343,18 +356,18 @@ fn a_target_that_only_closed_layers_meet_is_refused() {
 }
 
 #[test]
-fn groups_with_a_floor_train_to_a_target() {
+fn shared_gates_with_a_floor_train_to_a_target() {
     let labels: Vec<usize> = (0..BATCH).collect();
     let images = images(8);
     for estimator in [Estimator::SemHash, Estimator::StraightThrough] {
-        for (group, loss) in [
+        for (filters, loss) in [
             (1, GateLoss::TargetMacs { target: 0.6 }),
             (8, GateLoss::TargetMacs { target: 0.6 }),
             (24, GateLoss::TargetRate { target: 0.5 }),
         ] {
-            let mut config = config(group, GateFloor::Gates(1));
+            let mut config = config(filters, GateFloor::Gates(1));
             (config.estimator, config.gater.gate_bias) = (estimator, 2.0);
-            let weight = if loss.has_target() && group == 24 { 50.0 } else { 5.0 };
+            let weight = if loss.has_target() && filters == 24 { 50.0 } else { 5.0 };
             config.gate_losses = vec![GateTerm::new(loss, weight)];
             let model = build(&config);
             let mut sgd = Sgd::new(model.parameters(), SgdConfig::default()).expect("valid");
@@ -379,14 +392,14 @@ fn groups_with_a_floor_train_to_a_target() {
             };
             let error = (got - f64::from(want)).abs();
             // How one gate of 24 filters ends in so short a training depends on rounding.
-            let bound = if group == 24 { 0.25 } else { 0.1 };
-            assert!(error < bound, "{estimator:?}, groups of {group}, {loss:?}: {got}");
+            let bound = if filters == 24 { 0.25 } else { 0.1 };
+            assert!(error < bound, "{estimator:?}, {filters} filters a gate, {loss:?}: {got}");
         }
     }
 }
 
 #[test]
-fn a_threshold_of_groups_keeps_to_a_budget() {
+fn a_threshold_of_shared_gates_keeps_to_a_budget() {
     let images = images(32);
     for floor in [GateFloor::default(), GateFloor::Gates(1)] {
         let model = build(&config(8, floor));
