@@ -99,12 +99,8 @@ impl Gates {
         if self.values.is_empty() {
             return 1.0;
         }
-<<<<<<< HEAD
-        let live: usize = self.slots.iter().map(|(_, live)| live.count()).sum();
-=======
-        let live: usize = self.layers.iter().map(|(_, live)| live.live()).sum();
->>>>>>> w-vocab
-        live as f64 / self.values.len() as f64
+        let active: usize = self.layers.iter().map(|(_, active)| active.count()).sum();
+        active as f64 / self.values.len() as f64
     }
 }
 

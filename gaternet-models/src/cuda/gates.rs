@@ -33,25 +33,14 @@ pub(super) struct Gates {
 struct Rule {
     rule: GateRule,
     /// Outputs of the gater by gated layer, and how many of each open because they are the largest.
-<<<<<<< HEAD
-    slots: GatedLayers,
-    /// The groups of filters that share gates; `None` if every filter has a gate of its own.
-    groups: Option<Groups>,
-}
-
-#[derive(Debug)]
-struct Groups {
-    groups: SharedGates,
-=======
-    layers: GateSlots,
+    layers: GatedLayers,
     /// The gates that several filters share; `None` if every filter has a gate of its own.
-    shared: Option<SharedGates>,
+    shared: Option<Shared>,
 }
 
 #[derive(Debug)]
-struct SharedGates {
-    filters: GateGroups,
->>>>>>> w-vocab
+struct Shared {
+    filters: SharedGates,
     /// Values (N, outputs of the gater) of the shared gates.
     values: RefCell<CudaBuffer<f32>>,
     grad: RefCell<CudaBuffer<f32>>,
@@ -64,21 +53,12 @@ impl Rule {
         let shared = match rule.is_single() {
             true => None,
             false => {
-<<<<<<< HEAD
-                let groups = SharedGates::new(device, rule.repeats())?;
-                Some(Groups { groups, values: zeros()?, grad: zeros()? })
+                let filters = SharedGates::new(device, rule.repeats())?;
+                Some(Shared { filters, values: zeros()?, grad: zeros()? })
             }
         };
-        let slots = GatedLayers::new(device, rule.widths(), |width| rule.largest(width))?;
-        Ok(Rule { rule, slots, groups })
-=======
-                let filters = GateGroups::new(device, rule.repeats())?;
-                Some(SharedGates { filters, values: zeros()?, grad: zeros()? })
-            }
-        };
-        let layers = GateSlots::new(device, rule.widths(), |width| rule.largest(width))?;
+        let layers = GatedLayers::new(device, rule.widths(), |width| rule.largest(width))?;
         Ok(Rule { rule, layers, shared })
->>>>>>> w-vocab
     }
 
     /// Fills in the gates of all filters, which `estimate` and min-active make.
@@ -91,15 +71,11 @@ impl Rule {
         let of_gater = |gates: &mut CudaBuffer<f32>| {
             estimate(gates)?;
             match self.rule.ranks() {
-<<<<<<< HEAD
-                true => Ok::<_, Error>(gate_largest::min_active(&self.slots, preact, gates)?),
-=======
-                true => Ok::<_, Error>(gate_largest::floor(&self.layers, preact, gates)?),
->>>>>>> w-vocab
+                true => Ok::<_, Error>(gate_largest::min_active(&self.layers, preact, gates)?),
                 false => Ok(()),
             }
         };
-        let Some(SharedGates { filters, values: shared, .. }) = &self.shared else {
+        let Some(Shared { filters, values: shared, .. }) = &self.shared else {
             return of_gater(values);
         };
         of_gater(&mut shared.borrow_mut())?;
@@ -118,14 +94,9 @@ impl Gates {
     ) -> Result<Gates> {
         let layers = model.map_or(&[][..], |model| model.plan().layers());
         let count = model.map_or(0, |model| model.plan().gates());
-<<<<<<< HEAD
-        let list = |(&slot, &filters)| {
-            Ok((slot, CudaActiveFilters::empty(device, batch, filters)?.into()))
+        let list = |(&layer, &filters)| {
+            Ok((layer, CudaActiveFilters::empty(device, batch, filters)?.into()))
         };
-=======
-        let list =
-            |(&layer, &filters)| Ok((layer, LiveFilters::empty(device, batch, filters)?.into()));
->>>>>>> w-vocab
         let zeros = || Ok::<_, Error>(CudaBuffer::zeros(device, batch * count)?.into());
         Ok(Gates {
             columns: layers.iter().map(|layer| layer.columns.clone()).collect(),
@@ -145,13 +116,8 @@ impl Gates {
         GateColumns { gates: values, stride: self.count(), first: self.columns[layer].start }
     }
 
-<<<<<<< HEAD
-    pub(super) fn active(&self, slot: usize) -> Ref<'_, CudaActiveFilters> {
-        self.lists[&slot].borrow()
-=======
-    pub(super) fn active(&self, layer: usize) -> Ref<'_, LiveFilters> {
+    pub(super) fn active(&self, layer: usize) -> Ref<'_, CudaActiveFilters> {
         self.lists[&layer].borrow()
->>>>>>> w-vocab
     }
 
     /// Lists the filters that are active now.
@@ -193,7 +159,7 @@ impl Gates {
     ) -> Result<()> {
         let grad = self.grad.borrow();
         match self.rule.as_ref().and_then(|rule| rule.shared.as_ref()) {
-            Some(SharedGates { filters, grad: shared, .. }) => {
+            Some(Shared { filters, grad: shared, .. }) => {
                 repeat_interleave::backward(filters, &grad, &mut shared.borrow_mut())?;
                 estimator(&shared.borrow())
             }

@@ -24,11 +24,7 @@ pub(super) struct Gating {
     /// Temperature of each step; 1 where the estimator has none.
     taus: CudaBuffer<f32>,
     /// The gated layers of the filters' gates.
-<<<<<<< HEAD
-    slots: GatedLayers,
-=======
-    layers: GateSlots,
->>>>>>> w-vocab
+    layers: GatedLayers,
     /// Weight of the mean gate at each step.
     l1: CudaBuffer<f32>,
     /// The losses with a target, each with its weight and bounds at each step, (steps, 3).
@@ -81,13 +77,8 @@ impl Gating {
                 GateLoss::L1 => l1.push(term),
                 GateLoss::TargetRate { target } => {
                     let block =
-<<<<<<< HEAD
-                        |slot| vec![ConvWork { work: 1.0, filters: Some(slot), channels: None }];
-                    let blocks: Vec<_> = (0..plan.slots().len()).map(block).collect();
-=======
-                        |layer| vec![ConvShare { work: 1.0, filters: Some(layer), channels: None }];
+                        |layer| vec![ConvWork { work: 1.0, filters: Some(layer), channels: None }];
                     let blocks: Vec<_> = (0..plan.layers().len()).map(block).collect();
->>>>>>> w-vocab
                     let schedule = table(&|done| vec![term.weight_at(done), target, target])?;
                     let target = GateTarget::new(device, &blocks, blocks.len(), None)?;
                     targets.push((target, schedule));
@@ -118,11 +109,7 @@ impl Gating {
         Ok(Gating {
             estimator: config.estimator,
             taus: table(&|done| vec![tau(done)])?,
-<<<<<<< HEAD
-            slots: GatedLayers::new(device, &plan.widths(), |_| 0)?,
-=======
-            layers: GateSlots::new(device, &plan.widths(), |_| 0)?,
->>>>>>> w-vocab
+            layers: GatedLayers::new(device, &plan.widths(), |_| 0)?,
             l1: table(&|done| vec![l1.iter().map(|term| term.weight_at(done)).sum()])?,
             targets,
             shapings,

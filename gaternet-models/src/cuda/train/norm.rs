@@ -57,18 +57,10 @@ impl NormNode {
     ) -> Result<()> {
         let values = buffers.gates.values.borrow();
         let residual = self.residual.map(|value| buffers.map(value));
-<<<<<<< HEAD
         let epilogue = Epilogue::default()
-            .with_gates(self.gates.map(|slot| buffers.gates.of(slot, &values)))
+            .with_gates(self.gates.map(|layer| buffers.gates.of(layer, &values)))
             .with_residual(residual.as_deref())
             .with_relu(self.relu);
-=======
-        let epilogue = Epilogue {
-            gates: self.gates.map(|layer| buffers.gates.of(layer, &values)),
-            residual: residual.as_deref(),
-            relu: self.relu,
-        };
->>>>>>> w-vocab
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
         self.norm.forward(weights, epilogue, &x, &mut y, &mut buffers.scratch())
     }
@@ -83,17 +75,9 @@ impl NormNode {
             let gates = &buffers.gates;
             let values = gates.values.borrow();
             let mut grad_gates = self.gates.map(|_| gates.grad.borrow_mut());
-<<<<<<< HEAD
             let epilogue = Epilogue::default()
-                .with_gates(self.gates.map(|slot| gates.of(slot, &values)))
+                .with_gates(self.gates.map(|layer| gates.of(layer, &values)))
                 .with_relu(self.relu);
-=======
-            let epilogue = Epilogue {
-                gates: self.gates.map(|layer| gates.of(layer, &values)),
-                residual: None,
-                relu: self.relu,
-            };
->>>>>>> w-vocab
             let more = backward.more.map(|more| buffers.map(more));
             let mut grad_residual = backward.grad_residual.map(|to| buffers.map_mut(to));
             let to = GradsBefore {
