@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::common::families::families;
 use gaternet_core::gate::{Estimator, Gates, TauSchedule};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
@@ -11,9 +12,6 @@ use gaternet_models::{
     BackboneConfig, Calibration, ConvGates, ConvTime, Family, GateLoss, GatePlacement, GateTerm,
     GatedConfig, GatedNet, GaterConfig, InferencePlan, LatencyCosts, PlanOptions, TimeTable,
 };
-
-#[path = "common/families.rs"]
-mod families;
 
 const PLACEMENTS: [GatePlacement; 3] =
     [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
@@ -205,7 +203,7 @@ fn a_measured_latency_is_that_of_the_gates_and_of_the_plain_network() {
 
 #[test]
 fn the_costs_of_a_loss_are_those_of_the_cost_model() {
-    for backbone in families::families(4) {
+    for backbone in families(4) {
         for placement in PLACEMENTS {
             let model = build(config(backbone, placement));
             let (gates, size) = (some_gates(&model), [32, 32]);

@@ -1,11 +1,7 @@
 //! Off means exactly zero, and not computed.
 
-#[path = "common/closed.rs"]
-mod closed;
-mod common;
-
-use closed::{gates, poison};
-use common::{cases, images, model};
+use crate::common::closed::{gates, poison};
+use crate::common::{cases, images, model};
 use gaternet_core::gate::Gates;
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::GatePlacement;

@@ -1,13 +1,9 @@
 //! The pruned subnetwork of a gated network is a plain network with the same logits.
 
-#[path = "common/closed.rs"]
-mod closed;
-mod common;
-
 use std::collections::BTreeMap;
 
-use closed::{gates, poison};
-use common::{BATCH, cases, images, model};
+use crate::common::closed::{gates, poison};
+use crate::common::{BATCH, cases, images, model};
 use gaternet_core::checkpoint::{self, Checkpoint};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};

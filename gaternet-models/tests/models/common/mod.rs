@@ -4,7 +4,8 @@ use gaternet_core::nn::{Module, State};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{BackboneConfig, GatePlacement, GatedConfig, GatedResNet};
 
-mod families;
+pub(crate) mod closed;
+pub(crate) mod families;
 
 use families::families;
 

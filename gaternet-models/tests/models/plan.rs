@@ -1,11 +1,7 @@
 //! The inference plan computes what the model computes.
 
-#[path = "common/closed.rs"]
-mod closed;
-mod common;
-
-use closed::{gates, poison};
-use common::{BATCH, cases, images, model};
+use crate::common::closed::{gates, poison};
+use crate::common::{BATCH, cases, images, model};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{
     Calibration, DType, GatePlacement, GatedResNet, InferencePlan, Model, PlanOptions,

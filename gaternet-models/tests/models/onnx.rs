@@ -1,13 +1,11 @@
 //! ONNX Runtime computes from an exported file what the model computes.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use common::{BATCH, cases, images, model};
+use crate::common::{BATCH, cases, images, model};
 use gaternet_core::gate::{Estimator, GateFloor};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};

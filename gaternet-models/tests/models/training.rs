@@ -1,13 +1,11 @@
 //! One training step, end to end.
 
+use crate::common::families::families;
 use gaternet_core::gate::{GateDraw, SemHashDraw};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{BackboneConfig, GatePlacement, GatedConfig, GatedResNet, GaterConfig};
-
-#[path = "common/families.rs"]
-mod families;
 
 const PLACEMENTS: [GatePlacement; 3] =
     [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
@@ -38,7 +36,7 @@ fn batch() -> (Tensor, Vec<usize>) {
 fn every_parameter_has_a_gradient_and_a_batch_can_be_learned() {
     let resnets = PLACEMENTS.map(|placement| (BackboneConfig::resnet(8, 4), placement));
     let wide = [(BackboneConfig::wide_resnet(10, 1, 4), GatePlacement::All)];
-    let others = families::families(4).into_iter().map(|backbone| (backbone, GatePlacement::All));
+    let others = families(4).into_iter().map(|backbone| (backbone, GatePlacement::All));
     for (backbone, placement) in resnets.into_iter().chain(wide).chain(others) {
         let (model, (images, labels)) = (gated(backbone, placement), batch());
         // Losses of 8 images jump with batch norm and a high rate, at a step that depends on
