@@ -112,8 +112,8 @@ KERNEL(gate_fraction_gradient, 32, 1)(
     float* grad_gates,  // (N, C): what is there is added to
     int columns, int batch, int layer_count) {
     const int first = layers[blockIdx.x * 3], width = layers[blockIdx.x * 3 + 1];
-    const float of_share = work[static_cast<size_t>(layer_count + blockIdx.x) * batch + blockIdx.y];
-    const float each = of_share / static_cast<float>(width);
+    const float of_fraction = work[static_cast<size_t>(layer_count + blockIdx.x) * batch + blockIdx.y];
+    const float each = of_fraction / static_cast<float>(width);
     float* row = grad_gates + static_cast<size_t>(blockIdx.y) * columns + first;
     for (int i = threadIdx.x; i < width; i += 32) row[i] += each;
 }

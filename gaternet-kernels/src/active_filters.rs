@@ -1,27 +1,29 @@
-//! Which filters run for which sample.
+//! Lists of the filters that are active in each sample.
 
-/// The active filters of each sample of a batch, ascending: compressed rows, (N) lists over C
-/// filters.
+/// The active filters of each sample of a batch: (N) lists over C filters, each ascending, stored
+/// as compressed rows.
 ///
-/// A filter is active where its gate is not 0. A NaN gate is active, so that it shows in the output.
+/// A filter is active where its gate is not 0. A NaN gate is active, so that it shows in the
+/// output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActiveFilters {
     filters: usize,
-    /// Row n is `indices[starts[n]..starts[n + 1]]`; (N + 1).
+    /// (N + 1): row n is `indices[starts[n]..starts[n + 1]]`.
     starts: Vec<usize>,
-    /// Filter numbers, each below `filters`, ascending within a row.
+    /// The filter numbers, each below `filters`, ascending within a row.
     indices: Vec<u32>,
 }
 
 impl ActiveFilters {
-    /// Of no sample, to be [`refill`](Self::refill)ed.
+    /// Makes lists of no sample, to be [`refill`](Self::refill)ed.
     #[must_use]
     pub fn empty() -> ActiveFilters {
         ActiveFilters { filters: 0, starts: vec![0], indices: Vec::new() }
     }
 
-    /// From gates in rows of `stride` values, of which columns `first..first + filters` are used.
-    /// `None` if a row is too short for the columns or `gates` is no whole number of rows.
+    /// Lists the active filters of `gates`, which are rows of `stride` values, of which columns
+    /// `first..first + filters` are used. Returns `None` if a row is too short for the columns or
+    /// `gates` is not a whole number of rows.
     #[must_use]
     pub fn from_columns(
         gates: &[f32],
@@ -34,8 +36,8 @@ impl ActiveFilters {
         Some(active)
     }
 
-    /// [`from_columns`](Self::from_columns) in place of these lists, and in their memory if they
-    /// were for as many samples and filters. Without a result nothing is changed.
+    /// Replaces these lists by those of [`from_columns`](Self::from_columns), in the same memory if
+    /// it suffices. If it returns `None`, nothing is changed.
     pub fn refill(
         &mut self,
         gates: &[f32],
@@ -64,19 +66,19 @@ impl ActiveFilters {
         Some(())
     }
 
-    /// Number of samples, N.
+    /// Returns the number of samples, N.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// Number of filters a row chooses from, C.
+    /// Returns the number of filters that a list chooses from, C.
     #[must_use]
     pub fn filters(&self) -> usize {
         self.filters
     }
 
-    /// Active filters of sample `n`, ascending.
+    /// Returns the active filters of sample `n`, ascending.
     ///
     /// # Panics
     /// If `n` is not below [`batch`](Self::batch).
@@ -85,13 +87,14 @@ impl ActiveFilters {
         &self.indices[self.starts[n]..self.starts[n + 1]]
     }
 
-    /// Active (sample, filter) pairs.
+    /// Returns the number of active (sample, filter) pairs.
     #[must_use]
     pub fn count(&self) -> usize {
         self.indices.len()
     }
 
-    /// Fraction of (sample, filter) pairs that are active, 0 to 1; 1 for an empty batch.
+    /// Returns the fraction of (sample, filter) pairs that are active, 0 to 1; 1 for an empty
+    /// batch.
     #[must_use]
     pub fn density(&self) -> f64 {
         let all = self.batch() * self.filters;

@@ -1,11 +1,11 @@
-//! Where a network runs.
+//! The device that a network runs on.
 
 use std::fmt;
 
 #[cfg(feature = "cuda")]
 use crate::cuda::{CudaDevice, CudaError};
 
-/// The processor, or a GPU.
+/// The device that a network runs on: the processor, or a GPU.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub enum Device {
@@ -17,11 +17,11 @@ pub enum Device {
     Cuda(CudaDevice),
 }
 
-/// Why there is no such device.
+/// The reason why a device cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
-    /// The program was built without the code for it.
+    /// The program was built without the code for GPUs.
     #[error("this program was built without CUDA: build it with `--features cuda`")]
     NotBuilt,
     /// The GPU cannot be used.
@@ -31,7 +31,7 @@ pub enum DeviceError {
 }
 
 impl Device {
-    /// NVIDIA GPU `ordinal`, from 0.
+    /// Opens NVIDIA GPU `ordinal`, from 0.
     ///
     /// # Errors
     /// [`DeviceError`], which says what is missing and how to get it.
@@ -43,7 +43,7 @@ impl Device {
         Err(DeviceError::NotBuilt)
     }
 
-    /// The first GPU if it can be used, else the processor; the log says why.
+    /// Returns the first GPU if it can be used, else the processor; the log says why.
     #[must_use]
     pub fn best() -> Device {
         match Device::cuda(0) {

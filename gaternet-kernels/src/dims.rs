@@ -1,10 +1,10 @@
-//! Sizes of the ops. The output-size formula of convolutions and pools lives here only.
+//! Sizes of the ops. The output-size formula of convolutions and pools is here only.
 
 use crate::error::{KernelError, Result};
 
 /// Sizes of a 2-D convolution (cross-correlation, as in PyTorch; groups = 1).
 ///
-/// input (N, C, H, W), weight (F, C, KH, KW), output (N, F, OH, OW) with
+/// The input is (N, C, H, W), the weight (F, C, KH, KW) and the output (N, F, OH, OW) with
 /// `OH = (H + 2·padding - KH) / stride + 1` (rounded down), OW alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Conv2dDims {
@@ -18,8 +18,8 @@ pub struct Conv2dDims {
 }
 
 impl Conv2dDims {
-    /// `input` is (N, C, H, W), `weight` is (F, C, KH, KW); `stride` and `padding` are
-    /// (height, width).
+    /// Makes the sizes of a convolution: `input` is (N, C, H, W), `weight` is (F, C, KH, KW);
+    /// `stride` and `padding` are (height, width).
     ///
     /// # Errors
     /// [`KernelError::Dims`] if the channels differ, a stride or kernel side is 0, the kernel is
@@ -45,11 +45,11 @@ impl Conv2dDims {
                 format!("stride {stride:?}, kernel {:?}", [kh, kw]),
             );
         }
-        // Every size below, bordered scratch planes included, is a product of these: if the
+        // Every size below, padded scratch planes included, is a product of these: if the
         // product of all fits with room to spare, so does each.
         let extent = |size: usize, pad: usize| pad.checked_mul(2)?.checked_add(size);
-        let bordered = extent(h, padding[0]).zip(extent(w, padding[1]));
-        let fits = bordered.is_some_and(|(ph, pw)| {
+        let padded = extent(h, padding[0]).zip(extent(w, padding[1]));
+        let fits = padded.is_some_and(|(ph, pw)| {
             [batch.max(1), in_channels.max(out_channels).max(1), pw.max(1), ph.max(1), 64]
                 .into_iter()
                 .try_fold(1usize, usize::checked_mul)
@@ -59,7 +59,7 @@ impl Conv2dDims {
                     .try_fold(1usize, usize::checked_mul)
                     .is_some_and(|bytes| bytes < isize::MAX as usize)
         });
-        let Some((padded_h, padded_w)) = bordered.filter(|_| fits) else {
+        let Some((padded_h, padded_w)) = padded.filter(|_| fits) else {
             return fail(
                 "the buffers must fit in the address space",
                 format!("input {input:?}, weight {weight:?}, padding {padding:?}"),
@@ -82,7 +82,7 @@ impl Conv2dDims {
         })
     }
 
-    /// The same convolution of another number of samples.
+    /// Returns the same convolution for another number of samples.
     ///
     /// # Errors
     /// [`KernelError::Dims`] if a buffer would not fit in the address space.
@@ -93,78 +93,79 @@ impl Conv2dDims {
         Conv2dDims::new([batch, self.in_channels, h, w], weight, self.stride, self.padding)
     }
 
-    /// N.
+    /// Returns the batch size, N.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
-    /// C.
+    /// Returns the number of input channels, C.
     #[must_use]
     pub fn in_channels(&self) -> usize {
         self.in_channels
     }
-    /// F.
+    /// Returns the number of filters, F.
     #[must_use]
     pub fn out_channels(&self) -> usize {
         self.out_channels
     }
-    /// (H, W).
+    /// Returns the size of the input, (H, W).
     #[must_use]
     pub fn in_size(&self) -> [usize; 2] {
         self.in_size
     }
-    /// (KH, KW).
+    /// Returns the size of the kernel, (KH, KW).
     #[must_use]
     pub fn kernel(&self) -> [usize; 2] {
         self.kernel
     }
-    /// (height, width).
+    /// Returns the stride, (height, width).
     #[must_use]
     pub fn stride(&self) -> [usize; 2] {
         self.stride
     }
-    /// (height, width).
+    /// Returns the padding, (height, width).
     #[must_use]
     pub fn padding(&self) -> [usize; 2] {
         self.padding
     }
-    /// (OH, OW).
+    /// Returns the size of the output, (OH, OW).
     #[must_use]
     pub fn out_size(&self) -> [usize; 2] {
         out_size(self.in_size, self.kernel, self.stride, self.padding)
     }
-    /// H·W.
+    /// Returns the pixels of an input plane, H·W.
     #[must_use]
     pub fn in_plane(&self) -> usize {
         self.in_size[0] * self.in_size[1]
     }
-    /// OH·OW.
+    /// Returns the pixels of an output plane, OH·OW.
     #[must_use]
     pub fn out_plane(&self) -> usize {
         let [h, w] = self.out_size();
         h * w
     }
-    /// KH·KW.
+    /// Returns the number of taps, KH·KW.
     #[must_use]
     pub fn taps(&self) -> usize {
         self.kernel[0] * self.kernel[1]
     }
-    /// N·C·H·W.
+    /// Returns the length of the input, N·C·H·W.
     #[must_use]
     pub fn input_len(&self) -> usize {
         self.batch * self.in_channels * self.in_plane()
     }
-    /// F·C·KH·KW.
+    /// Returns the length of the weight, F·C·KH·KW.
     #[must_use]
     pub fn weight_len(&self) -> usize {
         self.out_channels * self.in_channels * self.taps()
     }
-    /// N·F·OH·OW.
+    /// Returns the length of the output, N·F·OH·OW.
     #[must_use]
     pub fn output_len(&self) -> usize {
         self.batch * self.out_channels * self.out_plane()
     }
-    /// Multiply-accumulates of one sample with every filter and channel active: F·C·KH·KW·OH·OW.
+    /// Returns the multiply-accumulates of one sample with every filter and channel active,
+    /// F·C·KH·KW·OH·OW.
     #[must_use]
     pub fn macs_per_sample(&self) -> u64 {
         self.weight_len() as u64 * self.out_plane() as u64
@@ -175,22 +176,22 @@ impl Conv2dDims {
 /// `plane = H·W`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaneDims {
-    /// N.
+    /// The batch size, N.
     pub batch: usize,
-    /// C.
+    /// The number of channels, C.
     pub channels: usize,
-    /// H·W.
+    /// The pixels of a plane, H·W.
     pub plane: usize,
 }
 
 impl PlaneDims {
-    /// N·C·H·W.
+    /// Returns the length of x, N·C·H·W.
     #[must_use]
     pub fn len(&self) -> usize {
         self.batch * self.channels * self.plane
     }
 
-    /// True if there is no element.
+    /// Returns whether there is no element.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -199,8 +200,8 @@ impl PlaneDims {
 
 /// Sizes of a 2-D pool.
 ///
-/// input (N, C, H, W), output (N, C, OH, OW) with `OH = (H + 2·padding - KH) / stride + 1` (rounded
-/// down), OW alike.
+/// The input is (N, C, H, W) and the output (N, C, OH, OW) with
+/// `OH = (H + 2·padding - KH) / stride + 1` (rounded down), OW alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolDims {
     batch: usize,
@@ -212,7 +213,8 @@ pub struct PoolDims {
 }
 
 impl PoolDims {
-    /// `input` is (N, C, H, W); `kernel`, `stride` and `padding` are (height, width).
+    /// Makes the sizes of a pool: `input` is (N, C, H, W); `kernel`, `stride` and `padding` are
+    /// (height, width).
     ///
     /// # Errors
     /// [`KernelError::Dims`] if a plane is empty, a stride or kernel side is 0, the padding is more
@@ -251,47 +253,47 @@ impl PoolDims {
         Ok(PoolDims { batch, channels, in_size: [h, w], kernel, stride, padding })
     }
 
-    /// N.
+    /// Returns the batch size, N.
     #[must_use]
     pub fn batch(&self) -> usize {
         self.batch
     }
-    /// C.
+    /// Returns the number of channels, C.
     #[must_use]
     pub fn channels(&self) -> usize {
         self.channels
     }
-    /// (H, W).
+    /// Returns the size of the input, (H, W).
     #[must_use]
     pub fn in_size(&self) -> [usize; 2] {
         self.in_size
     }
-    /// (KH, KW).
+    /// Returns the size of the kernel, (KH, KW).
     #[must_use]
     pub fn kernel(&self) -> [usize; 2] {
         self.kernel
     }
-    /// (height, width).
+    /// Returns the stride, (height, width).
     #[must_use]
     pub fn stride(&self) -> [usize; 2] {
         self.stride
     }
-    /// (height, width).
+    /// Returns the padding, (height, width).
     #[must_use]
     pub fn padding(&self) -> [usize; 2] {
         self.padding
     }
-    /// (OH, OW).
+    /// Returns the size of the output, (OH, OW).
     #[must_use]
     pub fn out_size(&self) -> [usize; 2] {
         out_size(self.in_size, self.kernel, self.stride, self.padding)
     }
-    /// N·C·H·W.
+    /// Returns the length of the input, N·C·H·W.
     #[must_use]
     pub fn input_len(&self) -> usize {
         self.batch * self.channels * self.in_size[0] * self.in_size[1]
     }
-    /// N·C·OH·OW.
+    /// Returns the length of the output, N·C·OH·OW.
     #[must_use]
     pub fn output_len(&self) -> usize {
         let [h, w] = self.out_size();
@@ -302,15 +304,15 @@ impl PoolDims {
 /// Sizes of a fully connected layer: x (N, I), weight (O, I), y (N, O).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LinearDims {
-    /// N.
+    /// The batch size, N.
     pub batch: usize,
-    /// I.
+    /// The number of inputs, I.
     pub in_features: usize,
-    /// O.
+    /// The number of outputs, O.
     pub out_features: usize,
 }
 
-/// The positions of a window that fit in the padded input, for each side.
+/// Returns how many positions of a window fit in the padded input, for each side.
 fn out_size(
     in_size: [usize; 2],
     kernel: [usize; 2],
@@ -321,7 +323,8 @@ fn out_size(
     [side(0), side(1)]
 }
 
-/// The product of `sizes`, of which f32 buffers must fit in the address space.
+/// Returns the product of `sizes`, which must be the length of an f32 buffer that fits in the
+/// address space.
 pub(crate) fn checked_len(op: &'static str, sizes: &[usize]) -> Result<usize> {
     // Every partial product must fit, so a 0 does not hide sizes that overflow.
     let product = sizes.iter().map(|&size| size.max(1)).try_fold(4usize, usize::checked_mul);
@@ -336,19 +339,19 @@ pub(crate) fn checked_len(op: &'static str, sizes: &[usize]) -> Result<usize> {
     Ok(sizes.iter().product())
 }
 
-/// Sizes of planes and of their borders.
+/// Sizes of a padding: the planes before and after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PadDims {
     planes: usize,
     in_size: [usize; 2],
     out_size: [usize; 2],
-    /// (top, left): where the input starts in the output.
+    /// (top, left), the place in the output where the input starts.
     offset: [isize; 2],
 }
 
 impl PadDims {
-    /// `padding` is (left, right, top, bottom), as in `torch.nn.functional.pad`; a negative one
-    /// crops.
+    /// Makes the sizes for `planes` planes of `in_size` (H, W): `padding` is (left, right, top,
+    /// bottom), as in `torch.nn.functional.pad`; a negative one crops.
     ///
     /// # Errors
     /// [`KernelError::Dims`] if nothing would be left of a side or a buffer would not fit in the
@@ -372,31 +375,31 @@ impl PadDims {
         Ok(PadDims { planes, in_size, out_size: [h, w], offset: [top, left] })
     }
 
-    /// Number of planes.
+    /// Returns the number of planes.
     #[must_use]
     pub fn planes(&self) -> usize {
         self.planes
     }
 
-    /// (H, W) of the input.
+    /// Returns the size of the input, (H, W).
     #[must_use]
     pub fn in_size(&self) -> [usize; 2] {
         self.in_size
     }
 
-    /// (top, left): where the input starts in the output.
+    /// Returns (top, left), the place in the output where the input starts.
     #[must_use]
     pub fn offset(&self) -> [isize; 2] {
         self.offset
     }
 
-    /// (H, W) of the output.
+    /// Returns the size of the output, (H, W).
     #[must_use]
     pub fn out_size(&self) -> [usize; 2] {
         self.out_size
     }
 
-    /// The way back: crops what this adds and fills what this crops.
+    /// Returns the sizes of the way back, which crops what this adds and fills what this crops.
     #[must_use]
     pub fn inverse(&self) -> PadDims {
         PadDims {
@@ -407,13 +410,13 @@ impl PadDims {
         }
     }
 
-    /// Elements of the input.
+    /// Returns the length of the input.
     #[must_use]
     pub fn input_len(&self) -> usize {
         self.planes * self.in_size[0] * self.in_size[1]
     }
 
-    /// Elements of the output.
+    /// Returns the length of the output.
     #[must_use]
     pub fn output_len(&self) -> usize {
         self.planes * self.out_size[0] * self.out_size[1]

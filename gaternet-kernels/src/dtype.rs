@@ -1,4 +1,4 @@
-//! The type of the numbers that are multiplied.
+//! Types of the numbers that are multiplied.
 
 use std::fmt;
 
@@ -12,17 +12,17 @@ pub enum DType {
     /// what Winograd's algorithm transforms them to, are rounded to the nearest, ties to even;
     /// products are exact.
     ///
-    /// Of normal noise, outputs differ from those in f32 by 0.0024 of their root mean square
-    /// (direct), 0.004 (F(2x2)) or 0.012 (F(4x4)), and skipping has the bits of masking. Fast where
-    /// the processor has AVX512-BF16; elsewhere slower than f32.
+    /// For normally distributed inputs, outputs differ from those in f32 by 0.0024 of their root
+    /// mean square (direct), 0.004 (F(2x2)) or 0.012 (F(4x4)), and skipping has the bits of
+    /// masking. It is fast where the processor has AVX512-BF16, and slower than f32 elsewhere.
     Bf16,
 }
 
 impl DType {
-    /// All of them.
+    /// All types.
     pub const ALL: [DType; 2] = [DType::F32, DType::Bf16];
 
-    /// Bytes of a number.
+    /// Returns the bytes of a number.
     #[must_use]
     pub fn itemsize(self) -> usize {
         match self {
@@ -32,7 +32,7 @@ impl DType {
     }
 }
 
-/// `f32` or `bf16`.
+/// Writes `f32` or `bf16`.
 impl fmt::Display for DType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {

@@ -1,4 +1,4 @@
-//! What can be wrong with a kernel call.
+//! Errors of kernel calls.
 
 /// A kernel call whose arguments do not fit together. Nothing was computed or written.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -7,62 +7,62 @@ pub enum KernelError {
     /// A slice is not as long as the dims say.
     #[error("{op}: `{buffer}` has {got} elements, its dims need {expected}")]
     BufferLength {
-        /// The kernel.
+        /// The kernel that was called.
         op: &'static str,
-        /// The argument.
+        /// The argument that does not fit.
         buffer: &'static str,
-        /// Elements the dims ask for.
+        /// The number of elements that the dims ask for.
         expected: usize,
-        /// Elements given.
+        /// The number of elements that were given.
         got: usize,
     },
-    /// Dims that describe no computation (a zero stride, a kernel larger than the padded input,
+    /// The dims describe no computation (a zero stride, a kernel larger than the padded input,
     /// ...).
     #[error("{op}: {rule}, got {got}")]
     Dims {
-        /// The kernel.
+        /// The kernel that was called.
         op: &'static str,
         /// The rule that is broken.
         rule: &'static str,
         /// The offending values.
         got: String,
     },
-    /// A list of active filters that is not one for this call.
+    /// A list of active filters does not fit the call.
     #[error(
         "{op}: {list} lists {got_filters} filters of {got_batch} samples, expected {filters} of {batch}"
     )]
     ActiveFilters {
-        /// The kernel.
+        /// The kernel that was called.
         op: &'static str,
-        /// Which list.
+        /// The argument that holds the list.
         list: &'static str,
-        /// Samples in the list.
+        /// The number of samples in the list.
         got_batch: usize,
-        /// Filters in the list.
+        /// The number of filters that the list chooses from.
         got_filters: usize,
-        /// Samples of the call.
+        /// The number of samples of the call.
         batch: usize,
-        /// Filters (or channels) of the call.
+        /// The number of filters or channels of the call.
         filters: usize,
     },
     /// A label is not a class.
     #[error("{op}: label {label} of sample {sample} is not below the number of classes, {classes}")]
     Label {
-        /// The kernel.
+        /// The kernel that was called.
         op: &'static str,
-        /// Index in the batch.
+        /// The number of the sample in the batch, from 0.
         sample: usize,
         /// The label.
         label: usize,
-        /// Number of classes.
+        /// The number of classes.
         classes: usize,
     },
-    /// An instruction set that is unknown or that this machine lacks.
+    /// An instruction set is unknown, or this machine lacks it.
     #[error("instruction set {name:?}: {rule}")]
     Isa {
-        /// The name asked for.
+        /// The name that was asked for.
         name: String,
-        /// Why it cannot be had.
+        /// The reason why it cannot be had.
         rule: String,
     },
 }
@@ -70,7 +70,7 @@ pub enum KernelError {
 /// Result of a kernel call.
 pub type Result<T, E = KernelError> = std::result::Result<T, E>;
 
-/// `Err` unless `got == expected`.
+/// Returns `Err` unless `got == expected`.
 pub(crate) fn check_len(
     op: &'static str,
     buffer: &'static str,

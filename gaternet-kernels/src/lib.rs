@@ -1,4 +1,4 @@
-//! Kernels of gaternet: slices in, slices out. They know dims, never tensors.
+//! Kernels of gaternet, on plain slices: they know dims, never tensors.
 //!
 //! Every public function checks the lengths of its slices against the dims and returns a
 //! [`KernelError`] before it writes anything.

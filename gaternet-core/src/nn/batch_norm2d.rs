@@ -21,8 +21,8 @@ pub struct BatchNorm2d {
     num_batches_tracked: Counter,
 }
 
-/// What follows a batch normalisation in the same pass over memory: `relu(bn(x) · gates +
-/// residual)`; by default nothing.
+/// The epilogue of a batch normalisation, which follows in the same pass over memory:
+/// `relu(bn(x) · gates + residual)`. By default it does nothing.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Epilogue<'a> {

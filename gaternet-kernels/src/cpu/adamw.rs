@@ -5,31 +5,31 @@ use super::parallel::for_runs;
 use super::shared_slice::SharedSlice;
 use crate::error::{Result, check_len};
 
-/// The constants of a step. In f64: `1 - beta2` of an f32 would have four digits.
+/// The constants of a step. They are f64, because `1 - beta2` of an f32 would have four digits.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamWConfig {
-    /// Learning rate.
+    /// The learning rate.
     pub lr: f64,
-    /// Fraction of the mean gradient that is kept, in [0, 1).
+    /// The fraction of the mean gradient that is kept, in [0, 1).
     pub beta1: f64,
-    /// Fraction of the mean square that is kept, in [0, 1).
+    /// The fraction of the mean square that is kept, in [0, 1).
     pub beta2: f64,
-    /// Added to the root of the mean square.
+    /// The constant that is added to the root of the mean square.
     pub eps: f64,
-    /// Fraction of the parameter that is subtracted, times the learning rate.
+    /// The fraction of the parameter that is subtracted, times the learning rate.
     pub weight_decay: f64,
 }
 
 /// The running means of a parameter's gradients; zeros before the first step.
 #[derive(Debug)]
 pub struct Moments<'a> {
-    /// Mean of the gradients, as long as the parameter.
+    /// The mean of the gradients, as long as the parameter.
     pub mean: &'a mut [f32],
-    /// Mean of their squares, as long as the parameter.
+    /// The mean of their squares, as long as the parameter.
     pub square: &'a mut [f32],
 }
 
-/// Step `number` (1 in the first) of Loshchilov & Hutter 2019 (arXiv 1711.05101):
+/// Makes step `number`, 1 in the first, of Loshchilov & Hutter 2019 (arXiv 1711.05101):
 ///
 /// ```text
 /// param -= lr·weight_decay·param
@@ -66,7 +66,7 @@ pub fn step(
     Ok(())
 }
 
-/// What each element is multiplied with, rounded once.
+/// The factors of each element, rounded once.
 #[derive(Debug, Clone, Copy)]
 struct Constants {
     kept: f32,

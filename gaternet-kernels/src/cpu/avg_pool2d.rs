@@ -1,4 +1,4 @@
-//! Averages over windows; padding counts as zeros.
+//! Average pooling over windows; padding counts as zeros.
 
 use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
@@ -6,7 +6,8 @@ use super::windows::{for_window_rows, planes_of};
 use crate::dims::PoolDims;
 use crate::error::{Result, check_len};
 
-/// Means of the windows, zeros of the padding included: y (N, C, OH, OW) of x (N, C, H, W).
+/// Writes the means of the windows of x (N, C, H, W), zeros of the padding included, to y (N, C,
+/// OH, OW).
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
@@ -21,7 +22,7 @@ pub fn forward(isa: Isa, dims: &PoolDims, x: &[f32], y: &mut [f32]) -> Result<()
     Ok(())
 }
 
-/// Gradient of x (N, C, H, W) from `grad_y` (N, C, OH, OW).
+/// Writes the gradient of x, (N, C, H, W), that follows from `grad_y` (N, C, OH, OW).
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
@@ -31,7 +32,7 @@ pub fn backward(isa: Isa, dims: &PoolDims, grad_y: &[f32], grad_x: &mut [f32]) -
     let [in_plane, out_plane] = planes_of(dims);
     for_runs(grad_x, in_plane, in_plane, |planes, grad_x| {
         let grad_y = &grad_y[planes.start * out_plane..planes.end * out_plane];
-        dispatch!(isa, window_shares(dims: &PoolDims, grad_y: &[f32], grad_x: &mut [f32]));
+        dispatch!(isa, window_fractions(dims: &PoolDims, grad_y: &[f32], grad_x: &mut [f32]));
     });
     Ok(())
 }
@@ -50,7 +51,7 @@ fn window_means(dims: &PoolDims, x: &[f32], y: &mut [f32]) {
 }
 
 #[inline(always)]
-fn window_shares(dims: &PoolDims, grad_y: &[f32], grad_x: &mut [f32]) {
+fn window_fractions(dims: &PoolDims, grad_y: &[f32], grad_x: &mut [f32]) {
     let fraction = window_fraction(dims);
     let [in_plane, out_plane] = planes_of(dims);
     grad_x.fill(0.0);

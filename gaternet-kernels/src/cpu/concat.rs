@@ -1,9 +1,10 @@
-//! Rows of several matrices side by side: the channels of (N, C, H, W) tensors, each row a sample.
+//! Concatenation of the rows of several matrices: of the channels of (N, C, H, W) tensors, whose
+//! rows are samples.
 
 use super::parallel::for_runs;
 use crate::error::{KernelError, Result, check_len};
 
-/// y (batch, sum of the widths) of parts (batch, width of each).
+/// Writes y (batch, sum of the widths) of parts (batch, width of each).
 ///
 /// # Errors
 /// [`KernelError`] if a part is not `batch` rows or y is not as long as all parts.
@@ -26,8 +27,8 @@ pub fn forward(batch: usize, parts: &[&[f32]], y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// One part of a matrix (batch, total): the columns from `start` on, as many as `part`
-/// (batch, width) holds. It is the gradient of that part.
+/// Copies one part of the matrix `whole` (batch, total): the columns from `start` on, as many as
+/// `part` (batch, width) holds. The gradient of a part is such a copy.
 ///
 /// # Errors
 /// [`KernelError`] if a slice is not `batch` rows or the part reaches beyond the columns.
@@ -50,7 +51,7 @@ pub fn split(batch: usize, whole: &[f32], start: usize, part: &mut [f32]) -> Res
     Ok(())
 }
 
-/// The length of a row of each.
+/// Returns the length of a row of each part.
 fn widths(op: &'static str, batch: usize, lens: impl Iterator<Item = usize>) -> Result<Vec<usize>> {
     let width = |len: usize| {
         if batch == 0 && len == 0 {

@@ -3,7 +3,8 @@
 
 use crate::error::{KernelError, Result, check_len};
 
-/// Mean loss of logits (N, K) and N labels; the probabilities (N, K) go to `probs`.
+/// Returns the mean loss of logits (N, K) and N labels, and writes the probabilities (N, K) to
+/// `probs`.
 ///
 /// # Errors
 /// [`KernelError::Label`] if a label is not below K; [`KernelError`] if the batch is empty or the
@@ -20,10 +21,11 @@ pub fn forward(logits: &[f32], labels: &[usize], probs: &mut [f32]) -> Result<f6
     Ok(loss / labels.len() as f64)
 }
 
-/// Gradient of the logits (N, K): `scale·(prob - 1 at the label)`. The mean loss has scale 1/N.
+/// Writes the gradient of the logits, (N, K): `scale·(prob - 1 at the label)`. The mean loss has
+/// scale 1/N.
 ///
 /// # Errors
-/// As [`forward`].
+/// Fails as [`forward`] does.
 pub fn backward(probs: &[f32], labels: &[usize], scale: f32, grad: &mut [f32]) -> Result<()> {
     let op = "cross_entropy::backward";
     let classes = check(op, ("probs", probs.len()), labels)?;
@@ -36,8 +38,8 @@ pub fn backward(probs: &[f32], labels: &[usize], scale: f32, grad: &mut [f32]) -
     Ok(())
 }
 
-/// Mean over n of `-Σ_k targets[n, k] · log softmax(logits[n])[k]`, of logits and targets (N, K);
-/// the probabilities (N, K) go to `probs`.
+/// Returns the mean over n of `-Σ_k targets[n, k] · log softmax(logits[n])[k]` of logits and
+/// targets (N, K), and writes the probabilities (N, K) to `probs`.
 ///
 /// # Errors
 /// [`KernelError`] if the batch is empty or the lengths do not fit.
@@ -61,11 +63,11 @@ pub fn soft_forward(
     Ok(loss / samples as f64)
 }
 
-/// Gradient of the logits (N, K): `scale·(prob·Σ_k targets[n, k] - target)`. The mean loss has
-/// scale 1/N.
+/// Writes the gradient of the logits, (N, K): `scale·(prob·Σ_k targets[n, k] - target)`. The mean
+/// loss has scale 1/N.
 ///
 /// # Errors
-/// As [`soft_forward`].
+/// Fails as [`soft_forward`] does.
 pub fn soft_backward(
     classes: usize,
     probs: &[f32],
@@ -98,7 +100,7 @@ fn softmax(logits: &[f32], probs: &mut [f32]) -> f64 {
     sum.ln() + max
 }
 
-/// The number of samples, N.
+/// Returns the number of samples, N.
 fn check_soft(op: &'static str, classes: usize, len: usize) -> Result<usize> {
     match len.checked_rem(classes) {
         Some(0) if len > 0 => Ok(len / classes),
@@ -109,7 +111,7 @@ fn check_soft(op: &'static str, classes: usize, len: usize) -> Result<usize> {
     }
 }
 
-/// The number of classes, K.
+/// Returns the number of classes, K.
 fn check(
     op: &'static str,
     (buffer, len): (&'static str, usize),

@@ -6,7 +6,7 @@ use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
 use crate::error::{Result, check_len};
 
-/// `y = a + b`.
+/// Computes `y = a + b`; all have the same length.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.
@@ -20,7 +20,7 @@ pub fn add(isa: Isa, a: &[f32], b: &[f32], y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// `a += b`.
+/// Computes `a += b`; both have the same length.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.
@@ -33,7 +33,7 @@ pub fn add_assign(isa: Isa, a: &mut [f32], b: &[f32]) -> Result<()> {
     Ok(())
 }
 
-/// `y[i] = Σ_p parts[p, i]` of `parts` (P, `y.len()`), in the order of the parts.
+/// Computes `y[i] = Σ_p parts[p, i]` of `parts` (P, `y.len()`), in the order of the parts.
 pub(crate) fn sum_parts(isa: Isa, parts: &[f32], y: &mut [f32]) {
     let len = y.len();
     for_runs(y, 1, (parts.len() / len.max(1)).max(1), |range, y| {
@@ -45,7 +45,7 @@ pub(crate) fn sum_parts(isa: Isa, parts: &[f32], y: &mut [f32]) {
     });
 }
 
-/// `y = a·b`.
+/// Computes `y = a·b`; all have the same length.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.
@@ -59,7 +59,7 @@ pub fn mul(isa: Isa, a: &[f32], b: &[f32], y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// `y = factor·a`.
+/// Computes `y = factor·a`; both have the same length.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.
@@ -72,13 +72,15 @@ pub fn scale(isa: Isa, a: &[f32], factor: f32, y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// The sum of all elements, in f64 and in an order that does not depend on the number of threads.
+/// Returns the sum of all elements, in f64 and in an order that does not depend on the number of
+/// threads.
 #[must_use]
 pub fn sum(a: &[f32]) -> f64 {
     total(a, |x| x)
 }
 
-/// The sum of the squares, in f64 and in an order that does not depend on the number of threads.
+/// Returns the sum of the squares, in f64 and in an order that does not depend on the number of
+/// threads.
 #[must_use]
 pub fn sum_squares(a: &[f32]) -> f64 {
     total(a, |x| x * x)

@@ -4,7 +4,8 @@ use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
 use crate::error::{Result, check_len};
 
-/// `average += fraction·(value - average)`, as `torch.lerp(average, value, fraction)`.
+/// Computes `average += fraction·(value - average)`, as `torch.lerp(average, value, fraction)`
+/// does.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.

@@ -7,7 +7,7 @@ use super::reduce::{BLOCK, sums_along};
 use crate::dims::{PlaneDims, checked_len};
 use crate::error::{Result, check_len};
 
-/// y (N, C, H, W) of x (N, C, H, W) and gates (N, C).
+/// Computes y (N, C, H, W) of x (N, C, H, W) and gates (N, C).
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
@@ -17,8 +17,8 @@ pub fn forward(isa: Isa, dims: PlaneDims, x: &[f32], gates: &[f32], y: &mut [f32
     Ok(())
 }
 
-/// The gradients that are asked for: of x (N, C, H, W) and of the gates (N, C), which is the sum
-/// of `grad_y·x` over the plane, where a gate is 0 too.
+/// Computes the gradients that are asked for: that of x, (N, C, H, W), and that of the gates, (N,
+/// C), which is the sum of `grad_y·x` over the plane, also where a gate is 0.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.

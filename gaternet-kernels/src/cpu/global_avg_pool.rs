@@ -1,4 +1,4 @@
-//! Averages over whole planes.
+//! Average pooling of whole planes.
 
 use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
@@ -6,7 +6,7 @@ use super::reduce::{BLOCK, sum};
 use crate::dims::{PlaneDims, checked_len};
 use crate::error::{KernelError, Result, check_len};
 
-/// Mean of each plane: y (N, C) of x (N, C, H, W).
+/// Writes the mean of each plane of x (N, C, H, W) to y (N, C).
 ///
 /// # Errors
 /// [`KernelError`] if a length does not fit `dims` or the planes are empty.
@@ -20,7 +20,7 @@ pub fn forward(isa: Isa, dims: PlaneDims, x: &[f32], y: &mut [f32]) -> Result<()
     Ok(())
 }
 
-/// Gradient of x (N, C, H, W) from `grad_y` (N, C).
+/// Writes the gradient of x, (N, C, H, W), that follows from `grad_y` (N, C).
 ///
 /// # Errors
 /// [`KernelError`] if a length does not fit `dims` or the planes are empty.

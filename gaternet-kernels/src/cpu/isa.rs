@@ -1,4 +1,4 @@
-//! Which instruction set the hot loops use: detected once, lowered by `GATERNET_ISA`.
+//! The instruction set that the hot loops use: detected once, lowered by `GATERNET_ISA`.
 
 use std::fmt;
 use std::sync::OnceLock;
@@ -10,14 +10,14 @@ use crate::error::{KernelError, Result};
 /// holding one is the proof that its kernels may be called. Sets are ordered from slow to fast.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Isa {
-    /// Which of [`SETS`].
+    /// The number of the set in [`SETS`].
     number: usize,
 }
 
 impl Isa {
-    /// The set the library uses: the best of this machine, or the lower one that the environment
-    /// variable `GATERNET_ISA` names (`scalar`; `avx2`, `avx512` or `avx512bf16` on x86-64, `neon`
-    /// on aarch64). Read once per process.
+    /// Returns the set that the library uses: the best of this machine, or the lower one that the
+    /// environment variable `GATERNET_ISA` names (`scalar`; `avx2`, `avx512` or `avx512bf16` on
+    /// x86-64, `neon` on aarch64). The variable is read once per process.
     ///
     /// # Errors
     /// [`KernelError::Isa`] if the variable holds another word or a set this machine lacks.
@@ -36,14 +36,14 @@ impl Isa {
             .clone()
     }
 
-    /// Every set this machine has, slowest first.
+    /// Returns every set this machine has, slowest first.
     #[must_use]
     pub fn available() -> Vec<Isa> {
         let numbers = (0..SETS.len()).filter(|number| (SETS[*number].detected)());
         numbers.map(|number| Isa { number }).collect()
     }
 
-    /// The set called `name`.
+    /// Returns the set called `name`.
     ///
     /// # Errors
     /// [`KernelError::Isa`] if there is no such set or this machine lacks it.
@@ -58,13 +58,13 @@ impl Isa {
         })
     }
 
-    /// Its kernels, which may be called.
+    /// Returns the kernels of the set, which may be called.
     pub(crate) fn kernels(self) -> &'static KernelSet {
         SETS[self.number]
     }
 }
 
-/// The name, as in `GATERNET_ISA`.
+/// Writes the name, as in `GATERNET_ISA`.
 impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kernels().name)

@@ -1,5 +1,5 @@
-//! The largest value of each window; padding is never one. A NaN in a window is its largest value,
-//! so that it shows.
+//! Maximum pooling over windows; padding is never the maximum. A NaN in a window is its maximum, so
+//! that it shows.
 
 use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
@@ -7,7 +7,7 @@ use super::windows::{for_window_rows, planes_of};
 use crate::dims::PoolDims;
 use crate::error::{Result, check_len};
 
-/// Maxima of the windows: y (N, C, OH, OW) of x (N, C, H, W).
+/// Writes the maxima of the windows of x (N, C, H, W) to y (N, C, OH, OW).
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
@@ -22,8 +22,8 @@ pub fn forward(isa: Isa, dims: &PoolDims, x: &[f32], y: &mut [f32]) -> Result<()
     Ok(())
 }
 
-/// Gradient of x (N, C, H, W) from x and `grad_y` (N, C, OH, OW): each goes to the value that its
-/// window shows, the first of equals.
+/// Writes the gradient of x, (N, C, H, W), that follows from `grad_y` (N, C, OH, OW): each value of
+/// `grad_y` goes to the maximum of its window, the first of equals.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
@@ -52,7 +52,7 @@ fn window_maxima(dims: &PoolDims, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// Finds the winners again: cheaper than to keep their places from the forward pass.
+/// Finds the maxima again, which is cheaper than keeping their places from the forward pass.
 fn route(dims: &PoolDims, x: &[f32], grad_y: &[f32], grad_x: &mut [f32]) {
     let [in_plane, out_plane] = planes_of(dims);
     let mut winners = vec![(f32::NEG_INFINITY, usize::MAX); out_plane];
@@ -72,7 +72,7 @@ fn route(dims: &PoolDims, x: &[f32], grad_y: &[f32], grad_x: &mut [f32]) {
     }
 }
 
-/// Whether `x` replaces `best`, which came before it.
+/// Returns whether `x` replaces `best`, which came before it.
 #[inline(always)]
 fn wins(x: f32, best: f32) -> bool {
     x > best || x.is_nan()

@@ -1,4 +1,4 @@
-//! CPU kernels. Each file is one op; hot loops exist once per instruction set ([`isa`]).
+//! CPU kernels. Each file or folder is one op; hot loops exist once per instruction set ([`isa`]).
 
 pub mod adamw;
 pub mod avg_pool2d;

@@ -1,11 +1,11 @@
-//! Borders of zeros around planes, and (where negative) cropping.
+//! Padding of planes with borders of zeros, and (where negative) cropping.
 
 use super::parallel::for_runs;
 use crate::dims::PadDims;
 use crate::error::{Result, check_len};
 
-/// y (planes, OH, OW) of x (planes, H, W). The gradient of x is the same of the gradient of y, with
-/// [`PadDims::inverse`].
+/// Writes y (planes, OH, OW) of x (planes, H, W). With [`PadDims::inverse`] the same call makes the
+/// gradient of x of that of y.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.

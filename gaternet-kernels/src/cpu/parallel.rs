@@ -1,12 +1,12 @@
-//! How work is spread over threads. Results never depend on how many there are.
+//! The distribution of work over threads. Results never depend on how many there are.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// Elements of work up to which one thread is done before others are awake.
+/// The elements of work up to which one thread is done before others are awake.
 const SERIAL: usize = 32 * 1024;
-/// Elements of work that a task takes at least.
+/// The elements of work that a task takes at least.
 const GRAIN: usize = 16 * 1024;
 
 /// Calls `f(indices, their part of out)` until all indices are covered. An index owns `unit`

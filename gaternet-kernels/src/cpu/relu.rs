@@ -1,10 +1,10 @@
-//! `y = max(x, 0)`; NaN stays NaN, so that it shows.
+//! The ReLU `y = max(x, 0)`; NaN stays NaN, so that it shows.
 
 use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
 use crate::error::{Result, check_len};
 
-/// y of x, equally long.
+/// Computes y of x; both have the same length.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.
@@ -17,7 +17,7 @@ pub fn forward(isa: Isa, x: &[f32], y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// Gradient of x from the output y: `grad_y` where `y > 0`, else 0.
+/// Computes the gradient of x from the output y: `grad_y` where `y > 0`, else 0.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.

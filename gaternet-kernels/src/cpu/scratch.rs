@@ -7,8 +7,8 @@ thread_local! {
     static SHARED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
-/// Most floats of memory that [`give`] keeps, 32 MiB: where more is needed, a call takes so long
-/// that fresh pages do not show.
+/// The most floats of memory that [`give`] keeps, 32 MiB. Where more is needed, a call takes so
+/// long that fresh pages do not show.
 const MOST_KEPT: usize = 8 << 20;
 
 /// Calls `body` with `len` floats of unspecified (but initialised) contents.
@@ -25,8 +25,8 @@ pub(crate) fn with_scratch<R>(len: usize, body: impl FnOnce(&mut [f32]) -> R) ->
     result
 }
 
-/// At least `len` floats of unspecified contents, which the tasks of a call share: what this thread
-/// gave last, where it is long enough. Fresh memory costs a page fault every 4 KiB.
+/// Returns at least `len` floats of unspecified contents, for the tasks of a call: the memory that
+/// this thread gave last, where it is long enough. Fresh memory costs a page fault every 4 KiB.
 pub(crate) fn take(len: usize) -> Vec<f32> {
     let kept = SHARED.take();
     if kept.len() < len { vec![0.0; len] } else { kept }

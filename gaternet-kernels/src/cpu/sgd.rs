@@ -8,20 +8,20 @@ use crate::error::{Result, check_len};
 /// The constants of a step.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SgdConfig {
-    /// Learning rate.
+    /// The learning rate.
     pub lr: f32,
-    /// Fraction of the velocity that is kept; 0 for plain gradient descent.
+    /// The fraction of the velocity that is kept; 0 for plain gradient descent.
     pub momentum: f32,
-    /// Fraction of the gradient that does not enter the velocity (after the first step).
+    /// The fraction of the gradient that does not enter the velocity (after the first step).
     pub dampening: f32,
-    /// Added to the gradient, times the parameter.
+    /// The factor by which the parameter is added to the gradient.
     pub weight_decay: f32,
     /// Whether the step looks ahead along the velocity.
     pub nesterov: bool,
 }
 
-/// One step: with `g = grad + weight_decay·param`, `v = momentum·v + (1 - dampening)·g` (on the
-/// first step `v = g`, whatever v holds) and `param -= lr·v`, or `lr·(g + momentum·v)` with
+/// Makes one step: with `g = grad + weight_decay·param`, `v = momentum·v + (1 - dampening)·g` (on
+/// the first step `v = g`, whatever v holds) and `param -= lr·v`, or `lr·(g + momentum·v)` with
 /// Nesterov. Without momentum `param -= lr·g`, and v is neither read nor written and may be empty.
 ///
 /// # Errors

@@ -4,8 +4,8 @@ use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
 use crate::error::{KernelError, Result, check_len};
 
-/// `y[n] = weights[n]·a[n] + (1 - weights[n])·b[n]` for a, b and y of as many rows as there are
-/// weights.
+/// Computes `y[n] = weights[n]·a[n] + (1 - weights[n])·b[n]` for a, b and y of as many rows as
+/// there are weights.
 ///
 /// # Errors
 /// [`KernelError`] if the lengths differ or a is not whole rows.
@@ -23,7 +23,8 @@ pub fn forward(isa: Isa, weights: &[f32], a: &[f32], b: &[f32], y: &mut [f32]) -
     Ok(())
 }
 
-/// `grad[n] = weights[n]·grad_y[n]`: the gradient of a; that of b has the weights `1 - weights`.
+/// Computes the gradient of a, `grad[n] = weights[n]·grad_y[n]`. The gradient of b has the weights
+/// `1 - weights`.
 ///
 /// # Errors
 /// [`KernelError`] if the lengths differ or `grad_y` is not whole rows.
@@ -39,7 +40,7 @@ pub fn backward(isa: Isa, weights: &[f32], grad_y: &[f32], grad: &mut [f32]) -> 
     Ok(())
 }
 
-/// The length of a row; 0 if there is nothing at all.
+/// Returns the length of a row, 0 if there is nothing at all.
 fn row(op: &'static str, weights: &[f32], len: usize) -> Result<usize> {
     match len.checked_rem(weights.len()) {
         Some(0) => Ok(len / weights.len()),

@@ -5,7 +5,8 @@ use std::ops::Range;
 
 /// A mutable slice of which several tasks may hold parts at once.
 ///
-/// For parts that no safe split describes, such as one channel of all samples of (N, C, H, W).
+/// It serves parts that no safe split describes, such as one channel of all samples of (N, C, H,
+/// W).
 pub(crate) struct SharedSlice<'a> {
     start: *mut f32,
     len: usize,
@@ -23,13 +24,13 @@ impl<'a> SharedSlice<'a> {
         SharedSlice { start: slice.as_mut_ptr(), len: slice.len(), slice: PhantomData }
     }
 
-    /// The first element, for kernels that write parts no range describes; the promise of
-    /// [`part`](Self::part) is theirs then.
+    /// Returns a pointer to the first element, for kernels that write parts no range describes.
+    /// They must keep the promise of [`part`](Self::part).
     pub(crate) fn start(&self) -> *mut f32 {
         self.start
     }
 
-    /// The elements of `range`.
+    /// Returns the elements of `range`.
     ///
     /// # Safety
     /// No other part that overlaps `range` is alive while this one is.

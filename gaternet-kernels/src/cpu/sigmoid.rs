@@ -1,13 +1,13 @@
-//! `y = 1 / (1 + exp(-x))`; NaN stays NaN, so that it shows.
+//! The sigmoid `y = 1 / (1 + exp(-x))`; NaN stays NaN, so that it shows.
 
 use super::isa::{Isa, dispatch};
 use super::parallel::for_runs;
 use crate::error::{Result, check_len};
 
-/// An exponential costs about as much as this many sums.
+/// The number of sums that cost about as much as an exponential.
 const WORK: usize = 8;
 
-/// y of x, equally long.
+/// Computes y of x; both have the same length.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.
@@ -20,7 +20,7 @@ pub fn forward(x: &[f32], y: &mut [f32]) -> Result<()> {
     Ok(())
 }
 
-/// Gradient of x from the output y: `grad_y · y · (1 - y)`.
+/// Computes the gradient of x from the output y: `grad_y · y · (1 - y)`.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if the lengths differ.

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::dims::PoolDims;
 
-/// (H·W, OH·OW).
+/// Returns the pixels of a plane of the input and of the output, (H·W, OH·OW).
 pub(super) fn planes_of(dims: &PoolDims) -> [usize; 2] {
     [dims.in_size(), dims.out_size()].map(|[h, w]| h * w)
 }

@@ -143,8 +143,8 @@ pub(super) fn gate_gradient(
         .value(&filters)
         .value(&stride)
         .value(&first);
-    // SAFETY: the parameters of active_filters_gate_gradient; the scratch has `blocks` sums for each
-    // gate, and the row has the columns.
+    // SAFETY: the parameters of active_filters_gate_gradient; the scratch has `blocks` sums for
+    // each gate, and the row has the columns.
     unsafe { launch.run([int(OP, "batch", batch)? as u32, 1, 1], 128, 0) }
 }
 

@@ -40,8 +40,8 @@ pub struct Affine<'a> {
     pub eps: f32,
 }
 
-/// What follows the normalisation in the same pass over memory: `relu(gate·z + residual)`; by
-/// default nothing.
+/// The epilogue of a batch normalisation, which follows in the same pass over memory:
+/// `relu(gate·z + residual)`. By default it does nothing.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Epilogue<'a, T> {

@@ -60,7 +60,7 @@ pub enum CudaError {
         file: &'static str,
         /// The architecture of the device, such as `sm_90`.
         architecture: String,
-        /// Where compiled kernels were looked for.
+        /// The folder in which compiled kernels were looked for.
         folder: Option<PathBuf>,
         /// Why NVRTC cannot be used.
         compiler: String,
@@ -72,7 +72,7 @@ pub enum CudaError {
         file: &'static str,
         /// The architecture.
         architecture: String,
-        /// What the compiler says.
+        /// The text that the compiler printed.
         log: String,
     },
     /// A file of compiled kernels cannot be written.
@@ -80,25 +80,25 @@ pub enum CudaError {
     Io {
         /// The file or folder.
         path: PathBuf,
-        /// What happened.
+        /// The error of the system.
         error: std::io::Error,
     },
     /// Something that cannot be recorded in a graph.
     #[error("{what} cannot be part of a graph: do it before the capture")]
     Capturing {
-        /// What was attempted.
+        /// The action that was attempted.
         what: &'static str,
     },
     /// Something that another thread's capture would record.
     #[error("{what}: another thread records a graph on this device, wait until it has")]
     CapturedElsewhere {
-        /// What was attempted.
+        /// The action that was attempted.
         what: &'static str,
     },
     /// An error of the driver. After a failed kernel every later call fails with the same.
     #[error("{what}: {error}")]
     Driver {
-        /// What was attempted.
+        /// The action that was attempted.
         what: &'static str,
         /// The driver's error.
         error: DriverError,

@@ -57,7 +57,7 @@ fn run(
         .write(gates)
         .value(&columns)
         .value(&close);
-    // SAFETY: the parameters of gate_largest; both arrays have a row of the layers' columns for each
-    // sample.
+    // SAFETY: the parameters of gate_largest; both arrays have a row of the layers' columns for
+    // each sample.
     unsafe { launch.run([layers.layers() as u32, batch, 1], THREADS, 0) }
 }

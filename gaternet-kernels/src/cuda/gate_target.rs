@@ -155,8 +155,8 @@ pub fn forward_backward(
         .write(scratch)
         .value(&columns)
         .value(&batch);
-    // SAFETY: the parameters of gate_fractions; a warp has a layer of a sample, and writes the first
-    // half of the scratch.
+    // SAFETY: the parameters of gate_fractions; a warp has a layer of a sample, and writes the
+    // first half of the scratch.
     unsafe { launch.run(grid, 32, 0)? };
     let launch = Launch::new(device, &TARGET)?
         .read(&target.work)

@@ -2,8 +2,8 @@
 
 use crate::cpu::adamw::AdamWConfig;
 
-/// \[parameter, mean gradient, mean square\] after step `number`, 1 in the first, as in algorithm 2
-/// of Loshchilov & Hutter 2019 (arXiv 1711.05101).
+/// Returns \[parameter, mean gradient, mean square\] after step `number`, 1 in the first, as in
+/// algorithm 2 of Loshchilov & Hutter 2019 (arXiv 1711.05101).
 #[must_use]
 pub fn step(
     config: &AdamWConfig,

@@ -1,9 +1,10 @@
-//! Averages over windows; padding counts as zeros.
+//! Average pooling over windows; padding counts as zeros.
 
 use super::windows::window;
 use crate::dims::PoolDims;
 
-/// Means of the windows, zeros of the padding included: (N, C, OH, OW) of x (N, C, H, W).
+/// Returns the means of the windows of x (N, C, H, W), zeros of the padding included, (N, C, OH,
+/// OW).
 #[must_use]
 pub fn forward(dims: &PoolDims, x: &[f64]) -> Vec<f64> {
     let mut y = vec![0.0; dims.output_len()];
@@ -11,7 +12,7 @@ pub fn forward(dims: &PoolDims, x: &[f64]) -> Vec<f64> {
     y
 }
 
-/// Gradient of x (N, C, H, W) from grad_y (N, C, OH, OW).
+/// Returns the gradient of x, (N, C, H, W), of `grad_y` (N, C, OH, OW).
 #[must_use]
 pub fn backward(dims: &PoolDims, grad_y: &[f64]) -> Vec<f64> {
     let mut grad = vec![0.0; dims.input_len()];

@@ -4,18 +4,19 @@
 use super::gated;
 use crate::dims::PlaneDims;
 
-/// Everything but the data; the parts of the epilogue that are absent do nothing.
+/// The arguments of a batch normalisation but its data. The parts of the epilogue that are absent
+/// do nothing.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct BatchNorm<'a> {
-    /// (C).
+    /// The factor of each channel, (C).
     pub weight: &'a [f64],
-    /// (C).
+    /// The term of each channel, (C).
     pub bias: &'a [f64],
-    /// Added to the variance.
+    /// The constant that is added to the variance.
     pub eps: f64,
-    /// (N, C).
+    /// The gates of each plane, (N, C).
     pub gates: Option<&'a [f64]>,
-    /// (N, C, H, W).
+    /// The residual, (N, C, H, W).
     pub residual: Option<&'a [f64]>,
     /// Whether a ReLU comes last.
     pub relu: bool,
@@ -24,19 +25,19 @@ pub struct BatchNorm<'a> {
 /// Gradients of all inputs.
 #[derive(Debug, Clone)]
 pub struct Grads {
-    /// (N, C, H, W).
+    /// The gradient of x, (N, C, H, W).
     pub x: Vec<f64>,
-    /// (C).
+    /// The gradient of the weight, (C).
     pub weight: Vec<f64>,
-    /// (C).
+    /// The gradient of the bias, (C).
     pub bias: Vec<f64>,
-    /// (N, C), where a gate is 0 too.
+    /// The gradient of the gates, (N, C), also where a gate is 0.
     pub gates: Vec<f64>,
-    /// (N, C, H, W).
+    /// The gradient of the residual, (N, C, H, W).
     pub residual: Vec<f64>,
 }
 
-/// Mean and biased variance of each channel of x (N, C, H, W).
+/// Returns the mean and biased variance of each channel of x (N, C, H, W).
 #[must_use]
 pub fn stats(dims: PlaneDims, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let count = (dims.batch * dims.plane) as f64;
@@ -47,7 +48,7 @@ pub fn stats(dims: PlaneDims, x: &[f64]) -> (Vec<f64>, Vec<f64>) {
     (mean, var)
 }
 
-/// y (N, C, H, W), with the statistics given.
+/// Returns y (N, C, H, W) with the statistics given.
 #[must_use]
 pub fn forward(dims: PlaneDims, bn: &BatchNorm, mean: &[f64], var: &[f64], x: &[f64]) -> Vec<f64> {
     let mut y = vec![0.0; dims.len()];
@@ -60,7 +61,8 @@ pub fn forward(dims: PlaneDims, bn: &BatchNorm, mean: &[f64], var: &[f64], x: &[
     y
 }
 
-/// Gradients of [`forward`]; with `batch_stats` those of [`forward`] after [`stats`] of the same x.
+/// Returns the gradients of [`forward`]; with `batch_stats` those of [`forward`] after [`stats`] of
+/// the same x.
 #[must_use]
 pub fn backward(
     dims: PlaneDims,
@@ -88,7 +90,7 @@ pub fn backward(
         grads.gates[plane] += grad_a * (bn.weight[c] * x_hat(c, i) + bn.bias[c]);
         grad_z[i] = bn.gates.map_or(grad_a, |gates| gated(gates[plane], grad_a));
         grads.bias[c] += grad_z[i];
-        // An off gate takes its plane out of the sum, whatever it holds.
+        // A closed gate takes its plane out of the sum, whatever it holds.
         grads.weight[c] += if grad_z[i] == 0.0 { 0.0 } else { grad_z[i] * x_hat(c, i) };
     });
     let count = (dims.batch * dims.plane) as f64;

@@ -1,6 +1,6 @@
-//! Rows of several matrices side by side.
+//! Concatenation of the rows of several matrices.
 
-/// (batch, sum of the widths) of parts (batch, width of each).
+/// Returns (batch, sum of the widths) of parts (batch, width of each).
 #[must_use]
 pub fn forward(batch: usize, parts: &[&[f64]]) -> Vec<f64> {
     let mut y = Vec::new();

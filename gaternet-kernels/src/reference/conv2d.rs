@@ -1,12 +1,13 @@
 //! Convolution of a zero-padded input, gated on both sides.
 //!
-//! Filter `f` of sample `n` runs if `filters` is `None` or lists it; channel `c` of sample `n` is
-//! read if `channels` is `None` or lists it.
+//! Filter `f` of sample `n` is computed if `filters` is `None` or lists it; channel `c` of sample
+//! `n` is read if `channels` is `None` or lists it.
 
 use crate::active_filters::ActiveFilters;
 use crate::dims::Conv2dDims;
 
-/// output (N, F, OH, OW) of input (N, C, H, W) and weight (F, C, KH, KW); inactive filters give 0.
+/// Returns the output (N, F, OH, OW) of input (N, C, H, W) and weight (F, C, KH, KW); inactive
+/// filters give 0.
 #[must_use]
 pub fn forward(
     dims: &Conv2dDims,
@@ -20,7 +21,7 @@ pub fn forward(
     output
 }
 
-/// Gradient of the input (N, C, H, W); 0 for inactive channels.
+/// Returns the gradient of the input, (N, C, H, W), with 0 for inactive channels.
 #[must_use]
 pub fn backward_input(
     dims: &Conv2dDims,
@@ -34,7 +35,7 @@ pub fn backward_input(
     grad
 }
 
-/// Gradient of the weight (F, C, KH, KW).
+/// Returns the gradient of the weight, (F, C, KH, KW).
 #[must_use]
 pub fn backward_weight(
     dims: &Conv2dDims,

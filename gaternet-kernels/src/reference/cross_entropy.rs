@@ -1,7 +1,7 @@
 //! Softmax and the negative log-likelihood of the labels, or of a distribution over the classes,
 //! averaged over the batch.
 
-/// (mean loss, probabilities (N, K)) of logits (N, K) and N labels.
+/// Returns the mean loss and the probabilities (N, K) of logits (N, K) and N labels.
 #[must_use]
 pub fn forward(logits: &[f64], labels: &[usize]) -> (f64, Vec<f64>) {
     let classes = logits.len() / labels.len();
@@ -16,7 +16,7 @@ pub fn forward(logits: &[f64], labels: &[usize]) -> (f64, Vec<f64>) {
     (loss / labels.len() as f64, probs)
 }
 
-/// Gradient of `scale · (sum of the losses)` with respect to the logits (N, K).
+/// Returns the gradient of `scale · (sum of the losses)` with respect to the logits, (N, K).
 #[must_use]
 pub fn backward(probs: &[f64], labels: &[usize], scale: f64) -> Vec<f64> {
     let classes = probs.len() / labels.len();
@@ -24,8 +24,8 @@ pub fn backward(probs: &[f64], labels: &[usize], scale: f64) -> Vec<f64> {
     probs.iter().enumerate().map(|(i, p)| scale * (p - is_label(i))).collect()
 }
 
-/// (mean over n of `-Σ_k targets[n, k] · log softmax(logits[n])[k]`, probabilities (N, K)) of
-/// logits and targets (N, K).
+/// Returns the mean over n of `-Σ_k targets[n, k] · log softmax(logits[n])[k]`, and the
+/// probabilities (N, K), of logits and targets (N, K).
 #[must_use]
 pub fn soft_forward(logits: &[f64], targets: &[f64], classes: usize) -> (f64, Vec<f64>) {
     let mut probs = Vec::with_capacity(logits.len());
@@ -39,7 +39,7 @@ pub fn soft_forward(logits: &[f64], targets: &[f64], classes: usize) -> (f64, Ve
     (loss / (logits.len() / classes) as f64, probs)
 }
 
-/// Gradient of `scale · (sum of the losses)` with respect to the logits (N, K).
+/// Returns the gradient of `scale · (sum of the losses)` with respect to the logits, (N, K).
 #[must_use]
 pub fn soft_backward(probs: &[f64], targets: &[f64], classes: usize, scale: f64) -> Vec<f64> {
     let total = |i: usize| targets[i / classes * classes..][..classes].iter().sum::<f64>();

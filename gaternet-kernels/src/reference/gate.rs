@@ -3,19 +3,20 @@
 use super::gated;
 use crate::dims::PlaneDims;
 
-/// y (N, C, H, W) of x (N, C, H, W) and gates (N, C).
+/// Returns y (N, C, H, W) of x (N, C, H, W) and gates (N, C).
 #[must_use]
 pub fn forward(dims: PlaneDims, x: &[f64], gates: &[f64]) -> Vec<f64> {
     (0..dims.len()).map(|i| gated(gates[i / dims.plane], x[i])).collect()
 }
 
-/// Gradient of x (N, C, H, W).
+/// Returns the gradient of x, (N, C, H, W).
 #[must_use]
 pub fn backward_x(dims: PlaneDims, gates: &[f64], grad_y: &[f64]) -> Vec<f64> {
     forward(dims, grad_y, gates)
 }
 
-/// Gradient of the gates (N, C): the sum of `grad_y·x` over the plane, where a gate is 0 too.
+/// Returns the gradient of the gates, (N, C): the sum of `grad_y·x` over the plane, also where a
+/// gate is 0.
 #[must_use]
 pub fn backward_gates(dims: PlaneDims, x: &[f64], grad_y: &[f64]) -> Vec<f64> {
     let mut grad = vec![0.0; dims.batch * dims.channels];

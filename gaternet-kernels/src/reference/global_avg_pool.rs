@@ -1,14 +1,14 @@
-//! Averages over planes.
+//! Average pooling of whole planes.
 
 use crate::dims::PlaneDims;
 
-/// Mean of each plane: (N, C) of x (N, C, H, W).
+/// Returns the mean of each plane of x (N, C, H, W), (N, C).
 #[must_use]
 pub fn forward(dims: PlaneDims, x: &[f64]) -> Vec<f64> {
     x.chunks(dims.plane).map(|plane| plane.iter().sum::<f64>() / dims.plane as f64).collect()
 }
 
-/// Gradient of x (N, C, H, W) from grad_y (N, C).
+/// Returns the gradient of x, (N, C, H, W), of `grad_y` (N, C).
 #[must_use]
 pub fn backward(dims: PlaneDims, grad_y: &[f64]) -> Vec<f64> {
     (0..dims.len()).map(|i| grad_y[i / dims.plane] / dims.plane as f64).collect()

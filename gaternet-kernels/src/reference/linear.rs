@@ -2,7 +2,7 @@
 
 use crate::dims::LinearDims;
 
-/// y (N, O).
+/// Returns y (N, O).
 #[must_use]
 pub fn forward(dims: LinearDims, x: &[f64], weight: &[f64], bias: Option<&[f64]>) -> Vec<f64> {
     let mut y = vec![0.0; dims.batch * dims.out_features];
@@ -17,7 +17,7 @@ pub fn forward(dims: LinearDims, x: &[f64], weight: &[f64], bias: Option<&[f64]>
     y
 }
 
-/// Gradient of x (N, I).
+/// Returns the gradient of x, (N, I).
 #[must_use]
 pub fn backward_input(dims: LinearDims, grad_y: &[f64], weight: &[f64]) -> Vec<f64> {
     let mut grad = vec![0.0; dims.batch * dims.in_features];
@@ -28,7 +28,7 @@ pub fn backward_input(dims: LinearDims, grad_y: &[f64], weight: &[f64]) -> Vec<f
     grad
 }
 
-/// Gradient of the weight (O, I).
+/// Returns the gradient of the weight, (O, I).
 #[must_use]
 pub fn backward_weight(dims: LinearDims, x: &[f64], grad_y: &[f64]) -> Vec<f64> {
     let mut grad = vec![0.0; dims.out_features * dims.in_features];
@@ -39,7 +39,7 @@ pub fn backward_weight(dims: LinearDims, x: &[f64], grad_y: &[f64]) -> Vec<f64> 
     grad
 }
 
-/// Gradient of the bias (O).
+/// Returns the gradient of the bias, (O).
 #[must_use]
 pub fn backward_bias(dims: LinearDims, grad_y: &[f64]) -> Vec<f64> {
     let column = |o| grad_y.iter().skip(o).step_by(dims.out_features).sum();

@@ -1,15 +1,17 @@
-//! The largest value of each window; padding is never one.
+//! Maximum pooling over windows; padding is never the maximum.
 
 use super::windows::window;
 use crate::dims::PoolDims;
 
-/// Maxima of the windows: (N, C, OH, OW) of x (N, C, H, W); NaN where a window holds one.
+/// Returns the maxima of the windows of x (N, C, H, W), (N, C, OH, OW); NaN where a window holds
+/// one.
 #[must_use]
 pub fn forward(dims: &PoolDims, x: &[f64]) -> Vec<f64> {
     (0..dims.output_len()).map(|o| x[winner(dims, x, o)]).collect()
 }
 
-/// Gradient of x (N, C, H, W) from grad_y (N, C, OH, OW): each goes to the first largest value.
+/// Returns the gradient of x, (N, C, H, W), of `grad_y` (N, C, OH, OW): each value of `grad_y` goes
+/// to the first largest value of its window.
 #[must_use]
 pub fn backward(dims: &PoolDims, x: &[f64], grad_y: &[f64]) -> Vec<f64> {
     let mut grad = vec![0.0; dims.input_len()];
@@ -19,7 +21,7 @@ pub fn backward(dims: &PoolDims, x: &[f64], grad_y: &[f64]) -> Vec<f64> {
     grad
 }
 
-/// The input that output `o` shows: the first of the largest, or the last NaN.
+/// Returns the input that is output `o`: the first of the largest, or the last NaN.
 fn winner(dims: &PoolDims, x: &[f64], o: usize) -> usize {
     let better = |best: usize, i: usize| if x[i] > x[best] || x[i].is_nan() { i } else { best };
     window(dims, o).reduce(better).expect("a window holds an input")

@@ -21,7 +21,7 @@ pub mod shake_shake;
 pub mod sigmoid;
 mod windows;
 
-/// Central differences of the scalar function `f` at `at`, one entry per entry of `at`.
+/// Returns the central differences of the scalar function `f` at `at`, one entry per entry of `at`.
 ///
 /// The step is 1e-5: an error of about 1e-10 times the third derivative, and of 1e-11 times `f`
 /// from rounding.
@@ -40,7 +40,7 @@ pub fn numeric_gradient(mut f: impl FnMut(&[f64]) -> f64, at: &[f64]) -> Vec<f64
         .collect()
 }
 
-/// `gate · value`, and exactly +0 where the gate is 0, whatever the value.
+/// Returns `gate · value`, and exactly +0 where the gate is 0, whatever the value.
 fn gated(gate: f64, value: f64) -> f64 {
     if gate == 0.0 { 0.0 } else { gate * value }
 }

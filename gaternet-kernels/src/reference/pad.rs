@@ -1,7 +1,7 @@
-//! Borders of zeros, and (where negative) cropping.
+//! Padding with borders of zeros, and (where negative) cropping.
 
-/// (planes, H + top + bottom, W + left + right) of x (planes, H, W); `padding` is
-/// (left, right, top, bottom).
+/// Returns (planes, H + top + bottom, W + left + right) of x (planes, H, W); `padding` is (left,
+/// right, top, bottom).
 #[must_use]
 pub fn forward(size: [usize; 2], padding: [isize; 4], x: &[f64]) -> Vec<f64> {
     let [h, w] = size.map(|side| side as isize);

@@ -1,7 +1,7 @@
 //! Philox4x32-10, a random function of a counter and a key (Salmon et al. 2011, "Parallel random
 //! numbers: as easy as 1, 2, 3").
 
-/// Four random words.
+/// Returns four random words.
 #[must_use]
 pub fn philox4x32_10(counter: [u32; 4], key: u64) -> [u32; 4] {
     let mut keys = [key as u32, (key >> 32) as u32];

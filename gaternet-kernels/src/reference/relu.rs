@@ -1,12 +1,12 @@
 //! `y = max(x, 0)`; NaN stays NaN.
 
-/// y of x, element by element.
+/// Returns y of x, element by element.
 #[must_use]
 pub fn forward(x: &[f64]) -> Vec<f64> {
     x.iter().map(|&x| if x <= 0.0 { 0.0 } else { x }).collect()
 }
 
-/// Gradient of x from the output y: `grad_y` where `y > 0`.
+/// Returns the gradient of x from the output y: `grad_y` where `y > 0`.
 #[must_use]
 pub fn backward(y: &[f64], grad_y: &[f64]) -> Vec<f64> {
     y.iter().zip(grad_y).map(|(&y, &grad)| if y <= 0.0 { 0.0 } else { grad }).collect()

@@ -2,7 +2,7 @@
 
 use crate::cpu::sgd::SgdConfig;
 
-/// (parameter, velocity) after the step; on the first step the velocity given is not used.
+/// Returns (parameter, velocity) after the step; on the first step the velocity given is not used.
 #[must_use]
 pub fn step(
     config: &SgdConfig,

@@ -1,7 +1,7 @@
 //! A weighted mean of two inputs, with a weight of its own for each sample.
 
-/// `y[n] = weights[n]·a[n] + (1 - weights[n])·b[n]` for a and b of as many rows as there are
-/// weights.
+/// Returns `y[n] = weights[n]·a[n] + (1 - weights[n])·b[n]` for a and b of as many rows as there
+/// are weights.
 #[must_use]
 pub fn forward(weights: &[f64], a: &[f64], b: &[f64]) -> Vec<f64> {
     let row = a.len() / weights.len();
@@ -10,7 +10,7 @@ pub fn forward(weights: &[f64], a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).enumerate().map(mix).collect()
 }
 
-/// The gradients of a and b from that of y, if the weights were these.
+/// Returns the gradients of a and b from that of y, with these weights.
 #[must_use]
 pub fn backward(weights: &[f64], grad_y: &[f64]) -> (Vec<f64>, Vec<f64>) {
     let row = grad_y.len() / weights.len();

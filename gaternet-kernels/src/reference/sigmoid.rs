@@ -1,12 +1,12 @@
 //! `y = 1 / (1 + exp(-x))`; NaN stays NaN.
 
-/// y of x, element by element.
+/// Returns y of x, element by element.
 #[must_use]
 pub fn forward(x: &[f64]) -> Vec<f64> {
     x.iter().map(|&x| 1.0 / (1.0 + (-x).exp())).collect()
 }
 
-/// Gradient of x from the output y: `grad_y · y · (1 - y)`.
+/// Returns the gradient of x from the output y: `grad_y · y · (1 - y)`.
 #[must_use]
 pub fn backward(y: &[f64], grad_y: &[f64]) -> Vec<f64> {
     y.iter().zip(grad_y).map(|(&y, &grad)| grad * y * (1.0 - y)).collect()

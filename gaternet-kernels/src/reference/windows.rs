@@ -2,7 +2,7 @@
 
 use crate::dims::PoolDims;
 
-/// The inputs in the window of output `o`, row by row; padding is none of them.
+/// Returns the inputs in the window of output `o`, row by row; padding is none of them.
 pub(super) fn window(dims: &PoolDims, o: usize) -> impl Iterator<Item = usize> {
     let [h, w] = dims.in_size();
     let [oh, ow] = dims.out_size();

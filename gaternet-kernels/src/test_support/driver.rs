@@ -8,7 +8,7 @@ use libloading::Library;
 use super::emulator::{Emulator, Patch, can_build};
 use super::skip::skipped;
 
-/// True if the tests are to run on a GPU (`GATERNET_CUDA=real`).
+/// Returns whether the tests are to run on a GPU (`GATERNET_CUDA=real`).
 #[must_use]
 pub fn real() -> bool {
     std::env::var_os("GATERNET_CUDA").is_some_and(|value| value == "real")
@@ -17,7 +17,7 @@ pub fn real() -> bool {
 /// The device of a test program: a GPU, if that is asked for, or else the emulator.
 pub struct Driver {
     emulator: Emulator,
-    /// The stand-in for the driver, or why there is none.
+    /// The stand-in for the driver, or the reason why there is none.
     installed: OnceLock<Result<Library, String>>,
 }
 
@@ -29,14 +29,14 @@ impl Driver {
         Driver { emulator: Emulator::new(folder, patches), installed: OnceLock::new() }
     }
 
-    /// One without faults.
+    /// Builds the emulator without faults.
     #[must_use]
     pub const fn sound(folder: &'static str) -> Driver {
         Driver { emulator: Emulator::sound(folder), installed: OnceLock::new() }
     }
 
-    /// Opens the emulator as the driver and as the compiler; false where it cannot be built, and
-    /// the test is [skipped].
+    /// Opens the emulator as the driver and as the compiler. Returns false where it cannot be
+    /// built, and the test is [skipped].
     ///
     /// # Panics
     /// If it does not compile.
@@ -56,10 +56,11 @@ impl Driver {
         result.is_ok()
     }
 
-    /// Whether there is a device to run on: a GPU, if that is asked for, or else the emulator.
+    /// Returns whether there is a device to run on: a GPU, if that is asked for, or else the
+    /// emulator.
     ///
     /// # Panics
-    /// As [`install`](Self::install).
+    /// Panics as [`install`](Self::install) does.
     pub fn has_device(&self) -> bool {
         real() || self.install()
     }

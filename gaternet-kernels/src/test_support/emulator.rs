@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::skip::skipped;
 
-/// -ffp-contract=off: the results do not depend on the machine's instructions.
+/// The options of g++. With -ffp-contract=off results do not depend on the machine's instructions.
 const FLAGS: [&str; 9] = [
     "-std=c++20",
     "-O2",
@@ -29,27 +29,28 @@ const FLAGS: [&str; 9] = [
 
 /// The emulator of a test program.
 pub struct Emulator {
-    /// Where it is built.
+    /// The folder that it is built in.
     folder: &'static str,
     /// The faults that can be planted in it.
     patches: fn() -> Vec<&'static Patch>,
 }
 
 impl Emulator {
-    /// One that is built in the folder that Cargo calls `CARGO_TARGET_TMPDIR`.
+    /// Makes an emulator that is built in the folder that Cargo calls `CARGO_TARGET_TMPDIR`, with
+    /// faults.
     #[must_use]
     pub const fn new(folder: &'static str, patches: fn() -> Vec<&'static Patch>) -> Emulator {
         Emulator { folder, patches }
     }
 
-    /// One without faults.
+    /// Makes an emulator without faults.
     #[must_use]
     pub const fn sound(folder: &'static str) -> Emulator {
         Emulator::new(folder, Vec::new)
     }
 
-    /// The stand-ins for the driver and for NVRTC, for the environment of another process; `None`
-    /// where they cannot be built, and the test is [skipped].
+    /// Returns the stand-ins for the driver and for NVRTC, for the environment of another process,
+    /// or `None` where they cannot be built, and the test is [skipped].
     ///
     /// # Panics
     /// If it does not compile.
@@ -63,7 +64,8 @@ impl Emulator {
         }
     }
 
-    /// Builds what has changed; the paths of the stand-ins for the driver and for NVRTC.
+    /// Builds what has changed, and returns the paths of the stand-ins for the driver and for
+    /// NVRTC.
     pub(crate) fn build(&self) -> [PathBuf; 2] {
         let own = Path::new(env!("CARGO_MANIFEST_DIR"));
         let emulator = own.join("tests/cuda/emulator");
@@ -108,7 +110,7 @@ impl Emulator {
     }
 }
 
-/// `Err` with the reason if this machine cannot.
+/// Returns `Err` with the reason if this machine cannot build it.
 pub(crate) fn can_build() -> Result<(), String> {
     if cfg!(not(all(target_os = "linux", target_arch = "x86_64"))) {
         return Err("the emulator is for Linux on x86-64".to_owned());
@@ -123,26 +125,27 @@ pub(crate) fn can_build() -> Result<(), String> {
 struct Unit {
     name: String,
     text: String,
-    /// Where headers are looked for, after the emulator's.
+    /// The folder where headers are looked for, after the emulator's.
     kernels: PathBuf,
     flags: &'static [&'static str],
 }
 
 /// A change of a source: a fault to be caught.
 pub struct Patch {
-    /// What is wrong.
+    /// The fault in words.
     pub name: &'static str,
     /// The source whose kernels are affected.
     pub source: &'static str,
     /// The file that is changed.
     pub file: &'static str,
-    /// What is replaced; it must occur.
+    /// The text that is replaced; it must occur.
     pub good: &'static str,
-    /// What it is replaced by.
+    /// The text that replaces it.
     pub bad: &'static str,
 }
 
-/// A copy of the sources in which one thing is wrong; false if there is nothing to change.
+/// Makes a copy of the sources in which one thing is wrong. Returns false if there is nothing to
+/// change.
 fn plant_in_copy(fault: &Patch, kernels: &Path, copy: &Path) -> bool {
     fs::create_dir_all(copy).expect("a folder");
     let mut found = false;
@@ -158,8 +161,8 @@ fn plant_in_copy(fault: &Patch, kernels: &Path, copy: &Path) -> bool {
     found
 }
 
-/// A kernel source as host C++: in a namespace of its own, with its kernels made known under
-/// `module`.
+/// Returns a kernel source as host C++: in a namespace of its own, with its kernels made known
+/// under `module`.
 fn wrap(name: &str, module: &str, path: &Path, text: &str) -> String {
     let mut wrapped =
         format!("#include \"device.h\"\nnamespace source_{name} {{\n#line 1 {path:?}\n{text}\n");

@@ -1,7 +1,8 @@
-//! What the tests of all crates share: tests that a machine may not be able to run, and the
+//! Helpers of the tests of all crates: tests that a machine may not be able to run, and the
 //! emulator that stands for a GPU.
 //!
-//! No stable interface. The features `testing` and `testing-driver` are for dev-dependencies.
+//! This is no stable interface. The features `testing` and `testing-driver` are for
+//! dev-dependencies.
 
 #[cfg(feature = "testing-driver")]
 pub mod driver;

@@ -1,12 +1,12 @@
-//! Python with what a test imports.
+//! The Python that tests run.
 
 use std::env;
 use std::process::Command;
 
 use super::skip::skipped;
 
-/// The Python of `GATERNET_PYTHON`, or `python3` or `python`, if it has all of `modules`, separated
-/// by commas. Otherwise `None`, and the test is [skipped] for want of `need`.
+/// Returns the Python of `GATERNET_PYTHON`, or `python3` or `python`, if it has all of `modules`,
+/// separated by commas. Otherwise it returns `None`, and the test is [skipped] for want of `need`.
 #[must_use]
 pub fn python(need: &str, modules: &str) -> Option<String> {
     let chosen = env::var("GATERNET_PYTHON");

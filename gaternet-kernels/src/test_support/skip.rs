@@ -3,10 +3,10 @@
 use std::env;
 use std::io::{Write, stdout};
 
-/// The variable that names, separated by commas, what must be there.
+/// The variable that names, separated by commas, what a machine must have.
 const VARIABLE: &str = "GATERNET_REQUIRE";
 
-/// What tests need of a machine.
+/// The things that tests need of a machine.
 const NEEDS: [&str; 10] = [
     // A Python with onnxruntime; one with torch and safetensors.
     "onnx",

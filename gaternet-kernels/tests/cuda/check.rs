@@ -7,6 +7,9 @@ use gaternet_kernels::{ActiveFilters, PlaneDims};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+/// The purposes of one stream in random.cuh: 0 is noise, 1 are coins, and the last is for layers.
+pub(crate) const PURPOSES: u32 = 4;
+
 /// `len` values from -1 to 1 that bf16 holds exactly, so that the reference computes with the same.
 pub(crate) fn values(seed: u64, len: usize) -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);

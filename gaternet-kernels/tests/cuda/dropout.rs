@@ -4,14 +4,13 @@ use gaternet_kernels::cuda::{Clock, CudaDevice, CudaGraph, Stream, bf16, dropout
 use gaternet_kernels::reference::philox::philox4x32_10;
 
 use crate::check::{
-    PLANES, Real, close, dense_len, download_dense, unwritten, upload_dense, values, widen,
+    PLANES, PURPOSES, Real, close, dense_len, download_dense, unwritten, upload_dense, values,
+    widen,
 };
 use crate::emulator;
 
 const SEED: u64 = u64::MAX - 5;
 const STEP: u64 = (3 << 32) + 7;
-/// Of random.cuh: purposes of one stream, of which the last is for layers.
-const PURPOSES: u32 = 4;
 
 /// The random words of the values (N, C, P).
 fn words(dims: PlaneDims, stream: u32) -> Vec<u32> {

@@ -2,9 +2,8 @@ use gaternet_kernels::cuda::gumbel_sigmoid::{self, Noise};
 use gaternet_kernels::cuda::{Clock, CudaDevice, PerStep};
 use gaternet_kernels::reference::philox::philox4x32_10;
 
-use crate::check::{close, download, upload, values};
+use crate::check::{PURPOSES, close, download, upload, values};
 use crate::emulator;
-use crate::sem_hash::PURPOSES;
 
 const BOUND: f64 = 1e-5;
 /// Of the steps 0, 1 and those that follow.

@@ -27,6 +27,7 @@ mod graph;
 mod gumbel_sigmoid;
 mod linear;
 mod pad;
+mod planting;
 mod pool2d;
 mod repeat_interleave;
 mod sem_hash;

@@ -2,12 +2,10 @@ use gaternet_kernels::cuda::sem_hash::{self, Draw};
 use gaternet_kernels::cuda::{Clock, CudaBuffer, CudaDevice, CudaGraph};
 use gaternet_kernels::reference::philox::philox4x32_10;
 
-use crate::check::{close, download, upload, values};
+use crate::check::{PURPOSES, close, download, upload, values};
 use crate::emulator;
 
 const BOUND: f64 = 1e-5;
-/// Of random.cuh: purposes of one stream, of which 0 is noise and 1 are coins.
-pub(crate) const PURPOSES: u32 = 4;
 
 fn sigmoid(x: f64) -> f64 {
     1.0 / (1.0 + (-x).exp())

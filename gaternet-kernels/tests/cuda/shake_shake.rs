@@ -4,14 +4,13 @@ use gaternet_kernels::reference::philox::philox4x32_10;
 use gaternet_kernels::reference::shake_shake as reference;
 
 use crate::check::{
-    PLANES, Real, close, dense_len, download_dense, unwritten, upload_dense, values, widen,
+    PLANES, PURPOSES, Real, close, dense_len, download_dense, unwritten, upload_dense, values,
+    widen,
 };
 use crate::emulator;
 
 const SEED: u64 = 77;
 const STEP: u64 = (1 << 32) + 3;
-/// Of random.cuh: purposes of one stream, of which the last is for layers.
-const PURPOSES: u32 = 4;
 
 /// The weights of the samples: forward and backward.
 fn weights(batch: usize, stream: Option<u32>) -> [Vec<f64>; 2] {

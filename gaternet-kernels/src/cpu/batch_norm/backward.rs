@@ -1,4 +1,4 @@
-//! The backward pass of both modes.
+//! The backward pass of training and of evaluation.
 
 use super::{Affine, Channel, Epilogue, check, check_samples, elements};
 use std::ops::Range;
@@ -10,38 +10,42 @@ use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::PlaneDims;
 use crate::error::{Result, check_len};
 
-/// What the forward pass read and wrote.
+/// The slices that the forward pass read and wrote.
 #[derive(Debug, Clone, Copy)]
 pub struct Saved<'a> {
-    /// (N, C, H, W).
+    /// The input of the forward pass, (N, C, H, W).
     pub x: &'a [f32],
-    /// The output, (N, C, H, W): it tells where the ReLU was open.
+    /// The output of the forward pass, (N, C, H, W), which tells where the ReLU passed its input
+    /// on.
     pub y: &'a [f32],
-    /// (C).
+    /// The mean that x was normalised with, (C).
     pub mean: &'a [f32],
-    /// (C).
+    /// The biased variance that x was normalised with, (C).
     pub var: &'a [f32],
-    /// Whether mean and var are those of x, so that the gradient flows through them too.
+    /// Whether mean and variance are those of x itself, so that the gradient flows through them
+    /// too.
     pub batch_stats: bool,
 }
 
 /// The gradients that are wanted; each is overwritten.
 #[derive(Debug, Default)]
 pub struct Grads<'a> {
-    /// (N, C, H, W).
+    /// The gradient of x, (N, C, H, W).
     pub x: Option<&'a mut [f32]>,
-    /// (C).
+    /// The gradient of the weight, (C).
     pub weight: Option<&'a mut [f32]>,
-    /// (C).
+    /// The gradient of the bias, (C).
     pub bias: Option<&'a mut [f32]>,
-    /// (N, C): the sum of `grad a · z` over the plane, where a gate is 0 too.
+    /// The gradient of the gates, (N, C): the sum of `grad_a·z` over the plane, also where a gate
+    /// is 0.
     pub gates: Option<&'a mut [f32]>,
-    /// (N, C, H, W).
+    /// The gradient of the residual, (N, C, H, W).
     pub residual: Option<&'a mut [f32]>,
 }
 
-/// Gradients of [`forward_train`](super::forward_train) or
-/// [`forward_eval`](super::forward_eval). The values of `epilogue.residual` are not read.
+/// Computes the gradients of [`forward_train`](super::forward_train) or
+/// [`forward_eval`](super::forward_eval) from `grad_y` (N, C, H, W). The values of
+/// `epilogue.residual` are not read.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`, or with `batch_stats` a
@@ -75,7 +79,7 @@ pub fn backward(
     let pass = &Pass { isa, dims, epilogue, saved, grad_y, channels: &channels };
     let Grads { x: mut grad_x, weight, bias, gates, residual: mut grad_residual } = grads;
 
-    // `grad a` is kept where a gradient will stand, so that the last pass needs no y and `grad_y`:
+    // `grad_a` is kept where a gradient will stand, so that the last pass needs no y and `grad_y`:
     // in that of the residual, which it is, or with a ReLU in that of x, which it becomes.
     let mut scratch = Vec::new();
     let keep = match (grad_residual.as_deref_mut(), grad_x.as_deref_mut()) {
@@ -127,7 +131,7 @@ pub fn backward(
     Ok(())
 }
 
-/// What all planes share.
+/// The arguments of a pass, which are the same for all planes.
 struct Pass<'a> {
     isa: Isa,
     dims: PlaneDims,
@@ -137,21 +141,22 @@ struct Pass<'a> {
     channels: &'a [Channel],
 }
 
-/// The sums of `grad a` and of `grad a · (x - mean)` over a plane; over a channel, of `grad z`.
+/// The sums of `grad_a` and of `grad_a·(x - mean)` over a plane; of a channel, those of `grad_z`.
 #[derive(Debug, Clone, Copy, Default)]
 struct Sums {
     of_grad: f64,
     of_product: f64,
 }
 
-/// What flows into each value through the mean, and through the variance per distance from it.
+/// The gradient that flows into each value through the mean, and through the variance per distance
+/// from it.
 #[derive(Debug, Clone, Copy)]
 struct ThroughStats {
     mean: f32,
     var: f32,
 }
 
-/// The sums of some planes. Those of off planes stay 0 unless they are needed too.
+/// Computes the sums of some planes. Those of inactive planes stay 0 unless they are needed too.
 #[inline(always)]
 fn sum_planes(
     pass: &Pass,
@@ -198,13 +203,13 @@ fn write_grad_a(pass: &Pass, at: Range<usize>, grad_a: &mut [f32]) {
     }
 }
 
-/// The sums of each channel, (C): over its planes, times their gates.
+/// Returns the sums of each channel, (C): over its planes, times their gates.
 fn merge(pass: &Pass, planes: &[Sums]) -> Vec<Sums> {
     let mut totals = vec![Sums::default(); pass.dims.channels];
     for (n, sample) in planes.chunks_exact(pass.dims.channels.max(1)).enumerate() {
         for (c, (total, sums)) in totals.iter_mut().zip(sample).enumerate() {
             let gate = f64::from(pass.epilogue.gate(n * pass.dims.channels + c));
-            // By selection: the sums of an off plane may be NaN.
+            // By selection, because the sums of an inactive plane may be NaN.
             if gate != 0.0 {
                 total.of_grad += gate * sums.of_grad;
                 total.of_product += gate * sums.of_product;
@@ -214,7 +219,8 @@ fn merge(pass: &Pass, planes: &[Sums]) -> Vec<Sums> {
     totals
 }
 
-/// (C), or `None` if the statistics do not depend on x.
+/// Returns the gradients through the statistics, (C), or `None` if the statistics do not depend on
+/// x.
 fn through_stats(pass: &Pass, totals: &[Sums]) -> Option<Vec<ThroughStats>> {
     let count = (pass.dims.batch * pass.dims.plane) as f64;
     let channel = |(sums, channel): (&Sums, &Channel)| {
@@ -227,8 +233,8 @@ fn through_stats(pass: &Pass, totals: &[Sums]) -> Option<Vec<ThroughStats>> {
     pass.saved.batch_stats.then(|| totals.iter().zip(pass.channels).map(channel).collect())
 }
 
-/// The gradient of some planes of x. `grad a` is `kept` if that is there, else with a ReLU it is
-/// what `grad_x` holds, else it is `grad_y`.
+/// Computes the gradient of some planes of x. `grad_a` is `kept` if that is there, else with a ReLU
+/// it is what `grad_x` holds, else it is `grad_y`.
 #[inline(always)]
 fn planes_of_x(
     pass: &Pass,

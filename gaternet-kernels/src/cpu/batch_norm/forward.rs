@@ -1,4 +1,4 @@
-//! Both forward passes.
+//! The forward passes of training and of evaluation.
 
 use super::{Affine, Channel, Epilogue, check, check_samples, elements};
 use crate::cpu::isa::{Isa, dispatch};
@@ -7,8 +7,8 @@ use crate::cpu::reduce::{BLOCK, LANES, sums_around, total};
 use crate::dims::PlaneDims;
 use crate::error::Result;
 
-/// y (N, C, H, W) with the statistics of this batch, which are written to `mean` and `var` (C);
-/// `var` is the biased variance.
+/// Computes y (N, C, H, W) of x (N, C, H, W) with the statistics of this batch, which are written
+/// to `mean` and `var` (C); `var` is the biased variance.
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims` or a channel has no value.
@@ -37,7 +37,7 @@ pub fn forward_train(
     Ok(())
 }
 
-/// y (N, C, H, W) with given statistics `mean` and `var` (C).
+/// Computes y (N, C, H, W) of x (N, C, H, W) with given statistics `mean` and `var` (C).
 ///
 /// # Errors
 /// [`KernelError`](crate::KernelError) if a length does not fit `dims`.
@@ -59,7 +59,7 @@ pub fn forward_eval(
     Ok(())
 }
 
-/// Mean and sum of squared distances from it.
+/// The mean of some values, and the sum of their squared distances from it.
 #[derive(Debug, Clone, Copy, Default)]
 struct Moments {
     mean: f64,
@@ -83,8 +83,9 @@ fn plane_moments(isa: Isa, plane: usize, x: &[f32], moments: &mut [Moments]) {
     }
 }
 
-/// Sums around the mean of the first lanes. That is within m2 / LANES of the mean of all, squared,
-/// so rounding is relative to m2 however far from 0 the values are.
+/// Returns the moments of a block from sums around the mean of its first lanes. That is within m2 /
+/// LANES of the mean of all, squared, so rounding is relative to m2 however far from 0 the values
+/// are.
 #[inline(always)]
 fn block_moments(isa: Isa, x: &[f32]) -> Moments {
     let shift = match x.first_chunk() {
@@ -96,7 +97,7 @@ fn block_moments(isa: Isa, x: &[f32]) -> Moments {
     Moments { mean: f64::from(shift) + from_shift, m2: (squares - sum * from_shift).max(0.0) }
 }
 
-/// Mean and biased variance of each channel, from those of its planes.
+/// Computes the mean and biased variance of each channel from the moments of its planes.
 fn merge(dims: PlaneDims, planes: &[Moments], mean: &mut [f32], var: &mut [f32]) {
     let (samples, plane) = (dims.batch as f64, dims.plane as f64);
     let mut centres = vec![0.0; dims.channels];

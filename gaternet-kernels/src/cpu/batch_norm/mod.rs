@@ -22,19 +22,19 @@ use std::ops::Range;
 use crate::dims::{PlaneDims, checked_len};
 use crate::error::{KernelError, Result, check_len};
 
-/// The learned part.
+/// The learned part of a batch normalisation, with the constant of its root.
 #[derive(Debug, Clone, Copy)]
 pub struct Affine<'a> {
-    /// (C).
+    /// The factor of each channel, (C).
     pub weight: &'a [f32],
-    /// (C).
+    /// The term of each channel, (C).
     pub bias: &'a [f32],
-    /// Added to the variance.
+    /// The constant that is added to the variance.
     pub eps: f32,
 }
 
-/// What follows the normalisation in the same pass over memory: `relu(z·gate + residual)`; by
-/// default nothing.
+/// The epilogue of a batch normalisation, which follows in the same pass over memory:
+/// `relu(z·gate + residual)`. By default it does nothing.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Epilogue<'a> {
@@ -80,7 +80,7 @@ struct Channel {
 }
 
 impl Channel {
-    /// Those of all channels.
+    /// Returns the normalisations of all channels.
     fn all(affine: &Affine, mean: &[f32], var: &[f32]) -> Vec<Channel> {
         let stats = mean.iter().zip(var);
         let learned = affine.weight.iter().zip(affine.bias);
@@ -92,13 +92,13 @@ impl Channel {
     }
 }
 
-/// Elements of plane number `plane`, which is `n·C + c`.
+/// Returns the elements of plane number `plane`, which is `n·C + c`.
 fn elements(dims: PlaneDims, plane: usize) -> Range<usize> {
     plane * dims.plane..(plane + 1) * dims.plane
 }
 
-/// Checks what all passes share; `(C)` buffers beyond weight and bias come as `per_channel`, (N, C,
-/// H, W) ones beyond the residual as `whole`.
+/// Checks the arguments that all passes have. Buffers (C) other than weight and bias come as
+/// `per_channel`, buffers (N, C, H, W) other than the residual as `whole`.
 fn check(
     op: &'static str,
     dims: PlaneDims,
@@ -125,7 +125,7 @@ fn check(
     Ok(())
 }
 
-/// `Err` where a channel has no value to take statistics of.
+/// Returns `Err` where a channel has no value to take statistics of.
 fn check_samples(op: &'static str, dims: PlaneDims) -> Result<()> {
     if dims.batch * dims.plane == 0 {
         let rule = "batch statistics need at least one value per channel";

@@ -1,4 +1,4 @@
-//! Which filters and channels a convolution computes.
+//! The filters that a convolution computes, and the channels it reads.
 
 use std::ops::RangeInclusive;
 
@@ -39,7 +39,7 @@ impl Active<'_> {
         self.check_lists(op, dims, dims.batch()..=dims.batch())
     }
 
-    /// `batch` is how many samples the lists may have.
+    /// Checks the lists, which may have the numbers of samples in `batch`.
     pub(super) fn check_lists(
         &self,
         op: &'static str,
@@ -67,8 +67,8 @@ impl Active<'_> {
     }
 }
 
-/// 0, 1, ...: as many as there are filters and channels. `Conv2dDims` keeps both far below
-/// `u32::MAX` on any machine that can hold them.
+/// Returns 0, 1, ...: as many numbers as there are filters and channels. `Conv2dDims` keeps both
+/// far below `u32::MAX` on any machine that can hold them.
 pub(super) fn every(dims: &Conv2dDims) -> Vec<u32> {
     (0..dims.out_channels().max(dims.in_channels()) as u32).collect()
 }

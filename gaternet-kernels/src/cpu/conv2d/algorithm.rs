@@ -1,4 +1,4 @@
-//! How a convolution is computed.
+//! The algorithms of convolutions, and the choice between them.
 
 use std::fmt;
 
@@ -7,37 +7,38 @@ use crate::dims::Conv2dDims;
 use crate::dtype::DType;
 use crate::error::{KernelError, Result};
 
-/// Lanes of a vector; with fewer, the order of the costs is the same.
+/// The lanes of a vector; with fewer, the order of the costs is the same.
 const LANES: usize = 16;
 
 /// An algorithm for the convolution and its gradients. For each of them alone, an output's
 /// bits do not depend on which other filters are active; between them, roundings differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// Sums of products, as it is defined: any kernel and stride.
+    /// The sums of products of the definition, for any kernel and stride.
     Direct,
-    /// Winograd F(2x2, 3x3): 2.25 times fewer products; rounds about as [`Direct`](Self::Direct).
+    /// Winograd F(2x2, 3x3), with 2.25 times fewer products. Rounding errors are about those of
+    /// [`Direct`](Self::Direct).
     Winograd2,
-    /// Winograd F(4x4, 3x3): 4 times fewer products; errors are some times larger.
+    /// Winograd F(4x4, 3x3), with 4 times fewer products. Rounding errors are several times larger.
     Winograd4,
 }
 
 impl Algorithm {
-    /// All of them.
+    /// All algorithms.
     pub const ALL: [Algorithm; 3] = [Algorithm::Direct, Algorithm::Winograd2, Algorithm::Winograd4];
 
-    /// The fastest for this convolution, by its shape and batch size alone: whatever is active, the
-    /// bits are the same.
+    /// Returns the fastest algorithm for this convolution, by its shape and batch size alone, so
+    /// that the bits are the same whatever is active.
     ///
-    /// It has the fewest multiply-adds of whole vectors, where those of Winograd's count a third
-    /// more for the transforms. On small maps F(4x4)'s weights outgrow the caches, unless several
-    /// samples share them.
+    /// It is the one with the fewest multiply-adds of whole vectors, where those of Winograd's
+    /// count a third more for the transforms. On small maps F(4x4)'s weights outgrow the caches,
+    /// unless several samples share them.
     #[must_use]
     pub fn choose(dims: &Conv2dDims) -> Algorithm {
         Algorithm::choose_for(DType::F32, dims)
     }
 
-    /// [`choose`](Self::choose) for products of this type.
+    /// Returns what [`choose`](Self::choose) does, for products of this type.
     pub(super) fn choose_for(dtype: DType, dims: &Conv2dDims) -> Algorithm {
         if !Algorithm::Winograd4.supports(dims) {
             return Algorithm::Direct;
@@ -57,7 +58,8 @@ impl Algorithm {
         Algorithm::ALL.into_iter().min_by_key(cost).unwrap_or(Algorithm::Direct)
     }
 
-    /// The fastest for the gradient to the weights, with or without lists of active filters.
+    /// Returns the fastest algorithm for the gradient of the weight, with or without lists of
+    /// active filters.
     #[must_use]
     pub fn choose_for_weight(dims: &Conv2dDims, gated: bool) -> Algorithm {
         // A vector of channels that is mostly empty costs what a full one does.
@@ -68,8 +70,8 @@ impl Algorithm {
         }
     }
 
-    /// Whether it can compute this convolution: Winograd's takes 3x3 kernels with stride 1 and at
-    /// most 2 pixels of padding.
+    /// Returns whether the algorithm can compute this convolution: Winograd's takes 3x3 kernels
+    /// with stride 1 and at most 2 pixels of padding.
     #[must_use]
     pub fn supports(self, dims: &Conv2dDims) -> bool {
         self == Algorithm::Direct
@@ -86,7 +88,7 @@ impl Algorithm {
         Err(KernelError::Dims { op, rule, got: format!("{dims:?}") })
     }
 
-    /// m of F(m x m, 3x3).
+    /// Returns m of F(m x m, 3x3), or `None` for the direct algorithm.
     pub(super) fn tile(self) -> Option<usize> {
         match self {
             Algorithm::Direct => None,

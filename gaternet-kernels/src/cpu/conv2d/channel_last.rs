@@ -1,18 +1,18 @@
-//! Copies a sample into bordered, channel-last form.
+//! Copying of a sample into padded, channel-last form.
 
-use super::image::{Bordered, Image};
+use super::image::{Image, Padded};
 use crate::cpu::isa::Isa;
 
-/// `input` (C, H, W) -> `pixels` (rows, width, C) with zeros around the map. Channels not in the
-/// list become zeros.
+/// Copies `input` (C, H, W) to `pixels` (rows, width, C) with zeros around the map. Channels that
+/// the list lacks become zeros.
 pub(super) fn channel_last(
     isa: Isa,
-    bordered: Bordered,
+    padded: Padded,
     channels: Option<&[u32]>,
     input: &[f32],
     pixels: &mut [f32],
 ) {
-    let Bordered { channels: c, size: [h, w], front: [above, left], width } = bordered;
+    let Padded { channels: c, size: [h, w], front: [above, left], width } = padded;
     let (inside, below) = pixels[above * width * c..].split_at_mut(h * width * c);
     below.fill(0.0);
     for row in inside.chunks_exact_mut(width * c) {
@@ -23,7 +23,7 @@ pub(super) fn channel_last(
     if h * w == 0 {
         return;
     }
-    let mut image = Image { input, pixels, bordered };
+    let mut image = Image { input, pixels, padded };
     if let Some(active) = channels {
         let mut next = active.iter().map(|channel| *channel as usize).peekable();
         for channel in 0..c {

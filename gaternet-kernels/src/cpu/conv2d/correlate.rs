@@ -1,4 +1,5 @@
-//! Runs a convolution, or the gradient to its input, over a batch: samples, threads, inactive planes.
+//! The run of a convolution, or of the gradient of its input, over a batch: samples, threads, and
+//! planes that are inactive.
 
 use rayon::prelude::*;
 
@@ -20,7 +21,8 @@ pub(super) enum Engine<'a> {
 }
 
 impl Engine<'_> {
-    /// Samples that are best computed together, out of `count` for each thread.
+    /// Returns the number of samples that are best computed together, out of `count` for each
+    /// thread.
     fn together(&self, count: usize) -> usize {
         match self {
             Engine::Elements(_, weights) => Elements::together(weights, count),
@@ -28,7 +30,7 @@ impl Engine<'_> {
         }
     }
 
-    /// All output planes of samples 0, 1, ..., `target_len` floats each, on this thread.
+    /// Computes all output planes of samples 0, 1, ..., `target_len` floats each, on this thread.
     pub(super) fn samples<'a>(
         &self,
         sample: impl Fn(usize) -> Sample<'a>,
@@ -60,7 +62,7 @@ impl Engine<'_> {
         }
     }
 
-    /// All output planes of a sample, on all threads.
+    /// Computes all output planes of a sample, on all threads.
     fn split(&self, sample: &Sample<'_>, target: &mut [f32]) {
         fill_known(sample, target);
         if !sample.has_products() {
@@ -76,34 +78,35 @@ impl Engine<'_> {
     }
 }
 
-/// A batch, its slices and lists checked.
+/// A batch whose slices and lists are checked.
 pub(super) struct Batch<'a> {
-    /// Output rows and source channels of a sample: filters and channels, or going back the
+    /// The output rows and source channels of a sample: filters and channels, or going back the
     /// reverse.
     pub(super) rows: usize,
     pub(super) channels: usize,
-    /// 0, 1, ...: as many as there are rows and channels.
+    /// The numbers 0, 1, ..., as many as there are rows and channels.
     pub(super) every: &'a [u32],
-    /// Of each row, where its weights are among the rows of weights.
+    /// The row of weights of each output row.
     pub(super) weight_rows: &'a [u32],
-    /// Active ones, `None` for all, from list number `first` on.
+    /// The number of the list of the first sample, and the active rows and channels; `None` if all
+    /// are.
     pub(super) first: usize,
     pub(super) active_rows: Option<&'a ActiveFilters>,
     pub(super) active_channels: Option<&'a ActiveFilters>,
-    /// (N, channels, source plane).
+    /// The source, (N, channels, source plane).
     pub(super) source: &'a [f32],
     pub(super) source_plane: usize,
-    /// Pixels of an output plane.
+    /// The pixels of an output plane.
     pub(super) out_plane: usize,
     pub(super) bias: Option<&'a [f32]>,
-    /// (N, rows, out plane).
+    /// The residual, (N, rows, out plane).
     pub(super) residual: Option<&'a [f32]>,
     pub(super) relu: bool,
     pub(super) exclude_inactive: bool,
 }
 
 impl<'a> Batch<'a> {
-    /// The convolution of `input` (N, C, H, W), followed by nothing.
+    /// Returns the convolution of `input` (N, C, H, W), followed by nothing.
     pub(super) fn forward(
         dims: &Conv2dDims,
         active: Active<'a>,
@@ -128,7 +131,7 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The gradient to its input, of `grad_output` (N, F, OH, OW).
+    /// Returns the gradient of the input that follows from `grad_output` (N, F, OH, OW).
     pub(super) fn backward_input(
         dims: &Conv2dDims,
         active: Active<'a>,
@@ -169,14 +172,14 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// `target` is (N, rows, out plane). On this thread.
+    /// Computes `target` (N, rows, out plane) on this thread.
     pub(super) fn run_here(&self, engine: &Engine<'_>, target: &mut [f32]) {
         if !target.is_empty() {
             engine.samples(|n| self.sample(n), self.rows * self.out_plane, target);
         }
     }
 
-    /// `target` is (N, rows, out plane). On all threads.
+    /// Computes `target` (N, rows, out plane) on all threads.
     pub(super) fn run(&self, engine: &Engine<'_>, target: &mut [f32]) {
         let out_sample = self.rows * self.out_plane;
         if target.is_empty() {
@@ -197,8 +200,8 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// Writes the output planes that need no product: those of rows that are not active, unless they are
-/// left, and without an active channel those of all rows.
+/// Writes the output planes that need no product: those of inactive rows, unless they are excluded,
+/// and without an active channel those of all rows.
 fn fill_known(sample: &Sample<'_>, target: &mut [f32]) {
     let Sample { epilogue, rows, .. } = sample;
     let excludes_inactive =

@@ -1,4 +1,5 @@
-//! The direct algorithm: border, then register tiles over the planes, for any kernel and stride.
+//! The direct algorithm, for any kernel and stride: planes are padded, then register tiles go over
+//! them.
 
 use std::ops::Range;
 
@@ -12,7 +13,7 @@ use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
-/// A convolution, or the gradient to its input, computed as it is defined.
+/// A convolution, or the gradient of its input, computed by its definition.
 pub(super) struct Direct {
     tiles: &'static Tiles,
     plan: Plan,
@@ -29,31 +30,31 @@ impl Direct {
         Direct { tiles, plan: Plan::backward_input(dims, tiles.lanes) }
     }
 
-    /// The active rows of a sample, on this thread.
+    /// Computes the active rows of a sample, on this thread.
     pub(super) fn sample(&self, sample: &Sample<'_>, weight: &[f32], target: &mut [f32]) {
         self.clear(sample, target);
         let target = &SharedSlice::new(target);
-        self.bordered(sample, |bordered| {
-            self.rows(sample, weight, bordered, 0..sample.rows.len(), target);
+        self.padded(sample, |padded| {
+            self.rows(sample, weight, padded, 0..sample.rows.len(), target);
         });
     }
 
-    /// The same on all threads: rows are shared out.
+    /// Computes the active rows of a sample on all threads, which share out the rows.
     pub(super) fn split(&self, sample: &Sample<'_>, weight: &[f32], target: &mut [f32]) {
         self.clear(sample, target);
         let target = &SharedSlice::new(target);
         let rows = sample.rows.len();
         let most = rows.div_ceil(2 * rayon::current_num_threads()).max(MAX_ROWS);
         let parts = rows.div_ceil(most);
-        self.bordered(sample, |bordered| {
+        self.padded(sample, |padded| {
             (0..parts).into_par_iter().for_each(|part| {
-                self.rows(sample, weight, bordered, even_range(rows, parts, part), target);
+                self.rows(sample, weight, padded, even_range(rows, parts, part), target);
             });
         });
     }
 
-    /// Pixels that no tap reaches are 0: some of the gradient to the input of a kernel that is
-    /// smaller than its stride.
+    /// Sets the pixels to 0 that no tap reaches: some of the gradient of the input where the kernel
+    /// is smaller than its stride.
     fn clear(&self, sample: &Sample<'_>, target: &mut [f32]) {
         if self.plan.phases.iter().any(|phase| phase.taps.is_empty()) {
             for row in sample.rows.iter().map(|row| *row as usize) {
@@ -62,28 +63,28 @@ impl Direct {
         }
     }
 
-    /// Calls `body` with the active channels in bordered form.
-    fn bordered(&self, sample: &Sample<'_>, body: impl FnOnce(&[f32])) {
+    /// Calls `body` with the active channels in padded form.
+    fn padded(&self, sample: &Sample<'_>, body: impl FnOnce(&[f32])) {
         if self.plan.in_place {
             return body(sample.source);
         }
-        let border = &self.plan.border;
+        let padding = &self.plan.padding;
         with_scratch(self.plan.scratch_len(self.tiles.lanes), |scratch| {
             for channel in sample.channels.iter().map(|channel| *channel as usize) {
-                let start = channel * border.channel_stride;
-                let bordered = &mut scratch[start..start + border.channel_stride];
-                border.fill(self.tiles.copy, sample.plane(channel), bordered);
+                let start = channel * padding.channel_stride;
+                let padded = &mut scratch[start..start + padding.channel_stride];
+                padding.fill(self.tiles.copy, sample.plane(channel), padded);
             }
             body(scratch);
         });
     }
 
-    /// Some of the sample's active rows.
+    /// Computes some of the sample's active rows.
     fn rows(
         &self,
         sample: &Sample<'_>,
         weight: &[f32],
-        bordered: &[f32],
+        padded: &[f32],
         rows: Range<usize>,
         target: &SharedSlice<'_>,
     ) {
@@ -97,9 +98,9 @@ impl Direct {
                 for range in even_ranges(rows.len(), tile_rows) {
                     let rows = &rows[range];
                     let mut tile = Tile {
-                        source: bordered.as_ptr(),
+                        source: padded.as_ptr(),
                         channels: sample.channels,
-                        channel_stride: plan.border.channel_stride,
+                        channel_stride: plan.padding.channel_stride,
                         taps: &phase.taps,
                         weights: [weight.as_ptr(); MAX_ROWS],
                         weight_channel: plan.weight_channel,
@@ -118,7 +119,7 @@ impl Direct {
                         tile.residuals[slot] = sample.epilogue.residual(row, sample.out_plane);
                     }
                     let kernel = self.tiles.kernel(rows.len(), tile.vectors.len());
-                    // SAFETY: `Tiles` are those of a detected instruction set. `bordered` has
+                    // SAFETY: `Tiles` are those of a detected instruction set. `padded` has
                     // `scratch_len` floats, computed as the furthest that any channel, tap and
                     // vector reads, or it is the source, whose planes no vector leaves. A row's and
                     // channel's weights lie inside (F, C, KH, KW), whose length was checked. The

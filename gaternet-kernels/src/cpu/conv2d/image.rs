@@ -1,14 +1,14 @@
-//! A sample and its bordered, channel-last form.
+//! A sample and its padded, channel-last form.
 
-/// The size of a map, and where it lies in its bordered form.
+/// The size of a map, and its place in the padded form.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bordered {
+pub(super) struct Padded {
     pub(super) channels: usize,
-    /// (H, W).
+    /// The size of the map, (H, W).
     pub(super) size: [usize; 2],
-    /// Zeros before the first row and column.
+    /// The zeros before the first row and column.
     pub(super) front: [usize; 2],
-    /// Columns of a bordered row.
+    /// The columns of a padded row.
     pub(super) width: usize,
 }
 
@@ -16,34 +16,34 @@ pub(super) struct Bordered {
 pub(crate) struct Image<'a> {
     pub(super) input: &'a [f32],
     pub(super) pixels: &'a mut [f32],
-    pub(super) bordered: Bordered,
+    pub(super) padded: Padded,
 }
 
 impl Image<'_> {
-    /// H·W.
+    /// Returns the pixels of a plane, H·W.
     fn plane(&self) -> usize {
-        self.bordered.size[0] * self.bordered.size[1]
+        self.padded.size[0] * self.padded.size[1]
     }
 
-    /// Offset in `pixels` of the first pixel of source row `y`.
+    /// Returns the offset in `pixels` of the first pixel of source row `y`.
     fn row(&self, y: usize) -> usize {
-        let Bordered { channels, front: [above, left], width, .. } = self.bordered;
+        let Padded { channels, front: [above, left], width, .. } = self.padded;
         ((above + y) * width + left) * channels
     }
 
-    /// One channel, of which `map` gives the values.
+    /// Writes one channel, of whose values `map` makes new ones.
     pub(super) fn scatter(&mut self, channel: usize, map: impl Fn(f32) -> f32) {
         let plane = &self.input[channel * self.plane()..(channel + 1) * self.plane()];
-        for (y, values) in plane.chunks_exact(self.bordered.size[1]).enumerate() {
+        for (y, values) in plane.chunks_exact(self.padded.size[1]).enumerate() {
             let start = self.row(y) + channel;
-            let targets = self.pixels[start..].iter_mut().step_by(self.bordered.channels);
+            let targets = self.pixels[start..].iter_mut().step_by(self.padded.channels);
             targets.zip(values).for_each(|(to, from)| *to = map(*from));
         }
     }
 
-    /// Does the channels up to the last multiple of `LANES`, as many pixels at a time whatever rows
-    /// they are on, and returns their number: 0 if the plane has fewer pixels. The last block of
-    /// pixels overlaps the one before.
+    /// Writes the channels up to the last multiple of `LANES`, `LANES` pixels at a time whatever
+    /// rows they are on, and returns their number: 0 if the plane has fewer pixels. The last block
+    /// of pixels overlaps the one before.
     ///
     /// `transpose(rows, columns)` writes the floats `rows[i][j]` to `columns[j][i]`: as many are
     /// readable and writable at each as there are rows.
@@ -53,7 +53,7 @@ impl Image<'_> {
         &mut self,
         transpose: impl Fn([*const f32; LANES], [*mut f32; LANES]),
     ) -> usize {
-        let Bordered { channels, size: [_, width], .. } = self.bordered;
+        let Padded { channels, size: [_, width], .. } = self.padded;
         let (plane, done) = (self.plane(), channels / LANES * LANES);
         if plane < LANES {
             return 0;
@@ -84,7 +84,7 @@ impl Image<'_> {
     }
 }
 
-/// Does the first channels of an image and returns their number.
+/// A function that writes the first channels of an image and returns their number.
 ///
 /// # Safety
 /// The instruction set is present.

@@ -1,4 +1,4 @@
-//! 2-D convolution that does no work for filters and channels that are off.
+//! 2-D convolution that does no work for inactive filters and channels.
 //!
 //! [`Passes`] has the three passes of a convolution of one size, which a [`Cache`] keeps from step
 //! to step. Its forward pass and the gradient to the input are one correlation (`correlate.rs`),
@@ -34,7 +34,7 @@ pub use passes::{Cache, Passes};
 pub use prepared::{Epilogue, PreparedConv2d};
 pub(crate) use winograd::elements;
 
-/// [`Passes::forward`] of a size that is not used again.
+/// Computes [`Passes::forward`] for a size that is not used again.
 ///
 /// # Errors
 /// If a length or a list does not fit `dims`, or the algorithm cannot compute this convolution;
@@ -51,7 +51,7 @@ pub fn forward(
     Passes::new(isa, algorithm, dims)?.forward(active, input, weight, output)
 }
 
-/// [`Passes::backward_input`] of a size that is not used again.
+/// Computes [`Passes::backward_input`] for a size that is not used again.
 ///
 /// # Errors
 /// If a length or a list does not fit `dims`, or the algorithm cannot compute this convolution;
@@ -68,14 +68,15 @@ pub fn backward_input(
     Passes::new(isa, algorithm, dims)?.backward_input(active, grad_output, weight, grad_input)
 }
 
-/// `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in which filter f
-/// and channel c are both active.
+/// Computes `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in which
+/// filter f and channel c are both active.
 ///
-/// `input` (N, C, H, W), `grad_output` (N, F, OH, OW), `grad_weight` (F, C, KH, KW), overwritten.
+/// `input` is (N, C, H, W), `grad_output` (N, F, OH, OW); `grad_weight` (F, C, KH, KW) is
+/// overwritten.
 ///
 /// The order of the sum is fixed by the batch size: the result does not depend on the number of
-/// threads. Winograd's algorithms sum what is not active as zeros; the direct one skips filters that
-/// are not.
+/// threads. Winograd's algorithms sum inactive filters and channels as zeros; the direct one skips
+/// inactive filters.
 ///
 /// # Errors
 /// If a length or a list does not fit `dims`; nothing is written then.

@@ -1,4 +1,4 @@
-//! The passes of a convolution of one size: what they need beside data and weights is made once.
+//! The passes of a convolution of one size. What they need besides data and weights is made once.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,20 +24,20 @@ pub struct Passes {
     isa: Isa,
     algorithm: Algorithm,
     dims: Conv2dDims,
-    /// 0, 1, ...: the list of all filters or channels.
+    /// The numbers 0, 1, ..., the list of all filters or channels.
     every: Vec<u32>,
     forward: OnceLock<Plan>,
     backward_input: OnceLock<Plan>,
 }
 
-/// Where a pass reads and writes.
+/// The addresses that a pass reads and writes.
 enum Plan {
     Direct(Direct),
     Winograd(Winograd),
     Elements(Elements),
 }
 
-/// Which way a pass goes.
+/// The direction of a pass.
 #[derive(Clone, Copy)]
 enum Way {
     Forward,
@@ -45,7 +45,8 @@ enum Way {
 }
 
 impl Passes {
-    /// Nothing is made yet.
+    /// Makes the passes of a convolution of `dims`. Their plans are made when they are first
+    /// needed.
     ///
     /// # Errors
     /// If `algorithm` cannot compute this convolution.
@@ -61,17 +62,17 @@ impl Passes {
         })
     }
 
-    /// Its sizes.
+    /// Returns the sizes of the convolution.
     #[must_use]
     pub fn dims(&self) -> &Conv2dDims {
         &self.dims
     }
 
-    /// `output[n, f] = Σ_c weight[f, c] ⋆ input[n, c]` for the active filters f and channels c of
-    /// sample n.
+    /// Computes `output[n, f] = Σ_c weight[f, c] ⋆ input[n, c]` for the active filters f and
+    /// channels c of sample n.
     ///
-    /// `input` (N, C, H, W), `weight` (F, C, KH, KW), `output` (N, F, OH, OW), overwritten: planes
-    /// of filters that are not active become +0.
+    /// `input` is (N, C, H, W), `weight` (F, C, KH, KW); `output` (N, F, OH, OW) is overwritten,
+    /// and planes of inactive filters become +0.
     ///
     /// # Errors
     /// If a length or a list does not fit the sizes; nothing is written then.
@@ -93,11 +94,11 @@ impl Passes {
         Ok(())
     }
 
-    /// `grad_input[n, c] = Σ_f weight[f, c] * grad_output[n, f]` (full convolution, stride undone)
-    /// for the active channels c and filters f of sample n.
+    /// Computes `grad_input[n, c] = Σ_f weight[f, c] * grad_output[n, f]` (full convolution, stride
+    /// undone) for the active channels c and filters f of sample n.
     ///
-    /// `grad_output` (N, F, OH, OW), `weight` (F, C, KH, KW), `grad_input` (N, C, H, W),
-    /// overwritten: planes of channels that are not active become +0.
+    /// `grad_output` is (N, F, OH, OW), `weight` (F, C, KH, KW); `grad_input` (N, C, H, W) is
+    /// overwritten, and planes of inactive channels become +0.
     ///
     /// # Errors
     /// If a length or a list does not fit the sizes; nothing is written then.
@@ -119,11 +120,11 @@ impl Passes {
         Ok(())
     }
 
-    /// `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in which filter
-    /// f and channel c are both active, by the algorithm that
+    /// Computes `grad_weight[f, c] = Σ_n input[n, c] ⋆ grad_output[n, f]` over the samples n in
+    /// which filter f and channel c are both active, by the algorithm that
     /// [`choose_for_weight`](Algorithm::choose_for_weight) names.
     ///
-    /// `input` (N, C, H, W), `grad_output` (N, F, OH, OW), `grad_weight` (F, C, KH, KW),
+    /// `input` is (N, C, H, W), `grad_output` (N, F, OH, OW); `grad_weight` (F, C, KH, KW) is
     /// overwritten. The order of the sum is that of [`backward_weight`](super::backward_weight).
     ///
     /// # Errors
@@ -191,19 +192,20 @@ impl fmt::Debug for Passes {
     }
 }
 
-/// The [`Passes`] of a layer, one for each size of its input, so that the steps of a training share
-/// them. Clones share what they hold.
+/// The [`Passes`] of a layer, one for each size of its input, which the steps of a training use
+/// again. Clones have the same passes.
 #[derive(Debug, Clone, Default)]
 pub struct Cache(Arc<Mutex<Vec<Arc<Passes>>>>);
 
 impl Cache {
-    /// Sizes that are kept: those of training and evaluation and their smaller last batches.
+    /// The number of sizes that are kept: those of training and evaluation and their smaller last
+    /// batches.
     const SIZES: usize = 4;
 
-    /// The passes for these sizes by the algorithm that [`Algorithm::choose`] names.
+    /// Returns the passes for these sizes, by the algorithm that [`Algorithm::choose`] names.
     ///
     /// # Errors
-    /// None: that algorithm computes this convolution.
+    /// It never fails: that algorithm can compute this convolution.
     pub fn passes(&self, isa: Isa, dims: &Conv2dDims) -> Result<Arc<Passes>> {
         // Whatever panics elsewhere, the list is whole.
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -220,7 +222,7 @@ impl Cache {
     }
 }
 
-/// [`backward_weight`](super::backward_weight).
+/// Computes [`backward_weight`](super::backward_weight).
 pub(super) fn weight_gradient(
     isa: Isa,
     algorithm: Algorithm,

@@ -1,30 +1,31 @@
-//! How a convolution is laid out before it runs: source planes with borders, taps as address
+//! The layout of a convolution, made before it runs: source planes with padding, taps as address
 //! offsets, and the vectors of output pixels.
 //!
 //! Forward and input gradient are the same computation, a *correlation*: for an output row r (a
-//! filter, or an input channel) and a pixel, `Σ_channel Σ_tap weight[r, channel, tap] ·
-//! source[channel, pixel + tap]`. What differs is how the source is spread over planes and which
-//! offset and weight a tap has; that is all that [`Plan`] holds.
+//! filter, or an input channel) and a pixel,
+//! `Σ_channel Σ_tap weight[r, channel, tap] · source[channel, pixel + tap]`. They differ in how the
+//! source is spread over planes and in the offset and weight of a tap, which is what [`Plan`]
+//! holds.
 
 use crate::dims::Conv2dDims;
 
-/// One kernel position: where it reads and which weight it multiplies.
+/// One kernel position: the place it reads and the weight it multiplies.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tap {
-    /// Offset in floats from a pixel's address in the bordered source.
+    /// The offset in floats from a pixel's address in the padded source.
     pub(crate) source: usize,
-    /// Offset of the weight within its (KH, KW) block.
+    /// The offset of the weight within its (KH, KW) block.
     pub(crate) weight: usize,
 }
 
 /// Up to `lanes` output pixels whose sources are adjacent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PixelVector {
-    /// Offset of the first lane in the bordered source.
+    /// The offset of the first lane in the padded source.
     pub(crate) source: usize,
-    /// Offset of the first valid lane in the output plane.
+    /// The offset of the first valid lane in the output plane.
     pub(crate) target: usize,
-    /// Lanes that are output pixels; the others fall on borders and are computed for nothing.
+    /// The lanes that are output pixels; the others fall on padding and are computed for nothing.
     pub(crate) mask: u16,
 }
 
@@ -36,27 +37,28 @@ pub(crate) struct Phase {
     pub(crate) vectors: Vec<PixelVector>,
 }
 
-/// How rows of a source plane are copied into its bordered form.
+/// The rule by which rows of a source plane are copied into its padded form.
 ///
 /// A plane is split into `step[0]·step[1]` sub-planes, so that the pixels a strided tap reads are
 /// adjacent. Zeros to the left of a row also serve as those to the right of the row before it.
 #[derive(Debug)]
-pub(crate) struct Border {
-    /// Source plane (height, width).
+pub(crate) struct Padding {
+    /// The size of a source plane, (height, width).
     pub(crate) size: [usize; 2],
-    /// Zeros before the first row and column.
+    /// The zeros before the first row and column.
     front: [usize; 2],
     step: [usize; 2],
-    /// Sub-planes that some tap reads: fewer than `step` if the kernel is smaller than the stride.
+    /// The sub-planes that some tap reads: fewer than `step` if the kernel is smaller than the
+    /// stride.
     used: [usize; 2],
-    /// Rows of a sub-plane and their distance.
+    /// The rows of a sub-plane, and the floats from one to the next.
     rows: usize,
     row_stride: usize,
-    /// Floats of a channel: all its sub-planes, and the zeros after its last row.
+    /// The floats of a channel: all its sub-planes, and the zeros after its last row.
     pub(crate) channel_stride: usize,
 }
 
-impl Border {
+impl Padding {
     fn new(
         size: [usize; 2],
         front: [usize; 2],
@@ -64,31 +66,31 @@ impl Border {
         row_stride: usize,
         step: [usize; 2],
         used: [usize; 2],
-    ) -> Border {
+    ) -> Padding {
         // The last row has no next one to lend it zeros, so each channel ends with its own.
         let channel_stride = used[0] * used[1] * rows * row_stride + front[1];
-        Border { size, front, step, used, rows, row_stride, channel_stride }
+        Padding { size, front, step, used, rows, row_stride, channel_stride }
     }
 
-    /// Offset of the bordered pixel (y, x), borders included, in its channel.
+    /// Returns the offset of the padded pixel (y, x), padding included, in its channel.
     fn offset(&self, y: usize, x: usize) -> usize {
         let sub_plane = (y % self.step[0]) * self.used[1] + x % self.step[1];
         (sub_plane * self.rows + y / self.step[0]) * self.row_stride + x / self.step[1]
     }
 
-    /// Writes one channel in its bordered form. `plane` is (H, W), `bordered` is one
-    /// `channel_stride`.
-    pub(crate) fn fill(&self, copy: CopyRow, plane: &[f32], bordered: &mut [f32]) {
+    /// Writes one channel in its padded form. `plane` is (H, W), `padded` is one `channel_stride`
+    /// long.
+    pub(crate) fn fill(&self, copy: CopyRow, plane: &[f32], padded: &mut [f32]) {
         let [height, width] = self.size;
         let [step_y, step_x] = self.step;
-        bordered.fill(0.0);
+        padded.fill(0.0);
         for sub_y in 0..self.used[0] {
             for sub_x in 0..self.used[1] {
                 // First and one-past-last column of this sub-plane that holds a source pixel.
                 let first = (self.front[1].saturating_sub(sub_x)).div_ceil(step_x);
                 let end = (self.front[1] + width).saturating_sub(sub_x).div_ceil(step_x);
                 let sub_plane = (sub_y * self.used[1] + sub_x) * self.rows * self.row_stride;
-                let rows = &mut bordered[sub_plane..sub_plane + self.rows * self.row_stride];
+                let rows = &mut padded[sub_plane..sub_plane + self.rows * self.row_stride];
                 for (i, row) in rows.chunks_exact_mut(self.row_stride).enumerate() {
                     let y = (i * step_y + sub_y).checked_sub(self.front[0]);
                     let Some(y) = y.filter(|y| *y < height && end > first) else { continue };
@@ -106,33 +108,33 @@ impl Border {
     }
 }
 
-/// Copies a row: `copy_from_slice` for rows so short that a call of memmove costs more than the
-/// copy.
+/// A function that copies a row: `copy_from_slice` for rows so short that a call of memmove costs
+/// more than the copy.
 pub(crate) type CopyRow = fn(&mut [f32], &[f32]);
 
-/// Everything about a correlation but its data.
+/// All of a correlation but its data.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    /// Whether the source is read where it is, instead of from a bordered copy: a 1x1 kernel needs
-    /// no border.
+    /// Whether the source is read where it is, instead of from a padded copy. A 1x1 kernel needs no
+    /// padding.
     pub(crate) in_place: bool,
-    /// Source channels.
+    /// The number of source channels.
     pub(crate) channels: usize,
-    pub(crate) border: Border,
+    pub(crate) padding: Padding,
     pub(crate) phases: Vec<Phase>,
-    /// Distance of neighbouring pixels of a vector in the output plane: above 1 only for the
-    /// input gradient of a convolution strided along the width.
+    /// The distance of neighbouring pixels of a vector in the output plane, which is above 1 only
+    /// for the input gradient of a convolution strided along the width.
     pub(crate) target_step: usize,
-    /// Distance of an output row's weights from the next one's.
+    /// The distance of an output row's weights from the next one's.
     pub(crate) weight_row: usize,
-    /// Distance of a source channel's weights from the next one's.
+    /// The distance of a source channel's weights from the next one's.
     pub(crate) weight_channel: usize,
 }
 
 impl Plan {
-    /// For a 1x1 kernel that needs no copy: whole vectors over a plane, of which the last may
-    /// overlap the one before, so that none reaches beyond the plane. `None` for others, and for
-    /// tiny planes.
+    /// Returns the plan of a 1x1 kernel that needs no copy: whole vectors over a plane, of which
+    /// the last may overlap the one before, so that none reaches beyond the plane. Returns `None`
+    /// for other kernels, and for tiny planes.
     fn in_place(dims: &Conv2dDims, lanes: usize) -> Option<Plan> {
         let ([h, w], plane) = (dims.in_size(), dims.in_plane());
         let pointwise = (dims.kernel(), dims.stride(), dims.padding()) == ([1; 2], [1; 2], [0; 2]);
@@ -148,7 +150,7 @@ impl Plan {
         Some(Plan {
             in_place: true,
             channels: 0,
-            border: Border::new([h, w], [0, 0], h, w, [1, 1], [1, 1]),
+            padding: Padding::new([h, w], [0, 0], h, w, [1, 1], [1, 1]),
             phases: vec![Phase { taps, vectors }],
             target_step: 1,
             weight_row: 0,
@@ -168,16 +170,16 @@ impl Plan {
         let row_stride = if sx == 1 { (w + px).max(ow) } else { (w + 2 * px).div_ceil(sx) };
         let rows = (h + 2 * py).div_ceil(sy);
         let used = [sy.min(kh), sx.min(kw)];
-        let border = Border::new([h, w], [py, px], rows, row_stride, [sy, sx], used);
+        let padding = Padding::new([h, w], [py, px], rows, row_stride, [sy, sx], used);
         let taps = (0..kh * kw)
-            .map(|weight| Tap { source: border.offset(weight / kw, weight % kw), weight })
+            .map(|weight| Tap { source: padding.offset(weight / kw, weight % kw), weight })
             .collect();
         let grid = Grid { first: 0, size: [oh, ow], row_stride, target: 0, target_row: ow };
         let vectors = grid.vectors(lanes, 1);
         Plan {
             in_place: false,
             channels,
-            border,
+            padding,
             phases: vec![Phase { taps, vectors }],
             target_step: 1,
             weight_row,
@@ -185,8 +187,8 @@ impl Plan {
         }
     }
 
-    /// Bordered input row Y = s·o + k receives the gradient of output row o through kernel row k.
-    /// For the rows of one phase, Y = s·i + a, that leaves k = a + s·j and o = i - j: an unstrided
+    /// Padded input row Y = s·o + k receives the gradient of output row o through kernel row k. For
+    /// the rows of one phase, Y = s·i + a, that leaves k = a + s·j and o = i - j: an unstrided
     /// correlation with the kernel rows a, a + s, ... in reverse. Columns alike.
     pub(crate) fn backward_input(dims: &Conv2dDims, lanes: usize) -> Plan {
         let channels = dims.out_channels();
@@ -209,7 +211,7 @@ impl Plan {
         let widest = columns.phases.iter().map(|phase| phase.count).max().unwrap_or(0);
         let row_stride =
             (columns.front + ow + columns.back.saturating_sub(columns.front)).max(widest);
-        let border = Border::new(
+        let padding = Padding::new(
             [oh, ow],
             [rows.front, columns.front],
             rows.front + oh + rows.back,
@@ -244,7 +246,7 @@ impl Plan {
         Plan {
             in_place: false,
             channels,
-            border,
+            padding,
             phases,
             target_step: sx,
             weight_row,
@@ -252,13 +254,14 @@ impl Plan {
         }
     }
 
-    /// Floats of one sample's bordered source, with what the last vector reads beyond its end.
+    /// Returns the floats of one sample's padded source, with what the last vector reads beyond its
+    /// end.
     pub(crate) fn scratch_len(&self, lanes: usize) -> usize {
-        let last = self.reach(lanes).max(self.border.channel_stride);
-        self.channels.saturating_sub(1) * self.border.channel_stride + last
+        let last = self.reach(lanes).max(self.padding.channel_stride);
+        self.channels.saturating_sub(1) * self.padding.channel_stride + last
     }
 
-    /// Floats of a channel up to the last that any tap and vector reads.
+    /// Returns the floats of a channel up to the last that any tap and vector reads.
     pub(crate) fn reach(&self, lanes: usize) -> usize {
         let reach = self.phases.iter().filter_map(|phase| {
             let tap = phase.taps.iter().map(|tap| tap.source).max()?;
@@ -272,19 +275,19 @@ impl Plan {
 /// One side of the input gradient.
 struct Axis {
     phases: Vec<AxisPhase>,
-    /// Zeros needed before and after the output gradient.
+    /// The zeros needed before and after the output gradient.
     front: usize,
     back: usize,
 }
 
 struct AxisPhase {
-    /// First input coordinate of the phase, and its index i in the phase.
+    /// The first input coordinate of the phase, and its index i in the phase.
     input: usize,
     first: usize,
     count: usize,
     /// (kernel coordinate, j): the tap reads output coordinate i - j.
     taps: Vec<(usize, usize)>,
-    /// Largest j.
+    /// The largest j.
     span: usize,
 }
 
@@ -292,7 +295,7 @@ impl Axis {
     fn new(size: usize, kernel: usize, stride: usize, padding: usize, out: usize) -> Axis {
         let phases: Vec<AxisPhase> = (0..stride)
             .map(|a| {
-                // Bordered coordinate s·i + a is input coordinate s·i + a - padding.
+                // Padded coordinate s·i + a is input coordinate s·i + a - padding.
                 let first = padding.saturating_sub(a).div_ceil(stride);
                 let input = first * stride + a - padding;
                 let count = size.saturating_sub(input).div_ceil(stride);
@@ -319,7 +322,7 @@ struct Grid {
 }
 
 impl Grid {
-    /// Vectors that start at every row, or that run on over the borders between the rows:
+    /// Returns vectors that start at every row, or that run on over the padding between the rows,
     /// whichever are fewer. On an 8x8 map rows fill half a 16-lane register, a running vector all.
     fn vectors(&self, lanes: usize, step: usize) -> Vec<PixelVector> {
         let [height, width] = self.size;
@@ -358,7 +361,7 @@ impl Grid {
     }
 }
 
-/// The lowest `count` lanes.
+/// Returns the mask of the lowest `count` lanes.
 fn prefix(count: usize) -> u16 {
     ((1u32 << count) - 1) as u16
 }

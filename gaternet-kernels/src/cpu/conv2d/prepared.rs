@@ -1,4 +1,4 @@
-//! A convolution whose weights are laid out once and used many times: inference.
+//! Convolutions for inference, whose weights are laid out once and used many times.
 
 use std::ops::Range;
 
@@ -12,8 +12,8 @@ use crate::dims::Conv2dDims;
 use crate::dtype::DType;
 use crate::error::{KernelError, Result, check_len};
 
-/// What follows a convolution in the same pass over memory: `relu(sum + bias + residual)`; by
-/// default nothing.
+/// The epilogue of a convolution, which follows in the same pass over memory:
+/// `relu(sum + bias + residual)`. By default it adds the bias only.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct Epilogue<'a> {
@@ -51,11 +51,11 @@ pub struct PreparedConv2d {
     dims: Conv2dDims,
     method: Method,
     form: Form,
-    /// (F).
+    /// The bias of each filter, (F).
     bias: Option<Vec<f32>>,
-    /// (F): where the weights of each filter are, if not all have some.
+    /// (F): the row of weights of each filter; `None` if every filter has its own.
     weight_rows: Option<Vec<u32>>,
-    /// 0, 1, ...: the list of all filters or channels.
+    /// The numbers 0, 1, ..., the list of all filters or channels.
     every: Vec<u32>,
 }
 
@@ -70,7 +70,7 @@ enum Form {
 }
 
 impl Form {
-    /// `weight` (F, C, KH, KW), of lengths that were checked.
+    /// Lays out `weight` (F, C, KH, KW), whose length was checked.
     fn new(isa: Isa, method: Method, dims: &Conv2dDims, weight: &[f32]) -> Form {
         match (method.algorithm.tile(), method.dtype) {
             (None, DType::F32) => Form::Direct(Direct::forward(isa, dims), weight.to_vec()),
@@ -97,8 +97,8 @@ impl Form {
 }
 
 impl PreparedConv2d {
-    /// `weight` (F, C, KH, KW), `bias` (F). The batch size of `dims` is that of a usual run: the
-    /// algorithm is chosen for it.
+    /// Prepares the convolution of `weight` (F, C, KH, KW) and `bias` (F). The batch size of `dims`
+    /// is that of a usual run, for which the algorithm is chosen.
     ///
     /// # Errors
     /// If a length does not fit `dims`.
@@ -111,7 +111,8 @@ impl PreparedConv2d {
         PreparedConv2d::with_method(isa, Algorithm::choose(dims), dims, weight, bias)
     }
 
-    /// [`new`](Self::new) with the method given: an [`Algorithm`] alone is one in f32.
+    /// Prepares a convolution as [`new`](Self::new) does, with the method given; an [`Algorithm`]
+    /// alone is a method in f32.
     ///
     /// # Errors
     /// If a length does not fit `dims`, or the algorithm cannot compute this convolution.
@@ -134,12 +135,13 @@ impl PreparedConv2d {
         Ok(PreparedConv2d { dims, method, form, bias, weight_rows: None, every })
     }
 
-    /// [`with_method`](Self::with_method) that keeps the weights of some filters only, listed
-    /// ascending. Those of the others, bias included, count as zeros and take no memory.
+    /// Prepares a convolution as [`with_method`](Self::with_method) does, but keeps the weights of
+    /// some filters only, whose ascending list is `filters`. The weights and biases of the others
+    /// count as zeros and take no memory.
     ///
     /// # Errors
-    /// Those of [`with_method`](Self::with_method), and if the list is not ascending or names a
-    /// filter that does not exist.
+    /// Fails as [`with_method`](Self::with_method) does, and if the list is not ascending or names
+    /// a filter that does not exist.
     pub fn of_filters(
         isa: Isa,
         method: impl Into<Method>,
@@ -154,7 +156,7 @@ impl PreparedConv2d {
             return PreparedConv2d::with_method(isa, method, dims, weight, bias);
         }
         let filter_len = dims.in_channels() * dims.taps();
-        // The others share one row of zeros, the last.
+        // The other filters have one row of zeros in common, the last.
         let mut kept = Vec::with_capacity((filters.len() + 1) * filter_len);
         let mut weight_rows = vec![filters.len() as u32; dims.out_channels()];
         for (row, filter) in (0..).zip(filters.iter().map(|filter| *filter as usize)) {
@@ -186,14 +188,14 @@ impl PreparedConv2d {
         })
     }
 
-    /// How it is computed.
+    /// Returns the method by which the convolution is computed.
     #[must_use]
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// Bytes of the weights as the algorithm reads them: a pass reads those of active filters and
-    /// channels.
+    /// Returns the bytes of the weights as the algorithm reads them. A pass reads those of active
+    /// filters and channels.
     #[must_use]
     pub fn weight_bytes(&self) -> usize {
         match &self.form {
@@ -204,11 +206,11 @@ impl PreparedConv2d {
         }
     }
 
-    /// Some samples of a larger batch on the calling thread, without allocation after its first
-    /// call there.
+    /// Computes some samples of a larger batch on the calling thread, without allocation after its
+    /// first call there.
     ///
-    /// `active` has the lists of that batch, those of `samples` are used. `input` (samples, C, H, W),
-    /// `output` (samples, F, OH, OW), overwritten.
+    /// `active` has the lists of the larger batch, of which those of `samples` are used. `input` is
+    /// (samples, C, H, W); `output` (samples, F, OH, OW) is overwritten.
     ///
     /// # Errors
     /// If a length does not fit, or a list is of other filters or channels or of too few samples.
@@ -228,9 +230,10 @@ impl PreparedConv2d {
         Ok(())
     }
 
-    /// `batch` samples, on all threads: each sample on one, or if there are too few each on all.
+    /// Computes `batch` samples on all threads: each sample on one thread, or if there are too few,
+    /// each sample on all threads.
     ///
-    /// `input` (N, C, H, W), `output` (N, F, OH, OW), overwritten.
+    /// `input` is (N, C, H, W); `output` (N, F, OH, OW) is overwritten.
     ///
     /// # Errors
     /// If a length or a list does not fit the convolution and batch.

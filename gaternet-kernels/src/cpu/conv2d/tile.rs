@@ -11,27 +11,27 @@ use rayon::prelude::*;
 
 use super::plan::{CopyRow, PixelVector, Tap};
 
-/// Most rows of any tile.
+/// The most rows of any tile.
 pub(crate) const MAX_ROWS: usize = 8;
 
 /// Arguments of a tile kernel.
 pub(crate) struct Tile<'a> {
-    /// Bordered source of one sample.
+    /// The padded source of one sample.
     pub(crate) source: *const f32,
-    /// Source channels to sum over.
+    /// The source channels to sum over.
     pub(crate) channels: &'a [u32],
     pub(crate) channel_stride: usize,
     pub(crate) taps: &'a [Tap],
-    /// First weight of each row of the tile; those beyond its F rows are unused.
+    /// The first weight of each row of the tile; entries beyond its F rows are unused.
     pub(crate) weights: [*const f32; MAX_ROWS],
     pub(crate) weight_channel: usize,
     /// The tile's P vectors.
     pub(crate) vectors: &'a [PixelVector],
-    /// Output plane of each row.
+    /// The output plane of each row.
     pub(crate) targets: [*mut f32; MAX_ROWS],
     pub(crate) target_step: usize,
-    /// What is added to each row's sums: a number, and an equal plane unless null (only where
-    /// `target_step` is 1).
+    /// The number that is added to each row's sums, and the plane that is added unless null (only
+    /// where `target_step` is 1).
     pub(crate) biases: [f32; MAX_ROWS],
     pub(crate) residuals: [*const f32; MAX_ROWS],
     /// Whether a ReLU comes last.
@@ -46,13 +46,13 @@ pub(crate) struct Tile<'a> {
 /// one.
 pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 
-/// Tile kernels of an instruction set.
+/// The tile kernels of an instruction set.
 pub(crate) struct Tiles {
     pub(crate) lanes: usize,
     pub(crate) copy: CopyRow,
-    /// `[P - 1]`: the most rows that fit in the registers with P vectors.
+    /// The most rows that fit in the registers with P vectors, at `[P - 1]`.
     pub(crate) max_rows: &'static [usize],
-    /// `[P - 1][F - 1]`.
+    /// The kernel for P vectors and F rows, at `[P - 1][F - 1]`.
     pub(crate) kernels: &'static [&'static [TileFn]],
 }
 
@@ -61,8 +61,8 @@ impl Tiles {
         self.kernels[vectors - 1][rows - 1]
     }
 
-    /// (F, P) of the tiles that cover `rows` x `vectors` with the least work: a tile costs its
-    /// multiply-adds, or its loads if those take longer, and a fixed part for its stores.
+    /// Returns (F, P) of the tiles that cover `rows` x `vectors` with the least work: a tile costs
+    /// its multiply-adds, or its loads if those take longer, and a fixed part for its stores.
     pub(crate) fn choose(&self, rows: usize, vectors: usize) -> (usize, usize) {
         let cost = |f: usize, p: usize| {
             let (tiles_f, tiles_p) = (rows.div_ceil(f), vectors.div_ceil(p));
@@ -86,7 +86,7 @@ pub(crate) fn even_ranges(
     (0..parts).map(move |part| even_range(total, parts, part))
 }
 
-/// Number `part` of `parts` ranges that `0..total` is split into.
+/// Returns range number `part` of `parts` ranges that `0..total` is split into.
 pub(crate) fn even_range(total: usize, parts: usize, part: usize) -> std::ops::Range<usize> {
     total * part / parts..total * (part + 1) / parts
 }
@@ -136,7 +136,7 @@ macro_rules! add_products {
     };
 }
 
-/// The tiles of an instruction set as `$name::TILES`, of which `$add_products` adds the products.
+/// Defines the tiles of an instruction set as `$name::TILES`, whose products `$add_products` adds.
 /// Vectors are those of the module `vectors` beside it.
 macro_rules! register_tiles {
     (
@@ -152,7 +152,7 @@ macro_rules! register_tiles {
             const FULL: u16 = ((1u32 << LANES) - 1) as u16;
 
             /// # Safety
-            /// That of [`TileFn`].
+            /// The contract of [`TileFn`].
             $(#[$feature])?
             unsafe fn tile<const F: usize, const P: usize>(args: &Tile<'_>) {
                 let mut sums: [[V; P]; F] = std::array::from_fn(|f| [splat(args.biases[f]); P]);
@@ -216,7 +216,7 @@ macro_rules! register_tiles {
     };
 }
 
-/// [`register_tiles`] of f32.
+/// Defines the [`register_tiles`] of f32.
 macro_rules! tile_kernels {
     ($(#[$feature:meta])? $name:ident, $sizes:tt) => {
         $crate::cpu::conv2d::tile::register_tiles!(

@@ -1,15 +1,15 @@
 //! The loops over whole rows of lanes, once per instruction set.
 
-/// Lanes of a sum: one AVX-512 register.
+/// The lanes of a sum: one AVX-512 register.
 pub(crate) const LANES: usize = 16;
 
 pub(crate) type Row = [f32; LANES];
 
 /// Kernels of an instruction set, which may be called where it is present.
 pub(crate) struct Kernels {
-    /// The sums over `x` of `x - centre` and of its square.
+    /// Returns the sums over `x` of `x - centre` and of its square.
     pub(crate) sums_around: unsafe fn(centre: f32, x: &[Row]) -> [Row; 2],
-    /// The sums of `g` and of `g·(x - centre)`.
+    /// Returns the sums of `g` and of `g·(x - centre)`.
     pub(crate) sums_along: unsafe fn(centre: f32, x: &[Row], g: &[Row]) -> [Row; 2],
 }
 
@@ -31,7 +31,7 @@ pub(super) fn add_along(sums: &mut [Row; 2], centre: f32, x: &[f32], g: &[f32]) 
     }
 }
 
-/// Without vectors.
+/// The kernels without vectors.
 pub(crate) mod portable {
     use super::{Kernels, LANES, add_along, add_around};
 
@@ -49,8 +49,8 @@ pub(crate) mod portable {
     };
 }
 
-/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module `vectors`
-/// beside it.
+/// Defines the kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module
+/// `vectors` beside it.
 macro_rules! reduce_kernels {
     (#[$feature:meta] $name:ident) => {
         pub(super) mod $name {

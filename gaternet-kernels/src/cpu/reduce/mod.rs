@@ -1,8 +1,8 @@
 //! Sums over a block of values, in 16 lanes: lane `i` sums the elements `i`, `i + 16`, ...
 //!
 //! The order of the additions is part of the specification, so every instruction set gives the same
-//! bits. Written with intrinsics, because whether the compiler keeps several sums in registers
-//! depends on what surrounds them.
+//! bits. The loops are written with intrinsics, because whether the compiler keeps several sums in
+//! registers depends on what surrounds them.
 
 mod kernels;
 
@@ -10,16 +10,16 @@ use super::isa::Isa;
 pub(crate) use kernels::{Kernels, LANES, Row, portable, reduce_kernels};
 use kernels::{add_along, add_around};
 
-/// Elements to sum in f32 before f64 takes over.
+/// The elements to sum in f32 before f64 takes over.
 pub(crate) const BLOCK: usize = 4096;
 
-/// The sum of x.
+/// Returns the sum of x.
 #[inline(always)]
 pub(crate) fn sum(isa: Isa, x: &[f32]) -> f64 {
     sums_around(isa, 0.0, x)[0]
 }
 
-/// The sums of `x - centre` and of its square.
+/// Returns the sums of `x - centre` and of its square.
 #[inline(always)]
 pub(crate) fn sums_around(isa: Isa, centre: f32, x: &[f32]) -> [f64; 2] {
     let (rows, tail) = x.as_chunks::<LANES>();
@@ -31,7 +31,7 @@ pub(crate) fn sums_around(isa: Isa, centre: f32, x: &[f32]) -> [f64; 2] {
     sums.map(total)
 }
 
-/// The sums of g and of `g·(x - centre)`; g and x are equally long.
+/// Returns the sums of g and of `g·(x - centre)`; g and x have the same length.
 #[inline(always)]
 pub(crate) fn sums_along(isa: Isa, centre: f32, x: &[f32], g: &[f32]) -> [f64; 2] {
     let ((x_rows, x_tail), (g_rows, g_tail)) = (x.as_chunks::<LANES>(), g.as_chunks::<LANES>());
@@ -43,7 +43,7 @@ pub(crate) fn sums_along(isa: Isa, centre: f32, x: &[f32], g: &[f32]) -> [f64; 2
     sums.map(total)
 }
 
-/// The sum over the lanes.
+/// Returns the sum over the lanes.
 #[inline(always)]
 pub(crate) fn total(mut lanes: [f32; LANES]) -> f64 {
     for half in [8, 4, 2, 1] {

@@ -6,35 +6,36 @@ use crate::cpu::reduce;
 /// All kernels of an instruction set. They may be called where [`detected`](Self::detected) is
 /// true.
 pub(crate) struct KernelSet {
-    /// What users call the set, and `GATERNET_ISA`.
+    /// The name of the set for users and in `GATERNET_ISA`.
     pub(crate) name: &'static str,
     /// Whether this machine has it.
     pub(crate) detected: fn() -> bool,
-    /// Features that [`dispatch`](crate::cpu::isa::dispatch) may use, all of which it has then.
+    /// The features that [`dispatch`](crate::cpu::isa::dispatch) may use, all of which a machine
+    /// with this set has.
     pub(crate) features: Features,
-    /// Register tiles of the direct convolution.
+    /// The register tiles of the direct convolution.
     pub(crate) tiles: tile::Tiles,
-    /// Those over pairs of bf16.
+    /// The register tiles over pairs of bf16.
     pub(crate) bf16_tiles: tile::Tiles,
-    /// Register tiles of the gradient to the weights.
+    /// The register tiles of the gradient of the weight.
     pub(crate) weight_grad: weight_grad::Kernels,
     /// Winograd's convolution whose lanes are tiles.
     pub(crate) winograd: winograd::Kernels,
-    /// The same whose lanes are elements of a tile.
+    /// Winograd's convolution whose lanes are elements of a tile.
     pub(crate) elements: elements::Kernels,
-    /// Its products, and compressed weights, of pairs of bf16.
+    /// The products of Winograd's convolution, and compressed weights, of pairs of bf16.
     pub(crate) bf16: bf16::Kernels,
-    /// Planes to channel-last, in blocks.
+    /// The copying of planes to channel-last form, in blocks.
     pub(crate) transpose: image::TransposeFn,
-    /// Sums over rows of a block.
+    /// The sums over rows of a block.
     pub(crate) reduce: reduce::Kernels,
 }
 
-/// What the compiler may use in a body that it vectorises by itself.
+/// The features that the compiler may use in a body that it vectorises by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
 pub(crate) enum Features {
-    /// What every processor of the target has, NEON on aarch64 among it.
+    /// The features that every processor of the target has, NEON on aarch64 among them.
     Baseline,
     /// AVX2 and FMA.
     Avx2,

@@ -1,5 +1,5 @@
-//! What there is once per instruction set, one folder each: vectors of f32, vectors of pairs of
-//! bf16, and the table of the kernels that are made of them.
+//! The instruction sets, each with a folder of its own: vectors of f32, vectors of pairs of bf16,
+//! and the table of the kernels that are made of them.
 //!
 //! A folder has up to three files. `vectors.rs`: `V`, `LANES`, `zero`, `load`, `splat`, `add`,
 //! `sub`, `mul`, `fmadd`, `relu`, `store`, `store_lanes`; loads and stores in parts of eight lanes;
@@ -31,7 +31,7 @@ mod scalar;
 
 pub(crate) use kernel_set::{Features, KernelSet};
 
-/// Every set that was compiled, slowest first; the first is one that any processor has.
+/// All sets that were compiled, slowest first; any processor has the first.
 pub(super) static SETS: &[&KernelSet] = &[
     &scalar::KERNELS,
     #[cfg(any(target_arch = "aarch64", test))]

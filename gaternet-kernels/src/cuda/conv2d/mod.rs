@@ -1,8 +1,8 @@
 //! Convolution that does no work for rows of the weight that are inactive in a sample: in bf16 on
 //! tensor cores with f32 sums, and in f32 with plain loops, to compare a GPU with the CPU.
 //!
-//! The weight lies in [`Rows`], and two kernels serve four passes: *to rows* computes the active rows
-//! from a dense activation, *from rows* a dense activation from the active rows
+//! The weight lies in [`Rows`], and two kernels serve four passes: *to rows* computes the active
+//! rows from a dense activation, *from rows* a dense activation from the active rows
 //! (`kernels-cu/conv2d.cuh`). An activation on the side of the rows is compact where there is a
 //! list of active rows, else dense; see [`layout`](super::layout).
 

@@ -1,18 +1,10 @@
 //! Faults of what a training step has beside the network: images, loss, optimiser, averages.
 
-use gaternet_kernels::cuda::CudaDevice;
-use gaternet_kernels::cuda::sgd::Constants;
 use gaternet_kernels::test_support::emulator::Patch;
 
-use super::Fault;
-use crate::{augment, cross_entropy, ema, sgd};
+use super::fault::Fault;
 
-fn sgd(device: &CudaDevice) -> Result<(), String> {
-    let constants = Constants { momentum: 0.9, max_norm: Some(5.0), ..Constants::default() };
-    sgd::steps(device, constants, &sgd::LENGTHS)
-}
-
-pub(super) const FAULTS: &[Fault] = &[
+pub(crate) const SGD: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "the end of a parameter is missing",
@@ -21,7 +13,6 @@ pub(super) const FAULTS: &[Fault] = &[
             good: "i < table::span && part.first + i < row.length; i += table::threads",
             bad: "i < table::span; i += table::threads",
         },
-        run: sgd,
         report: "out of bounds",
     },
     Fault {
@@ -32,7 +23,6 @@ pub(super) const FAULTS: &[Fault] = &[
             good: "const int at = part.first + i;",
             bad: "const int at = i;",
         },
-        run: sgd,
         report: "relative error",
     },
     Fault {
@@ -43,7 +33,6 @@ pub(super) const FAULTS: &[Fault] = &[
             good: "half /= 2) {\n        block_sync();",
             bad: "half /= 2) {",
         },
-        run: sgd,
         report: "race: ",
     },
     Fault {
@@ -54,9 +43,11 @@ pub(super) const FAULTS: &[Fault] = &[
             good: "scale >= 1.0 ? 1.0f",
             bad: "scale <= 1.0 ? 1.0f",
         },
-        run: sgd,
         report: "relative error",
     },
+];
+
+pub(crate) const AVERAGES: &[Fault] = &[
     Fault {
         patch: Patch {
             name: "averages move to the wrong side",
@@ -65,7 +56,6 @@ pub(super) const FAULTS: &[Fault] = &[
             good: "row.value[at] - row.average[at]",
             bad: "row.average[at] - row.value[at]",
         },
-        run: ema::updates,
         report: "relative error",
     },
     Fault {
@@ -76,29 +66,28 @@ pub(super) const FAULTS: &[Fault] = &[
             good: "fractions[place_of_step(*clock, steps)]",
             bad: "fractions[0]",
         },
-        run: ema::updates,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "an image is blended with itself",
-            source: "augment.cu",
-            file: "augment.cu",
-            good: "* value(other, c, o)",
-            bad: "* value(own, c, o)",
-        },
-        run: augment::blended::<f32>,
-        report: "relative error",
-    },
-    Fault {
-        patch: Patch {
-            name: "the fractions of two labels are swapped",
-            source: "cross_entropy.cu",
-            file: "cross_entropy.cu",
-            good: "(k == label ? fraction : 0.0f) + (mixed && k == partner ? 1.0f - fraction : 0.0f)",
-            bad: "(k == partner ? fraction : 0.0f) + (mixed && k == label ? 1.0f - fraction : 0.0f)",
-        },
-        run: cross_entropy::two_labels,
         report: "relative error",
     },
 ];
+
+pub(crate) const BLENDED: &[Fault] = &[Fault {
+    patch: Patch {
+        name: "an image is blended with itself",
+        source: "augment.cu",
+        file: "augment.cu",
+        good: "* value(other, c, o)",
+        bad: "* value(own, c, o)",
+    },
+    report: "relative error",
+}];
+
+pub(crate) const TWO_LABELS: &[Fault] = &[Fault {
+    patch: Patch {
+        name: "the fractions of two labels are swapped",
+        source: "cross_entropy.cu",
+        file: "cross_entropy.cu",
+        good: "(k == label ? fraction : 0.0f) + (mixed && k == partner ? 1.0f - fraction : 0.0f)",
+        bad: "(k == partner ? fraction : 0.0f) + (mixed && k == label ? 1.0f - fraction : 0.0f)",
+    },
+    report: "relative error",
+}];

@@ -2,25 +2,26 @@
 
 use super::kernels::{NUMBERS, Step};
 
-/// Active channels. Adjacent ones of the list are a pair; the last may be alone.
+/// The active channels of a sample. Two adjacent ones of the list are a pair; the last may be
+/// alone.
 #[derive(Debug, Clone, Copy)]
 pub(in super::super) struct Channels<'a> {
-    /// Ascending.
+    /// The active channels, ascending.
     pub(super) list: &'a [u32],
-    /// How a row of weights is compressed to them; nothing if all are active.
+    /// The steps that compress a row of weights to the active channels; empty if all are active.
     pub(super) steps: &'a [Step],
 }
 
 impl<'a> Channels<'a> {
-    /// Floats that [`new`](Self::new) needs for a list of some of `count` channels: 0 if it lists
-    /// all.
+    /// Returns the floats that [`new`](Self::new) needs for a list of some of `count` channels, 0
+    /// if it lists all.
     pub(in super::super) fn room(list: &[u32], count: usize) -> usize {
         // A step ends a vector of the target, or passes one of the source.
         let steps = list.len().div_ceil(NUMBERS) + count.div_ceil(NUMBERS);
         if list.len() == count { 0 } else { steps * Step::LEN }
     }
 
-    /// `room` is as long as [`room`](Self::room) says.
+    /// Makes the steps in `room`, which is as long as [`room`](Self::room) says.
     pub(in super::super) fn new(list: &'a [u32], room: &'a mut [f32]) -> Channels<'a> {
         let steps = Step::some_of(room);
         let used = if steps.is_empty() { 0 } else { fill(list, steps) };
@@ -33,7 +34,7 @@ impl<'a> Channels<'a> {
     }
 }
 
-/// The steps that compress a row of weights to `list`; how many they are.
+/// Writes the steps that compress a row of weights to `list`, and returns their number.
 fn fill(list: &[u32], steps: &mut [Step]) -> usize {
     const VECTOR: u32 = NUMBERS as u32;
     // The first number of a pair, of channel c or before it; in memory the pair's second channel

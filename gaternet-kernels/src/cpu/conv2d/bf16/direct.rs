@@ -1,5 +1,5 @@
-//! The direct algorithm: pixels of active channels are paired, with their border, then summed by
-//! register tiles, for any kernel and stride.
+//! The direct algorithm, for any kernel and stride: pixels of active channels are paired, with
+//! their padding, then summed by register tiles.
 
 use std::ops::Range;
 use std::ptr::null;
@@ -15,18 +15,18 @@ use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
-/// Pairs of pixels to work on at a time where the source needs no border: a part of the
+/// The pairs of pixels to work on at a time where the source needs no padding: a part of the
 /// second-level cache.
 const CACHED: usize = 64 * 1024;
 
-/// A convolution, computed as it is defined.
+/// A convolution, computed by its definition.
 pub(in super::super) struct Direct {
     kernels: &'static Kernels,
     tiles: &'static Tiles,
     plan: Plan,
-    /// Those of the plan, with the weights of a tap after each other.
+    /// The taps of the plan, with the weights of a tap one after the other.
     taps: Vec<Tap>,
-    /// 0, 1, ...: the pairs of channels.
+    /// The numbers 0, 1, ..., the list of all pairs of channels.
     every: Vec<u32>,
 }
 
@@ -41,7 +41,7 @@ impl Direct {
         Direct { kernels, tiles, plan, taps, every }
     }
 
-    /// `weight` (F, C, KH, KW).
+    /// Lays out `weight` (F, C, KH, KW).
     pub(in super::super) fn weights(dims: &Conv2dDims, weight: &[f32]) -> Weights {
         let (channels, taps) = (dims.in_channels(), dims.taps());
         Weights::new([dims.out_channels(), channels, taps], |row, channel, tap| {
@@ -49,7 +49,7 @@ impl Direct {
         })
     }
 
-    /// The active rows of a sample, on this thread.
+    /// Computes the active rows of a sample, on this thread.
     pub(in super::super) fn sample(
         &self,
         sample: &Sample<'_>,
@@ -62,7 +62,7 @@ impl Direct {
         }
     }
 
-    /// The same on all threads.
+    /// Computes the active rows of a sample, on all threads.
     pub(in super::super) fn split(
         &self,
         sample: &Sample<'_>,
@@ -71,7 +71,7 @@ impl Direct {
     ) {
         let target = &SharedSlice::new(target);
         let most = self.most_vectors(rayon::current_num_threads());
-        // Few pixels, or some with a border: the rows are shared out, and each thread pairs all
+        // Few pixels, or some with padding: the rows are shared out, and each thread pairs all
         // pixels.
         share_out(self.vectors(), most, sample.rows.len(), MAX_ROWS, |vectors, rows| {
             self.part(sample, weights, vectors, rows, target);
@@ -82,8 +82,8 @@ impl Direct {
         self.plan.phases.iter().map(|phase| phase.vectors.len()).sum()
     }
 
-    /// Most vectors of pixels to work on together, in at least `least` groups if they are enough
-    /// for all tiles to be of a good size.
+    /// Returns the most vectors of pixels to work on together, so that there are at least `least`
+    /// groups if all tiles can be of a good size then.
     fn most_vectors(&self, least: usize) -> usize {
         if !self.plan.in_place {
             return self.vectors().max(1);
@@ -93,7 +93,7 @@ impl Direct {
         most.min(self.vectors().div_ceil(least).max(MAX_ROWS))
     }
 
-    /// Some vectors of pixels of some of the sample's active rows.
+    /// Computes some vectors of pixels of some of the sample's active rows.
     fn part(
         &self,
         sample: &Sample<'_>,
@@ -110,7 +110,7 @@ impl Direct {
         // Pixels that are paired: from `start` on, `len` of each channel.
         let (start, len) = match plan.in_place {
             true => (first.source, last.source + lanes - first.source),
-            false => (0, plan.border.channel_stride.next_multiple_of(lanes)),
+            false => (0, plan.padding.channel_stride.next_multiple_of(lanes)),
         };
         // A vector more than there is keeps the pixels of a tile out of each other's cache sets.
         let stride = len.next_multiple_of(lanes) + lanes;
@@ -172,7 +172,7 @@ impl Direct {
         });
     }
 
-    /// Writes the pixels of a pair of channels. `planes` has room for both in bordered form.
+    /// Writes the pixels of a pair of channels. `planes` has room for both in padded form.
     fn pack(
         &self,
         sample: &Sample<'_>,
@@ -181,7 +181,7 @@ impl Direct {
         planes: &mut [f32],
         target: &mut [f32],
     ) {
-        let (border, lanes, len) = (&self.plan.border, self.tiles.lanes, pixels.len());
+        let (padding, lanes, len) = (&self.plan.padding, self.tiles.lanes, pixels.len());
         let mut sources = [None; 2];
         if self.plan.in_place {
             sources = pair.map(|channel| Some(&sample.plane(channel?)[pixels.clone()]));
@@ -190,8 +190,8 @@ impl Direct {
                 pair.into_iter().zip(planes.chunks_exact_mut(len)).zip(&mut sources)
             {
                 let Some(channel) = channel else { continue };
-                let bordered = &mut plane[..border.channel_stride];
-                border.fill(self.tiles.copy, sample.plane(channel), bordered);
+                let padded = &mut plane[..padding.channel_stride];
+                padding.fill(self.tiles.copy, sample.plane(channel), padded);
                 *source = Some(&*plane);
             }
         }

@@ -2,35 +2,36 @@
 
 use bytemuck::{Pod, Zeroable};
 
-/// Most rows of a register tile.
+/// The most rows of a register tile.
 pub(crate) const MAX_ROWS: usize = 8;
 
-/// Vectors of two channels, to be rounded and paired, the first in the upper halves.
+/// The arguments of rounding and pairing vectors of two channels, the first in the upper halves.
 pub(crate) struct Pack {
-    /// Adjacent vectors of f32; `second` is null for zeros.
+    /// Adjacent vectors of f32 of each channel; `second` is null for zeros.
     pub(crate) first: *const f32,
     pub(crate) second: *const f32,
     pub(crate) vectors: usize,
-    /// Vectors of pairs, `step` pairs apart.
+    /// The vectors of pairs, `step` pairs apart.
     pub(crate) target: *mut f32,
     pub(crate) step: usize,
 }
 
-/// A row of weights, to be compressed to active channels.
+/// The arguments of compressing a row of weights to active channels.
 pub(crate) struct Compress<'a> {
-    /// (elements, pairs); a vector more is readable.
+    /// The row, (elements, pairs); a vector more is readable.
     pub(crate) source: *const f32,
     pub(crate) elements: usize,
     pub(crate) pairs: usize,
     pub(crate) channels: &'a [u32],
-    /// How the same is done 32 numbers at a time, on x86-64 only.
+    /// The steps that do the same 32 numbers at a time, on x86-64 only.
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code))]
     pub(crate) steps: &'a [Step],
-    /// As the source; of each element only the active pairs are used. A vector more is writable.
+    /// The compressed row, (elements, pairs), of whose elements only the active pairs are used; a
+    /// vector more is writable.
     pub(crate) target: *mut f32,
 }
 
-/// Numbers of a vector.
+/// The numbers of a vector.
 pub(crate) const NUMBERS: usize = 32;
 
 /// A step of compressing, which places numbers from one or two vectors of the source in a vector of
@@ -38,12 +39,13 @@ pub(crate) const NUMBERS: usize = 32;
 #[derive(Debug, Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(crate) struct Step {
-    /// Where each number comes from, of 16 bits: 0 to 31 are of `first`, 32 to 63 of `second`.
+    /// The number of 16 bits that each place comes from: 0 to 31 are of `first`, 32 to 63 of
+    /// `second`.
     pub(crate) from: [u32; NUMBERS / 2],
     /// The numbers that are placed now, as bits. The others are 0.
     pub(crate) placed: u32,
-    /// Which number of the source `first` starts at; [`Step::PLACED`] if it is what the steps
-    /// before placed.
+    /// The number of the source that `first` starts at, or [`Step::PLACED`] if `first` is what the
+    /// steps before placed.
     pub(crate) first: u32,
     pub(crate) second: u32,
     /// 1 in the last step of the target's vector, else 0.
@@ -52,10 +54,10 @@ pub(crate) struct Step {
 
 impl Step {
     pub(crate) const PLACED: u32 = u32::MAX;
-    /// Words of a step.
+    /// The words of a step.
     pub(crate) const LEN: usize = size_of::<Step>() / size_of::<u32>();
 
-    /// As many steps as fit.
+    /// Returns as many steps as fit in `room`.
     pub(crate) fn some_of(room: &mut [f32]) -> &mut [Step] {
         let whole = room.len() / Step::LEN * Step::LEN;
         bytemuck::cast_slice_mut(&mut room[..whole])
@@ -84,23 +86,24 @@ pub(crate) struct Products {
 /// writable and accessed by nothing else meanwhile.
 pub(crate) type PackFn = unsafe fn(&Pack);
 /// # Safety
-/// As [`PackFn`].
+/// The contract of [`PackFn`].
 pub(crate) type CompressFn = unsafe fn(&Compress<'_>);
 /// # Safety
-/// As [`PackFn`].
+/// The contract of [`PackFn`].
 pub(crate) type ProductsFn = unsafe fn(&Products);
 
-/// Kernels of an instruction set.
+/// The kernels of an instruction set.
 pub(crate) struct Kernels {
     pub(crate) lanes: usize,
     pub(crate) pack: PackFn,
     pub(crate) compress: CompressFn,
-    /// `[P - 1][F - 1]`: as many rows as fit in the registers with P vectors.
+    /// The kernel for P vectors and F rows, at `[P - 1][F - 1]`: as many rows as fit in the
+    /// registers.
     pub(crate) products: &'static [&'static [ProductsFn]],
 }
 
 /// # Safety
-/// That of [`CompressFn`], but for the instruction set.
+/// The contract of [`CompressFn`], except for the instruction set.
 pub(crate) unsafe fn compress(args: &Compress<'_>) {
     for element in 0..args.elements {
         // SAFETY: channels are below twice the pairs, and so is their number, rounded up to pairs.
@@ -118,8 +121,8 @@ pub(crate) unsafe fn compress(args: &Compress<'_>) {
     }
 }
 
-/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the modules
-/// `vectors` and `pairs` beside it, and so is `$compress`.
+/// Defines the kernels of an instruction set as `$name::KERNELS`. Vectors are those of the modules
+/// `vectors` and `pairs` beside it, where `$compress` is too.
 macro_rules! bf16_kernels {
     ($(#[$feature:meta])? $name:ident, $compress:ident, {
         $($p:literal: [$($f:literal)+]),+ $(,)?
@@ -132,7 +135,7 @@ macro_rules! bf16_kernels {
             use $crate::cpu::conv2d::bf16::{Kernels, Pack, Products, ProductsFn};
 
             /// # Safety
-            /// That of `PackFn`.
+            /// The contract of `PackFn`.
             $(#[$feature])?
             unsafe fn pack(args: &Pack) {
                 for i in 0..args.vectors {
@@ -150,7 +153,7 @@ macro_rules! bf16_kernels {
             }
 
             /// # Safety
-            /// That of [`ProductsFn`].
+            /// The contract of [`ProductsFn`].
             $(#[$feature])?
             unsafe fn products<const F: usize, const P: usize>(args: &Products) {
                 for element in 0..args.elements {

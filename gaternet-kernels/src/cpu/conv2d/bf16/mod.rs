@@ -2,11 +2,11 @@
 //!
 //! Pixels and weights lie in pairs of active channels, so that one instruction adds two products to
 //! each of its lanes. It is the structure of f32 otherwise, with pairs for channels: a scalar pair
-//! of weights, vectors of pairs of pixels, sums in f32, and bias, residual and ReLU on these. Which
-//! two channels are a pair depends on the active ones of the sample: their pixels are paired when
-//! they are written in bordered or transformed form, and their weights by a compression of each
-//! active row. That reads a row's weights once, whatever is active, and so shows where a row has few
-//! pixels.
+//! of weights, vectors of pairs of pixels, sums in f32, and bias, residual and ReLU on these. The
+//! active channels of a sample decide which two are a pair: their pixels are paired when they are
+//! written in padded or transformed form, and their weights by a compression of each active row.
+//! The compression reads a row's weights once, whatever is active, and so its cost shows where a
+//! row has few pixels.
 
 mod channels;
 mod direct;

@@ -32,7 +32,7 @@ macro_rules! add_products_of_pairs {
     };
 }
 
-/// [`register_tiles`](crate::cpu::conv2d::tile::register_tiles) of pairs of bf16.
+/// Defines the [`register_tiles`](crate::cpu::conv2d::tile::register_tiles) of pairs of bf16.
 macro_rules! bf16_tile_kernels {
     ($(#[$feature:meta])? $name:ident, $sizes:tt) => {
         $crate::cpu::conv2d::tile::register_tiles!(

@@ -1,26 +1,26 @@
-//! Weights in bf16, and those of the active channels of a sample.
+//! Weights in bf16, and their compression to the active channels of a sample.
 
 use half::bf16;
 
 use super::channels::Channels;
 use super::kernels::{Compress, Kernels};
 
-/// Pairs that the kernels access beyond a row, a vector. They also keep rows out of each other's
-/// cache sets.
+/// The pairs of the vector that the kernels access beyond a row. They also keep rows out of each
+/// other's cache sets.
 const SLACK: usize = 16;
 
-/// (rows; elements, channels in pairs): an element is a tap, or one of the n² of a Winograd tile. A
-/// channel beyond an odd number has weights of 0.
+/// The weights of a convolution, (rows, elements, pairs of channels). An element is a tap, or one
+/// of the n² of a Winograd tile. A channel beyond an odd number has weights of 0.
 #[derive(Debug)]
 pub(in super::super) struct Weights {
-    /// A pair has the place of an f32.
+    /// The pairs, each in the place of an f32.
     data: Vec<f32>,
     channels: usize,
     elements: usize,
 }
 
 impl Weights {
-    /// `value` gives the weight of a row, channel and element.
+    /// Makes the weights, of which `value` gives that of a row, channel and element.
     pub(in super::super) fn new(
         [rows, channels, elements]: [usize; 3],
         value: impl Fn(usize, usize, usize) -> f32,
@@ -43,12 +43,12 @@ impl Weights {
         weights
     }
 
-    /// Pairs of all channels: those from one element to the next.
+    /// Returns the pairs of all channels, which are those from one element to the next.
     pub(in super::super) fn pairs(&self) -> usize {
         self.channels.div_ceil(2)
     }
 
-    /// Pairs from one row to the next.
+    /// Returns the pairs from one row to the next.
     pub(in super::super) fn row_len(&self) -> usize {
         self.elements * self.pairs() + SLACK
     }
@@ -57,13 +57,13 @@ impl Weights {
         size_of_val(self.data.as_slice())
     }
 
-    /// The weights of a row for all channels, (elements, pairs).
+    /// Returns the weights of a row for all channels, (elements, pairs).
     pub(in super::super) fn row(&self, row: usize) -> &[f32] {
         &self.data[row * self.row_len()..(row + 1) * self.row_len()]
     }
 
-    /// Writes those of `channels`, `room` being one row: (elements, pairs), of which the active pairs
-    /// come first.
+    /// Writes the weights of `channels` to `room`, one row (elements, pairs), of whose elements the
+    /// active pairs come first.
     pub(in super::super) fn compress(
         &self,
         kernels: &Kernels,

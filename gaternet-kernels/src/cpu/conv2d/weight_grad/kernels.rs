@@ -1,21 +1,22 @@
-//! The register tile of the gradient to the weights: F filters x V vectors of sums over pixels.
+//! The register tile of the gradient of the weight: F filters x V vectors of sums over pixels.
 
-/// Most filters of a tile.
+/// The most filters of a tile.
 pub(crate) const MAX_FILTERS: usize = 8;
 
 /// Arguments of a tile kernel.
 pub(crate) struct Tile {
-    /// First vector at the first output pixel.
+    /// The first vector at the first output pixel.
     pub(crate) pixels: *const f32,
-    /// From one output row, and one output pixel, to the next.
+    /// The floats from one output row to the next, and from one output pixel to the next.
     pub(crate) row_stride: usize,
     pub(crate) pixel_stride: usize,
-    /// (OH, OW).
+    /// The size of the output, (OH, OW).
     pub(crate) size: [usize; 2],
-    /// Output gradient plane of each filter, (OH, OW), its pixels `grad_stride` floats apart.
+    /// The plane of the output gradient of each filter, (OH, OW), whose pixels are `grad_stride`
+    /// floats apart.
     pub(crate) grads: [*const f32; MAX_FILTERS],
     pub(crate) grad_stride: usize,
-    /// Where each filter's V vectors are added.
+    /// The place where the V vectors of each filter are added.
     pub(crate) sums: [*mut f32; MAX_FILTERS],
 }
 
@@ -25,11 +26,11 @@ pub(crate) struct Tile {
 /// other, and nothing else accesses them meanwhile.
 pub(crate) type TileFn = unsafe fn(&Tile);
 
-/// Kernels of an instruction set.
+/// The kernels of an instruction set.
 pub(crate) struct Kernels {
     pub(crate) lanes: usize,
     pub(crate) max_vectors: usize,
-    /// `[V - 1][F - 1]`.
+    /// The kernel for V vectors and F filters, at `[V - 1][F - 1]`.
     pub(crate) tiles: &'static [[TileFn; MAX_FILTERS]],
 }
 
@@ -39,8 +40,8 @@ impl Kernels {
     }
 }
 
-/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module `vectors`
-/// beside it.
+/// Defines the kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module
+/// `vectors` beside it.
 macro_rules! weight_grad_kernels {
     ($(#[$feature:meta])? $name:ident, [$($v:literal)+]) => {
         pub(super) mod $name {
@@ -48,7 +49,7 @@ macro_rules! weight_grad_kernels {
             use $crate::cpu::conv2d::weight_grad::{Kernels, Tile, TileFn};
 
             /// # Safety
-            /// That of [`TileFn`].
+            /// The contract of [`TileFn`].
             $(#[$feature])?
             unsafe fn tile<const F: usize, const N: usize>(args: &Tile) {
                 let mut sums: [[V; N]; F] = [[zero(); N]; F];

@@ -1,6 +1,6 @@
-//! Gradient to the weights.
+//! The gradient of the weight.
 //!
-//! The lanes are (kernel column, input channel) pairs: with the pixels of a bordered sample stored
+//! The lanes are (kernel column, input channel) pairs: with the pixels of a padded sample stored
 //! channel-last, the KW·C floats that a kernel row touches are adjacent, whatever the stride. A
 //! tile holds F filters x V vectors of them in registers over all pixels of a sample; each pixel
 //! costs V loads, F broadcasts of the output gradient, and F·V multiply-adds. No horizontal sums,
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::active::Active;
 use super::channel_last::channel_last;
-use super::image::Bordered;
+use super::image::Padded;
 use super::tile::even_ranges;
 use crate::cpu::elementwise::sum_parts;
 use crate::cpu::isa::Isa;
@@ -23,10 +23,10 @@ use crate::cpu::scratch::{give, take, with_scratch};
 use crate::dims::Conv2dDims;
 pub(crate) use kernels::{Kernels, MAX_FILTERS, Tile, TileFn, weight_grad_kernels};
 
-/// Partial gradients of a batch.
+/// The number of partial gradients of a batch.
 pub(super) const CHUNKS: usize = 16;
 
-/// Checked slices, as in [`super::backward_weight`].
+/// Computes [`super::backward_weight`] of slices that were checked.
 pub(super) fn run(
     isa: Isa,
     dims: &Conv2dDims,
@@ -68,11 +68,11 @@ pub(super) fn run(
 }
 
 struct Layout {
-    /// Bordered width in pixels.
+    /// The padded width in pixels.
     width: usize,
-    /// Bordered height that the kernel reaches.
+    /// The padded height that the kernel reaches.
     height: usize,
-    /// KW·C rounded up to vectors.
+    /// The floats of a row, KW·C rounded up to vectors.
     row: usize,
     vectors: usize,
     lanes: usize,
@@ -94,8 +94,8 @@ impl Layout {
         dims.out_channels() * dims.kernel()[0] * self.row
     }
 
-    /// Floats of a channel-last sample; the vectors of the last pixel reach less than one vector
-    /// beyond its end.
+    /// Returns the floats of a channel-last sample; the vectors of the last pixel reach less than
+    /// one vector beyond its end.
     fn scratch_len(&self, dims: &Conv2dDims) -> usize {
         self.height * self.width * dims.in_channels() + self.lanes
     }
@@ -129,13 +129,13 @@ fn add_sample(
     let grad_output = &grad_output[n * out_sample..(n + 1) * out_sample];
     with_scratch(layout.scratch_len(dims), |pixels| {
         let channels = active.channels.map(|active| active.row(n));
-        let bordered = Bordered {
+        let padded = Padded {
             channels: dims.in_channels(),
             size: dims.in_size(),
             front: dims.padding(),
             width: layout.width,
         };
-        channel_last(isa, bordered, channels, input, pixels);
+        channel_last(isa, padded, channels, input, pixels);
         let [oh, ow] = dims.out_size();
         let pixel = dims.in_channels();
         let kernels = &isa.kernels().weight_grad;
@@ -161,7 +161,7 @@ fn add_sample(
                             (f * dims.kernel()[0] + ky) * layout.row + first * layout.lanes,
                         );
                     }
-                    // SAFETY: the instruction set was detected. `pixels` holds the bordered sample
+                    // SAFETY: the instruction set was detected. `pixels` holds the padded sample
                     // and a vector more; the furthest read starts at kernel row KH - 1 of the last
                     // output pixel and ends less than a vector after its KW·C floats. `sums` are
                     // vectors of distinct rows of `partial`, borrowed mutably by the caller.

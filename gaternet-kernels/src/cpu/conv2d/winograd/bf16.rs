@@ -14,22 +14,23 @@ use crate::cpu::scratch::with_scratch;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
-/// A convolution.
+/// A convolution by Winograd's algorithm with products of bf16.
 pub(in super::super) struct WinogradBf16 {
     kernels: &'static Kernels,
-    /// The transforms and where the tiles are.
+    /// The transforms and the places of the tiles.
     f32: Winograd,
     channels: usize,
 }
 
 impl WinogradBf16 {
-    /// `tile` is m, 2 or 4; the kernel 3x3, the stride 1, the padding at most 2.
+    /// Prepares a convolution of tiles of m = `tile`, 2 or 4; the kernel is 3x3, the stride 1, the
+    /// padding at most 2.
     pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims, tile: usize) -> WinogradBf16 {
         let f32 = Winograd::forward(isa, dims, tile);
         WinogradBf16 { kernels: &isa.kernels().bf16, f32, channels: dims.in_channels() }
     }
 
-    /// `weight` (F, C, 3, 3), transformed.
+    /// Transforms `weight` (F, C, 3, 3).
     pub(in super::super) fn weights(
         isa: Isa,
         tile: usize,
@@ -45,7 +46,7 @@ impl WinogradBf16 {
         })
     }
 
-    /// The active rows of a sample, on this thread.
+    /// Computes the active rows of a sample, on this thread.
     pub(in super::super) fn sample(
         &self,
         sample: &Sample<'_>,
@@ -58,7 +59,7 @@ impl WinogradBf16 {
         }
     }
 
-    /// The same on all threads.
+    /// Computes the active rows of a sample, on all threads.
     pub(in super::super) fn split(
         &self,
         sample: &Sample<'_>,
@@ -74,8 +75,8 @@ impl WinogradBf16 {
         });
     }
 
-    /// Most vectors of tiles to work on together: what the registers and the cache take, in at
-    /// least `least` groups if there are so many.
+    /// Returns the most vectors of tiles to work on together: what the registers and the cache
+    /// take, in at least `least` groups if there are so many.
     fn most_blocks(&self, least: usize) -> usize {
         let pairs = self.channels.div_ceil(2);
         let vector = self.f32.layout.elements() * pairs * self.kernels.lanes;
@@ -83,7 +84,7 @@ impl WinogradBf16 {
         most.min(self.f32.layout.blocks.len() / least).max(1)
     }
 
-    /// The tiles of `blocks` for some of the sample's active rows.
+    /// Computes the tiles of `blocks` for some of the sample's active rows.
     fn group(
         &self,
         sample: &Sample<'_>,
@@ -97,7 +98,7 @@ impl WinogradBf16 {
         let products = self.kernels.products[blocks.len() - 1];
         let (vectors, elements) = (blocks.len() * lanes, layout.elements());
         let above = blocks[0].rows.start;
-        let bordered_rows = above..blocks.last().map_or(above, |block| block.rows.end);
+        let padded_rows = above..blocks.last().map_or(above, |block| block.rows.end);
         let pairs = sample.channels.len().div_ceil(2);
         // A vector more than there is keeps the elements of a tile out of each other's cache sets.
         let source_element = pairs * vectors + lanes;
@@ -107,22 +108,22 @@ impl WinogradBf16 {
         let sizes = [
             steps,
             products.len() * room,
-            bordered_rows.len() * layout.row_stride + SLACK,
+            padded_rows.len() * layout.row_stride + SLACK,
             2 * elements * vectors,
             elements * source_element,
             elements * sum_element,
         ];
         let transforms = self.f32.kernels.transforms[layout.tile / 4];
         with_scratch(sizes.iter().sum(), |mut scratch| {
-            let [steps, compressed, bordered, transformed, pixels, sums] =
+            let [steps, compressed, padded, transformed, pixels, sums] =
                 sizes.map(|size| scratch.split_off_mut(..size).expect("the sum of the sizes"));
             let channels = Channels::new(sample.channels, steps);
-            bordered.fill(0.0);
+            padded.fill(0.0);
             for (i, pair) in channels.pairs().enumerate() {
                 let halves = transformed.chunks_exact_mut(elements * vectors);
                 for (channel, half) in pair.into_iter().zip(halves) {
                     let Some(channel) = channel else { continue };
-                    self.transform(sample.plane(channel), blocks, &bordered_rows, bordered, half);
+                    self.transform(sample.plane(channel), blocks, &padded_rows, padded, half);
                 }
                 for block in 0..blocks.len() {
                     let half = |half: usize| {
@@ -185,39 +186,40 @@ impl WinogradBf16 {
         });
     }
 
-    /// The tiles of a channel in f32: (blocks, n²) vectors. The border of `bordered` is 0.
+    /// Transforms the tiles of a channel in f32, to (blocks, n²) vectors. The padding of `padded`
+    /// is 0.
     fn transform(
         &self,
         plane: &[f32],
         blocks: &[super::layout::Block],
-        bordered_rows: &Range<usize>,
-        bordered: &mut [f32],
+        padded_rows: &Range<usize>,
+        padded: &mut [f32],
         target: &mut [f32],
     ) {
         let Winograd { kernels, layout, .. } = &self.f32;
-        let (inside, first_row) = layout.inside(bordered_rows);
+        let (inside, first_row) = layout.inside(padded_rows);
         let ([_, width], [_, left]) = (layout.in_size, layout.front);
         let rows = Rows {
             source: plane[first_row * width..].as_ptr(),
-            target: bordered[inside.start * layout.row_stride + left..].as_mut_ptr(),
+            target: padded[inside.start * layout.row_stride + left..].as_mut_ptr(),
             target_stride: layout.row_stride,
             rows: inside.len(),
             width,
         };
-        // SAFETY: the instruction set was detected; `inside` are rows of the plane, and bordered
+        // SAFETY: the instruction set was detected; `inside` are rows of the plane, and padded
         // rows have room for them and what is left and right.
         unsafe { (kernels.copy)(&rows) };
         let targets = target.chunks_exact_mut(layout.elements() * kernels.lanes);
         for (block, target) in blocks.iter().zip(targets) {
             let args = Input {
-                plane: bordered.as_ptr().wrapping_sub(bordered_rows.start * layout.row_stride),
+                plane: padded.as_ptr().wrapping_sub(padded_rows.start * layout.row_stride),
                 row_stride: layout.row_stride,
                 block,
                 target: target.as_mut_ptr(),
                 element: kernels.lanes,
             };
-            // SAFETY: the instruction set was detected. The block's eights lie in `bordered_rows`;
-            // reading six floats beyond a row stays in `bordered` thanks to `SLACK`. The target has
+            // SAFETY: the instruction set was detected. The block's eights lie in `padded_rows`;
+            // reading six floats beyond a row stays in `padded` thanks to `SLACK`. The target has
             // n² vectors.
             unsafe { kernels.transforms[layout.tile / 4][usize::from(block.adjacent)].0(&args) };
         }

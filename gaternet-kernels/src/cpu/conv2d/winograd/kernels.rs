@@ -2,71 +2,72 @@
 
 use super::layout::Block;
 
-/// Floats from those that are copied to those that are fetched: half a map of 32x32.
+/// The floats from those that are copied to those that are fetched: half a map of 32x32.
 pub(crate) const AHEAD: usize = 512;
 
-/// Most rows of a register tile.
+/// The most rows of a register tile.
 pub(crate) const MAX_ROWS: usize = 8;
 
-/// Rows to be copied into a bordered plane.
+/// The arguments of copying rows into a padded plane.
 pub(crate) struct Rows {
     pub(crate) source: *const f32,
     pub(crate) target: *mut f32,
     pub(crate) target_stride: usize,
     pub(crate) rows: usize,
-    /// Floats of a row, and of the source from one to the next.
+    /// The floats of a row, which are those of the source from one row to the next.
     pub(crate) width: usize,
 }
 
-/// One vector of tiles of one channel, to be transformed.
+/// The arguments of transforming one vector of tiles of one channel.
 pub(crate) struct Input<'a> {
-    /// Bordered plane.
+    /// The padded plane.
     pub(crate) plane: *const f32,
     pub(crate) row_stride: usize,
     pub(crate) block: &'a Block,
-    /// (n²) vectors, `element` floats apart.
+    /// The n² vectors of elements, `element` floats apart.
     pub(crate) target: *mut f32,
     pub(crate) element: usize,
 }
 
-/// Sums over channels for F rows and P vectors of tiles.
+/// The arguments of sums over channels for F rows and P vectors of tiles.
 pub(crate) struct Products<'a> {
-    /// n².
+    /// The number of elements, n².
     pub(crate) elements: usize,
     pub(crate) channels: &'a [u32],
-    /// (n², C, P) vectors, elements `source_element` floats apart.
+    /// The transformed pixels, (n², C, P) vectors, whose elements are `source_element` floats
+    /// apart.
     pub(crate) source: *const f32,
     pub(crate) source_element: usize,
-    /// (n², C) of each row, elements `weight_element` floats apart.
+    /// The weights of each row, (n², C), whose elements are `weight_element` floats apart.
     pub(crate) weights: [*const f32; MAX_ROWS],
     pub(crate) weight_element: usize,
-    /// (n², F, P) vectors, elements `target_element` floats apart.
+    /// The sums, (n², F, P) vectors, whose elements are `target_element` floats apart.
     pub(crate) target: *mut f32,
     pub(crate) target_element: usize,
 }
 
-/// One vector of tiles of one row, to be transformed back.
+/// The arguments of transforming back one vector of tiles of one row.
 pub(crate) struct Output<'a> {
-    /// (n²) vectors, `element` floats apart.
+    /// The n² vectors of elements, `element` floats apart.
     pub(crate) source: *const f32,
     pub(crate) element: usize,
     pub(crate) block: &'a Block,
-    /// Output plane, and the equal plane that is added to it, or null.
+    /// The output plane, and the plane of the same size that is added to it, or null.
     pub(crate) plane: *mut f32,
     pub(crate) residual: *const f32,
-    /// OW.
+    /// The width of the output, OW.
     pub(crate) width: usize,
     pub(crate) bias: f32,
     pub(crate) relu: bool,
 }
 
-/// One tile of a vector of channels, to be transformed.
+/// The arguments of transforming one tile of a vector of channels.
 pub(crate) struct Spread {
-    /// The tile's first pixel, channel-last.
+    /// The first pixel of the tile, channel-last.
     pub(crate) pixels: *const f32,
     pub(crate) row_stride: usize,
     pub(crate) pixel_stride: usize,
-    /// (n²) vectors, `element` floats apart.
+    /// The n² vectors of elements, `element` floats apart.
     pub(crate) target: *mut f32,
     pub(crate) element: usize,
 }
@@ -76,32 +77,33 @@ pub(crate) struct Spread {
 /// of `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
 pub(crate) type InputFn = unsafe fn(&Input<'_>);
 /// # Safety
-/// As [`InputFn`].
+/// The contract of [`InputFn`].
 pub(crate) type RowsFn = unsafe fn(&Rows);
 /// # Safety
-/// As [`InputFn`].
+/// The contract of [`InputFn`].
 pub(crate) type ProductsFn = unsafe fn(&Products<'_>);
 /// # Safety
-/// As [`InputFn`].
+/// The contract of [`InputFn`].
 pub(crate) type OutputFn = unsafe fn(&Output<'_>);
 /// # Safety
-/// As [`InputFn`].
+/// The contract of [`InputFn`].
 pub(crate) type SpreadFn = unsafe fn(&Spread);
 
-/// Kernels of an instruction set.
+/// The kernels of an instruction set.
 pub(crate) struct Kernels {
     pub(crate) lanes: usize,
     pub(crate) copy: RowsFn,
-    /// Transforms for tiles of 2x2 and of 4x4, of any blocks and of adjacent ones.
+    /// The transforms for tiles of 2x2 and of 4x4, of any blocks and of adjacent ones.
     pub(crate) transforms: [[(InputFn, OutputFn); 2]; 2],
-    /// Transforms whose lanes are channels: `Bᵀ d B` of n x n pixels, and `A y Aᵀ` of m x m.
+    /// The transforms whose lanes are channels: `Bᵀ d B` of n x n pixels, and `A y Aᵀ` of m x m.
     pub(crate) by_channel: [(SpreadFn, SpreadFn); 2],
-    /// `[P - 1][F - 1]`: as many rows as fit in the registers with P vectors.
+    /// The kernel for P vectors and F rows, at `[P - 1][F - 1]`: as many rows as fit in the
+    /// registers.
     pub(crate) products: &'static [&'static [ProductsFn]],
 }
 
-/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module `vectors`
-/// beside it.
+/// Defines the kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module
+/// `vectors` beside it.
 macro_rules! winograd_kernels {
     ($(#[$feature:meta])? $name:ident, { $($p:literal: [$($f:literal)+]),+ $(,)? }) => {
         pub(super) mod $name {
@@ -120,7 +122,7 @@ macro_rules! winograd_kernels {
             const EIGHTS: usize = LANES / 8;
 
             /// # Safety
-            /// That of `RowsFn`.
+            /// The contract of `RowsFn`.
             $(#[$feature])?
             unsafe fn copy(args: &Rows) {
                 let tail = ((1u32 << (args.width % LANES)) - 1) as u16;
@@ -142,7 +144,7 @@ macro_rules! winograd_kernels {
                 }
             }
 
-            /// `Bᵀ d`, for n = 4 or 6 values.
+            /// Returns `Bᵀ d` of n = 4 or 6 values.
             #[inline]
             $(#[$feature])?
             pub(in super::super) fn spread<const N: usize>(d: [V; N]) -> [V; N] {
@@ -169,7 +171,7 @@ macro_rules! winograd_kernels {
                 out
             }
 
-            /// `Aᵀ p`: n = 4 or 6 values to m = n - 2.
+            /// Returns `Aᵀ p`, m = n - 2 values of n = 4 or 6.
             #[inline]
             $(#[$feature])?
             pub(in super::super) fn gather<const N: usize, const M: usize>(p: [V; N]) -> [V; M] {
@@ -191,7 +193,7 @@ macro_rules! winograd_kernels {
                 out
             }
 
-            /// `A y`: m = 2 or 4 values to n = m + 2.
+            /// Returns `A y`, n = m + 2 values of m = 2 or 4.
             #[inline]
             $(#[$feature])?
             fn expand<const M: usize, const N: usize>(y: [V; M]) -> [V; N] {
@@ -214,8 +216,8 @@ macro_rules! winograd_kernels {
                 out
             }
 
-            /// Row `row` of a vector of tiles, `shift` pixels to the right: first, second, ...
-            /// pixels.
+            /// Returns the first, second, ... pixels of row `row` of a vector of tiles, `shift`
+            /// pixels to the right.
             ///
             /// # Safety
             /// Eight floats are readable at every eight of the block in that row.
@@ -247,7 +249,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of `InputFn`.
+            /// The contract of `InputFn`.
             $(#[$feature])?
             unsafe fn input<const M: usize, const N: usize, const ADJACENT: bool>(
                 args: &Input<'_>,
@@ -271,7 +273,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of `SpreadFn`.
+            /// The contract of `SpreadFn`.
             $(#[$feature])?
             unsafe fn spread_pixels<const N: usize>(args: &Spread) {
                 // SAFETY: n x n pixels are readable, n² vectors writable.
@@ -287,7 +289,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of `SpreadFn`.
+            /// The contract of `SpreadFn`.
             $(#[$feature])?
             unsafe fn expand_pixels<const M: usize, const N: usize>(args: &Spread) {
                 // SAFETY: m x m pixels are readable, n² vectors writable.
@@ -302,7 +304,7 @@ macro_rules! winograd_kernels {
                 }
             }
 
-            /// The first pixels of a row of a tile.
+            /// Returns the first pixels of a row of a tile.
             ///
             /// # Safety
             /// They are readable.
@@ -315,7 +317,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of `OutputFn`.
+            /// The contract of `OutputFn`.
             $(#[$feature])?
             unsafe fn output<const M: usize, const N: usize, const ADJACENT: bool>(
                 args: &Output<'_>,
@@ -369,7 +371,7 @@ macro_rules! winograd_kernels {
             }
 
             /// # Safety
-            /// That of [`ProductsFn`].
+            /// The contract of [`ProductsFn`].
             $(#[$feature])?
             unsafe fn products<const F: usize, const P: usize>(args: &Products<'_>) {
                 for element in 0..args.elements {

@@ -1,31 +1,32 @@
-//! Where the tiles of a Winograd convolution are.
+//! The places of the tiles of a Winograd convolution.
 
 use std::ops::Range;
 
 use crate::dims::Conv2dDims;
 
-/// Most groups of eight adjacent pixels in a row of a vector of tiles: 16 tiles of 4 pixels.
+/// The most groups of eight adjacent pixels in a row of a vector of tiles: 16 tiles of 4 pixels.
 pub(crate) const MAX_EIGHTS: usize = 8;
 
 /// One vector of tiles, in the order of the map. A row of it is a few groups of eight adjacent
 /// pixels.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// Bordered rows that its tiles read.
+    /// The padded rows that its tiles read.
     pub(crate) rows: Range<usize>,
-    /// Offset in the bordered plane of the first row of each eight pixels.
+    /// The offset in the padded plane of the first row of each eight pixels.
     pub(crate) sources: [usize; MAX_EIGHTS],
     pub(crate) targets: [Target; MAX_EIGHTS],
-    /// Whether the eights of a vector are adjacent in the bordered plane and on the map.
+    /// Whether the eights of a vector are adjacent in the padded plane and on the map.
     pub(crate) adjacent: bool,
 }
 
-/// Where eight output pixels and those below them go.
+/// The place of eight output pixels and of those below them.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Target {
-    /// Offset in the output plane of the first pixel.
+    /// The offset in the output plane of the first pixel.
     pub(crate) offset: usize,
-    /// Pixels of a row, as the lanes of an eight, and rows that are on the map.
+    /// The pixels of a row that are on the map, as the lanes of an eight, and the number of such
+    /// rows.
     pub(crate) mask: u8,
     pub(crate) rows: usize,
 }
@@ -33,26 +34,27 @@ pub(crate) struct Target {
 /// A 3x3 convolution with stride 1 as tiles of `tile`x`tile` output pixels.
 #[derive(Debug)]
 pub(super) struct Layout {
-    /// m: output pixels of a tile's side. Its input has n = m + 2.
+    /// The output pixels of a tile's side, m. Its input has n = m + 2.
     pub(super) tile: usize,
-    /// (H, W) and the zeros before them.
+    /// The size of the input, (H, W), and the zeros before its first row and column.
     pub(super) in_size: [usize; 2],
     pub(super) front: [usize; 2],
-    /// (OH, OW).
+    /// The size of the output, (OH, OW).
     pub(super) out_size: [usize; 2],
-    /// Floats from one bordered row to the next.
+    /// The floats from one padded row to the next.
     pub(super) row_stride: usize,
     pub(super) blocks: Vec<Block>,
 }
 
-/// Rows and columns of tiles. Columns are filled up so that eight pixels never leave their row.
+/// Returns the rows and columns of tiles. Columns are filled up so that eight pixels never leave
+/// their row.
 pub(in super::super) fn grid(tile: usize, out_size: [usize; 2]) -> [usize; 2] {
     [out_size[0].div_ceil(tile), out_size[1].div_ceil(tile).next_multiple_of(8 / tile)]
 }
 
 impl Layout {
-    /// For a map of `in_size` with `front` zeros before its first row and column, and as many as it
-    /// takes after the last.
+    /// Returns the layout of a map of `in_size` with `front` zeros before its first row and column,
+    /// and as many as it takes after the last.
     pub(super) fn new(
         tile: usize,
         lanes: usize,
@@ -106,18 +108,19 @@ impl Layout {
         Layout::new(tile, lanes, dims.in_size(), dims.padding(), dims.out_size())
     }
 
-    /// The gradient to the input: the kernel reaches 2 - padding pixels back instead of padding.
+    /// Returns the layout of the gradient of the input, whose kernel reaches 2 - padding pixels
+    /// back instead of padding.
     pub(super) fn backward_input(dims: &Conv2dDims, tile: usize, lanes: usize) -> Layout {
         let front = dims.padding().map(|padding| 2 - padding);
         Layout::new(tile, lanes, dims.out_size(), front, dims.in_size())
     }
 
-    /// Elements of a tile after the transforms, n².
+    /// Returns the elements of a tile after the transforms, n².
     pub(super) fn elements(&self) -> usize {
         (self.tile + 2) * (self.tile + 2)
     }
 
-    /// Those of the bordered `rows` that hold rows of the map, and the first of these.
+    /// Returns those of the padded `rows` that hold rows of the map, and the first of these.
     pub(super) fn inside(&self, rows: &Range<usize>) -> (Range<usize>, usize) {
         let [above, height] = [self.front[0], self.in_size[0]];
         let first = rows.start.max(above);

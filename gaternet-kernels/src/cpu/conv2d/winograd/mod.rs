@@ -6,9 +6,9 @@
 //! fewer for m = 4.
 //!
 //! The lanes are tiles, so that a product is the register tile of a scalar weight again: V of the
-//! active channels is computed once, P and the output for active rows only, and any of both can be left
-//! out. For one algorithm an output's bits do not depend on what else is active. On maps of few tiles
-//! the lanes are elements instead (`elements/`).
+//! active channels is computed once, P and the output for active rows only, and any of both can be
+//! left out. For one algorithm an output's bits do not depend on what else is active. On maps of
+//! few tiles the lanes are elements instead (`elements/`).
 
 mod bf16;
 pub(crate) mod elements;
@@ -36,14 +36,14 @@ pub(super) use layout::grid;
 pub(crate) use points::{A, B};
 pub(super) use weights::{Taps, Weights};
 
-/// Floats of transformed pixels to work on at a time: what the second-level cache holds beside
+/// The floats of transformed pixels to work on at a time: what the second-level cache holds beside
 /// weights.
 const CACHED: usize = 160 * 1024;
 
-/// Floats that the last eight pixels of a plane read beyond its end.
+/// The floats that the last eight pixels of a plane read beyond its end.
 const SLACK: usize = 16;
 
-/// A convolution, or the gradient to its input, by Winograd's algorithm.
+/// A convolution, or the gradient of its input, by Winograd's algorithm.
 pub(super) struct Winograd {
     kernels: &'static Kernels,
     layout: Layout,
@@ -51,7 +51,8 @@ pub(super) struct Winograd {
 }
 
 impl Winograd {
-    /// `tile` is m, 2 or 4; the kernel 3x3, the stride 1, the padding at most 2.
+    /// Prepares a convolution of tiles of m = `tile`, 2 or 4; the kernel is 3x3, the stride 1, the
+    /// padding at most 2.
     pub(super) fn forward(isa: Isa, dims: &Conv2dDims, tile: usize) -> Winograd {
         let kernels = &isa.kernels().winograd;
         let layout = Layout::forward(dims, tile, kernels.lanes);
@@ -64,12 +65,12 @@ impl Winograd {
         Winograd { kernels, layout, out_plane: dims.in_plane() }
     }
 
-    /// m.
+    /// Returns m.
     pub(super) fn tile(&self) -> usize {
         self.layout.tile
     }
 
-    /// The active rows of a sample, on this thread.
+    /// Computes the active rows of a sample, on this thread.
     pub(super) fn sample(&self, sample: &Sample<'_>, weights: &Weights, target: &mut [f32]) {
         let target = &SharedSlice::new(target);
         for blocks in even_ranges(self.layout.blocks.len(), self.most_blocks(weights.channels, 1)) {
@@ -77,7 +78,7 @@ impl Winograd {
         }
     }
 
-    /// The same on all threads.
+    /// Computes the active rows of a sample, on all threads.
     pub(super) fn split(&self, sample: &Sample<'_>, weights: &Weights, target: &mut [f32]) {
         let target = &SharedSlice::new(target);
         let most = self.most_blocks(weights.channels, rayon::current_num_threads());
@@ -87,15 +88,15 @@ impl Winograd {
         });
     }
 
-    /// Most vectors of tiles to work on together: what the registers and the cache take, in at
-    /// least `least` groups if there are so many.
+    /// Returns the most vectors of tiles to work on together: what the registers and the cache
+    /// take, in at least `least` groups if there are so many.
     fn most_blocks(&self, channels: usize, least: usize) -> usize {
         let vector = self.layout.elements() * channels * self.kernels.lanes;
         let most = (CACHED / vector.max(1)).clamp(1, self.kernels.products.len());
         most.min(self.layout.blocks.len() / least).max(1)
     }
 
-    /// The tiles of `blocks` for some of the sample's active rows.
+    /// Computes the tiles of `blocks` for some of the sample's active rows.
     fn group(
         &self,
         sample: &Sample<'_>,
@@ -108,46 +109,46 @@ impl Winograd {
         let products = self.kernels.products[blocks.len() - 1];
         let vectors = blocks.len() * self.kernels.lanes;
         let above = blocks[0].rows.start;
-        let bordered_rows = above..blocks.last().map_or(above, |block| block.rows.end);
-        let (inside, first_row) = self.layout.inside(&bordered_rows);
+        let padded_rows = above..blocks.last().map_or(above, |block| block.rows.end);
+        let (inside, first_row) = self.layout.inside(&padded_rows);
         let row_stride = self.layout.row_stride;
         let ([_, width], [_, left]) = (self.layout.in_size, self.layout.front);
         // A vector more than there is keeps the elements of a tile out of each other's cache sets.
         let source_element = weights.channels * vectors + self.kernels.lanes;
         let sum_element = products.len() * vectors + self.kernels.lanes;
         let sizes = [
-            bordered_rows.len() * row_stride + SLACK,
+            padded_rows.len() * row_stride + SLACK,
             self.layout.elements() * source_element,
             self.layout.elements() * sum_element,
         ];
         let transforms = self.kernels.transforms[self.layout.tile / 4];
         with_scratch(sizes.iter().sum(), |scratch| {
-            let (bordered, scratch) = scratch.split_at_mut(sizes[0]);
+            let (padded, scratch) = scratch.split_at_mut(sizes[0]);
             let (pixels, sums) = scratch.split_at_mut(sizes[1]);
-            bordered.fill(0.0);
+            padded.fill(0.0);
             for channel in sample.channels.iter().map(|channel| *channel as usize) {
                 let plane = sample.plane(channel);
                 let rows = Rows {
                     source: plane[first_row * width..].as_ptr(),
-                    target: bordered[inside.start * row_stride + left..].as_mut_ptr(),
+                    target: padded[inside.start * row_stride + left..].as_mut_ptr(),
                     target_stride: row_stride,
                     rows: inside.len(),
                     width,
                 };
                 // SAFETY: the instruction set was detected; `inside` are rows of the plane, and
-                // bordered rows have room for them and what is left and right.
+                // padded rows have room for them and what is left and right.
                 unsafe { (self.kernels.copy)(&rows) };
                 let targets = pixels[channel * vectors..].chunks_mut(self.kernels.lanes);
                 for (block, target) in blocks.iter().zip(targets) {
                     let args = Input {
-                        plane: bordered.as_ptr().wrapping_sub(above * row_stride),
+                        plane: padded.as_ptr().wrapping_sub(above * row_stride),
                         row_stride,
                         block,
                         target: target.as_mut_ptr(),
                         element: source_element,
                     };
                     // SAFETY: the instruction set was detected. The block's eights lie in
-                    // `bordered_rows`; reading six floats beyond a row stays in `bordered` thanks
+                    // `padded_rows`; reading six floats beyond a row stays in `padded` thanks
                     // to `SLACK`. The last of n² vectors ends where `pixels` does.
                     unsafe { transforms[usize::from(block.adjacent)].0(&args) };
                 }

@@ -1,4 +1,4 @@
-//! The gradient to the weights in Winograd's domain.
+//! The gradient of the weight in Winograd's domain.
 //!
 //! With `V = Bᵀ d B` of an input tile and `W = A y Aᵀ` of the output gradient's tile, a kernel's
 //! gradient is `Gᵀ (Σ W ⊙ V) G`, summed over tiles and samples: n² multiplications for each tile
@@ -6,8 +6,8 @@
 //!
 //! The lanes are channels, so that nothing is shuffled: both maps are stored channel-last,
 //! transformed to (n², tiles, C) and (n², tiles, F), and multiplied by the register tile of
-//! `weight_grad.rs`, whose pixels are the tiles here. What is not active is stored as zeros, not
-//! skipped. As there, samples are summed in a fixed number of chunks.
+//! `weight_grad.rs`, whose pixels are the tiles here. Inactive filters and channels are stored as
+//! zeros, not skipped. As there, samples are summed in a fixed number of chunks.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ use super::kernels::{Kernels, Spread, SpreadFn};
 use super::weights::Gradient;
 use crate::cpu::conv2d::active::Active;
 use crate::cpu::conv2d::channel_last::channel_last;
-use crate::cpu::conv2d::image::Bordered;
+use crate::cpu::conv2d::image::Padded;
 use crate::cpu::conv2d::tile::even_ranges;
 use crate::cpu::conv2d::weight_grad::{CHUNKS, Kernels as Products, MAX_FILTERS, Tile};
 use crate::cpu::elementwise::sum_parts;
@@ -25,10 +25,12 @@ use crate::cpu::isa::Isa;
 use crate::cpu::scratch::{give, take, with_scratch};
 use crate::dims::Conv2dDims;
 
-/// Tiles whose products are summed in registers: as many as the second-level cache holds.
+/// The number of tiles whose products are summed in registers: as many as the second-level cache
+/// holds.
 const TILES: usize = 32;
 
-/// Checked slices, as in [`conv2d::backward_weight`](crate::cpu::conv2d::backward_weight), and m.
+/// Computes [`conv2d::backward_weight`](crate::cpu::conv2d::backward_weight) of slices that were
+/// checked, with tiles of m = `tile`.
 pub(in super::super) fn run(
     isa: Isa,
     tile: usize,
@@ -66,28 +68,28 @@ pub(in super::super) fn run(
     give(buffer);
 }
 
-/// The input and the output gradient of a sample, bordered to whole tiles.
+/// The input and the output gradient of a sample, padded to whole tiles.
 struct Maps {
     isa: Isa,
     kernels: &'static Kernels,
     products: &'static Products,
     tile: usize,
-    input: Bordered,
-    grad: Bordered,
-    /// Rows and columns of tiles.
+    input: Padded,
+    grad: Padded,
+    /// The rows and columns of tiles.
     grid: [usize; 2],
 }
 
 impl Maps {
     fn new(isa: Isa, tile: usize, dims: &Conv2dDims) -> Maps {
         let grid = dims.out_size().map(|side| side.div_ceil(tile));
-        let input = Bordered {
+        let input = Padded {
             channels: dims.in_channels(),
             size: dims.in_size(),
             front: dims.padding(),
             width: grid[1] * tile + 2,
         };
-        let grad = Bordered {
+        let grad = Padded {
             channels: dims.out_channels(),
             size: dims.out_size(),
             front: [0, 0],
@@ -101,7 +103,7 @@ impl Maps {
         self.grid[0] * self.grid[1]
     }
 
-    /// C and F in whole vectors.
+    /// Returns the channels C in whole vectors.
     fn columns(&self) -> usize {
         self.input.channels.next_multiple_of(self.kernels.lanes)
     }
@@ -110,13 +112,13 @@ impl Maps {
         self.grad.channels.next_multiple_of(self.kernels.lanes)
     }
 
-    /// Floats of pixels, of transformed inputs and of transformed gradients of some samples; and
-    /// from one element to the next of the latter two.
+    /// Returns the floats of pixels, of transformed inputs and of transformed gradients of some
+    /// samples, and the floats from one element to the next of the latter two.
     fn sizes(&self, samples: usize) -> ([usize; 3], [usize; 2]) {
         let elements = (self.tile + 2) * (self.tile + 2);
         // The last vector of a pixel may reach beyond its channels.
         let pixels_len =
-            |map: Bordered, rows: usize| rows * map.width * map.channels + self.kernels.lanes;
+            |map: Padded, rows: usize| rows * map.width * map.channels + self.kernels.lanes;
         let input_len = pixels_len(self.input, self.grid[0] * self.tile + 2);
         let grad_len = pixels_len(self.grad, self.grid[0] * self.tile);
         // A vector more than there is keeps the elements of a tile out of each other's cache sets.
@@ -125,7 +127,7 @@ impl Maps {
         ([input_len.max(grad_len), elements * between[0], elements * between[1]], between)
     }
 
-    /// For [`add`](Self::add).
+    /// Returns the floats of scratch that [`add`](Self::add) needs.
     fn scratch_len(&self, samples: usize) -> usize {
         self.sizes(samples).0.iter().sum()
     }
@@ -147,7 +149,7 @@ impl Maps {
         let (spread_input, spread_grad) = self.kernels.by_channel[self.tile / 4];
         for (i, n) in samples.enumerate() {
             let first = i * self.tiles();
-            let row = |map: Bordered| {
+            let row = |map: Padded| {
                 let len = map.channels * map.size[0] * map.size[1];
                 n * len..(n + 1) * len
             };
@@ -171,11 +173,12 @@ impl Maps {
         }
     }
 
-    /// All tiles of a bordered map, channel-last, to (n², tiles, channels in whole vectors).
+    /// Transforms all tiles of a padded map, channel-last, to (n², tiles, channels in whole
+    /// vectors).
     fn spread(
         &self,
         kernel: SpreadFn,
-        map: Bordered,
+        map: Padded,
         pixels: &[f32],
         target: &mut [f32],
         element: usize,
@@ -191,7 +194,7 @@ impl Maps {
                     target: target[tile * width + channel..].as_mut_ptr(),
                     element,
                 };
-                // SAFETY: the instruction set was detected; the map is bordered to whole tiles, and
+                // SAFETY: the instruction set was detected; the map is padded to whole tiles, and
                 // a vector longer than its last pixel; the last element's tiles end within
                 // `target`.
                 unsafe { kernel(&args) };
@@ -199,7 +202,7 @@ impl Maps {
         }
     }
 
-    /// `sums[f, c] += Σ_tile w[tile, f] · v[tile, c]`.
+    /// Computes `sums[f, c] += Σ_tile w[tile, f] · v[tile, c]`.
     fn multiply(&self, tiles: usize, v: &[f32], w: &[f32], sums: &mut [f32]) {
         let (columns, lanes) = (self.columns(), self.kernels.lanes);
         let sums = sums.as_mut_ptr();

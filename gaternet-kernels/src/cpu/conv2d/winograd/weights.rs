@@ -1,4 +1,4 @@
-//! Kernels in Winograd's form: `U = G g Gᵀ`.
+//! Weights in Winograd's form: `U = G g Gᵀ`.
 
 use rayon::prelude::*;
 
@@ -7,24 +7,24 @@ use crate::cpu::isa::{Isa, dispatch};
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
-/// Channels that are transformed together.
+/// The number of channels that are transformed together.
 const LANES: usize = 16;
 
-/// n² of the larger tile.
+/// The elements of the larger tile, n².
 const MOST_ELEMENTS: usize = 36;
 
-/// (n², rows, channels).
+/// The weights of a convolution in Winograd's form, (n², rows, channels).
 #[derive(Debug)]
 pub(in super::super) struct Weights {
     pub(in super::super) data: Vec<f32>,
     pub(super) channels: usize,
-    /// Floats from one element to the next.
+    /// The floats from one element to the next.
     pub(super) element: usize,
 }
 
 impl Weights {
-    /// Those of `taps` for tiles of m = `tile`, in memory `data` of at least [`len`](Self::len)
-    /// floats.
+    /// Transforms the kernels of `taps` for tiles of m = `tile`, in memory `data` of at least
+    /// [`len`](Self::len) floats.
     pub(in super::super) fn new(
         isa: Isa,
         tile: usize,
@@ -43,34 +43,34 @@ impl Weights {
         Weights { data, channels, element }
     }
 
-    /// Floats that the weights of a convolution take.
+    /// Returns the floats that the weights of a convolution take.
     pub(in super::super) fn len(tile: usize, dims: &Conv2dDims) -> usize {
         (tile + 2) * (tile + 2) * dims.out_channels() * dims.in_channels()
     }
 
-    /// From a row's first weight on.
+    /// Returns the weights from a row's first one on.
     pub(super) fn row(&self, row: usize) -> &[f32] {
         &self.data[row * self.channels..]
     }
 }
 
-/// The kernels of a convolution, or those of the gradient to its input.
+/// The kernels of a convolution, or those of the gradient of its input.
 pub(in super::super) struct Taps<'a> {
     pub(super) rows: usize,
     pub(super) channels: usize,
     weight: &'a [f32],
-    /// Rows are channels, channels are filters, and a kernel is turned by 180 degrees.
+    /// Whether rows are channels, channels are filters, and kernels are turned by 180 degrees.
     turned: bool,
 }
 
 impl<'a> Taps<'a> {
-    /// `weight` (F, C, 3, 3).
+    /// Returns the kernels of `weight` (F, C, 3, 3).
     pub(in super::super) fn forward(dims: &Conv2dDims, weight: &'a [f32]) -> Taps<'a> {
         let (rows, channels) = (dims.out_channels(), dims.in_channels());
         Taps { rows, channels, weight, turned: false }
     }
 
-    /// `weight` (F, C, 3, 3), for the gradient to the input.
+    /// Returns the kernels of `weight` (F, C, 3, 3) for the gradient of the input.
     pub(in super::super) fn backward_input(dims: &Conv2dDims, weight: &'a [f32]) -> Taps<'a> {
         let (rows, channels) = (dims.in_channels(), dims.out_channels());
         Taps { rows, channels, weight, turned: true }
@@ -117,10 +117,11 @@ impl<'a> Taps<'a> {
     }
 }
 
-/// G for m = 2.
+/// The matrix G for m = 2.
 const SMALL: [[f32; 3]; 4] = [[1.0, 0.0, 0.0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0.0, 0.0, 1.0]];
 
-/// G for m = 4: `[1, p, p²]` of each point p over the product of its distances to the others.
+/// The matrix G for m = 4: `[1, p, p²]` of each point p over the product of its distances to the
+/// others.
 const LARGE: [[f32; 3]; 6] = {
     let at_a = 2.0 * A * A * (A * A - B * B);
     let at_b = 2.0 * B * B * (B * B - A * A);
@@ -167,7 +168,7 @@ pub(super) struct Gradient {
     tile: usize,
     filters: usize,
     channels: usize,
-    /// C in whole vectors.
+    /// The channels C in whole vectors.
     columns: usize,
 }
 
@@ -176,12 +177,12 @@ impl Gradient {
         Gradient { tile, filters: dims.out_channels(), channels: dims.in_channels(), columns }
     }
 
-    /// Floats of the form.
+    /// Returns the floats of the form.
     pub(super) fn len(&self) -> usize {
         (self.tile + 2) * (self.tile + 2) * self.filters * self.columns
     }
 
-    /// Floats of the gradient as [`finish`](Self::finish) writes it.
+    /// Returns the floats of the gradient as [`finish`](Self::finish) writes it.
     pub(super) fn taps_len(&self) -> usize {
         self.filters * 9 * self.columns
     }
@@ -193,7 +194,7 @@ impl Gradient {
         dispatch!(isa, finish(gradient: &Gradient, sums: &[f32], taps: &mut [f32]));
     }
 
-    /// `grad_weight` (F, C, 3, 3) from `taps` (F, 9, C in whole vectors).
+    /// Writes `grad_weight` (F, C, 3, 3) from `taps` (F, 9, C in whole vectors).
     pub(super) fn in_order(&self, taps: &[f32], grad_weight: &mut [f32]) {
         let grads = grad_weight.par_chunks_mut(self.channels * 9);
         grads.zip(taps.par_chunks(9 * self.columns)).for_each(|(grads, taps)| {
@@ -204,7 +205,7 @@ impl Gradient {
         });
     }
 
-    /// The nine taps of filter `f` and some channels from `first` on.
+    /// Returns the nine taps of filter `f` and some channels from `first` on.
     #[inline(always)]
     fn taps<const N: usize>(
         &self,

@@ -35,14 +35,15 @@ pub(crate) fn splat(pair: f32) -> W {
     _mm256_set1_epi32(pair.to_bits() as i32)
 }
 
-/// Pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to even.
+/// Returns pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to
+/// even.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(crate) fn round(first: V, second: V) -> W {
     _mm256_blend_epi16::<0b1010_1010>(_mm256_srli_epi32::<16>(rounded(second)), rounded(first))
 }
 
-/// The bf16 in the upper halves.
+/// Returns the bf16 in the upper halves as f32.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn rounded(x: V) -> __m256i {
@@ -54,7 +55,7 @@ fn rounded(x: V) -> __m256i {
     _mm256_blendv_epi8(_mm256_add_epi32(bits, half), quiet, nan)
 }
 
-/// `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
+/// Returns `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn fmadd(a: W, b: W, c: V) -> V {

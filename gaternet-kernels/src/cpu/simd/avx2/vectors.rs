@@ -36,7 +36,7 @@ pub(crate) fn splat(value: f32) -> V {
     _mm256_broadcast_ss(&value)
 }
 
-/// `a·b + c`, rounded once.
+/// Returns `a·b + c`, rounded once.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn fmadd(a: V, b: V, c: V) -> V {
@@ -67,7 +67,7 @@ pub(crate) unsafe fn store_lanes(target: *mut f32, mask: u16, v: V) {
     }
 }
 
-/// What [`store_lanes`] wrote: the lanes of `mask` from adjacent floats, the others 0.
+/// Loads what [`store_lanes`] wrote: the lanes of `mask` from adjacent floats; the others are 0.
 ///
 /// # Safety
 /// `mask.count_ones()` floats are readable at `source`.
@@ -96,14 +96,14 @@ pub(crate) fn mul(a: V, b: V) -> V {
     _mm256_mul_ps(a, b)
 }
 
-/// 0 where a lane is at most 0, else the lane, NaN included.
+/// Returns 0 where a lane is at most 0, else the lane, NaN included.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn relu(v: V) -> V {
     _mm256_andnot_ps(_mm256_cmp_ps::<_CMP_LE_OQ>(v, zero()), v)
 }
 
-/// Eight adjacent lanes from each source.
+/// Loads eight adjacent lanes from each source.
 ///
 /// # Safety
 /// 8 floats are readable at each source.
@@ -114,7 +114,7 @@ pub(crate) unsafe fn load_eights([source]: [*const f32; EIGHTS]) -> V {
     unsafe { load(source) }
 }
 
-/// The lanes of `masks` of eight adjacent lanes from each source; the others are 0.
+/// Loads the lanes of `masks` of eight adjacent lanes from each source; the others are 0.
 ///
 /// # Safety
 /// Those lanes are readable.
@@ -136,7 +136,7 @@ pub(crate) unsafe fn store_masked_eights(targets: [*mut f32; EIGHTS], masks: [u8
     unsafe { store_masked(targets[0], u16::from(masks[0]), v) }
 }
 
-/// The lanes of `mask`; the others are 0.
+/// Loads the lanes of `mask`; the others are 0.
 ///
 /// # Safety
 /// Those lanes are readable at `source`.
@@ -158,7 +158,7 @@ pub(crate) unsafe fn store_masked(target: *mut f32, mask: u16, v: V) {
     unsafe { _mm256_maskstore_ps(target, lanes_of(mask), v) }
 }
 
-/// All ones in the lanes of `mask`.
+/// Returns all ones in the lanes of `mask`, else zeros.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 fn lanes_of(mask: u16) -> __m256i {
@@ -224,7 +224,7 @@ fn transpose4([a, b, c, d]: [V; 4]) -> [V; 4] {
     ]
 }
 
-/// Four adjacent floats, again and again.
+/// Loads four adjacent floats and repeats them in all lanes.
 ///
 /// # Safety
 /// 4 floats are readable at `source`.
@@ -236,8 +236,8 @@ pub(crate) unsafe fn splat4(source: *const f32) -> V {
     _mm256_set_m128(four, four)
 }
 
-/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b`
-/// those of the two high ones.
+/// Returns, for each four lanes, those of `a` that the two low pairs of bits of `PICK` number, then
+/// those of `b` that the two high ones number.
 #[inline]
 #[target_feature(enable = "avx2,fma")]
 pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {

@@ -6,10 +6,10 @@ use std::arch::x86_64::{
 
 use crate::cpu::conv2d::bf16::kernels::{Compress, NUMBERS, Step};
 
-/// `compress`, 32 numbers at a time.
+/// Does what `compress` does, 32 numbers at a time.
 ///
 /// # Safety
-/// That of `CompressFn`.
+/// The contract of `CompressFn`.
 #[target_feature(enable = "avx512f,avx512bw")]
 pub(crate) unsafe fn compress(args: &Compress<'_>) {
     for element in 0..args.elements {

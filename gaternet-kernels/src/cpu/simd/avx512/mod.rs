@@ -14,13 +14,13 @@ use crate::cpu::conv2d::winograd::winograd_kernels;
 use crate::cpu::reduce::reduce_kernels;
 pub(super) use compress::compress;
 
-/// Floats from a block that is transposed to the one that is fetched: 16 planes are more streams
-/// than the processor follows by itself.
+/// The floats from a block that is transposed to the one that is fetched: 16 planes are more
+/// streams than the processor follows by itself.
 const AHEAD: usize = 64;
 
 pub(super) static KERNELS: KernelSet = SET;
 
-/// [`KERNELS`], for sets that have some of them.
+/// The kernels of [`KERNELS`], for sets that have some of them.
 pub(super) const SET: KernelSet = KernelSet {
     name: "avx512",
     detected: || {
@@ -79,7 +79,7 @@ reduce_kernels!(
 );
 
 /// # Safety
-/// That of [`TransposeFn`](crate::cpu::conv2d::image::TransposeFn).
+/// The contract of [`TransposeFn`](crate::cpu::conv2d::image::TransposeFn).
 #[target_feature(enable = "avx512f")]
 unsafe fn transpose_blocks(image: &mut Image<'_>) -> usize {
     image.transpose_blocks(|sources, targets| {

@@ -35,14 +35,15 @@ pub(crate) fn splat(pair: f32) -> W {
     _mm512_set1_epi32(pair.to_bits() as i32)
 }
 
-/// Pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to even.
+/// Returns pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to
+/// even.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn round(first: V, second: V) -> W {
     _mm512_or_si512(upper(rounded(first)), _mm512_srli_epi32::<16>(rounded(second)))
 }
 
-/// The bf16 in the upper halves.
+/// Returns the bf16 in the upper halves as f32.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn rounded(x: V) -> __m512i {
@@ -60,7 +61,7 @@ fn upper(pairs: W) -> W {
     _mm512_and_si512(pairs, _mm512_set1_epi32(0xffff_0000_u32 as i32))
 }
 
-/// `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
+/// Returns `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn fmadd(a: W, b: W, c: V) -> V {

@@ -36,7 +36,7 @@ pub(crate) fn splat(value: f32) -> V {
     _mm512_set1_ps(value)
 }
 
-/// `a·b + c`, rounded once.
+/// Returns `a·b + c`, rounded once.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn fmadd(a: V, b: V, c: V) -> V {
@@ -67,7 +67,7 @@ pub(crate) unsafe fn store_lanes(target: *mut f32, mask: u16, v: V) {
     unsafe { _mm512_mask_storeu_ps(target, prefix, _mm512_maskz_compress_ps(mask, v)) }
 }
 
-/// What [`store_lanes`] wrote: the lanes of `mask` from adjacent floats, the others 0.
+/// Loads what [`store_lanes`] wrote: the lanes of `mask` from adjacent floats; the others are 0.
 ///
 /// # Safety
 /// `mask.count_ones()` floats are readable at `source`.
@@ -105,7 +105,7 @@ pub(crate) unsafe fn transpose(rows: [*const f32; LANES], columns: [*mut f32; LA
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn swap<const D: usize>(block: &mut [V; LANES]) {
-    // Of the rows r and r + D, the lanes of both after the swap.
+    // The lanes of the rows r and r + D after the swap.
     let tables = const {
         let mut tables = [[0; LANES]; 2];
         let mut lane = 0;
@@ -142,14 +142,14 @@ pub(crate) fn mul(a: V, b: V) -> V {
     _mm512_mul_ps(a, b)
 }
 
-/// 0 where a lane is at most 0, else the lane, NaN included.
+/// Returns 0 where a lane is at most 0, else the lane, NaN included.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn relu(v: V) -> V {
     _mm512_maskz_mov_ps(!_mm512_cmp_ps_mask::<_CMP_LE_OQ>(v, zero()), v)
 }
 
-/// Eight adjacent lanes from each source.
+/// Loads eight adjacent lanes from each source.
 ///
 /// # Safety
 /// 8 floats are readable at each source.
@@ -161,7 +161,7 @@ pub(crate) unsafe fn load_eights(sources: [*const f32; EIGHTS]) -> V {
     join(low, high)
 }
 
-/// The lanes of `masks` of eight adjacent lanes from each source; the others are 0.
+/// Loads the lanes of `masks` of eight adjacent lanes from each source; the others are 0.
 ///
 /// # Safety
 /// Those lanes are readable.
@@ -187,7 +187,7 @@ pub(crate) unsafe fn store_masked_eights(targets: [*mut f32; EIGHTS], masks: [u8
     }
 }
 
-/// The lanes of `mask`; the others are 0.
+/// Loads the lanes of `mask`; the others are 0.
 ///
 /// # Safety
 /// Those lanes are readable at `source`.
@@ -255,7 +255,7 @@ pub(crate) fn interleave4([a, b, c, d]: [V; 4]) -> [V; 4] {
     [four(0, low), four(4, low), four(0, high), four(4, high)]
 }
 
-/// The lanes of `a` and `b`, numbered 0 to 31, that `index` lists.
+/// Returns the lanes of `a` and `b`, numbered 0 to 31, that `index` lists.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn pick(a: V, index: &[u32; LANES], b: V) -> V {
@@ -264,7 +264,7 @@ fn pick(a: V, index: &[u32; LANES], b: V) -> V {
     _mm512_permutex2var_ps(a, index, b)
 }
 
-/// A table for [`pick`]: bit k of the lane's number adds `bits[k]` to `first`.
+/// Returns a table for [`pick`]: bit k of the lane's number adds `bits[k]` to `first`.
 #[inline(always)]
 const fn lanes(first: u32, bits: [u32; 4]) -> [u32; LANES] {
     let mut index = [first; LANES];
@@ -280,7 +280,7 @@ const fn lanes(first: u32, bits: [u32; 4]) -> [u32; LANES] {
     index
 }
 
-/// Four adjacent floats, again and again.
+/// Loads four adjacent floats and repeats them in all lanes.
 ///
 /// # Safety
 /// 4 floats are readable at `source`.
@@ -291,8 +291,8 @@ pub(crate) unsafe fn splat4(source: *const f32) -> V {
     _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(source) })
 }
 
-/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b`
-/// those of the two high ones.
+/// Returns, for each four lanes, those of `a` that the two low pairs of bits of `PICK` number, then
+/// those of `b` that the two high ones number.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {

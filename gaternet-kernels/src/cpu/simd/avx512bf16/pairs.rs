@@ -9,7 +9,8 @@ use std::mem::transmute;
 pub(crate) use crate::cpu::simd::avx512::pairs::{W, load, splat, store};
 use crate::cpu::simd::avx512::vectors::V;
 
-/// Pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to even.
+/// Returns pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to
+/// even.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub(crate) fn round(first: V, second: V) -> W {
@@ -30,7 +31,7 @@ pub(crate) fn round(first: V, second: V) -> W {
     _mm512_permutexvar_epi16(order, numbers)
 }
 
-/// `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
+/// Returns `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bf16")]
 pub(crate) fn fmadd(a: W, b: W, c: V) -> V {

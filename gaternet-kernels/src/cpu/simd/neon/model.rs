@@ -38,12 +38,12 @@ pub(super) fn vmulq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     float32x4_t(from_fn(|i| a.0[i] * b.0[i]))
 }
 
-/// `a + b·c`, rounded once.
+/// Returns `a + b·c`, rounded once.
 pub(super) fn vfmaq_f32(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
     float32x4_t(from_fn(|i| b.0[i].mul_add(c.0[i], a.0[i])))
 }
 
-/// NaN if either is NaN; +0 is more than -0.
+/// Returns NaN if either is NaN; +0 is more than -0.
 pub(super) fn vmaxq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     float32x4_t(from_fn(|i| match (a.0[i], b.0[i]) {
         (a, b) if a == b => f32::from_bits(a.to_bits() & b.to_bits()),
@@ -52,22 +52,22 @@ pub(super) fn vmaxq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     }))
 }
 
-/// The even lanes of `a`, then those of `b`.
+/// Returns the even lanes of `a`, then those of `b`.
 pub(super) fn vuzp1q_f32(float32x4_t(a): float32x4_t, float32x4_t(b): float32x4_t) -> float32x4_t {
     float32x4_t([a[0], a[2], b[0], b[2]])
 }
 
-/// The odd lanes of `a`, then those of `b`.
+/// Returns the odd lanes of `a`, then those of `b`.
 pub(super) fn vuzp2q_f32(float32x4_t(a): float32x4_t, float32x4_t(b): float32x4_t) -> float32x4_t {
     float32x4_t([a[1], a[3], b[1], b[3]])
 }
 
-/// The low lanes of both, in turns.
+/// Returns the low lanes of both, in turns.
 pub(super) fn vzip1q_f32(float32x4_t(a): float32x4_t, float32x4_t(b): float32x4_t) -> float32x4_t {
     float32x4_t([a[0], b[0], a[1], b[1]])
 }
 
-/// The high lanes of both, in turns.
+/// Returns the high lanes of both, in turns.
 pub(super) fn vzip2q_f32(float32x4_t(a): float32x4_t, float32x4_t(b): float32x4_t) -> float32x4_t {
     float32x4_t([a[2], b[2], a[3], b[3]])
 }

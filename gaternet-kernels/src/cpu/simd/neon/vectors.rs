@@ -42,7 +42,7 @@ pub(crate) fn splat(value: f32) -> V {
     [vdupq_n_f32(value); 2]
 }
 
-/// `a·b + c`, rounded once.
+/// Returns `a·b + c`, rounded once.
 #[inline]
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
 pub(crate) fn fmadd(a: V, b: V, c: V) -> V {
@@ -72,7 +72,7 @@ pub(crate) unsafe fn store_lanes(target: *mut f32, mask: u16, v: V) {
     unsafe { scalar::store_lanes(target, mask, array(v)) }
 }
 
-/// What [`store_lanes`] wrote: the lanes of `mask` from adjacent floats, the others 0.
+/// Loads what [`store_lanes`] wrote: the lanes of `mask` from adjacent floats; the others are 0.
 ///
 /// # Safety
 /// `mask.count_ones()` floats are readable at `source`.
@@ -101,7 +101,7 @@ pub(crate) fn mul(a: V, b: V) -> V {
     [vmulq_f32(a[0], b[0]), vmulq_f32(a[1], b[1])]
 }
 
-/// 0 where a lane is at most 0, else the lane, NaN included: this maximum keeps NaN.
+/// Returns 0 where a lane is at most 0, else the lane, NaN included: this maximum keeps NaN.
 #[inline]
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
 pub(crate) fn relu(v: V) -> V {
@@ -109,7 +109,7 @@ pub(crate) fn relu(v: V) -> V {
     [vmaxq_f32(v[0], zero), vmaxq_f32(v[1], zero)]
 }
 
-/// Eight adjacent lanes from each source.
+/// Loads eight adjacent lanes from each source.
 ///
 /// # Safety
 /// 8 floats are readable at each source.
@@ -120,7 +120,7 @@ pub(crate) unsafe fn load_eights([source]: [*const f32; EIGHTS]) -> V {
     unsafe { load(source) }
 }
 
-/// The lanes of `masks` of eight adjacent lanes from each source; the others are 0.
+/// Loads the lanes of `masks` of eight adjacent lanes from each source; the others are 0.
 ///
 /// # Safety
 /// Those lanes are readable.
@@ -142,7 +142,8 @@ pub(crate) unsafe fn store_masked_eights(targets: [*mut f32; EIGHTS], masks: [u8
     unsafe { store_masked(targets[0], u16::from(masks[0]), v) }
 }
 
-/// The lanes of `mask`; the others are 0. There is no masked load: one by one, unless it is all.
+/// Loads the lanes of `mask`; the others are 0. There is no masked load: one by one, unless it is
+/// all.
 ///
 /// # Safety
 /// Those lanes are readable at `source`.
@@ -223,7 +224,7 @@ fn transpose4([a, b, c, d]: [float32x4_t; 4]) -> [float32x4_t; 4] {
     [vzip1q_f32(ac0, bd0), vzip2q_f32(ac0, bd0), vzip1q_f32(ac1, bd1), vzip2q_f32(ac1, bd1)]
 }
 
-/// Four adjacent floats, again and again.
+/// Loads four adjacent floats and repeats them in all lanes.
 ///
 /// # Safety
 /// 4 floats are readable at `source`.
@@ -234,8 +235,8 @@ pub(crate) unsafe fn splat4(source: *const f32) -> V {
     [unsafe { vld1q_f32(source) }; 2]
 }
 
-/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b`
-/// those of the two high ones.
+/// Returns, for each four lanes, those of `a` that the two low pairs of bits of `PICK` number, then
+/// those of `b` that the two high ones number.
 #[inline]
 #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
 pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {

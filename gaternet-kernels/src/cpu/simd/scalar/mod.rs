@@ -1,4 +1,4 @@
-//! Portable Rust: what every processor runs, with 8 lanes in whatever registers there are.
+//! Portable Rust, which every processor runs, with 8 lanes in whatever registers there are.
 
 mod pairs;
 pub(super) mod vectors;
@@ -14,7 +14,7 @@ use crate::cpu::reduce::portable as reduce;
 
 pub(super) static KERNELS: KernelSet = SET;
 
-/// [`KERNELS`], for sets that have some of them.
+/// The kernels of [`KERNELS`], for sets that have some of them.
 pub(super) const SET: KernelSet = KernelSet {
     name: "scalar",
     detected: || true,

@@ -27,14 +27,15 @@ pub(crate) fn splat(pair: f32) -> W {
     [pair.to_bits(); LANES]
 }
 
-/// Pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to even.
+/// Returns pairs of numbers of `first` (upper) and `second`, rounded to the nearest bf16, ties to
+/// even.
 #[inline(always)]
 pub(crate) fn round(first: V, second: V) -> W {
     let bits = |x: f32| u32::from(bf16::from_f32(x).to_bits());
     std::array::from_fn(|i| bits(first[i]) << 16 | bits(second[i]))
 }
 
-/// `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
+/// Returns `(c + a₁·b₁) + a₂·b₂`, the upper numbers first, each sum rounded to f32.
 #[inline(always)]
 pub(crate) fn fmadd(a: W, b: W, c: V) -> V {
     let upper = |pair: u32| f32::from_bits(pair & 0xffff_0000);

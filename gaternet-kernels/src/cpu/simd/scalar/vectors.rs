@@ -22,7 +22,7 @@ pub(crate) fn splat(value: f32) -> V {
     [value; LANES]
 }
 
-/// `a·b + c`, rounded twice: a fused operation without hardware for it is a library call.
+/// Returns `a·b + c`, rounded twice: a fused operation without hardware for it is a library call.
 #[inline(always)]
 pub(crate) fn fmadd(a: V, b: V, c: V) -> V {
     std::array::from_fn(|i| a[i] * b[i] + c[i])
@@ -52,7 +52,7 @@ pub(crate) unsafe fn store_lanes(target: *mut f32, mask: u16, v: V) {
     }
 }
 
-/// What [`store_lanes`] wrote: the lanes of `mask` from adjacent floats, the others 0.
+/// Loads what [`store_lanes`] wrote: the lanes of `mask` from adjacent floats; the others are 0.
 ///
 /// # Safety
 /// `mask.count_ones()` floats are readable at `source`.
@@ -85,13 +85,13 @@ pub(crate) fn mul(a: V, b: V) -> V {
     std::array::from_fn(|i| a[i] * b[i])
 }
 
-/// 0 where a lane is at most 0, else the lane, NaN included.
+/// Returns 0 where a lane is at most 0, else the lane, NaN included.
 #[inline(always)]
 pub(crate) fn relu(v: V) -> V {
     v.map(|x| if x <= 0.0 { 0.0 } else { x })
 }
 
-/// Eight adjacent lanes from each source.
+/// Loads eight adjacent lanes from each source.
 ///
 /// # Safety
 /// 8 floats are readable at each source.
@@ -101,7 +101,7 @@ pub(crate) unsafe fn load_eights([source]: [*const f32; EIGHTS]) -> V {
     unsafe { load(source) }
 }
 
-/// The lanes of `masks` of eight adjacent lanes from each source; the others are 0.
+/// Loads the lanes of `masks` of eight adjacent lanes from each source; the others are 0.
 ///
 /// # Safety
 /// Those lanes are readable.
@@ -121,7 +121,7 @@ pub(crate) unsafe fn store_masked_eights(targets: [*mut f32; EIGHTS], masks: [u8
     unsafe { store_masked(targets[0], u16::from(masks[0]), v) }
 }
 
-/// The lanes of `mask`; the others are 0.
+/// Loads the lanes of `mask`; the others are 0.
 ///
 /// # Safety
 /// Those lanes are readable at `source`.
@@ -183,7 +183,7 @@ fn interleave<const M: usize>(pixels: [V; M]) -> [V; M] {
     })
 }
 
-/// Four adjacent floats, again and again.
+/// Loads four adjacent floats and repeats them in all lanes.
 ///
 /// # Safety
 /// 4 floats are readable at `source`.
@@ -193,8 +193,8 @@ pub(crate) unsafe fn splat4(source: *const f32) -> V {
     std::array::from_fn(|lane| unsafe { source.add(lane % 4).read() })
 }
 
-/// Of each four lanes of `a` those that the two low pairs of bits of `PICK` number, then of `b`
-/// those of the two high ones.
+/// Returns, for each four lanes, those of `a` that the two low pairs of bits of `PICK` number, then
+/// those of `b` that the two high ones number.
 #[inline(always)]
 pub(crate) fn shuffle4<const PICK: i32>(a: V, b: V) -> V {
     std::array::from_fn(|lane| {

@@ -1,46 +1,46 @@
-//! The loops, once per instruction set.
+//! The loops over elements of tiles, once per instruction set.
 
 use crate::cpu::conv2d::winograd::layout::Block;
 
-/// Most rows of a register tile.
+/// The most rows of a register tile.
 pub(crate) const MAX_ROWS: usize = 6;
 
-/// Four tiles of one channel, to be transformed.
+/// The arguments of transforming four tiles of one channel.
 pub(crate) struct Input<'a> {
-    /// Bordered plane.
+    /// The padded plane.
     pub(crate) plane: *const f32,
     pub(crate) row_stride: usize,
     pub(crate) block: &'a Block,
-    /// Parts of (4 tiles, LANES), `part` floats apart.
+    /// The parts of (4 tiles, LANES), `part` floats apart.
     pub(crate) target: *mut f32,
     pub(crate) part: usize,
-    /// (4 tiles, 4): the last quad.
+    /// The last quad, (4 tiles, 4).
     pub(crate) last: *mut f32,
 }
 
-/// Sums over channels of one part of four tiles, for F rows.
+/// The arguments of sums over channels of one part of four tiles, for F rows.
 pub(crate) struct Products<'a> {
     pub(crate) channels: &'a [u32],
-    /// (C, 4 tiles, LANES) or (C, 4 tiles, 4).
+    /// The transformed pixels, (C, 4 tiles, LANES) or (C, 4 tiles, 4).
     pub(crate) source: *const f32,
-    /// (C, LANES) or (C, 4) of each row.
+    /// The weights of each row, (C, LANES) or (C, 4).
     pub(crate) weights: [*const f32; MAX_ROWS],
-    /// (4 tiles, LANES) or (4 tiles, 4) of each row, `target_row` floats apart.
+    /// The sums of each row, (4 tiles, LANES) or (4 tiles, 4), `target_row` floats apart.
     pub(crate) target: *mut f32,
     pub(crate) target_row: usize,
     /// Whether the sums go on from what the target holds.
     pub(crate) resume: bool,
 }
 
-/// Four tiles of one row, to be transformed back.
+/// The arguments of transforming back four tiles of one row.
 pub(crate) struct Output<'a> {
-    /// Parts of (4 tiles, LANES), then (4 tiles, 4).
+    /// The sums: parts of (4 tiles, LANES), then (4 tiles, 4).
     pub(crate) source: *const f32,
     pub(crate) block: &'a Block,
-    /// Output plane, and the equal plane that is added to it, or null.
+    /// The output plane, and the plane of the same size that is added to it, or null.
     pub(crate) plane: *mut f32,
     pub(crate) residual: *const f32,
-    /// OW.
+    /// The width of the output, OW.
     pub(crate) width: usize,
     pub(crate) bias: f32,
     pub(crate) relu: bool,
@@ -51,23 +51,23 @@ pub(crate) struct Output<'a> {
 /// of `block.targets` in `plane` are writable, and accessed by nothing else meanwhile.
 pub(crate) type InputFn = unsafe fn(&Input<'_>);
 /// # Safety
-/// As [`InputFn`].
+/// The contract of [`InputFn`].
 pub(crate) type ProductsFn = unsafe fn(&Products<'_>);
 /// # Safety
-/// As [`InputFn`].
+/// The contract of [`InputFn`].
 pub(crate) type OutputFn = unsafe fn(&Output<'_>);
 
-/// Kernels of an instruction set.
+/// The kernels of an instruction set.
 pub(crate) struct Kernels {
     pub(crate) lanes: usize,
     pub(crate) input: InputFn,
     pub(crate) output: OutputFn,
-    /// `[F - 1]`: of a vector of elements, and of the last quad.
+    /// The kernels for F rows, at `[F - 1]`: for a vector of elements, and for the last quad.
     pub(crate) products: &'static [[ProductsFn; 2]],
 }
 
-/// The kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module `vectors`
-/// beside it, and transforms those of `winograd`.
+/// Defines the kernels of an instruction set as `$name::KERNELS`. Vectors are those of the module
+/// `vectors` beside it, and transforms those of `winograd`.
 macro_rules! element_kernels {
     ($(#[$feature:meta])? $name:ident, [$($f:literal)+]) => {
         pub(super) mod $name {
@@ -84,11 +84,11 @@ macro_rules! element_kernels {
             use $crate::cpu::conv2d::winograd::{A, B};
 
             const EIGHTS: usize = LANES / 8;
-            /// Fours of a vector: of tiles that are transformed together, or of a tile's quads.
+            /// The fours of a vector: of tiles that are transformed together, or of a tile's quads.
             const FOURS: usize = LANES / 4;
-            /// Vectors of a row's pixels, or of a quad, of all tiles.
+            /// The vectors of a row's pixels, or of a quad, of all tiles.
             const VECTORS: usize = TILES / FOURS;
-            /// Vectors of elements of a tile; one quad is left over.
+            /// The vectors of elements of a tile; one quad is left over.
             const PARTS: usize = 8 / FOURS;
 
             #[inline]
@@ -98,8 +98,8 @@ macro_rules! element_kernels {
                 unsafe { splat4(values.as_ptr()) }
             }
 
-            /// The inner four elements of a row of `Bᵀ d B`, of the row's six pixels after the
-            /// transform of the columns: the first four, and the other two.
+            /// Returns the inner four elements of a row of `Bᵀ d B`, of the row's six pixels after
+            /// the transform of the columns: the first four, and the other two.
             #[inline]
             $(#[$feature])?
             fn inner(near: V, far: V) -> V {
@@ -118,7 +118,7 @@ macro_rules! element_kernels {
                 add(sum, odd)
             }
 
-            /// The first and the last element of two rows.
+            /// Returns the first and the last element of two rows.
             #[inline]
             $(#[$feature])?
             fn outer(near: [V; 2], far: [V; 2]) -> V {
@@ -129,7 +129,7 @@ macro_rules! element_kernels {
             }
 
             /// # Safety
-            /// That of `InputFn`.
+            /// The contract of `InputFn`.
             $(#[$feature])?
             unsafe fn input(args: &Input<'_>) {
                 for v in 0..VECTORS {
@@ -164,7 +164,7 @@ macro_rules! element_kernels {
             }
 
             /// # Safety
-            /// That of `OutputFn`.
+            /// The contract of `OutputFn`.
             $(#[$feature])?
             unsafe fn output(args: &Output<'_>) {
                 for v in 0..VECTORS {
@@ -203,8 +203,8 @@ macro_rules! element_kernels {
                 }
             }
 
-            /// `Aᵀ p` of the columns of the first and last elements: for each row of the output,
-            /// these two in the first and the last place of a four.
+            /// Returns `Aᵀ p` of the columns of the first and last elements: for each row of the
+            /// output, these two in the first and the last place of a four.
             #[inline]
             $(#[$feature])?
             fn gather_outer([ends, first, second]: [V; 3]) -> [V; 4] {
@@ -236,8 +236,8 @@ macro_rules! element_kernels {
                 ]
             }
 
-            /// Four pixels from the inner elements of a row and its outer ones, which are in the
-            /// first and the last place.
+            /// Returns four pixels from the inner elements of a row and its outer ones, which are
+            /// in the first and the last place.
             #[inline]
             $(#[$feature])?
             fn row(inner: V, outer: V) -> V {
@@ -265,10 +265,10 @@ macro_rules! element_kernels {
                 )
             }
 
-            /// P is `TILES`, or for the last quad `VECTORS`.
+            /// Adds up products for P vectors: `TILES`, or `VECTORS` for the last quad.
             ///
             /// # Safety
-            /// That of [`ProductsFn`].
+            /// The contract of [`ProductsFn`].
             $(#[$feature])?
             unsafe fn products<const F: usize, const P: usize, const LAST: bool>(
                 args: &Products<'_>,

@@ -6,7 +6,7 @@
 //! products, so that a register tile of F rows x 4 tiles reads less than one vector for each
 //! product. The elements that remain, four of each tile, make up the ninth vector.
 //!
-//! Weights take a vector where those of lanes that are tiles take a number, and many filters
+//! Weights take a vector here and a number where the lanes are tiles, and those of many filters
 //! outgrow the caches. So several samples are computed together, by blocks of rows and channels
 //! whose weights stay in the second-level cache. A sum is kept in memory between blocks, and its
 //! order is that of the channels, whatever the blocks.
@@ -33,15 +33,15 @@ pub(crate) use order::{PAIRS, TILES};
 pub(in super::super) use weights::Weights;
 use weights::line;
 
-/// Bytes of weights that a sample alone finds in the second-level cache.
+/// The bytes of weights that a sample alone finds in the second-level cache.
 const CACHED: usize = 640 << 10;
-/// Samples that share weights which are not cached.
+/// The number of samples that use the same weights while these are cached.
 const SAMPLES: usize = 8;
-/// Rows and channels whose weights they share.
+/// The rows and channels whose weights are cached together.
 const ROWS: usize = 24;
 const CHANNELS: usize = 128;
 
-/// A convolution, or the gradient to its input, of small maps.
+/// A convolution, or the gradient of its input, of small maps.
 pub(in super::super) struct Elements {
     maps: &'static Maps,
     kernels: &'static Kernels,
@@ -50,19 +50,20 @@ pub(in super::super) struct Elements {
 }
 
 impl Elements {
-    /// Whether it takes fewer products than lanes that are tiles.
+    /// Returns whether it takes fewer products than lanes that are tiles.
     pub(in super::super) fn suits(out_size: [usize; 2]) -> bool {
         let [rows, columns] = grid(4, out_size);
         rows * columns < 16
     }
 
-    /// Whether the weights of a convolution on small maps are in a cache when they are needed.
+    /// Returns whether the weights of a convolution on small maps are in a cache when they are
+    /// needed.
     pub(in super::super) fn pays(dims: &Conv2dDims) -> bool {
         let floats = dims.out_channels() * dims.in_channels() * QUADS * 4;
         floats * size_of::<f32>() <= CACHED || dims.batch() >= SAMPLES
     }
 
-    /// The kernel is 3x3, the stride 1, the padding at most 2.
+    /// Prepares a convolution whose kernel is 3x3, stride 1 and padding at most 2.
     pub(in super::super) fn forward(isa: Isa, dims: &Conv2dDims) -> Elements {
         Elements::new(isa, Layout::forward(dims, 4, TILES), dims.out_plane())
     }
@@ -76,12 +77,13 @@ impl Elements {
         Elements { maps: &kernels.winograd, kernels: &kernels.elements, layout, out_plane }
     }
 
-    /// Samples that are best computed together, out of `count` for each thread.
+    /// Returns the number of samples that are best computed together, out of `count` for each
+    /// thread.
     pub(in super::super) fn together(weights: &Weights, count: usize) -> usize {
         if weights.bytes() <= CACHED { 1 } else { count.clamp(1, SAMPLES) }
     }
 
-    /// The active rows of `count` samples of `target_len` floats each, on this thread.
+    /// Computes the active rows of `count` samples of `target_len` floats each, on this thread.
     pub(in super::super) fn samples<'a>(
         &self,
         weights: &Weights,
@@ -93,7 +95,7 @@ impl Elements {
         self.group(weights, count, sample, target_len, &SharedSlice::new(target));
     }
 
-    /// The active rows of a sample on all threads, each of which transforms all pixels.
+    /// Computes the active rows of a sample on all threads, each of which transforms all pixels.
     pub(in super::super) fn split(
         &self,
         weights: &Weights,
@@ -109,7 +111,7 @@ impl Elements {
         });
     }
 
-    /// `count` samples of `target_len` floats each.
+    /// Computes `count` samples of `target_len` floats each.
     fn group<'a>(
         &self,
         weights: &Weights,
@@ -120,23 +122,23 @@ impl Elements {
     ) {
         let (blocks, channels) = (&self.layout.blocks, weights.channels);
         let rows = target_len / self.out_plane;
-        let bordered_rows = blocks.last().map_or(0, |block| block.rows.end);
-        let bordered_len = bordered_rows * self.layout.row_stride + SLACK;
-        // Of a block of a sample.
+        let padded_rows = blocks.last().map_or(0, |block| block.rows.end);
+        let padded_len = padded_rows * self.layout.row_stride + SLACK;
+        // The lengths for a block of a sample.
         let [pixels_len, sums_len] = [channels * FLOATS, rows * FLOATS];
-        let len = count * blocks.len() * (pixels_len + sums_len) + bordered_len + SLACK;
+        let len = count * blocks.len() * (pixels_len + sums_len) + padded_len + SLACK;
         with_scratch(len, |scratch| {
             let (_, scratch) = scratch.split_at_mut(line(scratch));
             let (pixels, scratch) = scratch.split_at_mut(count * blocks.len() * pixels_len);
-            let (sums, bordered) = scratch.split_at_mut(count * blocks.len() * sums_len);
-            let bordered = &mut bordered[..bordered_len];
-            bordered.fill(0.0);
+            let (sums, padded) = scratch.split_at_mut(count * blocks.len() * sums_len);
+            let padded = &mut padded[..padded_len];
+            padded.fill(0.0);
             let pixels_of = |n: usize| n * blocks.len() * pixels_len;
             for n in 0..count {
                 self.spread(
                     weights,
                     &sample(n),
-                    bordered,
+                    padded,
                     &mut pixels[pixels_of(n)..pixels_of(n + 1)],
                 );
             }
@@ -168,43 +170,43 @@ impl Elements {
         });
     }
 
-    /// Active channels to `pixels`, for each block parts of (channels, tiles, lanes), then
-    /// (channels, tiles, 4).
+    /// Transforms active channels to `pixels`: for each block parts of (channels, tiles, lanes),
+    /// then (channels, tiles, 4).
     fn spread(
         &self,
         weights: &Weights,
         sample: &Sample<'_>,
-        bordered: &mut [f32],
+        padded: &mut [f32],
         pixels: &mut [f32],
     ) {
         let layout = &self.layout;
         let row_stride = layout.row_stride;
-        let (inside, first_row) = layout.inside(&(0..(bordered.len() - SLACK) / row_stride));
+        let (inside, first_row) = layout.inside(&(0..(padded.len() - SLACK) / row_stride));
         let ([_, width], [_, left]) = (layout.in_size, layout.front);
         let block_len = weights.channels * FLOATS;
         let part = weights.channels * TILES * self.kernels.lanes;
         for channel in sample.channels.iter().map(|channel| *channel as usize) {
             let rows = Rows {
                 source: sample.plane(channel)[first_row * width..].as_ptr(),
-                target: bordered[inside.start * row_stride + left..].as_mut_ptr(),
+                target: padded[inside.start * row_stride + left..].as_mut_ptr(),
                 target_stride: row_stride,
                 rows: inside.len(),
                 width,
             };
             // SAFETY: the instruction set was detected; `inside` are rows of the plane, and
-            // bordered rows have room for them and what is left and right.
+            // padded rows have room for them and what is left and right.
             unsafe { (self.maps.copy)(&rows) };
             for (block, pixels) in layout.blocks.iter().zip(pixels.chunks_exact_mut(block_len)) {
                 let (parts, last) = pixels.split_at_mut((weights.parts() - 1) * part);
                 let args = Input {
-                    plane: bordered.as_ptr(),
+                    plane: padded.as_ptr(),
                     row_stride,
                     block,
                     target: parts[channel * TILES * self.kernels.lanes..].as_mut_ptr(),
                     part,
                     last: last[channel * TILES * 4..].as_mut_ptr(),
                 };
-                // SAFETY: the instruction set was detected. The block's eights lie in `bordered`,
+                // SAFETY: the instruction set was detected. The block's eights lie in `padded`,
                 // and so do six floats beyond thanks to `SLACK`. Each part has room for this
                 // channel.
                 unsafe { (self.kernels.input)(&args) };
@@ -212,7 +214,8 @@ impl Elements {
         }
     }
 
-    /// One part of the sums of a block (active rows, `FLOATS`), over some channels, for some rows.
+    /// Computes one part of the sums of a block (active rows, `FLOATS`), over some channels, for
+    /// some rows.
     fn multiply(
         &self,
         weights: &Weights,
@@ -251,7 +254,7 @@ impl Elements {
         }
     }
 
-    /// The output of the active rows of a sample, from its sums.
+    /// Computes the output of the active rows of a sample from its sums.
     fn gather(&self, sample: &Sample<'_>, sums: &[f32], target: *mut f32) {
         let blocks = &self.layout.blocks;
         for (i, row) in sample.rows.iter().map(|row| *row as usize).enumerate() {
@@ -273,12 +276,12 @@ impl Elements {
     }
 }
 
-/// `0..total` in steps of `step`, at least one of them.
+/// Returns `0..total` in steps of `step`, at least one range.
 fn ranges(total: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
     (0..total.max(1)).step_by(step).map(move |first| first..total.min(first + step))
 }
 
-/// Where in an ascending list the numbers of `range` are.
+/// Returns the places in an ascending list of the numbers in `range`.
 fn within(list: &[u32], range: &Range<usize>) -> Range<usize> {
     let below = |end: usize| list.partition_point(|number| (*number as usize) < end);
     below(range.start)..below(range.end)

@@ -1,4 +1,4 @@
-//! Transformed kernels, the elements of each side by side.
+//! Transformed weights, the elements of each side by side.
 
 use super::order::{QUADS, TILES, element};
 use crate::cpu::conv2d::winograd::weights::Taps;
@@ -6,14 +6,14 @@ use crate::cpu::isa::Isa;
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
-/// Bytes of a cache line.
+/// The bytes of a cache line.
 const LINE: usize = 64;
 
-/// (parts, rows, channels, elements of a part), each row followed by one unused channel, which
-/// keeps rows out of each other's cache sets.
+/// The transformed weights of a convolution, (parts, rows, channels, elements of a part). Each row
+/// is followed by one unused channel, which keeps rows out of each other's cache sets.
 pub(in super::super::super) struct Weights {
     data: Vec<f32>,
-    /// Where in `data` the first cache line starts.
+    /// The place in `data` where the first cache line starts.
     start: usize,
     rows: usize,
     pub(super) channels: usize,
@@ -21,7 +21,7 @@ pub(in super::super::super) struct Weights {
 }
 
 impl Weights {
-    /// Those of `taps`, in memory `data` of at least [`len`](Self::len) floats.
+    /// Transforms the kernels of `taps`, in memory `data` of at least [`len`](Self::len) floats.
     pub(in super::super::super) fn new(isa: Isa, taps: &Taps<'_>, mut data: Vec<f32>) -> Weights {
         let (rows, channels, lanes) = (taps.rows, taps.channels, isa.kernels().elements.lanes);
         let start = line(&data);
@@ -48,23 +48,23 @@ impl Weights {
         weights
     }
 
-    /// Floats that the weights take of a convolution, or of the gradient to its input.
+    /// Returns the floats that the weights of a convolution, or of the gradient of its input, take.
     pub(in super::super::super) fn len(dims: &Conv2dDims) -> usize {
         let [rows, channels] = [dims.out_channels(), dims.in_channels()];
         (rows * channels + rows.max(channels)) * QUADS * 4 + LINE / size_of::<f32>()
     }
 
-    /// The memory it was made in.
+    /// Returns the memory that the weights were made in.
     pub(in super::super::super) fn into_memory(self) -> Vec<f32> {
         self.data
     }
 
-    /// The vectors of elements, and the last quad.
+    /// Returns the number of parts: the vectors of elements, and the last quad.
     pub(super) fn parts(&self) -> usize {
         2 * TILES * 4 / self.lanes + 1
     }
 
-    /// Elements of a part.
+    /// Returns the elements of a part.
     pub(super) fn width(&self, part: usize) -> usize {
         if part + 1 == self.parts() { 4 } else { self.lanes }
     }
@@ -74,7 +74,7 @@ impl Weights {
         self.start + (self.channels + 1) * before
     }
 
-    /// A row's elements of one part, (channels, width).
+    /// Returns a row's elements of one part, (channels, width).
     pub(super) fn row(&self, part: usize, row: usize) -> &[f32] {
         &self.data[self.at(part, row)..][..self.channels * self.width(part)]
     }
@@ -84,7 +84,7 @@ impl Weights {
     }
 }
 
-/// Floats of `data` before its first cache line, at most one line.
+/// Returns the floats of `data` before its first cache line, at most one line.
 pub(super) fn line(data: &[f32]) -> usize {
     data.as_ptr().align_offset(LINE).min(LINE / size_of::<f32>())
 }
