@@ -2,7 +2,7 @@
 
 use gaternet::cli::gate_override;
 use gaternet::cli::names::PlacementName;
-use gaternet::core::gate::GateFloor;
+use gaternet::core::gate::MinActive;
 use gaternet::models::{GateOverride, GaterConfig};
 
 #[derive(Debug, Clone, clap::Args)]
@@ -13,7 +13,7 @@ pub(crate) struct GaterArgs {
     /// options that it excludes, but for a run without any option
     #[arg(long, verbatim_doc_comment)]
     #[arg(conflicts_with_all = [
-        "dense", "placement", "gate", "filters_per_gate", "min_open", "min_open_share", "zero_init", "gater_depth",
+        "dense", "placement", "gate", "filters_per_gate", "min_active", "min_active_fraction", "zero_init", "gater_depth",
         "gater_width", "gater_pool", "estimator", "target_rate", "target_macs", "target_latency", "compare",
     ])]
     pub(crate) paper: bool,
@@ -36,13 +36,13 @@ pub(crate) struct GaterArgs {
 
     /// Gates that stay open in every layer, for every image: those with the largest outputs of the
     /// gater. Shared gates count as one [default: 0]
-    #[arg(long, value_name = "GATES", verbatim_doc_comment)]
-    #[arg(conflicts_with_all = ["dense", "min_open_share"])]
-    pub(crate) min_open: Option<usize>,
+    #[arg(long, alias = "min-open", value_name = "GATES", verbatim_doc_comment)]
+    #[arg(conflicts_with_all = ["dense", "min_active_fraction"])]
+    pub(crate) min_active: Option<usize>,
 
-    /// The same as a share of the gates of each layer, rounded up
-    #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
-    pub(crate) min_open_share: Option<f32>,
+    /// The same as a fraction of the gates of each layer, rounded up
+    #[arg(long, alias = "min-open-share", value_name = "FRACTION", conflicts_with = "dense")]
+    pub(crate) min_active_fraction: Option<f32>,
 
     /// Units with gates start as their shortcut, open or closed: the weights of their last batch
     /// norm are 0. For gates that open late, after --freeze-gater and a low --gate-bias
@@ -80,10 +80,10 @@ pub(crate) struct GaterArgs {
 }
 
 impl GaterArgs {
-    pub(crate) fn floor(&self) -> GateFloor {
-        match (self.min_open, self.min_open_share) {
-            (_, Some(share)) => GateFloor::Share(share),
-            (gates, None) => GateFloor::Gates(gates.unwrap_or(0)),
+    pub(crate) fn min_active(&self) -> MinActive {
+        match (self.min_active, self.min_active_fraction) {
+            (_, Some(fraction)) => MinActive::Fraction(fraction),
+            (gates, None) => MinActive::Gates(gates.unwrap_or(0)),
         }
     }
 

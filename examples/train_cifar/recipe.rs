@@ -83,7 +83,7 @@ fn gated(args: &Args, backbone: BackboneConfig) -> Result<GatedConfig> {
         placement: gater.placement.into(),
         gate_overrides: gater.gate.clone(),
         filters_per_gate: gater.filters_per_gate,
-        floor: gater.floor(),
+        min_active: gater.min_active(),
         zero_init: gater.zero_init,
         gater: gater.config(args.data.built_in()),
         estimator: args.gates.estimator()?,

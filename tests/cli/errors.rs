@@ -107,13 +107,13 @@ fn values_out_of_range() {
             &["TargetRate { target: 0.3 }", "TopK"],
         ),
         (&["--filters-per-gate", "0"], &["filters_per_gate = 0", "between 1 and 65536"]),
-        (&["--min-open-share", "1.3"], &["floor.share = 1.3: ", "0 to 1"]),
-        (&["--estimator", "top-k", "--min-open", "1"], &["floor = Gates(1)", "TopK"]),
+        (&["--min-active-fraction", "1.3"], &["min_active.fraction = 1.3: ", "0 to 1"]),
+        (&["--estimator", "top-k", "--min-active", "1"], &["min_active = Gates(1)", "TopK"]),
         (&["--gate", "stage9.*=on"], &["gate override = stage9.* (of stage1.block1.conv1,"]),
         (&["--gate", "*=none"], &["placement = ResidualOutput with", "must gate a convolution"]),
         (
-            &["--target-rate", "0.2", "--min-open-share", "0.5"],
-            &["target_rate = 0.2 (with only the floor Share(0.5) open, 0.500)"],
+            &["--target-rate", "0.2", "--min-active-fraction", "0.5"],
+            &["target_rate = 0.2 (with only min-active Fraction(0.5) open, 0.500)"],
         ),
         (
             &["--zero-init", "--model", "preact-resnet110"],

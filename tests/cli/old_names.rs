@@ -7,7 +7,11 @@ use tempfile::tempdir;
 use crate::programs::{example, stdout};
 
 /// Words of a command line, the old ones and the new ones.
-const OPTIONS: [(&[&str], &[&str]); 1] = [(&["--gate-group", "8"], &["--filters-per-gate", "8"])];
+const OPTIONS: [(&[&str], &[&str]); 3] = [
+    (&["--gate-group", "8"], &["--filters-per-gate", "8"]),
+    (&["--min-open", "2"], &["--min-active", "2"]),
+    (&["--min-open-share", "0.25"], &["--min-active-fraction", "0.25"]),
+];
 
 #[test]
 fn old_options_and_keys_are_the_new_ones() {

@@ -201,7 +201,7 @@ fn averaged_weights_are_what_is_evaluated_and_saved() {
         "1.1",
         "--epochs",
         "2",
-        "--min-open",
+        "--min-active",
         "1",
         "--filters-per-gate",
         "8",

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use gaternet_core::gate::{GateFloor, Gates};
+use gaternet_core::gate::{Gates, MinActive};
 use gaternet_core::{Error, Result, Tensor};
 
 use crate::cost::{self, Cost, LatencyCosts, MacCosts};
@@ -94,7 +94,7 @@ impl GatedNet {
             GateLoss::TargetMacs { target } => {
                 costs.check_target(target.into())?;
                 let least = costs.ratio(least.values(), &widths)?;
-                above_floor("target_macs", target, least, self.config().floor)
+                above_min_active("target_macs", target, least, self.config().min_active)
             }
             GateLoss::TargetLatency { target } => {
                 let Some(latency) = &self.latency else { return Ok(()) };
@@ -106,10 +106,10 @@ impl GatedNet {
                         .map_or(1.0, |list| list.row(0).len() as f64 / list.filters() as f64)
                 };
                 let least = latency.ratio(&layers.map(density).collect::<Vec<_>>())?;
-                above_floor("target_latency", target, least, self.config().floor)
+                above_min_active("target_latency", target, least, self.config().min_active)
             }
             GateLoss::TargetRate { target } => {
-                above_floor("target_rate", target, least.density(), self.config().floor)
+                above_min_active("target_rate", target, least.density(), self.config().min_active)
             }
             GateLoss::L1 | GateLoss::BatchShaping { .. } => Ok(()),
         })
@@ -117,10 +117,15 @@ impl GatedNet {
 }
 
 /// Checks that a target is not below what the gates that stay open cost.
-fn above_floor(field: &'static str, target: f32, least: f64, floor: GateFloor) -> Result<()> {
-    if floor.is_none() || f64::from(target) >= least {
+fn above_min_active(
+    field: &'static str,
+    target: f32,
+    least: f64,
+    min_active: MinActive,
+) -> Result<()> {
+    if min_active.is_none() || f64::from(target) >= least {
         return Ok(());
     }
-    let value = format!("{target} (with only the floor {floor:?} open, {least:.3})");
+    let value = format!("{target} (with only min-active {min_active:?} open, {least:.3})");
     Err(Error::Config { field, value, rule: "must be at least what the gates that stay open cost" })
 }

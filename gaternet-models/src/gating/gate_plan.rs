@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn a_convolution_knows_the_slots_of_its_filters_and_of_its_channels() {
+    fn a_convolution_knows_the_layers_of_its_filters_and_of_its_channels() {
         let layers = |placement| {
             let plan = GatePlan::new(&convs(), placement, &[], 1).expect("no overrides");
             plan.convs().iter().map(|conv| (conv.filters, conv.channels)).collect::<Vec<_>>()

@@ -1,7 +1,7 @@
 //! From gate logits to the gates of the filters: one rule for training, evaluation, plans and
 //! files.
 
-use gaternet_core::gate::{Estimator, GateDraw, GateFloor};
+use gaternet_core::gate::{Estimator, GateDraw, MinActive};
 use gaternet_core::{Result, Tensor, ops};
 use rand_chacha::rand_core::Rng;
 
@@ -25,7 +25,7 @@ pub(crate) enum Selection {
 #[derive(Debug, Clone)]
 pub(crate) struct GateRule {
     estimator: Estimator,
-    floor: GateFloor,
+    min_active: MinActive,
     /// Outputs of each gated layer.
     widths: Vec<usize>,
     /// Filters of each output.
@@ -34,8 +34,8 @@ pub(crate) struct GateRule {
 
 impl GateRule {
     pub(crate) fn new(config: &GatedConfig, plan: &GatePlan) -> GateRule {
-        let GatedConfig { estimator, floor, .. } = *config;
-        GateRule { estimator, floor, widths: plan.output_widths(), repeats: plan.repeats() }
+        let GatedConfig { estimator, min_active, .. } = *config;
+        GateRule { estimator, min_active, widths: plan.output_widths(), repeats: plan.repeats() }
     }
 
     /// Draws the noise of a training pass.
@@ -46,14 +46,14 @@ impl GateRule {
     /// Computes the gates of a training pass.
     pub(crate) fn train(&self, preact: &Tensor, draw: &GateDraw, progress: f64) -> Result<Tensor> {
         let gates = self.estimator.apply(preact, &self.widths, draw, progress)?;
-        let gates = self.floor.apply(&gates, preact, &self.widths)?;
+        let gates = self.min_active.apply(&gates, preact, &self.widths)?;
         self.expand(gates)
     }
 
     /// Computes the gates of evaluation, each 0 or 1 (NaN of NaN), in no graph.
     pub(crate) fn eval(&self, preact: &Tensor) -> Result<Tensor> {
         let mut raised = preact.data().to_vec();
-        self.floor.raise(&mut raised, &self.widths)?;
+        self.min_active.raise(&mut raised, &self.widths)?;
         let raised = Tensor::new(raised, preact.shape())?;
         self.expand(self.estimator.eval(&raised, &self.widths)?)
     }
@@ -71,13 +71,13 @@ impl GateRule {
     /// first of equals: for a threshold those of min-active.
     #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
     pub(crate) fn largest(&self, width: usize) -> usize {
-        self.estimator.fixed_count(width).unwrap_or_else(|| self.floor.count(width))
+        self.estimator.fixed_count(width).unwrap_or_else(|| self.min_active.count(width))
     }
 
     /// Whether some outputs open because they are the largest, not by a threshold alone.
     #[cfg_attr(not(any(feature = "cuda", feature = "onnx")), allow(dead_code))]
     pub(crate) fn ranks(&self) -> bool {
-        self.selection() == Selection::Largest || !self.floor.is_none()
+        self.selection() == Selection::Largest || !self.min_active.is_none()
     }
 
     /// Outputs of each gated layer.
@@ -113,7 +113,7 @@ impl GateRule {
     /// outputs).
     pub(crate) fn eval_in_place(&self, batch: usize, gates: &mut [f32]) -> Result<()> {
         let outputs = &mut gates[..batch * self.outputs()];
-        self.floor.raise(outputs, &self.widths)?;
+        self.min_active.raise(outputs, &self.widths)?;
         self.estimator.eval_in_place(outputs, &self.widths)?;
         if self.is_single() {
             return Ok(());

@@ -1,7 +1,7 @@
 //! The configuration of a gated network and of the training of its gates, which every checkpoint
 //! stores.
 
-use gaternet_core::gate::{Estimator, GateFloor};
+use gaternet_core::gate::{Estimator, MinActive};
 use gaternet_core::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -102,8 +102,8 @@ pub struct GatedConfig {
     #[serde(alias = "group", default = "one_filter", skip_serializing_if = "is_one_filter")]
     pub filters_per_gate: usize,
     /// Min-active: how many gates stay open in every layer; none by default.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub floor: GateFloor,
+    #[serde(alias = "floor", default, skip_serializing_if = "is_default")]
+    pub min_active: MinActive,
     /// Whether the weights of the last batch norm of every block with gates start at 0: until it
     /// has learnt something the block is its shortcut, whatever its gates, so that gates which open
     /// late disturb nothing. Goyal et al. 2017 (arXiv 1706.02677) start all blocks of a plain
@@ -138,7 +138,7 @@ impl GatedConfig {
             placement: GatePlacement::ResidualOutput,
             gate_overrides: Vec::new(),
             filters_per_gate: 1,
-            floor: GateFloor::default(),
+            min_active: MinActive::default(),
             zero_init: false,
             gater: GaterConfig::default(),
             estimator: Estimator::default(),
@@ -159,12 +159,12 @@ impl GatedConfig {
         self.gater.validate()?;
         bounded("filters_per_gate", self.filters_per_gate)?;
         self.gate_overrides.iter().try_for_each(GateOverride::validate)?;
-        self.floor.validate()?;
+        self.min_active.validate()?;
         self.estimator.validate()?;
-        if let (Estimator::TopK { .. }, false) = (self.estimator, self.floor.is_none()) {
+        if let (Estimator::TopK { .. }, false) = (self.estimator, self.min_active.is_none()) {
             return Err(Error::Config {
-                field: "floor",
-                value: format!("{:?} with the estimator {:?}", self.floor, self.estimator),
+                field: "min_active",
+                value: format!("{:?} with the estimator {:?}", self.min_active, self.estimator),
                 rule: "this estimator opens a fixed number of gates in every layer: set its \
                        density instead",
             });
@@ -255,11 +255,11 @@ mod tests {
             assert!(text.contains(&format!("{loss:?} with the estimator TopK")), "{text}");
             GatedConfig { estimator, ..losses(loss, 0.0) }.validate().expect("it does not count");
         }
-        let floor = GateFloor::Gates(1);
-        let text = error(GatedConfig { estimator, floor, ..good.clone() });
-        assert!(text.contains("floor = Gates(1) with the estimator TopK"), "{text}");
-        let text = error(GatedConfig { floor: GateFloor::Share(1.3), ..good.clone() });
-        assert!(text.contains("floor.share = 1.3"), "{text}");
+        let min_active = MinActive::Gates(1);
+        let text = error(GatedConfig { estimator, min_active, ..good.clone() });
+        assert!(text.contains("min_active = Gates(1) with the estimator TopK"), "{text}");
+        let text = error(GatedConfig { min_active: MinActive::Fraction(1.3), ..good.clone() });
+        assert!(text.contains("min_active.fraction = 1.3"), "{text}");
         assert!(
             error(GatedConfig { filters_per_gate: 0, ..good.clone() })
                 .contains("filters_per_gate = 0")
@@ -274,7 +274,7 @@ mod tests {
     fn a_file_that_does_not_say_has_the_papers_gates() {
         let paper = GatedConfig::cifar(20, 10);
         let json = serde_json::to_string(&paper).expect("plain data");
-        for field in ["estimator", "batch_norm", "filters_per_gate", "floor", "overrides"] {
+        for field in ["estimator", "batch_norm", "filters_per_gate", "min_active", "overrides"] {
             assert!(!json.contains(field), "{json}");
         }
         assert_eq!(serde_json::from_str::<GatedConfig>(&json).expect(&json), paper);
@@ -283,7 +283,7 @@ mod tests {
             gate_losses: vec![GateTerm::new(GateLoss::TargetMacs { target: 0.5 }, 5.0)],
             gater: GaterConfig { batch_norm: true, ..GaterConfig::default() },
             filters_per_gate: 8,
-            floor: GateFloor::Share(0.1),
+            min_active: MinActive::Fraction(0.1),
             gate_overrides: vec![GateOverride { convs: "stage1.*".to_owned(), gated: false }],
             ..paper
         };

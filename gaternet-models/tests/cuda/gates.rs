@@ -5,7 +5,7 @@
 //! open on one side only in the last steps. At a tenth of the rate those agree too, and
 //! [`gradients`](crate::gradients) compares single steps of all.
 
-use gaternet_core::gate::{Estimator, GateFloor, TauSchedule};
+use gaternet_core::gate::{Estimator, MinActive, TauSchedule};
 use gaternet_models::{BackboneConfig, GateLoss, GatePlacement, GateTerm, GatedConfig};
 
 use crate::plan::check;
@@ -78,10 +78,10 @@ fn batch_shaping_is_that_of_the_cpu() {
 }
 
 #[test]
-fn floors_are_those_of_the_cpu() {
-    agrees("a gate", |config| config.floor = GateFloor::Gates(1));
+fn min_actives_are_those_of_the_cpu() {
+    agrees("a gate", |config| config.min_active = MinActive::Gates(1));
     agrees("a fraction of shared gates", |config| {
-        (config.floor, config.filters_per_gate) = (GateFloor::Share(0.4), 2);
+        (config.min_active, config.filters_per_gate) = (MinActive::Fraction(0.4), 2);
         losses(config, &[(GateLoss::TargetRate { target: 0.7 }, 2.0)]);
     });
 }
@@ -103,7 +103,7 @@ fn estimators_are_those_of_the_cpu() {
     for hard in [false, true] {
         agrees(&format!("Gumbel-sigmoid, hard {hard}"), |config| {
             config.estimator = Estimator::GumbelSigmoid { tau, hard };
-            (config.floor, config.filters_per_gate) = (GateFloor::Gates(1), 2);
+            (config.min_active, config.filters_per_gate) = (MinActive::Gates(1), 2);
         });
     }
 }

@@ -1,7 +1,7 @@
 //! One step from equal weights. Ten steps at a high learning rate magnify rounding until gates
 //! differ; here a wrong gradient has nothing to hide behind.
 
-use gaternet_core::gate::{Estimator, GateFloor, TauSchedule};
+use gaternet_core::gate::{Estimator, MinActive, TauSchedule};
 use gaternet_models::{BackboneConfig, GateLoss, GatePlacement, GateTerm, Model};
 
 use crate::emulator;
@@ -44,14 +44,14 @@ fn agree(name: &str, new: impl Fn() -> Model) {
 
 /// Every loss on every placement.
 fn all_agree(estimator: Estimator) {
-    let networks: [(BackboneConfig, _, _, GateFloor, f32); 4] = [
-        (resnet(), GatePlacement::Hidden, 3, GateFloor::default(), 0.6),
-        (bottleneck(), GatePlacement::All, 2, GateFloor::Gates(1), 0.6),
-        (wide(), GatePlacement::ResidualOutput, 1, GateFloor::default(), 0.8),
+    let networks: [(BackboneConfig, _, _, MinActive, f32); 4] = [
+        (resnet(), GatePlacement::Hidden, 3, MinActive::default(), 0.6),
+        (bottleneck(), GatePlacement::All, 2, MinActive::Gates(1), 0.6),
+        (wide(), GatePlacement::ResidualOutput, 1, MinActive::default(), 0.8),
         // Whole units.
-        (resnet(), GatePlacement::ResidualOutput, 64, GateFloor::default(), 0.6),
+        (resnet(), GatePlacement::ResidualOutput, 64, MinActive::default(), 0.6),
     ];
-    for (backbone, placement, filters, floor, macs) in networks {
+    for (backbone, placement, filters, min_active, macs) in networks {
         for loss in [
             GateLoss::L1,
             GateLoss::TargetRate { target: 0.3 },
@@ -63,8 +63,8 @@ fn all_agree(estimator: Estimator) {
             let name = format!("{estimator:?}, {loss:?}, {placement:?}");
             agree(&name, || {
                 gated_as(backbone, placement, |config| {
-                    (config.estimator, config.filters_per_gate, config.floor) =
-                        (estimator, filters, floor);
+                    (config.estimator, config.filters_per_gate, config.min_active) =
+                        (estimator, filters, min_active);
                     config.gate_losses = vec![GateTerm::new(loss, 2.0)];
                 })
             });

@@ -7,6 +7,7 @@ mod files;
 mod gates;
 mod head;
 mod mistakes;
+mod old_names;
 #[cfg(feature = "onnx")]
 mod onnx;
 mod parity;

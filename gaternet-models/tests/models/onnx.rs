@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::{BATCH, cases, images, model};
-use gaternet_core::gate::{Estimator, GateFloor};
+use gaternet_core::gate::{Estimator, MinActive};
 use gaternet_core::nn::Module;
 use gaternet_core::{Ctx, Tensor};
 use gaternet_kernels::test_support::python;
@@ -51,28 +51,28 @@ fn models() -> Vec<(String, Model)> {
     let placement = GatePlacement::All;
     let top_k = GatedConfig { gater, estimator, placement, ..GatedConfig::new(backbone) };
     let top_k = GatedNet::new(top_k, 1).expect("valid");
-    let shared = |filters_per_gate, estimator, floor| {
+    let shared = |filters_per_gate, estimator, min_active| {
         let backbone = BackboneConfig::resnet(8, 10);
         let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
         let names = GateOverride { convs: "stage2.*.conv1".to_owned(), gated: false };
         let gate_overrides = vec![names];
         let config = GatedConfig {
             filters_per_gate,
-            floor,
+            min_active,
             estimator,
             gate_overrides,
             gater,
             placement,
             ..GatedConfig::new(backbone)
         };
-        let what = format!("{filters_per_gate} filters a gate, {estimator:?}, {floor:?}");
+        let what = format!("{filters_per_gate} filters a gate, {estimator:?}, {min_active:?}");
         (what, Model::Gated(GatedNet::new(config, 1).expect("valid").into()))
     };
     let others = [
-        shared(1, Estimator::SemHash, GateFloor::Gates(9)),
-        shared(7, Estimator::SemHash, GateFloor::Share(0.3)),
-        shared(8, Estimator::StraightThrough, GateFloor::default()),
-        shared(16, estimator, GateFloor::default()),
+        shared(1, Estimator::SemHash, MinActive::Gates(9)),
+        shared(7, Estimator::SemHash, MinActive::Fraction(0.3)),
+        shared(8, Estimator::StraightThrough, MinActive::default()),
+        shared(16, estimator, MinActive::default()),
         ("plain".to_owned(), Model::Plain(plain.into())),
         ("top k, batch norm in the gater".to_owned(), Model::Gated(top_k.into())),
     ];

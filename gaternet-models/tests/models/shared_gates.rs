@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use gaternet_core::gate::{Estimator, GateFloor, Gates};
+use gaternet_core::gate::{Estimator, Gates, MinActive};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
@@ -17,13 +17,13 @@ fn images(side: usize) -> Tensor {
     Tensor::randn([BATCH, 3, side, side], 1.0, Ctx::train(1).rng()).expect("small")
 }
 
-fn config(filters_per_gate: usize, floor: GateFloor) -> GatedConfig {
+fn config(filters_per_gate: usize, min_active: MinActive) -> GatedConfig {
     let gater = GaterConfig { depth: 8, width: 0.5, pool: 2, ..GaterConfig::default() };
     let placement = GatePlacement::All;
     GatedConfig {
         placement,
         filters_per_gate,
-        floor,
+        min_active,
         gater,
         ..GatedConfig::new(BackboneConfig::resnet(8, 4))
     }
@@ -31,19 +31,19 @@ fn config(filters_per_gate: usize, floor: GateFloor) -> GatedConfig {
 
 /// Widths 16, 32 and 64: 7 and 24 are no divisors, 32 is more than some have.
 fn configs() -> Vec<GatedConfig> {
-    let none = GateFloor::default();
+    let none = MinActive::default();
     let bottleneck = BackboneConfig { width: 0.5, ..BackboneConfig::bottleneck(11, 4) };
     let overridden = |convs: &str, gated| GateOverride { convs: convs.to_owned(), gated };
     vec![
-        config(1, GateFloor::Gates(2)),
+        config(1, MinActive::Gates(2)),
         config(7, none),
-        config(8, GateFloor::Gates(1)),
-        config(16, GateFloor::Share(0.3)),
+        config(8, MinActive::Gates(1)),
+        config(16, MinActive::Fraction(0.3)),
         config(24, none),
-        config(32, GateFloor::Gates(1)),
-        GatedConfig { backbone: bottleneck, ..config(8, GateFloor::Share(0.25)) },
+        config(32, MinActive::Gates(1)),
+        GatedConfig { backbone: bottleneck, ..config(8, MinActive::Fraction(0.25)) },
         GatedConfig { estimator: Estimator::TopK { density: 0.4 }, ..config(8, none) },
-        GatedConfig { estimator: Estimator::StraightThrough, ..config(8, GateFloor::Gates(1)) },
+        GatedConfig { estimator: Estimator::StraightThrough, ..config(8, MinActive::Gates(1)) },
         GatedConfig {
             gate_overrides: vec![overridden("stage1.*", false), overridden("*.conv2", false)],
             ..config(8, none)
@@ -59,7 +59,7 @@ fn configs() -> Vec<GatedConfig> {
 
 /// A gate for each unit.
 fn whole_units() -> GatedConfig {
-    let mut config = config(64, GateFloor::default());
+    let mut config = config(64, MinActive::default());
     config.placement = GatePlacement::ResidualOutput;
     // Closes some for some images.
     config.gater.gate_bias = -0.05;
@@ -248,7 +248,7 @@ fn units_that_start_at_zero_are_their_shortcuts_open_or_closed() {
 }
 
 #[test]
-fn a_file_keeps_shared_gates_floor_and_names() {
+fn a_file_keeps_shared_gates_min_active_and_names() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("model");
     for config in configs() {
@@ -262,9 +262,9 @@ fn a_file_keeps_shared_gates_floor_and_names() {
         };
         assert_eq!(logits(&again), logits(&model), "{config:?}");
     }
-    let shared = build(&config(8, GateFloor::default()));
+    let shared = build(&config(8, MinActive::default()));
     shared.save(&file, &BTreeMap::new()).expect("a writable folder");
-    let single = build(&config(1, GateFloor::default()));
+    let single = build(&config(1, MinActive::default()));
     let error = single.load_weights(&file).expect_err("other gates").to_string();
     assert!(
         error.contains("28 gates for a model of 224") && error.contains("shared gates"),
@@ -306,13 +306,13 @@ fn a_calibrated_plan_and_the_pruned_subnetwork_drop_what_shared_gates_close() {
 #[test]
 fn no_layer_is_all_off_in_training_evaluation_or_a_plan() {
     let images = images(32);
-    for (floor, open_of) in [
-        (GateFloor::Gates(2), [2, 2, 2]),
-        (GateFloor::Share(0.3), [5, 10, 20]),
-        (GateFloor::Share(1.0), [16, 32, 64]),
+    for (min_active, open_of) in [
+        (MinActive::Gates(2), [2, 2, 2]),
+        (MinActive::Fraction(0.3), [5, 10, 20]),
+        (MinActive::Fraction(1.0), [16, 32, 64]),
     ] {
         // Without it, all are closed.
-        let mut config = config(1, floor);
+        let mut config = config(1, min_active);
         config.gater.gate_bias = -30.0;
         let model = build(&config);
         let check = |gates: &Gates| {
@@ -320,7 +320,7 @@ fn no_layer_is_all_off_in_training_evaluation_or_a_plan() {
                 let want = open_of[usize::from(width > 16) + usize::from(width > 32)];
                 for n in 0..BATCH {
                     let live = gates.live(layer).expect("a layer").row(n).len();
-                    assert_eq!(live, want, "{floor:?}, layer {layer}, sample {n}");
+                    assert_eq!(live, want, "{min_active:?}, layer {layer}, sample {n}");
                 }
             }
         };
@@ -341,22 +341,28 @@ fn no_layer_is_all_off_in_training_evaluation_or_a_plan() {
 fn a_target_that_only_closed_layers_meet_is_refused() {
     let target = |loss| GatedConfig {
         gate_losses: vec![GateTerm::new(loss, 5.0)],
-        ..config(1, GateFloor::Share(0.5))
+        ..config(1, MinActive::Fraction(0.5))
     };
     let error = |loss| {
         let model = build(&target(loss));
         model.check_targets([32, 32]).expect_err("too low").to_string()
     };
     let text = error(GateLoss::TargetMacs { target: 0.3 });
-    assert!(text.contains("target_macs = 0.3 (with only the floor Share(0.5) open, 0."), "{text}");
+    assert!(
+        text.contains("target_macs = 0.3 (with only min-active Fraction(0.5) open, 0."),
+        "{text}"
+    );
     let text = error(GateLoss::TargetRate { target: 0.4 });
-    assert!(text.contains("target_rate = 0.4 (with only the floor Share(0.5) open, 0.5"), "{text}");
+    assert!(
+        text.contains("target_rate = 0.4 (with only min-active Fraction(0.5) open, 0.5"),
+        "{text}"
+    );
     let good = build(&target(GateLoss::TargetMacs { target: 0.7 }));
-    good.check_targets([32, 32]).expect("above the floor");
+    good.check_targets([32, 32]).expect("above min-active");
 }
 
 #[test]
-fn shared_gates_with_a_floor_train_to_a_target() {
+fn shared_gates_with_a_min_active_train_to_a_target() {
     let labels: Vec<usize> = (0..BATCH).collect();
     let images = images(8);
     for estimator in [Estimator::SemHash, Estimator::StraightThrough] {
@@ -365,7 +371,7 @@ fn shared_gates_with_a_floor_train_to_a_target() {
             (8, GateLoss::TargetMacs { target: 0.6 }),
             (24, GateLoss::TargetRate { target: 0.5 }),
         ] {
-            let mut config = config(filters, GateFloor::Gates(1));
+            let mut config = config(filters, MinActive::Gates(1));
             (config.estimator, config.gater.gate_bias) = (estimator, 2.0);
             let weight = if loss.has_target() && filters == 24 { 50.0 } else { 5.0 };
             config.gate_losses = vec![GateTerm::new(loss, weight)];
@@ -401,8 +407,8 @@ fn shared_gates_with_a_floor_train_to_a_target() {
 #[test]
 fn a_threshold_of_shared_gates_keeps_to_a_budget() {
     let images = images(32);
-    for floor in [GateFloor::default(), GateFloor::Gates(1)] {
-        let model = build(&config(8, floor));
+    for min_active in [MinActive::default(), MinActive::Gates(1)] {
+        let model = build(&config(8, min_active));
         let output = model.forward(&images, &mut Ctx::eval()).expect("they fit");
         let threshold = model.threshold_for_budget([32, 32], &output.preact, 0.6);
         let threshold = threshold.expect("can be met");

@@ -88,7 +88,7 @@ mod tests {
     use crate::ops;
 
     #[test]
-    fn each_sample_opens_its_largest_of_each_slot_and_all_have_gradients() {
+    fn each_sample_opens_its_largest_of_each_layer_and_all_have_gradients() {
         #[rustfmt::skip]
         let preact = vec![
             -3.0, -2.0,    0.1, 0.4, 0.3, 0.2,

@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_density_is_the_mean_gate_of_a_slot_in_a_sample() {
+    fn a_density_is_the_mean_gate_of_a_layer_in_a_sample() {
         let gates = vec![1.0, 0.0, 1.0, 0.0, 0.5, 0.25];
         let gates = Tensor::new(gates, [2, 3]).expect("6 values");
         let densities = GateDensities::new(&gates, &[1, 2]).expect("1 + 2 = 3");

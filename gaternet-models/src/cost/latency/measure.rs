@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn every_convolution_finds_the_densities_of_its_own_slots() {
+    fn every_convolution_finds_the_densities_of_its_own_layers() {
         let bottleneck = BackboneConfig::bottleneck(11, 10);
         for backbone in [BackboneConfig::resnet(20, 10), bottleneck] {
             for placement in

@@ -16,34 +16,35 @@ use crate::tensor::Tensor;
 /// Such a gate is 1 in training and in evaluation. It has the gradient that the estimator gives it,
 /// as a gate that is off has (straight through).
 ///
-/// Serialised as `{ "gates": 1 }` or `{ "share": 0.1 }`.
+/// Serialised as `{ "gates": 1 }` or `{ "fraction": 0.1 }`.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum GateFloor {
-    /// This number, or all gates of a layer that has fewer. 0 is no floor, the default.
+pub enum MinActive {
+    /// This number, or all gates of a layer that has fewer. 0, none, is the default.
     Gates(usize),
-    /// This share of the gates of a layer, 0 to 1, rounded up.
-    Share(f32),
+    /// This fraction of the gates of a layer, 0 to 1, rounded up.
+    #[serde(alias = "share")]
+    Fraction(f32),
 }
 
-impl Default for GateFloor {
-    fn default() -> GateFloor {
-        GateFloor::Gates(0)
+impl Default for MinActive {
+    fn default() -> MinActive {
+        MinActive::Gates(0)
     }
 }
 
-impl GateFloor {
-    /// `Err` if the share is not 0 to 1.
+impl MinActive {
+    /// `Err` if the fraction is not 0 to 1.
     ///
     /// # Errors
     /// [`Error::Config`] naming it.
     pub fn validate(&self) -> Result<()> {
         match *self {
-            GateFloor::Share(share) if !(0.0..=1.0).contains(&share) => {
-                let (field, rule) = ("floor.share", "must be 0 to 1");
-                Err(Error::Config { field, value: share.to_string(), rule })
+            MinActive::Fraction(fraction) if !(0.0..=1.0).contains(&fraction) => {
+                let (field, rule) = ("min_active.fraction", "must be 0 to 1");
+                Err(Error::Config { field, value: fraction.to_string(), rule })
             }
-            GateFloor::Gates(_) | GateFloor::Share(_) => Ok(()),
+            MinActive::Gates(_) | MinActive::Fraction(_) => Ok(()),
         }
     }
 
@@ -51,10 +52,10 @@ impl GateFloor {
     #[must_use]
     pub fn count(&self, width: usize) -> usize {
         match *self {
-            GateFloor::Gates(gates) => gates.min(width),
+            MinActive::Gates(gates) => gates.min(width),
             // An f32 that stands for 0.1 is slightly above it: 0.1 of 10 gates is 1.
-            GateFloor::Share(share) => {
-                ((f64::from(share) * width as f64 - 1e-6).ceil().max(0.0) as usize).min(width)
+            MinActive::Fraction(fraction) => {
+                ((f64::from(fraction) * width as f64 - 1e-6).ceil().max(0.0) as usize).min(width)
             }
         }
     }
@@ -69,13 +70,13 @@ impl GateFloor {
     /// layers of the gates have these widths, in order. A gate that is NaN stays NaN.
     ///
     /// # Errors
-    /// [`Error::Config`] if the share is out of range, [`Error::Shape`] if the shapes differ or the
-    /// widths do not add up to C.
+    /// [`Error::Config`] if the fraction is out of range, [`Error::Shape`] if the shapes differ or
+    /// the widths do not add up to C.
     pub fn apply(&self, gates: &Tensor, preact: &Tensor, widths: &[usize]) -> Result<Tensor> {
         self.validate()?;
         check_widths(preact, widths)?;
         ops::check_shape(
-            "floor",
+            "min_active",
             "the gates must be of the pre-activations",
             gates,
             preact.shape(),
@@ -90,14 +91,14 @@ impl GateFloor {
                 values[at] = 1.0;
             }
         });
-        Tensor::from_op(values, gates.shape(), &[gates], |_| Floor)
+        Tensor::from_op(values, gates.shape(), &[gates], |_| MinActiveBackward)
     }
 
     /// Makes infinite the pre-activations, whole rows of layers of these widths, of the gates that
     /// stay open, so that any threshold opens them. NaN stays NaN.
     ///
     /// # Errors
-    /// [`Error::Config`] if the share is out of range.
+    /// [`Error::Config`] if the fraction is out of range.
     pub fn raise(&self, preact: &mut [f32], widths: &[usize]) -> Result<()> {
         self.validate()?;
         if self.is_none() {
@@ -129,11 +130,11 @@ impl GateFloor {
 }
 
 #[derive(Debug)]
-struct Floor;
+struct MinActiveBackward;
 
-impl Backward for Floor {
+impl Backward for MinActiveBackward {
     fn name(&self) -> &'static str {
-        "floor"
+        "min_active"
     }
 
     fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
@@ -159,9 +160,9 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_of_every_slot_stay_open_and_gradients_pass() {
+    fn the_largest_of_every_layer_stay_open_and_gradients_pass() {
         let gates = Tensor::full([2, 6], 0.25).expect("small").leaf();
-        let open = GateFloor::Gates(1).apply(&gates, &preact(), &WIDTHS).expect("fits");
+        let open = MinActive::Gates(1).apply(&gates, &preact(), &WIDTHS).expect("fits");
         #[rustfmt::skip]
         let want = [
             0.25, 1.0,    0.25, 0.25, 0.25, 1.0,
@@ -176,27 +177,27 @@ mod tests {
 
     #[test]
     fn training_and_evaluation_keep_the_same_gates() {
-        for floor in [GateFloor::Gates(2), GateFloor::Share(0.5), GateFloor::Gates(9)] {
+        for min_active in [MinActive::Gates(2), MinActive::Fraction(0.5), MinActive::Gates(9)] {
             let closed = Tensor::zeros([2, 6]).expect("small");
-            let training = floor.apply(&closed, &preact(), &WIDTHS).expect("fits");
+            let training = min_active.apply(&closed, &preact(), &WIDTHS).expect("fits");
             let mut raised = PREACT.map(|x| x - 100.0).to_vec();
-            floor.raise(&mut raised, &WIDTHS).expect("in range");
+            min_active.raise(&mut raised, &WIDTHS).expect("in range");
             Estimator::SemHash.eval_in_place(&mut raised, &WIDTHS).expect("whole rows");
-            assert_eq!(training.data(), raised, "{floor:?}");
+            assert_eq!(training.data(), raised, "{min_active:?}");
         }
         let gates = preact();
-        let none = GateFloor::default().apply(&gates, &preact(), &WIDTHS).expect("fits");
+        let none = MinActive::default().apply(&gates, &preact(), &WIDTHS).expect("fits");
         assert_eq!(none.data(), gates.data());
     }
 
     #[test]
-    fn counts_of_a_slot() {
-        assert_eq!([0, 1, 3].map(|width| GateFloor::Gates(2).count(width)), [0, 1, 2]);
-        let share = |share, width| GateFloor::Share(share).count(width);
-        assert_eq!([share(0.1, 16), share(0.1, 10), share(0.0, 9), share(1.0, 9)], [2, 1, 0, 9]);
-        let error = GateFloor::Share(1.3).validate().expect_err("above 1").to_string();
-        assert!(error.contains("floor.share = 1.3: must be 0 to 1"), "{error}");
-        assert!(GateFloor::Share(f32::NAN).validate().is_err());
+    fn counts_of_a_layer() {
+        assert_eq!([0, 1, 3].map(|width| MinActive::Gates(2).count(width)), [0, 1, 2]);
+        let count = |fraction, width| MinActive::Fraction(fraction).count(width);
+        assert_eq!([count(0.1, 16), count(0.1, 10), count(0.0, 9), count(1.0, 9)], [2, 1, 0, 9]);
+        let error = MinActive::Fraction(1.3).validate().expect_err("above 1").to_string();
+        assert!(error.contains("min_active.fraction = 1.3: must be 0 to 1"), "{error}");
+        assert!(MinActive::Fraction(f32::NAN).validate().is_err());
     }
 
     #[test]
@@ -204,12 +205,12 @@ mod tests {
         let mut values = PREACT.to_vec();
         values[5] = f32::NAN;
         let preact = Tensor::new(values.clone(), [2, 6]).expect("12 values");
-        let open = GateFloor::Gates(1).apply(&preact, &preact, &WIDTHS).expect("fits");
+        let open = MinActive::Gates(1).apply(&preact, &preact, &WIDTHS).expect("fits");
         assert!(open.data()[5].is_nan());
-        GateFloor::Gates(1).raise(&mut values, &WIDTHS).expect("in range");
+        MinActive::Gates(1).raise(&mut values, &WIDTHS).expect("in range");
         assert!(values[5].is_nan());
         let other = Tensor::zeros([2, 5]).expect("small");
-        assert!(GateFloor::Gates(1).apply(&other, &preact, &WIDTHS).is_err());
-        assert!(GateFloor::Gates(1).apply(&preact, &preact, &[2, 3]).is_err());
+        assert!(MinActive::Gates(1).apply(&other, &preact, &WIDTHS).is_err());
+        assert!(MinActive::Gates(1).apply(&preact, &preact, &[2, 3]).is_err());
     }
 }

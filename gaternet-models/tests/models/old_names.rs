@@ -1,5 +1,6 @@
 //! Files that earlier versions wrote, with names that have changed since.
 
+use gaternet_core::gate::MinActive;
 use gaternet_models::{BackboneConfig, ConvTime, GatedConfig, GaterConfig, LatencyCosts};
 
 #[test]
@@ -35,7 +36,12 @@ fn old_config(entries: &str) -> GatedConfig {
 fn an_old_configuration_is_the_new_one() {
     let gater = GaterConfig { depth: 8, bottleneck: 4, ..GaterConfig::default() };
     let config = || GatedConfig { gater, ..GatedConfig::new(BackboneConfig::resnet(8, 4)) };
-    for (old, want) in [(r#""group": 8"#, GatedConfig { filters_per_gate: 8, ..config() })] {
+    let (gates, fraction) = (MinActive::Gates(2), MinActive::Fraction(0.25));
+    for (old, want) in [
+        (r#""group": 8"#, GatedConfig { filters_per_gate: 8, ..config() }),
+        (r#""floor": { "gates": 2 }"#, GatedConfig { min_active: gates, ..config() }),
+        (r#""floor": { "share": 0.25 }"#, GatedConfig { min_active: fraction, ..config() }),
+    ] {
         assert_eq!(old_config(old), want, "{old}");
         let new = serde_json::to_string(&want).expect("plain data");
         assert_eq!(serde_json::from_str::<GatedConfig>(&new).expect("as written"), want);
