@@ -1,5 +1,5 @@
 //! Inference of whole networks on 32x32 images: the plain backbone, and the gated network with its
-//! closed filters computed (masked) or not (skipped), in f32 and bf16. Gates on every hidden filter
+//! closed filters computed (masked) or not (skipped), in f32 and bf16. Gates on every inner filter
 //! and residual output, half open.
 //!
 //! `cargo bench --bench model`; throughput counts images. Also prints the MACs of an image.

@@ -57,7 +57,7 @@ impl Observer for Lines {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let gater = GaterConfig { depth: 8, width: 0.5, pool: 2, ..GaterConfig::default() };
-    let placement = GatePlacement::Hidden;
+    let placement = GatePlacement::Inner;
     let recipe = Recipe {
         epochs: 4,
         batch_size: 32,

@@ -140,9 +140,8 @@ def to_library(source: pathlib.Path, args) -> tuple[dict, dict]:
         if stored is not None:
             config = stored
         else:
-            kept = {
-                key: value for key, value in kept.items() if key not in ("config", "hidden_filters")
-            }
+            ours = ("config", "inner_filters", "hidden_filters")
+            kept = {key: value for key, value in kept.items() if key not in ours}
             config = backbone_config(backbone)
             if gater is not None:
                 head = gater.get("fnn.fc.0.weight")
@@ -216,7 +215,7 @@ def wanted_tensors(config: dict, metadata: dict) -> dict:
 
     if "gater" in config:
         return expected.of_gated(config)
-    filters = metadata.get("hidden_filters")
+    filters = metadata.get("inner_filters", metadata.get("hidden_filters"))
     return expected.of_plain(config, filters and json.loads(filters))
 
 
@@ -360,9 +359,9 @@ def parse(argv):
     )
     option(
         "--placement",
-        choices=("residual-output", "hidden", "all"),
+        choices=("block-output", "inner", "all"),
         help="which filters the gates are of [default: by their number; the paper's "
-        "residual-output where it fits]",
+        "block-output where it fits]",
     )
     option(
         "--gater-pool",

@@ -12,12 +12,12 @@ MOST, DEEPEST, WIDTHS = 1 << 16, 1202, (0.01, 16)
 BOUNDS = {"k": 20, "base": 256, "growth": 64}
 
 
-def of_plain(config: dict, hidden_filters: list | None = None) -> dict:
-    """Of a `BackboneConfig`; `hidden_filters` says how many are left of each hidden convolution."""
+def of_plain(config: dict, inner_filters: list | None = None) -> dict:
+    """Of a `BackboneConfig`; `inner_filters` says how many are left of each inner convolution."""
     bounds(config, "")
     state = on_meta(config).state_dict()
-    if hidden_filters is not None:
-        narrow(state, config, hidden_filters)
+    if inner_filters is not None:
+        narrow(state, config, inner_filters)
     return state
 
 
@@ -60,24 +60,26 @@ def bounds(config: dict, whose: str) -> None:
 
 
 def layers(backbone) -> list:
-    """Name, filters and whether it is hidden, of every convolution that can be gated."""
+    """Name, filters and whether it is inner, of every convolution that can be gated."""
     modules = dict(backbone.named_modules())
     found = []
     for name, module in modules.items():
         if isinstance(module, networks.Gate):
             stem, number = name[:-1], int(name[-1])
-            hidden = f"{stem}{number + 1}" in modules
-            found.append((f"{stem.removesuffix('gate')}conv{number}", module.filters, hidden))
+            inner = f"{stem}{number + 1}" in modules
+            found.append((f"{stem.removesuffix('gate')}conv{number}", module.filters, inner))
     return found
 
 
 def gates(config: dict) -> int:
     """Outputs of the gater."""
-    placement, total = config.get("placement", "residual-output"), 0
-    # The second is the name of earlier versions.
+    # The second names are those of earlier versions.
+    old = {"residual-output": "block-output", "hidden": "inner"}
+    placement = config.get("placement", "block-output")
+    placement, total = old.get(placement, placement), 0
     filters_per_gate = config.get("filters_per_gate", config.get("group", 1))
-    for conv, filters, hidden in layers(on_meta(config["backbone"])):
-        gated = placement == "all" or (placement == "hidden") == hidden
+    for conv, filters, inner in layers(on_meta(config["backbone"])):
+        gated = placement == "all" or (placement == "inner") == inner
         for override in config.get("gate_overrides", ()):
             if fnmatch.fnmatchcase(conv, override["convs"]):
                 gated = override["gated"]
@@ -85,12 +87,12 @@ def gates(config: dict) -> int:
     return total
 
 
-def narrow(state: dict, config: dict, hidden_filters: list) -> None:
-    """Gives hidden convolutions, their batch norms and their readers these numbers of filters."""
-    hidden = [conv for conv, _, is_hidden in layers(on_meta(config)) if is_hidden]
-    if len(hidden) != len(hidden_filters):
+def narrow(state: dict, config: dict, inner_filters: list) -> None:
+    """Gives inner convolutions, their batch norms and their readers these numbers of filters."""
+    inner = [conv for conv, _, is_inner in layers(on_meta(config)) if is_inner]
+    if len(inner) != len(inner_filters):
         raise NoNetwork(
-            f"hidden_filters has {len(hidden_filters)} numbers for {len(hidden)} convolutions"
+            f"inner_filters has {len(inner_filters)} numbers for {len(inner)} convolutions"
         )
     norm = "norm" if config["family"]["kind"] == "densenet" else "bn"
     before = (
@@ -98,7 +100,7 @@ def narrow(state: dict, config: dict, hidden_filters: list) -> None:
         or config["family"]["kind"] == "wide-resnet"
         or config["family"].get("pre_activation")
     )
-    for conv, filters in zip(hidden, hidden_filters):
+    for conv, filters in zip(inner, inner_filters):
         stem, number = conv[: -len("conv1")], int(conv[-1])
         own, reader = f"{conv}.weight", f"{stem}conv{number + 1}.weight"
         state[own] = state[own].new_empty(filters, *state[own].shape[1:])

@@ -40,8 +40,8 @@ def backbone_config(state: dict) -> dict:
     squeezed = [shape(name) for name in state if name.endswith("se.fc1.weight")]
     if squeezed:
         # The widest: fewer channels than the reduction leave one unit.
-        hidden, channels = max(squeezed, key=lambda shape: shape[1])
-        config["squeeze_excitation"] = channels // hidden
+        reduced, channels = max(squeezed, key=lambda shape: shape[1])
+        config["squeeze_excitation"] = channels // reduced
     return config
 
 
@@ -60,7 +60,7 @@ def small_image_family(shape, count) -> dict:
     ratio = shape(f"stage1.block1.conv{convs}.weight")[0] / stem
     pre = shape("stage2.block1.shortcut.weight") is not None
     if convs == 3 and ratio in (1, 4):
-        channels = "paper" if ratio == 1 else "textbook"
+        channels = "paper" if ratio == 1 else "standard"
         return {
             "kind": "bottleneck",
             "depth": 9 * units + 2,
@@ -103,7 +103,7 @@ def gater_config(state: dict) -> dict:
 
 def placement(backbone: dict, number: int, wanted) -> str:
     """Which filters of a network so many gates are of; `wanted` decides where there is a choice."""
-    names = ("residual-output", "hidden", "all")
+    names = ("block-output", "inner", "all")
     counts = {name: gates({"backbone": backbone, "placement": name}) for name in names}
     fitting = [name for name, count in counts.items() if count == number]
     if wanted and wanted not in fitting:

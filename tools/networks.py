@@ -293,7 +293,7 @@ def build(config: dict) -> nn.Module:
     if kind == "resnet":
         return cifar((16, 32, 64), False, (depth - 2) // 6, pre)
     if kind == "bottleneck":
-        first = 64 if family.get("channels") == "textbook" else 16
+        first = 64 if family.get("channels") in ("standard", "textbook") else 16
         return cifar((first, 128, 256), True, (depth - 2) // 9, pre)
     if kind == "wide-resnet":
         channels = [k * family["k"] for k in (16, 32, 64)]

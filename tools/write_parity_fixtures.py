@@ -42,7 +42,7 @@ def cases() -> dict:
         "resnet": (resnet("resnet", 8, False), 0.25),
         "preact-resnet": (resnet("resnet", 8, True), 0.25),
         "bottleneck": (resnet("bottleneck", 11, False, channels="paper"), 0.25),
-        "preact-bottleneck": (resnet("bottleneck", 11, True, channels="textbook"), 0.125),
+        "preact-bottleneck": (resnet("bottleneck", 11, True, channels="standard"), 0.125),
         "wide-resnet": ({"kind": "wide-resnet", "depth": 10, "k": 2, "dropout": 0.3}, 0.125),
         "shake-shake": ({"kind": "shake-shake", "depth": 8, "base": 4}, 0.5),
         "imagenet-resnet18": ({"kind": "imagenet-resnet", "depth": 18}, 0.03125),

@@ -132,7 +132,12 @@ impl Reference {
     fn evaluation(&self, images: &Tensor) -> Result<Vec<Group>> {
         let output = self.model.forward(images, &mut Ctx::eval())?;
         Ok(vec![
-            self.group("eval.preact", "evaluation, gate pre-activations", 1e-4, &output.preact)?,
+            self.group(
+                "eval.preact",
+                "evaluation, gate logits",
+                1e-4,
+                &output.gate_logits,
+            )?,
             self.group("eval.gates", "evaluation, gates", 0.0, output.gates.values())?,
             self.group("eval.logits", "evaluation, logits", 1e-4, &output.logits)?,
         ])
@@ -140,10 +145,10 @@ impl Reference {
 
     fn training(&self, pass: &Pass) -> Result<Vec<Group>> {
         let output = &pass.output;
-        let (preact, noise) = (output.preact.detach(), pass.draw.noise.clone());
-        let soft = SemHashDraw { noise, discrete: vec![false; preact.dims()[0]] };
-        let (widths, soft) = ([preact.dims()[1]], GateDraw::SemHash(soft));
-        let soft_gates = Estimator::SemHash.apply(&preact, &widths, &soft, 0.0)?;
+        let (gate_logits, noise) = (output.gate_logits.detach(), pass.draw.noise.clone());
+        let soft = SemHashDraw { noise, discrete: vec![false; gate_logits.dims()[0]] };
+        let (widths, soft) = ([gate_logits.dims()[1]], GateDraw::SemHash(soft));
+        let soft_gates = Estimator::SemHash.apply(&gate_logits, &widths, &soft, 0.0)?;
         let gate_l1 = l1_loss(&output.gates.values().detach())?;
         let mut losses = Group::new("training, losses (relative)", Measure::Relative(1e-5));
         for (name, value) in [

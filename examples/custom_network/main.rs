@@ -41,13 +41,13 @@ fn network(classes: usize) -> Result<Network> {
         let wide = net.op(name("gelu"), Gelu, &[wide]).done()?;
         // The gates of these may close: the role says so.
         let depthwise = Depthwise::new(4 * width, &mut rng)?;
-        let hidden = net
+        let inner = net
             .op(name("depthwise"), depthwise, &[wide])
             .batch_norm(name("bn2"))
             .relu()
-            .role(ConvRole::Hidden)
+            .role(ConvRole::Inner)
             .done()?;
-        let back = net.conv(name("project"), hidden, width, 1).batch_norm(name("bn3"));
+        let back = net.conv(name("project"), inner, width, 1).batch_norm(name("bn3"));
         x = back.residual(x).done()?;
     }
     let features = net.global_avg_pool(x);
@@ -63,7 +63,7 @@ fn run() -> Result<()> {
     let (train, test) = synthetic(0, 4000, 1000);
     let train = Arc::new(train);
     let gater = GaterConfig { depth: 8, width: 0.5, pool: 2, ..GaterConfig::default() };
-    let model = GatedNet::gate(network(train.classes().len())?, GatePlacement::Hidden, gater, 1)?;
+    let model = GatedNet::gate(network(train.classes().len())?, GatePlacement::Inner, gater, 1)?;
     say!("{} gates on {} convolutions", model.plan().gates(), model.plan().layers().len())?;
 
     let augment = Augment::train();

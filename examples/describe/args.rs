@@ -44,7 +44,7 @@ pub(crate) struct Args {
     pub(crate) wider: bool,
 
     /// Which filters have gates
-    #[arg(long, value_enum, default_value = "residual-output")]
+    #[arg(long, value_enum, default_value = "block-output")]
     pub(crate) placement: PlacementName,
 
     /// Gate the convolutions whose names match a pattern, or leave them alone, whatever --placement

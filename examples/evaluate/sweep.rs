@@ -23,7 +23,7 @@ const BUDGETS: usize = 9;
 #[derive(Debug, Serialize)]
 struct Row {
     model: String,
-    /// Gates are open where the pre-activation is above; 0 as trained, none without gates.
+    /// Gates are open where the gate logit is above; 0 as trained, none without gates.
     threshold: Option<f32>,
     accuracy: f64,
     loss: f64,
@@ -77,8 +77,8 @@ pub(crate) fn sweep(
         Some(thresholds) => {
             add(Some(0.0))?;
             let size = test.augment.output_size(&test.images)?;
-            let [closed, open] =
-                [f32::MIN, f32::MAX].map(|preact| ratio(thresholds.model(), size, preact));
+            let [closed, open] = [f32::MIN, f32::MAX]
+                .map(|gate_logits| ratio(thresholds.model(), size, gate_logits));
             let (closed, open) = (closed?, open?);
             for step in 0..BUDGETS {
                 let share = step as f64 / (BUDGETS - 1) as f64;
@@ -125,9 +125,9 @@ fn measure(
     })
 }
 
-/// MACs over the plain backbone if every pre-activation is `preact`.
-fn ratio(model: &GatedNet, size: [usize; 2], preact: f32) -> Result<f64> {
-    let gates = model.evaluation_gates(&Tensor::full([1, model.plan().outputs()], preact)?)?;
+/// MACs over the plain backbone if every gate logit is `gate_logits`.
+fn ratio(model: &GatedNet, size: [usize; 2], gate_logits: f32) -> Result<f64> {
+    let gates = model.evaluation_gates(&Tensor::full([1, model.plan().outputs()], gate_logits)?)?;
     Ok(model.cost(size, &gates)?.ratio())
 }
 

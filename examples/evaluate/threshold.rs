@@ -12,7 +12,7 @@ pub(crate) struct Thresholds<'a> {
     /// (H, W) of the images.
     size: [usize; 2],
     /// (N, outputs of the gater).
-    preact: Tensor,
+    gate_logits: Tensor,
     /// As trained, (outputs).
     gate_bias: Tensor,
 }
@@ -31,15 +31,15 @@ impl<'a> Thresholds<'a> {
         let gater = PlainNet::custom(model.gater().network().clone());
         let options = PlanOptions { size, batch: batch_size, dtype, ..PlanOptions::default() };
         let gater = InferencePlan::plain(&gater, options)?;
-        let mut preact = Vec::new();
+        let mut gate_logits = Vec::new();
         let image_len = images.channels() * size[0] * size[1];
         for_first_images(images, augment, count, batch_size, |images| {
-            let before = preact.len();
-            preact.resize(before + images.len() / image_len * outputs, 0.0);
-            Ok(gater.run(images, &mut preact[before..])?)
+            let before = gate_logits.len();
+            gate_logits.resize(before + images.len() / image_len * outputs, 0.0);
+            Ok(gater.run(images, &mut gate_logits[before..])?)
         })?;
-        let preact = Tensor::new(preact, [count, outputs])?;
-        Ok(Thresholds { model, size, preact, gate_bias: model.gater().gate_bias().tensor() })
+        let gate_logits = Tensor::new(gate_logits, [count, outputs])?;
+        Ok(Thresholds { model, size, gate_logits, gate_bias: model.gater().gate_bias().tensor() })
     }
 
     pub(crate) fn model(&self) -> &GatedNet {
@@ -49,10 +49,10 @@ impl<'a> Thresholds<'a> {
     /// The threshold at which the calibration images keep to a budget, over the MACs of the plain
     /// backbone.
     pub(crate) fn for_budget(&self, budget: f64) -> Result<f32> {
-        Ok(self.model.threshold_for_budget(self.size, &self.preact, budget)?)
+        Ok(self.model.threshold_for_budget(self.size, &self.gate_logits, budget)?)
     }
 
-    /// From here on the network opens the gates whose pre-activation was above `threshold` when it
+    /// From here on the network opens the gates whose gate logit was above `threshold` when it
     /// was trained.
     pub(crate) fn set(&self, threshold: f32) -> Result<()> {
         let bias = self.gate_bias.data().iter().map(|bias| bias - threshold).collect();

@@ -35,8 +35,8 @@ fn main() -> ExitCode {
 fn run() -> Result<()> {
     let Args { out } = parse();
     let units = [
-        unit("residual-output", GatePlacement::ResidualOutput)?,
-        unit("hidden", GatePlacement::Hidden)?,
+        unit("block-output", GatePlacement::BlockOutput)?,
+        unit("inner", GatePlacement::Inner)?,
         unit("all", GatePlacement::All)?,
     ];
     fs::write(&out, svg::draw(&units))
@@ -62,7 +62,7 @@ fn unit(name: &'static str, placement: GatePlacement) -> Result<Unit> {
         whole += conv.macs() as f64;
         stages.push(Stage { name: conv_name.to_owned(), filters, channels });
     }
-    let [hidden, last]: [Stage; 2] =
+    let [inner, last]: [Stage; 2] =
         stages.try_into().map_err(|stages| anyhow::anyhow!("not two convolutions: {stages:?}"))?;
-    Ok(Unit { name, hidden, last, left: left / whole })
+    Ok(Unit { name, inner, last, left: left / whole })
 }

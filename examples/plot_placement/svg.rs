@@ -11,7 +11,7 @@ pub(crate) struct Stage {
 /// A unit with the gates of one placement.
 pub(crate) struct Unit {
     pub(crate) name: &'static str,
-    pub(crate) hidden: Stage,
+    pub(crate) inner: Stage,
     pub(crate) last: Stage,
     /// MACs with half of the gates open, over those of the unit without gates.
     pub(crate) left: f64,
@@ -49,7 +49,7 @@ pub(crate) fn draw(units: &[Unit]) -> String {
     svg + "</svg>\n"
 }
 
-fn draw_unit(Unit { name, hidden, last, left }: &Unit) -> String {
+fn draw_unit(Unit { name, inner, last, left }: &Unit) -> String {
     let mut svg =
         text(MIDDLE, 28.0, &format!("<tspan font-weight=\"bold\" font-size=\"16\">{name}</tspan>"));
     let mut y = 46.0;
@@ -57,7 +57,7 @@ fn draw_unit(Unit { name, hidden, last, left }: &Unit) -> String {
     svg += &text(MIDDLE - 95.0, y + 16.0, "x");
     let fork = y + PLANE / 2.0;
     y += PLANE;
-    for (stage, relu, open) in [(hidden, true, &OPEN[0]), (last, false, &OPEN[1])] {
+    for (stage, relu, open) in [(inner, true, &OPEN[0]), (last, false, &OPEN[1])] {
         svg += &arrow(y, y + 24.0);
         y += 24.0;
         let runs =

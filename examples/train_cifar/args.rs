@@ -79,7 +79,7 @@ impl Args {
     fn default_out_dir(&self) -> PathBuf {
         let kind = match self.gater.placement {
             _ if self.backbone.dense => "-dense".to_owned(),
-            PlacementName::ResidualOutput => String::new(),
+            PlacementName::BlockOutput => String::new(),
             placement => format!("-{placement}"),
         };
         let seed = match self.run.repeat {

@@ -19,7 +19,7 @@ pub(crate) struct GaterArgs {
     pub(crate) paper: bool,
 
     /// Which filters have gates
-    #[arg(long, value_enum, default_value = "residual-output", conflicts_with = "dense")]
+    #[arg(long, value_enum, default_value = "block-output", conflicts_with = "dense")]
     pub(crate) placement: PlacementName,
 
     /// Gate the convolutions whose names match a pattern, or leave them alone, whatever --placement

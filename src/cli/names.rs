@@ -41,10 +41,12 @@ impl ValueEnum for ModelName {
 /// A [`GatePlacement`].
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub enum PlacementName {
-    /// Those of the last convolution of every residual unit, the paper's
-    ResidualOutput,
-    /// Those of the other convolutions of a unit: a closed one saves work in two
-    Hidden,
+    /// Those of the last convolution of every block, the paper's
+    #[value(alias = "residual-output")]
+    BlockOutput,
+    /// Those of the other convolutions of a block: an inactive one saves work in two
+    #[value(alias = "hidden")]
+    Inner,
     /// Both
     All,
 }
@@ -52,8 +54,8 @@ pub enum PlacementName {
 impl From<PlacementName> for GatePlacement {
     fn from(name: PlacementName) -> GatePlacement {
         match name {
-            PlacementName::ResidualOutput => GatePlacement::ResidualOutput,
-            PlacementName::Hidden => GatePlacement::Hidden,
+            PlacementName::BlockOutput => GatePlacement::BlockOutput,
+            PlacementName::Inner => GatePlacement::Inner,
             PlacementName::All => GatePlacement::All,
         }
     }

@@ -110,7 +110,7 @@ fn values_out_of_range() {
         (&["--min-active-fraction", "1.3"], &["min_active.fraction = 1.3: ", "0 to 1"]),
         (&["--estimator", "top-k", "--min-active", "1"], &["min_active = Gates(1)", "TopK"]),
         (&["--gate", "stage9.*=on"], &["gate override = stage9.* (of stage1.block1.conv1,"]),
-        (&["--gate", "*=none"], &["placement = ResidualOutput with", "must gate a convolution"]),
+        (&["--gate", "*=none"], &["placement = BlockOutput with", "must gate a convolution"]),
         (
             &["--target-rate", "0.2", "--min-active-fraction", "0.5"],
             &["target_rate = 0.2 (with only min-active Fraction(0.5) open, 0.500)"],

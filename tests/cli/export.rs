@@ -13,7 +13,7 @@ use tempfile::tempdir;
 
 /// A gated network without trained gates: about half are open, and most differ by image.
 fn gated(dir: &Path) -> String {
-    stdout(tiny_training(dir).args(["--placement", "hidden"]));
+    stdout(tiny_training(dir).args(["--placement", "inner"]));
     dir.join("model.safetensors").display().to_string()
 }
 
@@ -106,7 +106,7 @@ fn what_cannot_be_exported_says_why() {
     let (trained, plain) = (dir.path().join("trained"), dir.path().join("plain"));
     let checkpoint = gated(&trained);
     let model = GatedResNet::load(&checkpoint).expect("just trained");
-    assert_eq!(model.config().placement, GatePlacement::Hidden);
+    assert_eq!(model.config().placement, GatePlacement::Inner);
     stdout(&mut tiny_plain_training(&plain));
     let plain = plain.join("model.safetensors").display().to_string();
     let before = tree(dir.path());

@@ -99,7 +99,7 @@ fn defaults_and_units_are_named() {
         ("evaluate", "--budget", &["MACs"]),
         ("export", "--min-open", &["[default: 0]"]),
         ("describe", "--model", &["[default: resnet20]"]),
-        ("describe", "--placement", &["[default: residual-output]"]),
+        ("describe", "--placement", &["[default: block-output]"]),
         ("conv_throughput", "--batch", &["[default: 1 64]"]),
         ("conv_throughput", "--run", &["[default: 30]"]),
         ("model_throughput", "--model", &["[default: resnet110]"]),

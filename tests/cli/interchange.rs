@@ -66,7 +66,7 @@ fn checkpoints_of_other_code_load_and_compute_the_same() {
         fresh.load_weights(&path).expect("a converted file");
     }
     for (name, placement) in
-        [("gated", GatePlacement::ResidualOutput), ("gated-all", GatePlacement::All)]
+        [("gated", GatePlacement::BlockOutput), ("gated-all", GatePlacement::All)]
     {
         let path = out.join(format!("{name}.safetensors"));
         let model = Model::load(&path).expect("a converted file");
@@ -123,7 +123,7 @@ fn write_models(folder: &Path) {
         net.save(path(name), &metadata).expect("written");
     }
     let config = GatedConfig {
-        placement: GatePlacement::Hidden,
+        placement: GatePlacement::Inner,
         gate_overrides: vec![
             GateOverride { convs: "stage3.*".to_owned(), gated: false },
             GateOverride { convs: "*.block2.conv2".to_owned(), gated: true },

@@ -8,7 +8,7 @@ use serde_json::Value;
 #[test]
 fn a_line_says_what_was_measured() {
     let mut measure = example("model_throughput");
-    measure.args(["--json", "--model", "resnet20", "--placement", "hidden", "--density", "0", "1"]);
+    measure.args(["--json", "--model", "resnet20", "--placement", "inner", "--density", "0", "1"]);
     measure.args(["--filters-per-gate", "8", "--gater-depth", "8", "--gater-pool", "2"]);
     let lines = stdout(measure.args(["--batch", "40", "--threads", "1", "--run", "1"]));
     let rows: Vec<BTreeMap<String, Value>> =
@@ -40,13 +40,13 @@ fn a_line_says_what_was_measured() {
         what,
         [
             row("dense", "none", 1.0, "1.00"),
-            row("masked", "hidden", 0.0, "1.08"),
+            row("masked", "inner", 0.0, "1.08"),
             // What is left is the gater, and of the backbone its first convolution and its
             // shortcuts.
-            row("skipped", "hidden", 0.0, "0.09"),
+            row("skipped", "inner", 0.0, "0.09"),
             row("dense", "none", 1.0, "1.00"),
-            row("masked", "hidden", 1.0, "1.08"),
-            row("skipped", "hidden", 1.0, "1.08"),
+            row("masked", "inner", 1.0, "1.08"),
+            row("skipped", "inner", 1.0, "1.08"),
         ]
     );
     for row in &rows {

@@ -7,8 +7,10 @@ use tempfile::tempdir;
 use crate::programs::{example, stdout};
 
 /// Words of a command line, the old ones and the new ones.
-const OPTIONS: [(&[&str], &[&str]); 3] = [
+const OPTIONS: [(&[&str], &[&str]); 5] = [
     (&["--gate-group", "8"], &["--filters-per-gate", "8"]),
+    (&["--placement", "hidden"], &["--placement", "inner"]),
+    (&["--placement", "residual-output"], &["--placement", "block-output"]),
     (&["--min-open", "2"], &["--min-active", "2"]),
     (&["--min-open-share", "0.25"], &["--min-active-fraction", "0.25"]),
 ];

@@ -80,7 +80,7 @@ fn the_command_line_wins_over_what_contradicts_it_in_a_recipe() {
     let lines = contains(&["--dense"], &["model plain", "epochs 160"]);
     assert!(!lines.iter().any(|line| line.contains("gater_")), "{lines:?}");
     let short = recipe.with_file_name("short-resnet20-plain.toml");
-    let plan = plan(&short, dir.path(), &["--placement", "hidden"]);
+    let plan = plan(&short, dir.path(), &["--placement", "inner"]);
     assert!(plan.contains("gated"), "{plan}");
 }
 

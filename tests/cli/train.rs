@@ -110,7 +110,7 @@ fn a_configuration_file_fills_in_what_the_command_line_leaves_out() {
 fn the_placement_of_the_gates_is_trained_and_stored() {
     let dir = tempdir().expect("a folder");
     let (config, out) = (dir.path().join("recipe.toml"), dir.path().join("out"));
-    fs::write(&config, "placement = \"hidden\"").expect("written");
+    fs::write(&config, "placement = \"inner\"").expect("written");
     let stored = || {
         let model = GatedResNet::load(out.join("model.safetensors")).expect("just trained");
         model.config().placement
@@ -121,7 +121,7 @@ fn the_placement_of_the_gates_is_trained_and_stored() {
         train
     };
     stdout(&mut train());
-    assert_eq!(stored(), GatePlacement::Hidden);
+    assert_eq!(stored(), GatePlacement::Inner);
     stdout(train().args(["--placement", "all"]));
     assert_eq!(stored(), GatePlacement::All);
 }

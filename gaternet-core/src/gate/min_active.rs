@@ -10,7 +10,7 @@ use crate::storage;
 use crate::tensor::Tensor;
 
 /// How many gates of every layer are open for every sample, whatever the estimator says: those with
-/// the largest pre-activations, before noise, the first of equals. With one or more, no layer is
+/// the largest logits, before noise, the first of equals. With one or more, no layer is
 /// ever all off.
 ///
 /// Such a gate is 1 in training and in evaluation. It has the gradient that the estimator gives it,
@@ -66,27 +66,27 @@ impl MinActive {
         self.count(1 << 20) == 0
     }
 
-    /// The training gates (N, C) of pre-activations (N, C), with the gates that stay open at 1. The
+    /// The training gates (N, C) of logits (N, C), with the gates that stay open at 1. The
     /// layers of the gates have these widths, in order. A gate that is NaN stays NaN.
     ///
     /// # Errors
     /// [`Error::Config`] if the fraction is out of range, [`Error::Shape`] if the shapes differ or
     /// the widths do not add up to C.
-    pub fn apply(&self, gates: &Tensor, preact: &Tensor, widths: &[usize]) -> Result<Tensor> {
+    pub fn apply(&self, gates: &Tensor, logits: &Tensor, widths: &[usize]) -> Result<Tensor> {
         self.validate()?;
-        check_widths(preact, widths)?;
+        check_widths(logits, widths)?;
         ops::check_shape(
             "min_active",
-            "the gates must be of the pre-activations",
+            "the gates must be of the logits",
             gates,
-            preact.shape(),
+            logits.shape(),
         )?;
         if self.is_none() {
             return Ok(gates.clone());
         }
         let mut values = storage::take(gates.len());
         values.copy_from_slice(gates.data());
-        self.for_open(preact.data(), widths, |at| {
+        self.for_open(logits.data(), widths, |at| {
             if !values[at].is_nan() {
                 values[at] = 1.0;
             }
@@ -94,35 +94,35 @@ impl MinActive {
         Tensor::from_op(values, gates.shape(), &[gates], |_| MinActiveBackward)
     }
 
-    /// Makes infinite the pre-activations, whole rows of layers of these widths, of the gates that
+    /// Makes infinite the logits, whole rows of layers of these widths, of the gates that
     /// stay open, so that any threshold opens them. NaN stays NaN.
     ///
     /// # Errors
     /// [`Error::Config`] if the fraction is out of range.
-    pub fn raise(&self, preact: &mut [f32], widths: &[usize]) -> Result<()> {
+    pub fn raise(&self, logits: &mut [f32], widths: &[usize]) -> Result<()> {
         self.validate()?;
         if self.is_none() {
             return Ok(());
         }
         let mut open = Vec::new();
-        self.for_open(preact, widths, |at| open.push(at));
+        self.for_open(logits, widths, |at| open.push(at));
         for at in open {
-            if !preact[at].is_nan() {
-                preact[at] = f32::INFINITY;
+            if !logits[at].is_nan() {
+                logits[at] = f32::INFINITY;
             }
         }
         Ok(())
     }
 
     /// Calls `each` with the index of every gate that stays open.
-    fn for_open(&self, preact: &[f32], widths: &[usize], mut each: impl FnMut(usize)) {
+    fn for_open(&self, logits: &[f32], widths: &[usize], mut each: impl FnMut(usize)) {
         let mut order = Vec::new();
         let mut start = 0;
         let mut layers = widths.iter().filter(|&&width| width > 0).cycle();
-        while start < preact.len()
+        while start < logits.len()
             && let Some(&width) = layers.next()
         {
-            let layer = &preact[start..start + width];
+            let layer = &logits[start..start + width];
             largest(layer, self.count(width), &mut order).iter().for_each(|&i| each(start + i));
             start += width;
         }
@@ -155,14 +155,14 @@ mod tests {
         -5.0, -5.0,   -1.0, -7.0, -7.0, -0.5,
     ];
 
-    fn preact() -> Tensor {
+    fn logits() -> Tensor {
         Tensor::new(PREACT.to_vec(), [2, 6]).expect("12 values")
     }
 
     #[test]
     fn the_largest_of_every_layer_stay_open_and_gradients_pass() {
         let gates = Tensor::full([2, 6], 0.25).expect("small").leaf();
-        let open = MinActive::Gates(1).apply(&gates, &preact(), &WIDTHS).expect("fits");
+        let open = MinActive::Gates(1).apply(&gates, &logits(), &WIDTHS).expect("fits");
         #[rustfmt::skip]
         let want = [
             0.25, 1.0,    0.25, 0.25, 0.25, 1.0,
@@ -179,14 +179,14 @@ mod tests {
     fn training_and_evaluation_keep_the_same_gates() {
         for min_active in [MinActive::Gates(2), MinActive::Fraction(0.5), MinActive::Gates(9)] {
             let closed = Tensor::zeros([2, 6]).expect("small");
-            let training = min_active.apply(&closed, &preact(), &WIDTHS).expect("fits");
+            let training = min_active.apply(&closed, &logits(), &WIDTHS).expect("fits");
             let mut raised = PREACT.map(|x| x - 100.0).to_vec();
             min_active.raise(&mut raised, &WIDTHS).expect("in range");
             Estimator::SemHash.eval_in_place(&mut raised, &WIDTHS).expect("whole rows");
             assert_eq!(training.data(), raised, "{min_active:?}");
         }
-        let gates = preact();
-        let none = MinActive::default().apply(&gates, &preact(), &WIDTHS).expect("fits");
+        let gates = logits();
+        let none = MinActive::default().apply(&gates, &logits(), &WIDTHS).expect("fits");
         assert_eq!(none.data(), gates.data());
     }
 
@@ -204,13 +204,13 @@ mod tests {
     fn nan_shows_and_other_shapes_are_refused() {
         let mut values = PREACT.to_vec();
         values[5] = f32::NAN;
-        let preact = Tensor::new(values.clone(), [2, 6]).expect("12 values");
-        let open = MinActive::Gates(1).apply(&preact, &preact, &WIDTHS).expect("fits");
+        let logits = Tensor::new(values.clone(), [2, 6]).expect("12 values");
+        let open = MinActive::Gates(1).apply(&logits, &logits, &WIDTHS).expect("fits");
         assert!(open.data()[5].is_nan());
         MinActive::Gates(1).raise(&mut values, &WIDTHS).expect("in range");
         assert!(values[5].is_nan());
         let other = Tensor::zeros([2, 5]).expect("small");
-        assert!(MinActive::Gates(1).apply(&other, &preact, &WIDTHS).is_err());
-        assert!(MinActive::Gates(1).apply(&preact, &preact, &[2, 3]).is_err());
+        assert!(MinActive::Gates(1).apply(&other, &logits, &WIDTHS).is_err());
+        assert!(MinActive::Gates(1).apply(&logits, &logits, &[2, 3]).is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! From pre-activations to gates, and the losses of gates.
+//! From logits to gates, and the losses of gates.
 
 mod estimator;
 mod gates;

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 /// The randomness of one training batch.
 #[derive(Debug, Clone)]
 pub struct SemHashDraw {
-    /// (N, C), added to the pre-activations.
+    /// (N, C), added to the logits.
     pub noise: Tensor,
     /// (N); whether a sample's gates are rounded.
     pub discrete: Vec<bool>,
@@ -29,33 +29,32 @@ impl SemHashDraw {
     }
 }
 
-/// Training gates (N, C) of pre-activations (N, C). With `g = preactivation + noise`:
+/// Training gates (N, C) of logits (N, C). With `g = logit + noise`:
 /// `1(g > 0)` in samples whose coin says discrete, `max(0, min(1, 1.2 · sigmoid(g) - 0.1))` in the
 /// others. The gradient is that of the latter in both (straight through), so it is 0 where the
 /// latter is 0 or 1.
 ///
 /// # Errors
 /// [`Error::Shape`] if the draw is for another batch or number of gates.
-pub(super) fn sem_hash(preactivation: &Tensor, draw: &SemHashDraw) -> Result<Tensor> {
-    let [batch, gates] =
-        ops::dims("sem_hash", "the pre-activations must be (N, C)", preactivation)?;
-    if draw.noise.shape() != preactivation.shape() || draw.discrete.len() != batch {
+pub(super) fn sem_hash(logits: &Tensor, draw: &SemHashDraw) -> Result<Tensor> {
+    let [batch, gates] = ops::dims("sem_hash", "the logits must be (N, C)", logits)?;
+    if draw.noise.shape() != logits.shape() || draw.discrete.len() != batch {
         return Err(Error::Shape {
             op: "sem_hash",
-            rule: "the draw must be for the pre-activations",
+            rule: "the draw must be for the logits",
             got: format!(
                 "noise {} and {} coins for {}",
                 draw.noise.shape(),
                 draw.discrete.len(),
-                preactivation.shape()
+                logits.shape()
             ),
         });
     }
-    let mut noisy = storage::take(preactivation.len());
-    for ((g, p), e) in noisy.iter_mut().zip(preactivation.data()).zip(draw.noise.data()) {
+    let mut noisy = storage::take(logits.len());
+    for ((g, p), e) in noisy.iter_mut().zip(logits.data()).zip(draw.noise.data()) {
         *g = p + e;
     }
-    let noisy = Tensor::new(noisy, preactivation.shape())?;
+    let noisy = Tensor::new(noisy, logits.shape())?;
     let mut values = storage::take(noisy.len());
     if gates > 0 {
         let rows = values.chunks_exact_mut(gates).zip(noisy.data().chunks_exact(gates));
@@ -64,14 +63,14 @@ pub(super) fn sem_hash(preactivation: &Tensor, draw: &SemHashDraw) -> Result<Ten
             values.iter_mut().zip(noisy).for_each(|(value, &g)| *value = gate(g));
         }
     }
-    Tensor::from_op(values, preactivation.shape(), &[preactivation], |_| SemHash { noisy })
+    Tensor::from_op(values, logits.shape(), &[logits], |_| SemHash { noisy })
 }
 
-/// A gate of evaluation: 1 where the soft gate `max(0, min(1, 1.2 · sigmoid(preactivation) - 0.1))`
-/// is above 0.49999 (so a pre-activation of exactly 0 is on), else 0; NaN of NaN.
+/// A gate of evaluation: 1 where the soft gate `max(0, min(1, 1.2 · sigmoid(logit) - 0.1))`
+/// is above 0.49999 (so a logit of exactly 0 is on), else 0; NaN of NaN.
 #[must_use]
-pub fn hard_gate(preactivation: f32) -> f32 {
-    step(saturated(preactivation), 0.49999)
+pub fn hard_gate(logit: f32) -> f32 {
+    step(saturated(logit), 0.49999)
 }
 
 pub(super) fn sigmoid(x: f32) -> f32 {
@@ -125,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preactivation_of_exactly_zero_is_on_in_evaluation() {
+    fn a_logit_of_exactly_zero_is_on_in_evaluation() {
         let gates = [0.0, -1e-4, 1e-4, -3.0, 3.0].map(hard_gate);
         assert_eq!(gates, [1.0, 0.0, 1.0, 0.0, 1.0]);
     }

@@ -78,7 +78,7 @@ fn soft_sem_hash() {
     Check {
         op: "sem_hash",
         case: "soft".to_owned(),
-        inputs: vec![("preactivation", random(&[3, 5], 1))],
+        inputs: vec![("logits", random(&[3, 5], 1))],
         tolerance: 1e-5,
     }
     .run(
@@ -99,7 +99,7 @@ fn soft_gumbel_sigmoid() {
         Check {
             op: "gumbel_sigmoid",
             case: format!("soft, tau {tau}"),
-            inputs: vec![("preactivation", random(&[3, 5], 1))],
+            inputs: vec![("logits", random(&[3, 5], 1))],
             tolerance: 1e-5,
         }
         .run(

@@ -34,7 +34,7 @@ pub enum Draw<'a> {
     },
 }
 
-/// Writes the gates (N, C) of training of N = `batch` samples. With `g = logits + noise` they are
+/// Writes the gates (N, C) of training of N = `batch` samples. With `g = logit + noise` they are
 /// `1(g > 0)` in samples whose coin says discrete, and `max(0, min(1, 1.2·sigmoid(g) - 0.1))` in
 /// the others. `noisy` (N, C) gets g, for [`backward`].
 ///
@@ -114,7 +114,7 @@ pub fn backward(
 }
 
 /// Writes the gates (N, C) of evaluation: 1 where the soft gate
-/// `max(0, min(1, 1.2·sigmoid(logits) - 0.1))` is above 0.49999, so that a gate logit of exactly 0
+/// `max(0, min(1, 1.2·sigmoid(logit) - 0.1))` is above 0.49999, so that a gate logit of exactly 0
 /// opens its gate, else 0; NaN stays NaN.
 ///
 /// # Errors
@@ -123,7 +123,7 @@ pub fn hard(logits: &CudaBuffer<f32>, gates: &mut CudaBuffer<f32>) -> Result<()>
     evaluate("sem_hash_hard", true, logits, gates)
 }
 
-/// Writes the soft gates `max(0, min(1, 1.2·sigmoid(logits) - 0.1))`, (N, C), without noise.
+/// Writes the soft gates `max(0, min(1, 1.2·sigmoid(logit) - 0.1))`, (N, C), without noise.
 ///
 /// # Errors
 /// Fails as [`backward`] does.

@@ -64,14 +64,14 @@ impl Rule {
     /// Fills in the gates of all filters, which `estimate` and min-active make.
     fn fill(
         &self,
-        preact: &CudaBuffer<f32>,
+        gate_logits: &CudaBuffer<f32>,
         values: &mut CudaBuffer<f32>,
         estimate: impl FnOnce(&mut CudaBuffer<f32>) -> Result<()>,
     ) -> Result<()> {
         let of_gater = |gates: &mut CudaBuffer<f32>| {
             estimate(gates)?;
             match self.rule.ranks() {
-                true => Ok::<_, Error>(gate_largest::min_active(&self.layers, preact, gates)?),
+                true => Ok::<_, Error>(gate_largest::min_active(&self.layers, gate_logits, gates)?),
                 false => Ok(()),
             }
         };
@@ -132,24 +132,24 @@ impl Gates {
     /// Makes the gates (N, c) of evaluation, 0 or 1, of gate logits (N, outputs of the gater).
     pub(super) fn evaluate(
         &self,
-        preact: &CudaBuffer<f32>,
+        gate_logits: &CudaBuffer<f32>,
         values: &mut CudaBuffer<f32>,
     ) -> Result<()> {
         let Some(rule) = &self.rule else { return Ok(()) };
-        rule.fill(preact, values, |gates| match rule.rule.selection() {
-            Selection::Largest => Ok(gate_largest::top_k(&rule.layers, preact, gates)?),
-            Selection::Threshold => Ok(sem_hash::hard(preact, gates)?),
+        rule.fill(gate_logits, values, |gates| match rule.rule.selection() {
+            Selection::Largest => Ok(gate_largest::top_k(&rule.layers, gate_logits, gates)?),
+            Selection::Threshold => Ok(sem_hash::hard(gate_logits, gates)?),
         })
     }
 
     /// Makes the gates of training, which `estimate` computes from these gate logits.
     pub(super) fn train(
         &self,
-        preact: &CudaBuffer<f32>,
+        gate_logits: &CudaBuffer<f32>,
         estimate: impl FnOnce(&mut CudaBuffer<f32>) -> Result<()>,
     ) -> Result<()> {
         let Some(rule) = &self.rule else { return Ok(()) };
-        rule.fill(preact, &mut self.values.borrow_mut(), estimate)
+        rule.fill(gate_logits, &mut self.values.borrow_mut(), estimate)
     }
 
     /// Gives `estimator` the gradient of the gates (N, outputs of the gater).

@@ -9,7 +9,7 @@ use crate::gating::gated_net::GatedNet;
 const PRECISION: f32 = 1e-6;
 
 impl GatedNet {
-    /// The least threshold t (to 1e-6) at which images with the gate logits `preact` (N, outputs of
+    /// The least threshold t (to 1e-6) at which images with the gate logits `gate_logits` (N, outputs of
     /// the gater) run at most `budget`, the mean over images of MACs over those of the plain
     /// backbone, gater included, if a gate is open where its logit is above t instead of 0. Take it
     /// from [`Gater::gate_bias`](crate::Gater::gate_bias), and the network has the budget wherever
@@ -24,7 +24,7 @@ impl GatedNet {
     pub fn threshold_for_budget(
         &self,
         size: [usize; 2],
-        preact: &Tensor,
+        gate_logits: &Tensor,
         budget: f64,
     ) -> Result<f32> {
         if let Estimator::TopK { density } = self.config().estimator {
@@ -34,21 +34,22 @@ impl GatedNet {
                 rule: "opens a fixed number of gates, so no threshold changes what runs",
             });
         }
-        if preact.is_empty() {
+        if gate_logits.is_empty() {
             let (op, rule) = ("budget", "there must be an image");
-            return Err(Error::Shape { op, rule, got: preact.shape().to_string() });
+            return Err(Error::Shape { op, rule, got: gate_logits.shape().to_string() });
         }
         let (mut least, mut most) = (f32::INFINITY, f32::NEG_INFINITY);
-        for &preact in preact.data() {
-            if preact.is_nan() {
+        for &gate_logits in gate_logits.data() {
+            if gate_logits.is_nan() {
                 let (op, rule) = ("budget", "a gate logit must be a number");
-                return Err(Error::Shape { op, rule, got: preact.to_string() });
+                return Err(Error::Shape { op, rule, got: gate_logits.to_string() });
             }
-            (least, most) = (least.min(preact), most.max(preact));
+            (least, most) = (least.min(gate_logits), most.max(gate_logits));
         }
         let ratio = |threshold: f32| -> Result<f64> {
-            let shifted = preact.data().iter().map(|preact| preact - threshold).collect();
-            let gates = self.evaluation_gates(&Tensor::new(shifted, preact.shape())?)?;
+            let shifted =
+                gate_logits.data().iter().map(|gate_logits| gate_logits - threshold).collect();
+            let gates = self.evaluation_gates(&Tensor::new(shifted, gate_logits.shape())?)?;
             Ok(self.cost(size, &gates)?.ratio())
         };
         // One beyond the least and the largest logit, all gates are open or all closed.

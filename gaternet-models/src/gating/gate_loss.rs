@@ -54,7 +54,7 @@ pub struct GateLossInput<'a> {
     /// The gates the backbone ran with.
     pub gates: &'a Gates,
     /// The gate logits (N, outputs of the gater), before noise; one for each shared gate.
-    pub preact: &'a Tensor,
+    pub gate_logits: &'a Tensor,
     /// The gates (N, C) that evaluation makes of the gate logits.
     pub evaluated: &'a Tensor,
     /// MACs that the gates switch; only [`GateLoss::TargetMacs`] looks at them.
@@ -106,16 +106,16 @@ impl GateLoss {
     /// [`Error::Config`] if a parameter, a cost or the progress is out of range, [`Error::Shape`]
     /// if there is no gate or the gate logits or costs are not of these gates.
     pub fn loss(&self, input: &GateLossInput<'_>) -> Result<Tensor> {
-        let GateLossInput { gates, preact, evaluated, costs, latency, progress } = *input;
+        let GateLossInput { gates, gate_logits, evaluated, costs, latency, progress } = *input;
         let values = gates.values();
-        if preact.dims().len() != 2
-            || preact.dims()[0] != values.dims()[0]
-            || preact.dims()[1] > values.dims()[1]
+        if gate_logits.dims().len() != 2
+            || gate_logits.dims()[0] != values.dims()[0]
+            || gate_logits.dims()[1] > values.dims()[1]
         {
             return Err(Error::Shape {
                 op: "gate_loss",
                 rule: "the gate logits must be (N, one for each gate or shared gate)",
-                got: format!("{} for gates {}", preact.shape(), values.shape()),
+                got: format!("{} for gates {}", gate_logits.shape(), values.shape()),
             });
         }
         match *self {
@@ -138,7 +138,7 @@ impl GateLoss {
                 target_cost(&values, &gates.widths(), latency, target.into(), progress)
             }
             GateLoss::BatchShaping { a, b } => {
-                batch_shaping(&ops::sigmoid(preact)?, a.into(), b.into())
+                batch_shaping(&ops::sigmoid(gate_logits)?, a.into(), b.into())
             }
         }
     }
@@ -172,19 +172,20 @@ mod tests {
             tables: vec![table],
             layers: 2,
         };
-        let preact = Tensor::new(vec![0.3, -0.2, 1.0, 2.0, -1.0, 0.1], [2, 3]).expect("6 values");
-        let preact = preact.leaf();
+        let gate_logits =
+            Tensor::new(vec![0.3, -0.2, 1.0, 2.0, -1.0, 0.1], [2, 3]).expect("6 values");
+        let gate_logits = gate_logits.leaf();
         let values = gates.values();
         let evaluated = Tensor::new(vec![1.0, 0.0, 1.0, 1.0, 0.0, 1.0], [2, 3]).expect("6 values");
         let input = GateLossInput {
             gates: &gates,
-            preact: &preact,
+            gate_logits: &gate_logits,
             evaluated: &evaluated,
             costs: &costs,
             latency: Some(&latency),
             progress: 0.1,
         };
-        let probabilities = ops::sigmoid(&preact).expect("any");
+        let probabilities = ops::sigmoid(&gate_logits).expect("any");
         for (loss, want) in [
             (GateLoss::L1, l1_loss(values)),
             (GateLoss::TargetRate { target: 0.25 }, target_rate(&evaluated, &[1, 2], 0.25)),
@@ -205,13 +206,13 @@ mod tests {
             // Whatever the loss looks at, the gradient goes to the gates of the pass or to the gate
             // logits.
             let grads = grads.expect("in a graph");
-            let trains = grads.of(values).is_ok() != grads.of(&preact).is_ok();
+            let trains = grads.of(values).is_ok() != grads.of(&gate_logits).is_ok();
             assert!(trains, "{loss:?} has no gradient");
             let json = serde_json::to_string(&loss).expect("plain data");
             assert_eq!(serde_json::from_str::<GateLoss>(&json).expect(&json), loss);
         }
         let other = Tensor::zeros([2, 4]).expect("small");
-        assert!(GateLoss::L1.loss(&GateLossInput { preact: &other, ..input }).is_err());
+        assert!(GateLoss::L1.loss(&GateLossInput { gate_logits: &other, ..input }).is_err());
         let unmeasured = GateLossInput { latency: None, ..input };
         let error = GateLoss::TargetLatency { target: 0.3 }.loss(&unmeasured).expect_err("unknown");
         assert!(error.to_string().contains("target_latency = 0.3: a model knows"), "{error}");

@@ -19,11 +19,13 @@ pub enum GatePlacement {
     /// convolution; one gate for all filters of it also saves the inner convolution that only it
     /// reads, if that is as wide.
     #[default]
-    ResidualOutput,
+    #[serde(alias = "residual-output")]
+    BlockOutput,
     /// Filters of the inner convolutions of every block have gates, after their batch norm and
     /// ReLU. An inactive filter saves its fraction of its own convolution and of the one that reads
     /// it as an input channel.
-    Hidden,
+    #[serde(alias = "hidden")]
+    Inner,
     /// Filters of both have gates: a convolution with gated filters that reads gated channels costs
     /// the product of the two active fractions.
     All,
@@ -33,8 +35,8 @@ impl GatePlacement {
     fn gates(self, role: ConvRole) -> bool {
         match role {
             ConvRole::Ungated => false,
-            ConvRole::Hidden => self != GatePlacement::ResidualOutput,
-            ConvRole::ResidualOutput => self != GatePlacement::Hidden,
+            ConvRole::Inner => self != GatePlacement::BlockOutput,
+            ConvRole::BlockOutput => self != GatePlacement::Inner,
         }
     }
 }
@@ -211,15 +213,15 @@ mod tests {
 
     /// The convolutions of a stem, a bottleneck block with a shortcut and a basic block.
     fn convs() -> Vec<ConvSpec> {
-        use ConvRole::{Hidden, ResidualOutput, Ungated};
+        use ConvRole::{BlockOutput, Inner, Ungated};
         let table = [
             ("stem", 4, Ungated, None),
-            ("a.conv1", 2, Hidden, None),
-            ("a.conv2", 3, Hidden, Some("a.conv1")),
-            ("a.conv3", 8, ResidualOutput, Some("a.conv2")),
+            ("a.conv1", 2, Inner, None),
+            ("a.conv2", 3, Inner, Some("a.conv1")),
+            ("a.conv3", 8, BlockOutput, Some("a.conv2")),
             ("a.shortcut", 8, Ungated, None),
-            ("b.conv1", 5, Hidden, None),
-            ("b.conv2", 8, ResidualOutput, Some("b.conv1")),
+            ("b.conv1", 5, Inner, None),
+            ("b.conv2", 8, BlockOutput, Some("b.conv1")),
         ];
         let spec = |(name, out_channels, role, reads): (&str, _, _, Option<&str>)| ConvSpec {
             name: name.to_owned(),
@@ -246,11 +248,11 @@ mod tests {
             layers.iter().map(|(name, at)| ((*name).to_owned(), at.clone())).collect::<Vec<_>>()
         };
         assert_eq!(
-            columns(GatePlacement::ResidualOutput),
+            columns(GatePlacement::BlockOutput),
             want(&[("a.conv3", 0..8), ("b.conv2", 8..16)])
         );
         assert_eq!(
-            columns(GatePlacement::Hidden),
+            columns(GatePlacement::Inner),
             want(&[("a.conv1", 0..2), ("a.conv2", 2..5), ("b.conv1", 5..10)])
         );
         assert_eq!(
@@ -272,7 +274,7 @@ mod tests {
             (2, vec![0..1, 1..3, 3..6], vec![2, 2, 1, 2, 2, 1]),
             (8, vec![0..1, 1..2, 2..3], vec![2, 3, 5]),
         ] {
-            let plan = GatePlan::new(&convs(), GatePlacement::Hidden, &[], filters).expect("valid");
+            let plan = GatePlan::new(&convs(), GatePlacement::Inner, &[], filters).expect("valid");
             let columns: Vec<_> = plan.layers().iter().map(|layer| layer.columns.clone()).collect();
             assert_eq!(columns, [0..2, 2..5, 5..10]);
             let got: Vec<_> = plan.layers().iter().map(|layer| layer.outputs.clone()).collect();
@@ -296,13 +298,13 @@ mod tests {
             };
             convs.iter().zip(plan.convs()).filter_map(reader).collect::<Vec<_>>()
         };
-        let output = GatePlacement::ResidualOutput;
+        let output = GatePlacement::BlockOutput;
         assert_eq!(readers(&convs, output, 8), [], "5 filters for 8, 3 for 8");
         convs[5].out_channels = 8;
         let b = ("b.conv1".to_owned(), "b.conv2".to_owned());
         assert_eq!(readers(&convs, output, 8), [b]);
         assert_eq!(readers(&convs, output, 4), [], "two gates");
-        for placement in [GatePlacement::Hidden, GatePlacement::All] {
+        for placement in [GatePlacement::Inner, GatePlacement::All] {
             assert_eq!(readers(&convs, placement, 8), [], "its own gate decides: {placement:?}");
         }
     }
@@ -317,22 +319,22 @@ mod tests {
             let plan = GatePlan::new(&convs(), placement, &overrides, 1)?;
             Ok::<_, Error>(plan.layers().iter().map(|s| s.conv.clone()).collect::<Vec<_>>())
         };
-        let hidden = GatePlacement::Hidden;
-        assert_eq!(gated(hidden, &[("a.*", false)]).expect("valid"), ["b.conv1"]);
+        let inner = GatePlacement::Inner;
+        assert_eq!(gated(inner, &[("a.*", false)]).expect("valid"), ["b.conv1"]);
         assert_eq!(
-            gated(hidden, &[("*.conv2", true), ("?.conv1", false)]).expect("valid"),
+            gated(inner, &[("*.conv2", true), ("?.conv1", false)]).expect("valid"),
             ["a.conv2", "b.conv2"]
         );
         // The last override that matches decides.
         let last = [("*", false), ("b.*", true)];
-        assert_eq!(gated(hidden, &last).expect("valid"), ["b.conv1", "b.conv2"]);
-        assert_eq!(gated(hidden, &[("*", false)]).expect("valid"), [""; 0]);
+        assert_eq!(gated(inner, &last).expect("valid"), ["b.conv1", "b.conv2"]);
+        assert_eq!(gated(inner, &[("*", false)]).expect("valid"), [""; 0]);
         for pattern in ["c.*", "stem", "*.shortcut"] {
-            let text = gated(hidden, &[(pattern, true)]).expect_err("no such").to_string();
+            let text = gated(inner, &[(pattern, true)]).expect_err("no such").to_string();
             let names = "(of a.conv1, a.conv2, a.conv3, b.conv1, b.conv2)";
             assert!(text.contains(pattern) && text.contains(names), "{text}");
         }
-        let text = gated(hidden, &[("a[", true)]).expect_err("no pattern").to_string();
+        let text = gated(inner, &[("a[", true)]).expect_err("no pattern").to_string();
         assert!(text.contains("gate override = a["), "{text}");
     }
 
@@ -344,11 +346,11 @@ mod tests {
         };
         let none = (None, None);
         assert_eq!(
-            layers(GatePlacement::ResidualOutput),
+            layers(GatePlacement::BlockOutput),
             [none, none, none, (Some(0), None), none, none, (Some(1), None)]
         );
         assert_eq!(
-            layers(GatePlacement::Hidden),
+            layers(GatePlacement::Inner),
             [
                 none,
                 (Some(0), None),

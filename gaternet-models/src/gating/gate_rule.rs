@@ -44,17 +44,22 @@ impl GateRule {
     }
 
     /// Computes the gates of a training pass.
-    pub(crate) fn train(&self, preact: &Tensor, draw: &GateDraw, progress: f64) -> Result<Tensor> {
-        let gates = self.estimator.apply(preact, &self.widths, draw, progress)?;
-        let gates = self.min_active.apply(&gates, preact, &self.widths)?;
+    pub(crate) fn train(
+        &self,
+        gate_logits: &Tensor,
+        draw: &GateDraw,
+        progress: f64,
+    ) -> Result<Tensor> {
+        let gates = self.estimator.apply(gate_logits, &self.widths, draw, progress)?;
+        let gates = self.min_active.apply(&gates, gate_logits, &self.widths)?;
         self.expand(gates)
     }
 
     /// Computes the gates of evaluation, each 0 or 1 (NaN of NaN), in no graph.
-    pub(crate) fn eval(&self, preact: &Tensor) -> Result<Tensor> {
-        let mut raised = preact.data().to_vec();
+    pub(crate) fn eval(&self, gate_logits: &Tensor) -> Result<Tensor> {
+        let mut raised = gate_logits.data().to_vec();
         self.min_active.raise(&mut raised, &self.widths)?;
-        let raised = Tensor::new(raised, preact.shape())?;
+        let raised = Tensor::new(raised, gate_logits.shape())?;
         self.expand(self.estimator.eval(&raised, &self.widths)?)
     }
 

@@ -135,7 +135,7 @@ impl GatedConfig {
     pub fn new(backbone: BackboneConfig) -> GatedConfig {
         GatedConfig {
             backbone,
-            placement: GatePlacement::ResidualOutput,
+            placement: GatePlacement::BlockOutput,
             gate_overrides: Vec::new(),
             filters_per_gate: 1,
             min_active: MinActive::default(),

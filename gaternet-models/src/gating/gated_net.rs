@@ -53,7 +53,7 @@ pub struct GatedOutput {
     pub logits: Tensor,
     /// The gate logits g' (N, outputs of the gater), before noise: one for each gate or shared
     /// gate.
-    pub preact: Tensor,
+    pub gate_logits: Tensor,
     /// The gates the backbone ran with.
     pub gates: Gates,
     /// The gates (N, c) that an evaluation pass makes of these gate logits, in no graph.
@@ -184,12 +184,12 @@ impl GatedNet {
     /// # Errors
     /// If the images do not fit the network, naming the op and the shapes.
     pub fn forward(&self, images: &Tensor, ctx: &mut Ctx) -> Result<GatedOutput> {
-        let preact = self.gater.forward(images, ctx)?;
+        let gate_logits = self.gater.forward(images, ctx)?;
         let draw = match ctx.training() {
-            true => Some(self.draw(preact.dims()[0], ctx)?),
+            true => Some(self.draw(gate_logits.dims()[0], ctx)?),
             false => None,
         };
-        self.finish(images, preact, draw.as_ref(), ctx)
+        self.finish(images, gate_logits, draw.as_ref(), ctx)
     }
 
     /// Draws the noise of a training pass for `batch` images.
@@ -211,28 +211,35 @@ impl GatedNet {
         draw: &GateDraw,
         ctx: &mut Ctx,
     ) -> Result<GatedOutput> {
-        let preact = self.gater.forward(images, ctx)?;
-        self.finish(images, preact, Some(draw), ctx)
+        let gate_logits = self.gater.forward(images, ctx)?;
+        self.finish(images, gate_logits, Some(draw), ctx)
     }
 
     fn finish(
         &self,
         images: &Tensor,
-        preact: Tensor,
+        gate_logits: Tensor,
         draw: Option<&GateDraw>,
         ctx: &mut Ctx,
     ) -> Result<GatedOutput> {
         let rule = self.rule();
-        let evaluated = rule.eval(&preact)?;
+        let evaluated = rule.eval(&gate_logits)?;
         let values = match draw {
-            Some(draw) => rule.train(&preact, draw, ctx.progress())?,
+            Some(draw) => rule.train(&gate_logits, draw, ctx.progress())?,
             None => evaluated.clone(),
         };
         let gates = Gates::new(values, &self.plan.widths())?;
         let skip = !ctx.training() && !ctx.tracks();
         let logits = self.programs.run(images, Some(Gating { gates: &gates, skip }), ctx)?;
         let [_, _, h, w] = *images.dims() else { unreachable!("the network has run on them") };
-        Ok(GatedOutput { logits, preact, gates, evaluated, size: [h, w], progress: ctx.progress() })
+        Ok(GatedOutput {
+            logits,
+            gate_logits,
+            gates,
+            evaluated,
+            size: [h, w],
+            progress: ctx.progress(),
+        })
     }
 
     /// Cross-entropy of one label for each image, and the configured losses of the gates: by
@@ -260,7 +267,7 @@ impl GatedNet {
         let costs = self.mac_costs(output.size)?;
         let input = GateLossInput {
             gates: &output.gates,
-            preact: &output.preact,
+            gate_logits: &output.gate_logits,
             evaluated: &output.evaluated,
             costs: &costs,
             latency: self.latency(),
@@ -284,9 +291,9 @@ impl GatedNet {
     /// The gates that an evaluation pass makes of gate logits (N, outputs of the gater).
     ///
     /// # Errors
-    /// [`Error::Shape`] if `preact` has another shape.
-    pub fn evaluation_gates(&self, preact: &Tensor) -> Result<Gates> {
-        Gates::new(self.rule().eval(preact)?, &self.plan.widths())
+    /// [`Error::Shape`] if `gate_logits` has another shape.
+    pub fn evaluation_gates(&self, gate_logits: &Tensor) -> Result<Gates> {
+        Gates::new(self.rule().eval(gate_logits)?, &self.plan.widths())
     }
 
     /// The rule that makes gates of gate logits.
@@ -403,7 +410,7 @@ fn zero_blocks(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     for step in network.steps() {
         let (Some((_, bn)), Some(number)) = (&step.norm, step.number) else { continue };
         let gates = plan.convs()[number];
-        if step.role == ConvRole::ResidualOutput && gates.filters.or(gates.channels).is_some() {
+        if step.role == ConvRole::BlockOutput && gates.filters.or(gates.channels).is_some() {
             if drawn {
                 bn.weight().update(|weight| weight.fill(0.0));
             }
@@ -413,6 +420,6 @@ fn zero_blocks(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     if found {
         return Ok(());
     }
-    let rule = "a unit with gates must end in a batch norm; one of pre-activation does not";
+    let rule = "a unit with gates must end in a batch norm; a pre-activation block does not";
     Err(Error::Config { field: "zero_init", value: true.to_string(), rule })
 }

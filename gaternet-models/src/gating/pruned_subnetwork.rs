@@ -20,7 +20,7 @@ impl GatedNet {
     /// output of a block holds the shortcut too, so a filter of its last convolution keeps its
     /// place, with zeros for weights and batch norm; of a block whose outputs one gate closes for
     /// good, one inner filter is left, of zeros. Weights are copied. A file of the network lists
-    /// the filters of inner convolutions in its metadata (`hidden_filters`), and its tensors have
+    /// the filters of inner convolutions in its metadata (`inner_filters`), and its tensors have
     /// PyTorch's names; of a network that a program has written itself, only that program can build
     /// the architecture again.
     ///
@@ -35,9 +35,9 @@ impl GatedNet {
         if matches!(config.family, Family::Custom) {
             return Ok(PlainNet::custom(network));
         }
-        let hidden = network.sizeless_convs().into_iter().filter(|c| c.role == ConvRole::Hidden);
-        let hidden_filters = hidden.map(|conv| conv.out_channels).collect();
-        Ok(PlainNet::from_parts(config, hidden_filters, network))
+        let inner = network.sizeless_convs().into_iter().filter(|c| c.role == ConvRole::Inner);
+        let inner_filters = inner.map(|conv| conv.out_channels).collect();
+        Ok(PlainNet::from_parts(config, inner_filters, network))
     }
 }
 

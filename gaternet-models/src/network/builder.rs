@@ -31,10 +31,10 @@ const TRIAL: [usize; 2] = [1024, 1024];
 /// # fn main() -> gaternet_core::Result<()> {
 /// let (mut net, images) = NetworkBuilder::new(3, 0);
 /// let x = net.conv("conv", images, 16, 3).batch_norm("bn").relu().done()?;
-/// let h = net.conv("block.conv1", x, 16, 3).batch_norm("block.bn1").relu().role(ConvRole::Hidden);
+/// let h = net.conv("block.conv1", x, 16, 3).batch_norm("block.bn1").relu().role(ConvRole::Inner);
 /// let h = h.done()?;
 /// let y = net.conv("block.conv2", h, 16, 3).batch_norm("block.bn2").residual(x).relu();
-/// let y = y.role(ConvRole::ResidualOutput).done()?;
+/// let y = y.role(ConvRole::BlockOutput).done()?;
 /// let features = net.global_avg_pool(y);
 /// net.linear("fc", features, 10)?;
 /// let network = net.finish()?;
@@ -53,7 +53,7 @@ pub struct NetworkBuilder {
     numbered: usize,
     /// Filters of the inner convolutions still to come, the next one last; `None` if the calls
     /// decide.
-    pub(super) hidden_filters: Option<Vec<usize>>,
+    pub(super) inner_filters: Option<Vec<usize>>,
     pub(super) weights: Weights,
     /// The first failure of a call that could not return it.
     failed: Option<Error>,
@@ -133,7 +133,7 @@ impl NetworkBuilder {
             shapes: vec![[channels, h, w]],
             names: HashSet::new(),
             numbered: 0,
-            hidden_filters: None,
+            inner_filters: None,
             weights,
             failed: None,
         };
@@ -143,17 +143,17 @@ impl NetworkBuilder {
 
     /// From here on, inner convolutions have these numbers of filters instead of those of the
     /// calls.
-    pub(crate) fn narrow_hidden(&mut self, filters: &[usize]) {
-        self.hidden_filters = Some(filters.iter().rev().copied().collect());
+    pub(crate) fn narrow_inner(&mut self, filters: &[usize]) {
+        self.inner_filters = Some(filters.iter().rev().copied().collect());
     }
 
     /// # Errors
-    /// [`Error::Config`] if [`narrow_hidden`](Self::narrow_hidden) was given more numbers than
+    /// [`Error::Config`] if [`narrow_inner`](Self::narrow_inner) was given more numbers than
     /// convolutions came.
-    pub(crate) fn check_hidden(&self) -> Result<()> {
-        match self.hidden_filters.as_ref().map(Vec::len) {
+    pub(crate) fn check_inner(&self) -> Result<()> {
+        match self.inner_filters.as_ref().map(Vec::len) {
             None | Some(0) => Ok(()),
-            Some(left) => Err(hidden_error(format!("{left} too many"))),
+            Some(left) => Err(inner_error(format!("{left} too many"))),
         }
     }
 
@@ -294,8 +294,8 @@ impl NetworkBuilder {
     }
 }
 
-pub(super) fn hidden_error(value: String) -> Error {
+pub(super) fn inner_error(value: String) -> Error {
     let rule = "must be a number for each inner convolution, in the order they run, at most what \
                 the architecture has";
-    Error::Config { field: "hidden filters", value, rule }
+    Error::Config { field: "inner filters", value, rule }
 }

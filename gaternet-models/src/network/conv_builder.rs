@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gaternet_core::Result;
 use gaternet_core::ops::Conv2dOptions;
 
-use super::builder::{NetworkBuilder, Rest, hidden_error};
+use super::builder::{NetworkBuilder, Rest, inner_error};
 use super::conv_spec::ConvRole;
 use super::step::Value;
 use crate::ops::Op;
@@ -100,11 +100,11 @@ impl<'a> ConvBuilder<'a> {
     /// value is not of this builder, or the residual has another shape.
     pub fn done(self) -> Result<Value> {
         let ConvBuilder { net, name, input, mut filters, kernel, stride, padding, rest } = self;
-        if let (ConvRole::Hidden, Some(given)) = (rest.role, &mut net.hidden_filters) {
+        if let (ConvRole::Inner, Some(given)) = (rest.role, &mut net.inner_filters) {
             let all = filters;
-            filters = given.pop().ok_or_else(|| hidden_error(format!("none for {name}")))?;
+            filters = given.pop().ok_or_else(|| inner_error(format!("none for {name}")))?;
             if filters > all {
-                return Err(hidden_error(format!("{filters} of {all} for {name}")));
+                return Err(inner_error(format!("{filters} of {all} for {name}")));
             }
         }
         let options = Conv2dOptions::square(stride, padding);

@@ -16,7 +16,7 @@ pub struct ConvSpec {
     pub out_size: [usize; 2],
     /// Place in the network, which decides where it can be gated.
     pub role: ConvRole,
-    /// Name of the [`Hidden`](ConvRole::Hidden) convolution whose filters are its input channels;
+    /// Name of the [`Inner`](ConvRole::Inner) convolution whose filters are its input channels;
     /// `None` if it reads the images or the input of its block. For a depthwise convolution, the
     /// name of any convolution whose output only it reads.
     pub reads: Option<String>,
@@ -35,9 +35,9 @@ pub enum ConvRole {
     Ungated,
     /// An inner convolution of a block: after batch norm and ReLU its output goes to one other
     /// convolution and nowhere else.
-    Hidden,
+    Inner,
     /// The last convolution of a block: after its batch norm the shortcut is added.
-    ResidualOutput,
+    BlockOutput,
 }
 
 impl ConvSpec {

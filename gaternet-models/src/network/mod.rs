@@ -83,7 +83,7 @@ impl Network {
             let source = self.source(step.inputs[0]);
             // A depthwise convolution names its source, whatever the role of that.
             let source = source.filter(|source| match filters.reads {
-                Reads::All => source.role == ConvRole::Hidden,
+                Reads::All => source.role == ConvRole::Inner,
                 Reads::Same => true,
             });
             Some(ConvSpec {

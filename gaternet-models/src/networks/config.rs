@@ -100,7 +100,8 @@ pub enum BottleneckChannels {
     #[default]
     Paper,
     /// The 64, 128 and 256 of the pre-activation ResNets.
-    Textbook,
+    #[serde(alias = "textbook")]
+    Standard,
 }
 
 impl Family {

@@ -118,7 +118,7 @@ impl ModelName {
                 BackboneConfig::new(Family::Resnet { depth: 110, pre_activation: true }, classes)
             }
             ModelName::PreactResnet164 => {
-                let channels = BottleneckChannels::Textbook;
+                let channels = BottleneckChannels::Standard;
                 let family = Family::Bottleneck { depth: 164, pre_activation: true, channels };
                 BackboneConfig::new(family, classes)
             }

@@ -21,14 +21,17 @@ use crate::program::Programs;
 pub struct PlainNet {
     config: BackboneConfig,
     /// Filters of each inner convolution, if they are not the architecture's.
-    hidden_filters: Option<Vec<usize>>,
+    inner_filters: Option<Vec<usize>>,
     network: Network,
     programs: Arc<Programs>,
 }
 
 /// Metadata key of a file whose inner convolutions have other numbers of filters than the
 /// architecture's.
-const HIDDEN_FILTERS: &str = "hidden_filters";
+const INNER_FILTERS: &str = "inner_filters";
+
+/// What version 0.1 called [`INNER_FILTERS`].
+const OLD_INNER_FILTERS: &str = "hidden_filters";
 
 impl PlainNet {
     /// A network with fresh weights drawn from `seed`: convolutions Kaiming normal (fan-out), batch
@@ -41,7 +44,7 @@ impl PlainNet {
     }
 
     /// A network as [`new`](Self::new) makes it, with fewer filters in its inner convolutions
-    /// ([`ConvRole::Hidden`](crate::ConvRole::Hidden)), listed in the order they run: the
+    /// ([`ConvRole::Inner`](crate::ConvRole::Inner)), listed in the order they run: the
     /// architecture of what [`GatedNet::pruned_subnetwork`](crate::GatedNet::pruned_subnetwork)
     /// returns.
     ///
@@ -50,10 +53,10 @@ impl PlainNet {
     /// architecture has, or there is not one for each inner convolution.
     pub fn narrowed(
         config: BackboneConfig,
-        hidden_filters: &[usize],
+        inner_filters: &[usize],
         seed: u64,
     ) -> Result<PlainNet> {
-        let filters = Some(hidden_filters.to_vec());
+        let filters = Some(inner_filters.to_vec());
         Ok(PlainNet::with_weights(config, filters, Weights::drawn(seed))?.0)
     }
 
@@ -70,19 +73,19 @@ impl PlainNet {
     /// filters.
     pub(crate) fn from_parts(
         config: BackboneConfig,
-        hidden_filters: Vec<usize>,
+        inner_filters: Vec<usize>,
         network: Network,
     ) -> PlainNet {
-        PlainNet::made(config, Some(hidden_filters), network)
+        PlainNet::made(config, Some(inner_filters), network)
     }
 
     fn made(
         config: BackboneConfig,
-        hidden_filters: Option<Vec<usize>>,
+        inner_filters: Option<Vec<usize>>,
         network: Network,
     ) -> PlainNet {
         let programs = Arc::new(Programs::new(&network, None));
-        PlainNet { config, hidden_filters, network, programs }
+        PlainNet { config, inner_filters, network, programs }
     }
 
     /// A network without weights, which will be set.
@@ -93,19 +96,19 @@ impl PlainNet {
     /// A network with weights from this source, which is returned too, for layers that follow.
     pub(crate) fn with_weights(
         config: BackboneConfig,
-        hidden_filters: Option<Vec<usize>>,
+        inner_filters: Option<Vec<usize>>,
         weights: Weights,
     ) -> Result<(PlainNet, Weights)> {
         config.validate()?;
         let (mut net, images) = NetworkBuilder::with_weights(config.in_channels, weights);
-        if let Some(filters) = &hidden_filters {
-            net.narrow_hidden(filters);
+        if let Some(filters) = &inner_filters {
+            net.narrow_inner(filters);
         }
         let features = families::features(&mut net, images, "", &config)?;
         net.linear(families::output_name(&config.family), features, config.classes)?;
-        net.check_hidden()?;
+        net.check_inner()?;
         let (network, weights) = net.finish_with_weights()?;
-        Ok((PlainNet::made(config, hidden_filters, network), weights))
+        Ok((PlainNet::made(config, inner_filters, network), weights))
     }
 
     /// Logits (N, classes) of `images` (N, C, H, W).
@@ -124,8 +127,8 @@ impl PlainNet {
 
     /// Filters of each inner convolution in the order they run, if they are not the architecture's.
     #[must_use]
-    pub fn hidden_filters(&self) -> Option<&[usize]> {
-        self.hidden_filters.as_deref()
+    pub fn inner_filters(&self) -> Option<&[usize]> {
+        self.inner_filters.as_deref()
     }
 
     /// The steps of the network.
@@ -165,9 +168,11 @@ impl PlainNet {
     /// [`gaternet_core::Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>, metadata: &BTreeMap<String, String>) -> Result<()> {
         let mut metadata = metadata.clone();
-        metadata.remove(HIDDEN_FILTERS);
-        if let Some(filters) = &self.hidden_filters {
-            metadata.insert(HIDDEN_FILTERS.to_owned(), format!("{filters:?}"));
+        for key in [INNER_FILTERS, OLD_INNER_FILTERS] {
+            metadata.remove(key);
+        }
+        if let Some(filters) = &self.inner_filters {
+            metadata.insert(INNER_FILTERS.to_owned(), format!("{filters:?}"));
         }
         checkpoint::save(path.as_ref(), PLAIN, &self.config, &self.state(), &metadata)
     }
@@ -182,12 +187,13 @@ impl PlainNet {
 
     /// A network with the architecture that a file describes, and without weights.
     pub(crate) fn like(config: BackboneConfig, file: &Outline) -> Result<PlainNet> {
-        let Some(text) = file.metadata.get(HIDDEN_FILTERS) else {
+        let of = |key| file.metadata.get(key).map(|text| (key, text));
+        let Some((key, text)) = of(INNER_FILTERS).or_else(|| of(OLD_INNER_FILTERS)) else {
             return PlainNet::unset(config);
         };
         let filters: Vec<usize> = serde_json::from_str(text).map_err(|error| Error::Field {
             path: file.path.clone(),
-            field: format!("metadata {HIDDEN_FILTERS}"),
+            field: format!("metadata {key}"),
             expected: "a list of numbers".to_owned(),
             got: format!("{text:?}: {error}"),
         })?;

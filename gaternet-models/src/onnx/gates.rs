@@ -11,7 +11,7 @@ use crate::gating::gate_rule::{GateRule, Selection};
 /// (N, F, 1, 1) for each gated layer.
 pub(super) fn add(
     graph: &mut Graph,
-    preact: String,
+    gate_logits: String,
     plan: &GatePlan,
     rule: &GateRule,
 ) -> (String, Vec<String>) {
@@ -24,23 +24,29 @@ pub(super) fn add(
     };
     let open = rule.ranks().then(|| graph.floats("gate.open", &[], &[1.0]));
     let widths = graph.ints("gate.widths", &int_list(rule.widths()));
-    let layers: Vec<_> = convs().map(|conv| name(conv, "preact")).collect();
-    graph.node_with_outputs("Split", "gate.layers", [preact, widths], [axis()], layers.clone());
+    let layers: Vec<_> = convs().map(|conv| name(conv, "logits")).collect();
+    graph.node_with_outputs(
+        "Split",
+        "gate.layers",
+        [gate_logits, widths],
+        [axis()],
+        layers.clone(),
+    );
     let (mut gates, mut masks) = (Vec::new(), Vec::new());
-    for (layer, preact) in plan.layers().iter().zip(layers) {
+    for (layer, gate_logits) in plan.layers().iter().zip(layers) {
         let name = |part: &str| name(&layer.conv, part);
         let mut values = match rule.selection() {
             Selection::Threshold => {
-                let inputs = [preact.clone(), start.clone()];
+                let inputs = [gate_logits.clone(), start.clone()];
                 let open = graph.node("GreaterOrEqual", &name("open"), inputs, []);
                 let to = ("to", Attribute::Int(proto::FLOAT.into()));
                 graph.node("Cast", &name("value"), [open], [to])
             }
-            Selection::Largest => fill(graph, &name("zeros"), &start, preact.clone()),
+            Selection::Largest => fill(graph, &name("zeros"), &start, gate_logits.clone()),
         };
         let count = rule.largest(layer.outputs.len());
         if let (Some(open), 1..) = (&open, count) {
-            values = add_largest(graph, name, preact, count, (values, open));
+            values = add_largest(graph, name, gate_logits, count, (values, open));
         }
         if plan.filters_per_gate() > 1 {
             // The index of the shared gate of each filter.
@@ -60,14 +66,14 @@ pub(super) fn add(
 fn add_largest(
     graph: &mut Graph,
     name: impl Fn(&str) -> String,
-    preact: String,
+    gate_logits: String,
     count: usize,
     (values, open): (String, &String),
 ) -> String {
     let count = graph.ints(&name("count"), &[count as i64]);
     let indices = name("indices");
     let outputs = vec![name("largest"), indices.clone()];
-    graph.node_with_outputs("TopK", &name("top"), [preact, count], [axis()], outputs);
+    graph.node_with_outputs("TopK", &name("top"), [gate_logits, count], [axis()], outputs);
     let ones = fill(graph, &name("ones"), open, indices.clone());
     graph.node("ScatterElements", &name("opened"), [values, indices, ones], [axis()])
 }
@@ -103,8 +109,12 @@ mod tests {
         let least = least_open();
         assert!(least < 0.0 && least > -1e-4, "{least}");
         let floats = [least.next_down(), least, least.next_up(), -1.0, -1e-4, -1e-5, 0.0, 1.0];
-        for preact in floats {
-            assert_eq!(hard_gate(preact) == 1.0, preact >= least, "{preact:e}, least {least:e}");
+        for gate_logits in floats {
+            assert_eq!(
+                hard_gate(gate_logits) == 1.0,
+                gate_logits >= least,
+                "{gate_logits:e}, least {least:e}"
+            );
         }
     }
 }

@@ -84,8 +84,8 @@ impl GatedNet {
         let mut graph = Graph::new(&format!("gated {}", self.backbone().config()));
         let images = graph.input("images", &images_of(self.backbone().network()));
         let gater = Program::new(self.gater().network(), None, Mode::Infer);
-        let preact = network::add(&mut graph, "gater", &gater, images.clone(), &[])?;
-        let (gates, masks) = gates::add(&mut graph, preact, self.plan(), &self.rule());
+        let gate_logits = network::add(&mut graph, "gater", &gater, images.clone(), &[])?;
+        let (gates, masks) = gates::add(&mut graph, gate_logits, self.plan(), &self.rule());
         let shape = [Size::Named("batch"), Size::Fixed(self.plan().gates())];
         graph.output(gates, "gates", &shape);
         let backbone = self.program(Mode::Infer);

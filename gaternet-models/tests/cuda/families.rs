@@ -50,7 +50,7 @@ fn shake_shake() -> BackboneConfig {
     of(Family::ShakeShake { depth: 8, base: 16 })
 }
 
-/// Pools that overlap, three values side by side, a border, a hidden convolution whose gated
+/// Pools that overlap, three values side by side, a border, an inner convolution whose gated
 /// filters are dropped out.
 fn custom() -> Network {
     let (mut net, images) = NetworkBuilder::new(3, 5);
@@ -60,10 +60,10 @@ fn custom() -> Network {
     let mean = net.avg_pool(largest, Pool2dOptions::square(3, 1, 1));
     let shifted = net.pad(mean, [1, -1, 2, -2]);
     let all = net.concat(&[largest, shifted, stem, mean]).expect("values");
-    let hidden = net.conv("conv1", all, 9, 3).batch_norm("bn1").relu().role(ConvRole::Hidden);
-    let hidden = hidden.done().expect("valid");
-    let hidden = net.dropout(hidden, NOTHING);
-    let y = net.conv("conv2", hidden, 20, 3).role(ConvRole::ResidualOutput).done().expect("valid");
+    let inner = net.conv("conv1", all, 9, 3).batch_norm("bn1").relu().role(ConvRole::Inner);
+    let inner = inner.done().expect("valid");
+    let inner = net.dropout(inner, NOTHING);
+    let y = net.conv("conv2", inner, 20, 3).role(ConvRole::BlockOutput).done().expect("valid");
     let y = net.add_relu(y, all);
     let y = net.max_pool(y, Pool2dOptions::square(2, 2, 0));
     let features = net.global_avg_pool(y);
@@ -90,7 +90,7 @@ fn ten_steps_with_dropout_that_drops_nothing_are_those_of_the_cpu() {
 fn ten_steps_with_squeeze_and_excitation_are_those_of_the_cpu() {
     agrees_in_f32("se", || plain(squeezed(resnet())));
     agrees_in_f32("se, gated", || gated(squeezed(resnet()), GatePlacement::All));
-    let new = || gated(squeezed(pre_activation()), GatePlacement::ResidualOutput);
+    let new = || gated(squeezed(pre_activation()), GatePlacement::BlockOutput);
     agrees_in_f32("se, pre-activation", new);
 }
 

@@ -25,7 +25,7 @@ fn agrees_on(
 }
 
 fn agrees(name: &str, change: impl Fn(&mut GatedConfig)) {
-    agrees_on(resnet(), GatePlacement::Hidden, name, change);
+    agrees_on(resnet(), GatePlacement::Inner, name, change);
 }
 
 fn losses(config: &mut GatedConfig, losses: &[(GateLoss, f32)]) {
@@ -35,8 +35,8 @@ fn losses(config: &mut GatedConfig, losses: &[(GateLoss, f32)]) {
 #[test]
 fn shared_gates_are_those_of_the_cpu() {
     for (backbone, placement) in [
-        (resnet(), GatePlacement::Hidden),
-        (wide(), GatePlacement::ResidualOutput),
+        (resnet(), GatePlacement::Inner),
+        (wide(), GatePlacement::BlockOutput),
         (bottleneck(), GatePlacement::All),
     ] {
         agrees_on(backbone, placement, "3 filters a gate", |config| config.filters_per_gate = 3);
@@ -48,7 +48,7 @@ fn targets_are_those_of_the_cpu() {
     agrees("a rate", |config| losses(config, &[(GateLoss::TargetRate { target: 0.4 }, 2.0)]));
     // The recommended recipe, with fewer filters per gate.
     for (backbone, placement) in
-        [(resnet(), GatePlacement::Hidden), (bottleneck(), GatePlacement::All)]
+        [(resnet(), GatePlacement::Inner), (bottleneck(), GatePlacement::All)]
     {
         agrees_on(backbone, placement, "MACs of shared gates", |config| {
             config.filters_per_gate = 3;

@@ -45,11 +45,11 @@ fn agree(name: &str, new: impl Fn() -> Model) {
 /// Every loss on every placement.
 fn all_agree(estimator: Estimator) {
     let networks: [(BackboneConfig, _, _, MinActive, f32); 4] = [
-        (resnet(), GatePlacement::Hidden, 3, MinActive::default(), 0.6),
+        (resnet(), GatePlacement::Inner, 3, MinActive::default(), 0.6),
         (bottleneck(), GatePlacement::All, 2, MinActive::Gates(1), 0.6),
-        (wide(), GatePlacement::ResidualOutput, 1, MinActive::default(), 0.8),
+        (wide(), GatePlacement::BlockOutput, 1, MinActive::default(), 0.8),
         // Whole units.
-        (resnet(), GatePlacement::ResidualOutput, 64, MinActive::default(), 0.6),
+        (resnet(), GatePlacement::BlockOutput, 64, MinActive::default(), 0.6),
     ];
     for (backbone, placement, filters, min_active, macs) in networks {
         for loss in [

@@ -94,7 +94,7 @@ fn near(what: &str, got: &Ema, want: &Ema) {
 fn averages_are_those_of_the_cpu() {
     let Some(device) = emulator::device() else { return };
     let data = Data::new(IMAGES);
-    let new = || gated(resnet(), GatePlacement::Hidden);
+    let new = || gated(resnet(), GatePlacement::Inner);
     let (host, other) = (new(), new());
     let [mut want, mut got] =
         [&host, &other].map(|model| Ema::new(model.state(), 0.75).expect("in range"));
@@ -129,7 +129,7 @@ fn averages_are_those_of_the_cpu() {
 fn what_is_not_trained_is_averaged_too() {
     let Some(device) = emulator::device() else { return };
     let data = Data::new(IMAGES);
-    let new = || gated(resnet(), GatePlacement::Hidden);
+    let new = || gated(resnet(), GatePlacement::Inner);
     let (host, other) = (new(), new());
     let backbone = |model: &Model| match model {
         Model::Gated(model) => Model::Plain(model.backbone().clone().into()),
@@ -194,7 +194,7 @@ fn blended_steps_are_those_of_the_cpu() {
     let data = Data::new(IMAGES);
     let all: Vec<Vec<MixupDraw>> = (0..STEPS).map(draws).collect();
     let batches = IMAGES.div_ceil(BATCH);
-    for new in [|| plain(resnet()), || gated(resnet(), GatePlacement::ResidualOutput)] {
+    for new in [|| plain(resnet()), || gated(resnet(), GatePlacement::BlockOutput)] {
         let (host, other, copied) = (new(), new(), new());
         let want = on_cpu(&host, &data, STEPS, |step| Extras {
             mix: Some(&all[step / batches][step % batches]),

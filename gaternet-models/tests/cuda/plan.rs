@@ -11,7 +11,7 @@ use crate::setup::{
 };
 
 const PLACEMENTS: [GatePlacement; 3] =
-    [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
+    [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
 
 /// Statistics and gates of their own after two steps.
 fn train(model: &Model, data: &Data) {
@@ -69,7 +69,7 @@ fn logits_and_gates_are_those_of_the_cpu() {
     }
     // A gate for each unit: where it is closed neither convolution runs.
     let units =
-        gated_as(resnet(), GatePlacement::ResidualOutput, |config| config.filters_per_gate = 64);
+        gated_as(resnet(), GatePlacement::BlockOutput, |config| config.filters_per_gate = 64);
     check::<f32>("whole units", &units, 1e-5);
 }
 

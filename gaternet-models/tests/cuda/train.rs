@@ -105,7 +105,7 @@ fn ten_steps_of_a_plain_network_are_those_of_the_cpu() {
 fn an_epoch_that_was_interrupted_goes_on_as_it_would_have() {
     let Some(device) = emulator::device() else { return };
     let data = Data::new(IMAGES);
-    let new = || gated(resnet(), GatePlacement::Hidden);
+    let new = || gated(resnet(), GatePlacement::Inner);
     let (whole, parts) = (new(), new());
     let mut sgd_of_whole = sgd(&whole);
     let options = || options(BATCH, STEPS);
@@ -135,7 +135,7 @@ fn an_epoch_that_was_interrupted_goes_on_as_it_would_have() {
 
 #[test]
 fn ten_steps_of_a_gated_network_are_those_of_the_cpu() {
-    for placement in [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All] {
+    for placement in [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All] {
         agrees_in_f32(&format!("{placement:?}"), || gated(resnet(), placement));
     }
 }
@@ -144,7 +144,7 @@ fn ten_steps_of_a_gated_network_are_those_of_the_cpu() {
 /// convolutions.
 #[test]
 fn ten_steps_of_a_gated_wide_network_are_those_of_the_cpu() {
-    agrees_in_f32("wide", || gated(wide(), GatePlacement::ResidualOutput));
+    agrees_in_f32("wide", || gated(wide(), GatePlacement::BlockOutput));
 }
 
 /// Convolutions that are gated on both sides.
@@ -204,7 +204,7 @@ pub(crate) fn velocities(sgd: &Sgd) -> Vec<(String, Vec<f32>)> {
 
 /// Gates whose training changes from step to step too.
 fn scheduled() -> Model {
-    gated_as(resnet(), GatePlacement::Hidden, |config| {
+    gated_as(resnet(), GatePlacement::Inner, |config| {
         let tau = TauSchedule { first: 2.0, last: 0.5, share: 1.0 };
         config.estimator = Estimator::GumbelSigmoid { tau, hard: false };
         config.gate_losses = vec![GateTerm::new(GateLoss::TargetMacs { target: 0.75 }, 2.0)];
@@ -242,7 +242,7 @@ fn a_graph_does_what_its_launches_do_bit_for_bit() {
 fn a_training_goes_on_where_another_stopped() {
     let Some(device) = emulator::device() else { return };
     let data = Data::new(IMAGES);
-    let model = || gated(resnet(), GatePlacement::ResidualOutput);
+    let model = || gated(resnet(), GatePlacement::BlockOutput);
     let (whole, halves) = (model(), model());
     let mut of_whole = sgd(&whole);
     let mut trainer_of_whole =
@@ -266,7 +266,7 @@ fn a_training_goes_on_where_another_stopped() {
 #[test]
 fn what_is_frozen_rests() {
     let Some(device) = emulator::device() else { return };
-    let (data, model) = (Data::new(IMAGES), gated(resnet(), GatePlacement::ResidualOutput));
+    let (data, model) = (Data::new(IMAGES), gated(resnet(), GatePlacement::BlockOutput));
     let Model::Gated(net) = &model else { unreachable!("gated") };
     let part = net.part(gaternet_models::Part::Gater);
     part.iter().for_each(|(_, parameter)| parameter.set_requires_grad(false));

@@ -73,7 +73,7 @@ const UNIT_CONV: f64 = 2_359_296.0;
 
 #[test]
 fn executed_macs_follow_the_gates() {
-    let model = gated(20, GatePlacement::ResidualOutput);
+    let model = gated(20, GatePlacement::BlockOutput);
     let cost = |open: fn(usize) -> bool| cost(&model, |_, gate| open(gate));
     let all = cost(|_| true);
     assert_eq!(all.executed, all.backbone);
@@ -91,8 +91,8 @@ fn executed_macs_follow_the_gates() {
 }
 
 #[test]
-fn a_hidden_filter_that_is_off_saves_its_share_of_both_convolutions() {
-    let model = gated(20, GatePlacement::Hidden);
+fn a_inner_filter_that_is_off_saves_its_share_of_both_convolutions() {
+    let model = gated(20, GatePlacement::Inner);
     let saved = |open: fn(usize) -> bool| {
         let cost = cost(&model, |_, gate| open(gate));
         cost.backbone - cost.executed
@@ -127,23 +127,25 @@ fn the_macs_of_a_batch_are_the_mean_of_its_images() {
 fn a_threshold_meets_a_budget() {
     let model = gated(56, GatePlacement::All);
     let (n, c) = (6, model.plan().gates());
-    let preact = (0..n * c).map(|i| ((i * 37) % 1009) as f32 / 500.0 - 1.0).collect();
-    let preact = Tensor::new(preact, [n, c]).expect("as many");
+    let gate_logits = (0..n * c).map(|i| ((i * 37) % 1009) as f32 / 500.0 - 1.0).collect();
+    let gate_logits = Tensor::new(gate_logits, [n, c]).expect("as many");
     let ratio = |threshold: f32| {
-        let open = preact.data().iter().map(|x| f32::from(u8::from(x - threshold >= 0.0)));
+        let open = gate_logits.data().iter().map(|x| f32::from(u8::from(x - threshold >= 0.0)));
         let values = Tensor::new(open.collect(), [n, c]).expect("as many");
         let gates = Gates::new(values, &model.plan().widths()).expect("its widths");
         model.cost([32, 32], &gates).expect("it fits").ratio()
     };
     for budget in [0.4, 0.5, 0.9, 1.3] {
-        let threshold = model.threshold_for_budget([32, 32], &preact, budget).expect("in reach");
+        let threshold =
+            model.threshold_for_budget([32, 32], &gate_logits, budget).expect("in reach");
         let got = ratio(threshold);
         assert!(got <= budget && got > budget - 0.01, "{budget}: {got} at {threshold}");
     }
-    let all = model.threshold_for_budget([32, 32], &preact, 5.0).expect("in reach");
+    let all = model.threshold_for_budget([32, 32], &gate_logits, 5.0).expect("in reach");
     assert!(all < -1.0, "{all}");
     for budget in [0.33, -1.0, f64::NAN] {
-        let error = model.threshold_for_budget([32, 32], &preact, budget).expect_err("too little");
+        let error =
+            model.threshold_for_budget([32, 32], &gate_logits, budget).expect_err("too little");
         let text = error.to_string();
         assert!(text.contains("every gate closed, 0.33"), "{text}");
     }
@@ -152,7 +154,7 @@ fn a_threshold_meets_a_budget() {
     let narrow = Tensor::zeros([n, c - 1]).expect("small");
     assert!(model.threshold_for_budget([32, 32], &narrow, 0.5).is_err());
     let fixed = model.clone().with_estimator(Estimator::TopK { density: 0.5 }).expect("valid");
-    let error = fixed.threshold_for_budget([32, 32], &preact, 0.5).expect_err("no threshold");
+    let error = fixed.threshold_for_budget([32, 32], &gate_logits, 0.5).expect_err("no threshold");
     assert!(error.to_string().contains("top_k of density 0.5"), "{error}");
     let none = Tensor::zeros([0, c]).expect("small");
     assert!(model.threshold_for_budget([32, 32], &none, 0.5).is_err());
@@ -161,14 +163,14 @@ fn a_threshold_meets_a_budget() {
 #[test]
 fn macs_at_half_open_are_those_of_the_placement() {
     for (depth, placement, ratio) in [
-        (20, GatePlacement::ResidualOutput, "1.74"),
-        (20, GatePlacement::Hidden, "1.51"),
+        (20, GatePlacement::BlockOutput, "1.74"),
+        (20, GatePlacement::Inner, "1.51"),
         (20, GatePlacement::All, "1.38"),
-        (56, GatePlacement::ResidualOutput, "1.07"),
-        (56, GatePlacement::Hidden, "0.83"),
+        (56, GatePlacement::BlockOutput, "1.07"),
+        (56, GatePlacement::Inner, "0.83"),
         (56, GatePlacement::All, "0.70"),
-        (110, GatePlacement::ResidualOutput, "0.91"),
-        (110, GatePlacement::Hidden, "0.66"),
+        (110, GatePlacement::BlockOutput, "0.91"),
+        (110, GatePlacement::Inner, "0.66"),
         (110, GatePlacement::All, "0.54"),
     ] {
         let model = gated(depth, placement);
@@ -180,11 +182,9 @@ fn macs_at_half_open_are_those_of_the_placement() {
 
 #[test]
 fn every_placement_has_its_gates() {
-    for (placement, gates) in [
-        (GatePlacement::ResidualOutput, 336),
-        (GatePlacement::Hidden, 336),
-        (GatePlacement::All, 672),
-    ] {
+    for (placement, gates) in
+        [(GatePlacement::BlockOutput, 336), (GatePlacement::Inner, 336), (GatePlacement::All, 672)]
+    {
         assert_eq!(gated(20, placement).plan().gates(), gates, "{placement:?}");
     }
     let model = gated(8, GatePlacement::All);

@@ -184,9 +184,9 @@ fn network() -> Network {
         if block == "b" {
             wide = net.op(name("square"), Square, &[wide]).done().expect("valid");
         }
-        let hidden = net.op(name("scale"), Scale::new(), &[wide]).batch_norm(name("bn2")).relu();
-        let hidden = hidden.role(ConvRole::Hidden).done().expect("valid");
-        let back = net.conv(name("project"), hidden, 6, 3).batch_norm(name("bn3")).residual(x);
+        let inner = net.op(name("scale"), Scale::new(), &[wide]).batch_norm(name("bn2")).relu();
+        let inner = inner.role(ConvRole::Inner).done().expect("valid");
+        let back = net.conv(name("project"), inner, 6, 3).batch_norm(name("bn3")).residual(x);
         x = back.relu().done().expect("valid");
     }
     let features = net.global_avg_pool(x);
@@ -196,7 +196,7 @@ fn network() -> Network {
 
 fn model() -> GatedNet {
     let gater = GaterConfig { depth: 8, bottleneck: 4, ..GaterConfig::default() };
-    let model = GatedNet::gate(network(), GatePlacement::Hidden, gater, 2).expect("valid");
+    let model = GatedNet::gate(network(), GatePlacement::Inner, gater, 2).expect("valid");
     // Batch norms of their own scale and shift, so that a plane of zeros does not stay one.
     for (name, state) in model.backbone().state() {
         match state {
@@ -373,14 +373,14 @@ fn what_an_op_cannot_do_names_it() {
     }
     let (mut net, images) = NetworkBuilder::new(3, 1);
     let wide = net.conv("expand", images, WIDTH, 1).done().expect("valid");
-    let hidden = net.op("own", Stubborn(Scale::new()), &[wide]).role(ConvRole::Hidden);
-    let hidden = hidden.done().expect("valid");
-    let back = net.conv("project", hidden, 4, 1).done().expect("valid");
+    let inner = net.op("own", Stubborn(Scale::new()), &[wide]).role(ConvRole::Inner);
+    let inner = inner.done().expect("valid");
+    let back = net.conv("project", inner, 4, 1).done().expect("valid");
     let features = net.global_avg_pool(back);
     net.linear("fc", features, CLASSES).expect("valid");
     let gater = GaterConfig { depth: 8, bottleneck: 4, ..GaterConfig::default() };
     let network = net.finish().expect("valid");
-    let model = GatedNet::gate(network, GatePlacement::Hidden, gater, 2).expect("valid");
+    let model = GatedNet::gate(network, GatePlacement::Inner, gater, 2).expect("valid");
     let mut calibration = Calibration::new(model.plan().gates());
     calibration.add(&vec![1.0; model.plan().gates()]).expect("(N, c)");
     for error in [

@@ -70,8 +70,8 @@ fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
     let folder = Folder::new();
     let file = folder.file("model");
     for (placement, name) in [
-        (GatePlacement::ResidualOutput, "residual-output"),
-        (GatePlacement::Hidden, "hidden"),
+        (GatePlacement::BlockOutput, "block-output"),
+        (GatePlacement::Inner, "inner"),
         (GatePlacement::All, "all"),
     ] {
         let config = GatedConfig { placement, ..GatedConfig::cifar(8, 10) };
@@ -86,13 +86,13 @@ fn the_placement_is_stored_and_a_file_without_one_has_the_papers() {
     gated(8).save(&file, &BTreeMap::new()).expect("a writable folder");
     let stored = Checkpoint::load(&file).expect("just saved");
     let mut metadata = stored.metadata;
-    let old = metadata["config"].replace("\"placement\":\"residual-output\",", "");
+    let old = metadata["config"].replace("\"placement\":\"block-output\",", "");
     assert_ne!(old, metadata["config"], "nothing was taken out");
     metadata.insert("config".to_owned(), old);
     let tensors: Vec<_> = stored.tensors.into_iter().collect();
     checkpoint::save(&file, &tensors, &metadata).expect("a writable folder");
     let again = GatedResNet::load(&file).expect("a file from before there was a choice");
-    assert_eq!(again.config().placement, GatePlacement::ResidualOutput);
+    assert_eq!(again.config().placement, GatePlacement::BlockOutput);
 }
 
 #[test]
@@ -221,13 +221,13 @@ fn a_failed_save_leaves_the_old_file() {
 fn a_network_of_a_programs_own_comes_back_through_that_program() {
     let build = |seed| {
         let (mut net, images) = NetworkBuilder::new(3, seed);
-        let hidden = net.conv("conv1", images, 8, 3).batch_norm("bn1").relu();
-        let hidden = hidden.role(ConvRole::Hidden).done().expect("valid");
-        let maps = net.conv("conv2", hidden, 4, 3).done().expect("valid");
+        let inner = net.conv("conv1", images, 8, 3).batch_norm("bn1").relu();
+        let inner = inner.role(ConvRole::Inner).done().expect("valid");
+        let maps = net.conv("conv2", inner, 4, 3).done().expect("valid");
         let features = net.global_avg_pool(maps);
         net.linear("fc", features, 2).expect("valid");
         let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
-        GatedResNet::gate(net.finish().expect("valid"), GatePlacement::Hidden, gater, seed)
+        GatedResNet::gate(net.finish().expect("valid"), GatePlacement::Inner, gater, seed)
             .expect("valid")
     };
     let folder = Folder::new();

@@ -14,7 +14,7 @@ use gaternet_models::{
 };
 
 const PLACEMENTS: [GatePlacement; 3] =
-    [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
+    [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
 
 const TAU: TauSchedule = TauSchedule { first: 2.0, last: 0.5, share: 0.5 };
 const ESTIMATORS: [Estimator; 5] = [
@@ -244,7 +244,7 @@ fn a_block_is_what_shares_gates() {
 fn gates_of_another_plan_are_refused() {
     let model = build(tiny());
     let images = images(3, 16);
-    for placement in [GatePlacement::Hidden, GatePlacement::ResidualOutput] {
+    for placement in [GatePlacement::Inner, GatePlacement::BlockOutput] {
         let other = build(GatedConfig { placement, ..tiny() });
         let gates = some_gates(&other);
         let text = "layers of its widths, got widths [16, 32, 64], the plan has";
@@ -266,7 +266,7 @@ fn gates_of_another_plan_are_refused() {
 fn a_file_of_other_gates_is_refused_and_says_what_to_do() {
     let dir = tempfile::tempdir().expect("a folder");
     let file = dir.path().join("model");
-    build(GatedConfig { placement: GatePlacement::Hidden, ..tiny() })
+    build(GatedConfig { placement: GatePlacement::Inner, ..tiny() })
         .save(&file, &BTreeMap::new())
         .expect("a writable folder");
     let model = build(tiny());
@@ -318,7 +318,7 @@ fn estimator_losses_and_batch_norm_come_back_from_a_file_and_decide_the_plan() {
             let mut gates = vec![f32::NAN; want.len()];
             plan.gates(images.data(), &mut gates).expect("they fit");
             let same = gates.iter().zip(want).filter(|(got, want)| got == want).count();
-            // Rounding may turn a pre-activation that is almost 0, or almost another.
+            // Rounding may turn a gate logit that is almost 0, or almost another.
             let turned = want.len() - same;
             assert!(turned <= 2, "{estimator:?}, batch norm {batch_norm}: {turned} gates differ");
         }
@@ -338,7 +338,7 @@ fn batch_norm_in_the_gater_normalises_the_bottleneck() {
     let images = images(8, 16);
     let output = model.forward(&images, &mut Ctx::train(0)).expect("they fit");
     let without = plain.forward(&images, &mut Ctx::train(0)).expect("they fit");
-    assert_ne!(output.preact.data(), without.preact.data());
+    assert_ne!(output.gate_logits.data(), without.gate_logits.data());
     let gradients = model.loss(&output, &[0; 8]).and_then(|loss| loss.total.backward());
     let gradients = gradients.expect("a scalar");
     for (name, parameter) in model.parameters() {

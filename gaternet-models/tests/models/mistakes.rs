@@ -95,8 +95,8 @@ fn a_network_without_a_head_is_refused() {
 /// A convolution and a head, of images of `channels` channels.
 fn small(channels: usize, role: ConvRole) -> Network {
     let (mut net, images) = NetworkBuilder::new(channels, 0);
-    let hidden = net.conv("hidden", images, 8, 3).batch_norm("bn").relu().role(role).done();
-    let maps = net.conv("last", hidden.expect("valid"), 8, 3).done().expect("valid");
+    let inner = net.conv("inner", images, 8, 3).batch_norm("bn").relu().role(role).done();
+    let maps = net.conv("last", inner.expect("valid"), 8, 3).done().expect("valid");
     let features = net.global_avg_pool(maps);
     net.linear("fc", features, CLASSES).expect("valid");
     net.finish().expect("valid")
@@ -109,15 +109,15 @@ fn gater() -> GaterConfig {
 #[test]
 fn roles_that_are_not_set_name_the_call_that_sets_them() {
     let network = small(3, ConvRole::Ungated);
-    let error = GatedNet::gate(network, GatePlacement::Hidden, gater(), 0).expect_err("no role");
-    assert_says(&error.to_string(), &["placement = Hidden", "ConvBuilder::role"]);
+    let error = GatedNet::gate(network, GatePlacement::Inner, gater(), 0).expect_err("no role");
+    assert_says(&error.to_string(), &["placement = Inner", "ConvBuilder::role"]);
 }
 
 #[test]
 fn images_of_any_number_of_channels_are_gated() {
     for channels in [1, 2, 4] {
-        let network = small(channels, ConvRole::Hidden);
-        let model = GatedNet::gate(network, GatePlacement::Hidden, gater(), 0).expect("valid");
+        let network = small(channels, ConvRole::Inner);
+        let model = GatedNet::gate(network, GatePlacement::Inner, gater(), 0).expect("valid");
         let images = Tensor::randn([2, channels, 32, 32], 1.0, Ctx::train(1).rng());
         let images = images.expect("small");
         let output = model.forward(&images, &mut Ctx::train(2)).expect("they fit");
@@ -136,12 +136,12 @@ fn errors_of_a_pass_name_the_layer() {
     let model = PlainNet::custom(small(3, ConvRole::Ungated));
     let images = Tensor::zeros([1, 4, 32, 32]).expect("small");
     let error = model.forward(&images, &mut Ctx::eval()).expect_err("4 channels").to_string();
-    assert_says(&error, &["layer hidden", "[1, 4, 32, 32]"]);
+    assert_says(&error, &["layer inner", "[1, 4, 32, 32]"]);
 }
 
 fn models() -> [Model; 2] {
-    let network = || small(3, ConvRole::Hidden);
-    let gated = GatedNet::gate(network(), GatePlacement::Hidden, gater(), 0).expect("valid");
+    let network = || small(3, ConvRole::Inner);
+    let gated = GatedNet::gate(network(), GatePlacement::Inner, gater(), 0).expect("valid");
     [Model::Plain(PlainNet::custom(network()).into()), Model::Gated(gated.into())]
 }
 
@@ -198,8 +198,8 @@ fn images_of_another_size_than_the_plans_are_refused_with_that_size() {
 
 #[test]
 fn a_fraction_of_images_that_is_none_is_refused() {
-    let network = small(3, ConvRole::Hidden);
-    let model = GatedNet::gate(network, GatePlacement::Hidden, gater(), 0).expect("valid");
+    let network = small(3, ConvRole::Inner);
+    let model = GatedNet::gate(network, GatePlacement::Inner, gater(), 0).expect("valid");
     let mut calibration = Calibration::new(model.plan().gates());
     calibration.add(&vec![1.0; model.plan().gates()]).expect("(N, c)");
     for fraction in [-0.1, 1.1, f64::NAN] {

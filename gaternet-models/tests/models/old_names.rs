@@ -1,7 +1,9 @@
 //! Files that earlier versions wrote, with names that have changed since.
 
 use gaternet_core::gate::MinActive;
-use gaternet_models::{BackboneConfig, ConvTime, GatedConfig, GaterConfig, LatencyCosts};
+use gaternet_models::{
+    BackboneConfig, ConvTime, GatePlacement, GatedConfig, GaterConfig, LatencyCosts,
+};
 
 #[test]
 fn a_latency_with_slots_is_one_with_layers() {
@@ -37,7 +39,10 @@ fn an_old_configuration_is_the_new_one() {
     let gater = GaterConfig { depth: 8, bottleneck: 4, ..GaterConfig::default() };
     let config = || GatedConfig { gater, ..GatedConfig::new(BackboneConfig::resnet(8, 4)) };
     let (gates, fraction) = (MinActive::Gates(2), MinActive::Fraction(0.25));
+    let placement = |placement| GatedConfig { placement, ..config() };
     for (old, want) in [
+        (r#""placement": "residual-output""#, placement(GatePlacement::BlockOutput)),
+        (r#""placement": "hidden""#, placement(GatePlacement::Inner)),
         (r#""group": 8"#, GatedConfig { filters_per_gate: 8, ..config() }),
         (r#""floor": { "gates": 2 }"#, GatedConfig { min_active: gates, ..config() }),
         (r#""floor": { "share": 0.25 }"#, GatedConfig { min_active: fraction, ..config() }),
@@ -45,6 +50,6 @@ fn an_old_configuration_is_the_new_one() {
         assert_eq!(old_config(old), want, "{old}");
         let new = serde_json::to_string(&want).expect("plain data");
         assert_eq!(serde_json::from_str::<GatedConfig>(&new).expect("as written"), want);
-        assert!(!new.contains(old.split(':').next().expect("a name")), "{new}");
+        assert!(!new.contains(&old.replace(": ", ":")), "{new}");
     }
 }

@@ -44,7 +44,7 @@ fn read(path: &str) -> Vec<f32> {
 
 fn models() -> Vec<(String, Model)> {
     let gated = cases().map(|case| (format!("{case:?}"), Model::Gated(Box::new(model(case)))));
-    let plain = model(GatePlacement::Hidden).backbone().clone();
+    let plain = model(GatePlacement::Inner).backbone().clone();
     let backbone = BackboneConfig::resnet(8, 10);
     let gater = GaterConfig { batch_norm: true, depth: 8, ..GaterConfig::default() };
     let estimator = Estimator::TopK { density: 0.4 };

@@ -78,11 +78,11 @@ fn gater_and_gates_are_the_models() {
         .expect("it fits");
     let mut gates = vec![f32::NAN; BATCH * plan.gate_count()];
     plan.gates(images.data(), &mut gates).expect("they fit");
-    let decided = want.preact.data().iter().zip(want.gates.values().data()).zip(&gates);
-    for (i, ((preact, want), got)) in decided.enumerate() {
+    let decided = want.gate_logits.data().iter().zip(want.gates.values().data()).zip(&gates);
+    for (i, ((gate_logits, want), got)) in decided.enumerate() {
         assert!(
-            got == want || preact.abs() < 1e-4,
-            "gate {i}: {got} for a pre-activation {preact}"
+            got == want || gate_logits.abs() < 1e-4,
+            "gate {i}: {got} for a gate logit {gate_logits}"
         );
     }
     let mut logits = vec![f32::NAN; want.logits.len()];
@@ -93,7 +93,7 @@ fn gater_and_gates_are_the_models() {
 
 #[test]
 fn a_plain_network_and_another_image_size() {
-    let model = model(GatePlacement::ResidualOutput);
+    let model = model(GatePlacement::BlockOutput);
     let plain = model.backbone();
     let images = Tensor::randn([2, 3, 17, 40], 1.0, Ctx::train(8).rng()).expect("small");
     let options = PlanOptions { size: [17, 40], ..PlanOptions::default() };
@@ -171,7 +171,7 @@ fn neither_threads_nor_the_other_samples_change_a_bit() {
 #[test]
 fn a_plan_keeps_the_weights_it_was_made_of() {
     use gaternet_core::nn::Module;
-    let (model, images) = (model(GatePlacement::Hidden), images());
+    let (model, images) = (model(GatePlacement::Inner), images());
     let gates = gates(&model, 2);
     let mut plan = plan(&model, true);
     let before = run(&mut plan, &images, gates.values().data());
@@ -239,7 +239,7 @@ fn a_calibration_may_open_nothing_and_must_be_of_the_networks_gates() {
         plan.run(images.data(), &mut logits).expect("they fit");
         assert_eq!(logits, want, "{case:?}: there is nothing to decide");
     }
-    let model = model(GatePlacement::Hidden);
+    let model = model(GatePlacement::Inner);
     let mut calibration = Calibration::new(7);
     let error = calibration.add(&[1.0; 8]).expect_err("no whole row").to_string();
     assert!(error.contains("8 values for 7 gates"), "{error}");

@@ -133,7 +133,7 @@ fn a_file_that_is_no_gater_of_this_kind_changes_nothing() {
     deeper.save(&file, &Default::default()).expect("a writable folder");
     let error = new.gater().load(&file).expect_err("another depth").to_string();
     assert!(error.contains("unexpected stage1.block2.bn1.bias"), "{error}");
-    let wide = GatedConfig { placement: GatePlacement::Hidden, ..new.config().clone() };
+    let wide = GatedConfig { placement: GatePlacement::Inner, ..new.config().clone() };
     let wide = GatedNet::new(wide, 0).expect("valid");
     wide.save(&file, &Default::default()).expect("a writable folder");
     let error = new.gater().load(&file).expect_err("other gates").to_string();

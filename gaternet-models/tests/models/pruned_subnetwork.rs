@@ -59,7 +59,7 @@ fn a_saved_pruned_subnetwork_has_the_logits_of_the_gated_plan() {
                 &with_gates(whole, &images, &open),
             );
             let (less, parameters) = (pruned.parameter_count(), whole.backbone().parameter_count());
-            match what.contains("placement: ResidualOutput") {
+            match what.contains("placement: BlockOutput") {
                 // Residual outputs keep their place.
                 true => assert_eq!(less, parameters, "{what}"),
                 false => assert!(less < parameters, "{what}: {less} of {parameters}"),
@@ -100,7 +100,7 @@ fn a_unit_without_outputs_keeps_one_filter_and_adds_nothing() {
     );
     let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
     #[rustfmt::skip]
-    assert_eq!(pruned.hidden_filters(), Some(&[16, 16, 16, 32, 1, 32, 64, 64, 64][..]));
+    assert_eq!(pruned.inner_filters(), Some(&[16, 16, 16, 32, 1, 32, 64, 64, 64][..]));
     let want = with_gates(&model, &images, &open);
     assert_close("plain", pruned.forward(&images, &mut Ctx::eval()).expect("fits").data(), &want);
     let options = PlanOptions::default();
@@ -112,7 +112,7 @@ fn a_unit_without_outputs_keeps_one_filter_and_adds_nothing() {
 
 #[test]
 fn weights_are_copies() {
-    let (model, images) = (model(GatePlacement::Hidden), images());
+    let (model, images) = (model(GatePlacement::Inner), images());
     let calibration = calibration(gates(&model, 2).values().data(), model.plan().gates());
     let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
     let before = pruned.forward(&images, &mut Ctx::eval()).expect("they fit");
@@ -126,13 +126,13 @@ fn weights_are_copies() {
 #[test]
 fn a_network_of_a_programs_own_has_a_pruned_subnetwork() {
     let (mut net, input) = NetworkBuilder::new(3, 0);
-    let h = net.conv("one", input, 8, 3).batch_norm("bn").relu().role(ConvRole::Hidden);
+    let h = net.conv("one", input, 8, 3).batch_norm("bn").relu().role(ConvRole::Inner);
     let h = h.done().expect("valid");
     let y = net.conv("two", h, 4, 3).done().expect("valid");
     let y = net.global_avg_pool(y);
     net.linear("fc", y, 10).expect("valid");
     let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
-    let model = GatedNet::gate(net.finish().expect("valid"), GatePlacement::Hidden, gater, 0)
+    let model = GatedNet::gate(net.finish().expect("valid"), GatePlacement::Inner, gater, 0)
         .expect("valid");
     let open = [1.0, 0.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0];
     let pruned = model.pruned_subnetwork(&calibration(&open, 8), 0.0).expect("its gates");
@@ -160,12 +160,12 @@ fn lists_of_filters_that_fit_no_architecture() {
     let net = PlainNet::narrowed(config, &[3, 5, 7], 0).expect("valid");
     net.save(&file, &BTreeMap::new()).expect("a writable folder");
     let again = PlainNet::load(&file).expect("just saved");
-    assert_eq!(again.hidden_filters(), Some(&[3, 5, 7][..]));
+    assert_eq!(again.inner_filters(), Some(&[3, 5, 7][..]));
     let stored = Checkpoint::load(&file).expect("just saved");
     let mut metadata = stored.metadata;
-    metadata.insert("hidden_filters".to_owned(), "[3, -5]".to_owned());
+    metadata.insert("inner_filters".to_owned(), "[3, -5]".to_owned());
     let tensors: Vec<_> = stored.tensors.into_iter().collect();
     checkpoint::save(&file, &tensors, &metadata).expect("a writable folder");
     let text = PlainNet::load(&file).expect_err("a negative number").to_string();
-    assert!(text.contains("metadata hidden_filters") && text.contains("[3, -5]"), "{text}");
+    assert!(text.contains("metadatan inner_filters") && text.contains("[3, -5]"), "{text}");
 }

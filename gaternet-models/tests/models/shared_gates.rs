@@ -49,7 +49,7 @@ fn configs() -> Vec<GatedConfig> {
             ..config(8, none)
         },
         GatedConfig {
-            placement: GatePlacement::ResidualOutput,
+            placement: GatePlacement::BlockOutput,
             gate_overrides: vec![overridden("stage3.block1.conv1", true)],
             ..config(1, none)
         },
@@ -60,7 +60,7 @@ fn configs() -> Vec<GatedConfig> {
 /// A gate for each unit.
 fn whole_units() -> GatedConfig {
     let mut config = config(64, MinActive::default());
-    config.placement = GatePlacement::ResidualOutput;
+    config.placement = GatePlacement::BlockOutput;
     // Closes some for some images.
     config.gater.gate_bias = -0.05;
     config
@@ -84,7 +84,7 @@ fn the_gater_has_an_output_for_each_shared_gate_and_its_filters_have_one_gate() 
         assert_eq!((plan.outputs(), plan.output_widths().iter().sum()), (want, want), "{config:?}");
         for (training, mut ctx) in [(true, Ctx::train(3)), (false, Ctx::eval())] {
             let output = model.forward(&images(16), &mut ctx).expect("they fit");
-            assert_eq!(output.preact.dims(), [BATCH, want]);
+            assert_eq!(output.gate_logits.dims(), [BATCH, want]);
             assert_eq!(output.gates.values().dims(), [BATCH, plan.gates()]);
             assert_eq!(output.evaluated.dims(), [BATCH, plan.gates()]);
             for row in output.gates.values().data().chunks(plan.gates()) {
@@ -195,7 +195,7 @@ fn of_a_closed_unit_neither_convolution_runs() {
 }
 
 #[test]
-fn the_pruned_subnetwork_has_one_hidden_filter_in_a_unit_that_is_closed_for_good() {
+fn the_pruned_subnetwork_has_one_inner_filter_in_a_unit_that_is_closed_for_good() {
     let (model, images) = (build(&whole_units()), images(32));
     let gates = |n: usize| {
         let open = |column: usize| f32::from(u8::from(column < 16 && n == 0 || column >= 48));
@@ -204,7 +204,7 @@ fn the_pruned_subnetwork_has_one_hidden_filter_in_a_unit_that_is_closed_for_good
     let mut calibration = Calibration::new(model.plan().gates());
     calibration.add(&[gates(0), gates(1)].concat()).expect("two images");
     let pruned = model.pruned_subnetwork(&calibration, 0.0).expect("its gates");
-    assert_eq!(pruned.hidden_filters(), Some(&[16, 1, 64][..]));
+    assert_eq!(pruned.inner_filters(), Some(&[16, 1, 64][..]));
     let open = Tensor::new(gates(0).repeat(BATCH), [BATCH, model.plan().gates()]).expect("rows");
     let open = Gates::new(open, &model.plan().widths()).expect("the plan's");
     let want = model.backbone_with_gates(&images, &open, true, &mut Ctx::eval()).expect("fits");
@@ -217,7 +217,7 @@ fn the_pruned_subnetwork_has_one_hidden_filter_in_a_unit_that_is_closed_for_good
 #[test]
 fn units_that_start_at_zero_are_their_shortcuts_open_or_closed() {
     let images = images(32);
-    for placement in [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All] {
+    for placement in [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All] {
         let left_alone = GateOverride { convs: "stage1.*".to_owned(), gated: false };
         let config = GatedConfig {
             placement,
@@ -410,11 +410,11 @@ fn a_threshold_of_shared_gates_keeps_to_a_budget() {
     for min_active in [MinActive::default(), MinActive::Gates(1)] {
         let model = build(&config(8, min_active));
         let output = model.forward(&images, &mut Ctx::eval()).expect("they fit");
-        let threshold = model.threshold_for_budget([32, 32], &output.preact, 0.6);
+        let threshold = model.threshold_for_budget([32, 32], &output.gate_logits, 0.6);
         let threshold = threshold.expect("can be met");
         let ratio = |by: f32| {
-            let shifted = output.preact.data().iter().map(|x| x - threshold - by).collect();
-            let shifted = Tensor::new(shifted, output.preact.shape()).expect("as many");
+            let shifted = output.gate_logits.data().iter().map(|x| x - threshold - by).collect();
+            let shifted = Tensor::new(shifted, output.gate_logits.shape()).expect("as many");
             let gates = model.evaluation_gates(&shifted).expect("the gater's outputs");
             model.cost([32, 32], &gates).expect("it fits").ratio()
         };

@@ -197,13 +197,13 @@ fn a_network_of_a_program_trains_and_goes_on() {
         let x = net.conv("stem", images, 8, 3).batch_norm("stem_bn").relu().done();
         let x = x.expect("a convolution");
         let wide = net.conv("wide", x, 16, 3).batch_norm("bn1").relu();
-        let wide = wide.role(gaternet_models::ConvRole::Hidden).done().expect("a convolution");
+        let wide = wide.role(gaternet_models::ConvRole::Inner).done().expect("a convolution");
         let back = net.conv("back", wide, 8, 3).batch_norm("bn2").residual(x).relu().done();
         let features = net.global_avg_pool(back.expect("a convolution"));
         net.linear("fc", features, 2).expect("a layer");
         let gater = GaterConfig { depth: 8, width: 0.25, ..GaterConfig::default() };
         let net = net.finish().expect("a network");
-        let gated = GatedNet::gate(net, GatePlacement::Hidden, gater, 1).expect("it can be gated");
+        let gated = GatedNet::gate(net, GatePlacement::Inner, gater, 1).expect("it can be gated");
         Model::Gated(Box::new(gated))
     };
     let run = |dir: &Path, epochs: usize| {

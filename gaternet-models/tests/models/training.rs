@@ -8,7 +8,7 @@ use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{BackboneConfig, GatePlacement, GatedConfig, GatedResNet, GaterConfig};
 
 const PLACEMENTS: [GatePlacement; 3] =
-    [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
+    [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
 
 fn gated(backbone: BackboneConfig, placement: GatePlacement) -> GatedResNet {
     let config = GatedConfig {
@@ -24,7 +24,7 @@ fn placed(placement: GatePlacement) -> GatedResNet {
 }
 
 fn model() -> GatedResNet {
-    placed(GatePlacement::ResidualOutput)
+    placed(GatePlacement::BlockOutput)
 }
 
 fn batch() -> (Tensor, Vec<usize>) {

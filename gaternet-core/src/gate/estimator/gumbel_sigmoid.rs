@@ -29,34 +29,34 @@ pub(super) fn logistic_noise(batch: usize, gates: usize, rng: &mut impl Rng) -> 
 /// logistic noise (N, C).
 ///
 /// # Errors
-/// [`Error::Shape`] if the noise is not for the pre-activations, [`Error::Config`] if tau is not
+/// [`Error::Shape`] if the noise is not for the logits, [`Error::Config`] if tau is not
 /// positive and finite.
 pub(super) fn gumbel_sigmoid(
-    preact: &Tensor,
+    logits: &Tensor,
     noise: &Tensor,
     tau: f32,
     hard: bool,
 ) -> Result<Tensor> {
     let op = "gumbel_sigmoid";
-    ops::check_shape(op, "the noise must be for the pre-activations", noise, preact.shape())?;
+    ops::check_shape(op, "the noise must be for the logits", noise, logits.shape())?;
     if !(tau.is_finite() && tau > 0.0) {
         let rule = "must be positive and finite";
         return Err(Error::Config { field: "tau", value: tau.to_string(), rule });
     }
-    let mut soft = storage::take(preact.len());
-    for ((soft, p), e) in soft.iter_mut().zip(preact.data()).zip(noise.data()) {
+    let mut soft = storage::take(logits.len());
+    for ((soft, p), e) in soft.iter_mut().zip(logits.data()).zip(noise.data()) {
         *soft = sigmoid((p + e) / tau);
     }
-    let soft = Tensor::new(soft, preact.shape())?;
-    let mut gates = storage::take(preact.len());
+    let soft = Tensor::new(soft, logits.shape())?;
+    let mut gates = storage::take(logits.len());
     if hard {
-        for ((gate, p), e) in gates.iter_mut().zip(preact.data()).zip(noise.data()) {
+        for ((gate, p), e) in gates.iter_mut().zip(logits.data()).zip(noise.data()) {
             *gate = step(p + e, 0.0);
         }
     } else {
         gates.copy_from_slice(soft.data());
     }
-    Tensor::from_op(gates, preact.shape(), &[preact], |_| GumbelSigmoid { soft, tau })
+    Tensor::from_op(gates, logits.shape(), &[logits], |_| GumbelSigmoid { soft, tau })
 }
 
 #[derive(Debug)]
@@ -104,11 +104,11 @@ mod tests {
 
     #[test]
     fn hard_gates_are_open_with_the_probability_of_the_sigmoid_at_any_temperature() {
-        let preact = Tensor::new([-2.0, 0.0, 0.5, 3.0].repeat(10_000), [10_000, 4]);
-        let preact = preact.expect("40,000 values");
+        let logits = Tensor::new([-2.0, 0.0, 0.5, 3.0].repeat(10_000), [10_000, 4]);
+        let logits = logits.expect("40,000 values");
         for tau in [0.1, 1.0, 5.0] {
-            let gates = gumbel_sigmoid(&preact, &noise(10_000), tau, true).expect("fits");
-            for (i, &p) in preact.data()[..4].iter().enumerate() {
+            let gates = gumbel_sigmoid(&logits, &noise(10_000), tau, true).expect("fits");
+            for (i, &p) in logits.data()[..4].iter().enumerate() {
                 let open = gates.data().iter().skip(i).step_by(4).sum::<f32>() / 10_000.0;
                 let want = 1.0 / (1.0 + (-p).exp());
                 assert!((open - want).abs() < 0.02, "{open} of gates of {p}, expected {want}");
@@ -118,19 +118,19 @@ mod tests {
 
     #[test]
     fn hard_gates_have_the_gradient_of_soft_ones() {
-        let preact = Tensor::new(vec![-1.0, 0.2, 0.7, 2.0], [1, 4]).expect("4 values").leaf();
+        let logits = Tensor::new(vec![-1.0, 0.2, 0.7, 2.0], [1, 4]).expect("4 values").leaf();
         let gradient = |hard| {
-            let gates = gumbel_sigmoid(&preact, &noise(1), 0.5, hard).expect("fits");
+            let gates = gumbel_sigmoid(&logits, &noise(1), 0.5, hard).expect("fits");
             let grads = ops::sum(&gates).and_then(|loss| loss.backward()).expect("in a graph");
-            grads.of(&preact).expect("a leaf").data().to_vec()
+            grads.of(&logits).expect("a leaf").data().to_vec()
         };
         assert_eq!(gradient(true), gradient(false));
     }
 
     #[test]
     fn noise_of_another_batch_is_refused() {
-        let preact = Tensor::zeros([2, 4]).expect("small");
-        let error = gumbel_sigmoid(&preact, &noise(3), 1.0, true).expect_err("3 is not 2");
+        let logits = Tensor::zeros([2, 4]).expect("small");
+        let error = gumbel_sigmoid(&logits, &noise(3), 1.0, true).expect_err("3 is not 2");
         assert!(error.to_string().contains("(3, 4) for (2, 4)"), "{error}");
     }
 }

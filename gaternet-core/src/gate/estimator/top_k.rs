@@ -1,4 +1,4 @@
-//! The largest pre-activations of each layer.
+//! The largest logits of each layer.
 
 use crate::autograd::Backward;
 use crate::error::Result;
@@ -12,12 +12,12 @@ use super::check_widths;
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the widths do not add up to C.
-pub(super) fn top_k(preact: &Tensor, widths: &[usize], density: f32) -> Result<Tensor> {
-    check_widths(preact, widths)?;
-    let mut gates = storage::take(preact.len());
-    gates.copy_from_slice(preact.data());
+pub(super) fn top_k(logits: &Tensor, widths: &[usize], density: f32) -> Result<Tensor> {
+    check_widths(logits, widths)?;
+    let mut gates = storage::take(logits.len());
+    gates.copy_from_slice(logits.data());
     open_largest(&mut gates, widths, density);
-    Tensor::from_op(gates, preact.shape(), &[preact], |_| TopK { preact: preact.detach() })
+    Tensor::from_op(gates, logits.shape(), &[logits], |_| TopK { logits: logits.detach() })
 }
 
 /// Open filters of a layer of `width`, at least 1.
@@ -25,7 +25,7 @@ pub(super) fn count(density: f32, width: usize) -> usize {
     ((density * width as f32).round() as usize).clamp(1, width)
 }
 
-/// Turns rows of pre-activations into gates; a pre-activation that is NaN is a gate that is NaN.
+/// Turns rows of logits into gates; a logit that is NaN is a gate that is NaN.
 pub(super) fn open_largest(rows: &mut [f32], widths: &[usize], density: f32) {
     let mut order: Vec<usize> = Vec::new();
     let mut layers = widths.iter().filter(|&&width| width > 0).cycle();
@@ -64,7 +64,7 @@ pub(in crate::gate) fn largest<'a>(
 
 #[derive(Debug)]
 struct TopK {
-    preact: Tensor,
+    logits: Tensor,
 }
 
 impl Backward for TopK {
@@ -74,7 +74,7 @@ impl Backward for TopK {
 
     fn backward(&self, grad: Tensor, _needs: &[bool]) -> Result<Vec<Option<Tensor>>> {
         let mut grad_p = storage::take(grad.len());
-        for ((out, &p), &grad) in grad_p.iter_mut().zip(self.preact.data()).zip(grad.data()) {
+        for ((out, &p), &grad) in grad_p.iter_mut().zip(self.logits.data()).zip(grad.data()) {
             let s = sigmoid(p);
             *out = grad * s * (1.0 - s);
         }
@@ -90,12 +90,12 @@ mod tests {
     #[test]
     fn each_sample_opens_its_largest_of_each_layer_and_all_have_gradients() {
         #[rustfmt::skip]
-        let preact = vec![
+        let logits = vec![
             -3.0, -2.0,    0.1, 0.4, 0.3, 0.2,
              5.0,  5.0,   -1.0, 7.0, 7.0, 7.0,
         ];
-        let preact = Tensor::new(preact, [2, 6]).expect("12 values").leaf();
-        let gates = top_k(&preact, &[2, 4], 0.5).expect("2 + 4 = 6");
+        let logits = Tensor::new(logits, [2, 6]).expect("12 values").leaf();
+        let gates = top_k(&logits, &[2, 4], 0.5).expect("2 + 4 = 6");
         #[rustfmt::skip]
         let want = [
             0.0, 1.0,    0.0, 1.0, 1.0, 0.0,
@@ -103,7 +103,7 @@ mod tests {
         ];
         assert_eq!(gates.data(), want);
         let grads = ops::sum(&gates).and_then(|loss| loss.backward()).expect("in a graph");
-        for (&grad, &p) in grads.of(&preact).expect("a leaf").data().iter().zip(preact.data()) {
+        for (&grad, &p) in grads.of(&logits).expect("a leaf").data().iter().zip(logits.data()) {
             let s = 1.0 / (1.0 + (-p).exp());
             assert!((grad - s * (1.0 - s)).abs() < 1e-6, "{grad} at {p}");
         }

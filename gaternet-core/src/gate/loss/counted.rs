@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 /// 2013, arXiv 1308.3432).
 ///
 /// The noise of a training opens another share of gates than evaluation does, most of all where
-/// many pre-activations are near 0: gates that meet a target with noise need not meet it without.
+/// many logits are near 0: gates that meet a target with noise need not meet it without.
 ///
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) if the two differ in shape.

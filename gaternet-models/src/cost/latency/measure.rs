@@ -293,8 +293,7 @@ mod tests {
     fn every_convolution_finds_the_densities_of_its_own_layers() {
         let bottleneck = BackboneConfig::bottleneck(11, 10);
         for backbone in [BackboneConfig::resnet(20, 10), bottleneck] {
-            for placement in
-                [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All]
+            for placement in [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All]
             {
                 let config = GatedConfig { placement, ..GatedConfig::new(backbone) };
                 let model = GatedNet::new(config, 0).expect("valid");

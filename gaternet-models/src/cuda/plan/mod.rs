@@ -79,8 +79,8 @@ impl<T: Activation> CudaPlan<T> {
         if let Some(model) = gated {
             let gater = Program::new(model.gater().network(), None, Mode::Infer);
             let gater = lower(&gater, images, size, &mut builder)?;
-            let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
-            builder.ops.push(Op::Gates { preact });
+            let Value::Row(gate_logits) = gater else { return unsupported("gates that are maps") };
+            builder.ops.push(Op::Gates { gate_logits });
         }
         let kept = gated.map(|model| PruningMap::new(model.plan(), None));
         let program = Program::new(backbone, kept.as_ref(), Mode::Infer);

@@ -80,7 +80,7 @@ pub(super) enum Op<T> {
     },
     /// The gates of gate logits, 0 or 1, and their lists.
     Gates {
-        preact: Row,
+        gate_logits: Row,
     },
 }
 
@@ -161,9 +161,9 @@ impl<T: Activation> Op<T> {
                 let (x, mut y) = (buffers.row(x), buffers.row_mut(y));
                 Ok(sigmoid::forward(&x, &mut y)?)
             }
-            Op::Gates { preact } => {
+            Op::Gates { gate_logits } => {
                 let gates = &buffers.gates;
-                gates.evaluate(&buffers.row(preact), &mut gates.values.borrow_mut())?;
+                gates.evaluate(&buffers.row(gate_logits), &mut gates.values.borrow_mut())?;
                 gates.refill()
             }
         }

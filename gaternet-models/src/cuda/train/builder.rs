@@ -7,7 +7,7 @@ use gaternet_kernels::cuda::layout::Rows;
 use gaternet_kernels::cuda::{Activation, batch_norm};
 
 use super::apply::ApplyNode;
-use super::conv::{ConvNode, Hidden};
+use super::conv::{ConvNode, GatedInput};
 use super::gates::GatesNode;
 use super::gating::{counts_evaluation, gate_scratch};
 use super::map::{MapNode, PairNode, Pass};
@@ -33,7 +33,7 @@ pub(super) struct Builder<'a, T> {
     /// For each value, the rows of the weight that computes it.
     pub(super) computed_by: HashMap<Map, Rows>,
     /// For each compact map, what it was made of.
-    hidden: HashMap<Map, Hidden>,
+    gated_inputs: HashMap<Map, GatedInput>,
     /// Number of layers that draw random numbers.
     streams: u32,
 }
@@ -46,7 +46,7 @@ impl<'a, T: Activation> Builder<'a, T> {
             nodes: Vec::new(),
             constant: HashSet::new(),
             computed_by: HashMap::new(),
-            hidden: HashMap::new(),
+            gated_inputs: HashMap::new(),
             streams: 0,
         }
     }
@@ -59,11 +59,11 @@ impl<'a, T: Activation> Builder<'a, T> {
     }
 
     /// Adds the gates of `model`, made of its gater's output.
-    pub(super) fn gates(&mut self, preact: Row, model: &GatedNet) {
-        let [grad_preact, noisy] = [(); 2].map(|()| self.sizes.row_like(preact));
+    pub(super) fn gates(&mut self, gate_logits: Row, model: &GatedNet) {
+        let [grad_gate_logits, noisy] = [(); 2].map(|()| self.sizes.row_like(gate_logits));
         let gates = model.plan().gates();
         let evaluated = counts_evaluation(model.config()).then(|| self.sizes.rows(gates));
-        self.nodes.push(Node::Gates(GatesNode { preact, grad_preact, noisy, evaluated }));
+        self.nodes.push(Node::Gates(GatesNode { gate_logits, grad_gate_logits, noisy, evaluated }));
         self.sizes.need_scratch(gate_scratch(model, self.sizes.batch));
     }
 
@@ -120,8 +120,8 @@ impl<T: Activation> Emit for Builder<'_, T> {
             self.sizes.lists.insert(layer, dims.in_channels());
         }
         let (y, weight) = (self.sizes.maps(shape), self.weights.conv(host, &dims, rows)?);
-        let hidden = active.map(|_| self.hidden[&x]);
-        self.nodes.push(Node::Conv(ConvNode { weight, dims, rows, x, hidden, y, backward: None }));
+        let input = active.map(|_| self.gated_inputs[&x]);
+        self.nodes.push(Node::Conv(ConvNode { weight, dims, rows, x, input, y, backward: None }));
         self.computed_by.insert(y, rows);
         Ok(Value::Map(y))
     }
@@ -184,7 +184,7 @@ impl<T: Activation> Emit for Builder<'_, T> {
             return Ok(Value::Map(gated));
         }
         self.sizes.lists.insert(layer, shape[0]);
-        self.hidden.insert(gated, Hidden { h, layer });
+        self.gated_inputs.insert(gated, GatedInput { h, layer });
         Ok(Value::Open(gated, layer))
     }
 

@@ -20,7 +20,7 @@ pub(super) struct ConvNode {
     pub(super) rows: Rows,
     pub(super) x: Map,
     /// The map of which x is the active channels, if x is compact.
-    pub(super) hidden: Option<Hidden>,
+    pub(super) input: Option<GatedInput>,
     /// The output, dense.
     pub(super) y: Map,
     pub(super) backward: Option<ConvBackward>,
@@ -29,7 +29,7 @@ pub(super) struct ConvNode {
 /// The dense map h of which `x = gate·h` holds the active channels: what the gates of an inner
 /// convolution leave for the next.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Hidden {
+pub(super) struct GatedInput {
     pub(super) h: Map,
     pub(super) layer: usize,
 }
@@ -57,8 +57,8 @@ impl ConvNode {
     ) {
         let Some(grad_y) = grads.of(self.y) else { return };
         sizes.need_scratch(conv2d::backward_weight_scratch_len(device, &self.dims, self.rows));
-        let value = self.hidden.map_or(self.x, |hidden| hidden.h);
-        if self.hidden.is_some() {
+        let value = self.input.map_or(self.x, |input| input.h);
+        if self.input.is_some() {
             sizes.need_scratch(conv2d::gate_gradient_scratch_len(&self.dims));
         }
         let grad_x = (!constant).then(|| {
@@ -75,7 +75,7 @@ impl ConvNode {
         buffers: &Buffers<T>,
     ) -> Result<()> {
         let weight = weights.convs[self.weight].weight.borrow();
-        let active = self.hidden.map(|hidden| buffers.gates.active(hidden.layer));
+        let active = self.input.map(|inner| buffers.gates.active(inner.layer));
         let (x, mut y) = (buffers.map(self.x), buffers.map_mut(self.y));
         let (active, epilogue) = (active.as_deref(), Forward::default());
         Ok(conv2d::forward(&self.dims, self.rows, active, &x, weight.values(), epilogue, &mut y)?)
@@ -92,7 +92,7 @@ impl ConvNode {
         let (x, grad_y) = (buffers.map(self.x), buffers.map(backward.grad_y));
         let of_y = backward.active.map(|layer| gates.active(layer));
         {
-            let of_x = self.hidden.map(|hidden| gates.active(hidden.layer));
+            let of_x = self.input.map(|inner| gates.active(inner.layer));
             let active = of_x.as_deref().or(of_y.as_deref());
             let (mut scratch, mut grad) = (buffers.scratch(), param.grad.borrow_mut());
             conv2d::backward_weight(dims, *rows, active, &x, &grad_y, &mut scratch, &mut grad)?;
@@ -103,7 +103,7 @@ impl ConvNode {
         let residual = more.as_deref();
         let active = of_y.as_deref();
         let weight = weight.values();
-        let Some(Hidden { h, layer }) = self.hidden else {
+        let Some(GatedInput { h, layer }) = self.input else {
             let epilogue = Backward { residual, ..Backward::default() };
             conv2d::backward_input(dims, *rows, active, &grad_y, weight, epilogue, &mut grad_x)?;
             return Ok(());

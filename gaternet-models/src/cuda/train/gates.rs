@@ -11,8 +11,8 @@ use crate::cuda::value::Row;
 #[derive(Debug)]
 pub(super) struct GatesNode {
     /// Gate logits (N, outputs of the gater).
-    pub(super) preact: Row,
-    pub(super) grad_preact: Row,
+    pub(super) gate_logits: Row,
+    pub(super) grad_gate_logits: Row,
     /// Gate logits with the estimator's noise, (N, outputs of the gater).
     pub(super) noisy: Row,
     /// Gates (N, c) of evaluation; `None` if no loss looks at them, or those of the pass are the
@@ -22,21 +22,21 @@ pub(super) struct GatesNode {
 
 impl GatesNode {
     pub(super) fn plan_backward(&self, rows: &mut RowGrads) {
-        rows.insert(self.preact, self.grad_preact);
+        rows.insert(self.gate_logits, self.grad_gate_logits);
     }
 
     pub(super) fn forward<T: Activation>(&self, pass: Pass<'_, T>) -> Result<()> {
         let Pass { buffers, gating, clock, .. } = pass;
-        let (gates, preact) = (&buffers.gates, buffers.row(self.preact));
+        let (gates, gate_logits) = (&buffers.gates, buffers.row(self.gate_logits));
         match gating.filter(|gating| gating.draws()) {
-            Some(gating) => gates.train(&preact, |values| {
+            Some(gating) => gates.train(&gate_logits, |values| {
                 let mut noisy = buffers.row_mut(self.noisy);
-                gating.draw(buffers.batch, clock, &preact, &mut noisy, values)
+                gating.draw(buffers.batch, clock, &gate_logits, &mut noisy, values)
             })?,
-            None => gates.evaluate(&preact, &mut gates.values.borrow_mut())?,
+            None => gates.evaluate(&gate_logits, &mut gates.values.borrow_mut())?,
         }
         if let Some(evaluated) = self.evaluated {
-            gates.evaluate(&preact, &mut buffers.row_mut(evaluated))?;
+            gates.evaluate(&gate_logits, &mut buffers.row_mut(evaluated))?;
         }
         gates.refill()
     }
@@ -46,11 +46,11 @@ impl GatesNode {
         let Some(gating) = gating else { return Ok(()) };
         let evaluated = self.evaluated.map(|row| buffers.row(row));
         gating.add_losses((buffers, metrics, clock), evaluated.as_deref())?;
-        let [preact, noisy] = [self.preact, self.noisy].map(|row| buffers.row(row));
-        let mut grad_preact = buffers.row_mut(self.grad_preact);
-        buffers
-            .gates
-            .backward(|grad| gating.backward(clock, [&preact, &noisy], grad, &mut grad_preact))?;
-        gating.add_losses_of_preact((buffers, metrics, clock), &preact, &mut grad_preact)
+        let [gate_logits, noisy] = [self.gate_logits, self.noisy].map(|row| buffers.row(row));
+        let mut grad_gate_logits = buffers.row_mut(self.grad_gate_logits);
+        buffers.gates.backward(|grad| {
+            gating.backward(clock, [&gate_logits, &noisy], grad, &mut grad_gate_logits)
+        })?;
+        gating.add_losses_of_logits((buffers, metrics, clock), &gate_logits, &mut grad_gate_logits)
     }
 }

@@ -126,18 +126,18 @@ impl Gating {
         &self,
         batch: usize,
         clock: &Clock,
-        preact: &CudaBuffer<f32>,
+        gate_logits: &CudaBuffer<f32>,
         noisy: &mut CudaBuffer<f32>,
         gates: &mut CudaBuffer<f32>,
     ) -> Result<()> {
         match self.estimator {
             Estimator::SemHash => {
                 let draw = Draw::Random { clock, stream: 0 };
-                Ok(sem_hash::forward(batch, preact, draw, noisy, gates)?)
+                Ok(sem_hash::forward(batch, gate_logits, draw, noisy, gates)?)
             }
             Estimator::GumbelSigmoid { hard, .. } => {
                 let (noise, tau) = (Noise::Random { stream: 0 }, self.tau(clock));
-                Ok(gumbel_sigmoid::forward(preact, noise, tau, hard, noisy, gates)?)
+                Ok(gumbel_sigmoid::forward(gate_logits, noise, tau, hard, noisy, gates)?)
             }
             Estimator::StraightThrough | Estimator::TopK { .. } => Ok(()),
         }
@@ -147,19 +147,23 @@ impl Gating {
     pub(super) fn backward(
         &self,
         clock: &Clock,
-        [preact, noisy]: [&CudaBuffer<f32>; 2],
+        [gate_logits, noisy]: [&CudaBuffer<f32>; 2],
         grad: &CudaBuffer<f32>,
-        grad_preact: &mut CudaBuffer<f32>,
+        grad_gate_logits: &mut CudaBuffer<f32>,
     ) -> Result<()> {
         let tau = self.tau(clock);
         match self.estimator {
-            Estimator::SemHash => sem_hash::backward(noisy, grad, grad_preact)?,
-            Estimator::StraightThrough => straight_through::backward(preact, grad, grad_preact)?,
+            Estimator::SemHash => sem_hash::backward(noisy, grad, grad_gate_logits)?,
+            Estimator::StraightThrough => {
+                straight_through::backward(gate_logits, grad, grad_gate_logits)?
+            }
             Estimator::GumbelSigmoid { .. } => {
-                gumbel_sigmoid::backward(noisy, grad, tau, grad_preact)?;
+                gumbel_sigmoid::backward(noisy, grad, tau, grad_gate_logits)?;
             }
             // The gradient of the sigmoid.
-            Estimator::TopK { .. } => gumbel_sigmoid::backward(preact, grad, tau, grad_preact)?,
+            Estimator::TopK { .. } => {
+                gumbel_sigmoid::backward(gate_logits, grad, tau, grad_gate_logits)?
+            }
         }
         Ok(())
     }
@@ -195,22 +199,22 @@ impl Gating {
         Ok(())
     }
 
-    /// Adds the gradients of the losses of gate logits to `grad_preact`.
-    pub(super) fn add_losses_of_preact<T: Activation>(
+    /// Adds the gradients of the losses of gate logits to `grad_gate_logits`.
+    pub(super) fn add_losses_of_logits<T: Activation>(
         &self,
         (buffers, metrics, clock): (&Buffers<T>, &Metrics, &Clock),
-        preact: &CudaBuffer<f32>,
-        grad_preact: &mut CudaBuffer<f32>,
+        gate_logits: &CudaBuffer<f32>,
+        grad_gate_logits: &mut CudaBuffer<f32>,
     ) -> Result<()> {
         let mut loss = Loss {
-            grad: grad_preact,
+            grad: grad_gate_logits,
             result: &mut metrics.gate_loss.borrow_mut(),
             totals: &mut metrics.gate_totals.borrow_mut(),
             scratch: &mut buffers.scratch(),
         };
         for (prior, weights) in &self.shapings {
             let weight = PerStep { clock, values: weights };
-            batch_shaping::forward_backward(*prior, buffers.batch, preact, weight, &mut loss)?;
+            batch_shaping::forward_backward(*prior, buffers.batch, gate_logits, weight, &mut loss)?;
         }
         Ok(())
     }

@@ -68,8 +68,10 @@ impl<T: Activation> TrainStep<T> {
             Model::Gated(model) => {
                 let gater = Program::new(model.gater().network(), None, Mode::Train);
                 let gater = lower(&gater, images, size, &mut builder)?;
-                let Value::Row(preact) = gater else { return unsupported("gates that are maps") };
-                builder.gates(preact, model);
+                let Value::Row(gate_logits) = gater else {
+                    return unsupported("gates that are maps");
+                };
+                builder.gates(gate_logits, model);
                 (model.backbone().network(), Some(&**model))
             }
         };

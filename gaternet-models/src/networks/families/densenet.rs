@@ -24,10 +24,10 @@ pub(super) fn features(
         for layer in 1..=config.family.blocks()? {
             let name = |part: &str| name(&format!("denseblock{block}.denselayer{layer}.{part}"));
             let h = net.batch_norm_relu(name("norm1"), x)?;
-            let hidden = net.conv(name("conv1"), h, BOTTLENECK * growth, 1);
-            let hidden = hidden.batch_norm(name("norm2")).relu().role(ConvRole::Hidden).done()?;
-            let output = net.conv(name("conv2"), hidden, growth, 3);
-            let output = output.role(ConvRole::ResidualOutput).done()?;
+            let inner = net.conv(name("conv1"), h, BOTTLENECK * growth, 1);
+            let inner = inner.batch_norm(name("norm2")).relu().role(ConvRole::Inner).done()?;
+            let output = net.conv(name("conv2"), inner, growth, 3);
+            let output = output.role(ConvRole::BlockOutput).done()?;
             x = net.concat(&[x, output])?;
         }
         if block < 3 {

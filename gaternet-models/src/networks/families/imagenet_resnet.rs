@@ -51,12 +51,12 @@ fn add_block(
     let name = |layer: &str| scoped(block, layer);
     let numbered = |layer: &str, number: usize| scoped(block, &format!("{layer}{number}"));
     let strided = kernels.len() - 2;
-    let mut hidden = x;
+    let mut maps = x;
     for (conv, kernel) in kernels[..kernels.len() - 1].iter().enumerate() {
-        let builder = net.conv(numbered("conv", conv + 1), hidden, inner, *kernel);
+        let builder = net.conv(numbered("conv", conv + 1), maps, inner, *kernel);
         let builder = builder.stride(if conv == strided { stride } else { 1 });
         let builder = builder.batch_norm(numbered("bn", conv + 1)).relu();
-        hidden = builder.role(ConvRole::Hidden).done()?;
+        maps = builder.role(ConvRole::Inner).done()?;
     }
     let shortcut = if stride == 1 && net.channels(x) == outer {
         x
@@ -65,8 +65,8 @@ fn add_block(
         conv.batch_norm(name("downsample.1")).done()?
     };
     let last = kernels.len();
-    let output = net.conv(numbered("conv", last), hidden, outer, kernels[last - 1]);
-    let output = output.batch_norm(numbered("bn", last)).role(ConvRole::ResidualOutput);
+    let output = net.conv(numbered("conv", last), maps, outer, kernels[last - 1]);
+    let output = output.batch_norm(numbered("bn", last)).role(ConvRole::BlockOutput);
     match config.squeeze_excitation {
         None => output.residual(shortcut).relu().done(),
         Some(reduction) => {

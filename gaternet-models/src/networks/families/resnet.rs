@@ -85,19 +85,19 @@ impl Blocks {
         let h = if self.pre_activation { net.batch_norm_relu(name("bn1"), x)? } else { x };
         let stride_of = |conv: usize| if conv == self.strided { stride } else { 1 };
         let last = self.kernels.len() - 1;
-        let mut hidden = h;
+        let mut maps = h;
         for (conv, kernel) in self.kernels[..last].iter().enumerate() {
             let bn = numbered("bn", conv + 1 + usize::from(self.pre_activation));
-            hidden = net
-                .conv(numbered("conv", conv + 1), hidden, width.inner, *kernel)
+            maps = net
+                .conv(numbered("conv", conv + 1), maps, width.inner, *kernel)
                 .stride(stride_of(conv))
                 .batch_norm(bn)
                 .relu()
-                .role(ConvRole::Hidden)
+                .role(ConvRole::Inner)
                 .done()?;
         }
         if self.dropout > 0.0 {
-            hidden = net.dropout(hidden, self.dropout);
+            maps = net.dropout(maps, self.dropout);
         }
         let shortcut = if stride == 1 && net.channels(x) == width.outer {
             x
@@ -108,8 +108,8 @@ impl Blocks {
             conv.batch_norm(name("shortcut.bn")).done()?
         };
         let output = net
-            .conv(numbered("conv", last + 1), hidden, width.outer, self.kernels[last])
-            .role(ConvRole::ResidualOutput);
+            .conv(numbered("conv", last + 1), maps, width.outer, self.kernels[last])
+            .role(ConvRole::BlockOutput);
         let output = match self.pre_activation {
             true => output,
             false => output.batch_norm(numbered("bn", last + 1)),

@@ -43,10 +43,10 @@ fn add_block(
     let h = net.relu(x);
     let mut path = |number: usize| {
         let name = |layer: &str| scoped(block, &format!("residual_path{number}.{layer}"));
-        let hidden = net.conv(name("conv1"), h, width, 3).stride(stride).batch_norm(name("bn1"));
-        let hidden = hidden.relu().role(ConvRole::Hidden).done()?;
-        let output = net.conv(name("conv2"), hidden, width, 3).batch_norm(name("bn2"));
-        output.role(ConvRole::ResidualOutput).done()
+        let inner = net.conv(name("conv1"), h, width, 3).stride(stride).batch_norm(name("bn1"));
+        let inner = inner.relu().role(ConvRole::Inner).done()?;
+        let output = net.conv(name("conv2"), inner, width, 3).batch_norm(name("bn2"));
+        output.role(ConvRole::BlockOutput).done()
     };
     let (one, other) = (path(1)?, path(2)?);
     let mut mixed = net.shake_shake(one, other);

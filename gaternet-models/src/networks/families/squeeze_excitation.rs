@@ -15,9 +15,9 @@ pub(super) fn add(
 ) -> Result<Value> {
     let channels = net.channels(x);
     let squeezed = net.global_avg_pool(x);
-    let hidden = net.linear(scoped(name, "fc1"), squeezed, (channels / reduction).max(1))?;
-    let hidden = net.relu(hidden);
-    let excited = net.linear(scoped(name, "fc2"), hidden, channels)?;
+    let reduced = net.linear(scoped(name, "fc1"), squeezed, (channels / reduction).max(1))?;
+    let reduced = net.relu(reduced);
+    let excited = net.linear(scoped(name, "fc2"), reduced, channels)?;
     let factors = net.sigmoid(excited);
     Ok(net.scale_channels(x, factors))
 }

@@ -9,7 +9,7 @@ pub(crate) fn families(classes: usize) -> Vec<BackboneConfig> {
     let scaled = |width, family| BackboneConfig { width, ..BackboneConfig::new(family, classes) };
     vec![
         scaled(0.5, bottleneck(false, BottleneckChannels::Paper)),
-        scaled(0.5, bottleneck(true, BottleneckChannels::Textbook)),
+        scaled(0.5, bottleneck(true, BottleneckChannels::Standard)),
         BackboneConfig::new(Family::Resnet { depth: 8, pre_activation: true }, classes),
         BackboneConfig::new(Family::WideResnet { depth: 10, k: 1, dropout: 0.2 }, classes),
         BackboneConfig::new(Family::ShakeShake { depth: 8, base: 8 }, classes),

@@ -27,7 +27,7 @@ impl From<GatePlacement> for Case {
 
 /// Every placement on a ResNet-20 and on a small Wide ResNet, and all gates on every other family.
 pub(crate) fn cases() -> impl Iterator<Item = Case> {
-    let placements = [GatePlacement::ResidualOutput, GatePlacement::Hidden, GatePlacement::All];
+    let placements = [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
     let wide = BackboneConfig::wide_resnet(10, 2, 10);
     let on = move |placement: GatePlacement| [placement.into(), Case { backbone: wide, placement }];
     let all = |backbone| Case { backbone, placement: GatePlacement::All };
