@@ -1,4 +1,4 @@
-//! Both gradients of a convolution over densities of live filters: time must fall with them.
+//! Both gradients of a convolution over densities of active filters: time must fall with them.
 //!
 //! `cargo bench --bench backward`; throughput counts the multiply-accumulates of the dense layer.
 
@@ -44,19 +44,27 @@ fn backward(criterion: &mut Criterion, layer: Layer) {
         }
         let gates = Gates::draw(layer, BATCH, gating, density, Ctx::train(1).rng());
         let [gates] = gates.as_slice() else { unreachable!("a batch has samples enough") };
-        let live = gates.live();
+        let active = gates.active();
         group.bench_function(BenchmarkId::new("input", density), |bencher| {
             bencher.iter(|| {
                 let (algorithm, grad_y) = (Algorithm::choose(&dims), grad_y.data());
-                conv2d::backward_input(isa, algorithm, &dims, live, grad_y, w.data(), &mut grad_x)
-                    .expect("valid sizes");
+                conv2d::backward_input(
+                    isa,
+                    algorithm,
+                    &dims,
+                    active,
+                    grad_y,
+                    w.data(),
+                    &mut grad_x,
+                )
+                .expect("valid sizes");
             });
         });
         group.bench_function(BenchmarkId::new("weight", density), |bencher| {
             bencher.iter(|| {
-                let algorithm = Algorithm::choose_for_weight(&dims, live.filters.is_some());
+                let algorithm = Algorithm::choose_for_weight(&dims, active.filters.is_some());
                 let (x, grad_y) = (x.data(), grad_y.data());
-                conv2d::backward_weight(isa, algorithm, &dims, live, x, grad_y, &mut grad_w)
+                conv2d::backward_weight(isa, algorithm, &dims, active, x, grad_y, &mut grad_w)
                     .expect("valid sizes");
             });
         });

@@ -1,5 +1,5 @@
-//! Forward convolution in f32 and bf16 over densities of live filters and channels: time must fall
-//! with them.
+//! Forward convolution in f32 and bf16 over densities of active filters and channels: time must
+//! fall with them.
 //!
 //! `cargo bench --bench gated_conv`; throughput counts the multiply-accumulates of the dense layer,
 //! so a skip shows as a higher rate.
@@ -48,9 +48,9 @@ fn forward(criterion: &mut Criterion, layer: Layer, batch: usize, dtype: DType) 
         let mut gates = gates.iter().cycle();
         group.bench_function(BenchmarkId::new(gating.to_string(), density), |bencher| {
             bencher.iter(|| {
-                let live = gates.next().expect("a cycle").live();
+                let active = gates.next().expect("a cycle").active();
                 let nothing = Epilogue::default();
-                prepared.forward(batch, live, x.data(), nothing, &mut y).expect("valid sizes");
+                prepared.forward(batch, active, x.data(), nothing, &mut y).expect("valid sizes");
             });
         });
     }

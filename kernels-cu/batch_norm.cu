@@ -1,4 +1,4 @@
-// Batch normalisation of dense activations, with what follows it in a residual unit:
+// Batch normalisation of dense activations, with what follows it in a block:
 //
 //   z = weight · (x - mean) / sqrt(var + eps) + bias,  a = gate · z (exactly 0 for a gate of 0),  y = relu(a + residual)
 //

@@ -1,5 +1,5 @@
 // The gates of the largest gate logits of each layer (the rules are those of gaternet-core/src/gate/estimator/top_k.rs and
-// gaternet-core/src/gate/floor.rs).
+// gaternet-core/src/gate/min_active.rs).
 //
 // Memory contract: a block has a layer of a sample; it reads the gate logits and alone reads and writes the gates. No shared
 // memory.

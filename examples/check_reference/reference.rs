@@ -132,12 +132,7 @@ impl Reference {
     fn evaluation(&self, images: &Tensor) -> Result<Vec<Group>> {
         let output = self.model.forward(images, &mut Ctx::eval())?;
         Ok(vec![
-            self.group(
-                "eval.preact",
-                "evaluation, gate logits",
-                1e-4,
-                &output.gate_logits,
-            )?,
+            self.group("eval.preact", "evaluation, gate logits", 1e-4, &output.gate_logits)?,
             self.group("eval.gates", "evaluation, gates", 0.0, output.gates.values())?,
             self.group("eval.logits", "evaluation, logits", 1e-4, &output.logits)?,
         ])

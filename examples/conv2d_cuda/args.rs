@@ -6,14 +6,14 @@ use clap::{Parser, ValueEnum};
 use gaternet::cli::command_line::write_value;
 use gaternet::cli::conv_layers::{Layer, Op};
 
-/// Measures single convolutions in bf16 on a GPU with all filters live, and with gates on their
+/// Measures single convolutions in bf16 on a GPU with all filters active, and with gates on their
 /// output or their input.
 ///
 /// Times are medians of 9 runs of a CUDA graph, whose calls take their operands in turn from
 /// buffers that do not fit in the cache together. Every sample has its own gates, each open with
-/// the given probability (the density); making the lists of live filters is not measured. ratio is
-/// the time over that with all filters live; tflops counts what a layer computes with all filters
-/// live, so work that is skipped shows as a rate above the device's peak.
+/// the given probability (the density); making the lists of active filters is not measured. ratio
+/// is the time over that with all filters active; tflops counts what a layer computes with all
+/// filters active, so work that is skipped shows as a rate above the device's peak.
 #[derive(Debug, Parser)]
 #[command(name = "conv2d_cuda", verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -23,7 +23,7 @@ pub(crate) struct Convolution {
 
 /// What one call reads and writes.
 struct Operands {
-    live: Option<CudaActiveFilters>,
+    active: Option<CudaActiveFilters>,
     input: CudaBuffer<bf16>,
     output: CudaBuffer<bf16>,
 }
@@ -57,33 +57,35 @@ impl Convolution {
         let mut operands = Vec::new();
         for seed in 0..calls {
             let filters = rows.count(&dims);
-            let live = match gating {
+            let active = match gating {
                 Gating::None => None,
-                _ => Some(live(device, seed as u64, dims.batch(), filters, density)?),
+                _ => Some(active(device, seed as u64, dims.batch(), filters, density)?),
             };
             let input = CudaBuffer::from_slice(device, &input)?;
             operands.push(Operands {
-                live,
+                active,
                 input,
                 output: CudaBuffer::from_slice(device, &output)?,
             });
         }
         let mut work = || {
-            operands.iter_mut().try_for_each(|Operands { live, input, output }| {
-                let live = live.as_ref();
+            operands.iter_mut().try_for_each(|Operands { active, input, output }| {
+                let active = active.as_ref();
                 match op {
                     Op::Forward => {
                         let epilogue = Forward::default();
-                        conv2d::forward(&dims, rows, live, input, &weight, epilogue, output)
+                        conv2d::forward(&dims, rows, active, input, &weight, epilogue, output)
                     }
                     Op::BackwardInput => {
                         let epilogue = Backward::default();
-                        conv2d::backward_input(&dims, rows, live, output, &weight, epilogue, input)
+                        conv2d::backward_input(
+                            &dims, rows, active, output, &weight, epilogue, input,
+                        )
                     }
                     Op::BackwardWeight => conv2d::backward_weight(
                         &dims,
                         rows,
-                        live,
+                        active,
                         input,
                         output,
                         &mut scratch,
@@ -98,7 +100,7 @@ impl Convolution {
 }
 
 /// Lists of gates, each open with probability `density`.
-fn live(
+fn active(
     device: &CudaDevice,
     seed: u64,
     batch: usize,
@@ -108,9 +110,9 @@ fn live(
     let mut random = Ctx::train(seed);
     let gate = |_| f32::from(u8::from(random.rng().random_bool(density)));
     let gates: Vec<f32> = (0..batch * filters).map(gate).collect();
-    let mut live = CudaActiveFilters::empty(device, batch, filters)?;
-    live.refill(&CudaBuffer::from_slice(device, &gates)?, filters, 0)?;
-    Ok(live)
+    let mut active = CudaActiveFilters::empty(device, batch, filters)?;
+    active.refill(&CudaBuffer::from_slice(device, &gates)?, filters, 0)?;
+    Ok(active)
 }
 
 /// Median seconds of a call of each case, in runs of about `run`.

@@ -39,7 +39,7 @@ impl Row {
     }
 }
 
-/// Nothing gated, then filters and channels, each with the share of their gates that are open.
+/// Nothing gated, then filters and channels, each with the fraction of their gates that are open.
 fn cases() -> impl Iterator<Item = (Gating, f64)> {
     conv_layers::cases().filter(|(gating, _)| *gating != Gating::Both)
 }

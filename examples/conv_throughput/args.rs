@@ -4,14 +4,14 @@ use clap::Parser;
 use gaternet::cli::conv_layers::Op;
 use gaternet::cli::dtype::DTypeName;
 
-/// Measures single convolutions with all filters live, and with gates on their output, their input
-/// or both.
+/// Measures single convolutions with all filters active, and with gates on their output, their
+/// input or both.
 ///
 /// Times are medians of 9 runs. Every sample has its own gates, each open with the given
-/// probability (the density); making the lists of live filters is not measured. ms is milliseconds
-/// a call, ratio that over the time with all filters live. gflops is 10^9 operations a second,
-/// where a layer counts 2 operations for each multiply-accumulate it has with all filters live:
-/// work that is skipped shows as a rate above the machine's peak.
+/// probability (the density); making the lists of active filters is not measured. ms is
+/// milliseconds a call, ratio that over the time with all filters active. gflops is 10^9 operations
+/// a second, where a layer counts 2 operations for each multiply-accumulate it has with all filters
+/// active: work that is skipped shows as a rate above the machine's peak.
 #[derive(Debug, Parser)]
 #[command(name = "conv_throughput", verbatim_doc_comment)]
 pub(crate) struct Args {

@@ -86,26 +86,26 @@ impl Convolution {
     }
 
     fn round(&mut self, gates: &[Gates]) -> Result<()> {
-        gates.iter().try_for_each(|gates| self.call(gates.live()))
+        gates.iter().try_for_each(|gates| self.call(gates.active()))
     }
 
-    fn call(&mut self, live: Active<'_>) -> Result<()> {
+    fn call(&mut self, active: Active<'_>) -> Result<()> {
         let data = self.data[self.calls % self.data.len()].data();
         let other = self.other[self.calls % self.other.len()].data();
         self.calls += 1;
         let (isa, dims, result) = (self.isa, &self.dims, &mut self.result);
         Ok(match self.op {
             Op::Forward => {
-                self.prepared.forward(dims.batch(), live, data, Epilogue::default(), result)
+                self.prepared.forward(dims.batch(), active, data, Epilogue::default(), result)
             }
             Op::BackwardInput => {
                 let algorithm = Algorithm::choose(dims);
-                conv2d::backward_input(isa, algorithm, dims, live, data, other, result)
+                conv2d::backward_input(isa, algorithm, dims, active, data, other, result)
             }
             Op::BackwardWeight => {
-                let gated = live.filters.is_some() || live.channels.is_some();
+                let gated = active.filters.is_some() || active.channels.is_some();
                 let algorithm = Algorithm::choose_for_weight(dims, gated);
-                conv2d::backward_weight(isa, algorithm, dims, live, data, other, result)
+                conv2d::backward_weight(isa, algorithm, dims, active, data, other, result)
             }
         }?)
     }

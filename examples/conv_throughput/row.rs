@@ -30,7 +30,7 @@ struct Row {
 }
 
 impl Row {
-    /// `ratio` is of the time to that with all filters live.
+    /// `ratio` is of the time to that with all filters active.
     fn print(&self, layer: &str, ratio: f64) -> Result<(), OutputError> {
         let Row { op, batch, density, gating, dtype, algorithm, ms, gflops, .. } = self;
         say!(

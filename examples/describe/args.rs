@@ -11,8 +11,8 @@ use gaternet::models::{
     Model, PlainNet,
 };
 
-/// Prints a network's parameters, multiply-accumulates (MACs) for one image and gates, unit by
-/// unit.
+/// Prints a network's parameters, multiply-accumulates (MACs) for one image and gates, block by
+/// block.
 ///
 /// MACs are those of convolutions, linear layers and global pooling with every filter running. With
 /// --gated the gater is counted too, on a line of its own.
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0)]
     pub(crate) width: f64,
 
-    /// Squeeze-and-excitation with reduction 16 in every residual unit
+    /// Squeeze-and-excitation with reduction 16 in every block
     #[arg(long)]
     pub(crate) se: bool,
 
@@ -76,8 +76,8 @@ pub(crate) struct Args {
     #[arg(long)]
     pub(crate) latency: bool,
 
-    /// Densities to predict it at: the share of open gates in each layer, 0 to 1
-    #[arg(long, value_name = "SHARE", num_args = 1.., default_values_t = [1.0, 0.75, 0.5, 0.25])]
+    /// Densities to predict it at: the fraction of open gates in each layer, 0 to 1
+    #[arg(long, value_name = "FRACTION", num_args = 1.., default_values_t = [1.0, 0.75, 0.5, 0.25])]
     #[arg(requires = "latency")]
     pub(crate) density: Vec<f64>,
 

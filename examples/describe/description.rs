@@ -1,9 +1,9 @@
 //! What is printed.
 
 use anyhow::Result;
+use gaternet::cli::blocks::{Block, blocks};
 use gaternet::cli::report::{OutputError, say};
 use gaternet::cli::table::millions;
-use gaternet::cli::units::{Unit, units};
 use gaternet::core::nn::Module;
 use gaternet::models::{GatePlan, Model};
 use serde::Serialize;
@@ -23,7 +23,7 @@ pub(crate) struct Description {
     outputs: usize,
     /// (parameters, MACs) of the gater.
     gater: Option<(usize, u64)>,
-    units: Vec<Unit>,
+    blocks: Vec<Block>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) latency: Vec<Latency>,
 }
@@ -37,16 +37,16 @@ impl Description {
                 ("gated ", model.backbone(), Some(model.plan()), Some(gater))
             }
         };
-        let units = units(plain, plan, size)?;
+        let blocks = blocks(plain, plan, size)?;
         Ok(Description {
             model: format!("{kind}{}", plain.config()),
             size,
             parameters: plain.parameter_count(),
             macs: plain.macs(size)?,
-            gates: units.iter().map(|unit| unit.gates).sum(),
+            gates: blocks.iter().map(|block| block.gates).sum(),
             outputs: plan.map_or(0, GatePlan::outputs),
             gater,
-            units,
+            blocks,
             latency: Vec::new(),
         })
     }
@@ -54,14 +54,14 @@ impl Description {
     /// A table.
     pub(crate) fn print(&self) -> Result<(), OutputError> {
         say!("{}, images of {}x{}\n", self.model, self.size[0], self.size[1])?;
-        let width = self.units.iter().map(|unit| unit.name.len()).max().unwrap_or(0).max(14);
+        let width = self.blocks.iter().map(|block| block.name.len()).max().unwrap_or(0).max(14);
         say!("{:width$} {:>15} {:>12} {:>12} {:>6}", "", "output", "parameters", "MACs", "gates")?;
-        for unit in &self.units {
-            let [c, h, w] = unit.output;
+        for block in &self.blocks {
+            let [c, h, w] = block.output;
             let output = if c == 0 { String::new() } else { format!("{c} x {h}x{w}") };
-            let (parameters, macs) = (unit.parameters, millions(unit.macs as f64));
-            let gates = if unit.gates == 0 { String::new() } else { unit.gates.to_string() };
-            say!("{:width$} {output:>15} {parameters:>12} {macs:>12} {gates:>6}", unit.name)?;
+            let (parameters, macs) = (block.parameters, millions(block.macs as f64));
+            let gates = if block.gates == 0 { String::new() } else { block.gates.to_string() };
+            say!("{:width$} {output:>15} {parameters:>12} {macs:>12} {gates:>6}", block.name)?;
         }
         say!("")?;
         let total = |name: &str, parameters: usize, macs: u64| {
@@ -78,8 +78,8 @@ impl Description {
                 }
                 _ => say!("\n{} gates", self.gates)?,
             }
-            let share = 100.0 * macs as f64 / self.macs as f64;
-            say!("the gater has {share:.1} % of the backbone's MACs")?;
+            let fraction = 100.0 * macs as f64 / self.macs as f64;
+            say!("the gater has {fraction:.1} % of the backbone's MACs")?;
         }
         if !self.latency.is_empty() {
             latency::print(&self.latency)?;

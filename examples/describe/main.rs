@@ -1,4 +1,4 @@
-//! Counts of a network: parameters, MACs and gates, unit by unit.
+//! Counts of a network: parameters, MACs and gates, block by block.
 
 mod args;
 mod description;

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "PIXELS", verbatim_doc_comment)]
     pub(crate) resize: Option<usize>,
 
-    /// Print one JSON object instead of a table; shares are of 1, MACs are counts per image
+    /// Print one JSON object instead of a table; fractions are of 1, MACs are counts per image
     #[arg(long, conflicts_with = "sweep")]
     pub(crate) json: bool,
 
@@ -59,7 +59,7 @@ pub(crate) struct Args {
 
     /// Gates as open as a budget allows: MACs of an image over those of the plain backbone, gater
     /// included
-    #[arg(long, value_name = "SHARE")]
+    #[arg(long, value_name = "FRACTION")]
     pub(crate) budget: Option<f64>,
 
     /// Write the model with the gates of --budget

@@ -81,8 +81,8 @@ pub(crate) fn sweep(
                 .map(|gate_logits| ratio(thresholds.model(), size, gate_logits));
             let (closed, open) = (closed?, open?);
             for step in 0..BUDGETS {
-                let share = step as f64 / (BUDGETS - 1) as f64;
-                let threshold = thresholds.for_budget(closed + share * (open - closed))?;
+                let fraction = step as f64 / (BUDGETS - 1) as f64;
+                let threshold = thresholds.for_budget(closed + fraction * (open - closed))?;
                 thresholds.set(threshold)?;
                 add(Some(threshold))?;
             }

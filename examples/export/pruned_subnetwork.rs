@@ -32,7 +32,8 @@ pub(crate) fn pruned_subnetwork(args: &Args, model: &GatedNet, images: usize) ->
     let (closed, open) = (gates(|opened, _| opened == 0), gates(|opened, images| opened == images));
     let least = args.min_open * images as f64;
     let kept = counts.iter().filter(|opened| **opened as f64 > least).count();
-    let share = |gates: usize| format!("{gates} ({})", percent(gates as f64 / counts.len() as f64));
+    let fraction =
+        |gates: usize| format!("{gates} ({})", percent(gates as f64 / counts.len() as f64));
     let (whole, size) = (model.backbone(), augment.output_size(&train)?);
     let of = |part: f64, whole: f64| format!("{} of {}", millions(part), millions(whole));
     let parameters = [pruned.parameter_count(), whole.parameter_count()].map(|count| count as f64);
@@ -40,10 +41,10 @@ pub(crate) fn pruned_subnetwork(args: &Args, model: &GatedNet, images: usize) ->
     print_table(&[
         ("calibration", format!("{name}, {images} training images")),
         ("gates", counts.len().to_string()),
-        ("  closed for all images", share(closed)),
-        ("  open for all images", share(open)),
-        ("  differing", share(counts.len() - closed - open)),
-        ("filters that are left", share(kept)),
+        ("  closed for all images", fraction(closed)),
+        ("  open for all images", fraction(open)),
+        ("  differing", fraction(counts.len() - closed - open)),
+        ("filters that are left", fraction(kept)),
         ("parameters of the backbone", of(parameters[0], parameters[1])),
         ("MACs of the backbone", of(macs[0], macs[1])),
     ])?;

@@ -45,7 +45,7 @@ pub(crate) struct Args {
     pub(crate) gater_pool: usize,
 
     /// Probabilities of a gate to be open, 0 to 1
-    #[arg(long, value_name = "SHARE", num_args = 1.., default_values_t = [0.5])]
+    #[arg(long, value_name = "FRACTION", num_args = 1.., default_values_t = [0.5])]
     pub(crate) density: Vec<f64>,
 
     /// Images of a pass

@@ -73,14 +73,14 @@ fn panel(rows: &[Row], title: String) -> Result<Panel> {
         times.sort_by(f64::total_cmp);
         times.get(times.len() / 2).copied()
     };
-    let all_live =
+    let all_active =
         median("none", 1.0).with_context(|| format!("{title}: no measurement at density 1"))?;
     let lines = GATINGS.map(|gating| {
         let mut densities: Vec<f64> =
             rows.iter().filter(|row| row.gating == gating).map(|row| row.density).collect();
         densities.sort_by(f64::total_cmp);
         densities.dedup();
-        let point = |density| Some([density, median(gating, density)? / all_live]);
+        let point = |density| Some([density, median(gating, density)? / all_active]);
         let mut points: Vec<Point> = densities.into_iter().filter_map(point).collect();
         if !points.is_empty() {
             points.push([1.0; 2]);

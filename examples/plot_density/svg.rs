@@ -30,7 +30,7 @@ fn draw_panel(panel: &Panel, times: &[f64]) -> chart::Panel {
     chart::Panel {
         title: panel.title.clone(),
         x: Axis {
-            label: "density: share of gates open".to_owned(),
+            label: "density: fraction of gates open".to_owned(),
             ticks: vec![0.0, 0.25, 0.5, 0.75, 1.0],
         },
         y: Axis { label: "time / time at density 1".to_owned(), ticks: times.to_vec() },

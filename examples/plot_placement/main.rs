@@ -1,4 +1,4 @@
-//! Draws where the gates of each placement sit in a residual unit, and what they save.
+//! Draws where the gates of each placement sit in a block, and what they save.
 
 mod svg;
 
@@ -12,10 +12,10 @@ use gaternet::cli::command_line::parse;
 use gaternet::cli::report::{exit_code, say};
 use gaternet::models::{GatePlacement, GatedConfig, GatedNet, GaterConfig};
 
-use crate::svg::{Stage, Unit};
+use crate::svg::{Block, Stage};
 
-/// Draws, as an SVG, a residual unit of two convolutions with the gates of each placement: where
-/// they sit, which filters and channels run, and what is left of the unit's MACs with half of the
+/// Draws, as an SVG, a block of two convolutions with the gates of each placement: where
+/// they sit, which filters and channels run, and what is left of the block's MACs with half of the
 /// gates open.
 #[derive(Debug, Parser)]
 #[command(name = "plot_placement", verbatim_doc_comment)]
@@ -25,8 +25,8 @@ struct Args {
     out: PathBuf,
 }
 
-/// The unit that is drawn: the second of a stage, with an identity for its shortcut.
-const UNIT: &str = "stage1.block2";
+/// The block that is drawn: the second of a stage, with an identity for its shortcut.
+const BLOCK: &str = "stage1.block2";
 
 fn main() -> ExitCode {
     exit_code(run())
@@ -34,25 +34,25 @@ fn main() -> ExitCode {
 
 fn run() -> Result<()> {
     let Args { out } = parse();
-    let units = [
-        unit("block-output", GatePlacement::BlockOutput)?,
-        unit("inner", GatePlacement::Inner)?,
-        unit("all", GatePlacement::All)?,
+    let blocks = [
+        block("block-output", GatePlacement::BlockOutput)?,
+        block("inner", GatePlacement::Inner)?,
+        block("all", GatePlacement::All)?,
     ];
-    fs::write(&out, svg::draw(&units))
+    fs::write(&out, svg::draw(&blocks))
         .with_context(|| format!("cannot write {}", out.display()))?;
     Ok(say!("wrote {}", out.display())?)
 }
 
 /// As the gate plan of a ResNet-14 has it.
-fn unit(name: &'static str, placement: GatePlacement) -> Result<Unit> {
+fn block(name: &'static str, placement: GatePlacement) -> Result<Block> {
     let gater = GaterConfig { depth: 8, ..GaterConfig::default() };
     let model = GatedNet::new(GatedConfig { placement, gater, ..GatedConfig::cifar(14, 10) }, 0)?;
     let convs = model.backbone().convs([32, 32])?;
     let mut stages = Vec::new();
     let (mut left, mut whole) = (0.0, 0.0);
     for (conv, gates) in convs.iter().zip(model.plan().convs()) {
-        let Some(conv_name) = conv.name.strip_prefix(UNIT).and_then(|rest| rest.strip_prefix('.'))
+        let Some(conv_name) = conv.name.strip_prefix(BLOCK).and_then(|rest| rest.strip_prefix('.'))
         else {
             continue;
         };
@@ -64,5 +64,5 @@ fn unit(name: &'static str, placement: GatePlacement) -> Result<Unit> {
     }
     let [inner, last]: [Stage; 2] =
         stages.try_into().map_err(|stages| anyhow::anyhow!("not two convolutions: {stages:?}"))?;
-    Ok(Unit { name, inner, last, left: left / whole })
+    Ok(Block { name, inner, last, left: left / whole })
 }

@@ -1,4 +1,4 @@
-//! A residual unit from top to bottom, one column for each placement.
+//! A block from top to bottom, one column for each placement.
 
 /// A convolution, and which of its sides have gates.
 #[derive(Debug)]
@@ -8,12 +8,12 @@ pub(crate) struct Stage {
     pub(crate) channels: bool,
 }
 
-/// A unit with the gates of one placement.
-pub(crate) struct Unit {
+/// A block with the gates of one placement.
+pub(crate) struct Block {
     pub(crate) name: &'static str,
     pub(crate) inner: Stage,
     pub(crate) last: Stage,
-    /// MACs with half of the gates open, over those of the unit without gates.
+    /// MACs with half of the gates open, over those of the block without gates.
     pub(crate) left: f64,
 }
 
@@ -29,11 +29,11 @@ const OPEN: [[bool; 6]; 2] =
     [[true, false, true, true, false, false], [false, true, true, false, false, true]];
 const INK: &str = "#222";
 const GATE: &str = "#d55e00";
-const LIVE: &str = "#0072b2";
+const ACTIVE: &str = "#0072b2";
 
 /// The SVG.
-pub(crate) fn draw(units: &[Unit]) -> String {
-    let width = COLUMN * units.len() as f64;
+pub(crate) fn draw(blocks: &[Block]) -> String {
+    let width = COLUMN * blocks.len() as f64;
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {width} {HEIGHT}\" width=\"{width}\" \
          height=\"{HEIGHT}\" font-family=\"Helvetica, Arial, sans-serif\" font-size=\"13\" fill=\"{INK}\">\n\
@@ -41,15 +41,15 @@ pub(crate) fn draw(units: &[Unit]) -> String {
          markerHeight=\"7\" orient=\"auto\"><path d=\"M0 0L8 4L0 8z\" fill=\"{INK}\"/></marker></defs>\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
     );
-    for (i, unit) in units.iter().enumerate() {
+    for (i, block) in blocks.iter().enumerate() {
         svg += &format!("<g transform=\"translate({} 0)\">\n", COLUMN * i as f64);
-        svg += &draw_unit(unit);
+        svg += &draw_block(block);
         svg += "</g>\n";
     }
     svg + "</svg>\n"
 }
 
-fn draw_unit(Unit { name, inner, last, left }: &Unit) -> String {
+fn draw_block(Block { name, inner, last, left }: &Block) -> String {
     let mut svg =
         text(MIDDLE, 28.0, &format!("<tspan font-weight=\"bold\" font-size=\"16\">{name}</tspan>"));
     let mut y = 46.0;
@@ -61,7 +61,7 @@ fn draw_unit(Unit { name, inner, last, left }: &Unit) -> String {
         svg += &arrow(y, y + 24.0);
         y += 24.0;
         let runs =
-            |gated: bool, what: &str| format!("{} {what}", if gated { "live" } else { "all" });
+            |gated: bool, what: &str| format!("{} {what}", if gated { "active" } else { "all" });
         let sides = [runs(stage.filters, "filters"), runs(stage.channels, "channels")].join(" × ");
         svg += &labelled_box(y, &stage.name, &sides, stage.filters || stage.channels);
         y += BOX[1];
@@ -111,8 +111,8 @@ fn planes(y: f64, open: Option<&[bool; 6]>) -> String {
         let x = MIDDLE + step * (i as f64 - 3.0) + 2.5;
         if open.is_none_or(|open| open[i]) {
             return format!(
-                "<rect x=\"{x}\" y=\"{y}\" width=\"{PLANE}\" height=\"{PLANE}\" fill=\"{LIVE}\" \
-                 fill-opacity=\"0.55\" stroke=\"{LIVE}\"/>\n"
+                "<rect x=\"{x}\" y=\"{y}\" width=\"{PLANE}\" height=\"{PLANE}\" fill=\"{ACTIVE}\" \
+                 fill-opacity=\"0.55\" stroke=\"{ACTIVE}\"/>\n"
             );
         }
         let zero = text(x + PLANE / 2.0, y + 16.0, "0");

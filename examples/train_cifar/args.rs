@@ -25,7 +25,7 @@ use crate::args_run::RunArgs;
 /// Writes OUT/metrics.jsonl (one object per epoch) and OUT/model.safetensors (after every epoch),
 /// and while it runs OUT/state.safetensors, from which --resume goes on. Ctrl-C and SIGTERM save
 /// the state after the step that runs. Pre-training the gater writes OUT/pretraining.jsonl and
-/// OUT/gater.safetensors. In metrics.jsonl, accuracies and densities are shares of 1; train_loss
+/// OUT/gater.safetensors. In metrics.jsonl, accuracies and densities are fractions of 1; train_loss
 /// includes the gate terms; gate_density and macs_ratio (executed MACs, gater included, over those
 /// of the plain model) are of the test set; images_per_second counts training only, seconds the
 /// whole epoch with its evaluation; learning_rate is that of the epoch's last step.

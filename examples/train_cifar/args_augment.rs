@@ -33,14 +33,14 @@ pub(crate) struct AugmentArgs {
     #[arg(long, value_name = "PIXELS", default_value_t = 0)]
     pub(crate) cutout: usize,
 
-    /// Training images and their labels are blended in pairs, with shares from Beta(ALPHA, ALPHA):
-    /// 0 not at all, 0.2 to 1 is usual. train_accuracy then counts the share of the class that is
-    /// named
+    /// Training images and their labels are blended in pairs, with fractions from Beta(ALPHA,
+    /// ALPHA): 0 not at all, 0.2 to 1 is usual. train_accuracy then counts the fraction of the
+    /// class that is named
     #[arg(long, value_name = "ALPHA", default_value_t = 0.0, verbatim_doc_comment)]
     pub(crate) mixup: f32,
 
     /// Share of the target that all classes get alike, 0 to 1: 0.1 is usual
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "FRACTION", default_value_t = 0.0)]
     pub(crate) label_smoothing: f32,
 }
 

@@ -17,7 +17,7 @@ pub(crate) struct BackboneArgs {
     #[arg(long, value_name = "FACTOR", default_value_t = 1.0, verbatim_doc_comment)]
     pub(crate) width: f64,
 
-    /// Squeeze-and-excitation with reduction 16 in every residual unit of the backbone
+    /// Squeeze-and-excitation with reduction 16 in every block of the backbone
     #[arg(long)]
     pub(crate) se: bool,
 

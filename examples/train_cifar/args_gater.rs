@@ -8,7 +8,7 @@ use gaternet::models::{GateOverride, GaterConfig};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Gates and gater")]
 pub(crate) struct GaterArgs {
-    /// The paper's gates: one for each filter of the last convolution of every residual unit,
+    /// The paper's gates: one for each filter of the last convolution of every block,
     /// decided by a ResNet-20 with Improved SemHash, few of them open. It is the default of all
     /// options that it excludes, but for a run without any option
     #[arg(long, verbatim_doc_comment)]
@@ -44,7 +44,7 @@ pub(crate) struct GaterArgs {
     #[arg(long, alias = "min-open-share", value_name = "FRACTION", conflicts_with = "dense")]
     pub(crate) min_active_fraction: Option<f32>,
 
-    /// Units with gates start as their shortcut, open or closed: the weights of their last batch
+    /// Blocks with gates start as their shortcut, open or closed: the weights of their last batch
     /// norm are 0. For gates that open late, after --freeze-gater and a low --gate-bias
     #[arg(long, conflicts_with_all = ["dense", "backbone_checkpoint"], verbatim_doc_comment)]
     pub(crate) zero_init: bool,

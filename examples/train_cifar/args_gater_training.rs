@@ -49,7 +49,7 @@ pub(crate) struct GaterTrainingArgs {
 impl GaterTrainingArgs {
     pub(crate) fn warm_up(&self) -> WarmUp {
         WarmUp {
-            open: self.open_epochs,
+            open_epochs: self.open_epochs,
             frozen_backbone: self.freeze_backbone,
             frozen_gater: self.freeze_gater,
             frozen_extractor: self.freeze_extractor,

@@ -25,21 +25,21 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "TAU", conflicts_with = "dense")]
     tau_last: Option<f64>,
 
-    /// With the estimator gumbel-sigmoid: share of the steps in which the temperature changes
+    /// With the estimator gumbel-sigmoid: fraction of the steps in which the temperature changes
     /// [default: 1]
-    #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
-    tau_share: Option<f64>,
+    #[arg(long, alias = "tau-share", value_name = "FRACTION", conflicts_with = "dense")]
+    tau_fraction: Option<f64>,
 
     /// With the estimator gumbel-sigmoid: gates between 0 and 1 in training
     #[arg(long, conflicts_with = "dense")]
     soft_gates: bool,
 
-    /// With the estimator top-k: share of the filters of each layer that are open [default: 0.5]
-    #[arg(long, value_name = "SHARE", conflicts_with = "dense")]
+    /// With the estimator top-k: fraction of the filters of each layer that are open [default: 0.5]
+    #[arg(long, value_name = "FRACTION", conflicts_with = "dense")]
     density: Option<f32>,
 
-    /// Train for this share of open gates in every layer, instead of for few open gates
-    #[arg(long, value_name = "SHARE", conflicts_with_all = ["dense", "target_macs", "target_latency"])]
+    /// Train for this fraction of open gates in every layer, instead of for few open gates
+    #[arg(long, value_name = "FRACTION", conflicts_with_all = ["dense", "target_macs", "target_latency"])]
     target_rate: Option<f32>,
 
     /// Train for this many MACs, gater included, over those of the plain network, instead of for
@@ -80,9 +80,10 @@ pub(crate) struct GateArgs {
     #[arg(long, value_name = "A,B", value_delimiter = ',', requires = "batch_shaping")]
     beta: Option<Vec<f32>>,
 
-    /// With --batch-shaping: share of the steps in which its weight falls to 0 [default: 1]
-    #[arg(long, value_name = "SHARE", requires = "batch_shaping")]
-    batch_shaping_share: Option<f32>,
+    /// With --batch-shaping: fraction of the steps in which its weight falls to 0 [default: 1]
+    #[arg(long, alias = "batch-shaping-share", value_name = "FRACTION")]
+    #[arg(requires = "batch_shaping")]
+    batch_shaping_fraction: Option<f32>,
 }
 
 /// An [`Estimator`].
@@ -111,7 +112,7 @@ impl GateArgs {
         for (flag, given, fits) in [
             ("--tau", self.tau.is_some(), gumbel),
             ("--tau-last", self.tau_last.is_some(), gumbel),
-            ("--tau-share", self.tau_share.is_some(), gumbel),
+            ("--tau-fraction", self.tau_fraction.is_some(), gumbel),
             ("--soft-gates", self.soft_gates, gumbel),
             ("--density", self.density.is_some(), top_k),
         ] {
@@ -123,7 +124,7 @@ impl GateArgs {
             EstimatorName::GumbelSigmoid => {
                 let first = self.tau.unwrap_or(2.0 / 3.0);
                 let last = self.tau_last.unwrap_or(first);
-                let tau = TauSchedule { first, last, share: self.tau_share.unwrap_or(1.0) };
+                let tau = TauSchedule { first, last, fraction: self.tau_fraction.unwrap_or(1.0) };
                 Estimator::GumbelSigmoid { tau, hard: !self.soft_gates }
             }
             EstimatorName::TopK => Estimator::TopK { density: self.density.unwrap_or(0.5) },
@@ -157,7 +158,7 @@ impl GateArgs {
             let [a, b] = *beta else {
                 anyhow::bail!("--beta: takes two numbers, as in 0.6,0.4, not {}", beta.len());
             };
-            let fades_over = Some(self.batch_shaping_share.unwrap_or(1.0));
+            let fades_over = Some(self.batch_shaping_fraction.unwrap_or(1.0));
             terms.push(GateTerm { loss: GateLoss::BatchShaping { a, b }, weight, fades_over });
         }
         Ok(terms)

@@ -34,18 +34,18 @@ pub(crate) struct OptimArgs {
     #[arg(long, value_enum, default_value = "one-cycle")]
     pub(crate) schedule: ScheduleName,
 
-    /// With the schedule step: after which shares of all steps the learning rate drops [default:
+    /// With the schedule step: after which fractions of all steps the learning rate drops [default:
     /// 0.5,0.75]
-    #[arg(long, value_name = "SHARES", value_delimiter = ',')]
+    #[arg(long, value_name = "FRACTIONS", value_delimiter = ',')]
     pub(crate) milestones: Option<Vec<f64>>,
 
     /// With the schedule step: the factor of each drop [default: 0.1]
     #[arg(long, value_name = "FACTOR")]
     pub(crate) gamma: Option<f64>,
 
-    /// With the schedules step and cosine: share of the steps in which the learning rate climbs
+    /// With the schedules step and cosine: fraction of the steps in which the learning rate climbs
     /// [default: 0 with step, 0.05 with cosine]
-    #[arg(long, value_name = "SHARE", verbatim_doc_comment)]
+    #[arg(long, value_name = "FRACTION", verbatim_doc_comment)]
     pub(crate) warmup: Option<f64>,
 
     /// The gradients of a step are scaled down to this Euclidean norm, if they are longer together

@@ -40,8 +40,8 @@ pub(crate) fn of(args: &Args) -> Result<Recipe> {
         "--new-head: there is no --checkpoint or --backbone-checkpoint whose head it replaces"
     );
     let label_smoothing = augment.label_smoothing;
-    let share = (0.0..=1.0).contains(&label_smoothing);
-    ensure!(share, "--label-smoothing {label_smoothing}: must be between 0 and 1");
+    let valid = (0.0..=1.0).contains(&label_smoothing);
+    ensure!(valid, "--label-smoothing {label_smoothing}: must be between 0 and 1");
     let backbone = args.backbone.config();
     backbone.validate()?;
     let network = match args.backbone.dense {

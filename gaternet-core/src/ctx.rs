@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn progress_is_a_share() {
+    fn progress_is_a_fraction() {
         let progress = |step, steps| Ctx::train(0).with_progress(step, steps).progress();
         assert_eq!([progress(0, 8), progress(2, 8), progress(9, 8)], [0.0, 0.25, 1.0]);
         assert_eq!([progress(0, 0), Ctx::train(0).progress()], [0.0, 0.0]);

@@ -31,8 +31,8 @@ impl Net {
     fn forward(&self, x: &Tensor, ctx: &Ctx) -> Result<Tensor> {
         let relu = Epilogue::default().with_relu(true);
         let x = self.bn1.forward(&self.conv1.forward(x, ctx)?, ctx, relu)?;
-        let unit = relu.with_residual(Some(&x));
-        let y = self.bn2.forward(&self.conv2.forward(&x, ctx)?, ctx, unit)?;
+        let block = relu.with_residual(Some(&x));
+        let y = self.bn2.forward(&self.conv2.forward(&x, ctx)?, ctx, block)?;
         self.fc.forward(&ops::global_avg_pool(&y)?, ctx)
     }
 }

@@ -1,4 +1,4 @@
-//! The convolutions that speed is measured on, and what is live in them.
+//! The convolutions that speed is measured on, and what is active in them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -149,7 +149,7 @@ impl fmt::Display for Gating {
     }
 }
 
-/// Everything live, then each gating with the share of its gates that are open.
+/// Everything active, then each gating with the fraction of its gates that are open.
 pub fn cases() -> impl Iterator<Item = (Gating, f64)> {
     let gated = [Gating::Output, Gating::Input, Gating::Both]
         .into_iter()
@@ -192,7 +192,7 @@ impl Gates {
     }
 
     /// What a convolution computes of them.
-    pub fn live(&self) -> Active<'_> {
+    pub fn active(&self) -> Active<'_> {
         Active::default().with_filters(self.filters.as_ref()).with_channels(self.channels.as_ref())
     }
 }

@@ -3,6 +3,7 @@
 //! No stable interface: it changes with the programs, whose options it reads and whose results it
 //! prints.
 
+pub mod blocks;
 pub mod chart;
 pub mod classes;
 pub mod command_line;
@@ -27,4 +28,3 @@ pub mod throughput_network;
 pub mod timing;
 #[cfg(feature = "images")]
 pub mod trained_data;
-pub mod units;

@@ -17,7 +17,7 @@ pub fn of(checkpoint: &Path, image_size: Option<usize>, resize: Option<usize>) -
     let file = Checkpoint::open(checkpoint)?;
     let metadata = &file.outline().metadata;
     let stored = |key: &str| entry::<usize>(checkpoint, metadata, key);
-    // The middle of another size is another share of the image.
+    // The middle of another size is another fraction of the image.
     let resize = match image_size {
         Some(_) => resize,
         None => resize.or(stored("resize")?),

@@ -12,8 +12,8 @@ pub fn print_table(rows: &[(&str, String)]) -> Result<(), OutputError> {
 }
 
 /// `0.7123` as `71.23 %`.
-pub fn percent(share: f64) -> String {
-    format!("{:.2} %", 100.0 * share)
+pub fn percent(fraction: f64) -> String {
+    format!("{:.2} %", 100.0 * fraction)
 }
 
 /// `x` to as many parts of 1: `rounded(0.1234, 100.0)` is 0.12.

@@ -16,7 +16,7 @@ use crate::cli::command_line::write_value;
 const IMAGES: usize = 64;
 
 /// Training passes that settle the statistics of batch norm, and their images. Each moves them by a
-/// tenth: with those of a fresh network, activations grow with every unit, at depth 110 by many
+/// tenth: with those of a fresh network, activations grow with every block, at depth 110 by many
 /// orders of magnitude.
 const SETTLING: (usize, usize) = (24, 4);
 

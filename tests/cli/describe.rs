@@ -18,14 +18,14 @@ fn a_table_adds_up_to_its_totals() {
     {
         let object = json(args);
         let sum = |field: &str| -> u64 {
-            let units = object["units"].as_array().expect("units");
-            units.iter().map(|unit| unit[field].as_u64().expect("a count")).sum()
+            let blocks = object["blocks"].as_array().expect("blocks");
+            blocks.iter().map(|block| block[field].as_u64().expect("a count")).sum()
         };
         assert_eq!(sum("parameters"), object["parameters"].as_u64().expect("a count"), "{args:?}");
         assert_eq!(sum("gates"), object["gates"].as_u64().expect("a count"), "{args:?}");
         // All but the global pool.
         let rest = object["macs"].as_u64().expect("a count") - sum("macs");
-        assert!(rest < 100_000, "{args:?}: {rest} MACs are in no unit");
+        assert!(rest < 100_000, "{args:?}: {rest} MACs are in no block");
     }
 }
 
@@ -62,11 +62,11 @@ fn shared_gates_names_and_the_fraction_of_the_gater() {
         let cheap = ["--gated", "--placement", "all", "--gater-depth", "8", "--gater-pool", "2"];
         let args = [&["--model", model][..], &cheap].concat();
         let object = json(&args);
-        let share =
+        let fraction =
             object["gater"][1].as_f64().expect("MACs") / object["macs"].as_f64().expect("MACs");
-        assert!(share < 0.1, "{model}: {share}");
+        assert!(fraction < 0.1, "{model}: {fraction}");
         let table = stdout(example("describe").args(args));
-        let line = format!("the gater has {:.1} % of the backbone's MACs", 100.0 * share);
+        let line = format!("the gater has {:.1} % of the backbone's MACs", 100.0 * fraction);
         assert!(table.contains(&line), "no {line:?} in {table}");
     }
 }

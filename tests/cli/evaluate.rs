@@ -10,7 +10,7 @@ use gaternet::models::GatedResNet;
 use serde_json::Value;
 use tempfile::tempdir;
 
-/// A gated network, all of whose units have gates.
+/// A gated network, all of whose blocks have gates.
 fn gated(dir: &Path) -> PathBuf {
     stdout(tiny_training(dir).args(["--placement", "all"]));
     dir.join("model.safetensors")
@@ -99,7 +99,7 @@ fn a_sweep_goes_from_closed_to_open_and_is_drawn() {
     let rows: Vec<BTreeMap<String, Value>> =
         text.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
     assert_eq!((rows.len(), table.lines().count()), (10, 11), "{table}");
-    let density = |row: usize| rows[row]["gate_density"].as_f64().expect("a share");
+    let density = |row: usize| rows[row]["gate_density"].as_f64().expect("a fraction");
     assert_eq!(rows[0]["threshold"], 0.0);
     assert!(density(1) < 0.01 && density(9) == 1.0, "{text}");
     assert!((1..9).all(|row| density(row) <= density(row + 1)), "{text}");
@@ -117,7 +117,7 @@ fn a_sweep_goes_from_closed_to_open_and_is_drawn() {
     assert_eq!((svg.matches("<polyline").count(), svg.matches("<circle").count()), (4, 22));
     assert!(svg.contains("ours &amp; others") && !svg.contains("NaN"), "{svg}");
 
-    let accuracy = |row: usize| 100.0 * rows[row]["accuracy"].as_f64().expect("a share");
+    let accuracy = |row: usize| 100.0 * rows[row]["accuracy"].as_f64().expect("a fraction");
     let best = (0..10).map(accuracy).fold(0.0, f64::max);
     let from = format!("{}", best - 1e-9);
     stdout(example("plot_sweep").arg(&sweep).args(["--from", &from]).arg("--out").arg(&out));

@@ -7,10 +7,18 @@ use tempfile::tempdir;
 use crate::programs::{example, stdout};
 
 /// Words of a command line, the old ones and the new ones.
-const OPTIONS: [(&[&str], &[&str]); 5] = [
+const OPTIONS: [(&[&str], &[&str]); 7] = [
     (&["--gate-group", "8"], &["--filters-per-gate", "8"]),
     (&["--placement", "hidden"], &["--placement", "inner"]),
     (&["--placement", "residual-output"], &["--placement", "block-output"]),
+    (
+        &["--estimator", "gumbel-sigmoid", "--tau-share", "0.5"],
+        &["--estimator", "gumbel-sigmoid", "--tau-fraction", "0.5"],
+    ),
+    (
+        &["--batch-shaping", "1", "--batch-shaping-share", "0.5"],
+        &["--batch-shaping", "1", "--batch-shaping-fraction", "0.5"],
+    ),
     (&["--min-open", "2"], &["--min-active", "2"]),
     (&["--min-open-share", "0.25"], &["--min-active-fraction", "0.25"]),
 ];

@@ -38,7 +38,7 @@ fn a_line_of_json_for_each_type_density_and_gating() {
         assert_eq!(row["op"], "forward");
         assert_eq!(row["gating"] == "none", row["density"] == 1.0, "{row:?}");
         let number = |field: &str| row[field].as_f64().expect(field);
-        // Operations of the layer with all filters live, whatever was skipped.
+        // Operations of the layer with all filters active, whatever was skipped.
         let operations = 2.0 * number("batch") * 64.0 * 16.0 * 32.0 * 32.0;
         let ratio = 1e6 * number("gflops") * number("ms") / operations;
         assert!((ratio - 1.0).abs() < 0.01, "{row:?}");

@@ -134,12 +134,12 @@ fn the_training_of_the_gates_is_that_of_the_options() {
     let shaping = GateLoss::BatchShaping { a: 2.0, b: 3.0 };
     let shaping = GateTerm { fades_over: Some(0.5), ..GateTerm::new(shaping, 0.3) };
     let rate = GateTerm::new(GateLoss::TargetRate { target: 0.25 }, 7.0);
-    let tau = TauSchedule { first: 2.0, last: 0.5, share: 0.75 };
+    let tau = TauSchedule { first: 2.0, last: 0.5, fraction: 0.75 };
     let cases: [(&str, Estimator, &[GateTerm]); 4] = [
         ("--target-macs 0.75 --gater-pool 4", Estimator::SemHash, &[macs]),
         (
-            "--estimator gumbel-sigmoid --tau 2 --tau-last 0.5 --tau-share 0.75 --soft-gates \
-             --target-rate 0.25 --target-weight 7 --batch-shaping 0.3 --beta 2,3 --batch-shaping-share 0.5",
+            "--estimator gumbel-sigmoid --tau 2 --tau-last 0.5 --tau-fraction 0.75 --soft-gates \
+             --target-rate 0.25 --target-weight 7 --batch-shaping 0.3 --beta 2,3 --batch-shaping-fraction 0.5",
             Estimator::GumbelSigmoid { tau, hard: false },
             &[rate, shaping],
         ),

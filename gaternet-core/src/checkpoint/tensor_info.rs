@@ -16,7 +16,7 @@ pub(super) struct TensorInfo {
 /// The type of a tensor's elements. Every type of the format is known, so that a file is checked
 /// whole although only some types are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(non_camel_case_types)]
+#[allow(non_camel_case_types, clippy::upper_case_acronyms)] // as in files
 pub(super) enum Dtype {
     BOOL,
     F4,

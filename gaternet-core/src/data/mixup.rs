@@ -34,8 +34,9 @@ pub struct MixupDraw {
 pub struct MixedBatch {
     /// (N, C, H, W).
     pub images: Tensor,
-    /// (N, K): the share of each class, for [`soft_cross_entropy`](crate::ops::soft_cross_entropy)
-    /// or [`CrossEntropyLoss`](crate::nn::CrossEntropyLoss).
+    /// (N, K): the fraction of each class, for
+    /// [`soft_cross_entropy`](crate::ops::soft_cross_entropy) or
+    /// [`CrossEntropyLoss`](crate::nn::CrossEntropyLoss).
     pub targets: Tensor,
 }
 
@@ -113,12 +114,12 @@ fn blended(x: &Tensor, samples: usize, draw: &MixupDraw) -> Result<Tensor> {
     let row = x.len().checked_div(samples).unwrap_or(0);
     let mut mixed = storage::take(x.len());
     if row > 0 {
-        let (share, rest) = (draw.lambda, 1.0 - draw.lambda);
+        let (fraction, rest) = (draw.lambda, 1.0 - draw.lambda);
         let rows = mixed.par_chunks_exact_mut(row).zip(x.data().par_chunks_exact(row));
         rows.zip(&draw.partners).for_each(|((mixed, own), &partner)| {
             let other = &x.data()[partner * row..][..row];
             let pixels = mixed.iter_mut().zip(own).zip(other);
-            pixels.for_each(|((mixed, own), other)| *mixed = share * own + rest * other);
+            pixels.for_each(|((mixed, own), other)| *mixed = fraction * own + rest * other);
         });
     }
     Tensor::new(mixed, x.shape())

@@ -292,10 +292,10 @@ mod tests {
     fn random_crops_have_areas_and_ratios_of_the_range_all_over_the_image() {
         let (mut rng, scale) = (rng(), [0.08, 1.0]);
         let crops: Vec<_> = (0..4000).map(|_| random(scale, [500, 375], &mut rng).view).collect();
-        let shares = crops.iter().map(|[_, _, w, h]| (w * h) as f64 / (500.0 * 375.0));
-        assert!(shares.clone().all(|share| (0.078..=1.0).contains(&share)));
+        let fractions = crops.iter().map(|[_, _, w, h]| (w * h) as f64 / (500.0 * 375.0));
+        assert!(fractions.clone().all(|fraction| (0.078..=1.0).contains(&fraction)));
         // torchvision: the mean of 4000 draws of its get_params is 0.435 +- 0.004.
-        let mean = shares.sum::<f64>() / 4000.0;
+        let mean = fractions.sum::<f64>() / 4000.0;
         assert!((0.42..0.45).contains(&mean), "{mean}");
         assert!(crops.iter().all(|&[left, top, w, h]| {
             let ratio = w as f64 / h as f64;

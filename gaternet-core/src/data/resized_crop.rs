@@ -12,14 +12,14 @@ const MAX_SIDE: usize = 4096;
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
 pub enum ResizedCrop {
-    /// A random part, for training: torchvision's `RandomResizedCrop(size, scale)`. Its share of
+    /// A random part, for training: torchvision's `RandomResizedCrop(size, scale)`. Its fraction of
     /// the image's area is uniform in `scale`, the logarithm of width over height uniform between
     /// those of 3/4 and 4/3. If ten draws do not fit into the image, it is the largest part in the
     /// middle with such a ratio.
     Random {
         /// Side in pixels.
         size: usize,
-        /// Least and largest share of the area, 0 to 1; 0.08 and 1 are usual.
+        /// Least and largest fraction of the area, 0 to 1; 0.08 and 1 are usual.
         scale: [f64; 2],
     },
     /// The middle, for evaluation: torchvision's `Resize(resize)` and `CenterCrop(size)`.
@@ -49,7 +49,7 @@ impl ResizedCrop {
         match self {
             ResizedCrop::Random { scale: [least, most], .. } => {
                 if !(least > 0.0 && least <= most && most <= 1.0) {
-                    let rule = "must be two shares above 0 and up to 1, the smaller one first";
+                    let rule = "must be two fractions above 0 and up to 1, the smaller one first";
                     return fail("scale", format!("[{least}, {most}]"), rule);
                 }
             }

@@ -87,8 +87,8 @@ mod tests {
                     inside += i32::from(distance(u, v) < 0.0);
                 }
             }
-            let share = f64::from(inside) / f64::from(n);
-            assert!((0.25..0.75).contains(&share), "{name} fills {share} of its circle");
+            let fraction = f64::from(inside) / f64::from(n);
+            assert!((0.25..0.75).contains(&fraction), "{name} fills {fraction} of its circle");
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::tensor::Tensor;
 
 /// The gates of a batch, (N, total), whose columns belong to gated layers, in order.
 ///
-/// The lists of live filters are built once, before the first layer runs.
+/// The lists of active filters are built once, before the first layer runs.
 #[derive(Debug, Clone)]
 pub struct Gates {
     values: Tensor,
@@ -25,7 +25,7 @@ pub struct GateSlice {
     /// (N, filters of the convolution), part of the graph of the gates.
     pub values: Tensor,
     /// The filters whose gate is not 0.
-    pub live: Arc<ActiveFilters>,
+    pub active: Arc<ActiveFilters>,
 }
 
 impl Gates {
@@ -47,8 +47,8 @@ impl Gates {
         let mut layers = Vec::with_capacity(widths.len());
         let mut start = 0;
         for &width in widths {
-            let live = ActiveFilters::from_columns(values.data(), total, start, width);
-            layers.push((start..start + width, Arc::new(live.ok_or_else(fail)?)));
+            let active = ActiveFilters::from_columns(values.data(), total, start, width);
+            layers.push((start..start + width, Arc::new(active.ok_or_else(fail)?)));
             start += width;
         }
         Ok(Gates { values, layers })
@@ -74,8 +74,8 @@ impl Gates {
 
     /// The active filters of gated layer `index`; `None` if there is no such layer.
     #[must_use]
-    pub fn live(&self, index: usize) -> Option<&Arc<ActiveFilters>> {
-        self.layers.get(index).map(|(_, live)| live)
+    pub fn active(&self, index: usize) -> Option<&Arc<ActiveFilters>> {
+        self.layers.get(index).map(|(_, active)| active)
     }
 
     /// The gates of gated layer `index`.
@@ -83,14 +83,17 @@ impl Gates {
     /// # Errors
     /// [`Error::Shape`] if there is no such layer.
     pub fn layer(&self, index: usize) -> Result<GateSlice> {
-        let Some((columns, live)) = self.layers.get(index) else {
+        let Some((columns, active)) = self.layers.get(index) else {
             return Err(Error::Shape {
                 op: "gates",
                 rule: "there must be a layer of this number",
                 got: format!("layer {index} of {}", self.layers.len()),
             });
         };
-        Ok(GateSlice { values: ops::columns(&self.values, columns.clone())?, live: live.clone() })
+        Ok(GateSlice {
+            values: ops::columns(&self.values, columns.clone())?,
+            active: active.clone(),
+        })
     }
 
     /// Share of gates that are not 0, 0 to 1; 1 if there is no gate.
@@ -119,8 +122,8 @@ mod tests {
         let gates = Gates::new(values, &[2, 3]).expect("2 + 3 = 5");
         let second = gates.layer(1).expect("there are two");
         assert_eq!(second.values.data(), [0.5, 0.0, 1.0, 1.0, 1.0, 0.0]);
-        assert_eq!((second.live.row(0), second.live.row(1)), (&[0, 2][..], &[0, 1][..]));
-        assert_eq!(gates.layer(0).expect("there are two").live.row(1), [0u32; 0]);
+        assert_eq!((second.active.row(0), second.active.row(1)), (&[0, 2][..], &[0, 1][..]));
+        assert_eq!(gates.layer(0).expect("there are two").active.row(1), [0u32; 0]);
         assert_eq!((gates.widths(), gates.density()), (vec![2, 3], 0.5));
         assert_eq!(gates.layers(), 2);
         assert!(gates.layer(2).is_err());

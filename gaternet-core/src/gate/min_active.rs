@@ -75,12 +75,7 @@ impl MinActive {
     pub fn apply(&self, gates: &Tensor, logits: &Tensor, widths: &[usize]) -> Result<Tensor> {
         self.validate()?;
         check_widths(logits, widths)?;
-        ops::check_shape(
-            "min_active",
-            "the gates must be of the logits",
-            gates,
-            logits.shape(),
-        )?;
+        ops::check_shape("min_active", "the gates must be of the logits", gates, logits.shape())?;
         if self.is_none() {
             return Ok(gates.clone());
         }

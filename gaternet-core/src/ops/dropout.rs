@@ -44,7 +44,7 @@ mod tests {
     use crate::ops;
 
     #[test]
-    fn the_share_of_zeros_is_p_and_the_gradient_has_the_same_mask() {
+    fn the_fraction_of_zeros_is_p_and_the_gradient_has_the_same_mask() {
         let x = Tensor::full([3, 40_000], 2.0).expect("small").leaf();
         let y = dropout(&x, 0.3, &mut Ctx::train(1)).expect("in range");
         let zeros = y.data().iter().filter(|&&y| y == 0.0).count() as f64 / y.len() as f64;

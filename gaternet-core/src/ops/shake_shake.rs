@@ -10,12 +10,12 @@ use crate::error::{Error, Result};
 use crate::storage;
 use crate::tensor::Tensor;
 
-/// The weights of one unit and batch.
+/// The weights of one block and batch.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ShakeDraw {
-    /// (N): the share of the first branch, going forward.
+    /// (N): the fraction of the first branch, going forward.
     pub alpha: Vec<f32>,
-    /// (N): the share of the gradient that the first branch gets.
+    /// (N): the fraction of the gradient that the first branch gets.
     pub beta: Vec<f32>,
 }
 

@@ -57,8 +57,8 @@ impl Ema {
     /// # Errors
     /// Those of the kernels.
     pub fn update(&mut self) -> Result<()> {
-        let share = self.share(self.updates);
-        self.entries.iter_mut().try_for_each(|entry| entry.update(share))?;
+        let fraction = self.fraction(self.updates);
+        self.entries.iter_mut().try_for_each(|entry| entry.update(fraction))?;
         self.updates += 1;
         Ok(())
     }
@@ -81,18 +81,18 @@ impl Ema {
             }
         }
         let numbers = self.updates..self.updates + updates;
-        let shares: Vec<f32> = numbers.map(|update| self.share(update)).collect();
+        let fractions: Vec<f32> = numbers.map(|update| self.fraction(update)).collect();
         for entry in &mut self.entries {
             match done.remove(&entry.name) {
                 Some(average) => entry.average = Some(average.detach()),
-                None => shares.iter().try_for_each(|&share| entry.update(share))?,
+                None => fractions.iter().try_for_each(|&fraction| entry.update(fraction))?,
             }
         }
         self.updates += updates;
         Ok(())
     }
 
-    /// The share of an average that is kept in an update, once it has warmed up.
+    /// The fraction of an average that is kept in an update, once it has warmed up.
     #[must_use]
     pub fn decay(&self) -> f32 {
         self.decay
@@ -104,10 +104,10 @@ impl Ema {
         self.updates
     }
 
-    /// The share that the values have in update `update`, counted from 0: 1 in the first, then
+    /// The fraction that the values have in update `update`, counted from 0: 1 in the first, then
     /// `1 - min(decay, (1 + update) / (10 + update))`.
     #[must_use]
-    pub fn share(&self, update: usize) -> f32 {
+    pub fn fraction(&self, update: usize) -> f32 {
         match update {
             0 => 1.0,
             // 1 - (1 + n) / (10 + n) without the loss of digits.
@@ -183,11 +183,11 @@ impl Ema {
 
 impl Entry {
     /// Takes in the present value.
-    fn update(&mut self, share: f32) -> Result<()> {
+    fn update(&mut self, fraction: f32) -> Result<()> {
         let Some(value) = value(&self.state) else { return Ok(()) };
         match &mut self.average {
             Some(average) => {
-                ema::update(value.isa()?, average.data_mut(), value.data(), share)?;
+                ema::update(value.isa()?, average.data_mut(), value.data(), fraction)?;
             }
             unset => *unset = Some(value),
         }
@@ -310,7 +310,7 @@ mod tests {
                 }
             }
             assert_eq!(ema.updates(), 300);
-            assert_eq!(ema.share(90_000), 1.0 - decay, "{decay} has warmed up");
+            assert_eq!(ema.fraction(90_000), 1.0 - decay, "{decay} has warmed up");
         }
     }
 

@@ -82,7 +82,7 @@ impl Schedule {
         Schedule { peak, ..self }
     }
 
-    /// The same schedule with this share of the steps as a warm-up.
+    /// The same schedule with this fraction of the steps as a warm-up.
     #[must_use]
     pub fn with_warmup(self, warmup: f64) -> Schedule {
         Schedule { warmup, ..self }
@@ -94,19 +94,19 @@ impl Schedule {
     /// [`Error::Config`] naming the setting.
     pub fn validate(&self) -> Result<()> {
         require("peak", self.peak, "must be finite and not negative", |x| x >= 0.0)?;
-        let share = |x: f64| (0.0..1.0).contains(&x);
-        require("warmup", self.warmup, "must be at least 0 and below 1", share)?;
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        require("warmup", self.warmup, "must be at least 0 and below 1", fraction)?;
         match &self.decay {
             Decay::Constant => Ok(()),
             Decay::Step { milestones, gamma } => {
                 require("gamma", *gamma, "must be positive", |x| x > 0.0)?;
-                if milestones.iter().all(|&m| share(m)) && milestones.is_sorted() {
+                if milestones.iter().all(|&m| fraction(m)) && milestones.is_sorted() {
                     return Ok(());
                 }
                 Err(Error::Config {
                     field: "milestones",
                     value: format!("{milestones:?}"),
-                    rule: "must be shares of the training, at least 0 and below 1, ascending",
+                    rule: "must be fractions of the training, at least 0 and below 1, ascending",
                 })
             }
             Decay::Cosine { last } => {
@@ -116,7 +116,7 @@ impl Schedule {
             }
             Decay::OneCycle { pct_start, div, final_div } => {
                 require("warmup", self.warmup, "one cycle has its own warm-up", |x| x == 0.0)?;
-                require("pct_start", *pct_start, "must be at least 0 and below 1", share)?;
+                require("pct_start", *pct_start, "must be at least 0 and below 1", fraction)?;
                 require("div", *div, "must be at least 1", |x| x >= 1.0)?;
                 require("final_div", *final_div, "must be at least 1", |x| x >= 1.0)
             }

@@ -126,7 +126,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// The densities worth testing: which filters are live.
+/// The densities worth testing: which filters are active.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Density {
     None,
@@ -144,21 +144,21 @@ impl Density {
         let mut gates = random(&[batch, filters], 7).data().to_vec();
         for (n, row) in gates.chunks_mut(filters).enumerate() {
             for (i, gate) in row.iter_mut().enumerate() {
-                let live = match self {
+                let active = match self {
                     Density::None => false,
                     Density::One => i == (3 * n + 1) % filters,
                     Density::Half => (i + n) % 2 == 0,
                     Density::All => true,
                 };
-                *gate = if live { *gate } else { 0.0 };
+                *gate = if active { *gate } else { 0.0 };
             }
         }
         Tensor::new(gates, [batch, filters]).expect("one gate per filter")
     }
 
-    pub(crate) fn live(self, batch: usize, filters: usize) -> Arc<ActiveFilters> {
+    pub(crate) fn active(self, batch: usize, filters: usize) -> Arc<ActiveFilters> {
         let gates = self.gates(batch, filters);
-        let live = ActiveFilters::from_columns(gates.data(), filters, 0, filters);
-        Arc::new(live.expect("the columns are all there are"))
+        let active = ActiveFilters::from_columns(gates.data(), filters, 0, filters);
+        Arc::new(active.expect("the columns are all there are"))
     }
 }

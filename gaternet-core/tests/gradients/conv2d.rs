@@ -1,4 +1,4 @@
-//! Convolutions: strides, odd sizes, 1x1 kernels, channels that fill no vector, live lists.
+//! Convolutions: strides, odd sizes, 1x1 kernels, channels that fill no vector, active lists.
 
 use gaternet_core::ops::{self, Active, Conv2dOptions};
 use gaternet_kernels::Conv2dDims;
@@ -23,11 +23,11 @@ impl Case {
         Conv2dOptions::default().with_stride(self.stride).with_padding(self.padding)
     }
 
-    fn check(&self, live: &str) -> Check<'static> {
+    fn check(&self, active: &str) -> Check<'static> {
         let Case { x, weight, stride, padding } = self;
         Check {
             op: "conv2d",
-            case: format!("{x:?} * {weight:?}, stride {stride:?}, padding {padding:?}{live}"),
+            case: format!("{x:?} * {weight:?}, stride {stride:?}, padding {padding:?}{active}"),
             inputs: vec![("x", random(x, 1)), ("weight", random(weight, 2))],
             tolerance: 2e-5,
         }
@@ -67,8 +67,8 @@ fn gated() {
         for filters in DENSITIES {
             for channels in DENSITIES {
                 let active = Active::default()
-                    .with_filters(Some(filters.live(dims.batch(), dims.out_channels())))
-                    .with_channels(Some(channels.live(dims.batch(), dims.in_channels())));
+                    .with_filters(Some(filters.active(dims.batch(), dims.out_channels())))
+                    .with_channels(Some(channels.active(dims.batch(), dims.in_channels())));
                 case.check(&format!(", filters {filters:?}, channels {channels:?}")).run(
                     |inputs| {
                         ops::conv2d_gated(&inputs[0], &inputs[1], case.options(), active.clone())

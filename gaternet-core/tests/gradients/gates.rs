@@ -255,8 +255,8 @@ fn target_cost() {
             |inputs| gate::target_cost(&inputs[0], &widths, &costs, target, progress),
             |at| {
                 let layers = open(&at[0], &widths);
-                let share = (target * (12.0 + 110.0) - 17.0) / 110.0;
-                let (lower, upper) = gate::block_bounds(share, progress);
+                let fraction = (target * (12.0 + 110.0) - 17.0) / 110.0;
+                let (lower, upper) = gate::block_bounds(fraction, progress);
                 let (mut executed, mut dense, mut outside) = (17.0, 12.0, 0.0);
                 for block in &costs.0 {
                     let (mut ran, mut all) = (0.0, 0.0);
@@ -267,9 +267,9 @@ fn target_cost() {
                         ran += macs * pairs.sum::<f64>() / 4.0;
                         all += macs;
                     }
-                    let share: f64 = ran / all;
-                    outside += (share - upper).max(0.0).powi(2) / 2.0;
-                    outside += (lower - share).max(0.0).powi(2) / 2.0;
+                    let fraction: f64 = ran / all;
+                    outside += (fraction - upper).max(0.0).powi(2) / 2.0;
+                    outside += (lower - fraction).max(0.0).powi(2) / 2.0;
                     executed += ran;
                     dense += all;
                 }

@@ -1,4 +1,4 @@
-//! Batch normalisation of dense activations, fused with what follows it in a residual unit:
+//! Batch normalisation of dense activations, fused with what follows it in a block:
 //! `z = weight·(x - mean)/sqrt(var + eps) + bias`, `a = gate·z`, `y = relu(a + residual)`.
 //!
 //! x, y, residual and their gradients are (N, P, stride(C)); see [`layout`](super::layout). Where a

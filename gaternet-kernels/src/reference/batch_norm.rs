@@ -1,4 +1,4 @@
-//! Batch normalisation with the epilogue of a residual unit:
+//! Batch normalisation with the epilogue of a block:
 //! `z = weight·(x - mean)/sqrt(var + eps) + bias`, `a = gate·z`, `y = relu(a + residual)`.
 
 use super::gated;

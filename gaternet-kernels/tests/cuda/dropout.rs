@@ -54,7 +54,7 @@ fn masks_are_those_of_the_generator() {
 }
 
 #[test]
-fn the_share_of_zeros_is_p_and_streams_and_steps_differ() {
+fn the_fraction_of_zeros_is_p_and_streams_and_steps_differ() {
     let Some(device) = emulator::device() else { return };
     let dims = PlaneDims { batch: 4, channels: 32, plane: 256 };
     let ones = upload_dense::<f32>(&device, dims, &vec![1.0; dims.len()]);

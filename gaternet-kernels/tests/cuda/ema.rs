@@ -48,7 +48,7 @@ fn averages_approach_their_values() {
 }
 
 #[test]
-fn a_share_of_1_copies_to_zeros() {
+fn a_fraction_of_1_copies_to_zeros() {
     let Some(device) = emulator::device() else { return };
     let host = [1e-30, -3.0, 0.1, f32::MAX];
     let (value, mut average) =
@@ -60,7 +60,7 @@ fn a_share_of_1_copies_to_zeros() {
 }
 
 #[test]
-fn lengths_must_be_those_of_the_values_and_a_share_is_needed() {
+fn lengths_must_be_those_of_the_values_and_a_fraction_is_needed() {
     let Some(device) = emulator::device() else { return };
     let (value, mut average) = (upload(&device, &[0.0; 2]), upload(&device, &[0.0; 3]));
     let error = Averages::new(&device, [(&value, &mut average)]).expect_err("3 for 2").to_string();

@@ -54,8 +54,8 @@ fn reference(
     let mut grad = vec![0.0; gates.len()];
     for block in &blocks {
         let dense: f64 = block.iter().map(|conv| f64::from(conv.work)).sum();
-        let share_of_block = block.iter().map(mean).sum::<f64>() / dense;
-        let outside = (share_of_block - upper).max(0.0) - (lower - share_of_block).max(0.0);
+        let fraction_of_block = block.iter().map(mean).sum::<f64>() / dense;
+        let outside = (fraction_of_block - upper).max(0.0) - (lower - fraction_of_block).max(0.0);
         loss += outside * outside / blocks.len() as f64;
         let slope = pull + 2.0 * outside / (blocks.len() as f64 * dense);
         for conv in block {

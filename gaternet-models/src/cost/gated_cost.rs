@@ -102,7 +102,7 @@ impl GatedNet {
                 let layers = 0..least.layers();
                 let density = |layer| {
                     least
-                        .live(layer)
+                        .active(layer)
                         .map_or(1.0, |list| list.row(0).len() as f64 / list.filters() as f64)
                 };
                 let least = latency.ratio(&layers.map(density).collect::<Vec<_>>())?;

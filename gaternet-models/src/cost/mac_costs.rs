@@ -53,7 +53,7 @@ impl MacCosts {
     /// # Errors
     /// [`Error::Config`] with the ratios of all gates closed and all open.
     pub fn check_target(&self, target: f64) -> Result<()> {
-        self.block_share(target).map(|_| ())
+        self.block_fraction(target).map(|_| ())
     }
 
     /// The fraction of its MACs that every block must execute so that the [`ratio`](Self::ratio) is
@@ -62,7 +62,7 @@ impl MacCosts {
     /// # Errors
     /// [`Error::Config`] with the ratios of all gates closed and all open, if it is not between
     /// them.
-    pub fn block_share(&self, target: f64) -> Result<f64> {
+    pub fn block_fraction(&self, target: f64) -> Result<f64> {
         let dense = self.dense();
         let (always, whole) = (self.gater + self.fixed, self.fixed + dense);
         let fraction = (target * whole - always) / dense;
@@ -145,7 +145,7 @@ impl GateCost for MacCosts {
     }
 
     fn part_fraction(&self, target: f64) -> Result<f64> {
-        self.block_share(target)
+        self.block_fraction(target)
     }
 }
 
@@ -203,10 +203,10 @@ mod tests {
     fn the_fraction_of_a_block_leaves_out_what_always_runs() {
         let blocks = vec![vec![conv(6.0, Some(0), None)], vec![conv(2.0, Some(1), None)]];
         let costs = MacCosts { blocks, fixed: 2.0, gater: 1.0 };
-        assert!((costs.block_share(0.5).expect("can be") - 2.0 / 8.0).abs() < 1e-12);
-        assert!((costs.block_share(1.1).expect("can be") - 1.0).abs() < 1e-12);
+        assert!((costs.block_fraction(0.5).expect("can be") - 2.0 / 8.0).abs() < 1e-12);
+        assert!((costs.block_fraction(1.1).expect("can be") - 1.0).abs() < 1e-12);
         for target in [0.25, 1.2] {
-            let text = costs.block_share(target).expect_err("cannot be").to_string();
+            let text = costs.block_fraction(target).expect_err("cannot be").to_string();
             assert!(text.contains("closed cost 0.300, all open 1.100"), "{text}");
         }
     }

@@ -70,7 +70,7 @@ pub(crate) fn of_gates(convs: &[ConvSpec], plan: &GatePlan, macs: f64, gater: f6
 /// product of the means.
 fn active_fraction(layers: ConvGates, gates: &Gates, n: usize) -> f64 {
     let open = |layer: Option<usize>| {
-        let list = layer.and_then(|layer| gates.live(layer));
+        let list = layer.and_then(|layer| gates.active(layer));
         list.map_or(1.0, |list| list.row(n).len() as f64 / list.filters() as f64)
     };
     open(layers.filters) * open(layers.channels)

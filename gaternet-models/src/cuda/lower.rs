@@ -58,7 +58,7 @@ fn add(
     match value {
         Value::Map(x) => finish_map(x, shape, rest, step.compact, alone || fresh, emit),
         Value::Row(x) => finish_row(x, shape[0], rest, alone || fresh, emit),
-        Value::Open(..) => Ok(value),
+        Value::Active(..) => Ok(value),
     }
 }
 

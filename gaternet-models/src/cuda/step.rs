@@ -38,7 +38,7 @@ impl CudaStep<'_> {
     pub(crate) fn conv(&mut self, conv: &Conv2d, dims: Conv2dDims) -> Result<Value> {
         let (x, active) = match self.inputs[0] {
             Value::Map(x) => (x, None),
-            Value::Open(x, layer) => (x, Some(layer)),
+            Value::Active(x, layer) => (x, Some(layer)),
             Value::Row(_) => return unsupported("convolutions of vectors"),
         };
         let rows = if self.lists.channels.is_some() { Rows::Channels } else { Rows::Filters };

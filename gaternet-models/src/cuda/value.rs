@@ -14,7 +14,7 @@ pub enum Value {
     /// Dense maps.
     Map(Map),
     /// The active channels of maps alone, by the gates of the gated layer with this number.
-    Open(Map, usize),
+    Active(Map, usize),
     /// Vectors.
     Row(Row),
 }

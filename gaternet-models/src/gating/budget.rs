@@ -9,11 +9,11 @@ use crate::gating::gated_net::GatedNet;
 const PRECISION: f32 = 1e-6;
 
 impl GatedNet {
-    /// The least threshold t (to 1e-6) at which images with the gate logits `gate_logits` (N, outputs of
-    /// the gater) run at most `budget`, the mean over images of MACs over those of the plain
-    /// backbone, gater included, if a gate is open where its logit is above t instead of 0. Take it
-    /// from [`Gater::gate_bias`](crate::Gater::gate_bias), and the network has the budget wherever
-    /// it runs: on other images about, as far as these stand for them.
+    /// The least threshold t (to 1e-6) at which images with the gate logits `gate_logits` (N,
+    /// outputs of the gater) run at most `budget`, the mean over images of MACs over those of the
+    /// plain backbone, gater included, if a gate is open where its logit is above t instead of 0.
+    /// Take it from [`Gater::gate_bias`](crate::Gater::gate_bias), and the network has the budget
+    /// wherever it runs: on other images about, as far as these stand for them.
     ///
     /// `size` (H, W) is the size of the images. All gates are open if that is within the budget.
     ///

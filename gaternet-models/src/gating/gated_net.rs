@@ -420,6 +420,6 @@ fn zero_blocks(network: &Network, plan: &GatePlan, drawn: bool) -> Result<()> {
     if found {
         return Ok(());
     }
-    let rule = "a unit with gates must end in a batch norm; a pre-activation block does not";
+    let rule = "a block with gates must end in a batch norm; a pre-activation block does not";
     Err(Error::Config { field: "zero_init", value: true.to_string(), rule })
 }

@@ -55,7 +55,7 @@ impl GatedNet {
 /// # let model = GatedNet::new(GatedConfig::cifar(8, 10), 0)?;
 /// // The backbone learns alone for 2 epochs; the gater's extractor, which was pretrained, joins
 /// // in the sixth.
-/// let warm_up = WarmUp { open: 2, frozen_extractor: 5, ..WarmUp::default() };
+/// let warm_up = WarmUp { open_epochs: 2, frozen_extractor: 5, ..WarmUp::default() };
 /// warm_up.validate(20)?;
 /// for epoch in 1..=20 {
 ///     warm_up.begin(&model, epoch);
@@ -72,7 +72,8 @@ impl GatedNet {
 pub struct WarmUp {
     /// Number of epochs with all gates open: the gater does not run, and the backbone trains as a
     /// plain network.
-    pub open: usize,
+    #[serde(alias = "open")]
+    pub open_epochs: usize,
     /// Number of epochs in which the backbone is frozen: usual if it was trained before it got
     /// gates.
     pub frozen_backbone: usize,
@@ -93,8 +94,12 @@ impl WarmUp {
             let value = format!("{value}, of {epochs} epochs");
             Err(Error::Config { field, value, rule })
         };
-        if self.open > 0 && self.open >= epochs {
-            return fail("open", self.open, "the gates must have an epoch to learn in");
+        if self.open_epochs > 0 && self.open_epochs >= epochs {
+            return fail(
+                "open_epochs",
+                self.open_epochs,
+                "the gates must have an epoch to learn in",
+            );
         }
         for (field, frozen) in [
             ("frozen_backbone", self.frozen_backbone),
@@ -105,7 +110,7 @@ impl WarmUp {
                 return fail(field, frozen, "must not be more than the epochs");
             }
         }
-        if self.frozen_backbone > 0 && self.open.max(self.frozen_gater) > 0 {
+        if self.frozen_backbone > 0 && self.open_epochs.max(self.frozen_gater) > 0 {
             let rule = "backbone and gater must not rest in one epoch";
             return fail("frozen_backbone", self.frozen_backbone, rule);
         }
@@ -116,7 +121,7 @@ impl WarmUp {
     /// alone.
     #[must_use]
     pub fn gates_open(&self, epoch: usize) -> bool {
-        epoch <= self.open
+        epoch <= self.open_epochs
     }
 
     /// The (step, steps) of the part of a training in which gates run, for [`Ctx::with_progress`]:
@@ -132,16 +137,16 @@ impl WarmUp {
         epochs: usize,
     ) -> (usize, usize) {
         let of = |epochs: usize| epochs.saturating_mul(steps_per_epoch);
-        (step.saturating_sub(of(self.open)), of(epochs.saturating_sub(self.open)))
+        (step.saturating_sub(of(self.open_epochs)), of(epochs.saturating_sub(self.open_epochs)))
     }
 
     /// Freezes what is to be frozen in epoch `epoch`, from 1, and unfreezes everything else.
     pub fn begin(&self, model: &GatedNet, epoch: usize) {
         for (part, rest) in [
             (Part::Backbone, self.frozen_backbone),
-            (Part::Gater, self.open.max(self.frozen_gater)),
+            (Part::Gater, self.open_epochs.max(self.frozen_gater)),
             // The extractor is a part of the gater, so it comes last.
-            (Part::Extractor, self.open.max(self.frozen_gater).max(self.frozen_extractor)),
+            (Part::Extractor, self.open_epochs.max(self.frozen_gater).max(self.frozen_extractor)),
         ] {
             model.part(part).iter().for_each(|(_, p)| p.set_requires_grad(epoch > rest));
         }

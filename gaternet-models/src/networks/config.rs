@@ -229,7 +229,7 @@ impl BackboneConfig {
             return fail("squeeze_excitation", "0".to_owned(), "must be at least 1");
         }
         if self.squeeze_excitation.is_some() && matches!(self.family, Family::Densenet { .. }) {
-            let rule = "a DenseNet has no residual blocks to put it into";
+            let rule = "a DenseNet has no blocks to put it into";
             return fail("squeeze_excitation", format!("{:?}", self.squeeze_excitation), rule);
         }
         bounded("in_channels", self.in_channels)?;

@@ -95,7 +95,7 @@ impl ModelName {
     #[must_use]
     pub fn description(self) -> Option<&'static str> {
         match self {
-            ModelName::Resnet164 => Some("Bottleneck units with the GaterNet paper's channels"),
+            ModelName::Resnet164 => Some("Bottleneck blocks with the GaterNet paper's channels"),
             ModelName::ShakeShake26_32 => Some("Shake-Shake-26 2x32d"),
             ModelName::ShakeShake26_96 => Some("Shake-Shake-26 2x96d"),
             ModelName::Densenet100_12 => Some("DenseNet-BC-100-12"),

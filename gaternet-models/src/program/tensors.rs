@@ -103,7 +103,7 @@ fn active(step: &Step, Gating { gates, skip }: Gating<'_>) -> Active {
     if !skip {
         return Active::default();
     }
-    let list = |layer: Option<usize>| layer.and_then(|layer| gates.live(layer)).cloned();
+    let list = |layer: Option<usize>| layer.and_then(|layer| gates.active(layer)).cloned();
     Active::default()
         .with_filters(list(step.lists.filters))
         .with_channels(list(step.lists.channels))

@@ -155,7 +155,7 @@ struct Pass<'a> {
     batches: Option<Batches>,
     correct_images: usize,
     loss: f64,
-    open: f64,
+    open_gates: f64,
     /// Of the backbone, executed, of the gater.
     macs: [f64; 3],
     opened: Calibration,
@@ -200,7 +200,7 @@ impl<'a> Pass<'a> {
             batches: resident.is_none().then(|| loader.epoch(0)),
             correct_images: 0,
             loss: 0.0,
-            open: 0.0,
+            open_gates: 0.0,
             macs: [0.0; 3],
             opened: Calibration::new(plan.gate_count()),
             plan,
@@ -228,7 +228,7 @@ impl<'a> Pass<'a> {
         self.correct_images += correct(&logits, &labels);
         let images = labels.len() as f64;
         self.loss += images * f64::from(ops::cross_entropy(&logits, &labels)?.item()?);
-        self.open += images * gates.as_ref().map_or(1.0, |gates| gates.density());
+        self.open_gates += images * gates.as_ref().map_or(1.0, |gates| gates.density());
         let Cost { backbone, executed, gater } = model.cost(size, gates.as_ref())?;
         for (sum, macs) in self.macs.iter_mut().zip([backbone, executed, gater]) {
             *sum += images * macs;
@@ -256,7 +256,7 @@ impl<'a> Pass<'a> {
         Ok(Evaluation {
             accuracy: self.correct_images as f64 / images,
             loss: self.loss / images,
-            gate_density: self.open / images,
+            gate_density: self.open_gates / images,
             cost: Cost { backbone, executed, gater },
             densities,
             inactive_layers: inactive_layers.into_iter().map(str::to_owned).collect(),

@@ -112,7 +112,7 @@ impl Phase {
         let before = sums.clone();
         // What is pre-trained is augmented in its own way.
         let seed = recipe.seed ^ (first_epoch as u64).rotate_right(1);
-        let open = self.warm_up.open.saturating_mul(per_epoch);
+        let open = self.warm_up.open_epochs.saturating_mul(per_epoch);
         let options = || options(recipe, rates(&schedule, steps), open, seed);
         let (sgd, mut averages) = (&mut self.optimizer, self.averages.as_mut());
         let state = (&*sgd, averages.as_deref());
@@ -150,7 +150,7 @@ impl Phase {
                     before.images + trainer.images(),
                     before.correct + so_far.correct,
                     before.loss + so_far.loss,
-                    before.open + so_far.open,
+                    before.open_gates + so_far.open_gates,
                 );
                 observer.steps_done(&Steps { epoch, steps: done - shown, sums: &sums });
                 shown = done;

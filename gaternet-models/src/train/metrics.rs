@@ -11,7 +11,7 @@ use super::error::{Error, Result};
 /// What is wrong with a file whose lines nobody has written like this.
 const NOT_AS_WRITTEN: &str = " is not what was written";
 
-/// One line of `metrics.jsonl`. Accuracies and densities are shares, 0 to 1.
+/// One line of `metrics.jsonl`. Accuracies and densities are fractions, 0 to 1.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Metrics {
     /// Its number, from 1.

@@ -209,7 +209,7 @@ impl Phase {
 
     /// Whether the gates are no longer those that the gater began with.
     pub(super) fn gater_has_learnt(&self) -> bool {
-        self.epoch > self.warm_up.open.max(self.warm_up.frozen_gater)
+        self.epoch > self.warm_up.open_epochs.max(self.warm_up.frozen_gater)
     }
 
     /// The network that is gated, or the plain one.

@@ -66,7 +66,7 @@ pub(super) fn save(path: &Path, model: &Model, phase: &Phase, identity: &Identit
         images: sums.images,
         correct: sums.correct,
         loss: sums.loss,
-        open: sums.open,
+        open: sums.open_gates,
         seconds: sums.elapsed().as_secs_f64(),
     };
     let mut metadata = identity.metadata().clone();

@@ -99,7 +99,7 @@ impl Phase {
             }
         };
         let correct = match &mixed {
-            Some(mixed) => share_of_predictions(&logits, &mixed.targets),
+            Some(mixed) => fraction_of_predictions(&logits, &mixed.targets),
             None => correct(&logits, &batch.labels) as f64,
         };
         Ok(Pass { correct, loss, gate_density })
@@ -107,7 +107,7 @@ impl Phase {
 }
 
 /// Sum over the rows of what `targets` (N, K) give the class with the largest logit.
-fn share_of_predictions(logits: &Tensor, targets: &Tensor) -> f64 {
+fn fraction_of_predictions(logits: &Tensor, targets: &Tensor) -> f64 {
     let classes = targets.len() / targets.dims()[0];
     let rows = predictions(logits, targets.dims()[0]).zip(targets.data().chunks_exact(classes));
     rows.map(|(class, row)| f64::from(row[class])).sum()
@@ -116,7 +116,7 @@ fn share_of_predictions(logits: &Tensor, targets: &Tensor) -> f64 {
 /// What a forward pass of a batch gives.
 struct Pass {
     loss: Tensor,
-    /// Images whose class was named; with mixup, the named shares.
+    /// Images whose class was named; with mixup, the named fractions.
     correct: f64,
     gate_density: f64,
 }

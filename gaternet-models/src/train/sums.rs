@@ -10,12 +10,12 @@ pub struct EpochSums {
     before: Duration,
     /// Images that were trained.
     pub images: usize,
-    /// Those that were classified correctly as they were trained; with mixup, shares of them.
+    /// Those that were classified correctly as they were trained; with mixup, fractions of them.
     pub correct: f64,
     /// Sum of their losses, gate terms included.
     pub loss: f64,
-    /// Sum of their shares of open gates.
-    pub open: f64,
+    /// Sum of their fractions of open gates.
+    pub open_gates: f64,
 }
 
 impl EpochSums {
@@ -27,10 +27,10 @@ impl EpochSums {
     /// took `before`.
     pub(super) fn going_on(
         images: usize,
-        [correct, loss, open]: [f64; 3],
+        [correct, loss, open_gates]: [f64; 3],
         before: Duration,
     ) -> EpochSums {
-        EpochSums { start: Instant::now(), before, images, correct, loss, open }
+        EpochSums { start: Instant::now(), before, images, correct, loss, open_gates }
     }
 
     /// Adds a batch of `images` with its means.
@@ -38,13 +38,14 @@ impl EpochSums {
         self.images += images;
         self.correct += correct;
         self.loss += images as f64 * f64::from(loss);
-        self.open += images as f64 * gate_density;
+        self.open_gates += images as f64 * gate_density;
     }
 
     /// Replaces all sums, which are of `images` images.
     #[cfg(feature = "cuda")]
-    pub(super) fn set(&mut self, images: usize, correct: f64, loss: f64, open: f64) {
-        (self.images, self.correct, self.loss, self.open) = (images, correct, loss, open);
+    pub(super) fn set(&mut self, images: usize, correct: f64, loss: f64, open_gates: f64) {
+        (self.images, self.correct, self.loss, self.open_gates) =
+            (images, correct, loss, open_gates);
     }
 
     /// Mean loss, gate terms included.
@@ -59,10 +60,10 @@ impl EpochSums {
         self.correct / self.images as f64
     }
 
-    /// Share of gates that were open, 0 to 1.
+    /// Fraction of gates that were open, 0 to 1.
     #[must_use]
     pub fn gate_density(&self) -> f64 {
-        self.open / self.images as f64
+        self.open_gates / self.images as f64
     }
 
     /// Images per second of training.

@@ -157,7 +157,7 @@ fn logits_and_gates_of_all_families_are_those_of_the_cpu() {
     check::<f32>("custom, gated", &custom_gated(), 1e-5);
 }
 
-/// Both paths of every unit get the weights of the first: then the forward pass is the same
+/// Both paths of every block get the weights of the first: then the forward pass is the same
 /// whatever is drawn, and so is the sum of the gradients of both.
 fn twins(config: BackboneConfig) -> Model {
     let model = plain(config);
@@ -172,7 +172,7 @@ fn twins(config: BackboneConfig) -> Model {
     model
 }
 
-/// The velocities by name; of both paths of a unit their sum.
+/// The velocities by name; of both paths of a block their sum.
 fn sums(velocities: Tensors) -> Tensors {
     let mut sums = Tensors::new();
     for (name, values) in velocities {
@@ -189,12 +189,12 @@ fn sums(velocities: Tensors) -> Tensors {
 fn a_step_of_a_shake_shake_network_of_twins_is_that_of_the_cpu() {
     for (name, config) in [("shake-shake", shake_shake()), ("se", squeezed(shake_shake()))] {
         let both = first_step(&Data::new(IMAGES), name, || twins(config));
-        // Which share of the gradient a path gets alone is drawn.
+        // Which fraction of the gradient a path gets alone is drawn.
         let path = |of: Tensors| {
             of.into_iter().find(|(name, _)| name.contains("path1.conv1")).expect("a path").1
         };
         let Some([want, got]) = both.map(|both| both.map(path)) else { return };
-        assert!(distance(&got, &want) > 1e-2, "{name}: the shares are those of the CPU");
+        assert!(distance(&got, &want) > 1e-2, "{name}: the fractions are those of the CPU");
     }
 }
 

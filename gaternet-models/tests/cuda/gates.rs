@@ -99,7 +99,7 @@ fn estimators_are_those_of_the_cpu() {
         (config.estimator, config.filters_per_gate) = (Estimator::StraightThrough, 2);
     });
     agrees("top-k", |config| config.estimator = Estimator::TopK { density: 0.4 });
-    let tau = TauSchedule { first: 2.0, last: 0.5, share: 0.7 };
+    let tau = TauSchedule { first: 2.0, last: 0.5, fraction: 0.7 };
     for hard in [false, true] {
         agrees(&format!("Gumbel-sigmoid, hard {hard}"), |config| {
             config.estimator = Estimator::GumbelSigmoid { tau, hard };

@@ -48,7 +48,7 @@ fn all_agree(estimator: Estimator) {
         (resnet(), GatePlacement::Inner, 3, MinActive::default(), 0.6),
         (bottleneck(), GatePlacement::All, 2, MinActive::Gates(1), 0.6),
         (wide(), GatePlacement::BlockOutput, 1, MinActive::default(), 0.8),
-        // Whole units.
+        // Whole blocks.
         (resnet(), GatePlacement::BlockOutput, 64, MinActive::default(), 0.6),
     ];
     for (backbone, placement, filters, min_active, macs) in networks {
@@ -72,7 +72,7 @@ fn all_agree(estimator: Estimator) {
     }
 }
 
-const TAU: TauSchedule = TauSchedule { first: 2.0, last: 0.5, share: 0.7 };
+const TAU: TauSchedule = TauSchedule { first: 2.0, last: 0.5, fraction: 0.7 };
 
 #[test]
 fn gradients_of_sem_hash_are_those_of_the_cpu() {

@@ -181,7 +181,7 @@ fn run_mixed<T: Activation>(trainer: &mut CudaTrainer<T>, steps: usize) -> Vec<S
 /// What the last step says, from the sums of an epoch.
 fn since<T: Activation>(before: &mut [f64; 4], trainer: &CudaTrainer<T>, first: bool) -> Said {
     let sums = trainer.sums().expect("no fault");
-    let now = [sums.loss, sums.correct, sums.open, trainer.images() as f64];
+    let now = [sums.loss, sums.correct, sums.open_gates, trainer.images() as f64];
     let zero = if first { [0.0; 4] } else { *before };
     let [loss, correct, open, images] = std::array::from_fn(|i| now[i] - zero[i]);
     *before = now;

@@ -67,10 +67,10 @@ fn logits_and_gates_are_those_of_the_cpu() {
         check::<f32>(&format!("wide, {placement:?}"), &gated(wide(), placement), 1e-5);
         check::<f32>(&format!("bottleneck, {placement:?}"), &gated(bottleneck(), placement), 1e-5);
     }
-    // A gate for each unit: where it is closed neither convolution runs.
-    let units =
+    // A gate for each block: where it is closed neither convolution runs.
+    let blocks =
         gated_as(resnet(), GatePlacement::BlockOutput, |config| config.filters_per_gate = 64);
-    check::<f32>("whole units", &units, 1e-5);
+    check::<f32>("whole blocks", &blocks, 1e-5);
 }
 
 /// Logits of rounded activations: some bits of bf16's eight, where the gates are the same.

@@ -193,7 +193,7 @@ fn logistic(word: u32) -> f64 {
     u.ln() - (-u).ln_1p()
 }
 
-/// What a step says: loss, right answers, share of open gates.
+/// What a step says: loss, right answers, fraction of open gates.
 pub(crate) type Said = [f64; 3];
 
 /// What a step on the CPU may have beside the usual.

@@ -47,7 +47,7 @@ pub(crate) fn run<T: Activation>(
         }
         trainer.step().expect("a step");
         let sums = trainer.sums().expect("no fault");
-        let now = [sums.loss, sums.correct, sums.open, trainer.images() as f64];
+        let now = [sums.loss, sums.correct, sums.open_gates, trainer.images() as f64];
         let [loss, correct, open, images] = std::array::from_fn(|i| now[i] - before[i]);
         said.push([loss / images, correct, open / images]);
         before = now;
@@ -205,7 +205,7 @@ pub(crate) fn velocities(sgd: &Sgd) -> Vec<(String, Vec<f32>)> {
 /// Gates whose training changes from step to step too.
 fn scheduled() -> Model {
     gated_as(resnet(), GatePlacement::Inner, |config| {
-        let tau = TauSchedule { first: 2.0, last: 0.5, share: 1.0 };
+        let tau = TauSchedule { first: 2.0, last: 0.5, fraction: 1.0 };
         config.estimator = Estimator::GumbelSigmoid { tau, hard: false };
         config.gate_losses = vec![GateTerm::new(GateLoss::TargetMacs { target: 0.75 }, 2.0)];
         config.filters_per_gate = 3;

@@ -67,8 +67,8 @@ fn cost(model: &GatedResNet, open: impl Fn(usize, usize) -> bool) -> Cost {
     model.cost([32, 32], &gates(model, open)).expect("32x32 fits")
 }
 
-/// MACs of one 3x3 convolution of a unit, the same in every stage; the first of a stage with stride
-/// 2 has half of them.
+/// MACs of one 3x3 convolution of a block, the same in every stage; the first of a stage with
+/// stride 2 has half of them.
 const UNIT_CONV: f64 = 2_359_296.0;
 
 #[test]
@@ -78,9 +78,9 @@ fn executed_macs_follow_the_gates() {
     let all = cost(|_| true);
     assert_eq!(all.executed, all.backbone);
     let none = cost(|_| false);
-    // Without any gate open, the second convolution of all nine units is saved.
+    // Without any gate open, the second convolution of all nine blocks is saved.
     assert_eq!(all.executed - none.executed, 9.0 * UNIT_CONV);
-    // One filter of the first unit's 16.
+    // One filter of the first block's 16.
     let one = cost(|gate| gate != 0);
     assert_eq!(all.executed - one.executed, UNIT_CONV / 16.0);
     assert!(
@@ -91,7 +91,7 @@ fn executed_macs_follow_the_gates() {
 }
 
 #[test]
-fn a_inner_filter_that_is_off_saves_its_share_of_both_convolutions() {
+fn an_inner_filter_that_is_off_saves_its_fraction_of_both_convolutions() {
     let model = gated(20, GatePlacement::Inner);
     let saved = |open: fn(usize) -> bool| {
         let cost = cost(&model, |_, gate| open(gate));

@@ -16,7 +16,7 @@ use gaternet_models::{
 const PLACEMENTS: [GatePlacement; 3] =
     [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
 
-const TAU: TauSchedule = TauSchedule { first: 2.0, last: 0.5, share: 0.5 };
+const TAU: TauSchedule = TauSchedule { first: 2.0, last: 0.5, fraction: 0.5 };
 const ESTIMATORS: [Estimator; 5] = [
     Estimator::SemHash,
     Estimator::StraightThrough,
@@ -193,7 +193,7 @@ fn a_measured_latency_is_that_of_the_gates_and_of_the_plain_network() {
     let options = PlanOptions { size: [8, 8], batch: 2, ..PlanOptions::default() };
     let latency = model.measure_latency(options).expect("it fits");
     assert_eq!(latency.layers, model.plan().layers().len());
-    // Both convolutions of every unit and those that read them.
+    // Both convolutions of every block and those that read them.
     assert_eq!(latency.convs.len(), 6, "{latency:?}");
     assert!(latency.plain > 0.0 && latency.fixed > 0.0);
     let open = latency.ratio(&[1.0; 6]).expect("one each");
@@ -333,7 +333,7 @@ fn batch_norm_in_the_gater_normalises_the_bottleneck() {
     let model = build(config);
     let names: Vec<_> = model.gater().state().into_iter().map(|(name, _)| name).collect();
     assert!(names.contains(&"fnn.bn.running_var".to_owned()), "{names:?}");
-    // Weight and bias of the 8 units; all others are drawn as without.
+    // Weight and bias of the 8 blocks; all others are drawn as without.
     assert_eq!(model.parameter_count(), plain.parameter_count() + 16);
     let images = images(8, 16);
     let output = model.forward(&images, &mut Ctx::train(0)).expect("they fit");

@@ -1,6 +1,6 @@
 //! Files that earlier versions wrote, with names that have changed since.
 
-use gaternet_core::gate::MinActive;
+use gaternet_core::gate::{Estimator, MinActive, TauSchedule};
 use gaternet_models::{
     BackboneConfig, ConvTime, GatePlacement, GatedConfig, GaterConfig, LatencyCosts,
 };
@@ -40,7 +40,12 @@ fn an_old_configuration_is_the_new_one() {
     let config = || GatedConfig { gater, ..GatedConfig::new(BackboneConfig::resnet(8, 4)) };
     let (gates, fraction) = (MinActive::Gates(2), MinActive::Fraction(0.25));
     let placement = |placement| GatedConfig { placement, ..config() };
+    let tau = TauSchedule { fraction: 0.5, ..TauSchedule::constant(2.0) };
+    let estimator = Estimator::GumbelSigmoid { tau, hard: true };
+    let tau = r#""tau": { "first": 2.0, "last": 2.0, "share": 0.5 }"#;
+    let gumbel = format!(r#""estimator": {{ "gumbel_sigmoid": {{ {tau}, "hard": true }} }}"#);
     for (old, want) in [
+        (gumbel.as_str(), GatedConfig { estimator, ..config() }),
         (r#""placement": "residual-output""#, placement(GatePlacement::BlockOutput)),
         (r#""placement": "hidden""#, placement(GatePlacement::Inner)),
         (r#""group": 8"#, GatedConfig { filters_per_gate: 8, ..config() }),

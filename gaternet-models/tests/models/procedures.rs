@@ -143,7 +143,8 @@ fn a_file_that_is_no_gater_of_this_kind_changes_nothing() {
 
 #[test]
 fn what_rests_in_an_epoch_does_not_move() {
-    let warm_up = WarmUp { open: 1, frozen_gater: 2, frozen_extractor: 3, frozen_backbone: 0 };
+    let warm_up =
+        WarmUp { open_epochs: 1, frozen_gater: 2, frozen_extractor: 3, frozen_backbone: 0 };
     let backbone_first = WarmUp { frozen_backbone: 1, ..WarmUp::default() };
     let cases: [(WarmUp, usize, &[&str]); 6] = [
         (warm_up, 1, &["backbone"]),
@@ -174,7 +175,8 @@ fn what_rests_in_an_epoch_does_not_move() {
 #[test]
 fn schedules_of_gates_begin_with_the_first_epoch_that_has_gates() {
     let progress = |open, step| {
-        let (step, steps) = WarmUp { open, ..WarmUp::default() }.gated_steps(step, 10, 5);
+        let (step, steps) =
+            WarmUp { open_epochs: open, ..WarmUp::default() }.gated_steps(step, 10, 5);
         Ctx::train(0).with_progress(step, steps).progress()
     };
     assert_eq!([0, 10, 25].map(|step| progress(0, step)), [0.0, 0.2, 0.5]);
@@ -185,10 +187,10 @@ fn schedules_of_gates_begin_with_the_first_epoch_that_has_gates() {
 fn a_rest_that_cannot_be_is_refused() {
     let none = WarmUp::default();
     for (warm_up, text) in [
-        (WarmUp { open: 4, ..none }, "open = 4, of 4 epochs"),
+        (WarmUp { open_epochs: 4, ..none }, "open_epochs = 4, of 4 epochs"),
         (WarmUp { frozen_gater: 5, ..none }, "frozen_gater = 5, of 4 epochs"),
         (WarmUp { frozen_backbone: 1, frozen_gater: 1, ..none }, "must not rest in one epoch"),
-        (WarmUp { frozen_backbone: 1, open: 1, ..none }, "must not rest in one epoch"),
+        (WarmUp { frozen_backbone: 1, open_epochs: 1, ..none }, "must not rest in one epoch"),
     ] {
         let error = warm_up.validate(4).expect_err(text).to_string();
         assert!(error.contains(text), "{error}");

@@ -43,11 +43,11 @@ fn a_saved_pruned_subnetwork_has_the_logits_of_the_gated_plan() {
         let model = model(case);
         let count = model.plan().gates();
         let calibration = calibration(gates(&model, 2).values().data(), count);
-        for (share, least) in [(0.0, 1), (0.5, 2), (1.0, BATCH + 1)] {
-            let what = format!("{case:?}, share {share}");
+        for (fraction, least) in [(0.0, 1), (0.5, 2), (1.0, BATCH + 1)] {
+            let what = format!("{case:?}, fraction {fraction}");
             let opened = calibration.opened().iter();
             let open: Vec<_> = opened.map(|n| f32::from(u8::from(*n >= least))).collect();
-            let pruned = model.pruned_subnetwork(&calibration, share).expect("its gates");
+            let pruned = model.pruned_subnetwork(&calibration, fraction).expect("its gates");
             pruned.save(&file, &BTreeMap::new()).expect("a writable folder");
             let (Model::Plain(pruned), whole) = (Model::load(&file).expect("just saved"), &model)
             else {

@@ -57,7 +57,7 @@ fn configs() -> Vec<GatedConfig> {
     ]
 }
 
-/// A gate for each unit.
+/// A gate for each block.
 fn whole_units() -> GatedConfig {
     let mut config = config(64, MinActive::default());
     config.placement = GatePlacement::BlockOutput;
@@ -153,7 +153,7 @@ fn of_a_closed_unit_neither_convolution_runs() {
     let (model, images) = (build(&whole_units()), images(32));
     let plan = model.plan();
     assert_eq!((plan.outputs(), plan.layers().len()), (3, 3));
-    // The first unit for all images but one, the second for none, the third for all.
+    // The first block for all images but one, the second for none, the third for all.
     let open = |n: usize, column: usize| match column {
         0..16 => n != 1,
         16..48 => false,
@@ -164,10 +164,10 @@ fn of_a_closed_unit_neither_convolution_runs() {
     let gates = Tensor::new(gates.collect(), [BATCH, plan.gates()]).expect("as many");
     let gates = Gates::new(gates, &plan.widths()).expect("the plan's");
 
-    let macs = |unit: usize| {
+    let macs = |block: usize| {
         let convs = model.backbone().convs([32, 32]).expect("32x32 fits");
-        let in_unit = |name: &str| name.starts_with(&format!("stage{unit}.block1.conv"));
-        convs.iter().filter(|conv| in_unit(&conv.name)).map(|conv| conv.macs() as f64).sum::<f64>()
+        let in_block = |name: &str| name.starts_with(&format!("stage{block}.block1.conv"));
+        convs.iter().filter(|conv| in_block(&conv.name)).map(|conv| conv.macs() as f64).sum::<f64>()
     };
     let cost = model.cost([32, 32], &gates).expect("it fits");
     assert_eq!(cost.backbone - cost.executed, macs(1) / BATCH as f64 + macs(2));
@@ -191,7 +191,7 @@ fn of_a_closed_unit_neither_convolution_runs() {
             parameter.update(|weight| weight.fill(f32::NAN));
         }
     }
-    assert_eq!(run(), clean, "a NaN of the closed unit reached the logits");
+    assert_eq!(run(), clean, "a NaN of the closed block reached the logits");
 }
 
 #[test]
@@ -244,7 +244,7 @@ fn units_that_start_at_zero_are_their_shortcuts_open_or_closed() {
     let backbone = BackboneConfig::new(before, 4);
     let config = GatedConfig { backbone, zero_init: true, ..whole_units() };
     let error = GatedNet::new(config, 0).expect_err("no batch norm behind").to_string();
-    assert!(error.contains("zero_init = true: a unit with gates must end"), "{error}");
+    assert!(error.contains("zero_init = true: a block with gates must end"), "{error}");
 }
 
 #[test]
@@ -319,8 +319,8 @@ fn no_layer_is_all_off_in_training_evaluation_or_a_plan() {
             for (layer, width) in gates.widths().into_iter().enumerate() {
                 let want = open_of[usize::from(width > 16) + usize::from(width > 32)];
                 for n in 0..BATCH {
-                    let live = gates.live(layer).expect("a layer").row(n).len();
-                    assert_eq!(live, want, "{min_active:?}, layer {layer}, sample {n}");
+                    let active = gates.active(layer).expect("a layer").row(n).len();
+                    assert_eq!(active, want, "{min_active:?}, layer {layer}, sample {n}");
                 }
             }
         };

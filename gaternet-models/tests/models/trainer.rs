@@ -106,7 +106,7 @@ fn a_run_that_is_stopped_after_every_few_questions_ends_in_the_same_bits() {
         gater: GaterTraining {
             pretrain: 1,
             learning_rate: Some(0.05),
-            warm_up: WarmUp { open: 1, ..WarmUp::default() },
+            warm_up: WarmUp { open_epochs: 1, ..WarmUp::default() },
             ..GaterTraining::default()
         },
         ..recipe()

@@ -125,7 +125,7 @@ impl Estimator {
         })
     }
 
-    /// Training gates (N, C) of logits (N, C) with this noise, when the share `progress`
+    /// Training gates (N, C) of logits (N, C) with this noise, when the fraction `progress`
     /// of the training is done. The layers of the gates have these widths, in order.
     ///
     /// # Errors
@@ -232,7 +232,7 @@ mod tests {
 
     use super::*;
 
-    const TAU: TauSchedule = TauSchedule { first: 0.5, last: 0.5, share: 1.0 };
+    const TAU: TauSchedule = TauSchedule { first: 0.5, last: 0.5, fraction: 1.0 };
     const ALL: [Estimator; 5] = [
         Estimator::SemHash,
         Estimator::StraightThrough,
@@ -337,7 +337,7 @@ mod tests {
 
     #[test]
     fn binary_concrete_gates_cool_down_in_the_course_of_the_training() {
-        let tau = TauSchedule { first: 2.0, last: 0.5, share: 0.5 };
+        let tau = TauSchedule { first: 2.0, last: 0.5, fraction: 0.5 };
         let (logits, ctx) = (logits(), || Ctx::train(3));
         let noise = logistic_noise(8, 6, ctx().rng()).expect("small");
         for (step, tau_then) in [(0, 2.0), (1, 1.0), (2, 0.5), (4, 0.5)] {

@@ -6,8 +6,8 @@ use crate::error::{Error, Result};
 
 /// A temperature that goes from `first` to `last` by equal factors, and stays there.
 ///
-/// When the share p of a training is done it is `first · (last / first)^min(1, p / share)`: the
-/// exponential annealing of Jang et al. 2017 (arXiv 1611.01144), with its floor.
+/// When the fraction p of a training is done it is `first · (last / first)^min(1, p / fraction)`:
+/// the exponential annealing of Jang et al. 2017 (arXiv 1611.01144), with a least temperature.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TauSchedule {
@@ -15,9 +15,9 @@ pub struct TauSchedule {
     pub first: f64,
     /// The temperature in the end, positive.
     pub last: f64,
-    /// Share of the training that anneals, 0 to 1.
-    #[serde(default = "whole")]
-    pub share: f64,
+    /// Fraction of the training that anneals, 0 to 1.
+    #[serde(alias = "share", default = "whole")]
+    pub fraction: f64,
 }
 
 fn whole() -> f64 {
@@ -28,7 +28,7 @@ impl TauSchedule {
     /// One temperature for all of the training.
     #[must_use]
     pub fn constant(tau: f64) -> TauSchedule {
-        TauSchedule { first: tau, last: tau, share: 0.0 }
+        TauSchedule { first: tau, last: tau, fraction: 0.0 }
     }
 
     /// `Err` if a setting is out of range.
@@ -40,7 +40,7 @@ impl TauSchedule {
         for (field, value, good, rule) in [
             ("tau.first", self.first, positive(self.first), "must be positive and finite"),
             ("tau.last", self.last, positive(self.last), "must be positive and finite"),
-            ("tau.share", self.share, (0.0..=1.0).contains(&self.share), "must be 0 to 1"),
+            ("tau.fraction", self.fraction, (0.0..=1.0).contains(&self.fraction), "must be 0 to 1"),
         ] {
             if !good {
                 return Err(Error::Config { field, value: value.to_string(), rule });
@@ -49,10 +49,11 @@ impl TauSchedule {
         Ok(())
     }
 
-    /// The temperature when the share `progress` of the training is done.
+    /// The temperature when the fraction `progress` of the training is done.
     #[must_use]
     pub fn tau(&self, progress: f64) -> f32 {
-        let done = if self.share > 0.0 { (progress / self.share).clamp(0.0, 1.0) } else { 1.0 };
+        let done =
+            if self.fraction > 0.0 { (progress / self.fraction).clamp(0.0, 1.0) } else { 1.0 };
         (self.first * (self.last / self.first).powf(done)) as f32
     }
 }
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn tau_falls_by_equal_factors_to_its_floor() {
-        let schedule = TauSchedule { first: 4.0, last: 0.25, share: 0.5 };
+        let schedule = TauSchedule { first: 4.0, last: 0.25, fraction: 0.5 };
         let taus: Vec<f32> = [0.0, 0.25, 0.5, 0.75, 1.0].map(|done| schedule.tau(done)).to_vec();
         for (tau, want) in taus.iter().zip([4.0, 1.0, 0.25, 0.25, 0.25]) {
             assert!((tau - want).abs() < 1e-6, "{taus:?}");
@@ -80,7 +81,7 @@ mod tests {
         for (schedule, field) in [
             (TauSchedule { first: 0.0, ..good }, "first"),
             (TauSchedule { last: f64::NAN, ..good }, "last"),
-            (TauSchedule { share: 1.5, ..good }, "share"),
+            (TauSchedule { fraction: 1.5, ..good }, "fraction"),
         ] {
             let error = schedule.validate().expect_err(field).to_string();
             assert!(error.contains(field), "{error}");

@@ -10,7 +10,7 @@ use crate::tensor::Tensor;
 /// gates of evaluation, and trains those of the training pass (straight through, Bengio et al.
 /// 2013, arXiv 1308.3432).
 ///
-/// The noise of a training opens another share of gates than evaluation does, most of all where
+/// The noise of a training opens another fraction of gates than evaluation does, most of all where
 /// many logits are near 0: gates that meet a target with noise need not meet it without.
 ///
 /// # Errors

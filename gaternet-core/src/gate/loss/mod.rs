@@ -25,7 +25,7 @@ use crate::ops;
 use crate::tensor::Tensor;
 
 /// `Err` unless `value` is 0 to 1.
-fn share(field: &'static str, value: f64) -> Result<()> {
+fn fraction(field: &'static str, value: f64) -> Result<()> {
     if (0.0..=1.0).contains(&value) {
         return Ok(());
     }

@@ -2,18 +2,18 @@
 
 use std::f64::consts::FRAC_PI_2;
 
-use super::{GateCost, GateDensities, positive, share, with_gradient};
+use super::{GateCost, GateDensities, fraction, positive, with_gradient};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
 /// Share of the training after which no bound holds.
 const BOUNDED: f64 = 1.0 / 3.0;
-/// Within this share of the target the pull of the loss grows in proportion to the distance;
+/// Within this fraction of the target the pull of the loss grows in proportion to the distance;
 /// beyond, it is the same everywhere.
 const NEAR: f64 = 0.02;
 
-/// A penalty for every share of the network's cost that is above or below the target, shape `()`,
-/// of gates (N, C) in layers of these widths:
+/// A penalty for every fraction of the network's cost that is above or below the target, shape
+/// `()`, of gates (N, C) in layers of these widths:
 ///
 /// ```text
 /// d(ratio - target) + mean over parts of max(0, part - upper)² + max(0, lower - part)²
@@ -22,9 +22,9 @@ const NEAR: f64 = 0.02;
 ///
 /// `ratio` and `part` are those of [`GateCost::running`]: everything that runs over the network
 /// without gates, and the fraction of a part that runs. The bounds are those of [`block_bounds`] at
-/// `progress`, the share of the training that is done, around [`GateCost::part_fraction`], at which
-/// all parts together meet the target: early in the training none is closed before it has learnt
-/// anything, later only the sum counts.
+/// `progress`, the fraction of the training that is done, around [`GateCost::part_fraction`], at
+/// which all parts together meet the target: early in the training none is closed before it has
+/// learnt anything, later only the sum counts.
 ///
 /// Bounds and count are those of Dynamic Convolutions (Verelst & Tuytelaars 2020, arXiv
 /// 1912.03203), whose first term is `(ratio - target)²`. Its pull vanishes at the target, where
@@ -45,7 +45,7 @@ pub fn target_cost(
 ) -> Result<Tensor> {
     let op = cost.name();
     positive(op, target)?;
-    share("progress", progress)?;
+    fraction("progress", progress)?;
     let densities = GateDensities::of(op, gates, widths)?;
     let running = cost.running(&densities)?;
     let (lower, upper) = block_bounds(cost.part_fraction(target)?, progress);

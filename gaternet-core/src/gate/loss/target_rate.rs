@@ -1,19 +1,19 @@
-//! A share of open gates for every layer.
+//! A fraction of open gates for every layer.
 
-use super::{GateDensities, share, with_gradient};
+use super::{GateDensities, fraction, with_gradient};
 use crate::error::Result;
 use crate::tensor::Tensor;
 
 /// `mean over layers of (mean over n and the layer's gates of gates[n, i] - target)²`, shape `()`,
 /// of gates (N, C): each layer is to be open at one rate over the batch, while a sample may open
 /// more or fewer. The loss of ConvNet-AIG (Veit & Belongie 2018, arXiv 1711.11503), there with a
-/// gate per layer. For a known share of open gates, the same in every layer.
+/// gate per layer. For a known fraction of open gates, the same in every layer.
 ///
 /// # Errors
 /// [`Error::Config`](crate::Error::Config) if the target is not 0 to 1,
 /// [`Error::Shape`](crate::Error::Shape) if there is no gate or the widths do not add up to C.
 pub fn target_rate(gates: &Tensor, widths: &[usize], target: f64) -> Result<Tensor> {
-    share("target_rate", target)?;
+    fraction("target_rate", target)?;
     let densities = GateDensities::of("target_rate", gates, widths)?;
     let (batch, layers) = (densities.batch(), densities.layers() as f64);
     let mut loss = 0.0;

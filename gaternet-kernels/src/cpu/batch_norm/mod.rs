@@ -1,4 +1,4 @@
-//! Batch normalisation, fused with what follows it in a residual unit.
+//! Batch normalisation, fused with what follows it in a block.
 //!
 //! `z = weight·(x - mean)/sqrt(var + eps) + bias`, `a = z·gate`, `y = relu(a + residual)`.
 //! x, y and residual are (N, C, H, W); weight, bias, mean and var (C); gates (N, C). Where a gate

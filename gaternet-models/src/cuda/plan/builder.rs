@@ -58,14 +58,14 @@ impl<T: Activation> Emit for Builder<'_, T> {
             self.sizes.lists.insert(layer, shape[0]);
             let gathered = self.sizes.maps(shape);
             self.ops.push(Op::Collect { dims: planes, layer, x: y, y: gathered });
-            return Ok(Value::Open(gathered, layer));
+            return Ok(Value::Active(gathered, layer));
         }
         // Only active filters are computed, and lie side by side: their gates are 1.
         self.sizes.lists.insert(layer, shape[0]);
         (op.active, op.gates) = (Some(layer), None);
         if compact && residual.is_none() {
             self.ops.push(Op::Conv(op.into()));
-            return Ok(Value::Open(y, layer));
+            return Ok(Value::Active(y, layer));
         }
         (op.residual, op.relu) = (None, false);
         self.ops.push(Op::Conv(op.into()));

@@ -76,7 +76,7 @@ impl Averages {
 /// The fraction of each update, of those made and `steps` more; ends with the first that all after
 /// it have.
 fn fractions(ema: &Ema, steps: usize) -> Vec<f32> {
-    let all = (0..(ema.updates() + steps).max(1)).map(|update| ema.share(update));
+    let all = (0..(ema.updates() + steps).max(1)).map(|update| ema.fraction(update));
     let (mut fractions, last) = (Vec::new(), 1.0 - ema.decay());
     for fraction in all {
         fractions.push(fraction);

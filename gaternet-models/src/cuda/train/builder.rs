@@ -185,7 +185,7 @@ impl<T: Activation> Emit for Builder<'_, T> {
         }
         self.sizes.lists.insert(layer, shape[0]);
         self.gated_inputs.insert(gated, GatedInput { h, layer });
-        Ok(Value::Open(gated, layer))
+        Ok(Value::Active(gated, layer))
     }
 
     fn map(&mut self, layer: MapLayer, x: Map, shape: [usize; 3]) -> Map {

@@ -85,7 +85,7 @@ impl Gating {
                 }
                 GateLoss::TargetMacs { target } => {
                     let costs = model.mac_costs([shape[1], shape[2]])?;
-                    let fraction = costs.block_share(target.into())?;
+                    let fraction = costs.block_fraction(target.into())?;
                     let schedule = table(&|done| {
                         let (lower, upper) = block_bounds(fraction, done);
                         vec![term.weight_at(done), lower as f32, upper as f32]

@@ -16,7 +16,7 @@ pub struct TrainSums {
     /// the fraction of the class that is named.
     pub correct: f64,
     /// The sum over the images of the fraction of open gates in their batch; 1 each without gates.
-    pub open: f64,
+    pub open_gates: f64,
 }
 
 #[derive(Debug)]
@@ -58,6 +58,6 @@ impl Metrics {
         let [loss, correct] = totals.map(f64::from);
         let [gate_loss, open] = gates.map(f64::from);
         let open = if self.gated { open } else { images as f64 };
-        Ok(TrainSums { loss: loss + gate_loss, correct, open })
+        Ok(TrainSums { loss: loss + gate_loss, correct, open_gates: open })
     }
 }

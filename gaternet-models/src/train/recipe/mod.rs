@@ -362,7 +362,7 @@ impl Recipe {
         if factor.is_finite() {
             return Ok(factor);
         }
-        // The optimiser has one learning rate, and the gater's share of it.
+        // The optimiser has one learning rate, and the gater's fraction of it.
         let rule = "the peak of the schedule must not be so small";
         config("gater.learning_rate", format!("{rate} with a peak of {peak}"), rule)
     }

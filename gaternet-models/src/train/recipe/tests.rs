@@ -13,7 +13,7 @@ fn a_recipe_is_what_its_file_says() {
         test_augment: Augment::eval_resized(48),
         gater: GaterTraining {
             pretrain: 2,
-            warm_up: WarmUp { open: 1, ..WarmUp::default() },
+            warm_up: WarmUp { open_epochs: 1, ..WarmUp::default() },
             ..GaterTraining::default()
         },
         ..Recipe::gated(GatedConfig::cifar(20, 10))
@@ -43,10 +43,10 @@ fn settings_out_of_range_are_named() {
         ),
         (
             gater(GaterTraining {
-                warm_up: WarmUp { open: 15, ..WarmUp::default() },
+                warm_up: WarmUp { open_epochs: 15, ..WarmUp::default() },
                 ..GaterTraining::default()
             }),
-            ["open = 15, of 15 epochs", "an epoch to learn in"],
+            ["open_epochs = 15, of 15 epochs", "an epoch to learn in"],
         ),
     ] {
         let error = recipe.validate().expect_err(parts[0]).to_string();

@@ -9,7 +9,8 @@ use gaternet_models::GatedResNet;
 
 use crate::common::BATCH;
 
-/// Gates of every sample: none open, one in each unit, more than half, differing by sample, or all.
+/// Gates of every sample: none open, one in each block, more than half, differing by sample, or
+/// all.
 pub(crate) fn gates(model: &GatedResNet, density: usize) -> Gates {
     let plan = model.plan();
     let mut values = Vec::with_capacity(BATCH * plan.gates());
@@ -38,8 +39,9 @@ pub(crate) fn poison(model: &GatedResNet, gates: &Gates) -> usize {
     let convs = model.backbone().convs([32, 32]).expect("32x32 fits");
     for (conv, conv_gates) in convs.iter().zip(model.plan().convs()) {
         let off = |layer: Option<usize>, filter: usize| {
-            let live = layer.map(|layer| gates.live(layer).expect("a layer of the plan"));
-            live.is_some_and(|live| (0..BATCH).all(|n| !live.row(n).contains(&(filter as u32))))
+            let active = layer.map(|layer| gates.active(layer).expect("a layer of the plan"));
+            active
+                .is_some_and(|active| (0..BATCH).all(|n| !active.row(n).contains(&(filter as u32))))
         };
         let taps = conv.kernel[0] * conv.kernel[1];
         parameters[&format!("backbone.{}.weight", conv.name)].update(|weight| {

@@ -80,9 +80,10 @@ fn group_from_ycbcr(samples: &mut [u8; 3 * GROUP]) {
         planes[2][i] = i16::from(pixel[2]) - 128;
     }
     let [y, cb, cr] = &planes;
-    // Twice the number times a share of 65,536, halved to the nearest.
-    let part =
-        |twice: i16, share: i16| (((i32::from(twice) * i32::from(share)) >> 16) as i16 + 1) >> 1;
+    // Twice the number times a fraction of 65,536, halved to the nearest.
+    let part = |twice: i16, fraction: i16| {
+        (((i32::from(twice) * i32::from(fraction)) >> 16) as i16 + 1) >> 1
+    };
     let mut colours = [[0_u8; GROUP]; 3];
     for i in 0..GROUP {
         let red = y[i] + cr[i] + part(2 * cr[i], 26_345);

@@ -1,13 +1,13 @@
-//! Counts unit by unit.
+//! Counts block by block.
 
 use anyhow::Result;
 use gaternet_core::nn::Module;
 use gaternet_models::{GatePlan, PlainNet};
 use serde::Serialize;
 
-/// A residual unit, a dense layer, or a layer outside of any.
+/// A block, a dense layer, or a layer outside of any.
 #[derive(Debug, Serialize)]
-pub struct Unit {
+pub struct Block {
     /// As the names of its parameters begin.
     pub name: String,
     /// (C, H, W) of its last convolution or linear layer; zeros without one.
@@ -20,46 +20,46 @@ pub struct Unit {
     pub gates: usize,
 }
 
-/// The units of a network for images of `size` (H, W), in the order they run.
+/// The blocks of a network for images of `size` (H, W), in the order they run.
 ///
 /// # Errors
 /// If the images are too small for the network.
-pub fn units(model: &PlainNet, plan: Option<&GatePlan>, size: [usize; 2]) -> Result<Vec<Unit>> {
+pub fn blocks(model: &PlainNet, plan: Option<&GatePlan>, size: [usize; 2]) -> Result<Vec<Block>> {
     let convs = model.convs(size)?;
-    let mut units: Vec<Unit> = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
     for (name, parameter) in model.parameters() {
-        let unit = unit_of(&name);
+        let block = block_of(&name);
         let layer = name.rsplit_once('.').map_or(name.as_str(), |(layer, _)| layer);
-        let at = units.iter().position(|known| known.name == unit).unwrap_or_else(|| {
-            let name = unit.to_owned();
-            units.push(Unit { name, output: [0; 3], parameters: 0, macs: 0, gates: 0 });
-            units.len() - 1
+        let at = blocks.iter().position(|known| known.name == block).unwrap_or_else(|| {
+            let name = block.to_owned();
+            blocks.push(Block { name, output: [0; 3], parameters: 0, macs: 0, gates: 0 });
+            blocks.len() - 1
         });
-        let (unit, weight) = (&mut units[at], parameter.tensor());
-        unit.parameters += weight.len();
+        let (block, weight) = (&mut blocks[at], parameter.tensor());
+        block.parameters += weight.len();
         if let Some(at) = convs.iter().position(|conv| conv.name == layer) {
             let conv = &convs[at];
-            unit.output = [conv.out_channels, conv.out_size[0], conv.out_size[1]];
-            unit.macs += conv.macs();
+            block.output = [conv.out_channels, conv.out_size[0], conv.out_size[1]];
+            block.macs += conv.macs();
             let layer = plan.and_then(|plan| Some(&plan.layers()[plan.convs()[at].filters?]));
-            unit.gates += layer.map_or(0, |layer| layer.columns.len());
+            block.gates += layer.map_or(0, |layer| layer.columns.len());
         } else if let [out, _] = weight.dims() {
-            unit.macs += weight.len() as u64;
-            if unit.output == [0; 3] {
-                unit.output = [*out, 1, 1];
+            block.macs += weight.len() as u64;
+            if block.output == [0; 3] {
+                block.output = [*out, 1, 1];
             }
         }
     }
-    Ok(units)
+    Ok(blocks)
 }
 
 /// `stage1.block2` of `stage1.block2.conv1.weight`: the first two parts of a name after `features`,
-/// or the first of a layer outside of units. A batch norm outside of any is shown by itself.
-fn unit_of(parameter: &str) -> &str {
+/// or the first of a layer outside of blocks. A batch norm outside of any is shown by itself.
+fn block_of(parameter: &str) -> &str {
     let start = if parameter.starts_with("features.") { "features.".len() } else { 0 };
     let dots: Vec<usize> =
         parameter[start..].match_indices('.').map(|(at, _)| start + at).collect();
-    // The last part is `weight` or `bias`; before it comes the layer, and before that the unit, if
+    // The last part is `weight` or `bias`; before it comes the layer, and before that the block, if
     // any.
     let end = match dots[..] {
         [_, second, _, ..] => second,
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn names_of_units() {
-        for (parameter, unit) in [
+        for (parameter, block) in [
             ("conv.weight", "conv"),
             ("stage1.block2.conv1.weight", "stage1.block2"),
             ("stage2.block1.shortcut.bn.bias", "stage2.block1"),
@@ -85,7 +85,7 @@ mod tests {
             ("features.denseblock1.denselayer3.conv2.weight", "features.denseblock1.denselayer3"),
             ("fc.bias", "fc"),
         ] {
-            assert_eq!(unit_of(parameter), unit, "{parameter}");
+            assert_eq!(block_of(parameter), block, "{parameter}");
         }
     }
 }
