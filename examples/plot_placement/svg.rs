@@ -22,7 +22,7 @@ const COLUMN: f64 = 330.0;
 const MIDDLE: f64 = 145.0;
 const SHORTCUT: f64 = 296.0;
 const HEIGHT: f64 = 646.0;
-const BOX: [f64; 2] = [210.0, 46.0];
+const BOX: [f64; 2] = [224.0, 46.0];
 const PLANE: f64 = 22.0;
 /// Filters that the drawing's gates open, of six: others for each convolution.
 const OPEN: [[bool; 6]; 2] =

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
-use clap::{ArgAction, ArgMatches, CommandFactory, FromArgMatches};
+use clap::{Arg, ArgAction, ArgMatches, CommandFactory, FromArgMatches};
 use gaternet::core::checkpoint::Checkpoint;
 use gaternet::models::train::{OPTIONS, RunFolder};
 
@@ -52,7 +52,7 @@ impl Options {
                 ArgAction::SetTrue => options.push(format!("--{long}")),
                 _ => {
                     let separator = arg.get_value_delimiter().map(String::from);
-                    let values: Vec<_> = values(matches, id);
+                    let values: Vec<_> = values(matches, arg);
                     match separator {
                         Some(separator) => {
                             options.push(format!("--{long}={}", values.join(&separator)));
@@ -170,7 +170,7 @@ fn added(given: &ArgMatches, begun: &ArgMatches, file: &Path) -> Result<Vec<Stri
         if given.value_source(id) != Some(ValueSource::CommandLine) {
             continue;
         }
-        let [here, there] = [given, begun].map(|matches| values(matches, id));
+        let [here, there] = [given, begun].map(|matches| values(matches, arg));
         let same = here.len() == there.len()
             && here.iter().zip(&there).all(|(here, there)| same(here, there));
         if !FREE.contains(&id) {
@@ -200,10 +200,16 @@ fn added(given: &ArgMatches, begun: &ArgMatches, file: &Path) -> Result<Vec<Stri
     Ok(added)
 }
 
-/// As they were typed, or the default.
-fn values(matches: &ArgMatches, id: &str) -> Vec<String> {
-    let raw = matches.get_raw(id).into_iter().flatten();
-    raw.map(|value| value.to_string_lossy().into_owned()).collect()
+/// The values of an option as they were typed, but each word by its present name, or the default.
+fn values(matches: &ArgMatches, arg: &Arg) -> Vec<String> {
+    let possible = arg.get_possible_values();
+    let raw = matches.get_raw(arg.get_id().as_str()).into_iter().flatten();
+    raw.map(|value| {
+        let text = value.to_string_lossy();
+        let known = possible.iter().find(|value| value.matches(&text, arg.is_ignore_case_set()));
+        known.map_or(text.into_owned(), |value| value.get_name().to_owned())
+    })
+    .collect()
 }
 
 fn same(one: &str, other: &str) -> bool {

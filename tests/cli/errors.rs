@@ -125,7 +125,7 @@ fn values_out_of_range() {
         (&["--gater-lr=-1"], &["--gater-lr -1", "not negative"]),
         (&["--gater-lr", "1", "--lr", "0"], &["--gater-lr 1 with --lr 0"]),
         (&["--gater-weight-decay", "nan"], &["--gater-weight-decay NaN", "finite"]),
-        (&["--open-epochs", "5"], &["open = 5, of 5 epochs"]),
+        (&["--open-epochs", "5"], &["open_epochs = 5, of 5 epochs"]),
         (&["--freeze-backbone", "6"], &["frozen_backbone = 6, of 5 epochs"]),
         (&["--freeze-gater", "1", "--freeze-backbone", "1"], &["must not rest in one epoch"]),
         (&["--cutout", "33"], &["--cutout 33", "at most 32"]),
@@ -199,7 +199,7 @@ fn configuration_files() {
         ("dense = 1", "`dense = 1`: expected true or false"),
         ("epochs = [3]", "`epochs = [3]`: expected a whole number"),
         ("epochs = \"many\"", "`epochs = \"many\"`: expected a whole number"),
-        ("placement = \"inner\"", "`placement = \"inner\"`: expected one of"),
+        ("placement = \"both\"", "`placement = \"both\"`: expected one of"),
         ("epochs = ", "line 1"),
     ] {
         fs::write(&path, contents).expect("written");
