@@ -167,5 +167,5 @@ fn lists_of_filters_that_fit_no_architecture() {
     let tensors: Vec<_> = stored.tensors.into_iter().collect();
     checkpoint::save(&file, &tensors, &metadata).expect("a writable folder");
     let text = PlainNet::load(&file).expect_err("a negative number").to_string();
-    assert!(text.contains("metadatan inner_filters") && text.contains("[3, -5]"), "{text}");
+    assert!(text.contains("metadata inner_filters") && text.contains("[3, -5]"), "{text}");
 }
