@@ -28,7 +28,7 @@ engines
   with --python, and it is measured too.
 
 examples
-  scripts/compare-engines.sh                                  everything, which takes an hour
+  scripts/compare-engines.sh                                  everything: more than an hour
   scripts/compare-engines.sh --what layers --layer 64x64@8k3 160x160@32k3 --batch 1 --rounds 3
   scripts/compare-engines.sh --what networks --network resnet56 --engine openvino mnn
   scripts/compare-engines.sh --isa avx2                       where there is AVX-512 as well

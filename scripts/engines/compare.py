@@ -147,7 +147,9 @@ def main():
 if __name__ == "__main__":
     try:
         main()
-    except (Failure, OSError) as error:
-        sys.exit(f"compare-engines.sh: {error}")
+    except Failure as failure:
+        sys.exit(f"compare-engines.sh: {failure}")
+    except OSError as error:
+        sys.exit(f"compare-engines.sh: {error.filename}: {error.strerror}")
     except KeyboardInterrupt:
         sys.exit(130)
