@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from cores import cores
 from layers import ROOT, read_layers
 
 ENGINES = ["onnxruntime", "openvino", "mnn", "ncnn", "pytorch"]
@@ -51,7 +52,7 @@ def positive(text):
 
 def parser():
     layers = [str(layer) for layer in read_layers()]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    threads = cores()
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     parse = Parser(
         "compare-engines.sh",
@@ -88,7 +89,7 @@ def parser():
     )
     how = parse.add_argument_group("how")
     how.add_argument(
-        "--threads", type=positive, default=cores, metavar="N", help=f"of each program [{cores}]"
+        "--threads", type=positive, default=threads, metavar="N", help=f"of each program [{threads}]"
     )
     how.add_argument("--rounds", type=positive, default=5, metavar="N", help="of turns [5]")
     how.add_argument(

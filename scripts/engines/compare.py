@@ -10,6 +10,7 @@ import arguments
 import build
 import install
 from cell import TRAINED, cells
+from cores import busy, cores
 from exported import export
 from failure import Failure
 from instruction_sets import FLAGS, described, detected, environment, processor, restricted
@@ -50,7 +51,10 @@ def measured_machine(python, args):
     threads, isa = str(args.threads), args.isa or detected(processor()[1])
     # By itself OpenBLAS does not take the best set on every processor that has it.
     variables = {"OPENBLAS_NUM_THREADS": threads, **environment("peak", isa)}
-    row = objects([python, HERE / "machine.py", threads], variables, args.limit)[-1]
+    try:
+        row = objects([python, HERE / "machine.py", threads], variables, args.limit)[-1]
+    except Failure as failure:
+        raise Failure(f"the machine cannot be measured: {failure}") from None
     return Machine(row["peak"], row["bandwidths"]), row["kernels"]
 
 
@@ -112,6 +116,9 @@ def compare(args, keep):
     _, flags = processor()
     if args.isa and not FLAGS[args.isa] <= flags:
         raise Failure(f"--isa {args.isa}: this machine lacks it")
+    # Before cargo adds to it.
+    if warning := busy(os.getloadavg()[0], cores()):
+        note(warning)
     kinds = [kind for kind in arguments.KINDS if kind in args.what]
     names = build.needed(kinds)
     programs = build.find(args.programs.absolute(), names) if args.programs else build.build(names)

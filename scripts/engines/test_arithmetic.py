@@ -15,6 +15,7 @@ import install
 import ours
 import turns
 from cell import Cell, cells
+from cores import busy
 from failure import Failure
 from instruction_sets import described, detected, environment, processor, restricted
 from layers import Layer, named, read_layers
@@ -168,6 +169,11 @@ class Options(unittest.TestCase):
                 arguments.parser().parse_args(words)
             self.assertEqual(stderr.getvalue().count("\n"), 1, stderr.getvalue())
             self.assertIn(words[-1], stderr.getvalue())
+
+
+    def test_a_busy_machine_is_told(self):
+        self.assertIsNone(busy(0.1, 2))
+        self.assertIn("load average is 1.5", busy(1.5, 2))
 
 
 class InstructionSets(unittest.TestCase):

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from cores import cores
 from failure import Failure
 from layers import named
 from processes import objects
@@ -17,6 +18,9 @@ class Theirs:
     def __init__(self, engine, python, args, variables, networks):
         threads = str(args.threads)
         pools = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+        if args.threads == cores():
+            # As ours are: two threads on one core wait for each other by spinning.
+            pools["OMP_PROC_BIND"] = "true"
         self.engine, self.python, self.args = engine, python, args
         self.variables, self.networks = {**variables, **pools}, networks
         self.about = {}
