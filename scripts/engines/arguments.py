@@ -89,7 +89,11 @@ def parser():
     )
     how = parse.add_argument_group("how")
     how.add_argument(
-        "--threads", type=positive, default=threads, metavar="N", help=f"of each program [{threads}]"
+        "--threads",
+        type=positive,
+        default=threads,
+        metavar="N",
+        help=f"of each program [{threads}]",
     )
     how.add_argument("--rounds", type=positive, default=5, metavar="N", help="of turns [5]")
     how.add_argument(
