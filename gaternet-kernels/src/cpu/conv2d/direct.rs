@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::plan::Plan;
+use super::plan::{Phase, PixelVector, Plan, Tap};
 use super::sample::Sample;
 use super::tile::{MAX_ROWS, Tile, Tiles, even_range, even_ranges};
 use crate::cpu::isa::Isa;
@@ -16,18 +16,28 @@ use crate::dims::Conv2dDims;
 /// A convolution, or the gradient of its input, computed by its definition.
 pub(super) struct Direct {
     tiles: &'static Tiles,
+    panel_tiles: &'static Tiles,
     plan: Plan,
 }
 
+/// The rows for which copying their pixels pays.
+const LEAST_ROWS: usize = 32;
+/// The floats of a panel, 128 KiB, which L2 holds.
+const PANEL: usize = 32 << 10;
+
 impl Direct {
     pub(super) fn forward(isa: Isa, dims: &Conv2dDims) -> Direct {
-        let tiles = &isa.kernels().tiles;
-        Direct { tiles, plan: Plan::forward(dims, tiles.lanes) }
+        Direct::new(isa, |lanes| Plan::forward(dims, lanes))
     }
 
     pub(super) fn backward_input(isa: Isa, dims: &Conv2dDims) -> Direct {
-        let tiles = &isa.kernels().tiles;
-        Direct { tiles, plan: Plan::backward_input(dims, tiles.lanes) }
+        Direct::new(isa, |lanes| Plan::backward_input(dims, lanes))
+    }
+
+    fn new(isa: Isa, plan: impl FnOnce(usize) -> Plan) -> Direct {
+        let kernels = isa.kernels();
+        let (tiles, panel_tiles) = (&kernels.tiles, &kernels.panel_tiles);
+        Direct { tiles, panel_tiles, plan: plan(tiles.lanes) }
     }
 
     /// Computes the active rows of a sample, on this thread.
@@ -35,21 +45,37 @@ impl Direct {
         self.clear(sample, target);
         let target = &SharedSlice::new(target);
         self.padded(sample, |padded| {
-            self.rows(sample, weight, padded, 0..sample.rows.len(), target);
+            let output = self.output(sample, weight, sample.rows, target);
+            self.write(&output, padded);
         });
     }
 
-    /// Computes the active rows of a sample on all threads, which share out the rows.
+    /// Computes the active rows of a sample on all threads, which share out the rows, or the pixels
+    /// if these are copied for all rows.
     pub(super) fn split(&self, sample: &Sample<'_>, weight: &[f32], target: &mut [f32]) {
         self.clear(sample, target);
         let target = &SharedSlice::new(target);
-        let rows = sample.rows.len();
-        let most = rows.div_ceil(2 * rayon::current_num_threads()).max(MAX_ROWS);
-        let parts = rows.div_ceil(most);
-        self.padded(sample, |padded| {
-            (0..parts).into_par_iter().for_each(|part| {
-                self.rows(sample, weight, padded, even_range(rows, parts, part), target);
-            });
+        let rows = sample.rows;
+        let parts = 2 * rayon::current_num_threads();
+        self.padded(sample, |padded| match &self.plan.phases[..] {
+            [phase] if by_panels(phase, rows) => {
+                let output = self.output(sample, weight, rows, target);
+                // The last two vectors may have pixels in common.
+                let vectors = phase.vectors.len() - 1;
+                let parts = parts.min(vectors).max(1);
+                (0..parts).into_par_iter().for_each(|part| {
+                    let Range { start, end } = even_range(vectors, parts, part);
+                    let vectors = &phase.vectors[start..end + usize::from(part + 1 == parts)];
+                    self.write_by_panels(&output, padded, &phase.taps[0], vectors);
+                });
+            }
+            _ => {
+                let parts = rows.len().div_ceil(rows.len().div_ceil(parts).max(MAX_ROWS));
+                (0..parts).into_par_iter().for_each(|part| {
+                    let rows = &rows[even_range(rows.len(), parts, part)];
+                    self.write(&self.output(sample, weight, rows, target), padded);
+                });
+            }
         });
     }
 
@@ -79,55 +105,163 @@ impl Direct {
         });
     }
 
-    /// Computes some of the sample's active rows.
-    fn rows(
-        &self,
-        sample: &Sample<'_>,
-        weight: &[f32],
-        padded: &[f32],
-        rows: Range<usize>,
-        target: &SharedSlice<'_>,
-    ) {
-        let plan = &self.plan;
-        let rows = &sample.rows[rows];
-        for phase in plan.phases.iter().filter(|phase| !phase.taps.is_empty()) {
-            let (tile_rows, tile_vectors) = self.tiles.choose(rows.len(), phase.vectors.len());
+    fn output<'a>(
+        &'a self,
+        sample: &'a Sample<'a>,
+        weight: &'a [f32],
+        rows: &'a [u32],
+        target: &'a SharedSlice<'a>,
+    ) -> Output<'a> {
+        Output { sample, weight, plan: &self.plan, rows, target }
+    }
+
+    /// Computes the rows of `output`.
+    fn write(&self, output: &Output<'_>, padded: &[f32]) {
+        let channel_stride = self.plan.padding.channel_stride;
+        for phase in self.plan.phases.iter().filter(|phase| !phase.taps.is_empty()) {
+            if by_panels(phase, output.rows) {
+                self.write_by_panels(output, padded, &phase.taps[0], &phase.vectors);
+                continue;
+            }
+            let tile = self.tiles.choose(output.rows.len(), phase.vectors.len());
             // Pixels outside, rows inside: the pixels of all channels stay in L1 while weights
             // stream.
-            for vectors in even_ranges(phase.vectors.len(), tile_vectors) {
-                for range in even_ranges(rows.len(), tile_rows) {
-                    let rows = &rows[range];
-                    let mut tile = Tile {
-                        source: padded.as_ptr(),
-                        channels: sample.channels,
-                        channel_stride: plan.padding.channel_stride,
-                        taps: &phase.taps,
-                        weights: [weight.as_ptr(); MAX_ROWS],
-                        weight_channel: plan.weight_channel,
-                        vectors: &phase.vectors[vectors.clone()],
-                        targets: [target.start(); MAX_ROWS],
-                        target_step: plan.target_step,
-                        biases: [0.0; MAX_ROWS],
-                        residuals: [std::ptr::null(); MAX_ROWS],
-                        relu: sample.epilogue.relu,
+            for vectors in even_ranges(phase.vectors.len(), tile.1) {
+                let source = Source {
+                    data: padded,
+                    channel_stride,
+                    taps: &phase.taps,
+                    vectors: &phase.vectors[vectors],
+                };
+                // SAFETY: `padded` has `scratch_len` floats, computed as the furthest that any
+                // channel, tap and vector reads, or it is the source, whose planes no vector
+                // leaves. Tasks have their own rows.
+                unsafe { output.write(self.tiles, tile.0, &source) };
+            }
+        }
+    }
+
+    /// Computes some pixels of rows whose kernel has one tap. The pixels of a tile are on a page of
+    /// each channel, more pages than a processor has translations at hand for, so those of some
+    /// tiles are copied side by side before the rows go over them.
+    fn write_by_panels(
+        &self,
+        output: &Output<'_>,
+        padded: &[f32],
+        tap: &Tap,
+        vectors: &[PixelVector],
+    ) {
+        let (tiles, channels) = (self.panel_tiles, output.sample.channels);
+        let (tile_rows, tile_vectors) = tiles.choose(output.rows.len(), vectors.len());
+        let count = vectors.len().div_ceil(tile_vectors);
+        let tile_len = tile_vectors * tiles.lanes;
+        let most = (PANEL / (channels.len() * tile_len)).clamp(1, count);
+        let channel_stride = odd_lines(most * tile_len);
+        with_scratch(self.plan.channels * channel_stride, |panel| {
+            for group in even_ranges(count, most) {
+                let tile = |tile: usize| even_range(vectors.len(), count, tile);
+                let vectors = &vectors[tile(group.start).start..tile(group.end - 1).end];
+                for channel in channels.iter().map(|channel| *channel as usize) {
+                    let pixels = &padded[channel * self.plan.padding.channel_stride + tap.source..];
+                    let panel = &mut panel[channel * channel_stride..];
+                    pack(tiles, vectors, pixels, &mut panel[..vectors.len() * tiles.lanes]);
+                }
+                let first = tile(group.start).start;
+                for range in group.map(tile) {
+                    let range = range.start - first..range.end - first;
+                    let mut packed = [PixelVector { source: 0, target: 0, mask: 0 }; MAX_ROWS];
+                    let packed = &mut packed[..range.len()];
+                    packed.copy_from_slice(&vectors[range.clone()]);
+                    let source = Source {
+                        data: &panel[range.start * tiles.lanes..],
+                        channel_stride,
+                        taps: &[Tap { source: 0, ..*tap }],
+                        vectors: packed,
                     };
-                    for (slot, row) in rows.iter().map(|row| *row as usize).enumerate() {
-                        tile.weights[slot] =
-                            weight[sample.weight_row(row) * plan.weight_row..].as_ptr();
-                        tile.targets[slot] = target.start().wrapping_add(row * sample.out_plane);
-                        tile.biases[slot] = sample.epilogue.bias(row);
-                        tile.residuals[slot] = sample.epilogue.residual(row, sample.out_plane);
-                    }
-                    let kernel = self.tiles.kernel(rows.len(), tile.vectors.len());
-                    // SAFETY: `Tiles` are those of a detected instruction set. `padded` has
-                    // `scratch_len` floats, computed as the furthest that any channel, tap and
-                    // vector reads, or it is the source, whose planes no vector leaves. A row's and
-                    // channel's weights lie inside (F, C, KH, KW), whose length was checked. The
-                    // masks select pixels of the rows' planes, which `target` and `residual` hold,
-                    // and which no other task or tile writes.
-                    unsafe { kernel(&tile) };
+                    // SAFETY: a channel has `channel_stride` floats in the panel, a vector its
+                    // lanes, one after the other as the kernels read them whatever their sources
+                    // say. Tasks have their own rows or pixels.
+                    unsafe { output.write(tiles, tile_rows, &source) };
                 }
             }
+        });
+    }
+}
+
+/// Copies the pixels of some vectors in a channel side by side.
+fn pack(tiles: &Tiles, vectors: &[PixelVector], pixels: &[f32], to: &mut [f32]) {
+    let first = vectors[0].source;
+    let last = vectors[vectors.len() - 1].source + tiles.lanes;
+    let run = if last - first == to.len() { to.len() } else { tiles.lanes };
+    for (vector, to) in vectors.iter().zip(to.chunks_exact_mut(run)) {
+        (tiles.pack)(to, &pixels[vector.source..vector.source + run]);
+    }
+}
+
+/// Returns the floats of the least odd number of cache lines that hold `len`: rows at such
+/// distances are in different sets of a cache.
+fn odd_lines(len: usize) -> usize {
+    const LINE: usize = 16;
+    (len.div_ceil(LINE) | 1) * LINE
+}
+
+/// Returns whether the pixels of a phase are copied into panels before rows go over them.
+fn by_panels(phase: &Phase, rows: &[u32]) -> bool {
+    phase.taps.len() == 1 && !phase.vectors.is_empty() && rows.len() >= LEAST_ROWS
+}
+
+/// Planes that tiles read.
+struct Source<'a> {
+    data: &'a [f32],
+    channel_stride: usize,
+    taps: &'a [Tap],
+    vectors: &'a [PixelVector],
+}
+
+/// The rows of an output that a task computes.
+struct Output<'a> {
+    sample: &'a Sample<'a>,
+    weight: &'a [f32],
+    plan: &'a Plan,
+    rows: &'a [u32],
+    target: &'a SharedSlice<'a>,
+}
+
+impl Output<'_> {
+    /// Writes the rows' pixels of some vectors, which fill a tile at most.
+    ///
+    /// # Safety
+    /// `source` holds what the active channels and its taps and vectors read, laid out as the
+    /// kernels of `tiles` want it. Nothing else accesses these pixels of the rows meanwhile.
+    unsafe fn write(&self, tiles: &Tiles, tile_rows: usize, source: &Source<'_>) {
+        let Output { sample, weight, plan, target, .. } = *self;
+        for range in even_ranges(self.rows.len(), tile_rows) {
+            let rows = &self.rows[range];
+            let mut tile = Tile {
+                source: source.data.as_ptr(),
+                channels: sample.channels,
+                channel_stride: source.channel_stride,
+                taps: source.taps,
+                weights: [weight.as_ptr(); MAX_ROWS],
+                weight_channel: plan.weight_channel,
+                vectors: source.vectors,
+                targets: [target.start(); MAX_ROWS],
+                target_step: plan.target_step,
+                biases: [0.0; MAX_ROWS],
+                residuals: [std::ptr::null(); MAX_ROWS],
+                relu: sample.epilogue.relu,
+            };
+            for (slot, row) in rows.iter().map(|row| *row as usize).enumerate() {
+                tile.weights[slot] = weight[sample.weight_row(row) * plan.weight_row..].as_ptr();
+                tile.targets[slot] = target.start().wrapping_add(row * sample.out_plane);
+                tile.biases[slot] = sample.epilogue.bias(row);
+                tile.residuals[slot] = sample.epilogue.residual(row, sample.out_plane);
+            }
+            let kernel = tiles.kernel(rows.len(), source.vectors.len());
+            // SAFETY: `Tiles` are those of a detected instruction set. A row's and channel's
+            // weights lie inside (F, C, KH, KW), whose length was checked. The masks select pixels
+            // of the rows' planes, which `target` and `residual` hold; the rest is the caller's.
+            unsafe { kernel(&tile) };
         }
     }
 }

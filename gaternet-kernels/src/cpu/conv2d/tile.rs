@@ -50,6 +50,9 @@ pub(crate) type TileFn = unsafe fn(&Tile<'_>);
 pub(crate) struct Tiles {
     pub(crate) lanes: usize,
     pub(crate) copy: CopyRow,
+    /// Copies pixels into a panel, and fetches those that follow: as many again, which the next
+    /// panel takes. Prefetchers do not follow the pages of so many channels.
+    pub(crate) pack: CopyRow,
     /// The most rows that fit in the registers with P vectors, at `[P - 1]`.
     pub(crate) max_rows: &'static [usize],
     /// The kernel for P vectors and F rows, at `[P - 1][F - 1]`.
@@ -64,13 +67,18 @@ impl Tiles {
     /// Returns (F, P) of the tiles that cover `rows` x `vectors` with the least work: a tile costs
     /// its multiply-adds, or its loads if those take longer, and a fixed part for its stores.
     pub(crate) fn choose(&self, rows: usize, vectors: usize) -> (usize, usize) {
+        self.choose_within(self.max_rows.len(), rows, vectors)
+    }
+
+    /// Returns what [`choose`](Self::choose) does, with P at most `most` (and at least 1).
+    pub(crate) fn choose_within(&self, most: usize, rows: usize, vectors: usize) -> (usize, usize) {
         let cost = |f: usize, p: usize| {
             let (tiles_f, tiles_p) = (rows.div_ceil(f), vectors.div_ceil(p));
             let products = rows * vectors;
             let loads = rows * tiles_p + vectors * tiles_f;
             products.max(loads) * 16 + tiles_f * tiles_p * 8 + loads
         };
-        let options = (1..=self.max_rows.len())
+        let options = (1..=self.max_rows.len().min(most).max(1))
             .map(|p| (self.max_rows[p - 1], p))
             .filter(|(f, p)| f * p >= 4 || *f >= rows || *p >= vectors);
         options.min_by_key(|(f, p)| cost(*f, *p)).unwrap_or((1, 1))
@@ -136,6 +144,32 @@ macro_rules! add_products {
     };
 }
 
+/// Adds the products of a panel to a tile's sums: one tap, and the P vectors of a channel one after
+/// the other, so that a channel takes one address.
+macro_rules! add_panel_products {
+    ($args:ident, $vectors:ident, $sums:ident) => {
+        use super::vectors::fmadd;
+        let weights: [*const f32; F] =
+            std::array::from_fn(|f| $args.weights[f].wrapping_add($args.taps[0].weight));
+        for channel in $args.channels {
+            let channel = *channel as usize;
+            // SAFETY: every address below is one that the contract makes readable; the vectors'
+            // offsets are p·LANES, as the kernel's caller promises.
+            unsafe {
+                let pixels = $args.source.add(channel * $args.channel_stride);
+                let weight = channel * $args.weight_channel;
+                let x: [V; P] = std::array::from_fn(|p| load(pixels.add(p * LANES)));
+                for f in 0..F {
+                    let w = splat(*weights[f].add(weight));
+                    for p in 0..P {
+                        $sums[f][p] = fmadd(x[p], w, $sums[f][p]);
+                    }
+                }
+            }
+        }
+    };
+}
+
 /// Defines the tiles of an instruction set as `$name::TILES`, whose products `$add_products` adds.
 /// Vectors are those of the module `vectors` beside it.
 macro_rules! register_tiles {
@@ -145,7 +179,7 @@ macro_rules! register_tiles {
     ) => {
         pub(super) mod $name {
             use super::vectors::{
-                LANES, V, add, load, load_lanes, relu, splat, store, store_lanes,
+                LANES, V, add, load, load_lanes, prefetch, relu, splat, store, store_lanes,
             };
             use $crate::cpu::conv2d::tile::{Tile, TileFn, Tiles};
 
@@ -205,8 +239,23 @@ macro_rules! register_tiles {
                 }
             }
 
+            /// # Safety
+            /// The instruction set is present.
+            $(#[$feature])?
+            unsafe fn pack(to: &mut [f32], from: &[f32]) {
+                assert_eq!(to.len(), from.len(), "rows of one length");
+                let ahead = to.len();
+                for (to, from) in to.chunks_exact_mut(LANES).zip(from.chunks_exact(LANES)) {
+                    prefetch(from.as_ptr().wrapping_add(ahead));
+                    // SAFETY: both are LANES long.
+                    unsafe { store(to.as_mut_ptr(), load(from.as_ptr())) };
+                }
+            }
+
             pub(in super::super) const TILES: Tiles = Tiles {
                 lanes: LANES,
+                // SAFETY: as `copy`.
+                pack: |to, from| unsafe { pack(to, from) },
                 // SAFETY: a `KernelSet` is used only where its instruction set was detected.
                 copy: |to, from| unsafe { copy_row(to, from) },
                 max_rows: &[$([$($f),+].len()),+],
@@ -224,4 +273,16 @@ macro_rules! tile_kernels {
         );
     };
 }
-pub(crate) use {add_products, register_tiles, tile_kernels};
+
+/// Defines the [`register_tiles`] of f32 for panels: their one tap is at offset 0, and vector p at
+/// p·LANES.
+macro_rules! panel_tile_kernels {
+    ($(#[$feature:meta])? $name:ident, $sizes:tt) => {
+        $crate::cpu::conv2d::tile::register_tiles!(
+            $(#[$feature])? $name, $crate::cpu::conv2d::tile::add_panel_products, $sizes
+        );
+    };
+}
+pub(crate) use {
+    add_panel_products, add_products, panel_tile_kernels, register_tiles, tile_kernels,
+};

@@ -58,7 +58,7 @@ impl Product {
     /// # Panics
     /// If the inner side is 2^32 or longer: such factors do not fit into memory.
     pub(super) fn new(isa: Isa, rows: usize, inner: usize, columns: usize) -> Product {
-        let tiles = &isa.kernels().tiles;
+        let tiles = &isa.kernels().panel_tiles;
         let tile = tiles.choose(rows.max(1), columns.div_ceil(tiles.lanes).max(1));
         let steps = u32::try_from(inner).expect("an inner side below 2^32");
         Product { tiles, inner, columns, tile, every: (0..steps).collect() }

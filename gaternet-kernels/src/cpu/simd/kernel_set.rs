@@ -15,6 +15,8 @@ pub(crate) struct KernelSet {
     pub(crate) features: Features,
     /// The register tiles of the direct convolution.
     pub(crate) tiles: tile::Tiles,
+    /// The register tiles over panels.
+    pub(crate) panel_tiles: tile::Tiles,
     /// The register tiles over pairs of bf16.
     pub(crate) bf16_tiles: tile::Tiles,
     /// The register tiles of the gradient of the weight.

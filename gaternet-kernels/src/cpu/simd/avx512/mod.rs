@@ -8,7 +8,7 @@ use super::{Features, KernelSet, avx2};
 use crate::cpu::conv2d::bf16::{bf16_kernels, bf16_tile_kernels};
 use crate::cpu::conv2d::elements::element_kernels;
 use crate::cpu::conv2d::image::Image;
-use crate::cpu::conv2d::tile::tile_kernels;
+use crate::cpu::conv2d::tile::{panel_tile_kernels, tile_kernels};
 use crate::cpu::conv2d::weight_grad::weight_grad_kernels;
 use crate::cpu::conv2d::winograd::winograd_kernels;
 use crate::cpu::reduce::reduce_kernels;
@@ -32,6 +32,7 @@ pub(super) const SET: KernelSet = KernelSet {
     },
     features: Features::Avx512,
     tiles: tile::TILES,
+    panel_tiles: panel_tile::TILES,
     bf16_tiles: bf16_tile::TILES,
     weight_grad: weight_grad::KERNELS,
     winograd: winograd::KERNELS,
@@ -43,6 +44,14 @@ pub(super) const SET: KernelSet = KernelSet {
 
 // F·P sums, P pixels and F weights (the compiler loads all weights of a tap first).
 tile_kernels!(#[target_feature(enable = "avx512f")] tile, {
+    1: [1 2 3 4 5 6 7 8],
+    2: [1 2 3 4 5 6 7 8],
+    3: [1 2 3 4 5 6 7],
+    4: [1 2 3 4 5],
+    5: [1 2 3 4],
+    6: [1 2 3],
+});
+panel_tile_kernels!(#[target_feature(enable = "avx512f")] panel_tile, {
     1: [1 2 3 4 5 6 7 8],
     2: [1 2 3 4 5 6 7 8],
     3: [1 2 3 4 5 6 7],

@@ -8,7 +8,7 @@ mod vectors;
 use super::{Features, KernelSet, scalar};
 use crate::cpu::conv2d::elements::element_kernels;
 use crate::cpu::conv2d::image::no_blocks;
-use crate::cpu::conv2d::tile::tile_kernels;
+use crate::cpu::conv2d::tile::{panel_tile_kernels, tile_kernels};
 use crate::cpu::conv2d::weight_grad::weight_grad_kernels;
 use crate::cpu::conv2d::winograd::winograd_kernels;
 use crate::cpu::reduce::reduce_kernels;
@@ -20,6 +20,7 @@ pub(super) static KERNELS: KernelSet = KernelSet {
     detected: || true,
     features: Features::Baseline,
     tiles: tile::TILES,
+    panel_tiles: panel_tile::TILES,
     weight_grad: weight_grad::KERNELS,
     winograd: winograd::KERNELS,
     elements: elements::KERNELS,
@@ -35,6 +36,11 @@ tile_kernels!(#[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"
     3: [1 2 3],
     4: [1 2],
 });
+panel_tile_kernels!(
+    #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]
+    panel_tile,
+    { 1: [1 2 3 4 5 6 7 8], 2: [1 2 3 4 5], 3: [1 2 3], 4: [1 2] }
+);
 // 2·8·1 sums.
 weight_grad_kernels!(
     #[cfg_attr(target_arch = "aarch64", target_feature(enable = "neon"))]

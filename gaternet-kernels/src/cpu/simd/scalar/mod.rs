@@ -7,7 +7,7 @@ use super::{Features, KernelSet};
 use crate::cpu::conv2d::bf16::{bf16_kernels, bf16_tile_kernels, compress};
 use crate::cpu::conv2d::elements::element_kernels;
 use crate::cpu::conv2d::image::no_blocks;
-use crate::cpu::conv2d::tile::tile_kernels;
+use crate::cpu::conv2d::tile::{panel_tile_kernels, tile_kernels};
 use crate::cpu::conv2d::weight_grad::weight_grad_kernels;
 use crate::cpu::conv2d::winograd::winograd_kernels;
 use crate::cpu::reduce::portable as reduce;
@@ -20,6 +20,7 @@ pub(super) const SET: KernelSet = KernelSet {
     detected: || true,
     features: Features::Baseline,
     tiles: tile::TILES,
+    panel_tiles: panel_tile::TILES,
     bf16_tiles: bf16_tile::TILES,
     weight_grad: weight_grad::KERNELS,
     winograd: winograd::KERNELS,
@@ -36,6 +37,7 @@ element_kernels!(elements, [1]);
 macro_rules! sized {
     (f32 $f32:tt, bf16 $bf16:tt) => {
         tile_kernels!(tile, $f32);
+        panel_tile_kernels!(panel_tile, $f32);
         winograd_kernels!(winograd, $f32);
         bf16_tile_kernels!(bf16_tile, $bf16);
         bf16_kernels!(bf16, compress, $bf16);
