@@ -1,5 +1,7 @@
 """Markdown tables."""
 
+import math
+
 from layers import named
 from roofline import bound, bound_name, layer_cost, network_cost, training_cost
 
@@ -32,7 +34,8 @@ def number(value, digits=3):
 
 
 def ratio(value, base):
-    return f"{value / base:.2f}" if value is not None and base else "-"
+    """Rounded down: 0.997 is not yet as fast."""
+    return f"{math.floor(100 * value / base) / 100:.2f}" if value is not None and base else "-"
 
 
 def best(rates):

@@ -92,6 +92,9 @@ class InTurns(unittest.TestCase):
 
 
 class Tables(unittest.TestCase):
+    def test_a_ratio_is_never_rounded_up(self):
+        self.assertEqual([ratio(323.8, 324.8), ratio(2.0, 2.0)], ["0.99", "1.00"])
+
     def test_a_row_has_medians_ratios_and_the_roofline(self):
         done, failed = Cell("layers", "16x64@32k1", 1), Cell("layers", "16x64@32k1", 64)
         contest = turns.Turns(1)
