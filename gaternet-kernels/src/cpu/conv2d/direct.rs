@@ -9,7 +9,7 @@ use super::plan::{Phase, PixelVector, Plan, Tap};
 use super::sample::Sample;
 use super::tile::{MAX_ROWS, Tile, Tiles, even_range, even_ranges};
 use crate::cpu::isa::Isa;
-use crate::cpu::scratch::with_scratch;
+use crate::cpu::scratch::{give, take, with_scratch};
 use crate::cpu::shared_slice::SharedSlice;
 use crate::dims::Conv2dDims;
 
@@ -22,7 +22,7 @@ pub(super) struct Direct {
 
 /// The rows for which copying their pixels pays.
 const LEAST_ROWS: usize = 32;
-/// The floats of a panel, 128 KiB, which L2 holds.
+/// About the floats of all panels, 128 KiB, which L2 holds.
 const PANEL: usize = 32 << 10;
 
 impl Direct {
@@ -44,9 +44,11 @@ impl Direct {
     pub(super) fn sample(&self, sample: &Sample<'_>, weight: &[f32], target: &mut [f32]) {
         self.clear(sample, target);
         let target = &SharedSlice::new(target);
-        self.padded(sample, |padded| {
-            let output = self.output(sample, weight, sample.rows, target);
-            self.write(&output, padded);
+        let len = self.padded_len();
+        with_scratch(len + self.panel_len(), |scratch| {
+            let (padded, panel) = scratch.split_at_mut(len);
+            let padded = self.pad(sample, padded);
+            self.write(&self.output(sample, weight, sample.rows, target), padded, panel);
         });
     }
 
@@ -57,7 +59,10 @@ impl Direct {
         let target = &SharedSlice::new(target);
         let rows = sample.rows;
         let parts = 2 * rayon::current_num_threads();
-        self.padded(sample, |padded| match &self.plan.phases[..] {
+        let len = self.padded_len();
+        let mut shared = take(len);
+        let padded = self.pad(sample, &mut shared[..len]);
+        match &self.plan.phases[..] {
             [phase] if by_panels(phase, rows) => {
                 let output = self.output(sample, weight, rows, target);
                 // The last two vectors may have pixels in common.
@@ -66,17 +71,21 @@ impl Direct {
                 (0..parts).into_par_iter().for_each(|part| {
                     let Range { start, end } = even_range(vectors, parts, part);
                     let vectors = &phase.vectors[start..end + usize::from(part + 1 == parts)];
-                    self.write_by_panels(&output, padded, &phase.taps[0], vectors);
+                    with_scratch(self.panel_len(), |panel| {
+                        self.write_by_panels(&output, padded, &phase.taps[0], vectors, panel);
+                    });
                 });
             }
             _ => {
                 let parts = rows.len().div_ceil(rows.len().div_ceil(parts).max(MAX_ROWS));
                 (0..parts).into_par_iter().for_each(|part| {
                     let rows = &rows[even_range(rows.len(), parts, part)];
-                    self.write(&self.output(sample, weight, rows, target), padded);
+                    let output = self.output(sample, weight, rows, target);
+                    with_scratch(self.panel_len(), |panel| self.write(&output, padded, panel));
                 });
             }
-        });
+        }
+        give(shared);
     }
 
     /// Sets the pixels to 0 that no tap reaches: some of the gradient of the input where the kernel
@@ -89,20 +98,24 @@ impl Direct {
         }
     }
 
-    /// Calls `body` with the active channels in padded form.
-    fn padded(&self, sample: &Sample<'_>, body: impl FnOnce(&[f32])) {
+    /// Returns the floats of the padded channels: 0 if they are read where they are.
+    fn padded_len(&self) -> usize {
+        if self.plan.in_place { 0 } else { self.plan.scratch_len(self.tiles.lanes) }
+    }
+
+    /// Returns the active channels in padded form, for which there are
+    /// [`padded_len`](Self::padded_len) floats.
+    fn pad<'a>(&self, sample: &Sample<'a>, padded: &'a mut [f32]) -> &'a [f32] {
         if self.plan.in_place {
-            return body(sample.source);
+            return sample.source;
         }
         let padding = &self.plan.padding;
-        with_scratch(self.plan.scratch_len(self.tiles.lanes), |scratch| {
-            for channel in sample.channels.iter().map(|channel| *channel as usize) {
-                let start = channel * padding.channel_stride;
-                let padded = &mut scratch[start..start + padding.channel_stride];
-                padding.fill(self.tiles.copy, sample.plane(channel), padded);
-            }
-            body(scratch);
-        });
+        for channel in sample.channels.iter().map(|channel| *channel as usize) {
+            let start = channel * padding.channel_stride;
+            let padded = &mut padded[start..start + padding.channel_stride];
+            padding.fill(self.tiles.copy, sample.plane(channel), padded);
+        }
+        padded
     }
 
     fn output<'a>(
@@ -116,11 +129,11 @@ impl Direct {
     }
 
     /// Computes the rows of `output`.
-    fn write(&self, output: &Output<'_>, padded: &[f32]) {
+    fn write(&self, output: &Output<'_>, padded: &[f32], panel: &mut [f32]) {
         let channel_stride = self.plan.padding.channel_stride;
         for phase in self.plan.phases.iter().filter(|phase| !phase.taps.is_empty()) {
             if by_panels(phase, output.rows) {
-                self.write_by_panels(output, padded, &phase.taps[0], &phase.vectors);
+                self.write_by_panels(output, padded, &phase.taps[0], &phase.vectors, panel);
                 continue;
             }
             let tile = self.tiles.choose(output.rows.len(), phase.vectors.len());
@@ -150,41 +163,53 @@ impl Direct {
         padded: &[f32],
         tap: &Tap,
         vectors: &[PixelVector],
+        panel: &mut [f32],
     ) {
-        let (tiles, channels) = (self.panel_tiles, output.sample.channels);
+        let tiles = self.panel_tiles;
         let (tile_rows, tile_vectors) = tiles.choose(output.rows.len(), vectors.len());
         let count = vectors.len().div_ceil(tile_vectors);
-        let tile_len = tile_vectors * tiles.lanes;
-        let most = (PANEL / (channels.len() * tile_len)).clamp(1, count);
-        let channel_stride = odd_lines(most * tile_len);
-        with_scratch(self.plan.channels * channel_stride, |panel| {
-            for group in even_ranges(count, most) {
-                let tile = |tile: usize| even_range(vectors.len(), count, tile);
-                let vectors = &vectors[tile(group.start).start..tile(group.end - 1).end];
-                for channel in channels.iter().map(|channel| *channel as usize) {
-                    let pixels = &padded[channel * self.plan.padding.channel_stride + tap.source..];
-                    let panel = &mut panel[channel * channel_stride..];
-                    pack(tiles, vectors, pixels, &mut panel[..vectors.len() * tiles.lanes]);
-                }
-                let first = tile(group.start).start;
-                for range in group.map(tile) {
-                    let range = range.start - first..range.end - first;
-                    let mut packed = [PixelVector { source: 0, target: 0, mask: 0 }; MAX_ROWS];
-                    let packed = &mut packed[..range.len()];
-                    packed.copy_from_slice(&vectors[range.clone()]);
-                    let source = Source {
-                        data: &panel[range.start * tiles.lanes..],
-                        channel_stride,
-                        taps: &[Tap { source: 0, ..*tap }],
-                        vectors: packed,
-                    };
-                    // SAFETY: a channel has `channel_stride` floats in the panel, a vector its
-                    // lanes, one after the other as the kernels read them whatever their sources
-                    // say. Tasks have their own rows or pixels.
-                    unsafe { output.write(tiles, tile_rows, &source) };
-                }
+        let channel_stride = self.panel_stride();
+        let most = channel_stride / (tile_vectors * tiles.lanes);
+        for group in even_ranges(count, most) {
+            let tile = |tile: usize| even_range(vectors.len(), count, tile);
+            let first = tile(group.start).start;
+            let together = &vectors[first..tile(group.end - 1).end];
+            for channel in output.sample.channels.iter().map(|channel| *channel as usize) {
+                let pixels = &padded[channel * self.plan.padding.channel_stride + tap.source..];
+                let panel = &mut panel[channel * channel_stride..];
+                pack(tiles, together, pixels, &mut panel[..together.len() * tiles.lanes]);
             }
-        });
+            for range in group.map(tile) {
+                let source = Source {
+                    data: &panel[(range.start - first) * tiles.lanes..],
+                    channel_stride,
+                    taps: std::slice::from_ref(tap),
+                    vectors: &vectors[range],
+                };
+                // SAFETY: a channel has `channel_stride` floats in the panel, a vector its lanes,
+                // one after the other as the kernels read them wherever they and the tap come from.
+                // Tasks have their own rows or pixels.
+                unsafe { output.write(tiles, tile_rows, &source) };
+            }
+        }
+    }
+
+    /// Returns the floats of the panels, whatever is active: 0 without a kernel of one tap.
+    fn panel_len(&self) -> usize {
+        match self.plan.phases.iter().any(|phase| phase.taps.len() == 1) {
+            true => self.plan.channels * self.panel_stride(),
+            false => 0,
+        }
+    }
+
+    /// Returns the floats of a channel in the panels: of all tiles that are copied at once, and of
+    /// one tile at least. It is an odd number of cache lines, so that channels are in different
+    /// sets of a cache.
+    fn panel_stride(&self) -> usize {
+        const LINE: usize = 16;
+        let widest = self.panel_tiles.max_rows.len() * self.panel_tiles.lanes;
+        let len = (PANEL / self.plan.channels.max(1)).max(widest);
+        (len.div_ceil(LINE) | 1) * LINE
     }
 }
 
@@ -196,13 +221,6 @@ fn pack(tiles: &Tiles, vectors: &[PixelVector], pixels: &[f32], to: &mut [f32]) 
     for (vector, to) in vectors.iter().zip(to.chunks_exact_mut(run)) {
         (tiles.pack)(to, &pixels[vector.source..vector.source + run]);
     }
-}
-
-/// Returns the floats of the least odd number of cache lines that hold `len`: rows at such
-/// distances are in different sets of a cache.
-fn odd_lines(len: usize) -> usize {
-    const LINE: usize = 16;
-    (len.div_ceil(LINE) | 1) * LINE
 }
 
 /// Returns whether the pixels of a phase are copied into panels before rows go over them.
