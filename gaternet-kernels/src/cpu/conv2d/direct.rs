@@ -168,8 +168,9 @@ impl Direct {
         let tiles = self.panel_tiles;
         let (tile_rows, tile_vectors) = tiles.choose(output.rows.len(), vectors.len());
         let count = vectors.len().div_ceil(tile_vectors);
-        let channel_stride = self.panel_stride();
-        let most = channel_stride / (tile_vectors * tiles.lanes);
+        let tile_len = tile_vectors * tiles.lanes;
+        let most = (self.longest_panel() / tile_len).min(count);
+        let channel_stride = odd_lines(most * tile_len);
         for group in even_ranges(count, most) {
             let tile = |tile: usize| even_range(vectors.len(), count, tile);
             let first = tile(group.start).start;
@@ -197,20 +198,23 @@ impl Direct {
     /// Returns the floats of the panels, whatever is active: 0 without a kernel of one tap.
     fn panel_len(&self) -> usize {
         match self.plan.phases.iter().any(|phase| phase.taps.len() == 1) {
-            true => self.plan.channels * self.panel_stride(),
+            true => self.plan.channels * odd_lines(self.longest_panel()),
             false => 0,
         }
     }
 
-    /// Returns the floats of a channel in the panels: of all tiles that are copied at once, and of
-    /// one tile at least. It is an odd number of cache lines, so that channels are in different
-    /// sets of a cache.
-    fn panel_stride(&self) -> usize {
-        const LINE: usize = 16;
+    /// Returns the most floats of a channel that are copied at once, those of one tile at least.
+    fn longest_panel(&self) -> usize {
         let widest = self.panel_tiles.max_rows.len() * self.panel_tiles.lanes;
-        let len = (PANEL / self.plan.channels.max(1)).max(widest);
-        (len.div_ceil(LINE) | 1) * LINE
+        (PANEL / self.plan.channels.max(1)).max(widest)
     }
+}
+
+/// Returns the floats of the least odd number of cache lines that hold `len`: rows at such
+/// distances are in different sets of a cache.
+fn odd_lines(len: usize) -> usize {
+    const LINE: usize = 16;
+    (len.div_ceil(LINE) | 1) * LINE
 }
 
 /// Copies the pixels of some vectors in a channel side by side.
