@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::common::PLACEMENTS;
 use crate::common::families::families;
 use gaternet_core::gate::{Estimator, Gates, TauSchedule};
 use gaternet_core::nn::Module;
@@ -12,9 +13,6 @@ use gaternet_models::{
     BackboneConfig, Calibration, ConvGates, ConvTime, Family, GateLoss, GatePlacement, GateTerm,
     GatedConfig, GatedNet, GaterConfig, InferencePlan, LatencyCosts, PlanOptions, TimeTable,
 };
-
-const PLACEMENTS: [GatePlacement; 3] =
-    [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
 
 const TAU: TauSchedule = TauSchedule { first: 2.0, last: 0.5, fraction: 0.5 };
 const ESTIMATORS: [Estimator; 5] = [

@@ -1,14 +1,12 @@
 //! One training step, end to end.
 
+use crate::common::PLACEMENTS;
 use crate::common::families::families;
 use gaternet_core::gate::{GateDraw, SemHashDraw};
 use gaternet_core::nn::Module;
 use gaternet_core::optim::{Optimizer, Sgd, SgdConfig};
 use gaternet_core::{Ctx, Tensor};
 use gaternet_models::{BackboneConfig, GatePlacement, GatedConfig, GatedResNet, GaterConfig};
-
-const PLACEMENTS: [GatePlacement; 3] =
-    [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
 
 fn gated(backbone: BackboneConfig, placement: GatePlacement) -> GatedResNet {
     let config = GatedConfig {

@@ -25,13 +25,15 @@ impl From<GatePlacement> for Case {
     }
 }
 
+pub(crate) const PLACEMENTS: [GatePlacement; 3] =
+    [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
+
 /// Every placement on a ResNet-20 and on a small Wide ResNet, and all gates on every other family.
 pub(crate) fn cases() -> impl Iterator<Item = Case> {
-    let placements = [GatePlacement::BlockOutput, GatePlacement::Inner, GatePlacement::All];
     let wide = BackboneConfig::wide_resnet(10, 2, 10);
     let on = move |placement: GatePlacement| [placement.into(), Case { backbone: wide, placement }];
     let all = |backbone| Case { backbone, placement: GatePlacement::All };
-    placements.into_iter().flat_map(on).chain(families(10).into_iter().map(all))
+    PLACEMENTS.into_iter().flat_map(on).chain(families(10).into_iter().map(all))
 }
 
 pub(crate) fn model(case: impl Into<Case>) -> GatedResNet {
